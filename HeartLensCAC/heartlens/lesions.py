@@ -1,0 +1,214 @@
+"""Which voxels belong to which lesion, and which artery each lesion lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+class Artery(IntEnum):
+    """Where calcium lies. The numbers are those of a label map on disk."""
+
+    LM = 1
+    LAD = 2
+    LCX = 3
+    RCA = 4
+    OTHER = 5  # aorta, valve, bone: shown, never summed
+    UNASSIGNED = 6  # coronary, artery not yet said: counts in the total, blocks sign-off
+
+
+CORONARY = (Artery.LM, Artery.LAD, Artery.LCX, Artery.RCA)
+"""The arteries that have a row of their own in every report."""
+
+SCORED = (*CORONARY, Artery.UNASSIGNED)
+"""What the total sums."""
+
+ARTERY_NAMES = MappingProxyType(
+    {
+        Artery.LM: "Left main coronary artery",
+        Artery.LAD: "Left anterior descending coronary artery",
+        Artery.LCX: "Left circumflex coronary artery",
+        Artery.RCA: "Right coronary artery",
+        Artery.OTHER: "Not coronary",
+        Artery.UNASSIGNED: "Coronary artery not assigned",
+    }
+)
+
+ARTERY_COLORS = MappingProxyType(
+    {
+        Artery.LM: "#F0E442",
+        Artery.LAD: "#009E73",
+        Artery.LCX: "#56B4E9",
+        Artery.RCA: "#D55E00",
+        Artery.OTHER: "#999999",
+        Artery.UNASSIGNED: "#CC79A7",
+    }
+)
+"""Colour-blind-safe (Okabe and Ito); the letters are always shown as well."""
+
+MAX_LESIONS = 65535
+"""Lesion ids are uint16."""
+
+
+@dataclass(frozen=True)
+class LesionNote:
+    """Why a lesion is in the map.
+
+    Parameters
+    ----------
+    probability : that it is coronary calcium, 0 to 1; None when nobody estimated it
+    source : "rules", "segmentation", "network" or "reader"
+    why : one phrase a reader can check against the image
+    """
+
+    probability: float | None = None
+    source: str = "segmentation"
+    why: str = ""
+
+    def __post_init__(self) -> None:
+        if self.probability is not None and not 0 <= self.probability <= 1:
+            raise ValueError(f"probability must lie in 0..1, got {self.probability}")
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """The labelled voxels of a `LesionMap`, without the empty ones.
+
+    Parameters
+    ----------
+    flat : (n,) int64, C-order indices into (k, j, i), ascending
+    ids : (n,) uint16, lesion of each
+    """
+
+    flat: NDArray[np.int64]
+    ids: NDArray[np.uint16]
+
+
+@dataclass(frozen=True, eq=False)
+class LesionMap:
+    """Lesions on the grid of a CT.
+
+    Parameters
+    ----------
+    labels : (k, j, i) uint16, 0 = none
+    arteries : artery of each lesion id; its keys are exactly the ids in `labels`
+    notes : note of each id; ids without one get an empty note
+
+    Raises
+    ------
+    ValueError : an id without artery, an artery without voxels, or labels that are not uint16 (k, j, i)
+    """
+
+    labels: NDArray[np.uint16]
+    arteries: Mapping[int, Artery]
+    notes: Mapping[int, LesionNote] = field(default_factory=dict)
+    voxels: Voxels = field(default=None, repr=False)  # type: ignore[assignment]  # derived; passed on by edits
+
+    def __post_init__(self) -> None:
+        if self.labels.ndim != 3 or self.labels.dtype != np.uint16:
+            raise ValueError(f"labels must be uint16 (k, j, i), got {self.labels.dtype} of shape {self.labels.shape}")
+        if self.voxels is None:
+            flat = np.flatnonzero(self.labels)
+            object.__setattr__(self, "voxels", Voxels(flat, self.labels.reshape(-1)[flat]))
+        present = {int(i) for i in np.flatnonzero(np.bincount(self.voxels.ids))}
+        if present != set(self.arteries):
+            raise ValueError(
+                f"every lesion needs voxels and an artery; ids without artery {sorted(present - set(self.arteries))}, "
+                f"arteries without voxels {sorted(set(self.arteries) - present)}"
+            )
+        if not set(self.notes) <= present:
+            raise ValueError(f"notes for lesions that do not exist: {sorted(set(self.notes) - present)}")
+        labels = self.labels.view()
+        labels.flags.writeable = False
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "arteries", MappingProxyType({int(i): Artery(a) for i, a in self.arteries.items()}))
+        notes = {i: self.notes.get(i, LesionNote()) for i in sorted(present)}
+        object.__setattr__(self, "notes", MappingProxyType(notes))
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int]) -> LesionMap:
+        return cls(np.zeros(shape, np.uint16), {})
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        k, j, i = self.labels.shape
+        return k, j, i
+
+    def artery_of_voxels(self) -> NDArray[np.uint8]:
+        """(n,) `Artery` code of each of `voxels`."""
+        table = np.zeros(max(self.arteries, default=0) + 1, np.uint8)
+        for lesion_id, artery in self.arteries.items():
+            table[lesion_id] = artery
+        return table[self.voxels.ids]
+
+    def artery_map(self) -> NDArray[np.uint8]:
+        """(k, j, i) `Artery` code of every voxel, 0 where there is no lesion."""
+        codes = np.zeros(self.labels.shape, np.uint8)
+        codes.reshape(-1)[self.voxels.flat] = self.artery_of_voxels()
+        return codes
+
+    def reassign(self, lesion_id: int, artery: Artery, note: LesionNote | None = None) -> LesionMap:
+        """The same lesions with one of them in another artery."""
+        self._check_id(lesion_id)
+        notes = dict(self.notes)
+        if note is not None:
+            notes[lesion_id] = note
+        return LesionMap(self.labels, {**self.arteries, lesion_id: artery}, notes, self.voxels)
+
+    def remove(self, lesion_id: int) -> LesionMap:
+        """The map without one lesion."""
+        self._check_id(lesion_id)
+        return self.erase(self.voxels.flat[self.voxels.ids == lesion_id])
+
+    def paint(self, flat: ArrayLike, artery: Artery, note: LesionNote | None = None) -> LesionMap:
+        """Make one new lesion of some voxels; where they belonged to another lesion, they leave it.
+
+        Parameters
+        ----------
+        flat : (n,) C-order indices
+        artery : of the new lesion, which takes the id after the largest
+        """
+        flat = self._check_flat(flat)
+        lesion_id = max(self.arteries, default=0) + 1
+        if lesion_id > MAX_LESIONS:
+            raise ValueError(f"expected at most {MAX_LESIONS} lesions; merge or remove some first")
+        labels = self.labels.copy()
+        labels.reshape(-1)[flat] = lesion_id
+        return self._with_labels(labels, {lesion_id: artery}, {lesion_id: note or LesionNote(source="reader")})
+
+    def erase(self, flat: ArrayLike) -> LesionMap:
+        """The map without some voxels; a lesion that loses all of them is gone.
+
+        Parameters
+        ----------
+        flat : (n,) C-order indices; voxels outside lesions are ignored
+        """
+        flat = self._check_flat(flat)
+        labels = self.labels.copy()
+        labels.reshape(-1)[flat] = 0
+        return self._with_labels(labels, {}, {})
+
+    def _with_labels(
+        self, labels: NDArray[np.uint16], arteries: Mapping[int, Artery], notes: Mapping[int, LesionNote]
+    ) -> LesionMap:
+        left = {int(i) for i in np.unique(labels)} - {0}
+        all_arteries = {**self.arteries, **arteries}
+        all_notes = {**self.notes, **notes}
+        return LesionMap(labels, {i: all_arteries[i] for i in left}, {i: all_notes[i] for i in left})
+
+    def _check_id(self, lesion_id: int) -> None:
+        if lesion_id not in self.arteries:
+            raise ValueError(f"no lesion {lesion_id}; there are {sorted(self.arteries)}")
+
+    def _check_flat(self, flat: ArrayLike) -> NDArray[np.int64]:
+        indices = np.unique(np.asarray(flat, dtype=np.int64))
+        if indices.size == 0:
+            raise ValueError("expected at least one voxel, got none")
+        if indices[0] < 0 or indices[-1] >= self.labels.size:
+            raise ValueError(f"voxel index must lie in 0..{self.labels.size - 1}, got {indices[0]}..{indices[-1]}")
+        return indices

@@ -1,0 +1,1 @@
+"""The sums: Agatston, volume, mass and density, one formula a file; `report` puts them together."""
