@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 NOTICE = (
     "HeartLens is research software. It is not a medical device, has not been cleared or approved by any regulator, "
     "and must not be used for diagnosis or treatment decisions."
@@ -101,10 +104,10 @@ class ScoringProtocol:
         """Least HU a labelled voxel can have and still count somewhere (volume may reach lower than Agatston)."""
         return self.threshold_hu if self.volume_above_hu is None else min(self.threshold_hu, self.volume_above_hu)
 
-    def keeps(self, pixels: int, pixel_area_mm2: float) -> bool:
-        """Whether a 2-D island of that many pixels is large enough to count."""
-        area_mm2 = pixels * pixel_area_mm2
-        return pixels >= self.minimum_pixels and area_mm2 >= self.minimum_area_mm2 - AREA_TOLERANCE_MM2
+    def keeps(self, pixels: NDArray[np.integer], pixel_area_mm2: float) -> NDArray[np.bool_]:
+        """Which 2-D islands are large enough to count; `pixels` (m,) is the size of each."""
+        large_enough = np.asarray(pixels) * pixel_area_mm2 >= self.minimum_area_mm2 - AREA_TOLERANCE_MM2
+        return large_enough & (np.asarray(pixels) >= self.minimum_pixels)
 
     def slice_factor(self, increment_mm: float, thickness_mm: float | None) -> float:
         """k, the factor that makes a score on other slices equivalent to contiguous 3 mm slices.

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from heartlens.lesions import Artery
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.ct import CTVolume
+from heartlens.lesions import CORONARY, SCORED, Artery, LesionMap
+from heartlens.protocol import ScoringProtocol
+from heartlens.scoring.agatston import SliceIslands, agatston, weigh_islands
+from heartlens.scoring.density import density_score, diffusivity_index
+from heartlens.scoring.mass import calibration, mass_mg
+from heartlens.scoring.volume import cube_mm, isotropic_voxels, volume_voxel_mm3
 
 
 @dataclass(frozen=True)
@@ -99,3 +110,280 @@ class ScoreReport:
     mass_factor_mg_per_mm3_hu: float | None
     mass_factor_source: str | None
     slice_factor: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The scoring part of report.json; `from_json` gives back an equal report, bit for bit."""
+        return {
+            "total": asdict(self.total),
+            "arteries": {artery.name: asdict(self.arteries[artery]) for artery in CORONARY},
+            "unassigned": asdict(self.arteries[Artery.UNASSIGNED]),
+            "other": asdict(self.arteries[Artery.OTHER]),
+            "lesions": [
+                {**asdict(lesion), "artery": lesion.artery.name, "slices": list(lesion.slices)}
+                | {"centroid_lps_mm": list(lesion.centroid_lps_mm)}
+                for lesion in self.lesions
+            ],
+            "dropped_small": {"count": self.dropped_small_count, "area_mm2": self.dropped_small_area_mm2},
+            "distribution": {
+                "calcified_vessels": self.calcified_vessels,
+                "diffusivity": self.diffusivity,
+                "left_main_share": self.left_main_share,
+            },
+            "calibration": {
+                "mass_factor_mg_per_mm3_hu": self.mass_factor_mg_per_mm3_hu,
+                "source": self.mass_factor_source,
+                "slice_factor": self.slice_factor,
+            },
+            "slices": [asdict(s) for s in self.slices],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> ScoreReport:
+        groups = {**document["arteries"], "UNASSIGNED": document["unassigned"], "OTHER": document["other"]}
+        lesions = (
+            LesionScore(
+                **{
+                    **row,
+                    "artery": Artery[row["artery"]],
+                    "slices": tuple(row["slices"]),
+                    "centroid_lps_mm": tuple(row["centroid_lps_mm"]),
+                }
+            )
+            for row in document["lesions"]
+        )
+        return cls(
+            total=Totals(**document["total"]),
+            arteries={artery: Totals(**groups[artery.name]) for artery in Artery},
+            lesions=tuple(lesions),
+            slices=tuple(SliceScore(**row) for row in document["slices"]),
+            dropped_small_count=document["dropped_small"]["count"],
+            dropped_small_area_mm2=document["dropped_small"]["area_mm2"],
+            calcified_vessels=document["distribution"]["calcified_vessels"],
+            diffusivity=document["distribution"]["diffusivity"],
+            left_main_share=document["distribution"]["left_main_share"],
+            mass_factor_mg_per_mm3_hu=document["calibration"]["mass_factor_mg_per_mm3_hu"],
+            mass_factor_source=document["calibration"]["source"],
+            slice_factor=document["calibration"]["slice_factor"],
+        )
+
+
+def score_lesions(
+    ct: CTVolume,
+    lesions: LesionMap,
+    protocol: ScoringProtocol,
+    *,
+    slice_probability: NDArray[np.float64] | None = None,
+) -> ScoreReport:
+    """Score every lesion, artery and slice of a CT.
+
+    Parameters
+    ----------
+    ct : (k, j, i), HU
+    lesions : on the same grid; voxels below the thresholds do not count
+    protocol : the numbers of the method
+    slice_probability : (k,) of calcium on each slice, from a classifier; only passed on
+
+    Raises
+    ------
+    ValueError : the grids differ, or the protocol needs a slice thickness that is unknown
+    """
+    if lesions.shape != ct.shape:
+        raise ValueError(f"lesions must lie on the CT's grid {ct.shape}, got {lesions.shape}")
+    counted = _Counted.of(ct, lesions, protocol)
+    k = protocol.slice_factor(ct.increment_mm, ct.header.slice_thickness_mm)
+    factor, factor_source = calibration(protocol, ct.header)
+    sums = _Sums(ct, counted, k, factor, protocol)
+
+    arteries = {artery: sums.totals([i for i, a in lesions.arteries.items() if a is artery]) for artery in Artery}
+    total = sums.totals([i for i, a in lesions.arteries.items() if a in SCORED])
+    vessel_scores = [arteries[artery].agatston for artery in CORONARY]
+    scored = np.isin(counted.artery, SCORED)
+    small = ~counted.islands.kept & scored[counted.first_voxel]
+    return ScoreReport(
+        total=total,
+        arteries=arteries,
+        lesions=sums.lesion_scores(lesions),
+        slices=_slice_scores(ct, counted, scored, k, slice_probability),
+        dropped_small_count=int(small.sum()),
+        dropped_small_area_mm2=float(counted.islands.pixels[small].sum()) * ct.pixel_area_mm2,
+        calcified_vessels=sum(score > 0 for score in vessel_scores),
+        diffusivity=diffusivity_index(vessel_scores, total.agatston),
+        left_main_share=arteries[Artery.LM].agatston / total.agatston if total.agatston > 0 else None,
+        mass_factor_mg_per_mm3_hu=factor,
+        mass_factor_source=factor_source,
+        slice_factor=k,
+    )
+
+
+def scored_voxels(ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -> NDArray[np.uint8]:
+    """(k, j, i) `Artery` code of the voxels that count for Agatston; what every exported segmentation holds."""
+    counted = _Counted.of(ct, lesions, protocol)
+    codes = np.zeros(ct.shape, np.uint8)
+    kept = counted.weight > 0
+    codes.reshape(-1)[counted.flat[kept]] = counted.artery[kept]
+    return codes
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """The voxels that count: for Agatston (weight > 0), and for volume and mass."""
+
+    flat: NDArray[np.int64]  # (n,) voxels at or above the threshold
+    ids: NDArray[np.uint16]
+    hu: NDArray[np.float64]
+    artery: NDArray[np.uint8]
+    weight: NDArray[np.int64]  # (n,) of each voxel's island
+    islands: SliceIslands
+    first_voxel: NDArray[np.int64]  # (m,) position in `flat` of one voxel of each island
+    volume_ids: NDArray[np.uint16]  # (p,) lesion of each voxel that counts for volume
+    volume_hu: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -> _Counted:
+        voxels = lesions.voxels
+        hu = ct.hu.reshape(-1)[voxels.flat].astype(np.float64)
+        artery = lesions.artery_of_voxels()
+
+        def islands_of(chosen: NDArray[np.bool_]) -> SliceIslands:
+            return weigh_islands(
+                voxels.flat[chosen],
+                hu[chosen],
+                artery[chosen],
+                ct.shape,
+                protocol=protocol,
+                pixel_area_mm2=ct.pixel_area_mm2,
+            )
+
+        bright = hu >= protocol.threshold_hu
+        islands = islands_of(bright)
+        weight = islands.weight[islands.of_voxel]
+        if protocol.volume_above_hu is None:
+            counts = np.flatnonzero(bright)[weight > 0]
+        else:
+            above = hu > protocol.volume_above_hu
+            lower = islands_of(above)
+            counts = np.flatnonzero(above)[lower.kept[lower.of_voxel]]
+        return cls(
+            flat=voxels.flat[bright],
+            ids=voxels.ids[bright],
+            hu=hu[bright],
+            artery=artery[bright],
+            weight=weight,
+            islands=islands,
+            first_voxel=np.unique(islands.of_voxel, return_index=True)[1],
+            volume_ids=voxels.ids[counts],
+            volume_hu=hu[counts],
+        )
+
+
+class _Sums:
+    """Integer sums per lesion, turned into scores for any group of lesions."""
+
+    def __init__(
+        self, ct: CTVolume, counted: _Counted, k: float, factor: float | None, protocol: ScoringProtocol
+    ) -> None:
+        self.ct, self.counted, self.k, self.factor = ct, counted, k, factor
+        n = int(max(counted.ids.max(initial=0), counted.volume_ids.max(initial=0))) + 1
+        kept = counted.weight > 0
+        self.weight = np.bincount(counted.ids, weights=counted.weight, minlength=n)
+        self.voxels = np.bincount(counted.ids[kept], minlength=n)
+        self.volume_voxels = np.bincount(counted.volume_ids, minlength=n)
+        self.volume_hu = np.bincount(counted.volume_ids, weights=counted.volume_hu, minlength=n)
+        self.cubes: NDArray[np.int64] | None = None
+        if protocol.isotropic_volume:
+            cubes = isotropic_voxels(ct, counted.flat[kept], counted.ids[kept], counted.artery[kept], protocol)
+            self.cubes = np.pad(cubes, (0, n - cubes.size))
+
+    def totals(self, ids: list[int]) -> Totals:
+        chosen = [i for i in ids if i < self.weight.size]
+        weight, voxels = self.weight[chosen].sum(), int(self.voxels[chosen].sum())
+        return Totals(
+            agatston=self._agatston(weight),
+            volume_mm3=volume_voxel_mm3(self.volume_voxels[chosen].sum(), self.ct.voxel_volume_mm3),
+            mass_mg=self._mass(self.volume_hu[chosen].sum()),
+            density=density_score(weight, voxels),
+            lesions=int((self.weight[chosen] > 0).sum()),
+            volume_isotropic_mm3=None
+            if self.cubes is None
+            else volume_voxel_mm3(self.cubes[chosen].sum(), cube_mm(self.ct) ** 3),
+        )
+
+    def lesion_scores(self, lesions: LesionMap) -> tuple[LesionScore, ...]:
+        """Lesions with a score or a volume: highest first, those outside the coronaries last."""
+        shown = [i for i in lesions.arteries if i < self.weight.size and (self.weight[i] or self.volume_voxels[i])]
+        rows = [self._lesion_score(i, lesions) for i in shown]
+        return tuple(sorted(rows, key=lambda row: (row.artery not in SCORED, -row.agatston, row.id)))
+
+    def _lesion_score(self, lesion_id: int, lesions: LesionMap) -> LesionScore:
+        counted = self.counted
+        mine = np.flatnonzero((counted.ids == lesion_id) & (counted.weight > 0))
+        if not mine.size:  # seen by the volume threshold alone
+            mine = np.flatnonzero(counted.ids == lesion_id)
+        if mine.size:
+            flat, hu = counted.flat[mine], counted.hu[mine]
+        else:
+            flat = lesions.voxels.flat[lesions.voxels.ids == lesion_id]
+            hu = self.ct.hu.reshape(-1)[flat].astype(np.float64)
+        kji = np.stack(np.unravel_index(flat, self.ct.shape), axis=-1)
+        per_slice = np.bincount(kji[:, 0])
+        x, y, z = self.ct.lps_mm(kji.mean(axis=0))
+        note = lesions.notes[lesion_id]
+        return LesionScore(
+            id=int(lesion_id),
+            artery=lesions.arteries[lesion_id],
+            agatston=self._agatston(self.weight[lesion_id]),
+            volume_mm3=volume_voxel_mm3(self.volume_voxels[lesion_id], self.ct.voxel_volume_mm3),
+            mass_mg=self._mass(self.volume_hu[lesion_id]),
+            peak_hu=float(hu.max()),
+            mean_hu=float(hu.mean()),
+            area_mm2=float(per_slice.max()) * self.ct.pixel_area_mm2,
+            slices=(int(kji[:, 0].min()), int(kji[:, 0].max())),
+            centroid_lps_mm=(float(x), float(y), float(z)),
+            probability=note.probability,
+            source=note.source,
+            why=note.why,
+        )
+
+    def _agatston(self, weight_sum: float) -> float:
+        return agatston(weight_sum, pixel_area_mm2=self.ct.pixel_area_mm2, slice_factor=self.k)
+
+    def _mass(self, hu_sum: float) -> float | None:
+        if self.factor is None:
+            return None
+        return mass_mg(hu_sum, voxel_volume_mm3=self.ct.voxel_volume_mm3, factor_mg_per_mm3_hu=self.factor)
+
+
+def _slice_scores(
+    ct: CTVolume,
+    counted: _Counted,
+    scored: NDArray[np.bool_],
+    k: float,
+    probability: NDArray[np.float64] | None,
+) -> tuple[SliceScore, ...]:
+    slices, rows, columns = ct.shape
+    index = counted.flat[scored] // (rows * columns)
+    weights = np.bincount(index, weights=counted.weight[scored], minlength=slices)
+    centre = [(s, (rows - 1) / 2, (columns - 1) / 2) for s in range(slices)]
+    z_mm = ct.lps_mm(centre)[:, 2]
+    return tuple(
+        SliceScore(
+            index=s,
+            z_mm=float(z_mm[s]),
+            agatston=agatston(weights[s], pixel_area_mm2=ct.pixel_area_mm2, slice_factor=k),
+            probability=None if probability is None else float(probability[s]),
+        )
+        for s in range(slices)
+    )
+
+
+def display_agatston(score: float) -> str:
+    """A score as it is shown: rounded half up, "<1" above 0 and below 0.5.
+
+    Examples
+    --------
+    >>> [display_agatston(s) for s in (0, 0.3, 0.5, 10.5)]
+    ['0', '<1', '1', '11']
+    """
+    if 0 < score < 0.5:
+        return "<1"
+    return str(math.floor(score + 0.5))

@@ -1,0 +1,41 @@
+"""What every test may ask for: real data where there is some, programs where they are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SHARED_DATA = REPOSITORY.parent / "shared" / "data"
+
+
+def skip_or_fail(reason: str) -> None:
+    """Skip on a user's machine; in CI a missing part is a failure, because nobody would notice a skip."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI must have this: {reason}")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of openly licensed real CT, which is not part of the repository."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("needs the real CT data beside the repository (shared/data), which is not distributed")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def require_tool() -> Callable[[str], str]:
+    """`require_tool("dciodvfy")` is the path of a program that judges our output independently."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            skip_or_fail(f"the program {name} is not installed (see .ci/run for its package)")
+        return str(path)
+
+    return find
