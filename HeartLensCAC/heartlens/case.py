@@ -1,24 +1,373 @@
-"""A Case: one CT, its lesions, and the report that always belongs to them."""
+"""A Case: one CT, its lesions, the reader's edits, and the report that always belongs to them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from heartlens import __version__
 from heartlens.ct import CTVolume
-from heartlens.lesions import LesionMap
-from heartlens.protocol import ScoringProtocol
-from heartlens.refusal import Caution
-from heartlens.risk import Risk
-from heartlens.scoring.report import ScoreReport
+from heartlens.lesions import Artery, LesionMap, LesionNote
+from heartlens.protocol import NOTICE, ScoringProtocol
+from heartlens.refusal import Caution, Refused
+from heartlens.risk import Risk, assess
+from heartlens.scoring.report import ScoreReport, score_lesions, scored_voxels
+from heartlens.slabs import average_slabs, slices_per_slab, source_labels
+
+REPORT_SCHEMA = "heartlens.report/1"
+CASE_SCHEMA = "heartlens.case/1"
+EDIT_KINDS = ("reassign", "remove", "paint", "erase", "undo", "redo")
+
+
+@dataclass(frozen=True)
+class RiskInputs:
+    """What the risk part needs to know about the person besides the score. Race is never inferred."""
+
+    scheme: str = "heartlens"
+    age_years: float | None = None
+    sex: str | None = None
+    race: str | None = None
+    risk_factors: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing a reader did.
+
+    Parameters
+    ----------
+    kind : one of `EDIT_KINDS`
+    lesion : id, for reassign and remove
+    artery : for reassign and paint
+    runs : (start, length) pairs of C-order voxel indices, for paint and erase
+    who, when : reader and ISO 8601 time, as given by the door
+    """
+
+    kind: str
+    lesion: int | None = None
+    artery: Artery | None = None
+    runs: tuple[tuple[int, int], ...] = ()
+    who: str = ""
+    when: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in EDIT_KINDS:
+            raise ValueError(f"kind must be one of {', '.join(EDIT_KINDS)}, got {self.kind!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        artery = None if self.artery is None else self.artery.name
+        return {**asdict(self), "artery": artery, "runs": [list(run) for run in self.runs]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Edit:
+        artery = None if document["artery"] is None else Artery[document["artery"]]
+        return cls(**{**document, "artery": artery, "runs": tuple((s, n) for s, n in document["runs"])})
+
+    @property
+    def flat(self) -> NDArray[np.int64]:
+        """(n,) voxels of the runs."""
+        return np.concatenate([np.arange(s, s + n) for s, n in self.runs] or [np.zeros(0, np.int64)])
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    ct: CTVolume
-    lesions: LesionMap
+    """One CT with its lesions; every edit yields a new Case whose report belongs to it.
+
+    Parameters
+    ----------
+    source_ct : the CT as it was read
+    auto : lesions before any edit, on the grid of `ct`
+    protocol, risk_inputs : how they are scored and graded
+    cautions : warnings that travel with the result
+    provenance : version, bundle, checksums, device, seconds, input
+    edits : everything the reader did, undo and redo included, oldest first
+    slice_probability : (k,) of calcium on each slice, when a classifier gave it
+    """
+
+    source_ct: CTVolume
+    auto: LesionMap
     protocol: ScoringProtocol
-    report: ScoreReport
-    risk: Risk
+    risk_inputs: RiskInputs = field(default_factory=RiskInputs)
     cautions: tuple[Caution, ...] = ()
-    provenance: dict[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    edits: tuple[Edit, ...] = ()
+    slice_probability: NDArray[np.float64] | None = None
+
+    def __post_init__(self) -> None:
+        slices, rows, columns = self.source_ct.shape
+        grid = (slices // self.slab_count, rows, columns)
+        if self.auto.shape != grid:
+            raise ValueError(f"lesions must lie on the scored grid {grid}, got {self.auto.shape}")
+
+    @cached_property
+    def voxel_checksum(self) -> str:
+        """SHA-256 of the source voxels, by which a case knows its CT again."""
+        return hashlib.sha256(np.ascontiguousarray(self.source_ct.hu).data).hexdigest()
+
+    @property
+    def slab_count(self) -> int:
+        """Source slices per scored slice; 1 unless the protocol asks for slabs."""
+        return 1 if self.protocol.slab_mm is None else slices_per_slab(self.source_ct, self.protocol.slab_mm)
+
+    @cached_property
+    def ct(self) -> CTVolume:
+        """The CT that is scored: the source, or its slabs."""
+        return average_slabs(self.source_ct, self.slab_count)
+
+    @cached_property
+    def lesions(self) -> LesionMap:
+        """Lesions after all edits."""
+        lesions = self.auto
+        for edit in self._in_force():
+            lesions = _apply(edit, lesions)
+        return lesions
+
+    @cached_property
+    def report(self) -> ScoreReport:
+        return score_lesions(self.ct, self.lesions, self.protocol, slice_probability=self.slice_probability)
+
+    @cached_property
+    def risk(self) -> Risk:
+        withhold = next((c.text for c in self.cautions if c.code == "extrapolated-gaps"), None)
+        return assess(
+            self.report.total.agatston,
+            self.report.calcified_vessels,
+            withhold=withhold,
+            is_gated=self.source_ct.header.is_gated,
+            **{name: getattr(self.risk_inputs, name) for name in RiskInputs.__dataclass_fields__},
+        )
+
+    def scored_codes(self) -> NDArray[np.uint8]:
+        """(k, j, i) `Artery` code of every voxel that counts, on the source grid: what exports hold."""
+        codes = scored_voxels(self.ct, self.lesions, self.protocol)
+        return source_labels(codes, self.slab_count, self.source_ct.shape[0])
+
+    # Edits. Each returns a new Case; nothing is scored until its report is asked for.
+
+    def reassign(self, lesion_id: int, artery: Artery, *, who: str = "", when: str = "") -> Case:
+        return self._with(Edit("reassign", lesion=lesion_id, artery=artery, who=who, when=when))
+
+    def remove(self, lesion_id: int, *, who: str = "", when: str = "") -> Case:
+        return self._with(Edit("remove", lesion=lesion_id, who=who, when=when))
+
+    def paint(self, flat: ArrayLike, artery: Artery, *, who: str = "", when: str = "") -> Case:
+        """Make a new lesion of those of the voxels that reach the threshold.
+
+        Raises
+        ------
+        ValueError : none of them does
+        """
+        indices = np.unique(np.asarray(flat, dtype=np.int64))
+        indices = indices[self.ct.hu.reshape(-1)[indices] >= self.protocol.label_threshold_hu]
+        if not indices.size:
+            raise ValueError(f"no painted voxel reaches {self.protocol.label_threshold_hu:g} HU; paint over calcium")
+        return self._with(Edit("paint", artery=artery, runs=_runs(indices), who=who, when=when))
+
+    def erase(self, flat: ArrayLike, *, who: str = "", when: str = "") -> Case:
+        return self._with(Edit("erase", runs=_runs(np.unique(np.asarray(flat, dtype=np.int64))), who=who, when=when))
+
+    def undo(self, *, who: str = "", when: str = "") -> Case:
+        """Take back the latest edit that is in force.
+
+        Raises
+        ------
+        ValueError : there is none
+        """
+        if not self._in_force():
+            raise ValueError("nothing to undo")
+        return self._with(Edit("undo", who=who, when=when))
+
+    def redo(self, *, who: str = "", when: str = "") -> Case:
+        """Bring back the edit that was undone last, as long as nothing was edited since."""
+        if not self._history()[1]:
+            raise ValueError("nothing to redo")
+        return self._with(Edit("redo", who=who, when=when))
+
+    def _with(self, edit: Edit) -> Case:
+        edited = replace(self, edits=(*self.edits, edit))
+        edited.__dict__["ct"] = self.ct
+        if edit.kind not in ("undo", "redo"):  # those replay the others
+            edited.__dict__["lesions"] = _apply(edit, self.lesions)  # an edit that cannot be made raises here
+        return edited
+
+    def _in_force(self) -> list[Edit]:
+        return self._history()[0]
+
+    def _history(self) -> tuple[list[Edit], list[Edit]]:
+        """Edits in force and edits undone (latest last)."""
+        done: list[Edit] = []
+        undone: list[Edit] = []
+        for edit in self.edits:
+            if edit.kind == "undo":
+                undone.append(done.pop())
+            elif edit.kind == "redo":
+                done.append(undone.pop())
+            else:
+                done.append(edit)
+                undone.clear()
+        return done, undone
+
+    def report_document(self) -> dict[str, Any]:
+        """report.json, schema `heartlens.report/1`."""
+        return {
+            "schema": REPORT_SCHEMA,
+            "notice": NOTICE,
+            **self.report.to_json(),
+            "risk": self.risk.to_json(),
+            "ct": _ct_document(self.source_ct),
+            "protocol": self.protocol.to_json(),
+            "warnings": [{"code": c.code, "text": c.text} for c in self.cautions],
+            "edits": len(self.edits),
+            "provenance": {
+                "version": __version__,
+                **{name: fact for name, fact in self.provenance.items() if name != "source"},
+                "checksums": {"voxels_sha256": self.voxel_checksum},
+            },
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write the case folder; `folder` must not exist yet (the caller renames a temporary one into place)."""
+        from heartlens.files import write_lesion_map, write_volume
+
+        folder.mkdir()
+        header = self.source_ct.header
+        document = {
+            "schema": CASE_SCHEMA,
+            "notice": NOTICE,
+            "study_uid": header.study_uid,
+            "series_uid": header.series_uid,
+            "source": self.provenance.get("source", []),
+            "protocol": self.protocol.to_json(),
+            "risk_inputs": asdict(self.risk_inputs),
+            "warnings": [{"code": c.code, "text": c.text} for c in self.cautions],
+            "provenance": {"version": __version__, **self.provenance},
+            "checksums": {"voxels_sha256": self.voxel_checksum},
+            "overrides": {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm},
+        }
+        write_json(folder / "case.json", document)
+        if not header.sop_instance_uids:
+            write_volume(folder / "ct.nrrd", self.source_ct)
+        write_lesion_map(folder / "auto.seg.nrrd", self.ct, self.auto)
+        (folder / "edits.jsonl").write_text("")
+        for edit in self.edits:
+            append_edit(folder, edit)
+        write_json(folder / "report.json", self.report_document())
+
+    @classmethod
+    def load(cls, folder: Path) -> Case:
+        """Open a case folder and replay its edits; the report is the saved one, bit for bit.
+
+        Raises
+        ------
+        Refused : a part is missing or damaged, or the source series has moved or changed
+        """
+        from heartlens.files import read_lesion_map
+
+        try:
+            document = json.loads((folder / "case.json").read_text())
+            if document["schema"] != CASE_SCHEMA:
+                raise Refused("unreadable", f"case.json: expected schema {CASE_SCHEMA}, found {document['schema']!r}")
+            protocol = ScoringProtocol.from_json(document["protocol"])
+            source_ct = _load_ct(folder, document)
+            count = 1 if protocol.slab_mm is None else slices_per_slab(source_ct, protocol.slab_mm)
+            case = cls(
+                source_ct=source_ct,
+                auto=read_lesion_map(folder / "auto.seg.nrrd", average_slabs(source_ct, count)),
+                protocol=protocol,
+                risk_inputs=RiskInputs(**document["risk_inputs"]),
+                cautions=tuple(Caution(**warning) for warning in document["warnings"]),
+                provenance=document["provenance"],
+                edits=tuple(
+                    Edit.from_json(json.loads(line)) for line in (folder / "edits.jsonl").read_text().splitlines()
+                ),
+            )
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise Refused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
+        expected = document["checksums"]["voxels_sha256"]
+        if case.voxel_checksum != expected:
+            raise Refused(
+                "checksum",
+                f"the CT's voxels are not those that were scored: expected SHA-256 {expected[:12]}…, "
+                f"found {case.voxel_checksum[:12]}…; score the series again",
+            )
+        return case
+
+
+def append_edit(folder: Path, edit: Edit) -> None:
+    """Add one line to edits.jsonl and wait until it is on the disk: no edit is lost by a crash."""
+    with (folder / "edits.jsonl").open("a") as file:
+        file.write(json.dumps(edit.to_json()) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _apply(edit: Edit, lesions: LesionMap) -> LesionMap:
+    note = LesionNote(source="reader", why=f"{edit.kind} by the reader")
+    if edit.kind == "erase":
+        return lesions.erase(edit.flat)
+    if edit.kind == "paint" and edit.artery is not None:
+        return lesions.paint(edit.flat, edit.artery, note)
+    if edit.lesion is None:
+        raise ValueError(f"an edit of kind {edit.kind} must name a lesion")
+    if edit.kind == "remove":
+        return lesions.remove(edit.lesion)
+    if edit.artery is None:
+        raise ValueError("a reassignment must name an artery")
+    return lesions.reassign(edit.lesion, edit.artery, note)
+
+
+def _runs(flat: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """Ascending indices as (start, length) runs."""
+    if not flat.size:
+        return ()
+    breaks = np.flatnonzero(np.diff(flat) > 1) + 1
+    return tuple((int(run[0]), int(run.size)) for run in np.split(flat, breaks))
+
+
+def _load_ct(folder: Path, document: Mapping[str, Any]) -> CTVolume:
+    from heartlens.dicom.read import read_series
+    from heartlens.dicom.series import find_series
+    from heartlens.files import read_volume
+    from heartlens.refusal import OVERRIDABLE
+
+    if (folder / "ct.nrrd").exists():
+        return read_volume(folder / "ct.nrrd", allow=OVERRIDABLE, **document["overrides"])[0]
+    found = find_series([Path(path) for path in document["source"]])
+    series = next((s for s in found if s.series_uid == document["series_uid"]), None)
+    if series is None:
+        raise Refused("input", f"the scored series {document['series_uid']} is no longer where it was read from")
+    # What was refused or allowed was settled when the case was made; the report carries the warnings.
+    return read_series(series, allow=OVERRIDABLE, **document["overrides"])[0]
+
+
+def _ct_document(ct: CTVolume) -> dict[str, Any]:
+    header = ct.header
+    dz, dy, dx = ct.spacing_mm
+    acquisition: Sequence[str] = (
+        "study_uid", "series_uid", "kvp", "slice_thickness_mm", "kernel", "is_gated", "contrast", "manufacturer",
+        "model", "reconstruction_diameter_mm",
+    )  # fmt: skip
+    return {
+        "slices": ct.shape[0],
+        "rows": ct.shape[1],
+        "columns": ct.shape[2],
+        "increment_mm": dz,
+        "row_spacing_mm": dy,
+        "column_spacing_mm": dx,
+        "affine_lps_mm": ct.affine.tolist(),
+        **{name: getattr(header, name) for name in acquisition},
+        "image_type": list(header.image_type),
+    }

@@ -58,6 +58,7 @@ class ScoringProtocol:
     volume_above_hu : volume and mass count labelled voxels strictly above this; None: the voxels that Agatston counts
     isotropic_volume : also give the volume after interpolation along z to cubic voxels
     mass_factor_mg_per_mm3_hu : calibration factor c; None: the scan's own, or no mass at all
+    slab_mm : average neighbouring slices to slabs of about this thickness before scoring; None: never
     source : where the numbers come from
     """
 
@@ -70,6 +71,7 @@ class ScoringProtocol:
     volume_above_hu: float | None = None
     isotropic_volume: bool = False
     mass_factor_mg_per_mm3_hu: float | None = None
+    slab_mm: float | None = None
     source: str = (
         "Agatston et al., JACC 1990, 15:827; 4-connected as in van Praagh et al., Med Phys 2021, 10.1002/mp.14912"
     )
@@ -87,6 +89,8 @@ class ScoringProtocol:
             raise ValueError(f"minimum_area_mm2 must be 0 or more, got {self.minimum_area_mm2}")
         if self.minimum_pixels < 1:
             raise ValueError(f"minimum_pixels must be 1 or more, got {self.minimum_pixels}")
+        if self.slab_mm is not None and not (math.isfinite(self.slab_mm) and self.slab_mm > 0):
+            raise ValueError(f"slab_mm must be positive, got {self.slab_mm}")
         factor = self.mass_factor_mg_per_mm3_hu
         if factor is not None and not (math.isfinite(factor) and 0 < factor < 0.1):
             raise ValueError(

@@ -1,0 +1,297 @@
+"""The command `heartlens`, also `python -m heartlens`.
+
+Exit codes: 0 done, 2 usage, 3 refused (one line on stderr, nothing on disk), 4 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heartlens import __version__
+from heartlens.refusal import OVERRIDABLE, Refused
+
+if TYPE_CHECKING:
+    from heartlens.case import Case
+    from heartlens.pipeline import Request
+
+DONE, USAGE, REFUSED, CANCELLED = 0, 2, 3, 4
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except Refused as refusal:
+        print(f"error: {' '.join(str(refusal).split())}", file=sys.stderr)
+        return REFUSED
+    except KeyboardInterrupt:
+        print("cancelled; nothing was written", file=sys.stderr)
+        return CANCELLED
+    except BrokenPipeError:  # the reader of our output has gone (heartlens … | head)
+        sys.stderr.close()
+        return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="heartlens",
+        description="Find, name and score coronary artery calcium on CT. Research software, not a medical device.",
+    )
+    parser.add_argument("--version", action="version", version=f"heartlens {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_score(commands)
+
+    series = commands.add_parser("series", help="list the series of a folder, ranked, with reasons")
+    series.add_argument("input", type=Path, help="DICOM folder or file")
+    series.add_argument("--json", action="store_true", help="print JSON")
+    series.set_defaults(run=_run_series)
+
+    phantom = commands.add_parser("phantom", help="write a synthetic chest CT with known calcium")
+    phantom.add_argument("--out", type=Path, required=True, help="folder to make")
+    phantom.add_argument("--seed", type=int, default=1, help="which person (default 1)")
+    phantom.add_argument("--format", choices=("dicom", "nrrd", "nifti"), default="dicom")
+    phantom.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, such as noise_hu=15 (repeatable)"
+    )
+    phantom.add_argument("--force", action="store_true", help="replace an existing phantom folder")
+    phantom.set_defaults(run=_run_phantom)
+
+    demo = commands.add_parser("demo", help="make a phantom, score it and show where the report lies")
+    demo.add_argument(
+        "--out", type=Path, default=Path("heartlens-demo"), help="folder to make (default heartlens-demo)"
+    )
+    demo.add_argument("--seed", type=int, default=1)
+    demo.set_defaults(run=_run_demo)
+
+    doctor = commands.add_parser("doctor", help="say what is installed and whether scoring works here")
+    doctor.set_defaults(run=_run_doctor)
+    return parser
+
+
+def _add_score(commands: Any) -> None:
+    score = commands.add_parser("score", help="score a CT")
+    score.add_argument("input", type=Path, help="DICOM folder or file, .nrrd, .nhdr, .nii, .nii.gz or .mha")
+    score.add_argument("--out", type=Path, help="folder to make with all outputs; without it nothing is written")
+    score.add_argument("--force", action="store_true", help="replace an existing result folder")
+    score.add_argument("--json", action="store_true", help="print report.json instead of the table")
+    score.add_argument("--identify", action="store_true", help="put patient ID and name on report.html")
+    score.add_argument(
+        "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
+        help=f"score in spite of a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
+    )  # fmt: skip
+    score.add_argument("--series", metavar="UID", help="which series to score")
+
+    labels = score.add_argument_group("labels")
+    labels.add_argument(
+        "--segmentation", type=Path, metavar="FILE",
+        help="score these labels: a label map (1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED), .seg.nrrd or DICOM SEG",
+    )  # fmt: skip
+    labels.add_argument("--bundle", metavar="NAME|DIR|none", help="network bundle; none: rules")
+    labels.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the networks")
+
+    protocol = score.add_argument_group("protocol")
+    protocol.add_argument("--profile", default="agatston-1990", help="agatston-1990 (default), siemens, philips, canon")
+    protocol.add_argument("--connectivity", type=int, choices=(4, 8), help="of pixels within a slice")
+    protocol.add_argument("--min-area-mm2", type=float, metavar="X", help="smaller 2-D islands are dropped")
+    protocol.add_argument("--normalisation", choices=("increment", "thickness", "none"), help="slice factor k")
+    protocol.add_argument("--slab-mm", type=float, metavar="X", help="average thin slices to X mm before scoring")
+    protocol.add_argument("--isotropic-volume", action="store_true", help="also give the volume interpolated along z")
+    protocol.add_argument("--kvp", type=float, metavar="N", help="tube voltage, where the file does not say")
+    protocol.add_argument("--kvp-adapted", action="store_true", help="thresholds published for the tube voltage")
+    protocol.add_argument(
+        "--thickness-mm", type=float, metavar="X", help="slice thickness, where the file does not say"
+    )
+    protocol.add_argument("--mass-factor", type=float, metavar="C", help="calibration, mg per mm3 per HU")
+
+    risk = score.add_argument_group("risk")
+    risk.add_argument("--scheme", default="heartlens", help="category scheme (default heartlens)")
+    risk.add_argument("--age", type=float, metavar="N", help="years")
+    risk.add_argument("--sex", choices=("M", "F"))
+    risk.add_argument("--race", choices=("white", "chinese", "black", "hispanic"), help="for MESA; never guessed")
+    risk.add_argument("--risk-factors", type=Path, metavar="FILE.json", help="for the MESA 10-year risk")
+    score.set_defaults(run=_run_score)
+
+
+def _run_score(options: argparse.Namespace) -> int:
+    from heartlens.pipeline import score_series
+
+    request = _request(options)
+    _check_out(options.out, options.force)
+    bar = _Bar()
+    result = score_series(options.input, request, progress=bar)
+    left_out: list[str] = []
+    if options.out is not None:
+        from heartlens.outputs import write_outputs
+
+        bar("writing", 1.0)
+        left_out = write_outputs(result, options.out, force=options.force, identify=options.identify)
+    bar.close()
+    if options.json:
+        print(json.dumps(result.case.report_document(), indent=1, allow_nan=False))
+    else:
+        print(table(result.case))
+        if options.out is not None:
+            page = options.out / ("report.html" if not left_out else "report.json")
+            print(f"\nReport: {page}")
+    for text in left_out:
+        print(f"note: {text}", file=sys.stderr)
+    return DONE
+
+
+def _request(options: argparse.Namespace) -> Request:
+    """The command line's words as a `Request`; bad values end the program with exit 2, as argparse does."""
+    from dataclasses import replace
+
+    from heartlens.case import RiskInputs
+    from heartlens.pipeline import Request
+    from heartlens.protocol import PROFILES
+    from heartlens.risk import SCHEMES
+
+    if options.profile not in PROFILES:
+        raise _usage(f"--profile must be one of {', '.join(PROFILES)}, got {options.profile!r}")
+    if options.scheme not in SCHEMES:
+        raise _usage(f"--scheme must be one of {', '.join(SCHEMES)}, got {options.scheme!r}")
+    for name in ("kvp", "thickness_mm", "age"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < 1000:
+            raise _usage(f"--{name.replace('_', '-')} must be positive, got {value:g}")
+    changes = {
+        "connectivity": options.connectivity,
+        "minimum_area_mm2": options.min_area_mm2,
+        "normalisation": options.normalisation,
+        "slab_mm": options.slab_mm,
+        "mass_factor_mg_per_mm3_hu": options.mass_factor,
+        "isotropic_volume": options.isotropic_volume or None,
+    }
+    try:
+        protocol = replace(PROFILES[options.profile], **{k: v for k, v in changes.items() if v is not None})
+    except ValueError as error:
+        raise _usage(str(error)) from error
+    factors = None
+    if options.risk_factors is not None:
+        try:
+            factors = json.loads(options.risk_factors.read_text())
+        except (OSError, ValueError) as error:
+            raise Refused(
+                "input", f"--risk-factors {options.risk_factors.name}: {error}; expected a JSON object"
+            ) from error
+    return Request(
+        allow=frozenset(options.allow),
+        series_uid=options.series,
+        segmentation=options.segmentation,
+        bundle=options.bundle,
+        protocol=protocol,
+        kvp=options.kvp,
+        kvp_adapted=options.kvp_adapted,
+        thickness_mm=options.thickness_mm,
+        risk=RiskInputs(options.scheme, options.age, options.sex, options.race, factors),
+    )
+
+
+def _usage(text: str) -> SystemExit:
+    print(f"heartlens: error: {text}", file=sys.stderr)
+    return SystemExit(USAGE)
+
+
+def _check_out(out: Path | None, force: bool) -> None:
+    """Refuse a target that cannot be written before the work, not after it."""
+    if out is not None:
+        from heartlens.outputs import check_target
+
+        check_target(out.absolute(), force)
+
+
+def table(case: Case) -> str:
+    """The result as text: totals per artery, category, warnings, notice."""
+    from heartlens.lesions import CORONARY, Artery
+    from heartlens.protocol import NOTICE
+    from heartlens.scoring.report import display_agatston
+
+    report, risk = case.report, case.risk
+    rows = [(artery.name, report.arteries[artery]) for artery in CORONARY]
+    if report.arteries[Artery.UNASSIGNED].lesions:
+        rows.append(("unassigned", report.arteries[Artery.UNASSIGNED]))
+    rows.append(("total", report.total))
+    estimated = "" if case.source_ct.header.is_gated else " (estimated: not known to be ECG-gated)"
+    lines = [f"{'artery':<12}{'lesions':>8}{'Agatston':>10}{'volume mm3':>12}{'mass mg':>10}"]
+    for name, totals in rows:
+        if name == "total":
+            lines.append("-" * 52)
+        mass = "-" if totals.mass_mg is None else f"{totals.mass_mg:.2f}"
+        lines.append(
+            f"{name:<12}{totals.lesions:>8}{display_agatston(totals.agatston):>10}{totals.volume_mm3:>12.1f}{mass:>10}"
+        )
+    lines += ["", risk.sentence() + estimated]
+    if report.dropped_small_count:
+        lines.append(
+            f"{report.dropped_small_count} islands below the minimum size were not counted "
+            f"({report.dropped_small_area_mm2:.2f} mm2)"
+        )
+    lines += [f"warning: {c.code}: {c.text}" for c in case.cautions]
+    lines += ["", NOTICE]
+    return "\n".join(lines)
+
+
+def _run_series(options: argparse.Namespace) -> int:
+    from heartlens.dicom.series import find_series, rank_series
+
+    ranked = rank_series(find_series(options.input))
+    if options.json:
+        print(json.dumps([entry.to_json() for entry in ranked], indent=1))
+    else:
+        print("\n\n".join(entry.describe() for entry in ranked))
+    return DONE
+
+
+def _run_phantom(options: argparse.Namespace) -> int:
+    from heartlens.outputs import whole_folder
+    from heartlens.phantom import PhantomParameters, make_phantom
+    from heartlens.phantom_files import write_phantom
+
+    try:
+        parameters = PhantomParameters.from_text(options.seed, options.set)
+    except ValueError as error:
+        raise _usage(str(error)) from error
+    phantom = make_phantom(parameters)
+    with whole_folder(options.out, force=options.force) as folder:
+        write_phantom(folder, phantom, format=options.format)
+    print(f"Phantom: {options.out}")
+    return DONE
+
+
+def _run_demo(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+def _run_doctor(options: argparse.Namespace) -> int:
+    raise NotImplementedError
+
+
+class _Bar:
+    """Progress on stderr when it is a terminal; silent otherwise."""
+
+    WIDTH = 24
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+
+    def __call__(self, stage: str, fraction: float) -> None:
+        if self.shown:
+            done = round(self.WIDTH * fraction)
+            bar = "#" * done + "." * (self.WIDTH - done)
+            print(f"\r[{bar}] {stage:<24}", end="", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self.shown:
+            print("\r" + " " * (self.WIDTH + 28) + "\r", end="", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Everything that is written for one scored CT, as a whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from heartlens.case import REPORT_SCHEMA, Case, write_json
+from heartlens.pipeline import Result
+from heartlens.refusal import Refused
+
+LESION_COLUMNS = (
+    "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
+    "centroid_x_lps_mm", "centroid_y_lps_mm", "centroid_z_lps_mm", "probability", "source", "why",
+)  # fmt: skip
+
+
+def write_outputs(result: Result, out: Path, *, force: bool = False, identify: bool = False) -> list[str]:
+    """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
+
+    Parameters
+    ----------
+    out : folder to make; an existing one is replaced only with `force` and only if it is a HeartLens result
+    identify : put patient ID and name on report.html
+
+    Returns
+    -------
+    What was left out, and why: report.html needs jinja2
+
+    Raises
+    ------
+    Refused : the folder exists, or cannot be written; nothing is left behind
+    """
+    case = result.case
+    left_out = []
+    with whole_folder(out, force=force) as folder:
+        write_json(folder / "report.json", case.report_document())
+        write_lesions_csv(folder / "lesions.csv", case)
+        _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
+        _write_dicom(folder, result)
+        if importlib.util.find_spec("jinja2"):
+            _write_html(folder / "report.html", result, identify)
+        else:
+            left_out.append("report.html was not written: it needs jinja2 (pip install jinja2)")
+        case.save(folder / "case")
+    return left_out
+
+
+def write_lesions_csv(path: Path, case: Case) -> None:
+    """One row a lesion, unrounded; empty where a value is unknown."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(LESION_COLUMNS)
+        for s in case.report.lesions:
+            rows.writerow(
+                [
+                    s.id, s.artery.name, s.agatston, s.volume_mm3, s.mass_mg, s.peak_hu, s.mean_hu, s.area_mm2,
+                    *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why,
+                ]
+            )  # fmt: skip
+
+
+@contextlib.contextmanager
+def whole_folder(out: Path, *, force: bool = False) -> Iterator[Path]:
+    """A temporary sibling that becomes `out` when the block ends well, and is gone when it does not."""
+    out = out.absolute()
+    check_target(out, force)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        if out.exists():
+            out.rename(old)
+        try:
+            temporary.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Refused(
+            "output", f"cannot write {out}: {reason}; choose another --out or free the disk; nothing was written"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def check_target(out: Path, force: bool) -> None:
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise Refused("output", f"{out} is a file; --out must name a folder")
+    if not force:
+        raise Refused("output", f"{out} exists; choose another --out, or --force to replace it")
+    report = out / "report.json"
+    try:
+        ours = not any(out.iterdir()) or json.loads(report.read_text()).get("schema") == REPORT_SCHEMA
+    except (OSError, ValueError, AttributeError):
+        ours = False
+    if not ours:
+        raise Refused("output", f"{out} exists and is not a HeartLens result; --force does not delete it")
+
+
+def _write_seg_nrrd(path: Path, case: Case) -> None:
+    from heartlens.files import write_seg_nrrd
+
+    write_seg_nrrd(path, case.source_ct, case.scored_codes())
+
+
+def _write_dicom(folder: Path, result: Result) -> None:
+    if not result.sources:
+        return
+    from heartlens.dicom.seg import write_seg
+    from heartlens.dicom.sr import write_sr
+
+    case = result.case
+    seg = write_seg(
+        folder / "segmentation.dcm",
+        ct=case.source_ct,
+        codes=case.scored_codes(),
+        sources=result.sources,
+        algorithm_type="SEMIAUTOMATIC" if case.edits else "AUTOMATIC",
+    )
+    write_sr(
+        folder / "report.dcm",
+        ct=case.source_ct,
+        report=case.report,
+        risk=case.risk,
+        protocol=case.protocol,
+        sources=result.sources,
+        seg=seg,
+        cautions=case.cautions,
+    )
+
+
+def _write_html(path: Path, result: Result, identify: bool) -> None:
+    from heartlens.report_html import Identity, write_report
+
+    identity = None
+    if identify and result.sources:
+        first = result.sources[0]
+        identity = Identity(patient_id=str(first.get("PatientID", "")), name=str(first.get("PatientName", "")))
+    write_report(path, result.case, identity=identity)

@@ -1,0 +1,246 @@
+"""The journey of one CT, from files to a scored `Case`, on one page. Read this first.
+
+read -> candidate calcium -> heart -> arteries -> score -> risk
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heartlens.calcium import extract_lesions, find_lesions
+from heartlens.case import Case, RiskInputs
+from heartlens.ct import CTVolume
+from heartlens.lesions import LesionMap
+from heartlens.protocol import ScoringProtocol
+from heartlens.quality import acquisition_cautions, content_findings
+from heartlens.refusal import OVERRIDABLE, Caution, Refused, refuse_or_caution
+from heartlens.slabs import average_slabs, slab_labels, slices_per_slab
+
+if TYPE_CHECKING:
+    import pydicom
+
+    from heartlens.anatomy import HeartRegion
+    from heartlens.dicom.series import Series
+
+VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+
+Progress = Callable[[str, float], None]
+"""Called with the stage's name and the fraction of the whole that is done, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; the names are those of the command line.
+
+    Parameters
+    ----------
+    allow : refusal codes that become warnings
+    series_uid : which series to score when there are several
+    segmentation : labels to score instead of finding calcium
+    bundle : "none" is the rules; None the installed default (there is none yet)
+    kvp, thickness_mm : said by the user where the file does not say
+    kvp_adapted : use the thresholds published for the scan's tube voltage
+    """
+
+    allow: frozenset[str] = frozenset()
+    series_uid: str | None = None
+    segmentation: Path | None = None
+    bundle: str | None = None
+    protocol: ScoringProtocol = field(default_factory=ScoringProtocol)
+    kvp: float | None = None
+    kvp_adapted: bool = False
+    thickness_mm: float | None = None
+    risk: RiskInputs = field(default_factory=RiskInputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A scored case and what it was read from.
+
+    Parameters
+    ----------
+    case : scored
+    sources : DICOM headers of the scored slices, for SEG and SR; empty for NRRD, NIfTI and MHA
+    """
+
+    case: Case
+    sources: Sequence[pydicom.Dataset]
+
+
+def score_series(
+    source: Path | Sequence[Path], request: Request | None = None, *, progress: Progress | None = None
+) -> Result:
+    """Score one CT.
+
+    Parameters
+    ----------
+    source : a DICOM folder (searched recursively), a DICOM file, a list of DICOM files, or a volume file
+
+    Raises
+    ------
+    Refused : the input cannot be scored honestly; nothing was written
+    """
+    request = request or Request()
+    tell = progress or (lambda stage, fraction: None)
+    clock = _Clock()
+
+    tell("reading", 0.0)
+    ct, series, cautions = read_ct(source, request)
+    protocol = _protocol_for(ct, request)
+    cautions += acquisition_cautions(ct, protocol)
+    clock.lap("read")
+
+    tell("finding the heart", 0.4)
+    scored_ct = ct if protocol.slab_mm is None else _slabs(ct, protocol, cautions)
+    region = _heart(scored_ct, request, cautions)
+    clock.lap("anatomy")
+
+    tell("finding calcium", 0.6)
+    lesions, labels_from = _lesions(ct, scored_ct, region, protocol, request, cautions)
+    clock.lap("calcium")
+
+    tell("scoring", 0.8)
+    case = Case(
+        source_ct=ct,
+        auto=lesions,
+        protocol=protocol,
+        risk_inputs=_risk_inputs(ct, request),
+        cautions=tuple(dict.fromkeys(cautions)),
+        provenance={"labels": labels_from, "bundle": None, "device": "cpu", "source": _source_paths(source)},
+    )
+    assert case.report is not None and case.risk is not None  # computed here, so that the clock sees them
+    clock.lap("score")
+    sources = _source_headers(series, ct)
+    tell("scored", 1.0)
+    return Result(replace_provenance(case, seconds=clock.seconds), sources)
+
+
+def read_ct(source: Path | Sequence[Path], request: Request) -> tuple[CTVolume, Series | None, list[Caution]]:
+    """Read the CT that the user means: a volume file, or the best series of a DICOM folder."""
+    said = {"allow": request.allow, "kvp": request.kvp, "slice_thickness_mm": request.thickness_mm}
+    if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
+        from heartlens.files import read_volume
+
+        ct, cautions = read_volume(source, **said)
+        return ct, None, list(cautions)
+    from heartlens.dicom.read import read_series
+    from heartlens.dicom.series import choose_series, find_series, rank_series
+
+    series = choose_series(rank_series(find_series(source)), request.series_uid)
+    ct, cautions = read_series(series, **said)
+    return ct, series, list(cautions)
+
+
+def replace_provenance(case: Case, **facts: Any) -> Case:
+    """The same case with more provenance; what was computed is kept."""
+    told = replace(case, provenance={**case.provenance, **facts})
+    for name in ("ct", "lesions", "report", "risk"):
+        if name in case.__dict__:
+            told.__dict__[name] = case.__dict__[name]
+    return told
+
+
+def _protocol_for(ct: CTVolume, request: Request) -> ScoringProtocol:
+    protocol = request.protocol
+    if request.kvp_adapted:
+        if ct.header.kvp is None:
+            raise Refused("input", "--kvp-adapted needs the tube voltage, which the file does not say; give --kvp N")
+        try:
+            protocol = protocol.adapted_to(ct.header.kvp)
+        except ValueError as error:
+            raise Refused("input", f"--kvp-adapted: {error}") from error
+    if protocol.normalisation == "thickness" and ct.header.slice_thickness_mm is None:
+        raise Refused("input", "--normalisation thickness needs the slice thickness; give --thickness-mm X")
+    return protocol
+
+
+def _slabs(ct: CTVolume, protocol: ScoringProtocol, cautions: list[Caution]) -> CTVolume:
+    assert protocol.slab_mm is not None
+    try:
+        count = slices_per_slab(ct, protocol.slab_mm)
+    except ValueError as error:
+        raise Refused("input", f"--slab-mm: {error}") from error
+    left_out = ct.shape[0] % count
+    text = f"{count} slices of {ct.increment_mm:g} mm averaged to one before scoring"
+    if left_out:
+        text += f"; the {left_out} uppermost slices make no whole slab and were not scored"
+    cautions.append(Caution("slabs", text))
+    return average_slabs(ct, count)
+
+
+def _heart(ct: CTVolume, request: Request, cautions: list[Caution]) -> HeartRegion | None:
+    """Where the heart is; with given labels, content findings only warn and a missing heart is no matter."""
+    from heartlens.anatomy import heart_region
+
+    region = heart_region(ct)
+    allow = OVERRIDABLE if request.segmentation else request.allow
+    for code, text in content_findings(ct, region):
+        if code not in OVERRIDABLE or request.segmentation:
+            cautions.append(Caution(code, text))
+        else:
+            cautions.append(refuse_or_caution(code, text, allow))
+    return region
+
+
+def _lesions(
+    ct: CTVolume,
+    scored_ct: CTVolume,
+    region: HeartRegion | None,
+    protocol: ScoringProtocol,
+    request: Request,
+    cautions: list[Caution],
+) -> tuple[LesionMap, str]:
+    if request.segmentation is not None:
+        from heartlens.files import read_labels
+
+        codes = read_labels(request.segmentation, ct)
+        return extract_lesions(
+            scored_ct, slab_labels(codes, ct.shape[0] // scored_ct.shape[0]), protocol
+        ), "segmentation"
+    if request.bundle not in (None, "none"):
+        raise Refused("input", f"bundle {request.bundle!r}: no network bundle can be run yet; use --bundle none")
+    if request.bundle is None:
+        cautions.append(
+            Caution("no-bundle", "no network bundle is installed; calcium was found and named by rules, expect errors")
+        )
+    lesions, _ = find_lesions(scored_ct, region, protocol)
+    return lesions, "rules"
+
+
+def _risk_inputs(ct: CTVolume, request: Request) -> RiskInputs:
+    """Age and sex from the header where the user said nothing. Race is never taken from a header."""
+    said = request.risk
+    return replace(
+        said,
+        age_years=ct.header.patient_age_years if said.age_years is None else said.age_years,
+        sex=ct.header.patient_sex if said.sex is None else said.sex,
+    )
+
+
+def _source_headers(series: Series | None, ct: CTVolume) -> Sequence[pydicom.Dataset]:
+    if series is None:
+        return ()
+    from heartlens.dicom.read import source_datasets
+
+    return source_datasets(series, ct)
+
+
+def _source_paths(source: Path | Sequence[Path]) -> list[str]:
+    return [str(p.resolve()) for p in ([source] if isinstance(source, Path) else source)]
+
+
+class _Clock:
+    """Seconds of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = round(now - self._last, 4)
+        self._last = now
