@@ -8,6 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_ct import make_ct
+
+from heartlens.ct import CTVolume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"
@@ -39,3 +42,9 @@ def require_tool() -> Callable[[str], str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def a_ct() -> Callable[..., CTVolume]:
+    """`a_ct(hu, spacing_mm=(3, 0.5, 0.5), **header)` is a CT of a few voxels with a visible answer."""
+    return make_ct

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from heartlens.calcium import extract_lesions, find_lesions
 from heartlens.case import Case, RiskInputs
 from heartlens.ct import CTVolume
@@ -112,7 +114,7 @@ def score_series(
         cautions=tuple(dict.fromkeys(cautions)),
         provenance={"labels": labels_from, "bundle": None, "device": "cpu", "source": _source_paths(source)},
     )
-    assert case.report is not None and case.risk is not None  # computed here, so that the clock sees them
+    _ = case.report, case.risk  # computed here, so that the clock sees them
     clock.lap("score")
     sources = _source_headers(series, ct)
     tell("scored", 1.0)
@@ -197,10 +199,9 @@ def _lesions(
     if request.segmentation is not None:
         from heartlens.files import read_labels
 
-        codes = read_labels(request.segmentation, ct)
-        return extract_lesions(
-            scored_ct, slab_labels(codes, ct.shape[0] // scored_ct.shape[0]), protocol
-        ), "segmentation"
+        codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
+        flat = np.flatnonzero(codes)
+        return extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol), "segmentation"
     if request.bundle not in (None, "none"):
         raise Refused("input", f"bundle {request.bundle!r}: no network bundle can be run yet; use --bundle none")
     if request.bundle is None:

@@ -1,0 +1,89 @@
+"""A lesion map: ids and arteries always belong together, and edits leave the old map alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from heartlens.lesions import ARTERY_COLORS, CORONARY, SCORED, Artery, LesionMap, LesionNote
+
+
+@pytest.fixture
+def two_lesions():
+    labels = np.array([[[1, 1, 0, 2]]], np.uint16)
+    return LesionMap(labels, {1: Artery.LAD, 2: Artery.RCA}, {1: LesionNote(0.9, "rules", "in fat")})
+
+
+def test_codes_are_those_of_a_label_map():
+    assert {artery.name: int(artery) for artery in Artery} == {
+        "LM": 1, "LAD": 2, "LCX": 3, "RCA": 4, "OTHER": 5, "UNASSIGNED": 6,
+    }  # fmt: skip
+    assert [a.name for a in CORONARY] == ["LM", "LAD", "LCX", "RCA"]
+    assert [a.name for a in SCORED] == ["LM", "LAD", "LCX", "RCA", "UNASSIGNED"]
+
+
+def test_colors_are_the_agreed_ones():
+    assert [ARTERY_COLORS[a] for a in Artery] == ["#F0E442", "#009E73", "#56B4E9", "#D55E00", "#999999", "#CC79A7"]
+
+
+@pytest.mark.parametrize("arteries", [{1: Artery.LAD}, {1: Artery.LAD, 2: Artery.RCA, 3: Artery.LM}])
+def test_ids_and_arteries_must_match(arteries):
+    with pytest.raises(ValueError, match="voxels and an artery"):
+        LesionMap(np.array([[[1, 1, 0, 2]]], np.uint16), arteries)
+
+
+def test_labels_must_be_uint16():
+    with pytest.raises(ValueError, match="uint16"):
+        LesionMap(np.zeros((1, 1, 1), np.uint8), {})
+
+
+def test_a_probability_beyond_one_is_refused():
+    with pytest.raises(ValueError, match="1.2"):
+        LesionNote(1.2)
+
+
+def test_artery_map_holds_the_code_of_each_voxel(two_lesions):
+    assert two_lesions.artery_map().tolist() == [[[2, 2, 0, 4]]]
+    assert two_lesions.artery_of_voxels().tolist() == [2, 2, 4]
+
+
+def test_reassigning_returns_a_new_map(two_lesions):
+    moved = two_lesions.reassign(1, Artery.LCX, LesionNote(source="reader"))
+    assert moved.arteries[1] is Artery.LCX
+    assert moved.notes[1].source == "reader"
+    assert two_lesions.arteries[1] is Artery.LAD
+    assert two_lesions.notes[1].source == "rules"
+
+
+def test_removing_leaves_the_others(two_lesions):
+    left = two_lesions.remove(1)
+    assert left.labels.tolist() == [[[0, 0, 0, 2]]]
+    assert dict(left.arteries) == {2: Artery.RCA}
+    assert two_lesions.labels.tolist() == [[[1, 1, 0, 2]]]
+
+
+def test_painting_makes_a_new_lesion_and_takes_voxels_from_the_old(two_lesions):
+    painted = two_lesions.paint([1, 2], Artery.LM)
+    assert painted.labels.tolist() == [[[1, 3, 3, 2]]]
+    assert painted.arteries[3] is Artery.LM
+    assert painted.paint([0], Artery.LM).labels.tolist() == [[[4, 3, 3, 2]]]
+    assert 1 not in painted.paint([0], Artery.LM).arteries
+
+
+def test_erasing_all_voxels_of_a_lesion_ends_it(two_lesions):
+    assert dict(two_lesions.erase([3]).arteries) == {1: Artery.LAD}
+
+
+@pytest.mark.parametrize("flat", [[-1], [4]])
+def test_voxels_outside_the_volume_are_refused(two_lesions, flat):
+    with pytest.raises(ValueError, match="0..3"):
+        two_lesions.erase(flat)
+
+
+def test_an_unknown_lesion_cannot_be_removed(two_lesions):
+    with pytest.raises(ValueError, match="no lesion 7"):
+        two_lesions.remove(7)
+
+
+def test_an_empty_map_is_valid():
+    assert dict(LesionMap.empty((2, 3, 4)).arteries) == {}

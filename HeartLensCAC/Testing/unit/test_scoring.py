@@ -1,0 +1,393 @@
+"""The scores: worked examples by hand, published oracles, and a second implementation that must agree."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from plain_scoring import plain_score
+from tiny_ct import make_ct
+
+from heartlens import calcium
+from heartlens.lesions import CORONARY, SCORED, Artery, LesionMap
+from heartlens.protocol import EDGES_BY_KVP_HU, PROFILES, ScoringProtocol
+from heartlens.scoring.report import ScoreReport, score_lesions, scored_voxels
+
+DEFAULT = PROFILES["agatston-1990"]
+EIGHT = ScoringProtocol(connectivity=8)
+NO_K = ScoringProtocol(normalisation="none")
+COLUMNS = {
+    "def": DEFAULT, "8c": EIGHT, "sie": PROFILES["siemens"], "phi": PROFILES["philips"], "can": PROFILES["canon"],
+    "none": NO_K,
+}  # fmt: skip
+
+
+def extract_lesions(ct, codes, protocol):
+    """Lesions of a full label array."""
+    flat = np.flatnonzero(codes)
+    return calcium.extract_lesions(ct, flat, codes.reshape(-1)[flat], protocol)
+
+
+def block(rows, columns, hu, *, at=(2, 2), size=12, fill=0):
+    """One slice with a block of one HU value."""
+    image = np.full((size, size), fill, np.float64)
+    image[at[0] : at[0] + rows, at[1] : at[1] + columns] = hu
+    return image
+
+
+def t3(hu=280):
+    image = block(3, 4, 150)
+    image[3, 3] = hu
+    return image
+
+
+def t5():
+    lower, upper = block(2, 4, 200), block(2, 4, 180)
+    lower[2, 2] = 450
+    return np.stack([lower, upper])
+
+
+def t6():
+    image = block(2, 2, 450)
+    image[4:6, 4:6] = 150
+    return image
+
+
+def t7():
+    image = np.zeros((12, 12))
+    image[[2, 3, 3], [2, 2, 3]] = 250
+    image[[4, 5, 5], [4, 4, 5]] = 250
+    return image
+
+
+def all_280():
+    return np.stack([block(3, 4, 280)] * 2)
+
+
+EXAMPLES = {  # name: (image, dz, T, {column: score}); spec 1.6, by hand
+    "T1 2x2 at 130": (block(2, 2, 130), 3, 3, dict.fromkeys(COLUMNS, 1.0)),
+    "T2 1x3 at 500": (block(1, 3, 500), 3, 3, {"def": 0, "8c": 0, "sie": 3, "phi": 3, "can": 3, "none": 0}),
+    "T3 3x4 at 150, one 280": (t3(), 3, 3, dict.fromkeys(COLUMNS, 6.0)),
+    "T4a 129": (block(3, 4, 129), 3, 3, dict.fromkeys(COLUMNS, 0.0)),
+    "T4a 130": (block(3, 4, 130), 3, 3, dict.fromkeys(COLUMNS, 3.0)),
+    "T4b 199": (block(3, 4, 199), 3, 3, dict.fromkeys(COLUMNS, 3.0)),
+    "T4b 200": (block(3, 4, 200), 3, 3, dict.fromkeys(COLUMNS, 6.0)),
+    "T4c 299": (block(3, 4, 299), 3, 3, dict.fromkeys(COLUMNS, 6.0)),
+    "T4c 300": (block(3, 4, 300), 3, 3, dict.fromkeys(COLUMNS, 9.0)),
+    "T4d 399": (block(3, 4, 399), 3, 3, dict.fromkeys(COLUMNS, 9.0)),
+    "T4d 400": (block(3, 4, 400), 3, 3, dict.fromkeys(COLUMNS, 12.0)),
+    "T5 two slices": (t5(), 3, 3, dict.fromkeys(COLUMNS, 10.0)),
+    "T6 corner": (t6(), 3, 3, {"def": 5, "8c": 8, "sie": 5, "phi": 5, "can": 5, "none": 5}),
+    "T7 two Ls": (t7(), 3, 3, {"def": 0, "8c": 3, "sie": 3, "phi": 3, "can": 3, "none": 0}),
+    "T8 thin": (all_280(), 1.5, 1.5, {"def": 6, "8c": 6, "sie": 6, "phi": 6, "can": 6, "none": 12}),
+    "T9 overlap": (all_280(), 1.5, 3.0, {"def": 6, "8c": 6, "sie": 6, "phi": 6, "can": 6, "none": 12}),
+    "T13 peak 199.5": (t3(199.5), 3, 3, dict.fromkeys(COLUMNS, 3.0)),
+}
+
+
+def score_image(a_ct, image, protocol, *, dz=3.0, thickness=3.0, codes=None, spacing=0.5, **header):
+    volume = np.atleast_3d(image) if image.ndim == 3 else image[None]
+    ct = a_ct(volume, spacing_mm=(dz, spacing, spacing), slice_thickness_mm=thickness, **header)
+    codes = np.full(ct.shape, Artery.LAD, np.uint8) if codes is None else codes
+    return score_lesions(ct, extract_lesions(ct, codes, protocol), protocol)
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_worked_example_scores_as_by_hand(a_ct, name, column):
+    image, dz, thickness, expected = EXAMPLES[name]
+    report = score_image(a_ct, image, COLUMNS[column], dz=dz, thickness=thickness)
+    assert report.total.agatston == pytest.approx(expected[column], abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("hu", "kvp", "expected"), [(140, 120, 3), (140, 100, 0), (330, 120, 9), (330, 100, 6), (330, 80, 6), (330, 70, 6)]
+)
+def test_tube_voltage_sets_score_as_by_hand(a_ct, hu, kvp, expected):
+    report = score_image(a_ct, block(3, 4, hu), DEFAULT.adapted_to(kvp))
+    assert report.total.agatston == pytest.approx(expected)
+
+
+def test_two_arteries_share_the_total(a_ct):
+    codes = np.zeros((1, 12, 24), np.uint8)
+    codes[:, :, :12], codes[:, :, 12:] = Artery.LAD, Artery.RCA
+    report = score_image(a_ct, np.hstack([t3(), t3()]), DEFAULT, codes=codes)
+    scores = {artery.name: report.arteries[artery].agatston for artery in CORONARY}
+    assert scores == {"LM": 0, "LAD": 6, "LCX": 0, "RCA": 6}
+    assert (report.total.agatston, report.total.lesions, report.calcified_vessels) == (12, 2, 2)
+
+
+def test_an_empty_scan_scores_zero_without_dividing_by_it(a_ct):
+    report = score_image(a_ct, np.zeros((3, 4, 4)), DEFAULT)
+    assert report.total.agatston == report.total.volume_mm3 == report.total.lesions == 0
+    assert report.total.density is report.diffusivity is report.left_main_share is None
+    assert report.lesions == ()
+    assert [s.agatston for s in report.slices] == [0, 0, 0]
+
+
+def test_other_is_listed_but_not_summed_and_unassigned_is_summed(a_ct):
+    codes = np.zeros((1, 12, 24), np.uint8)
+    codes[:, :, :12], codes[:, :, 12:] = Artery.OTHER, Artery.UNASSIGNED
+    report = score_image(a_ct, np.hstack([t3(), t3()]), DEFAULT, codes=codes)
+    assert report.total.agatston == report.arteries[Artery.UNASSIGNED].agatston == 6
+    assert report.arteries[Artery.OTHER].agatston == 6
+    assert [lesion.artery for lesion in report.lesions] == [Artery.UNASSIGNED, Artery.OTHER]
+    assert report.calcified_vessels == 0
+
+
+def test_volume_mass_and_density_of_two_slices(a_ct):
+    protocol = ScoringProtocol(mass_factor_mg_per_mm3_hu=0.0008)
+    total = score_image(a_ct, t5(), protocol).total
+    assert total.volume_mm3 == pytest.approx(16 * 0.75)
+    assert total.density == pytest.approx(2.5)
+    assert total.mass_mg == pytest.approx(0.0008 * 0.75 * (7 * 200 + 450 + 8 * 180))
+
+
+def test_no_calibration_gives_no_mass(a_ct):
+    report = score_image(a_ct, t5(), DEFAULT)
+    assert report.total.mass_mg is None
+    assert report.lesions[0].mass_mg is None
+    assert report.mass_factor_source is None
+
+
+@pytest.mark.parametrize(
+    ("header", "factor"),
+    [
+        ({"mass_factor_patient": 0.75, "mass_factors_device": (0.7, 0.8, 0.9)}, 0.00075),
+        ({"mass_factors_device": (0.7, 0.7, 0.7)}, 0.0007),
+        ({"mass_factors_device": (0.7, 0.8, 0.9)}, None),
+    ],
+)
+def test_mass_factor_comes_from_the_header_only_when_it_is_certain(a_ct, header, factor):
+    assert score_image(a_ct, t5(), DEFAULT, **header).mass_factor_mg_per_mm3_hu == (factor and pytest.approx(factor))
+
+
+def test_the_users_mass_factor_wins_over_the_header(a_ct):
+    report = score_image(a_ct, t5(), ScoringProtocol(mass_factor_mg_per_mm3_hu=0.0008), mass_factor_patient=0.75)
+    assert report.mass_factor_mg_per_mm3_hu == 0.0008
+
+
+def test_left_main_share_and_diffusivity(a_ct):
+    image = np.hstack([block(3, 4, 150), block(3, 4, 150), block(3, 4, 300)])
+    codes = np.repeat(np.array([Artery.LM, Artery.RCA, Artery.LAD], np.uint8), 12)[None, None].repeat(12, axis=1)
+    report = score_image(a_ct, image, DEFAULT, codes=codes)
+    assert report.total.agatston == 15
+    assert report.left_main_share == pytest.approx(3 / 15)
+    assert report.diffusivity == pytest.approx(1 - 9 / 15)
+
+
+def test_pieces_below_the_minimum_are_counted_and_not_scored(a_ct):
+    image = block(3, 4, 200)
+    image[9, 9:11] = 500
+    report = score_image(a_ct, image, DEFAULT)
+    assert report.total.agatston == 6
+    assert (report.dropped_small_count, report.dropped_small_area_mm2) == (1, 0.5)
+
+
+def test_a_lesion_row_tells_where_and_how_bright(a_ct):
+    (lesion,) = score_image(a_ct, t5(), DEFAULT).lesions
+    assert (lesion.peak_hu, lesion.mean_hu) == (450, (7 * 200 + 450 + 8 * 180) / 16)
+    assert lesion.slices == (0, 1)
+    assert lesion.area_mm2 == 2.0
+    assert lesion.centroid_lps_mm == pytest.approx((3.5 * 0.5, 2.5 * 0.5, 0.5 * 3))
+
+
+def test_anisotropic_pixels_count_with_their_true_area(a_ct):
+    ct = a_ct(block(2, 2, 130)[None], spacing_mm=(3, 0.5, 0.6))
+    codes = np.full(ct.shape, Artery.LAD, np.uint8)
+    assert score_lesions(ct, extract_lesions(ct, codes, DEFAULT), DEFAULT).total.agatston == pytest.approx(1.2)
+
+
+def test_normalisation_by_thickness_uses_the_header(a_ct):
+    protocol = ScoringProtocol(normalisation="thickness")
+    assert score_image(a_ct, all_280(), protocol, dz=1.5, thickness=3.0).total.agatston == pytest.approx(12)
+    with pytest.raises(ValueError, match="--thickness-mm"):
+        score_image(a_ct, all_280(), protocol, dz=1.5, thickness=None)
+
+
+def test_philips_volume_reaches_below_the_agatston_threshold(a_ct):
+    image = block(3, 4, 120)
+    image[3, 3] = 150
+    report = score_image(a_ct, image, PROFILES["philips"])
+    assert report.total.agatston == 0  # one pixel of 0.25 mm2 is below 0.5 mm2
+    assert report.total.volume_mm3 == pytest.approx(12 * 0.75)
+    assert score_image(a_ct, block(3, 4, 112.5), PROFILES["philips"]).total.volume_mm3 == 0  # strictly above
+    assert score_image(a_ct, block(3, 4, 112.6), PROFILES["philips"]).total.volume_mm3 == pytest.approx(9)
+
+
+def test_isotropic_volume_of_a_block_is_interpolated_along_z(a_ct):
+    # 4 x 4 pixels of 1 mm at 230 HU on slices 2 and 3 of 6, zero elsewhere, 3 mm apart. Between a bright and a dark
+    # slice 130 HU is reached up to 100/230 of the way (1.304 mm), so cubes at z = 5..10 mm count: 6 layers of 16.
+    hu = np.zeros((6, 8, 8))
+    hu[2:4, 2:6, 2:6] = 230
+    ct = a_ct(hu, spacing_mm=(3, 1, 1))
+    protocol = ScoringProtocol(isotropic_volume=True)
+    lesions = extract_lesions(ct, np.full(ct.shape, Artery.LAD, np.uint8), protocol)
+    report = score_lesions(ct, lesions, protocol)
+    assert report.total.volume_isotropic_mm3 == 6 * 16
+    assert report.total.volume_mm3 == 2 * 16 * 3
+    assert report.arteries[Artery.LAD].volume_isotropic_mm3 == 96
+
+
+def test_isotropic_volume_drops_small_islands_of_cubes(a_ct):
+    # A pyramid: 3 x 3 pixels at 400 HU below one at 140 HU that is too small by itself (0.25 mm2).
+    hu = np.zeros((3, 7, 7))
+    hu[1, 2:5, 2:5] = 400
+    ct = a_ct(hu, spacing_mm=(1.0, 0.5, 0.5))
+    protocol = ScoringProtocol(isotropic_volume=True)
+    report = score_lesions(ct, extract_lesions(ct, np.full(ct.shape, Artery.LAD, np.uint8), protocol), protocol)
+    # Planes at z = 0, 0.5, 1, 1.5, 2 mm: 0, 200, 400, 200, 0 HU: three of them count, 9 cubes each.
+    assert report.total.volume_isotropic_mm3 == pytest.approx(27 * 0.5**3)
+
+
+def random_scan(data, *, edges):
+    shape = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7)), label="shape")
+    values = [0, edges[0] - 1, edges[0], edges[1] - 0.5, edges[1], edges[2], edges[3], 1200]
+    hu = data.draw(hnp.arrays(np.float64, shape, elements=st.sampled_from(values)), label="hu")
+    codes = data.draw(hnp.arrays(np.uint8, shape, elements=st.integers(0, 6)), label="codes")
+    return hu, codes
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_the_plain_implementation_agrees_on_random_volumes(data):
+    kvp = data.draw(st.sampled_from(sorted(EDGES_BY_KVP_HU)))
+    protocol = ScoringProtocol(
+        edges_hu=EDGES_BY_KVP_HU[kvp],
+        connectivity=data.draw(st.sampled_from([4, 8])),
+        minimum_area_mm2=data.draw(st.sampled_from([0.0, 0.5, 1.0, 1.5])),
+        minimum_pixels=data.draw(st.sampled_from([1, 3])),
+        normalisation=data.draw(st.sampled_from(["increment", "thickness", "none"])),
+        mass_factor_mg_per_mm3_hu=0.0007,
+    )
+    hu, codes = random_scan(data, edges=protocol.edges_hu)
+    spacing = data.draw(st.tuples(st.sampled_from([0.7, 2.5, 3.0]), st.sampled_from([0.5, 0.6]), st.just(0.5)))
+    ct = make_ct(hu, spacing_mm=spacing, slice_thickness_mm=3.0)
+    report = score_lesions(ct, extract_lesions(ct, codes, protocol), protocol)
+    k_factor = {"increment": spacing[0] / 3, "thickness": 1.0, "none": 1.0}[protocol.normalisation]
+    plain, dropped, dropped_area, _ = plain_score(
+        hu.tolist(), codes.tolist(), pixel_area=spacing[1] * spacing[2], increment=spacing[0],
+        edges=protocol.edges_hu, min_area=protocol.minimum_area_mm2, min_pixels=protocol.minimum_pixels,
+        connectivity=protocol.connectivity, k_factor=k_factor, mass_factor=0.0007,
+    )  # fmt: skip
+    for artery in Artery:
+        totals = report.arteries[artery]
+        assert totals.agatston == pytest.approx(plain[artery]["agatston"])
+        assert totals.volume_mm3 == pytest.approx(plain[artery]["volume"])
+        assert totals.mass_mg == pytest.approx(plain[artery]["mass"])
+        assert totals.lesions == plain[artery]["lesions"]
+    assert report.dropped_small_count == dropped
+    assert report.dropped_small_area_mm2 == pytest.approx(dropped_area)
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_totals_arteries_lesions_and_slices_agree(data):
+    hu, codes = random_scan(data, edges=DEFAULT.edges_hu)
+    protocol = ScoringProtocol(mass_factor_mg_per_mm3_hu=0.0008)
+    ct = make_ct(hu)
+    lesions = extract_lesions(ct, codes, protocol)
+    report = score_lesions(ct, lesions, protocol)
+    scored = [lesion for lesion in report.lesions if lesion.artery in SCORED]
+    for measure in ("agatston", "volume_mm3", "mass_mg"):
+        total = getattr(report.total, measure)
+        assert total == pytest.approx(sum(getattr(report.arteries[a], measure) for a in SCORED))
+        assert total == pytest.approx(sum(getattr(lesion, measure) for lesion in scored))
+    assert report.total.agatston == pytest.approx(sum(s.agatston for s in report.slices))
+    assert report.total.lesions == len(scored)
+    assert (report.total.agatston == 0) == (not scored)
+    assert ScoreReport.from_json(json.loads(json.dumps(report.to_json()))) == report
+    assert np.count_nonzero(np.isin(scored_voxels(ct, lesions, protocol), SCORED)) * ct.voxel_volume_mm3 == (
+        pytest.approx(report.total.volume_mm3)
+    )
+
+
+@given(st.data())
+@settings(max_examples=60, deadline=None)
+def test_naming_does_not_move_the_total_where_lesions_do_not_touch(data):
+    hu, codes = random_scan(data, edges=DEFAULT.edges_hu)
+    ct = make_ct(hu)
+    lesions = extract_lesions(ct, np.where(codes == 5, 0, np.minimum(codes, 1)).astype(np.uint8), DEFAULT)
+    before = score_lesions(ct, lesions, DEFAULT).total.agatston
+    for lesion_id in lesions.arteries:
+        lesions = lesions.reassign(lesion_id, data.draw(st.sampled_from(SCORED)))
+    assert score_lesions(ct, lesions, DEFAULT).total.agatston == pytest.approx(before)
+
+
+def test_lesions_on_another_grid_are_refused(a_ct):
+    with pytest.raises(ValueError, match="grid"):
+        score_lesions(a_ct(np.zeros((2, 3, 4))), LesionMap.empty((2, 3, 5)), DEFAULT)
+
+
+# Published oracles (synthetic inputs of other programs' unit tests, re-encoded).
+
+
+@pytest.fixture(scope="module")
+def oracles(shared_data):
+    return json.loads((shared_data / "oracles" / "oracle_cases.json").read_text())
+
+
+def test_block_cases_of_other_programs_hold(a_ct, oracles):
+    assert len(oracles["block_cases"]) == 12
+    for case in oracles["block_cases"]:
+        nx, ny, nz = case["dims_xyz"]
+        dx, dy, dz = case["spacing_xyz_mm"]
+        hu = np.full((nz, ny, nx), case["fill_hu"], np.int16)
+        for x0, y0, z0, x1, y1, z1, value in case["blocks_inclusive_x0y0z0_x1y1z1_hu"]:
+            hu[z0 : z1 + 1, y0 : y1 + 1, x0 : x1 + 1] = value
+        ct = a_ct(hu, spacing_mm=(dz, dy, dx), slice_thickness_mm=case["slice_thickness_mm"])
+        for protocol in (DEFAULT, EIGHT):
+            lesions = extract_lesions(ct, np.full(ct.shape, Artery.LAD, np.uint8), protocol)
+            report = score_lesions(ct, lesions, protocol)
+            assert report.total.agatston == pytest.approx(case["ref_agatston"], abs=1e-6), case["id"]
+            assert report.total.volume_mm3 == pytest.approx(case["ref_volume_mm3"]), case["id"]
+            if "lesions" in case["expected"]:
+                assert report.total.lesions == case["expected"]["lesions"], case["id"]
+
+
+def test_tiger_mask_case_holds_with_its_conventions(a_ct, oracles):
+    case = oracles["mask_case"]
+    hu = np.full((20, 20, 20), 129.0)  # x, y, z as in the source
+    hu[10:14, 8:12, 6:8] = 130
+    hu[10, 8, 6:8], hu[11, 8, 6:8], hu[12, 8, 6:8] = 200, 300, 400
+    hu[14:15, 12:14, 8:14] = 500
+    mask = np.zeros(hu.shape, np.uint8)
+    mask[10:14, 8:11, 7:8] = mask[14:15, 12:13, 8:10] = Artery.LAD
+    # Mass there is sum(HU) x voxel / 1000: our factor of 0.001.
+    protocol = ScoringProtocol(minimum_area_mm2=0.0, mass_factor_mg_per_mm3_hu=0.001)
+    ct = a_ct(hu.transpose(2, 1, 0), spacing_mm=(2.0, 0.75, 0.75), slice_thickness_mm=2.5)
+    report = score_lesions(ct, extract_lesions(ct, mask.transpose(2, 1, 0).copy(), protocol), protocol)
+    assert report.total.agatston == pytest.approx(case["expected"]["agatston"])
+    assert report.total.volume_mm3 == pytest.approx(case["expected"]["volume_mm3"])
+    assert report.total.mass_mg == pytest.approx(case["expected"]["mass"])
+
+
+def test_two_slices_of_nine_pixels_at_350_score_45(a_ct, oracles):
+    hu = np.zeros((2, 8, 8))
+    hu[:, 2:5, 2:5] = 350
+    ct = a_ct(hu, spacing_mm=(2.5, 1, 1))
+    report = score_lesions(ct, extract_lesions(ct, np.full(ct.shape, Artery.LAD, np.uint8), DEFAULT), DEFAULT)
+    assert report.total.agatston == pytest.approx(oracles["open_med_mcp"]["expected"]["agatston"])
+
+
+def test_calcium_scoring_jl_block_agrees_without_slice_factor(a_ct, oracles):
+    hu = np.zeros((2, 4, 4))
+    hu[:, :, :2] = 400
+    protocol = ScoringProtocol(normalisation="none", mass_factor_mg_per_mm3_hu=0.00075)
+    ct = a_ct(hu, spacing_mm=(0.5, 0.5, 0.5))
+    report = score_lesions(ct, extract_lesions(ct, np.full(ct.shape, Artery.LAD, np.uint8), protocol), protocol)
+    expected = next(c for c in oracles["calciumscoring_jl"] if c["id"].endswith("/agatston"))["expected"]
+    assert report.total.agatston == pytest.approx(expected["agatston"])
+    assert report.total.volume_mm3 == pytest.approx(expected["volume_mm3"])
+    assert report.total.mass_mg == pytest.approx(expected["mass_with_factor_0.00075"])
+    for kvp, value in ((135, 260), (120, 280), (100, 310), (80, 400)):
+        hu = np.zeros((2, 4, 7))
+        hu[:, :, :3] = value
+        ct = a_ct(hu, spacing_mm=(0.5, 0.5, 0.5))
+        adapted = NO_K.adapted_to(kvp)
+        report = score_lesions(ct, extract_lesions(ct, np.full(ct.shape, Artery.LAD, np.uint8), adapted), adapted)
+        assert report.total.agatston == pytest.approx(12), kvp
