@@ -1,0 +1,128 @@
+"""The import law: arrows only downward, and a part costs only the libraries that it owns."""
+
+from __future__ import annotations
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "heartlens"
+
+FLOORS: dict[str, int] = {
+    # 0 ground: values, numpy alone
+    "refusal": 0, "ct": 0, "islands": 0, "lesions": 0, "protocol": 0, "slabs": 0, "whole_file": 0, "grid": 0,
+    # 1 sums
+    "scoring": 1, "risk": 1, "cohorts": 1, "calcium": 1, "anatomy": 1, "quality": 1, "phantom": 1,
+    # 2 rooms: files and DICOM
+    "dicom": 2, "files": 2, "nrrd": 2, "nifti": 2, "seg_nrrd": 2, "segments": 2, "phantom_files": 2, "case": 2,
+    # 3 road
+    "pipeline": 3, "outputs": 3, "report_html": 3, "figures": 3,
+    # 5 doors
+    "__main__": 5,
+}  # fmt: skip
+
+OUTSIDE = {  # library: parts that may import it at the top of a file or inside a function
+    "scipy": {"calcium", "anatomy", "quality", "phantom"},
+    "pydicom": {"dicom", "pipeline"},
+    "highdicom": {"dicom"},
+    "SimpleITK": {"files", "nrrd", "nifti", "seg_nrrd"},
+    "jinja2": {"report_html"},
+    "matplotlib": {"figures"},
+    "onnxruntime": set(),
+    "torch": set(),
+    "gdcm": {"dicom"},
+}
+
+HEAVY_AT_IMPORT = {
+    0: {"scipy", "pydicom", "highdicom", "SimpleITK", "jinja2", "matplotlib", "onnxruntime", "torch", "argparse"},
+    1: {"pydicom", "highdicom", "SimpleITK", "jinja2", "matplotlib", "onnxruntime", "torch"},
+    2: {"jinja2", "matplotlib", "onnxruntime", "torch", "highdicom", "SimpleITK"},
+    3: {"matplotlib", "onnxruntime", "torch", "highdicom", "SimpleITK"},
+}
+
+
+def part_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def sources() -> list[Path]:
+    return [p for p in sorted(PACKAGE.rglob("*.py")) if p.parent != PACKAGE or p.name != "__init__.py"]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of everything a file imports, wherever in the file."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative import; write heartlens.… in full"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def test_every_part_has_a_floor():
+    assert {part_of(path) for path in sources()} == set(FLOORS)
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_arrows_point_downward(path):
+    own = part_of(path)
+    for name in imports_of(path):
+        words = name.split(".")
+        if words[0] == "heartlens" and words[1:] and words[1] in FLOORS:
+            assert FLOORS[words[1]] <= FLOORS[own], f"{own} (floor {FLOORS[own]}) imports {name}"
+        elif words[0] in OUTSIDE:
+            assert own in OUTSIDE[words[0]], f"{own} imports {words[0]}"
+
+
+def test_no_two_parts_import_each_other():
+    arrows: dict[str, set[str]] = {part: set() for part in FLOORS}
+    for path in sources():
+        words = [name.split(".") for name in imports_of(path)]
+        arrows[part_of(path)] |= {w[1] for w in words if w[0] == "heartlens" and len(w) > 1 and w[1] in FLOORS}
+    seen: dict[str, int] = {}
+
+    def visit(part: str, trail: tuple[str, ...]) -> None:
+        assert part not in trail, f"import circle: {' -> '.join((*trail, part))}"
+        if part not in seen:
+            for below in sorted(arrows[part] - {part}):
+                visit(below, (*trail, part))
+            seen[part] = 1
+
+    for part in FLOORS:
+        visit(part, ())
+
+
+@pytest.mark.parametrize("floor", HEAVY_AT_IMPORT)
+def test_importing_a_floor_loads_no_library_of_a_higher_one(floor):
+    parts = [part for part, level in FLOORS.items() if level <= floor]
+    names = [
+        ".".join(("heartlens", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        for p in sources()
+        if part_of(p) in parts
+    ]
+    code = f"import sys, json, importlib\nfor n in {names}: importlib.import_module(n)\nprint(json.dumps(list(sys.modules)))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True, timeout=120
+    )
+    loaded = {name.split(".")[0] for name in json.loads(run.stdout.splitlines()[-1])}
+    assert not loaded & HEAVY_AT_IMPORT[floor]
+
+
+def test_importing_heartlens_imports_nothing_else():
+    code = "import sys; before = set(sys.modules); import heartlens; print(sorted(set(sys.modules) - before))"
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert run.stdout.strip() == "['heartlens']"
+
+
+def test_requirements_name_no_gpl_decoder_and_no_torch():
+    text = (PACKAGE.parent / "Resources" / "requirements.txt").read_text()
+    assert "libjpeg" not in text.replace("pylibjpeg-openjpeg", "")
+    assert "torch" not in text

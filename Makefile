@@ -1,0 +1,46 @@
+# HeartLens. `make demo` and `make test` set up everything they need on a fresh machine.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+REQUIREMENTS := pyproject.toml $(wildcard HeartLensCAC/Resources/requirements*.txt)
+
+.PHONY: help demo test check bench rules clean
+
+help:
+	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
+	@echo "make test    install what the tests need, check style and types, run all tests"
+	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json"
+	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
+	@echo "make clean   remove $(VENV), caches and the demo"
+
+$(VENV)/installed: $(REQUIREMENTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	  || { echo "HeartLens needs Python 3.10 or later; say which with: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/installed-test: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+demo: $(VENV)/installed
+	$(BIN)/heartlens demo --out demo
+
+test: $(VENV)/installed-test check
+	$(BIN)/python -m pytest --numprocesses auto
+
+check: $(VENV)/installed-test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+bench: $(VENV)/installed-test
+	$(BIN)/python HeartLensCAC/Testing/benchmarks/bench.py --json bench.json
+
+rules: $(VENV)/installed-test
+	$(BIN)/python HeartLensCAC/Testing/benchmarks/rules_on_phantoms.py
+
+clean:
+	rm -rf $(VENV) demo build dist bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
