@@ -29,6 +29,7 @@ MESA_AGES_YEARS = (45, 84)
 MESA_PERCENTILE_SOURCE = "MESA percentile: McClelland et al., Circulation 2006, 10.1161/CIRCULATIONAHA.105.580696"
 ARTERIAL_AGE_SOURCE = "Arterial age: McClelland et al., Am J Cardiol 2009, 10.1016/j.amjcard.2008.08.031"
 MESA_RISK_SOURCE = "MESA 10-year CHD risk: McClelland et al., J Am Coll Cardiol 2015, 10.1016/j.jacc.2015.08.035"
+
 ARTERIAL_AGE_AT_ZERO_YEARS = 39.1
 ARTERIAL_AGE_YEARS_PER_LOG = 7.25
 """Arterial age = 39.1 + 7.25 ln(CAC + 1); McClelland et al., Am J Cardiol 2009."""

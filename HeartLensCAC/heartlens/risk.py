@@ -26,6 +26,7 @@ from heartlens.cohorts import (
     rounded_agatston,
     table_rows,
 )
+from heartlens.scoring.report import display_agatston
 
 CAC_DRS_SOURCE = "CAC-DRS: Hecht et al., J Cardiovasc Comput Tomogr 2018, 12:185"
 
@@ -140,6 +141,7 @@ class Risk:
 
     Parameters
     ----------
+    agatston : the score that was looked up, unrounded
     scheme : id of the category scheme
     category, label : machine id and word; None when withheld
     low, high : bounds of the category in rounded Agatston; high None is open, both None when withheld
@@ -157,6 +159,7 @@ class Risk:
     withheld : why there is no category; None when there is one
     """
 
+    agatston: float
     scheme: str
     category: str | None
     label: str | None
@@ -175,6 +178,20 @@ class Risk:
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     withheld: str | None = None
+
+    def sentence(self) -> str:
+        """Score, category with its range, and CAC-DRS in one line.
+
+        Examples
+        --------
+        >>> assess(250.2, 3).sentence()
+        'Total Agatston score 250 (heartlens: moderate, range 101–400). CAC-DRS A2/N3.'
+        """
+        score = f"Total Agatston score {display_agatston(self.agatston)}"
+        if self.withheld:
+            return f"{score}. No risk category: {self.withheld}."
+        label = "" if self.label == self.shown else f"{self.label}, "
+        return f"{score} ({self.scheme}: {label}range {self.shown}). CAC-DRS {self.cac_drs}."
 
     def to_json(self) -> dict[str, Any]:
         """The risk part of report.json; `from_json` gives back an equal Risk, bit for bit."""
@@ -205,7 +222,7 @@ def assess(
     age_years: float | None = None,
     sex: str | None = None,
     race: str | None = None,
-    risk_factors: RiskFactors | None = None,
+    risk_factors: RiskFactors | Mapping[str, Any] | None = None,
     withhold: str | None = None,
     is_gated: bool | None = None,
     has_unassigned: bool = False,
@@ -220,7 +237,7 @@ def assess(
     calcified_vessels : how many of LM, LAD, LCX, RCA score above 0
     scheme : a key of `SCHEMES`
     age_years, sex, race : "M" or "F"; one of `RACES`; None is unknown and is never guessed
-    risk_factors : for the 10-year risk
+    risk_factors : for the 10-year risk; a mapping must have every field of `RiskFactors`
     withhold : why the score must not be looked up at all (gaps between slices, say)
     is_gated : ECG-gated; unknown counts as not gated, and then MESA numbers need a race or risk factors,
         that is, somebody who asked for them
@@ -228,12 +245,14 @@ def assess(
 
     Raises
     ------
-    ValueError : unknown scheme, or a score that is not one
+    ValueError : unknown scheme, a score that is not one, or a risk factor that is not one
     """
     rounded_agatston(total_agatston)
     chosen_scheme = _scheme(scheme)
+    if risk_factors is not None and not isinstance(risk_factors, RiskFactors):
+        risk_factors = RiskFactors.from_json(risk_factors)
     if withhold:
-        return _withheld(scheme, withhold)
+        return _withheld(total_agatston, scheme, withhold)
     given = _MesaNumbers(total_agatston, age_years, sex, race, risk_factors, is_gated)
     row = category(total_agatston, scheme, percentile=given.percentile)
     omitted, notes = list(given.omitted), list(given.notes)
@@ -251,6 +270,7 @@ def assess(
     if scheme == "heartlens" and rounded_agatston(total_agatston) >= VERY_HIGH_AGATSTON:
         finding += f" Very high score ({VERY_HIGH_AGATSTON} or more)."
     return Risk(
+        agatston=total_agatston,
         scheme=scheme,
         category=row.category,
         label=row.label,
@@ -370,9 +390,10 @@ def ordinal(number: float) -> str:
     return f"{whole}{ending}"
 
 
-def _withheld(scheme: str, why: str) -> Risk:
+def _withheld(score: float, scheme: str, why: str) -> Risk:
     names = ("Category", "CAC-DRS", _MesaNumbers.PERCENTILE, _MesaNumbers.ARTERIAL_AGE, _MesaNumbers.TEN_YEARS)
     return Risk(
+        agatston=score,
         scheme=scheme,
         category=None,
         label=None,
