@@ -1,0 +1,102 @@
+"""What the scanner adds: noise with the texture of filtered back-projection, streaks, padding."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, ndimage
+
+from heartlens.phantom.parameters import KERNEL_FWHM_MM, PhantomParameters
+
+PADDING_HU = -1024
+
+
+def noise(parameters: PhantomParameters, shape: tuple[int, int, int], body: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Correlated noise, stronger where rays cross more tissue.
+
+    Parameters
+    ----------
+    body : (k, j, i) HU without noise; tells where rays are weakened
+
+    Returns
+    -------
+    (k, j, i) float32, HU
+    """
+    slices, rows, columns = shape
+    rng = parameters.generator("noise")
+    out = np.zeros(shape, np.float32)
+    if parameters.noise_hu == 0:
+        return out
+    dy, dx = parameters.pixel_mm
+    fy, fx = np.fft.fftfreq(rows, dy)[:, None], np.fft.fftfreq(columns, dx)[None, :]
+    f = np.hypot(fy, fx)
+    cut = 0.44 / KERNEL_FWHM_MM[parameters.kernel]  # 1/mm where the kernel has fallen to about a half
+    amplitude = np.sqrt(f + 0.02) * np.exp(-0.5 * (f / (1.25 * cut)) ** 2)
+    amplitude *= np.sqrt(rows * columns / (amplitude**2).sum()) * parameters.noise_hu
+    amplitude = amplitude.astype(np.float32)
+    for k in range(0, slices, 2):  # two slices per transform: real and imaginary part
+        white = rng.standard_normal((2, rows, columns), np.float32)
+        pair = fft.ifft2(fft.fft2(white[0] + 1j * white[1]) * amplitude)
+        out[k] = pair.real
+        if k + 1 < slices:
+            out[k + 1] = pair.imag
+    overlap = parameters.slice_thickness_mm / parameters.increment_mm
+    if overlap > 1.2 and slices > 2:  # neighbors share photons
+        half = (overlap - 1) / 2
+        kernel = np.array([half, 1.0, half]) if half <= 1 else np.ones(2 * int(half) + 1)
+        out = ndimage.convolve1d(out, kernel / np.sqrt((kernel**2).sum()), axis=0, mode="reflect")
+    for k in range(slices):
+        out[k] *= _strength(body[k])
+    return out
+
+
+def _strength(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Relative noise over one slice: from the attenuation along rows and columns."""
+    rows, columns = plane.shape
+    step = max(1, min(rows, columns) // 64)
+    small = plane[::step, ::step]
+    mu = np.clip(small + 1000, 0, 2200) / 1000
+    path = mu.mean(0)[None, :] + mu.mean(1)[:, None]
+    inside = ndimage.uniform_filter(np.clip(mu, 0, 1), 5, mode="nearest")
+    level = 0.35 + 0.65 * path / max(float(np.percentile(path, 98)), 0.1)
+    level *= 0.55 + 0.45 * inside
+    zoomed = ndimage.zoom(level.astype(np.float32), (rows / level.shape[0], columns / level.shape[1]), order=1)
+    return zoomed[:rows, :columns]
+
+
+def metal_streaks(
+    image: NDArray[np.float32],
+    centers: NDArray[np.float64],
+    pixel_mm: tuple[float, float],
+    rng: np.random.Generator,
+    strength_hu: float,
+) -> None:
+    """Add bright and dark rays around metal on one slice.
+
+    Parameters
+    ----------
+    image : (j, i) HU, changed
+    centers : (n, 2) row, column
+    """
+    rows, columns = image.shape
+    y, x = np.ogrid[:rows, :columns]
+    for row, column in centers:
+        dy, dx = (y - row) * pixel_mm[0], (x - column) * pixel_mm[1]
+        radius = np.hypot(dy, dx).astype(np.float32)
+        angle = np.arctan2(dy, dx).astype(np.float32)
+        rays = np.zeros_like(image)
+        for _ in range(7):
+            direction, width = rng.uniform(-np.pi, np.pi), rng.uniform(0.03, 0.09)
+            turn = np.abs((angle - np.float32(direction) + np.pi / 2) % np.pi - np.pi / 2)
+            rays += np.float32(rng.choice((-1, 1)) * rng.uniform(0.4, 1)) * np.exp(-((turn / np.float32(width)) ** 2))
+        image += np.float32(strength_hu) * rays * np.exp(-radius / 22) * np.clip(radius / 3, 0, 1)
+
+
+def digitize(image: NDArray[np.float32]) -> NDArray[np.int16]:
+    """HU as scanners store them: whole numbers from -1024 to 3071, padding outside the reconstruction circle."""
+    _, rows, columns = image.shape
+    stored = np.clip(np.rint(image), PADDING_HU, 3071).astype(np.int16)
+    y, x = np.ogrid[:rows, :columns]
+    outside = np.hypot((y + 0.5) / rows - 0.5, (x + 0.5) / columns - 0.5) > 0.5
+    stored[:, outside] = PADDING_HU
+    return stored

@@ -1,0 +1,128 @@
+"""Coronary plaques: where they sit, how large and dense they are, and their image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.lesions import CORONARY, Artery
+from heartlens.phantom.heart import Heart
+from heartlens.phantom.shapes import Cloud, Tube, arc_length
+from heartlens.protocol import EDGES_BY_KVP_HU
+
+HU_PER_MG_PER_CM3 = 1.30
+"""CT number of hydroxyapatite at 120 kVp; a 200 mg/cm3 insert reads about 260 HU."""
+
+
+def hu_per_mg_per_cm3(kvp: float) -> float:
+    """Contrast of hydroxyapatite at a tube voltage, in proportion to the adapted thresholds."""
+    voltages = sorted(EDGES_BY_KVP_HU)
+    edges = [EDGES_BY_KVP_HU[v][0] for v in voltages]
+    return HU_PER_MG_PER_CM3 * float(np.interp(kvp, voltages, edges)) / EDGES_BY_KVP_HU[120][0]
+
+
+@dataclass(frozen=True, eq=False)
+class Plaque:
+    """One calcified plaque.
+
+    Parameters
+    ----------
+    artery : it counts for
+    cloud : its body; contrast is that of its hydroxyapatite
+    density_mg_cm3 : hydroxyapatite
+    """
+
+    artery: Artery
+    cloud: Cloud
+    density_mg_cm3: float
+
+    @property
+    def mass_mg(self) -> float:
+        return float(self.cloud.volumes_mm3.sum()) * self.density_mg_cm3 / 1000
+
+
+def plaque_on(
+    rng: np.random.Generator,
+    artery: Artery,
+    tube: Tube,
+    at_mm: float,
+    length_mm: float,
+    width_mm: float,
+    density_mg_cm3: float,
+    kvp: float,
+) -> Plaque:
+    """A plaque in the wall of an artery, elongated along it and lying on one side.
+
+    Parameters
+    ----------
+    at_mm : of its middle along the centerline
+    length_mm, width_mm : extent along and across
+    """
+    along = arc_length(tube.points)
+    n = int(np.clip(length_mm * width_mm * width_mm * 60, 250, 4000))
+    unit = rng.normal(size=(n, 3))
+    unit *= (rng.random((n, 1)) ** (1 / 3)) / np.linalg.norm(unit, axis=1, keepdims=True)
+    s = np.clip(at_mm + unit[:, 0] * length_mm / 2, 0, along[-1])
+    center = np.stack([np.interp(s, along, tube.points[:, c]) for c in range(3)], -1)
+    tangent = np.stack([np.interp(at_mm + d, along, tube.points[:, c]) for d in (-1.0, 1.0) for c in range(3)]).reshape(
+        2, 3
+    )
+    direction = tangent[1] - tangent[0]
+    direction /= max(np.linalg.norm(direction), 1e-9)
+    across = np.linalg.svd(direction[None, :])[2][1:]
+    side = rng.uniform(0, 2 * np.pi)
+    radius = np.interp(at_mm, along, tube.radii)
+    wall = np.cos(side) * across[0] + np.sin(side) * across[1]
+    other = -np.sin(side) * across[0] + np.cos(side) * across[1]
+    # Lumpy along its length: the width swells and thins.
+    swell = 1 + 0.35 * np.sin(unit[:, 0] * rng.uniform(2, 6) + rng.uniform(0, 6))
+    points = center + wall * (radius * 0.75 + unit[:, 1:2] * width_mm / 2 * 0.8 * swell[:, None])
+    points += other * (unit[:, 2:3] * width_mm / 2 * 1.2 * swell[:, None])
+    volume = np.pi / 6 * length_mm * width_mm**2 * 0.96
+    return Plaque(
+        artery,
+        Cloud(points, np.full(n, volume / n), density_mg_cm3 * hu_per_mg_per_cm3(kvp)),
+        density_mg_cm3,
+    )
+
+
+def propose_plaques(
+    heart: Heart, rng: np.random.Generator, counts: tuple[int, int, int, int] | None, kvp: float, scale: float = 1.0
+) -> list[Plaque]:
+    """Plaques in the order in which they are added; proximal segments and the LAD are favored.
+
+    Parameters
+    ----------
+    counts : per artery, LM to RCA; None proposes a long list over all arteries
+    """
+    if counts is None:
+        order = list(rng.choice(4, p=(0.08, 0.45, 0.17, 0.30), size=160))
+        focus = rng.dirichlet((0.5, 2.4, 0.9, 1.6))
+        order[1:] = list(rng.choice(4, p=focus, size=159))
+    else:
+        order = [index for index in range(4) for _ in range(counts[index])]
+        rng.shuffle(order)
+    out, taken = [], {artery: [] for artery in CORONARY}
+    for index in order:
+        artery = CORONARY[index]
+        tube = heart.arteries[artery]
+        branches = [t for a, t in heart.branches if a == artery]
+        if branches and rng.random() < 0.12:
+            tube = branches[int(rng.integers(len(branches)))]
+        total = arc_length(tube.points)[-1]
+        length = float(np.clip(rng.lognormal(1.15, 0.5), 1.0, min(9.0, 0.6 * total)))
+        width = float(np.clip(rng.lognormal(0.45, 0.35), 0.8, 3.6)) * scale
+        low, high = (2.0, total - 3.5) if artery is Artery.LM else (6.0, 0.75 * total)
+        if artery is Artery.LAD or artery is Artery.LCX:
+            low = 5.0
+        at = low + (high - low) * rng.beta(1.1, 2.0) if high > low else total / 2
+        density = float(np.clip(rng.lognormal(np.log(430), 0.45), 150, 1100))
+        out.append(plaque_on(rng, artery, tube, at, length, width, density, kvp))
+        taken[artery].append(at)
+    return out
+
+
+Motion = NDArray[np.float64]
+"""(m, 3) displacements, mm: where a structure was during the rotation."""
