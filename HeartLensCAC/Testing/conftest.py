@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,3 +49,21 @@ def require_tool() -> Callable[[str], str]:
 def a_ct() -> Callable[..., CTVolume]:
     """`a_ct(hu, spacing_mm=(3, 0.5, 0.5), **header)` is a CT of a few voxels with a visible answer."""
     return make_ct
+
+
+@pytest.fixture(scope="session")
+def qrm_series(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real QRM calcium phantom, 47 DICOM slices, unzipped."""
+    folder = tmp_path_factory.mktemp("qrm")
+    with zipfile.ZipFile(shared_data / "qrm_cci_canon" / "series.zip") as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def chest_series(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real chest CT without contrast and without coronary calcium, 64 slices, unzipped."""
+    folder = tmp_path_factory.mktemp("chest")
+    with zipfile.ZipFile(shared_data / "lung_pet_ct_dx_a0001" / "series.zip") as archive:
+        archive.extractall(folder)
+    return folder

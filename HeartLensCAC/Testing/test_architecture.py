@@ -80,32 +80,33 @@ def test_arrows_point_downward(path):
             assert own in OUTSIDE[words[0]], f"{own} imports {words[0]}"
 
 
-def test_no_two_parts_import_each_other():
-    arrows: dict[str, set[str]] = {part: set() for part in FLOORS}
-    for path in sources():
-        words = [name.split(".") for name in imports_of(path)]
-        arrows[part_of(path)] |= {w[1] for w in words if w[0] == "heartlens" and len(w) > 1 and w[1] in FLOORS}
-    seen: dict[str, int] = {}
+def module_of(path: Path) -> str:
+    return ".".join(("heartlens", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
 
-    def visit(part: str, trail: tuple[str, ...]) -> None:
-        assert part not in trail, f"import circle: {' -> '.join((*trail, part))}"
-        if part not in seen:
-            for below in sorted(arrows[part] - {part}):
-                visit(below, (*trail, part))
-            seen[part] = 1
 
-    for part in FLOORS:
-        visit(part, ())
+def test_no_two_files_import_each_other():
+    modules = {module_of(path): path for path in sources()}
+    arrows = {
+        module: {m for name in imports_of(path) for m in (name, name.rpartition(".")[0]) if m in modules} - {module}
+        for module, path in modules.items()
+    }
+    seen: set[str] = set()
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert module not in trail, f"import circle: {' -> '.join((*trail, module))}"
+        if module not in seen:
+            for below in sorted(arrows[module]):
+                visit(below, (*trail, module))
+            seen.add(module)
+
+    for module in modules:
+        visit(module, ())
 
 
 @pytest.mark.parametrize("floor", HEAVY_AT_IMPORT)
 def test_importing_a_floor_loads_no_library_of_a_higher_one(floor):
     parts = [part for part, level in FLOORS.items() if level <= floor]
-    names = [
-        ".".join(("heartlens", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
-        for p in sources()
-        if part_of(p) in parts
-    ]
+    names = [module_of(path) for path in sources() if part_of(path) in parts]
     code = f"import sys, json, importlib\nfor n in {names}: importlib.import_module(n)\nprint(json.dumps(list(sys.modules)))"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True, timeout=120

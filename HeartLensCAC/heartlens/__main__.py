@@ -91,7 +91,7 @@ def _add_score(commands: Any) -> None:
     labels = score.add_argument_group("labels")
     labels.add_argument(
         "--segmentation", type=Path, metavar="FILE",
-        help="score these labels: a label map (1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED), .seg.nrrd or DICOM SEG",
+        help="score these labels: .seg.nrrd, DICOM SEG or a label map (1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED)",
     )  # fmt: skip
     labels.add_argument("--bundle", metavar="NAME|DIR|none", help="network bundle; none: rules")
     labels.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the networks")
@@ -267,11 +267,75 @@ def _run_phantom(options: argparse.Namespace) -> int:
 
 
 def _run_demo(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    from heartlens.case import RiskInputs
+    from heartlens.lesions import CORONARY
+    from heartlens.outputs import whole_folder, write_outputs
+    from heartlens.phantom import PhantomParameters, make_phantom
+    from heartlens.phantom_files import write_phantom
+    from heartlens.pipeline import Request, score_series
+    from heartlens.scoring.report import display_agatston
+
+    bar = _Bar()
+    bar("making a phantom", 0.0)
+    phantom = make_phantom(PhantomParameters.random(options.seed))
+    with whole_folder(options.out, force=True) as folder:
+        write_phantom(folder / "phantom", phantom, format="dicom")
+        result = score_series(folder / "phantom" / "ct", Request(bundle="none", risk=RiskInputs()), progress=bar)
+        left_out = write_outputs(result, folder / "result")
+    bar.close()
+    print(f"A synthetic chest CT (seed {options.seed}) was written as DICOM and scored by the rules.\n")
+    print(table(result.case))
+    truth = phantom.truth["arteries"]
+    known = ", ".join(f"{a.name} {display_agatston(truth[a.name]['agatston'])}" for a in CORONARY)
+    total = sum(truth[a.name]["agatston"] for a in CORONARY)
+    print(f"\nKnown answer of this phantom: {known}, total {display_agatston(total)}.")
+    print(f"CT:     {options.out / 'phantom' / 'ct'}")
+    print(f"Report: {options.out / 'result' / ('report.json' if left_out else 'report.html')}")
+    for text in left_out:
+        print(f"note: {text}", file=sys.stderr)
+    return DONE
 
 
 def _run_doctor(options: argparse.Namespace) -> int:
-    raise NotImplementedError
+    """Versions, decoders, and a worked example scored by the code that is installed here."""
+    import platform
+    from importlib import metadata
+
+    print(f"heartlens {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    needed_for = {
+        "numpy": "everything", "scipy": "finding the heart", "pydicom": "DICOM", "highdicom": "SEG and SR",
+        "SimpleITK": "MHA and other programs' NRRD", "jinja2": "report.html", "matplotlib": "plots of evaluations",
+        "onnxruntime": "networks", "pylibjpeg-openjpeg": "JPEG 2000", "pyjpegls": "JPEG-LS", "python-gdcm": "JPEG",
+    }  # fmt: skip
+    missing = 0
+    for name, purpose in needed_for.items():
+        try:
+            print(f"  {name:<20}{metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            missing += 1
+            print(f"  {name:<20}missing; needed for {purpose}: pip install {name}")
+    works = _worked_example()
+    print(f"worked example (10 by hand): {works:g}")
+    print("bundle: none; calcium is found and named by rules")
+    return DONE if works == 10 and not missing else REFUSED
+
+
+def _worked_example() -> float:
+    """Two slices of eight pixels of 0.25 mm2: 200 HU with one pixel of 450, and 180 HU. 8 + 2 by hand."""
+    import numpy as np
+
+    from heartlens.calcium import extract_lesions
+    from heartlens.ct import CTVolume
+    from heartlens.protocol import ScoringProtocol
+    from heartlens.scoring.report import score_lesions
+
+    hu = np.zeros((2, 8, 8), np.int16)
+    hu[0, 2:4, 2:6], hu[1, 2:4, 2:6] = 200, 180
+    hu[0, 2, 2] = 450
+    ct = CTVolume(hu, np.diag([0.5, 0.5, 3.0, 1.0]))
+    flat = np.flatnonzero(hu)
+    protocol = ScoringProtocol()
+    return score_lesions(ct, extract_lesions(ct, flat, np.full(flat.size, 2), protocol), protocol).total.agatston
 
 
 class _Bar:

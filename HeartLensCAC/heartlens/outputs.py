@@ -101,13 +101,21 @@ def check_target(out: Path, force: bool) -> None:
         raise Refused("output", f"{out} is a file; --out must name a folder")
     if not force:
         raise Refused("output", f"{out} exists; choose another --out, or --force to replace it")
-    report = out / "report.json"
-    try:
-        ours = not any(out.iterdir()) or json.loads(report.read_text()).get("schema") == REPORT_SCHEMA
-    except (OSError, ValueError, AttributeError):
-        ours = False
-    if not ours:
-        raise Refused("output", f"{out} exists and is not a HeartLens result; --force does not delete it")
+    if not _is_ours(out):
+        raise Refused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether replacing the folder can lose nothing but what HeartLens wrote: a result, a phantom or a demo."""
+    if not any(folder.iterdir()):
+        return True
+    for part in (folder, folder / "result"):
+        try:
+            if json.loads((part / "report.json").read_text()).get("schema") == REPORT_SCHEMA:
+                return True
+        except (OSError, ValueError, AttributeError):
+            continue
+    return (folder / "truth.json").is_file() and (folder / "labels.nrrd").is_file()
 
 
 def _write_seg_nrrd(path: Path, case: Case) -> None:

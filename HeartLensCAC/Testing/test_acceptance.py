@@ -1,0 +1,290 @@
+"""The promises of the project, checked through the command line on real and worked input.
+
+The QRM phantom is a real scan whose Agatston, volume and mass per insert were published.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+
+from heartlens.__main__ import main
+
+MASS_FACTOR = "0.0007220477104"
+VISIBLE = (  # the inserts that reach 130 HU, as two sets of four arteries
+    ("Large_HD", "Medium_HD", "Small_HD", "Large_MD"),
+    ("Medium_MD", "Large_LD", "Medium_LD"),
+)
+ARTERIES = ("LM", "LAD", "LCX", "RCA")
+
+
+@pytest.fixture(scope="session")
+def inserts(shared_data):
+    with (shared_data / "qrm_cci_canon" / "expected.csv").open() as file:
+        return {row["insert"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="session")
+def qrm_labels(qrm_series, inserts, tmp_path_factory):
+    """Two label maps on the QRM grid: each insert's search circle has the number of an artery."""
+    positions = [pydicom.dcmread(p, stop_before_pixels=True) for p in qrm_series.rglob("*") if p.is_file()]
+    positions.sort(key=lambda d: float(d.ImagePositionPatient[2]))
+    first, second = positions[:2]
+    dz = float(second.ImagePositionPatient[2]) - float(first.ImagePositionPatient[2])
+    rows, columns = np.mgrid[: first.Rows, : first.Columns]
+    folder = tmp_path_factory.mktemp("labels")
+    paths = []
+    for number, names in enumerate(VISIBLE):
+        labels = np.zeros((len(positions), first.Rows, first.Columns), np.uint8)
+        for code, name in enumerate(names, start=1):
+            row, column, radius = (float(inserts[name][k]) for k in ("centre_row", "centre_col", "search_radius_px"))
+            low, high = (int(z) for z in inserts[name]["z_range"].split(".."))
+            labels[low : high + 1, (rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = code
+        image = sitk.GetImageFromArray(labels)
+        image.SetOrigin([float(v) for v in first.ImagePositionPatient])
+        image.SetSpacing([float(first.PixelSpacing[1]), float(first.PixelSpacing[0]), dz])
+        paths.append(folder / f"inserts{number}.nrrd")
+        sitk.WriteImage(image, str(paths[-1]))
+    return paths
+
+
+def score(source, *options, capsys):
+    """Run `heartlens score --json` and return report.json."""
+    assert main(["score", str(source), "--json", *map(str, options)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def per_insert(source, labels, *options, capsys):
+    """{insert: (agatston, volume, mass)} of the seven visible inserts."""
+    found = {}
+    for path, names in zip(labels, VISIBLE, strict=True):
+        report = score(source, "--segmentation", path, "--mass-factor", MASS_FACTOR, *options, capsys=capsys)
+        for artery, name in zip(ARTERIES, names, strict=False):
+            row = report["arteries"][artery]
+            found[name] = (row["agatston"], row["volume_mm3"], row["mass_mg"])
+    return found
+
+
+@pytest.mark.parametrize(("connectivity", "columns"), [(8, "fqm"), (8, "ref_conn8_min1mm2"), (4, "ref_conn4_min1mm2")])
+def test_qrm_phantom_gives_the_published_numbers_per_insert(
+    qrm_series, qrm_labels, inserts, capsys, connectivity, columns
+):
+    found = per_insert(qrm_series, qrm_labels, "--connectivity", connectivity, capsys=capsys)
+    for name, numbers in found.items():
+        published = [float(inserts[name][f"{columns}_{k}"]) for k in ("agatston", "volume_mm3", "mass_mg")]
+        assert numbers == pytest.approx(published, abs=5e-6), name
+    total = sum(agatston for agatston, _, _ in found.values())
+    assert total == pytest.approx({8: 966.62649, 4: 962.81619}[connectivity], abs=5e-5)
+
+
+def test_qrm_phantom_with_the_canon_minimum_of_three_pixels(qrm_series, qrm_labels, inserts, capsys):
+    found = per_insert(qrm_series, qrm_labels, "--profile", "canon", capsys=capsys)
+    for name, numbers in found.items():
+        reference = [float(inserts[name][f"ref_conn4_min3px_{k}"]) for k in ("agatston", "volume_mm3", "mass_mg")]
+        assert numbers == pytest.approx(reference, abs=5e-6), name
+
+
+# Lossless variants of the same series must give the same numbers.
+
+
+def copies(qrm_series, folder, change, *, names=None):
+    folder.mkdir()
+    for number, path in enumerate(sorted(p for p in qrm_series.rglob("*") if p.is_file())):
+        dataset = pydicom.dcmread(path)
+        change(dataset)
+        dataset.save_as(folder / (names(number) if names else path.name))
+    return folder
+
+
+def flip_rows(dataset):
+    """The same slice with its rows stored from the back: other pixels, other orientation, same patient."""
+    pixels = dataset.pixel_array[::-1]
+    row, column = np.array(dataset.ImageOrientationPatient[:3]), np.array(dataset.ImageOrientationPatient[3:])
+    shift = column.astype(float) * float(dataset.PixelSpacing[0]) * (dataset.Rows - 1)
+    dataset.ImagePositionPatient = [f"{v:.6f}" for v in np.array(dataset.ImagePositionPatient, float) + shift]
+    dataset.ImageOrientationPatient = [*map(float, row), *map(float, -column.astype(float))]
+    dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
+
+
+def transpose(dataset):
+    pixels = dataset.pixel_array.T
+    orientation = list(dataset.ImageOrientationPatient)
+    dataset.ImageOrientationPatient = orientation[3:] + orientation[:3]
+    dataset.PixelSpacing = list(dataset.PixelSpacing)[::-1]
+    dataset.Rows, dataset.Columns = dataset.Columns, dataset.Rows
+    dataset.PixelData = np.ascontiguousarray(pixels).tobytes()
+
+
+def compress(syntax):
+    def change(dataset):
+        dataset.compress(syntax)
+
+    return change
+
+
+VARIANTS = {
+    "shuffled names": (lambda d: None, lambda n: f"{(n * 29 + 11) % 97:03d}.ima"),
+    "no extension": (lambda d: None, lambda n: f"IM{n}"),
+    "rows flipped": (flip_rows, None),
+    "rows and columns exchanged": (transpose, None),
+    "RLE": (compress(pydicom.uid.RLELossless), None),
+    "JPEG-LS": (compress(pydicom.uid.JPEGLSLossless), None),
+    "JPEG 2000": (compress(pydicom.uid.JPEG2000Lossless), None),
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_lossless_variants_of_the_series_give_the_same_numbers(qrm_series, qrm_labels, tmp_path, capsys, variant):
+    change, names = VARIANTS[variant]
+    folder = copies(qrm_series, tmp_path / "series", change, names=names)
+    assert per_insert(folder, qrm_labels, capsys=capsys) == per_insert(qrm_series, qrm_labels, capsys=capsys)
+
+
+@pytest.mark.parametrize("ending", [".nrrd", ".mha", ".nii.gz"])
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "PIR"])
+def test_volume_files_in_any_orientation_give_the_same_numbers(qrm_series, qrm_labels, tmp_path, capsys, ending, axes):
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(
+        str(next(p for p in qrm_series.rglob("*") if p.is_file()).parent)
+    )
+    image = sitk.DICOMOrient(sitk.ReadImage(list(names)), axes)
+    sitk.WriteImage(image, str(tmp_path / f"ct{ending}"))
+    ours = per_insert(tmp_path / f"ct{ending}", qrm_labels, "--thickness-mm", "3", "--kvp", "120", capsys=capsys)
+    theirs = per_insert(qrm_series, qrm_labels, capsys=capsys)
+    for name, numbers in ours.items():
+        # A NIfTI header holds float32; the others hold all digits.
+        assert numbers == pytest.approx(theirs[name], rel=1e-6 if ending == ".nii.gz" else 1e-12)
+
+
+def test_enhanced_multi_frame_gives_the_same_numbers(qrm_series, qrm_labels, tmp_path, capsys):
+    from highdicom.legacy import LegacyConvertedEnhancedCTImage
+
+    slices = [pydicom.dcmread(p) for p in sorted(qrm_series.rglob("*")) if p.is_file()]
+    LegacyConvertedEnhancedCTImage(
+        slices, series_instance_uid=pydicom.uid.generate_uid(), series_number=7,
+        sop_instance_uid=pydicom.uid.generate_uid(), instance_number=1,
+    ).save_as(tmp_path / "enhanced.dcm")  # fmt: skip
+    assert per_insert(tmp_path / "enhanced.dcm", qrm_labels, capsys=capsys) == per_insert(
+        qrm_series, qrm_labels, capsys=capsys
+    )
+
+
+def test_one_slice_less_is_a_gap_and_one_twice_a_duplicate(qrm_series, tmp_path, capsys):
+    files = sorted(p for p in qrm_series.rglob("*") if p.is_file())
+    folder = tmp_path / "series"
+    shutil.copytree(files[0].parent, folder)
+    (folder / files[20].name).unlink()
+    assert main(["score", str(folder)]) == 3
+    assert capsys.readouterr().err.startswith("error: gap: ")
+    shutil.copy(files[20], folder / files[20].name)
+    twice = pydicom.dcmread(files[20])
+    twice.SOPInstanceUID = twice.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    twice.save_as(folder / "again.dcm")
+    assert main(["score", str(folder)]) == 3
+    assert capsys.readouterr().err.startswith("error: duplicate: ")
+
+
+# Real people.
+
+
+def test_a_chest_without_coronary_calcium_scores_zero(chest_series, capsys):
+    report = score(chest_series, "--bundle", "none", capsys=capsys)
+    assert report["total"]["agatston"] == 0
+    assert report["risk"]["category"] == "absent"
+
+
+@pytest.mark.parametrize("repeat", [1, 5])
+def test_the_calcified_slice_names_lad_and_not_the_aortic_root(shared_data, tmp_path, capsys, repeat):
+    source = shared_data / "covid19_nysbu_slices" / "cac_lad_aortic_root_GE_2p5mm.dcm"
+    folder = tmp_path / "series"
+    folder.mkdir()
+    for n in range(repeat):
+        dataset = pydicom.dcmread(source)
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+        position = [float(v) for v in dataset.ImagePositionPatient]
+        dataset.ImagePositionPatient = [position[0], position[1], position[2] + 2.5 * n]
+        dataset.save_as(folder / f"{n}.dcm")
+    report = score(folder, "--bundle", "none", "--allow", "few-slices", capsys=capsys)
+    lad = report["arteries"]["LAD"]["agatston"]
+    assert lad == pytest.approx(89.739 * repeat, abs=0.01 * repeat)
+    assert report["total"]["agatston"] == lad
+
+
+def test_the_clean_heart_slice_scores_zero(shared_data, capsys):
+    source = shared_data / "covid19_nysbu_slices" / "clean_heart_TOSHIBA_5mm.dcm"
+    assert score(source, "--bundle", "none", "--allow", "few-slices", capsys=capsys)["total"]["agatston"] == 0
+
+
+@pytest.mark.parametrize("name", ["metal_hilum_GE_5mm", "aorta_plaque_GE_5mm"])
+def test_metal_and_aortic_plaque_are_not_coronary(shared_data, capsys, name):
+    source = shared_data / "covid19_nysbu_slices" / f"{name}.dcm"
+    assert score(source, "--bundle", "none", "--allow", "few-slices", capsys=capsys)["total"]["agatston"] == 0
+
+
+REAL_REFUSALS = {
+    "covid19_nysbu_slices/coronal_reformat_GE.dcm": {"derived", "not-axial"},
+    "totalsegmentator_tests/cta_dissection_heart_1p5mm.nii.gz": {"contrast"},
+}
+
+
+@pytest.mark.parametrize("name", REAL_REFUSALS)
+def test_real_input_that_must_not_be_scored_is_refused(shared_data, capsys, name):
+    assert main(["score", str(shared_data / name)]) == 3
+    line = capsys.readouterr().err.strip()
+    assert line.count("\n") == 0
+    assert line.split(": ")[1] in REAL_REFUSALS[name]
+
+
+@pytest.mark.parametrize(
+    ("archive", "code"),
+    [
+        ("lidc_idri_0001_contrast/series.zip", "contrast"),
+        ("dicom2nifti_bad_geometry/gantrytilting.zip", "tilt"),
+        ("dicom2nifti_bad_geometry/notavolume.zip", "duplicate"),
+        ("dicom2nifti_bad_geometry/sliceincrement.zip", "gap"),
+    ],
+)
+def test_real_series_that_must_not_be_scored_are_refused(shared_data, tmp_path, capsys, archive, code):
+    shutil.unpack_archive(shared_data / archive, tmp_path / "series")
+    out = tmp_path / "out"
+    assert main(["score", str(tmp_path / "series"), "--out", str(out)]) == 3
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"error: {code}: ")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+    assert not out.exists()
+    assert [p.name for p in tmp_path.iterdir()] == ["series"]
+
+
+def test_an_abdomen_has_no_heart_to_score_and_says_so(shared_data: Path, capsys):
+    report = score(
+        shared_data / "totalsegmentator_tests" / "abdomen_noncontrast_3mm.nii.gz", "--bundle", "none", capsys=capsys
+    )
+    assert report["total"]["agatston"] == 0
+    assert "no-heart" in {warning["code"] for warning in report["warnings"]}
+
+
+def test_manual_masks_of_another_group_are_read_with_their_volume(shared_data, tmp_path):
+    """DeepCAC's label 3 is coronary calcium; its voxel counts are in the table beside it."""
+    from heartlens.ct import CTVolume
+    from heartlens.files import read_labels
+
+    for row in csv.DictReader((shared_data / "deepcac_reference" / "expected.csv").open()):
+        image = sitk.ReadImage(str(shared_data / "deepcac_reference" / f"{row['patient']}_msk.nrrd"))
+        calcium = sitk.Cast(image == 3, sitk.sitkUInt8)
+        sitk.WriteImage(calcium, str(tmp_path / "labels.nrrd"))
+        sx, sy, sz = image.GetSpacing()
+        affine = np.diag([sx, sy, sz, 1.0])
+        affine[:3, 3] = image.GetOrigin()
+        ct = CTVolume(np.zeros(image.GetSize()[::-1], np.int16), affine)
+        codes = read_labels(tmp_path / "labels.nrrd", ct)
+        assert np.count_nonzero(codes) == int(row["voxels_label3_cac"])
+        assert np.count_nonzero(codes) * ct.voxel_volume_mm3 == pytest.approx(
+            float(row["cac_mask_volume_mm3"]), rel=1e-6
+        )
