@@ -1,0 +1,153 @@
+"""Time HeartLens against its budgets and say where it stands: `make bench`.
+
+Whole processes are timed from start to exit, peak memory is the kernel's figure for the process; parts are
+timed in this process. Every figure is the median of several runs. Nothing fails here: a slow machine is not a bug.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from heartlens.case import Case
+from heartlens.dicom.write import write_ct_series
+from heartlens.lesions import Artery
+from heartlens.phantom import PhantomParameters, make_phantom
+from heartlens.pipeline import Request, score_series
+from heartlens.scoring.report import score_lesions
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One measured figure and its budget, in the same unit."""
+
+    what: str
+    value: float
+    budget: float
+    unit: str
+
+    def row(self) -> str:
+        mark = "ok" if self.value <= self.budget else "OVER"
+        return f"{self.what:<58}{self.value:>10.3f}{self.budget:>10.3f} {self.unit:<4}{mark}"
+
+
+def run_process(arguments: list[str]) -> tuple[float, float]:
+    """Wall seconds and peak MB of one process."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    wall = time.perf_counter() - start
+    if process.returncode != 0:
+        raise RuntimeError(f"exit {process.returncode}: {' '.join(arguments)}")
+    return wall, usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024 * 1024)
+
+
+def median_process(arguments: list[str], runs: int) -> tuple[float, float]:
+    run_process(arguments)  # warm the disk cache
+    measured = [run_process(arguments) for _ in range(runs)]
+    return statistics.median(w for w, _ in measured), max(m for _, m in measured)
+
+
+def median_seconds(work: Callable[[], object], runs: int) -> float:
+    work()
+    seconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds)
+
+
+def scan(folder: Path, slices: int, **parameters: object) -> Path:
+    """A phantom as a DICOM series with exactly that many slices of 512 x 512."""
+    phantom = make_phantom(PhantomParameters.random(7, matrix=512, **parameters))
+    from dataclasses import replace
+
+    ct = phantom.ct
+    start = max(0, (ct.shape[0] - slices) // 2)
+    chosen = slice(start, start + slices)
+    if ct.shape[0] < slices:
+        raise RuntimeError(f"the phantom has {ct.shape[0]} slices, the benchmark wants {slices}")
+    header = replace(ct.header, sop_instance_uids=ct.header.sop_instance_uids[chosen])
+    affine = np.array(ct.affine)
+    affine[:3, 3] += affine[:3, 2] * start
+    write_ct_series(folder, type(ct)(ct.hu[chosen], affine, header))
+    return folder
+
+
+def score_in_process(what: str, series: Path, seconds: float, megabytes: float, runs: int) -> list[Figure]:
+    with tempfile.TemporaryDirectory() as out:
+        arguments = ["-m", "heartlens", "score", str(series), "--bundle", "none", "--out", f"{out}/result", "--force"]
+        wall, peak = median_process(arguments, runs)
+        bare, _ = median_process(arguments[:-3], runs)
+    return [
+        Figure(f"{what}: process start to last file", wall, seconds, "s"),
+        Figure(f"{what}: peak memory", peak, megabytes, "MB"),
+        Figure(f"{what}: the same without --out", bare, seconds, "s"),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--runs", type=int, default=5)
+    options = parser.parse_args()
+    figures = []
+    wall, _ = median_process(["-c", "pass"], options.runs)
+    bare = wall
+    wall, _ = median_process(["-c", "import heartlens"], options.runs)
+    figures.append(Figure("import heartlens (beyond an empty Python)", max(0.0, wall - bare), 0.2, "s"))
+    figures.append(Figure("heartlens --help", median_process(["-m", "heartlens", "--help"], options.runs)[0], 0.4, "s"))
+    with tempfile.TemporaryDirectory() as folder:
+        small = scan(
+            Path(folder) / "gated", 48, field_of_view="heart", category="101-400",
+            slice_thickness_mm=2.5, increment_mm=2.5,
+        )  # fmt: skip
+        figures += score_in_process("48 slices of 512x512, DICOM", small, 4.0, 600.0, options.runs)
+        figures += in_this_process(score_series(small, Request(bundle="none")).case, options.runs)
+        large = scan(
+            Path(folder) / "chest", 300, field_of_view="chest", slice_thickness_mm=1.0, increment_mm=0.8,
+        )  # fmt: skip
+        figures += score_in_process("300 slices of 512x512, DICOM", large, 12.0, 1500.0, max(1, options.runs // 2))
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    print(f"{machine}; median of {options.runs} runs\n{'':<58}{'measured':>10}{'budget':>10}")
+    print("\n".join(figure.row() for figure in figures))
+    if options.json:
+        document = {"machine": machine, "runs": options.runs, "figures": [vars(figure) for figure in figures]}
+        options.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def in_this_process(case: Case, runs: int) -> list[Figure]:
+    """Scoring alone: a labelled volume, and again after one lesion was reassigned."""
+    from heartlens.lesions import LesionMap
+
+    labels = np.array(case.lesions.labels)
+    arteries, notes = dict(case.lesions.arteries), dict(case.lesions.notes)
+
+    def score_labels() -> object:
+        return score_lesions(case.ct, LesionMap(labels, arteries, notes), case.protocol)
+
+    def reassign_and_score() -> object:
+        return case.reassign(next(iter(arteries)), Artery.LCX).report
+
+    return [
+        Figure(f"scoring a labelled volume ({len(arteries)} lesions)", 1e3 * median_seconds(score_labels, runs * 4), 30.0, "ms"),
+        Figure("scoring again after one lesion changed", 1e3 * median_seconds(reassign_and_score, runs * 4), 10.0, "ms"),
+    ]
+
+
+if __name__ == "__main__":
+    main()
