@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -119,6 +120,25 @@ class PhantomParameters:
         return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
 
     @classmethod
+    def from_text(cls, seed: int, settings: Sequence[str]) -> PhantomParameters:
+        """Draw from a seed, with ``KEY=VALUE`` settings as a user types them.
+
+        Examples
+        --------
+        >>> PhantomParameters.from_text(3, ["traps=aortic_valve,stent", "noise_hu=12", "category=11-100"]).traps
+        ('aortic_valve', 'stent')
+        """
+        kinds = {field.name: field.type for field in fields(cls)}
+        overrides: dict[str, Any] = {}
+        for setting in settings:
+            name, equals, text = setting.partition("=")
+            if not equals or name not in kinds or name == "seed":
+                known = ", ".join(sorted(set(kinds) - {"seed"}))
+                raise ValueError(f"expected KEY=VALUE with a key among {known}; got {setting!r}")
+            overrides[name] = _parsed(name, kinds[name], text)
+        return cls.random(seed, **overrides)
+
+    @classmethod
     def random(cls, seed: int, **overrides: Any) -> PhantomParameters:
         """Draw person, scan, burden and traps from a seed.
 
@@ -182,6 +202,22 @@ def _draw_scan(rng: np.random.Generator, field_of_view: str, matrix: int) -> dic
         "is_gated": bool(is_gated),
         "motion_mm": 0.0 if is_gated and rng.random() < 0.8 else float(np.round(rng.uniform(1, 9), 1)),
     }
+
+
+def _parsed(name: str, kind: Any, text: str) -> Any:
+    """A field's value from its text."""
+    try:
+        if kind == "bool":
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[text.lower()]
+        if kind in ("int", "float"):
+            return int(text) if kind == "int" else float(text)
+        if kind.startswith("tuple"):
+            items = [item for item in text.split(",") if item]
+            number = float if "float" in kind else int if "int" in kind else str
+            return tuple(number(item) for item in items)
+        return None if "None" in kind and text.lower() == "none" else text
+    except (KeyError, ValueError):
+        raise ValueError(f"{name} must be {kind}, got {text!r}") from None
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -19,6 +19,7 @@ from heartlens.phantom.parameters import KERNEL_FWHM_MM, PhantomParameters
 from heartlens.phantom.rendering import Grid, render
 from heartlens.phantom.shapes import Cloud, splat
 from heartlens.phantom.traps import Trap, make_traps
+from heartlens.phantom.truth import agatston_per_artery, patch_agatston
 from heartlens.protocol import ScoringProtocol
 
 CATEGORY_RANGE = {"1-10": (2.0, 9.5), "11-100": (13.0, 95.0), "101-400": (110.0, 385.0), ">400": (430.0, 1800.0)}
@@ -85,8 +86,6 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
     ct = CTVolume(hu, _affine(grid), _header(parameters, grid))
     labels = label_islands(hu, sources, bone)
     clean_labels = label_islands(clean, sources, bone)
-    from heartlens.phantom.truth import agatston_per_artery
-
     scores = agatston_per_artery(ct, labels)
     clean_scores = agatston_per_artery(CTVolume(clean, ct.affine, ct.header), clean_labels)
     truth: dict[str, Any] = {"arteries": {}, "traps": [], "parameters": parameters.to_json()}
@@ -214,11 +213,9 @@ def _plaques_for_category(
         return []
     low, high = CATEGORY_RANGE[parameters.category]
     aim = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-    from heartlens.phantom.truth import patch_agatston
-
     kept: list[Source] = []
     total = 0.0
-    area, factor = parameters.pixel_mm[0] * parameters.pixel_mm[1], parameters.increment_mm / 3
+    scale = {"pixel_area_mm2": parameters.pixel_mm[0] * parameters.pixel_mm[1], "increment_mm": parameters.increment_mm}
     for plaque in propose_plaques(
         anatomy.heart, rng, None, parameters.kvp, float(np.clip((aim / 60) ** 0.2, 0.75, 1.7))
     ):
@@ -233,7 +230,7 @@ def _plaques_for_category(
             body_patch = body[source.window] + grain[source.window]
             for other in kept:
                 _add_overlap(body_patch, source.window, other)
-            gain = patch_agatston(body_patch + source.image, area, factor) - patch_agatston(body_patch, area, factor)
+            gain = patch_agatston(body_patch + source.image, **scale) - patch_agatston(body_patch, **scale)
             if 0 < gain <= min(aim * 1.15, high) - total:
                 kept.append(source)
                 total += gain

@@ -1,34 +1,37 @@
-"""Agatston of the truth labels."""
+"""Agatston scores of the truth, by the same scoring core as everything else."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from heartlens.ct import CTVolume
-from heartlens.lesions import CORONARY, Artery
+from heartlens.lesions import CORONARY, Artery, LesionMap
 from heartlens.protocol import ScoringProtocol
+from heartlens.scoring.agatston import agatston, weigh_islands
+from heartlens.scoring.report import score_lesions
 
 
 def agatston_per_artery(ct: CTVolume, labels: NDArray[np.uint8]) -> dict[Artery, float]:
-    factor = ScoringProtocol().slice_factor(ct.increment_mm, None)
-    return {
-        a: patch_agatston(np.where(labels == a, ct.hu, -2000), ct.pixel_area_mm2, factor)
-        if (labels == a).any()
-        else 0.0
-        for a in CORONARY
-    }
+    """Score of each coronary artery, from labels that are `Artery` codes."""
+    present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=max(Artery) + 1)[1:]) + 1
+    lesions = LesionMap(labels.astype(np.uint16), {int(code): Artery(int(code)) for code in present})
+    arteries = score_lesions(ct, lesions, ScoringProtocol()).arteries
+    return {artery: arteries[artery].agatston for artery in CORONARY}
 
 
-def patch_agatston(hu: NDArray, pixel_area_mm2: float, factor: float) -> float:
-    """Agatston score of every island in a stack of slices, by the default protocol."""
+def patch_agatston(hu: NDArray[np.floating], *, pixel_area_mm2: float, increment_mm: float) -> float:
+    """Score of every island in a small block of slices, whatever it belongs to."""
     protocol = ScoringProtocol()
-    total = 0.0
-    for plane in hu:
-        islands, count = ndimage.label(plane >= protocol.threshold_hu)
-        for island, peak in enumerate(ndimage.maximum(plane, islands, np.arange(1, count + 1)), start=1):
-            pixels = int((islands == island).sum())
-            if protocol.keeps(pixels, pixel_area_mm2):
-                total += pixels * pixel_area_mm2 * float(np.searchsorted(protocol.edges_hu, peak, side="right"))
-    return total * factor
+    k, j, i = hu.shape
+    flat = np.flatnonzero(hu >= protocol.threshold_hu)
+    islands = weigh_islands(
+        flat,
+        hu.reshape(-1)[flat],
+        np.ones(flat.size, np.uint8),
+        (k, j, i),
+        protocol=protocol,
+        pixel_area_mm2=pixel_area_mm2,
+    )
+    weights = float((islands.weight * islands.pixels).sum())
+    return agatston(weights, pixel_area_mm2=pixel_area_mm2, slice_factor=protocol.slice_factor(increment_mm, None))
