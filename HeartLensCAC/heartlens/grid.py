@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from heartlens.ct import CTVolume
 from heartlens.refusal import Refused
 
-GRID_TOLERANCE_MM = 0.01
-"""How far a voxel may lie from its counterpart. NIfTI keeps affines as float32 and other programs write positions with
-few digits, which moves the far corner of a chest by some micrometres; a pixel is some hundred times larger."""
+GRID_TOLERANCE = 0.02
+"""How far a voxel may lie from its counterpart, in voxels. NIfTI keeps affines as float32 and other programs write
+positions with few digits, which moves the far corner of a chest by some thousandths of a voxel."""
 
 
 class IndexMap(NamedTuple):
@@ -59,7 +59,14 @@ def ijk_of(flat: NDArray[np.integer], shape: tuple[int, ...]) -> NDArray[np.int6
     return np.stack(np.unravel_index(flat, shape)[::-1], axis=-1)
 
 
-def index_map(shape: tuple[int, int, int], affine: NDArray[np.float64], ct: CTVolume, what: str) -> IndexMap:
+def index_map(
+    shape: tuple[int, int, int],
+    affine: NDArray[np.float64],
+    ct: CTVolume,
+    what: str,
+    *,
+    tolerance: float = GRID_TOLERANCE,
+) -> IndexMap:
     """How a grid that is the CT's but for axis order, direction and extent lies on it.
 
     Parameters
@@ -67,22 +74,21 @@ def index_map(shape: tuple[int, int, int], affine: NDArray[np.float64], ct: CTVo
     shape : (k, j, i) of the other grid
     affine : (4, 4), maps (i, j, k, 1) of the other grid to LPS mm
     what : names the other grid in the message
+    tolerance : in voxels of the CT
 
     Raises
     ------
     Refused : ``grid``, when voxels do not fall on voxels
     """
-    exact = np.linalg.solve(ct.affine, affine) if np.isfinite(affine).all() else np.full((4, 4), np.nan)
-    turn, shift = np.rint(exact[:3, :3]), np.rint(exact[:3, 3])
-    is_permutation = (np.abs(turn).sum(0) == 1).all() and (np.abs(turn).sum(1) == 1).all()
-    if is_permutation:
-        k, j, i = shape
-        corners = np.stack(np.meshgrid([0, i - 1], [0, j - 1], [0, k - 1], indexing="ij"), -1).reshape(-1, 3)
-        here = corners @ affine[:3, :3].T + affine[:3, 3]
-        there = (corners @ turn.T + shift) @ ct.affine[:3, :3].T + ct.affine[:3, 3]
-        away_mm = np.linalg.norm(here - there, axis=1).max()
-        if away_mm <= GRID_TOLERANCE_MM:
-            return IndexMap(turn.astype(np.int64), shift.astype(np.int64))
+    if np.isfinite(affine).all():
+        exact = np.linalg.solve(ct.affine, affine)
+        turn, shift = np.rint(exact[:3, :3]), np.rint(exact[:3, 3])
+        if (np.abs(turn).sum(0) == 1).all() and (np.abs(turn).sum(1) == 1).all():
+            k, j, i = shape
+            corners = np.stack(np.meshgrid([0, i - 1], [0, j - 1], [0, k - 1], indexing="ij"), -1).reshape(-1, 3)
+            off = corners @ (exact[:3, :3] - turn).T + exact[:3, 3] - shift
+            if np.abs(off).max() <= tolerance:
+                return IndexMap(turn.astype(np.int64), shift.astype(np.int64))
     raise Refused(
         "grid",
         f"{what}: expected the grid of the CT, {_described(ct.shape, ct.affine)}; found {_described(shape, affine)}; "

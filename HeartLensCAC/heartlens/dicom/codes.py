@@ -50,6 +50,12 @@ AGATSTON_THRESHOLD = Code("122657", "DCM", "Agatston Score Threshold")
 CALIBRATION = Code("122659", "DCM", "Calcium Scoring Calibration")
 LESION_COUNT = Code("246206008", "SCT", "Number of lesions")
 CALCIUM_CT = Code("426005005", "SCT", "Cardiac CT for calcium scoring")  # CID 3757
+IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")  # TID 1600
+IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
+SOURCE_IMAGE = Code("260753009", "SCT", "Source")  # as highdicom names it in TID 1601
+MODALITY = Code("121139", "DCM", "Modality")
+CT = Code("CT", "DCM", "Computed Tomography")
+FRAME_OF_REFERENCE = Code("112227", "DCM", "Frame of Reference UID")
 COMMENT = Code("121106", "DCM", "Comment")
 
 NO_UNITS = Code("1", "UCUM", "no units")
@@ -57,6 +63,8 @@ HU_UNITS = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 MM3_UNITS = Code("mm3", "UCUM", "cubic millimeter")
 MM2_UNITS = Code("mm2", "UCUM", "square millimeter")
 MG_UNITS = Code("mg", "UCUM", "milligram")
+PERCENT_UNITS = Code("%", "UCUM", "percent")
+YEAR_UNITS = Code("a", "UCUM", "year")
 
 RISK_CATEGORY = Code("HL-CATEGORY", PRIVATE_SCHEME, "Calcium score category")
 """Its value is `category_code`: the label of the scheme named in the comment, such as "mild"."""

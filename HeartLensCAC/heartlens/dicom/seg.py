@@ -14,7 +14,18 @@ from pydicom.dataset import Dataset
 from heartlens import __version__
 from heartlens.ct import CTVolume
 from heartlens.dicom.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
-from heartlens.dicom.source import MANUFACTURER, MODEL, SERIAL_NUMBER, SourceImages, quiet
+from heartlens.dicom.source import (
+    FRAME_TOLERANCE,
+    MANUFACTURER,
+    MODEL,
+    SERIAL_NUMBER,
+    SourceImages,
+    StoredFrame,
+    concept,
+    group_value,
+    plane_affine,
+    undisturbed,
+)
 from heartlens.grid import ijk_of, index_map
 from heartlens.lesions import ARTERY_COLORS, Artery
 from heartlens.refusal import Refused
@@ -58,22 +69,18 @@ def write_seg(
     """
     if codes.shape != ct.shape:
         raise ValueError(f"codes must have the shape of the CT, {ct.shape}, got {codes.shape}")
-    slices = np.flatnonzero(codes.reshape(codes.shape[0], -1).any(axis=1))
-    if slices.size == 0:
+    present = np.flatnonzero(np.bincount(codes[codes != 0], minlength=max(Artery) + 1))
+    if present.size == 0:
         return None
     import highdicom as hd
 
     images = SourceImages(ct, sources)
-    arteries = [artery for artery in Artery if (codes[slices] == artery).any()]
+    arteries = [Artery(int(code)) for code in present]
     number_of = np.zeros(max(Artery) + 1, np.uint8)
-    for number, artery in enumerate(arteries, 1):
-        number_of[artery] = number
-    frames = {int(k): number_of[images.stored(codes, int(k))] for k in slices}
-    source_images, pixels, places = _frames_for_highdicom(images, frames)
-    with quiet():
+    number_of[present] = np.arange(1, present.size + 1)
+    where = _where_for_highdicom(images, list(images.stored(number_of[codes])))
+    with undisturbed():
         seg = hd.seg.Segmentation(
-            source_images=source_images,
-            pixel_array=pixels,
             segmentation_type="BINARY",
             segment_descriptions=[
                 _description(number, artery, algorithm_type, (tracking_uids or {}).get(artery))
@@ -90,9 +97,9 @@ def write_seg(
             content_label="CALCIUM",
             content_description="Scored coronary calcium; research use, not for diagnosis",
             series_description=SERIES_DESCRIPTION,
-            **places,
+            **where,
         )
-    with quiet(), whole_file(Path(path)) as sibling:
+    with undisturbed(), whole_file(Path(path)) as sibling:
         seg.save_as(sibling)
     return seg
 
@@ -117,48 +124,67 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
             f"{path}: expected the frame of reference of the CT, found another (0020,0052); it was made on "
             "another scan",
         )
+    try:
+        return _placed(path, seg, pixels, ct)
+    except (KeyError, AttributeError, IndexError, ValueError) as error:
+        raise Refused(
+            "unreadable", f"{path}: expected segment and place of every frame, found a damaged header ({error})"
+        ) from None
+
+
+def _placed(path: Path, seg: Dataset, pixels: NDArray, ct: CTVolume) -> NDArray[np.uint8]:
+    """(k, j, i) `Artery` codes of the frames of a segmentation."""
+    is_label_map = seg.SOPClassUID == LABEL_MAP_STORAGE
     described = {int(item.SegmentNumber): item for item in seg.get("SegmentSequence", [])}
     shared = list(seg.get("SharedFunctionalGroupsSequence") or [])
     per_frame = seg.get("PerFrameFunctionalGroupsSequence") or []
     if len(per_frame) != len(pixels):
-        raise Refused("unreadable", f"{path}: expected {len(pixels)} frame descriptions, found {len(per_frame)}")
+        raise ValueError(f"{len(pixels)} frames, {len(per_frame)} descriptions")
     arteries: dict[int, Artery] = {}
     codes = np.zeros(ct.shape, np.uint8)
     for frame, group in zip(pixels, per_frame, strict=True):
         groups = [group, *shared]
-        if seg.SOPClassUID == LABEL_MAP_STORAGE:
+        if is_label_map:
             numbers = [int(n) for n in np.unique(frame) if n]
         else:
-            numbers = [int(_value(groups, "SegmentIdentificationSequence", "ReferencedSegmentNumber", path))]
+            numbers = [int(group_value(groups, "SegmentIdentificationSequence", "ReferencedSegmentNumber"))]
         for number in numbers:
-            labelled = frame == number if seg.SOPClassUID == LABEL_MAP_STORAGE else frame != 0
+            labelled = frame == number if is_label_map else frame != 0
             flat = np.flatnonzero(labelled)
             if flat.size == 0:
                 continue
             if number not in arteries:
                 arteries[number] = _artery(described.get(number), number, path)
-            affine = _frame_affine(groups, ct, path)
             rows, columns = frame.shape
-            mapping = index_map((1, rows, columns), affine, ct, f"{path}, a frame")
+            affine = plane_affine(groups, ct.increment_mm)
+            mapping = index_map((1, rows, columns), affine, ct, f"{path}, a frame", tolerance=FRAME_TOLERANCE)
             flat = mapping.flat(ijk_of(flat, (1, rows, columns)), ct, str(path))
             put_artery(codes.reshape(-1), flat, arteries[number], path)
     return codes
 
 
-def _frames_for_highdicom(
-    images: SourceImages, frames: Mapping[int, NDArray[np.uint8]]
-) -> tuple[list[Dataset], NDArray[np.uint8], dict[str, Any]]:
-    """Source images, (frame, row, column) segment numbers and their places, the way highdicom wants them."""
-    if not images.is_multiframe:
-        return [images.images[images.slices[k][0]] for k in frames], np.stack(list(frames.values())), {}
-    # One multi-frame image: highdicom expects an array for all of its frames and drops the empty ones.
-    image = images.images[images.slices[next(iter(frames))][0]]
-    pixels = np.zeros((int(image.NumberOfFrames), int(image.Rows), int(image.Columns)), np.uint8)
-    for k, plane in frames.items():
-        number = images.slices[k][1]
-        assert number is not None
-        pixels[number - 1] = plane
-    return [image], pixels, {}
+def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) -> dict[str, Any]:
+    """Source images, pixels and their places, the way highdicom wants them."""
+    import highdicom as hd
+
+    planes = np.stack([frame.plane for frame in frames])
+    used = [images.images[frame.image] for frame in frames]
+    if frames[0].number is None:
+        return {"source_images": used, "pixel_array": planes}
+    if len(images.images) == 1:
+        # highdicom expects an array for all frames of a multi-frame image and drops the empty ones.
+        image = images.images[0]
+        pixels = np.zeros((int(image.NumberOfFrames), *planes.shape[1:]), np.uint8)
+        pixels[[frame.number - 1 for frame in frames if frame.number is not None]] = planes
+        return {"source_images": [image], "pixel_array": pixels}
+    # Slices spread over several multi-frame images: highdicom takes one, so places are said and the others named.
+    positions = [images.affine_of(frame.image, frame.number)[:3, 3] for frame in frames]
+    return {
+        "source_images": [used[0]],
+        "further_source_images": [image for image in images.images if image is not used[0]],
+        "pixel_array": planes,
+        "plane_positions": [hd.PlanePositionSequence("PATIENT", tuple(position)) for position in positions],
+    }
 
 
 def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid: str | None) -> Dataset:
@@ -167,27 +193,21 @@ def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid:
     algorithm = None
     if algorithm_type in _FAMILIES:
         algorithm = hd.AlgorithmIdentificationSequence(
-            name=ALGORITHM, family=_concept(_FAMILIES[algorithm_type]), version=__version__, source=MANUFACTURER
+            name=ALGORITHM, family=concept(_FAMILIES[algorithm_type]), version=__version__, source=MANUFACTURER
         )
     region = REGIONS.get(artery)
     return hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=artery.name,
-        segmented_property_category=_concept(CATEGORY),
-        segmented_property_type=_concept(CALCIFICATION if region is None else PLAQUE),
+        segmented_property_category=concept(CATEGORY),
+        segmented_property_type=concept(CALCIFICATION if region is None else PLAQUE),
         algorithm_type=algorithm_type,
         algorithm_identification=algorithm,
         tracking_uid=tracking_uid or hd.UID(),
         tracking_id=artery.name,
-        anatomic_regions=None if region is None else [_concept(region)],
+        anatomic_regions=None if region is None else [concept(region)],
         display_color=hd.color.CIELabColor.from_string(ARTERY_COLORS[artery]),
     )
-
-
-def _concept(code: Code) -> Any:
-    from highdicom.sr import CodedConcept
-
-    return CodedConcept(code.value, code.scheme, code.meaning)
 
 
 def _read(path: Path) -> tuple[Dataset, NDArray]:
@@ -224,24 +244,3 @@ def _artery(segment: Dataset | None, number: int, path: Path) -> Artery:
         if item.get("CodingSchemeDesignator") == "SCT"
     ]
     return segment_artery(path, str(segment.get("SegmentLabel", "")), regions)
-
-
-def _frame_affine(groups: Sequence[Dataset], ct: CTVolume, path: Path) -> NDArray[np.float64]:
-    orientation = np.array(
-        _value(groups, "PlaneOrientationSequence", "ImageOrientationPatient", path), dtype=np.float64
-    )
-    dy, dx = (float(d) for d in _value(groups, "PixelMeasuresSequence", "PixelSpacing", path))
-    affine = np.eye(4)
-    affine[:3, 0] = orientation[:3] * dx
-    affine[:3, 1] = orientation[3:] * dy
-    affine[:3, 2] = np.cross(orientation[:3], orientation[3:]) * ct.increment_mm
-    affine[:3, 3] = [float(x) for x in _value(groups, "PlanePositionSequence", "ImagePositionPatient", path)]
-    return affine
-
-
-def _value(groups: Sequence[Dataset], sequence: str, keyword: str, path: Path) -> Any:
-    for group in groups:
-        items = group.get(sequence)
-        if items and keyword in items[0]:
-            return items[0][keyword].value
-    raise Refused("unreadable", f"{path}: expected {keyword} for every frame, found none; export it again")
