@@ -1,0 +1,211 @@
+"""Where the slices lie: from positions and orientations only, with the gates that keep a wrong volume out.
+
+PS3.3 C.7.6.2. SliceThickness, SpacingBetweenSlices, SliceLocation and InstanceNumber play no part: each of them has
+been seen to contradict the positions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median_low
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.ct import AXIAL_COSINE, SKEW_TOLERANCE
+from heartlens.dicom.header import Frame, common_number
+from heartlens.refusal import Caution, Refused, refuse_or_caution
+
+SAME_POSITION_MM = 0.01
+"""Slices closer than this lie at one place."""
+
+UNEVEN_MM = 0.1
+UNEVEN_FRACTION = 0.05
+"""An increment may differ from the usual one by this much; spec 6.1."""
+
+SIDEWAYS_MM = 0.1
+"""Slices may be shifted within their plane by this much against each other: positions are rounded in the text."""
+
+MIN_SLICES = 3
+
+COSINE_TOLERANCE = 1e-3
+"""Orientations of the slices of one volume agree to this."""
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Slices in order along their normal, and the affine of the array they form.
+
+    Parameters
+    ----------
+    order : indices into the given frames, towards the head
+    affine : (4, 4), (i, j, k, 1) = column, row, slice to LPS mm; not yet canonical
+    cautions : refusals that the user has allowed
+    """
+
+    order: tuple[int, ...]
+    affine: NDArray[np.float64]
+    cautions: tuple[Caution, ...]
+
+
+def stack_slices(
+    frames: Sequence[Frame], *, allow: frozenset[str] = frozenset(), slice_thickness_mm: float | None = None
+) -> Stack:
+    """Order the slices of one volume and find its affine.
+
+    Parameters
+    ----------
+    frames : every slice, in any order
+    allow : refusals lifted by the user: "not-axial", "few-slices"
+    slice_thickness_mm : stands in for the increment of a single slice without SliceThickness
+
+    Raises
+    ------
+    Refused : "mixed", "tilt", "not-axial", "duplicate", "gap", "uneven" or "few-slices", naming the slices
+    """
+    cautions: list[Caution] = []
+    orientation, spacing = _common_plane(frames)
+    row_direction, column_direction = orientation[:3], orientation[3:]
+    normal = np.cross(row_direction, column_direction)
+    normal /= np.linalg.norm(normal)
+    if normal[np.argmax(np.abs(normal))] < 0:
+        normal = -normal  # order the slices foot to head (right to left, front to back) whichever way rows run
+    corners = np.array([_vector(frame, "ImagePositionPatient", 3) for frame in frames])
+    along = corners @ normal
+    order = np.argsort(along, kind="stable")
+    names = [frames[n].name for n in order]
+    sideways = corners[order] - np.outer(along[order], normal)
+    _refuse_tilt(frames, names, along[order], sideways)
+    if abs(normal[2]) <= AXIAL_COSINE:
+        text = (
+            f"{names[0]}: slices are not axial, ImageOrientationPatient (0020,0037) gives a normal at cosine "
+            f"{abs(normal[2]):.3f} to the long axis, expected more than {AXIAL_COSINE}"
+        )
+        cautions.append(refuse_or_caution("not-axial", text, allow))
+    increment = _increment_mm(names, along[order])
+    if len(frames) < MIN_SLICES:
+        found = "1 slice" if len(frames) == 1 else f"{len(frames)} slices"
+        cautions.append(refuse_or_caution("few-slices", f"found {found}, expected at least {MIN_SLICES}", allow))
+    if increment is None:
+        increment = slice_thickness_mm or common_number(frames, "SliceThickness")
+        if increment is None:
+            text = f"{names[0]} is a single slice without SliceThickness (0018,0050); say it with --thickness-mm"
+            raise Refused("few-slices", text)
+    affine = np.eye(4)
+    affine[:3, 0] = row_direction / np.linalg.norm(row_direction) * spacing[1]
+    affine[:3, 1] = column_direction / np.linalg.norm(column_direction) * spacing[0]
+    affine[:3, 2] = normal * increment
+    affine[:3, 3] = corners[order[0]]
+    return Stack(tuple(int(n) for n in order), affine, tuple(cautions))
+
+
+def _common_plane(frames: Sequence[Frame]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Orientation (6,) and pixel spacing (row, column) that all slices share."""
+    first = frames[0]
+    orientation = _vector(first, "ImageOrientationPatient", 6)
+    spacing = _vector(first, "PixelSpacing", 2)
+    lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
+    if np.abs(lengths - 1).max() > 0.01 or abs(orientation[:3] @ orientation[3:]) > SKEW_TOLERANCE:
+        raise Refused(
+            "unreadable",
+            f"{first.name}: ImageOrientationPatient (0020,0037) must be two unit vectors at right angles, "
+            f"found {orientation.tolist()}",
+        )
+    if spacing.min() <= 0:
+        raise Refused(
+            "unreadable", f"{first.name}: PixelSpacing (0028,0030) must be positive, found {spacing.tolist()}"
+        )
+    for frame in frames:
+        for keyword in ("Rows", "Columns", "FrameOfReferenceUID"):
+            if frame.value(keyword) != first.value(keyword):
+                raise _mixed(first, frame, keyword)
+        if np.abs(_vector(frame, "ImageOrientationPatient", 6) - orientation).max() > COSINE_TOLERANCE:
+            raise _mixed(first, frame, "ImageOrientationPatient")
+        if np.abs(_vector(frame, "PixelSpacing", 2) / spacing - 1).max() > COSINE_TOLERANCE:
+            raise _mixed(first, frame, "PixelSpacing")
+    return orientation, spacing
+
+
+def _refuse_tilt(
+    frames: Sequence[Frame], names: Sequence[str], along: NDArray[np.float64], sideways: NDArray[np.float64]
+) -> None:
+    for frame in frames:
+        tilt = frame.number_of("GantryDetectorTilt")
+        if tilt is not None and abs(math.sin(math.radians(tilt))) > SKEW_TOLERANCE:
+            raise Refused(
+                "tilt",
+                f"{frame.name}: GantryDetectorTilt (0018,1120) is {tilt:g} degrees, expected 0; a tilted gantry shears "
+                f"the volume: reconstruct it untilted",
+            )
+    length = float(along[-1] - along[0])
+    drift = sideways[-1] - sideways[0]
+    distance = float(np.linalg.norm(drift))
+    if distance > max(SIDEWAYS_MM, SKEW_TOLERANCE * length) and length > SAME_POSITION_MM:
+        straight = sideways[0] + np.outer((along - along[0]) / length, drift)
+        if np.abs(sideways - straight).max() <= SIDEWAYS_MM:
+            angle = math.degrees(math.atan2(distance, length))
+            raise Refused(
+                "tilt",
+                f"positions of {names[0]} to {names[-1]} drift {distance:.1f} mm sideways over {length:.1f} mm "
+                f"({angle:.1f} degrees): a tilted gantry, expected a right angle; reconstruct it untilted",
+            )
+    shift = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)
+    worst = int(np.argmax(shift))
+    if shift[worst] > max(SIDEWAYS_MM, SKEW_TOLERANCE * length):
+        raise Refused(
+            "mixed",
+            f"{names[worst]} is shifted {shift[worst]:.1f} mm within its plane against the other slices: "
+            f"ImagePositionPatient (0020,0032) must differ along the normal only",
+        )
+
+
+def _increment_mm(names: Sequence[str], along: NDArray[np.float64]) -> float | None:
+    """The one distance between neighbouring slices; None for a single slice."""
+    if len(along) < 2:
+        return None
+    steps = np.diff(along)
+    same = np.flatnonzero(steps < SAME_POSITION_MM)
+    if same.size:
+        pairs = [f"{names[n]} and {names[n + 1]}" for n in same[:3]]
+        more = f" and {same.size - 3} more pairs" if same.size > 3 else ""
+        raise Refused(
+            "duplicate",
+            f"{', '.join(pairs)}{more} lie at the same position ({along[same[0]]:.2f} mm), expected one slice each; "
+            f"remove one of each, or choose one phase",
+        )
+    usual = float(median_low(steps.tolist()))
+    off = np.flatnonzero(np.abs(steps - usual) > min(UNEVEN_MM, UNEVEN_FRACTION * usual))
+    if off.size:
+        n = int(off[np.argmax(np.abs(steps[off] - usual))])
+        where = f"between {names[n]} and {names[n + 1]} ({along[n]:.2f} and {along[n + 1]:.2f} mm)"
+        ratio = steps[n] / usual
+        if ratio > 1.5 and abs(ratio - round(ratio)) < 0.1:
+            raise Refused(
+                "gap",
+                f"{round(ratio) - 1} of the slices {where} missing: increment {steps[n]:.2f} mm, "
+                f"elsewhere {usual:.2f} mm; copy the whole series",
+            )
+        raise Refused(
+            "uneven",
+            f"increment {steps[n]:.2f} mm {where}, elsewhere {usual:.2f} mm; expected a difference of at most "
+            f"{min(UNEVEN_MM, UNEVEN_FRACTION * usual):.2f} mm; {off.size} of {steps.size} increments are off",
+        )
+    return float(along[-1] - along[0]) / len(steps)
+
+
+def _vector(frame: Frame, keyword: str, size: int) -> NDArray[np.float64]:
+    numbers = frame.numbers(keyword)
+    if len(numbers) != size:
+        found = frame.text(keyword) or "nothing"
+        raise Refused("unreadable", f"{frame.name}: {keyword} must be {size} numbers, found {found}")
+    return np.array(numbers)
+
+
+def _mixed(first: Frame, other: Frame, keyword: str) -> Refused:
+    return Refused(
+        "mixed",
+        f"slices of one volume must share {keyword}: {first.name} has {first.text(keyword)}, "
+        f"{other.name} has {other.text(keyword)}",
+    )

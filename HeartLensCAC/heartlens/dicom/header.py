@@ -1,0 +1,404 @@
+"""The header of one DICOM file, and of each of its frames, whether the CT is single-frame or multi-frame.
+
+Enhanced CT keeps in functional groups what classic CT keeps at the top (PS3.3 C.7.6.16, C.8.15.3). `Frame.value` asks
+in that order, so that nobody above this file needs to know which kind of CT it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
+from pydicom.tag import Tag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from heartlens.ct import CTHeader
+from heartlens.dicom import words
+from heartlens.refusal import Refused
+
+logger = logging.getLogger(__name__)
+
+CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
+ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.1"
+LEGACY_CONVERTED_ENHANCED_CT = "1.2.840.10008.5.1.4.1.1.2.2"
+CT_SOP_CLASSES = frozenset({CT_IMAGE, ENHANCED_CT, LEGACY_CONVERTED_ENHANCED_CT})
+"""The SOP classes that hold CT slices; Modality alone is not enough: dose reports and screenshots also say CT."""
+
+MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+
+FUNCTIONAL_GROUPS = {
+    "PixelSpacing": "PixelMeasuresSequence",
+    "SliceThickness": "PixelMeasuresSequence",
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
+    "RescaleSlope": "PixelValueTransformationSequence",
+    "RescaleIntercept": "PixelValueTransformationSequence",
+    "RescaleType": "PixelValueTransformationSequence",
+    "KVP": "CTXRayDetailsSequence",
+    "CalciumScoringMassFactorPatient": "CTXRayDetailsSequence",
+    "CalciumScoringMassFactorDevice": "CTXRayDetailsSequence",
+    "ConvolutionKernel": "CTReconstructionSequence",
+    "ReconstructionDiameter": "CTReconstructionSequence",
+    "GantryDetectorTilt": "CTAcquisitionDetailsSequence",
+    "FrameType": "CTImageFrameTypeSequence",
+    "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
+    "ContrastBolusAgentAdministered": "ContrastBolusUsageSequence",
+    "MultienergyCTAcquisition": "MultienergyCTCharacteristicsSequence",
+}
+"""Where an enhanced CT keeps an attribute; PS3.3 C.7.6.16.2 and C.8.15.3."""
+
+UNASSIGNED_GROUPS = ("UnassignedPerFrameConvertedAttributesSequence", "UnassignedSharedConvertedAttributesSequence")
+"""Where a converted legacy CT keeps what has no functional group; PS3.3 C.7.6.16.2.25."""
+
+HEADER_KEYWORDS = (
+    *FUNCTIONAL_GROUPS,
+    "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "ImageType",
+    "Modality", "SeriesDescription", "StudyDescription", "ProtocolName", "Manufacturer", "ManufacturerModelName",
+    "StudyDate", "SeriesDate", "AcquisitionDate", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate",
+    "PatientSex", "PatientAge", "ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusVolume",
+    "CardiacSynchronizationTechnique", "TriggerTime", "LossyImageCompression", "ModalityLUTSequence",
+    "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
+
+_OVERLAY_BIT_POSITIONS = tuple(0x60000102 + (group << 16) for group in range(0, 0x20, 2))
+_HEADER_TAGS = [Tag(keyword) for keyword in HEADER_KEYWORDS] + [Tag(tag) for tag in _OVERLAY_BIT_POSITIONS]
+
+PARSE_ERRORS = (
+    InvalidDicomError, BytesLengthException, EOFError, ValueError, TypeError, KeyError, AttributeError, IndexError,
+    NotImplementedError, OSError, OverflowError, RecursionError, struct.error, zlib.error,
+)  # fmt: skip
+"""What pydicom raises on a broken file; there is no common base class."""
+
+_SALT = os.urandom(16)
+
+
+@contextmanager
+def pydicom_warnings_logged() -> Iterator[None]:
+    """Send pydicom's warnings about odd files to the log: stderr belongs to the command line."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        logger.debug("pydicom: %s", warning.message)
+
+
+def is_dicom(start: bytes) -> bool:
+    """Whether the first bytes of a file are DICOM's, with the preamble of PS3.10 7.1 or without.
+
+    Parameters
+    ----------
+    start : at least 132 bytes, fewer when the file is shorter
+    """
+    if start[128:132] == b"DICM":
+        return True
+    # No preamble: the first element is then in group 0002 or 0008, with an explicit VR or a short implicit length.
+    if len(start) < 8 or start[:4] == bytes(4):
+        return False
+    little, big = struct.unpack("<HH", start[:4]), struct.unpack(">HH", start[:4])
+    if big[0] in (2, 8) and little[0] not in (2, 8):
+        return start[4:6].isalpha() and start[4:6].isupper()
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return little[0] in (2, 8) and little[1] < 0x0100 and (explicit or struct.unpack("<L", start[4:8])[0] <= 1024)
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One DICOM file without its pixels.
+
+    Parameters
+    ----------
+    path : the file
+    dataset : the attributes that HeartLens reads, and no others
+    pixel_offset : byte at which the pixel data element begins; None where the file is deflated
+    ends_early : the file ends where the pixel data should begin
+    """
+
+    path: Path
+    dataset: Dataset
+    pixel_offset: int | None
+    ends_early: bool
+
+    @classmethod
+    def read(cls, path: Path) -> Instance | None:
+        """Read the header of a file; None when the file is not DICOM.
+
+        Raises
+        ------
+        Refused : "unreadable", the file cannot be opened, or is DICOM that cannot be parsed; "truncated"
+        """
+        try:
+            with open(path, "rb") as file:
+                start = file.read(132)
+                if not is_dicom(start):
+                    return None
+                file.seek(0)
+                dataset = dcmread(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=True)
+                if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                    instance = cls(path, dataset, None, False)
+                else:
+                    offset = file.tell()
+                    instance = cls(path, dataset, offset, ends_early=not file.read(1))
+        except PARSE_ERRORS as error:
+            raise Refused(
+                "unreadable", f"{path.name} cannot be read as DICOM ({one_line(error)}); copy it again or remove it"
+            ) from error
+        if instance.sop_class is None and not instance.value("Modality"):
+            if start[128:132] != b"DICM":
+                return None
+            raise Refused("unreadable", f"{path.name} begins as DICOM but does not say what it is; copy it again")
+        if instance.sop_class != MEDIA_DIRECTORY and not instance.value("SeriesInstanceUID"):
+            raise Refused(
+                "unreadable",
+                f"{path.name} belongs to no series: SeriesInstanceUID (0020,000E) is missing; copy it again",
+            )
+        if instance.is_ct and instance.ends_early and not instance.value("Rows"):
+            raise Refused("truncated", f"{path.name} is a CT that ends within its header; copy it again, or remove it")
+        return instance
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder: folders are often named after patients."""
+        return self.path.name
+
+    @property
+    def sop_class(self) -> str | None:
+        named = (self.value("SOPClassUID"), self.dataset.file_meta.get("MediaStorageSOPClassUID"))
+        return next((str(uid) for uid in named if uid in CT_SOP_CLASSES), None) or next(
+            (str(u) for u in named if u), None
+        )
+
+    @property
+    def is_ct(self) -> bool:
+        """A CT image by SOP class: what may be scored."""
+        return self.sop_class in CT_SOP_CLASSES and self.value("Modality") in (None, "CT")
+
+    @property
+    def is_multiframe(self) -> bool:
+        return self.sop_class in (ENHANCED_CT, LEGACY_CONVERTED_ENHANCED_CT)
+
+    @property
+    def kind(self) -> str:
+        """Modality, with the name of the SOP class where that says more (a screenshot of a CT, say)."""
+        modality = str(self.value("Modality") or "no modality")
+        if self.is_ct or modality != "CT":
+            return modality
+        return f"CT stored as {UID(self.sop_class).name if self.sop_class else 'no SOP class'}"
+
+    @property
+    def transfer_syntax(self) -> str | None:
+        uid = self.dataset.file_meta.get("TransferSyntaxUID")
+        return str(uid) if uid else None
+
+    @cached_property
+    def frames(self) -> tuple[Frame, ...]:
+        """Every frame; one for single-frame CT."""
+        if not self.is_multiframe:
+            return (Frame(self, 1, ()),)
+        per_frame: Sequence[Dataset] = self.value("PerFrameFunctionalGroupsSequence") or []
+        number = self.value("NumberOfFrames")
+        if number != len(per_frame) or not per_frame:
+            raise Refused(
+                "unreadable",
+                f"{self.name}: NumberOfFrames (0028,0008) is {number}, but the file describes {len(per_frame)} frames",
+            )
+        shared = list(self.value("SharedFunctionalGroupsSequence") or [])[:1]
+        return tuple(Frame(self, n + 1, (groups, *shared)) for n, groups in enumerate(per_frame))
+
+    @property
+    def has_embedded_overlay(self) -> bool:
+        """An overlay lies in the unused bits of the pixels (retired; PS3.3 C.9.2)."""
+        return any(tag in self.dataset and bool(self.dataset[tag].value) for tag in _OVERLAY_BIT_POSITIONS)
+
+    @property
+    def patient_key(self) -> str:
+        """Opaque mark of a patient, different in every run: it can be compared, not turned back into an identity."""
+        identity = [str(self.value(k) or "").strip() for k in ("PatientID", "IssuerOfPatientID")]
+        if not identity[0]:
+            identity += [str(self.value(k) or "").strip() for k in ("PatientName", "PatientBirthDate")]
+        return hashlib.blake2b("\0".join(identity).encode(), key=_SALT, digest_size=8).hexdigest()
+
+    def value(self, keyword: str) -> Any:
+        """An attribute of the file itself; None when absent, empty or not readable as its type."""
+        return _value(self.dataset, keyword)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One slice: a single-frame file, or one frame of a multi-frame file.
+
+    Parameters
+    ----------
+    instance : the file
+    number : 1-based frame number
+    groups : its functional groups, per-frame before shared; empty for single-frame CT
+    """
+
+    instance: Instance
+    number: int
+    groups: tuple[Dataset, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.instance.name} frame {self.number}" if self.groups else self.instance.name
+
+    def value(self, keyword: str) -> Any:
+        """An attribute of this slice, wherever its kind of CT keeps it; None when absent, empty or not readable."""
+        for groups in self.groups:
+            for group in (FUNCTIONAL_GROUPS.get(keyword), *UNASSIGNED_GROUPS):
+                items = groups.get(group) if group else None
+                if items and (found := _value(items[0], keyword)) is not None:
+                    return found
+        return self.instance.value(keyword)
+
+    def text(self, keyword: str) -> str | None:
+        """As one string; several values stay divided by a backslash."""
+        value = self.value(keyword)
+        return None if value is None else "\\".join(str(v) for v in _as_list(value)).strip() or None
+
+    def number_of(self, keyword: str) -> float | None:
+        """The first value as a finite number, else None."""
+        numbers = self.numbers(keyword)
+        return numbers[0] if numbers else None
+
+    def numbers(self, keyword: str) -> tuple[float, ...]:
+        """All values as finite numbers; empty when one is not."""
+        value = self.value(keyword)
+        try:
+            numbers = tuple(float(v) for v in _as_list(value))
+        except (TypeError, ValueError):
+            return ()
+        return numbers if all(math.isfinite(n) for n in numbers) else ()
+
+    @property
+    def image_type(self) -> tuple[str, ...]:
+        """FrameType of a multi-frame CT, else ImageType; upper case."""
+        value = self.value("FrameType") if self.groups else None
+        return tuple(
+            str(v).strip().upper() for v in _as_list(value or self.instance.value("ImageType")) if str(v).strip()
+        )
+
+    @property
+    def is_gated(self) -> bool | None:
+        """ECG-gated: by the cardiac tags, then by the series' words; None when nothing speaks of it."""
+        technique = (self.text("CardiacSynchronizationTechnique") or "").upper()
+        if technique:
+            return technique != "NONE"
+        if self.number_of("NominalPercentageOfCardiacPhase") is not None or (self.number_of("TriggerTime") or 0) > 0:
+            return True
+        return words.names_gating(" / ".join(filter(None, (self.text("SeriesDescription"), self.text("ProtocolName")))))
+
+    @property
+    def contrast(self) -> str | None:
+        """What the contrast tags say was given; "" when they say nothing was; None when they are silent."""
+        agent = self.text("ContrastBolusAgent")
+        if agent is not None:
+            return "" if words.says_no_contrast(agent) else agent
+        # Enhanced CT: agents at the top, whether each was running in the frame's usage group (PS3.3 C.7.6.16.2.12).
+        if self.value("ContrastBolusAgentSequence"):
+            if (self.text("ContrastBolusAgentAdministered") or "").upper() == "NO":
+                return ""
+            item = self.value("ContrastBolusAgentSequence")[0]
+            return str(_value(item, "CodeMeaning") or "agent given by code")
+        volume = self.number_of("ContrastBolusVolume")
+        return f"{volume:g} ml of an unnamed agent" if volume else None
+
+
+def ct_header(frames: Sequence[Frame], *, sop_instance_uids: Sequence[str], frame_numbers: Sequence[int]) -> CTHeader:
+    """What is known about the acquisition, from the slices' tags.
+
+    Parameters
+    ----------
+    frames : every slice; a fact on which they differ is unknown
+    sop_instance_uids, frame_numbers : per slice, foot to head
+    """
+    first = frames[0]
+    kernel = first.text("ConvolutionKernel")
+    contrasts = [c for c in (frame.contrast for frame in frames) if c is not None]
+    return CTHeader(
+        study_uid=first.text("StudyInstanceUID"),
+        series_uid=first.text("SeriesInstanceUID"),
+        frame_of_reference_uid=first.text("FrameOfReferenceUID"),
+        sop_instance_uids=tuple(sop_instance_uids),
+        frame_numbers=tuple(frame_numbers),
+        kvp=common_number(frames, "KVP"),
+        slice_thickness_mm=common_number(frames, "SliceThickness"),
+        kernel=kernel if all(frame.text("ConvolutionKernel") == kernel for frame in frames) else None,
+        patient_age_years=age_years(first),
+        patient_sex=sex if (sex := (first.text("PatientSex") or "").upper()) in ("M", "F") else None,
+        is_gated=first.is_gated,
+        contrast=max(contrasts, default=None),  # an agent in any slice counts; "" sorts first
+        manufacturer=first.text("Manufacturer"),
+        model=first.text("ManufacturerModelName"),
+        reconstruction_diameter_mm=common_number(frames, "ReconstructionDiameter"),
+        image_type=first.image_type,
+        mass_factor_patient=common_number(frames, "CalciumScoringMassFactorPatient"),
+        mass_factors_device=first.numbers("CalciumScoringMassFactorDevice"),
+    )
+
+
+def common_number(frames: Sequence[Frame], keyword: str) -> float | None:
+    """The positive number that all slices which state one agree on, else None."""
+    numbers = {n for n in (frame.number_of(keyword) for frame in frames) if n is not None and n > 0}
+    if numbers and max(numbers) - min(numbers) <= 0.01 * max(numbers):  # rounding in the text, 2.998 beside 3.000
+        return min(numbers) if len(numbers) == 1 else sorted(numbers)[len(numbers) // 2]
+    return None
+
+
+def age_years(frame: Frame) -> float | None:
+    """Age at the examination: PatientAge ("090Y", "018M"), else whole years from birth date to study date."""
+    stated = (frame.text("PatientAge") or "").upper()
+    years_per_unit = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+    # "000Y" stands where an age was removed or never known.
+    if stated[:-1].isdigit() and int(stated[:-1]) > 0 and stated[-1] in years_per_unit:
+        return int(stated[:-1]) * years_per_unit[stated[-1]]
+    born = _date(frame.text("PatientBirthDate"))
+    examined = next(filter(None, (_date(frame.text(k)) for k in ("StudyDate", "SeriesDate", "AcquisitionDate"))), None)
+    if born is None or examined is None:
+        return None
+    years = examined.year - born.year - ((examined.month, examined.day) < (born.month, born.day))
+    return float(years) if 0 <= years <= 120 else None
+
+
+def _date(text: str | None) -> date | None:
+    digits = (text or "").replace(".", "")  # ACR-NEMA wrote 1993.08.22
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8])) if len(digits) == 8 else None
+    except ValueError:
+        return None
+
+
+def _value(dataset: Dataset, keyword: str) -> Any:
+    try:
+        value = dataset.get(keyword)
+    except PARSE_ERRORS:
+        return None
+    return None if value is None or (isinstance(value, (str, bytes, Sequence)) and len(value) == 0) else value
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else [value]
+
+
+def one_line(error: BaseException) -> str:
+    """An exception's first line, short enough for a message."""
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:160]

@@ -1,0 +1,329 @@
+"""From the bytes of a DICOM file to HU, one slice at a time.
+
+Uncompressed little-endian pixels, nearly all CT, are read straight from the file; everything else goes through
+pydicom and its decoders, JPEG 2000 and HTJ2K through OpenJPEG.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    HTJ2K,
+    JPEG2000,
+    UID,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGBaseline8Bit,
+    JPEGExtended12Bit,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+
+from heartlens.ct import hu_array
+from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, one_line
+from heartlens.islands import find_islands
+from heartlens.refusal import Refused
+
+UNCOMPRESSED = frozenset(
+    {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
+)
+J2K_FAMILY = frozenset({JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL})
+ALWAYS_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
+PERHAPS_LOSSY = frozenset({JPEG2000, HTJ2K})
+"""Syntaxes that hold lossy or lossless streams; lossy unless LossyImageCompression (0028,2110) says "00"."""
+
+PADDING_HU = -1024
+"""What becomes of padding that would otherwise pass the calcium threshold: air."""
+
+CALCIUM_HU = 130
+"""Padding below this cannot be taken for calcium and is left as stored."""
+
+_DECODE_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError)
+
+
+def is_lossy(instance: Instance) -> bool:
+    """Whether the pixels have gone through a lossy compression, now or earlier."""
+    stated = str(instance.value("LossyImageCompression") or "")
+    syntax = instance.transfer_syntax
+    return stated == "01" or syntax in ALWAYS_LOSSY or (syntax in PERHAPS_LOSSY and stated != "00")
+
+
+def stored_frames(instance: Instance) -> Iterator[NDArray]:
+    """Stored pixel values of each frame, in file order.
+
+    Yields
+    ------
+    (row, column) integers, before rescale
+
+    Raises
+    ------
+    Refused : "truncated", there are fewer pixels than the header says; "unreadable", they cannot be decoded
+    """
+    syntax = instance.transfer_syntax
+    rows, columns = (_positive(instance, keyword) for keyword in ("Rows", "Columns"))
+    if instance.value("SamplesPerPixel") not in (None, 1):
+        raise Refused(
+            "modality", f"{instance.name} is a colour image (SamplesPerPixel (0028,0002)), expected CT slices"
+        )
+    allocated = _positive(instance, "BitsAllocated")
+    if allocated not in (8, 16, 32):
+        raise Refused(
+            "unreadable", f"{instance.name}: BitsAllocated (0028,0100) must be 8, 16 or 32, found {allocated}"
+        )
+    big_endian = syntax == ExplicitVRBigEndian or (syntax is None and not instance.dataset.original_encoding[1])
+    if syntax is None or syntax in UNCOMPRESSED:
+        kind = "i" if instance.value("PixelRepresentation") == 1 else "u"
+        dtype = np.dtype(f"{'>' if big_endian else '<'}{kind}{allocated // 8}")
+        direct = instance.pixel_offset is not None and not big_endian
+        frames = (_frames_from_file if direct else _frames_from_dataset)(instance, dtype, rows, columns)
+    else:
+        frames = _decoded_frames(instance, rows, columns)
+    for frame in frames:
+        yield _used_bits(instance, frame)
+
+
+def _frames_from_file(instance: Instance, dtype: np.dtype, rows: int, columns: int) -> Iterator[NDArray]:
+    n_frames = len(instance.frames)
+    nbytes = rows * columns * dtype.itemsize
+    with open(instance.path, "rb") as file:
+        file.seek(instance.pixel_offset or 0)
+        start = file.read(12)
+        if len(start) < 12 or start[:4] != b"\xe0\x7f\x10\x00":
+            raise Refused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
+        # Explicit VR: tag, "OW", 2 reserved bytes, 4 bytes of length; implicit VR: tag, 4 bytes of length.
+        if start[4:6] in (b"OW", b"OB"):
+            length = struct.unpack("<L", start[8:12])[0]
+        else:
+            length = struct.unpack("<L", start[4:8])[0]
+            file.seek(-4, 1)
+        _check_length(instance, min(length, 0xFFFFFFFE), n_frames * nbytes)
+        for number in range(n_frames):
+            values = np.empty((rows, columns), dtype)
+            if file.readinto(values.data.cast("B")) != nbytes:
+                raise Refused(
+                    "truncated",
+                    f"{instance.name}: the file ends within frame {number + 1} of {n_frames}, "
+                    f"expected {n_frames * nbytes} bytes of pixel data; copy it again",
+                )
+            yield values
+
+
+def _frames_from_dataset(instance: Instance, dtype: np.dtype, rows: int, columns: int) -> Iterator[NDArray]:
+    n_frames = len(instance.frames)
+    data = _pixel_bytes(_whole(instance), instance)
+    _check_length(instance, len(data), n_frames * rows * columns * dtype.itemsize)
+    for number in range(n_frames):
+        values = np.frombuffer(data, dtype, rows * columns, offset=number * rows * columns * dtype.itemsize)
+        yield values.reshape(rows, columns).astype(dtype.newbyteorder("="))
+
+
+def _decoded_frames(instance: Instance, rows: int, columns: int) -> Iterator[NDArray]:
+    syntax = UID(instance.transfer_syntax or "")
+    dataset = _whole(instance)
+    n_found = 0
+    try:
+        if not _pixel_bytes(dataset, instance):
+            raise Refused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
+        for frame in _j2k_frames(dataset, instance) if syntax in J2K_FAMILY else _pydicom_frames(dataset, instance):
+            if frame.shape != (rows, columns):
+                raise Refused(
+                    "unreadable",
+                    f"{instance.name}: Rows and Columns say {rows} x {columns}, the compressed image is {frame.shape}",
+                )
+            n_found += 1
+            yield frame
+    except _DECODE_ERRORS as error:
+        raise Refused(
+            "unreadable",
+            f"{instance.name} cannot be decoded ({syntax.name}): {one_line(error)}; send it uncompressed",
+        ) from error
+    if n_found != len(instance.frames):
+        raise Refused("truncated", f"{instance.name}: expected {len(instance.frames)} frames, found {n_found}")
+
+
+def _streams(dataset: Dataset, instance: Instance) -> Iterator[bytes]:
+    for number, stream in enumerate(generate_frames(dataset.PixelData, number_of_frames=len(instance.frames)), 1):
+        # A decoder fills what is missing with grey and says nothing, so look for the end-of-image marker.
+        if dataset.file_meta.TransferSyntaxUID != RLELossless and b"\xff\xd9" not in stream[-16:]:
+            raise Refused(
+                "truncated", f"{instance.name}: the compressed image of frame {number} has no end; copy the file again"
+            )
+        yield stream
+
+
+def _j2k_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
+    import openjpeg  # at the moment of use: uncompressed CT needs no decoder
+
+    for stream in _streams(dataset, instance):
+        facts = openjpeg.get_parameters(stream)
+        values = openjpeg.decode(stream)
+        bits, is_signed = int(facts["precision"]), instance.value("PixelRepresentation") == 1
+        if bool(facts["is_signed"]) != is_signed:
+            # The codestream and the header disagree on the sign: the header's reading of the same bits is meant.
+            values = values.astype(np.int32) & ((1 << bits) - 1)
+            values = values - ((values >> (bits - 1)) << bits) if is_signed else values
+        yield values
+
+
+def _pydicom_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
+    decoder = get_decoder(UID(instance.transfer_syntax or ""))
+    if not decoder.is_available:
+        raise RuntimeError("no decoder is installed")
+    for _ in _streams(dataset, instance):
+        pass
+    for values, _ in decoder.iter_array(dataset, raw=True):
+        yield values
+
+
+def _used_bits(instance: Instance, values: NDArray) -> NDArray:
+    """Only the BitsStored bits up to HighBit, with their sign; the bits above them mean nothing (PS3.5 8.1.1)."""
+    allocated = values.dtype.itemsize * 8
+    stored = int(instance.value("BitsStored") or allocated)
+    high = int(instance.value("HighBit") or stored - 1)
+    if stored >= allocated or values.dtype.itemsize * 8 != instance.value("BitsAllocated"):
+        return values
+    low, top = int(values.min()), int(values.max())
+    is_signed = values.dtype.kind == "i"
+    if high == stored - 1:
+        if is_signed and low >= -(1 << (stored - 1)) and top < (1 << (stored - 1)):
+            return values
+        if not is_signed and top < (1 << stored):
+            return values
+        without_sign_extension = is_signed and low >= 0 and top < (1 << stored)
+        if not without_sign_extension and not instance.has_embedded_overlay:
+            raise Refused(
+                "unreadable",
+                f"{instance.name}: BitsStored (0028,0101) is {stored}, but pixels reach {low} to {top}, which needs "
+                f"more; the header or the pixels are wrong",
+            )
+    return (values << (allocated - 1 - high)) >> (allocated - stored)
+
+
+def _whole(instance: Instance) -> Dataset:
+    try:
+        return dcmread(instance.path, force=True)
+    except EOFError as error:
+        raise Refused("truncated", f"{instance.name} ends before its pixel data does; copy it again") from error
+    except PARSE_ERRORS as error:
+        raise Refused("unreadable", f"{instance.name} cannot be read as DICOM ({one_line(error)})") from error
+
+
+def _pixel_bytes(dataset: Dataset, instance: Instance) -> bytes:
+    if not dataset.get("PixelData"):
+        raise Refused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
+    return bytes(dataset.PixelData)
+
+
+def _check_length(instance: Instance, found: int, expected: int) -> None:
+    if found < expected:
+        raise Refused(
+            "truncated", f"{instance.name}: expected {expected} bytes of pixel data, found {found}; copy it again"
+        )
+
+
+def _positive(instance: Instance, keyword: str) -> int:
+    value = instance.value(keyword)
+    if not isinstance(value, int) or value <= 0:
+        raise Refused("truncated", f"{instance.name} holds no image: {keyword} is {value!r}")
+    return value
+
+
+class HUStack:
+    """Slices of HU, gathered in one array: int16 as long as every value is integral, then float32.
+
+    The array is what `hu_array` would make of all slices in float64, without holding them.
+
+    Parameters
+    ----------
+    shape : (slice, row, column)
+    """
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.hu: NDArray = np.empty(shape, np.int16)
+
+    def put(self, k: int, stored: NDArray, slope: float, intercept: float, padding: tuple[int, int] | None) -> None:
+        """Rescale one slice: stored x slope + intercept.
+
+        Parameters
+        ----------
+        k : slice index
+        stored : (row, column), stored values
+        slope, intercept : RescaleSlope, RescaleIntercept of this slice
+        padding : lowest and highest stored value that means "no measurement", or None
+        """
+        outside = _false_calcium(stored, slope, intercept, padding)
+        low, high = int(stored.min()) + intercept, int(stored.max()) + intercept
+        if (
+            slope == 1 and intercept == int(intercept) and low >= -32768 and high <= 32767
+            and stored.dtype.itemsize == 2 and self.hu.dtype == np.int16 and outside is None
+        ):  # fmt: skip
+            # Sums modulo 2**16 are exact here, since the true result fits into 16 bits.
+            np.add(stored.view(np.int16), np.array(int(intercept)).astype(np.int16), out=self.hu[k])
+            return
+        values = stored * np.float64(slope) + np.float64(intercept)
+        if outside is not None:
+            values[outside] = PADDING_HU
+        slice_hu = hu_array(values)
+        if slice_hu.dtype != self.hu.dtype and self.hu.dtype == np.int16:
+            whole = np.empty(self.hu.shape, np.float32)
+            whole[...] = self.hu  # every int16 is exact in float32; slices not yet put are overwritten later
+            self.hu = whole
+        self.hu[k] = slice_hu
+
+
+def padding_range(frame: Frame) -> tuple[int, int] | None:
+    """Stored values that mean "outside the reconstruction" (PS3.3 C.7.5.1.1.2), lowest and highest."""
+    value = _stored_integer(frame.instance, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _stored_integer(frame.instance, "PixelPaddingRangeLimit")
+    return (value, value) if limit is None else (min(value, limit), max(value, limit))
+
+
+def _stored_integer(instance: Instance, keyword: str) -> int | None:
+    """A tag that has the pixels' own type; some writers store -2000 as 63536."""
+    value = instance.value(keyword)
+    signed = instance.value("PixelRepresentation") == 1
+    bits = int(instance.value("BitsAllocated") or 16)
+    if isinstance(value, bytes):
+        value = int.from_bytes(value[: bits // 8], "little", signed=signed)
+    if not isinstance(value, int):
+        return None
+    return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
+
+
+def _false_calcium(
+    stored: NDArray, slope: float, intercept: float, padding: tuple[int, int] | None
+) -> NDArray[np.bool_] | None:
+    """Padding voxels that would read as calcium, or None.
+
+    Padding usually lies far below air and is left as it is. Where its value would be 130 HU or more, only what is
+    connected to the image's border through padding is padding: it lies outside the reconstruction circle. A voxel
+    inside the patient that happens to hold the same number has been measured and keeps its value.
+    """
+    if padding is None or max(padding[0] * slope, padding[1] * slope) + intercept < CALCIUM_HU:
+        return None
+    marked = (stored >= padding[0]) & (stored <= padding[1])
+    if slope * float(stored.max()) + intercept < CALCIUM_HU or not marked.any():
+        return None
+    rows, columns = stored.shape
+    flat = np.flatnonzero(marked)
+    island = find_islands(flat, (1, rows, columns), connectivity=4)
+    row, column = flat // columns, flat % columns
+    at_border = (row == 0) | (row == rows - 1) | (column == 0) | (column == columns - 1)
+    outside = np.zeros(rows * columns, bool)
+    outside[flat[np.isin(island, island[at_border])]] = True
+    return outside.reshape(rows, columns) if outside.any() else None

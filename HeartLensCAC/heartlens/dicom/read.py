@@ -1,0 +1,223 @@
+"""Read one CT series into HU: gates first, then voxels, in the order of their positions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+
+from heartlens.ct import CTHeader, CTVolume, canonical_axes
+from heartlens.dicom import words
+from heartlens.dicom.geometry import stack_slices
+from heartlens.dicom.header import PARSE_ERRORS, Frame, ct_header, one_line, pydicom_warnings_logged
+from heartlens.dicom.pixels import HUStack, is_lossy, padding_range, stored_frames
+from heartlens.dicom.series import Series
+from heartlens.refusal import Caution, Refused, refuse_or_caution
+
+
+def read_series(
+    series: Series,
+    *,
+    allow: frozenset[str] = frozenset(),
+    kvp: float | None = None,
+    slice_thickness_mm: float | None = None,
+) -> tuple[CTVolume, list[Caution]]:
+    """Read a series into a volume, or refuse it with the slice or tag that stands in the way.
+
+    Parameters
+    ----------
+    series : from `heartlens.dicom.series`
+    allow : refusals lifted by the user; each becomes a caution
+    kvp : kV, what the user says the tube voltage was
+    slice_thickness_mm : mm, what the user says the slice thickness was
+
+    Returns
+    -------
+    ct : HU and geometry, slices foot to head
+    cautions : allowed refusals, and "reformatted", "lossy", "spectral"
+
+    Raises
+    ------
+    Refused : see spec 6.1; "truncated" and "unreadable" name the file
+    """
+    with pydicom_warnings_logged():
+        frames = _ct_frames(series)
+        cautions = _image_type_cautions(frames, allow)
+        stack = stack_slices(frames, allow=allow, slice_thickness_mm=slice_thickness_mm)
+        cautions += stack.cautions
+        cautions += _contrast_cautions(frames, allow)
+        slopes, hu_cautions = _rescale(frames, allow)
+        cautions += hu_cautions
+        cautions += _acquisition_cautions(frames)
+        hu = _read_hu(frames, stack.order, slopes)
+    hu, affine = canonical_axes(hu, stack.affine)
+    if not hu.flags.c_contiguous:
+        hu = np.ascontiguousarray(hu)
+    ordered = [frames[n] for n in stack.order]
+    # Rows of an image that is not axial run head to foot: then no array slice is a DICOM slice.
+    slices_kept = np.argmax(np.abs(stack.affine[:3, 2])) == 2
+    uids = [str(frame.instance.value("SOPInstanceUID") or "") for frame in ordered] if slices_kept else []
+    header = ct_header(
+        ordered,
+        sop_instance_uids=uids if all(uids) else [],
+        frame_numbers=[frame.number for frame in ordered] if slices_kept and frames[0].groups else [],
+    )
+    header, said = _said_by_user(header, kvp, slice_thickness_mm)
+    return CTVolume(hu, affine, header, allow_oblique="not-axial" in allow), cautions + said
+
+
+def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
+    """Whole headers without pixel data of the files a volume came from, for writers of SEG and SR.
+
+    Parameters
+    ----------
+    series : that was read
+    ct : what `read_series` made of it
+
+    Returns
+    -------
+    one dataset per slice of `ct`, foot to head; one per file for multi-frame CT, and where `ct` names no slices
+    """
+    files = {str(instance.value("SOPInstanceUID")): instance.path for instance in series.instances}
+    wanted = dict.fromkeys(ct.header.sop_instance_uids)  # keeps the order, drops the repeats of multi-frame CT
+    paths = [files[uid] for uid in wanted if uid in files] if wanted else list(series.files)
+    if len(paths) != (len(wanted) or len(series.files)):
+        raise ValueError("the volume was not read from this series: its SOP Instance UIDs are not among the files")
+    with pydicom_warnings_logged():
+        try:
+            return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
+        except PARSE_ERRORS as error:
+            raise Refused(
+                "unreadable", f"a file of the series has changed since it was read: {one_line(error)}"
+            ) from error
+
+
+def _ct_frames(series: Series) -> list[Frame]:
+    if not series.is_ct:
+        raise Refused("modality", f"series {series.series_uid} is not CT: expected CT images, found {series.modality}")
+    if len(series.patient_keys) > 1:
+        raise Refused(
+            "ambiguous", f"series {series.series_uid} holds slices of {len(series.patient_keys)} patients, expected one"
+        )
+    for instance in series.instances:
+        if instance.ends_early:
+            raise Refused("truncated", f"{instance.name} ends before its pixel data (7FE0,0010); copy it again")
+    return [frame for instance in series.instances for frame in instance.frames]
+
+
+def _image_type_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[Caution]:
+    """Spec 6.1: localizers, projections and reformats are no stack of scanned slices."""
+    for frame in frames:
+        if part := words.derived_type(frame.image_type):
+            text = (
+                f"{frame.name}: ImageType (0008,0008) is {words.joined(frame.image_type)}: {part} is not a stack of "
+                f"scanned slices, expected ORIGINAL or DERIVED\\PRIMARY; choose the axial series"
+            )
+            return [refuse_or_caution("derived", text, allow)]
+    for frame in frames:
+        if frame.image_type[:1] == ("DERIVED",):
+            text = f"{frame.name}: ImageType {words.joined(frame.image_type)}: slices were computed from other slices"
+            return [Caution("reformatted", text)]
+    return []
+
+
+def _contrast_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[Caution]:
+    for frame in frames:
+        if agent := frame.contrast:
+            text = (
+                f"{frame.name}: ContrastBolusAgent (0018,0010) says {agent}, expected none: contrast in the blood "
+                f"reads as calcium; choose the series without contrast"
+            )
+            return [refuse_or_caution("contrast", text, allow)]
+    return []
+
+
+def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple[float, float]], list[Caution]]:
+    """(slope, intercept) of every slice; PS3.3 C.11.1.1.2: they may differ from slice to slice."""
+    types: dict[bool, Frame] = {}
+    for frame in frames:
+        stated = frame.text("RescaleType")
+        types.setdefault(stated is None or words.is_hu(stated), frame)
+    if len(types) > 1:
+        raise Refused(
+            "mixed",
+            f"{types[True].name} is in HU, {types[False].name} in {types[False].text('RescaleType')} "
+            f"(RescaleType (0028,1054)): slices of one volume must share it",
+        )
+    reason = None
+    pairs = []
+    for frame in frames:
+        slope, intercept = frame.number_of("RescaleSlope"), frame.number_of("RescaleIntercept")
+        if slope is None or intercept is None or slope == 0:
+            lut = " but a ModalityLUTSequence" if frame.value("ModalityLUTSequence") else ""
+            reason = reason or (
+                f"{frame.name}: RescaleSlope (0028,1053) and RescaleIntercept (0028,1052) must turn pixels into HU, "
+                f"found {frame.text('RescaleSlope')} and {frame.text('RescaleIntercept')}{lut}"
+            )
+        pairs.append((slope or 1.0, intercept or 0.0))
+    if False in types:
+        frame = types[False]
+        reason = reason or f"{frame.name}: RescaleType (0028,1054) must be HU, found {frame.text('RescaleType')}"
+    return pairs, [refuse_or_caution("no-hu", reason, allow)] if reason else []
+
+
+def _acquisition_cautions(frames: Sequence[Frame]) -> list[Caution]:
+    """What makes HU less than the scanner measured at 120 kVp."""
+    cautions = []
+    lossy = [frame for frame in frames if is_lossy(frame.instance)]
+    if lossy:
+        cautions.append(
+            Caution("lossy", f"{len(lossy)} of {len(frames)} slices were compressed with loss, {lossy[0].name} first")
+        )
+    voltages = {n for n in (frame.number_of("KVP") for frame in frames) if n}
+    if len(voltages) > 1:
+        found = ", ".join(f"{n:g}" for n in sorted(voltages))
+        raise Refused("mixed", f"slices of one volume must share KVP (0018,0060), found {found} kV; choose one voltage")
+    for frame in frames:
+        is_multienergy = (frame.text("MultienergyCTAcquisition") or "").upper() == "YES"
+        if is_multienergy or words.SPECTRAL_TYPES.intersection(frame.image_type):
+            text = (
+                f"{frame.name} comes from spectral CT (MultienergyCTAcquisition (0018,9361), ImageType "
+                f"{words.joined(frame.image_type)}): a virtual image is not a 120 kVp image"
+            )
+            cautions.append(Caution("spectral", text))
+            break
+    return cautions
+
+
+def _read_hu(frames: Sequence[Frame], order: Sequence[int], rescale: Sequence[tuple[float, float]]) -> np.ndarray:
+    """HU of all slices, (k, j, i) with k in `order`; j, i as stored."""
+    instances = list(dict.fromkeys(frame.instance for frame in frames))
+    rows, columns = (int(frames[0].value(keyword) or 0) for keyword in ("Rows", "Columns"))
+    if rows < 1 or columns < 1:
+        raise Refused("truncated", f"{frames[0].name} holds no image: Rows and Columns are {rows} and {columns}")
+    k_of = {n: k for k, n in enumerate(order)}
+    stack = HUStack((len(frames), rows, columns))
+    n = 0
+    for instance in instances:
+        for stored in stored_frames(instance):
+            stack.put(k_of[n], stored, *rescale[n], padding_range(frames[n]))
+            n += 1
+    return stack.hu
+
+
+def _said_by_user(
+    header: CTHeader, kvp: float | None, slice_thickness_mm: float | None
+) -> tuple[CTHeader, list[Caution]]:
+    """The user's word stands in for a missing tag and wins over a present one, which is then said."""
+    cautions = []
+    if kvp is not None:
+        if header.kvp is not None and header.kvp != kvp:
+            text = f"KVP (0018,0060) is {header.kvp:g}, the user said {kvp:g}, which is used"
+            cautions.append(Caution("header", text))
+        header = replace(header, kvp=float(kvp))
+    if slice_thickness_mm is not None:
+        stated = header.slice_thickness_mm
+        if stated is not None and abs(stated - slice_thickness_mm) > 1e-6:
+            text = f"SliceThickness (0018,0050) is {stated:g}, the user said {slice_thickness_mm:g}, which is used"
+            cautions.append(Caution("header", text))
+        header = replace(header, slice_thickness_mm=float(slice_thickness_mm))
+    return header, cautions

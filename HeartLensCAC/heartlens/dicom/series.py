@@ -1,0 +1,335 @@
+"""Find the CT series in a folder, rank them for calcium scoring with reasons, and choose one.
+
+The ranking only expresses preference (spec 6.2); what is refused, and why, is decided when the series is read.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from heartlens.ct import AXIAL_COSINE
+from heartlens.dicom import words
+from heartlens.dicom.header import MEDIA_DIRECTORY, Frame, Instance, common_number, pydicom_warnings_logged
+from heartlens.refusal import OVERRIDABLE, Refused
+
+logger = logging.getLogger(__name__)
+
+DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
+"""A file with such a name that is not DICOM is broken, not junk."""
+
+LEAD_POINTS = 2
+"""The best series must lead the second by this many points to be scored without asking; spec 6.2."""
+
+MIN_POSITIONS = 15
+MAX_INCREMENT_MM = 5.0
+"""A series with fewer positions or larger steps ranks behind all others; spec 6.2."""
+
+HEART_FIELD_MM = 160.0
+HEART_LENGTH_MM = 100.0
+"""Smallest field of view and scan length that can hold a heart: calcium scans are reconstructed to 164-243 mm
+(six public gated scans, spec 5) and the heart is 100-150 mm from base to apex."""
+
+
+@dataclass(frozen=True, eq=False)
+class Series:
+    """One DICOM series: its files and what ranking needs. No identity.
+
+    Parameters
+    ----------
+    series_uid, study_uid : "" when the files do not say
+    files : paths; one for a multi-frame CT
+    modality : or the kind of object where it is not a CT image
+    description : SeriesDescription
+    n_slices : number of files, or of frames
+    n_positions : different positions along the slice normal; 0 when positions are missing
+    increment_mm, length_mm : median step between positions, and first to last; None below two positions
+    slice_thickness_mm, kvp, kernel, contrast, image_type, is_gated : as in `CTHeader`
+    field_of_view_mm : shorter side of the image
+    axial_cosine : |cosine| between slice normal and the patient's long axis; None without orientation
+    patient_keys : opaque, one per patient in the series
+    instances : the headers of `files`
+    """
+
+    series_uid: str
+    study_uid: str
+    files: tuple[Path, ...]
+    modality: str
+    description: str | None
+    n_slices: int
+    n_positions: int
+    increment_mm: float | None
+    length_mm: float | None
+    slice_thickness_mm: float | None
+    kvp: float | None
+    kernel: str | None
+    contrast: str | None
+    image_type: tuple[str, ...]
+    is_gated: bool | None
+    field_of_view_mm: float | None
+    axial_cosine: float | None
+    protocol: str | None
+    patient_keys: frozenset[str]
+    is_ct: bool
+    instances: tuple[Instance, ...] = field(repr=False)
+
+    @property
+    def title(self) -> str:
+        """For messages: what it is, and its UID."""
+        return (
+            f"{self.description or 'no description'} ({self.modality}, {self.n_slices} slices), UID {self.series_uid}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RankedSeries:
+    """A series with its points, and why.
+
+    Parameters
+    ----------
+    series : the series
+    points : sum of spec 6.2; higher is better
+    reasons : one line per point given or taken, and per condition that holds it back
+    refusal : code that reading it will probably end with; None when nothing speaks against it
+    comes_first : CT, axial, no contrast, not derived, at least 15 positions, at most 5 mm apart
+    """
+
+    series: Series
+    points: int
+    reasons: tuple[str, ...]
+    refusal: str | None
+    comes_first: bool
+
+
+def find_series(source: Path | Sequence[Path]) -> list[Series]:
+    """Every series below a folder, in one file, or among given files; headers only.
+
+    Parameters
+    ----------
+    source : a folder (searched recursively), a DICOM file, a DICOMDIR (its folder is searched), or several files
+
+    Raises
+    ------
+    Refused : "input", no such path or no DICOM in it; "unreadable", a file is broken; "modality", no CT
+    """
+    paths = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(p) for p in source]
+    where = str(paths[0]) if len(paths) == 1 else f"the {len(paths)} files given"
+    n_junk = 0
+    instances: list[Instance] = []
+    with pydicom_warnings_logged():
+        for path, is_named in _files(paths):
+            instance = Instance.read(path)
+            if instance is not None:
+                if instance.sop_class != MEDIA_DIRECTORY:
+                    instances.append(instance)
+            elif is_named or (path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("._")):
+                raise Refused("unreadable", f"{path.name} is not a DICOM file; copy it again, or remove it")
+            else:
+                n_junk += 1
+        logger.info("%d DICOM files, %d other files skipped", len(instances), n_junk)
+        if not instances:
+            found = f"{n_junk} other files" if n_junk else "no file at all"
+            raise Refused("input", f"no DICOM file in {where}: found {found}; give the folder that holds the series")
+        groups: dict[tuple[str, str], list[Instance]] = {}
+        for instance in instances:
+            key = tuple(str(instance.value(k) or "") for k in ("StudyInstanceUID", "SeriesInstanceUID"))
+            groups.setdefault((key[0], key[1]), []).append(instance)
+        series = [_series(study, uid, members) for (study, uid), members in groups.items()]
+    if not any(s.is_ct for s in series):
+        kinds = Counter(instance.kind for instance in instances)
+        found = ", ".join(f"{kind} ({n} files)" for kind, n in sorted(kinds.items()))
+        raise Refused("modality", f"no CT image in {where}: expected CT, found {found}")
+    return series
+
+
+def rank_series(series: Sequence[Series]) -> list[RankedSeries]:
+    """Order series by how well they suit calcium scoring, best first, with the reasons; spec 6.2."""
+    ranked = [_rank(s) for s in series]
+    return sorted(ranked, key=lambda r: (r.refusal is not None, not r.comes_first, -r.points, r.series.series_uid))
+
+
+def choose_series(
+    ranked: Sequence[RankedSeries], series_uid: str | None = None, allow: frozenset[str] = frozenset()
+) -> Series:
+    """The series to score: the one named, the only one, or the one that leads clearly.
+
+    Parameters
+    ----------
+    ranked : from `rank_series`
+    series_uid : the user's choice
+    allow : refusals that the user has lifted; such a series competes with the others
+
+    Raises
+    ------
+    Refused : "ambiguous", several could be meant; "input", no series has this UID; "modality", it is not a CT
+    """
+    if series_uid is not None:
+        named = [r.series for r in ranked if r.series.series_uid == series_uid]
+        if not named:
+            raise Refused("input", f"no series has UID {series_uid}; found {_listing(ranked)}")
+        if len(named) > 1:
+            raise Refused("ambiguous", f"{len(named)} studies hold a series with UID {series_uid}; give one folder")
+        return named[0]
+    images = [r for r in ranked if r.series.is_ct]
+    if not images:
+        raise Refused("modality", f"no CT image among {_listing(ranked)}")
+    for what, found in (
+        ("patient", set().union(*(r.series.patient_keys for r in images))),
+        ("study", {r.series.study_uid for r in images}),
+    ):
+        if len(found) > 1:
+            plural = {"patient": "patients", "study": "studies"}[what]
+            raise Refused(
+                "ambiguous", f"found {len(found)} {plural}, expected one; choose with --series: {_listing(images)}"
+            )
+    eligible = [r for r in images if r.refusal is None or (r.refusal in allow and r.refusal in OVERRIDABLE)]
+    if not eligible:
+        return images[0].series  # reading it says what is wrong with the least bad one
+    first = [r for r in eligible if r.comes_first and r.refusal is None] or [r for r in eligible if r.refusal is None]
+    first = sorted(first or eligible, key=lambda r: -r.points)
+    if len(first) > 1 and first[0].points - first[1].points < LEAD_POINTS:
+        rivals = [r for r in first if first[0].points - r.points < LEAD_POINTS]
+        raise Refused(
+            "ambiguous",
+            f"{len(rivals)} series suit equally well (less than {LEAD_POINTS} points apart); "
+            f"choose with --series: {_listing(rivals)}",
+        )
+    return first[0].series
+
+
+def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
+    """Every file below the paths in a fixed order, and whether the user named it himself."""
+    for path in paths:
+        if path.is_file() and path.name.upper() == "DICOMDIR":
+            path = path.parent  # an index; the files it lists lie below it
+        if path.is_dir():
+            for folder, subfolders, names in os.walk(path, onerror=_refuse_folder):
+                subfolders.sort()
+                for name in sorted(names):
+                    if (file := Path(folder, name)).is_file():  # no sockets, no broken links
+                        yield file, False
+        elif path.is_file():
+            yield path, True
+        else:
+            raise Refused("input", f"no such file or folder: {path}")
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise Refused("input", f"folder cannot be read: {error.strerror}")
+
+
+def _series(study_uid: str, series_uid: str, instances: list[Instance]) -> Series:
+    is_ct = all(instance.is_ct for instance in instances)
+    frames = [frame for instance in instances for frame in instance.frames] if is_ct else []
+    shown = frames or [Frame(instances[0], 1, ())]
+    first = shown[0]
+    positions, cosine = _positions_mm(frames)
+    steps = np.diff(positions)
+    spacing, rows, columns = first.numbers("PixelSpacing"), first.number_of("Rows"), first.number_of("Columns")
+    contrasts = [c for c in (frame.contrast for frame in frames) if c is not None]
+    kinds = sorted({instance.kind for instance in instances})
+    return Series(
+        series_uid=series_uid,
+        study_uid=study_uid,
+        files=tuple(instance.path for instance in instances),
+        modality=", ".join(kinds),
+        description=first.text("SeriesDescription"),
+        n_slices=len(frames) or len(instances),
+        n_positions=len(positions),
+        increment_mm=float(np.median(steps)) if steps.size else None,
+        length_mm=float(positions[-1] - positions[0]) if steps.size else None,
+        slice_thickness_mm=common_number(shown, "SliceThickness"),
+        kvp=common_number(shown, "KVP"),
+        kernel=first.text("ConvolutionKernel"),
+        contrast=max(contrasts, default=None),
+        image_type=first.image_type,
+        is_gated=first.is_gated,
+        field_of_view_mm=min(spacing[0] * rows, spacing[1] * columns)
+        if len(spacing) == 2 and rows and columns
+        else None,
+        axial_cosine=cosine,
+        protocol=first.text("ProtocolName"),
+        patient_keys=frozenset(instance.patient_key for instance in instances),
+        is_ct=is_ct,
+        instances=tuple(instances),
+    )
+
+
+def _positions_mm(frames: Sequence[Frame]) -> tuple[np.ndarray, float | None]:
+    """Different positions along the first slice's normal, ascending, and the normal's cosine with the long axis."""
+    orientation = frames[0].numbers("ImageOrientationPatient") if frames else ()
+    if len(orientation) != 6:
+        return np.empty(0), None
+    normal = np.cross(orientation[:3], orientation[3:])
+    corners = [c for c in (frame.numbers("ImagePositionPatient") for frame in frames) if len(c) == 3]
+    along = np.unique(np.round([np.dot(corner, normal) for corner in corners], 2))
+    length = float(np.linalg.norm(normal))
+    return along, abs(float(normal[2])) / length if length else None
+
+
+def _rank(series: Series) -> RankedSeries:
+    reasons: list[str] = []
+    refusal = None
+    for code, reason in _held_back(series):
+        refusal = refusal or code
+        reasons.append(reason)
+    comes_first = not reasons
+    points = 0
+    for gain, reason in _points(series):
+        points += gain
+        reasons.append(f"{gain:+d} {reason}")
+    return RankedSeries(series, points, tuple(reasons), refusal, comes_first)
+
+
+def _held_back(series: Series) -> Iterator[tuple[str | None, str]]:
+    """Why a series does not come first: (refusal code that awaits it or None, reason)."""
+    if not series.is_ct:
+        yield "modality", f"not a CT image: {series.modality}"
+        return
+    if words.derived_type(series.image_type):
+        yield "derived", f"image type {words.joined(series.image_type)}"
+    if series.axial_cosine is None:
+        yield "not-axial", "no slice orientation"
+    elif series.axial_cosine <= AXIAL_COSINE:
+        yield "not-axial", f"not axial (cosine {series.axial_cosine:.3f})"
+    if series.contrast:
+        yield "contrast", f"contrast agent: {series.contrast}"
+    if series.n_positions < 3:
+        yield "few-slices", f"{series.n_positions} positions"
+    elif series.n_positions < MIN_POSITIONS:
+        yield None, f"fewer than {MIN_POSITIONS} positions ({series.n_positions})"
+    if series.increment_mm is not None and series.increment_mm > MAX_INCREMENT_MM + 0.01:
+        yield None, f"increment {series.increment_mm:g} mm, more than {MAX_INCREMENT_MM:g} mm"
+
+
+def _points(series: Series) -> Iterator[tuple[int, str]]:
+    """The table of spec 6.2: (points, reason)."""
+    thickness, kernel = series.slice_thickness_mm, words.kernel_class(series.kernel)
+    if series.is_gated:
+        yield 4, "ECG-gated"
+    if words.names_calcium(f"{series.description or ''} / {series.protocol or ''}"):
+        yield 4, "named a calcium scan"
+    if thickness is not None and 2.5 - 0.01 <= thickness <= 3.0 + 0.01:
+        yield 2, f"slice thickness {thickness:g} mm"
+    if series.kvp is not None and abs(series.kvp - 120) < 0.5:
+        yield 2, "120 kVp"
+    if kernel == "soft":
+        yield 1, f"soft kernel {series.kernel}"
+    if (series.field_of_view_mm or 0) >= HEART_FIELD_MM and (series.length_mm or 0) >= HEART_LENGTH_MM:
+        yield 1, f"field of view {series.field_of_view_mm:.0f} mm, {series.length_mm:.0f} mm long"
+    if kernel == "sharp":
+        yield -3, f"sharp kernel {series.kernel}"
+    if thickness is not None and thickness > 3.5:
+        yield -2, f"slice thickness {thickness:g} mm, more than 3.5 mm"
+    if thickness is not None and thickness < 2.0 - 0.01:
+        yield -2, f"slice thickness {thickness:g} mm, less than 2 mm"
+
+
+def _listing(ranked: Sequence[RankedSeries]) -> str:
+    return "; ".join(f"{r.series.title}, {r.points} points" for r in ranked)

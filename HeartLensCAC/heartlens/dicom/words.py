@@ -1,0 +1,167 @@
+"""What scanners and technologists write: words, kernels and image types, as data.
+
+Free text in a CT header follows no standard. The lists below were collected from spec 6.1 and 6.2, from the public
+samples named in the comments and from the vendors' kernel names; a word that is not here counts for nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+CALCIUM_WORDS = frozenset(
+    {"agatston", "cac", "cacs", "calc", "calcio", "calcique", "calcium", "calcscore", "cascore", "casc", "cascoring",
+     "kalk", "kalkscore", "smartscore", "caescore"}
+)  # fmt: skip
+"""Whole tokens of a series or protocol name that announce a calcium scan: spec 6.2 after AI-CAC's list; "smartscore" is
+GE's product, "casc" Siemens's. "ca" alone is not here: in radiology it is also short for carcinoma."""
+
+GATED_WORDS = re.compile(r"bestdiast|bestsyst|gated\b|ecg[ -]?(trig|gat|sync)")
+"""Words that say ECG-gated: spec 6.1 (BestDiast), GE "SmartScore - Gated"."""
+
+UNGATED_WORDS = re.compile(r"\b(un|non[ -]?|not )gated\b|\b(no|without) (ecg|gating)\b")
+"""Words that say the opposite, which must be looked for first: "non-gated" contains "gated"."""
+
+PHASE_PERCENT = re.compile(r"(?<![\w.])(asir|asir-v|asirv|ar|ss|sa|sv|veo|idose|dose|tube)?[ -]{0,2}(\d{1,3}) ?%")
+"""A cardiac phase such as "75 %"; the same sign after ASiR (GE) is the strength of iterative reconstruction."""
+
+NO_CONTRAST = re.compile(
+    r"(n ?/ ?a|na|n|0|-+|false|nil|none|no|non|not|not used|not given|unenhanced|plain|w/?o|without)?"
+    r"([ ._-]*(iv|i\.v\.|intravenous|oral|contrast|contrast agent|agent|media|medium|cm|km|given|used|injected))*"
+)
+"""A ContrastBolusAgent that says there is none; "non-ionic 370" does not match, nor does "IV" alone."""
+
+# Image types that are not slices of the patient, or not one acquisition; spec 6.1 and PS3.3 C.8.16.1.4.
+PROJECTION_TYPES = frozenset({"LOCALIZER", "SCOUT", "TOPOGRAM", "PROJECTION", "PROJECTION IMAGE"})
+COMBINED_TYPES = frozenset(
+    {"MIP", "MINIP", "MIN IP", "MAX IP", "MAX_IP", "MIN_IP", "AVERAGE", "AVG", "MEAN", "MAXIMUM", "MINIMUM", "ADDITION",
+     "SUBTRACTION", "DIVISION", "MULTIPLICATION", "STD_DEVIATION", "VOLREN", "VOLUME_RENDER"}
+)  # fmt: skip
+SPECTRAL_TYPES = frozenset(
+    {"VMI", "VNC", "VNI", "MONOENERGETIC", "MONO_E", "MATERIAL", "EFF_ATOMIC_NUM", "ENERGY_PROP_WT"}
+)
+"""Image types of spectral CT: none of them is a 120 kVp image; spec 6.1."""
+
+HU_NAMES = frozenset({"HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS"})
+"""RescaleType values that mean HU. GE also writes "Houndsfield Unit"; see `is_hu`."""
+
+# Siemens names carry their sharpness: letter(s), two digits, a smoothness letter ("B35f", "Br40d", "Qr36", "Sa36f").
+_SIEMENS = re.compile(r"(?:b|bf|bl|br|bv|bu|d|h|hc|hf|hr|hu|hv|hp|hs|i|j|q|qr|sa|sd|t|th|tr|u|ub|uh|ur|ud)(\d\d)[a-z]?")
+# Toshiba/Canon: FC01-19 body, 20-29 and 60-79 head, 30-39 bone, 40-49 head, 50-59 and 80-89 lung and bone.
+_CANON = re.compile(r"fc(\d\d).*")
+_SOFT_NAMES = frozenset({"soft", "standard", "stnd", "std", "smooth", "tissue"})  # GE and generic
+_SHARP_NAMES = frozenset({"lung", "bone", "boneplus", "bone+", "edge", "ultra", "sharp", "bonypl", "chst_lung"})
+_PHILIPS_SOFT = frozenset({"a", "b", "sa", "sb", "xca", "xcb", "ca", "cb"})  # Brilliance/iCT/Ingenuity filters
+_PHILIPS_SHARP = frozenset({"c", "d", "e", "l", "la", "ya", "yb", "yc", "yd", "xcc", "xcd", "xce"})
+
+
+def tokens(text: str) -> frozenset[str]:
+    """Whole words of a description, lower case; digits and signs divide.
+
+    Examples
+    --------
+    >>> sorted(tokens("CaSc3.0 B35f / Calcium Score (Volume)"))
+    ['b', 'calcium', 'casc', 'f', 'score', 'volume']
+    """
+    return frozenset(re.findall(r"[a-zà-ÿ]+", text.lower()))
+
+
+def names_calcium(text: str) -> bool:
+    """Whether a series or protocol name announces a calcium scan.
+
+    Examples
+    --------
+    >>> [names_calcium(t) for t in ("CaSc 3.0", "Ca Score", "Calcification? Ca bronchi", "Scapula")]
+    [True, True, False, False]
+    """
+    return bool(tokens(text) & CALCIUM_WORDS) or re.search(r"\bca[ _-]+scor", text.lower()) is not None
+
+
+def names_gating(text: str) -> bool | None:
+    """Whether a description says gated (True), not gated (False), or nothing (None).
+
+    Examples
+    --------
+    >>> [names_gating(t) for t in ("BestDiast 71 %", "SmartScore - Gated 0.5 sec", "Non-gated chest", "ASiR 40%")]
+    [True, True, False, None]
+    """
+    lower = text.lower()
+    if UNGATED_WORDS.search(lower):
+        return False
+    if GATED_WORDS.search(lower):
+        return True
+    phases = [m for m in PHASE_PERCENT.finditer(lower) if not m[1] and int(m[2]) <= 100]
+    return True if phases else None
+
+
+def says_no_contrast(agent: str) -> bool:
+    """Whether a contrast tag that is present says that none was given.
+
+    Examples
+    --------
+    >>> [says_no_contrast(t) for t in ("", "NONE", "n/a", "No IV contrast", "IV", "Omnipaque 350", "NON-IONIC")]
+    [True, True, True, True, False, False, False]
+    """
+    text = agent.strip().lower()
+    match = NO_CONTRAST.fullmatch(text)
+    return text == "" or (match is not None and bool(match[1]))
+
+
+def is_hu(rescale_type: str) -> bool:
+    """Whether a RescaleType means HU, misspelled or not.
+
+    Examples
+    --------
+    >>> [is_hu(t) for t in ("HU", "Houndsfield Unit", "US", "HU_MOD")]
+    [True, True, False, False]
+    """
+    return rescale_type.strip().upper().replace("HOUNDS", "HOUNS") in HU_NAMES
+
+
+def kernel_class(kernel: str | Sequence[str] | None) -> str | None:
+    """ "soft", "sharp" (lung, bone, edge) or None for a kernel that is neither or not known.
+
+    Parameters
+    ----------
+    kernel : ConvolutionKernel (0018,1210); only its first value counts
+
+    Examples
+    --------
+    >>> [kernel_class(k) for k in ("B35f", "Br40d", "FC12", "STANDARD", "B", "B46f", None)]
+    ['soft', 'soft', 'soft', 'soft', 'soft', None, None]
+    >>> [kernel_class(k) for k in ("B70f", "LUNG", "FC52", "YC")]
+    ['sharp', 'sharp', 'sharp', 'sharp']
+    """
+    if not kernel:
+        return None
+    name = (kernel if isinstance(kernel, str) else kernel[0]).split("\\")[0].strip().lower()
+    if match := _SIEMENS.fullmatch(name):
+        sharpness = int(match[1])
+        return "soft" if sharpness <= 45 else "sharp" if sharpness >= 50 else None
+    if match := _CANON.fullmatch(name):
+        number = int(match[1])
+        return "soft" if 1 <= number <= 19 else "sharp" if number // 10 in (3, 5, 8) else None
+    if name in _SOFT_NAMES or name in _PHILIPS_SOFT:
+        return "soft"
+    if name in _SHARP_NAMES or name in _PHILIPS_SHARP:
+        return "sharp"
+    return None
+
+
+def joined(image_type: Sequence[str]) -> str:
+    """An image type as DICOM writes it."""
+    return "\\".join(image_type) or "none"
+
+
+def derived_type(image_type: Sequence[str]) -> str | None:
+    """The part of an image type that makes it no stack of scanned slices, or None; spec 6.1.
+
+    Examples
+    --------
+    >>> derived_type(("DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE")), derived_type(("DERIVED", "PRIMARY", "MPR"))
+    ('AVERAGE', None)
+    """
+    for value in image_type:
+        if value in PROJECTION_TYPES or value in COMBINED_TYPES:
+            return value
+    return "DERIVED\\SECONDARY" if tuple(image_type[:2]) == ("DERIVED", "SECONDARY") else None
