@@ -16,6 +16,7 @@ import numpy as np
 from heartlens.calcium import extract_lesions, find_lesions
 from heartlens.case import Case, RiskInputs
 from heartlens.ct import CTVolume
+from heartlens.files import VOLUME_ENDINGS, read_labels, read_volume
 from heartlens.lesions import LesionMap
 from heartlens.protocol import ScoringProtocol
 from heartlens.quality import acquisition_cautions, content_findings
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from heartlens.anatomy import HeartRegion
     from heartlens.dicom.series import Series
-
-VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the fraction of the whole that is done, 0 to 1."""
@@ -125,8 +124,6 @@ def read_ct(source: Path | Sequence[Path], request: Request) -> tuple[CTVolume, 
     """Read the CT that the user means: a volume file, or the best series of a DICOM folder."""
     said = {"allow": request.allow, "kvp": request.kvp, "slice_thickness_mm": request.thickness_mm}
     if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
-        from heartlens.files import read_volume
-
         ct, cautions = read_volume(source, **said)
         return ct, None, list(cautions)
     from heartlens.dicom.read import read_series
@@ -197,8 +194,6 @@ def _lesions(
     cautions: list[Caution],
 ) -> tuple[LesionMap, str]:
     if request.segmentation is not None:
-        from heartlens.files import read_labels
-
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
         flat = np.flatnonzero(codes)
         return extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol), "segmentation"

@@ -160,6 +160,8 @@ def test_no_calibration_gives_no_mass(a_ct):
         ({"mass_factor_patient": 0.75, "mass_factors_device": (0.7, 0.8, 0.9)}, 0.00075),
         ({"mass_factors_device": (0.7, 0.7, 0.7)}, 0.0007),
         ({"mass_factors_device": (0.7, 0.8, 0.9)}, None),
+        ({"mass_factor_patient": 0.00075}, None),  # another unit than scanners write: not guessed at
+        ({"mass_factor_patient": 750.0}, None),
     ],
 )
 def test_mass_factor_comes_from_the_header_only_when_it_is_certain(a_ct, header, factor):

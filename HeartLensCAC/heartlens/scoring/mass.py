@@ -7,6 +7,10 @@ from heartlens.protocol import ScoringProtocol
 
 MG_PER_CM3_TO_MG_PER_MM3 = 1e-3
 
+PLAUSIBLE_MG_PER_CM3_HU = (0.2, 2.0)
+"""DICOM does not print the unit of (0018,9351); scanners write mg/cm3 per HU, about 0.7 to 0.9 at 120 kVp.
+A value outside this range is something else and is not used."""
+
 
 def mass_mg(hu_sum: float, *, voxel_volume_mm3: float, factor_mg_per_mm3_hu: float) -> float:
     """c x volume x mean HU, mg hydroxyapatite; `hu_sum` is the sum over the voxels of that volume.
@@ -30,10 +34,11 @@ def calibration(protocol: ScoringProtocol, header: CTHeader) -> tuple[float | No
     """
     if protocol.mass_factor_mg_per_mm3_hu is not None:
         return protocol.mass_factor_mg_per_mm3_hu, "given by the user"
-    if header.mass_factor_patient is not None and header.mass_factor_patient > 0:
+    low, high = PLAUSIBLE_MG_PER_CM3_HU
+    if header.mass_factor_patient is not None and low <= header.mass_factor_patient <= high:
         return header.mass_factor_patient * MG_PER_CM3_TO_MG_PER_MM3, "DICOM (0018,9351), this patient"
     device = set(header.mass_factors_device)
-    if len(device) == 1 and min(device) > 0:
+    if len(device) == 1 and low <= min(device) <= high:
         return device.pop() * MG_PER_CM3_TO_MG_PER_MM3, "DICOM (0018,9352), this device, every patient size"
     return None, None
 
