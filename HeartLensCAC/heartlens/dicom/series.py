@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,9 @@ class Series:
     slice_thickness_mm, kvp, kernel, contrast, image_type, is_gated : as in `CTHeader`
     field_of_view_mm : shorter side of the image
     axial_cosine : |cosine| between slice normal and the patient's long axis; None without orientation
+    protocol : ProtocolName
     patient_keys : opaque, one per patient in the series
+    is_ct : every file is a CT image
     instances : the headers of `files`
     """
 
@@ -105,6 +108,38 @@ class RankedSeries:
     reasons: tuple[str, ...]
     refusal: str | None
     comes_first: bool
+
+    def describe(self) -> str:
+        """A few lines for a reader: what the series is, its points, and why."""
+        series = self.series
+        fate = f"would be refused: {self.refusal}" if self.refusal else f"{self.points} points"
+        lines = [f"{series.description or '(no description)'}: {fate}", f"    {series.series_uid}"]
+        facts = [f"{series.modality}, {series.n_slices} {'slice' if series.n_slices == 1 else 'slices'}"]
+        if series.increment_mm is not None:
+            facts.append(f"every {series.increment_mm:g} mm")
+        if series.slice_thickness_mm is not None:
+            facts.append(f"{series.slice_thickness_mm:g} mm thick")
+        if series.kvp is not None:
+            facts.append(f"{series.kvp:g} kVp")
+        if series.kernel is not None:
+            facts.append(f"kernel {series.kernel}")
+        return "\n".join([*lines, "    " + ", ".join(facts), *(f"    {reason}" for reason in self.reasons)])
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that was found and decided, without paths and without identity."""
+        names = (
+            "series_uid", "study_uid", "modality", "description", "protocol", "n_slices", "n_positions", "increment_mm",
+            "length_mm", "slice_thickness_mm", "kvp", "kernel", "contrast", "is_gated", "field_of_view_mm",
+        )  # fmt: skip
+        return {
+            **{name: getattr(self.series, name) for name in names},
+            "image_type": list(self.series.image_type),
+            "n_files": len(self.series.files),
+            "points": self.points,
+            "reasons": list(self.reasons),
+            "refusal": self.refusal,
+            "comes_first": self.comes_first,
+        }
 
 
 def find_series(source: Path | Sequence[Path]) -> list[Series]:
