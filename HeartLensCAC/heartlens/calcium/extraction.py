@@ -1,4 +1,4 @@
-"""From voxels above the threshold to lesions: islands, and which of them are coronary calcium."""
+"""From voxels above the threshold to islands, and from an artery per voxel to lesions."""
 
 from __future__ import annotations
 

@@ -1,0 +1,19 @@
+"""Which voxels are coronary calcium: threshold, islands, lesions; and the rules for when there is no network."""
+
+from heartlens.calcium.exclusion import RULES, Pieces, Removed, apply_rules, find_pieces
+from heartlens.calcium.extraction import TOO_SMALL, Candidates, candidate_mask, extract_lesions
+from heartlens.calcium.rules import find_lesions, name_pieces
+
+__all__ = [
+    "RULES",
+    "TOO_SMALL",
+    "Candidates",
+    "Pieces",
+    "Removed",
+    "apply_rules",
+    "candidate_mask",
+    "extract_lesions",
+    "find_lesions",
+    "find_pieces",
+    "name_pieces",
+]
