@@ -89,7 +89,7 @@ def test_the_folder_holds_every_output_and_they_agree(phantom, labels, run, tmp_
     report = json.loads((out / "report.json").read_text())
     assert report["schema"] == "heartlens.report/1"
     assert NOTICE in report["notice"]
-    rows = list(csv.DictReader((out / "lesions.csv").open()))
+    rows = list(csv.DictReader((out / "lesions.csv").read_text().splitlines()))
     assert [float(row["agatston"]) for row in rows] == [lesion["agatston"] for lesion in report["lesions"]]
     for name in ("segmentation.seg.nrrd", "segmentation.dcm"):
         again = json.loads(run("score", phantom / "ct", "--segmentation", out / name, "--json")[1])
@@ -226,10 +226,16 @@ def shift_one(dataset):
     dataset.ImagePositionPatient = [x, y, float(z) + 1.0]
 
 
+def coronal(dataset):
+    x, _, z = dataset.ImagePositionPatient
+    dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
+    dataset.ImagePositionPatient = [x, z, 0]
+
+
 BAD_SERIES = {
     "contrast": (set_tags(ContrastBolusAgent="Iohexol 350"), slice(None)),
     "derived": (set_tags(ImageType=["DERIVED", "SECONDARY", "MIP"]), slice(None)),
-    "not-axial": (set_tags(ImageOrientationPatient=[1, 0, 0, 0, 0, -1]), slice(None)),
+    "not-axial": (coronal, slice(None)),
     "tilt": (set_tags(GantryDetectorTilt=12.0), slice(None)),
     "no-hu": (drop("RescaleIntercept"), slice(None)),
     "modality": (set_tags(Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), slice(None)),
@@ -445,7 +451,7 @@ def test_rules_only_scoring_works_without_the_optional_libraries(phantom, tmp_pa
         "import sys\n"
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name.split('.')[0] in ('onnxruntime', 'jinja2', 'matplotlib'): raise ImportError(name)\n"
+        "        if name.split('.')[0] in ('onnxruntime', 'jinja2', 'matplotlib'): raise ModuleNotFoundError(name, name=name.split('.')[0])\n"
         "sys.meta_path.insert(0, Absent())\n"
         "from heartlens.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import importlib.util
 import json
 import os
 import shutil
@@ -14,6 +13,9 @@ from pathlib import Path
 from heartlens.case import REPORT_SCHEMA, Case, write_json
 from heartlens.pipeline import Result
 from heartlens.refusal import Refused
+
+OPTIONAL = ("jinja2", "matplotlib")
+"""Libraries without which a score, its CSV and its .seg.nrrd are still written."""
 
 LESION_COLUMNS = (
     "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
@@ -44,10 +46,12 @@ def write_outputs(result: Result, out: Path, *, force: bool = False, identify: b
         write_lesions_csv(folder / "lesions.csv", case)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
         _write_dicom(folder, result)
-        if importlib.util.find_spec("jinja2"):
+        try:
             _write_html(folder / "report.html", result, identify)
-        else:
-            left_out.append("report.html was not written: it needs jinja2 (pip install jinja2)")
+        except ModuleNotFoundError as error:
+            if error.name not in OPTIONAL:
+                raise
+            left_out.append(f"report.html was not written: it needs {error.name} (pip install {error.name})")
         case.save(folder / "case")
     return left_out
 
