@@ -155,6 +155,9 @@ def set_pixels(dataset: Dataset, hu: NDArray) -> None:
 
 def write(dataset: Dataset, path: Path, syntax: str = ExplicitVRLittleEndian) -> None:
     """Write a dataset that holds uncompressed little-endian pixels in any transfer syntax."""
+    source, dataset = dataset, Dataset()  # pydicom keeps what was read in the byte order it was read in
+    for element in source:
+        dataset.add(element)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
@@ -198,6 +201,8 @@ def write_encoded(paths: Sequence[Path], streams: Sequence[bytes], syntax: str) 
 def write_converted_ct(paths: Sequence[Path], target: Path) -> None:
     """Legacy Converted Enhanced CT of a classic series, by highdicom."""
     sources = [dcmread(path) for path in paths]
+    for source in sources:
+        source.PatientName = "Test^Phantom"  # highdicom warns of names without a caret
     LegacyConvertedEnhancedCTImage(
         legacy_datasets=sources,
         series_instance_uid=generate_uid(),

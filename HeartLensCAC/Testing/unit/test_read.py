@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 from pathlib import Path
 
@@ -13,10 +14,13 @@ from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
+    HTJ2K,
     JPEG2000,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLossless,
@@ -35,6 +39,13 @@ LOSSLESS = (
     ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian, RLELossless,
     JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless,
 )  # fmt: skip
+
+HTJ2K_STREAM = (
+    "/0//UQApQAAAAAAIAAAACAAAAAAAAAAAAAAACAAAAAgAAAAAAAAAAAABjwEB/1AACAACAAAACf9SAAwAAgABAAEEBEAB/1wAByCIiIiI/2QAFwAB"
+    "T3BlbkpQSCBWZXIgMC4yNi4zLv+QAAoAAAAAAHkAAf+TwAAt4E1Xmcos5kKIeMC9L/QARNzbqIELHv0A9YchANc4AMAALWgABa0AALSAAhtnYSDY"
+    "SAIxawWUrv4AZOkQgOSYAAIbsxCJWYGsMBDYKF35AV6fGIAIeAAGynJg1oGz6PoAgQs+IQD+2QD/2Q=="
+)
+"""8 x 8 signed pixels, -1000 with a square of 40 and one of 400 within; made with OpenJPH."""
 
 
 def ramp(shape: tuple[int, int, int] = (4, 6, 8)) -> np.ndarray:
@@ -77,6 +88,21 @@ class TestVoxels:
         ct, cautions = read(tmp_path)
         assert cautions == ["lossy"]
         assert np.abs(ct.hu - hu).max() <= 20
+
+    @pytest.mark.parametrize(
+        ("syntax", "stated", "cautions"),
+        [
+            (HTJ2KLossless, None, []), (HTJ2KLosslessRPCL, None, []), (HTJ2K, "00", []), (HTJ2K, None, ["lossy"]),
+        ],
+    )  # fmt: skip
+    def test_high_throughput_jpeg_2000_is_read(self, tmp_path, syntax, stated, cautions):
+        hu = np.full((3, 8, 8), -1000)
+        hu[:, 2:6, 2:6], hu[:, 3:5, 3:5] = 40, 400
+        paths = write_ct_series(tmp_path, hu, RescaleIntercept=0, LossyImageCompression=stated)
+        write_encoded(paths, [base64.b64decode(HTJ2K_STREAM)] * 3, syntax)
+        ct, found = read(tmp_path)
+        np.testing.assert_array_equal(ct.hu, hu)
+        assert found == cautions
 
     def test_a_fractional_rescale_is_kept_in_float32(self, tmp_path):
         hu = ramp() // 2 * 2 + 0.5
@@ -311,7 +337,7 @@ class TestGates:
             ("derived", "SECONDARY", {"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}),
             ("no-hu", "RescaleSlope (0028,1053)", {"RescaleSlope": None}),
             ("no-hu", "RescaleIntercept (0028,1052)", {"RescaleIntercept": None}),
-            ("no-hu", "RescaleType (0028,1054) must be HU, found US", {"RescaleType": "US"}),
+            ("no-hu", "RescaleType (0028,1054) must be HU, found OD", {"RescaleType": "OD"}),
         ],
     )
     def test_refused_unless_allowed(self, tmp_path, code, words, tags):
@@ -324,6 +350,10 @@ class TestGates:
         ct, cautions = read(tmp_path, allow={code})
         assert code in cautions
         assert ct.shape == (4, 6, 8)
+
+    def test_an_unspecified_unit_is_taken_as_hu_and_said(self, tmp_path):
+        write_ct_series(tmp_path, ramp(), RescaleType="US")
+        assert read(tmp_path)[1] == ["no-hu"]
 
     def test_a_modality_lut_is_not_hu(self, tmp_path):
         def lut(dataset: Dataset, n: int) -> None:

@@ -66,7 +66,11 @@ def read_series(
         frame_numbers=[frame.number for frame in ordered] if slices_kept and frames[0].groups else [],
     )
     header, said = _said_by_user(header, kvp, slice_thickness_mm)
-    return CTVolume(hu, affine, header, allow_oblique="not-axial" in allow), cautions + said
+    try:
+        ct = CTVolume(hu, affine, header, allow_oblique="not-axial" in allow)
+    except ValueError as error:  # planes halfway between two axes, which no gate above can put in order
+        raise Refused("not-axial", f"{ordered[0].name}: {one_line(error)}; choose the axial series") from error
+    return ct, cautions + said
 
 
 def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
@@ -137,30 +141,29 @@ def _contrast_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[C
 
 def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple[float, float]], list[Caution]]:
     """(slope, intercept) of every slice; PS3.3 C.11.1.1.2: they may differ from slice to slice."""
-    types: dict[bool, Frame] = {}
-    for frame in frames:
-        stated = frame.text("RescaleType")
-        types.setdefault(stated is None or words.is_hu(stated), frame)
-    if len(types) > 1:
-        raise Refused(
-            "mixed",
-            f"{types[True].name} is in HU, {types[False].name} in {types[False].text('RescaleType')} "
-            f"(RescaleType (0028,1054)): slices of one volume must share it",
-        )
+    types: dict[str, Frame] = {}
     reason = None
     pairs = []
     for frame in frames:
+        stated = frame.text("RescaleType") or "HU"
+        types.setdefault("HU" if words.is_hu(stated) else stated.upper(), frame)
         slope, intercept = frame.number_of("RescaleSlope"), frame.number_of("RescaleIntercept")
         if slope is None or intercept is None or slope == 0:
-            lut = " but a ModalityLUTSequence" if frame.value("ModalityLUTSequence") else ""
+            lut = " but a ModalityLUTSequence (0028,3000)" if frame.value("ModalityLUTSequence") else ""
             reason = reason or (
                 f"{frame.name}: RescaleSlope (0028,1053) and RescaleIntercept (0028,1052) must turn pixels into HU, "
                 f"found {frame.text('RescaleSlope')} and {frame.text('RescaleIntercept')}{lut}"
             )
         pairs.append((slope or 1.0, intercept or 0.0))
-    if False in types:
-        frame = types[False]
-        reason = reason or f"{frame.name}: RescaleType (0028,1054) must be HU, found {frame.text('RescaleType')}"
+    if len(types) > 1:
+        found = ", ".join(f"{unit} in {frame.name}" for unit, frame in types.items())
+        raise Refused("mixed", f"slices of one volume must share RescaleType (0028,1054), found {found}")
+    (unit, frame), *_ = types.items()
+    if reason is None and unit == words.UNSPECIFIED_UNIT:
+        text = f"{frame.name}: RescaleType (0028,1054) is {unit}, unspecified; taken as HU, as where the tag is missing"
+        return pairs, [Caution("no-hu", text)]
+    if reason is None and unit != "HU":
+        reason = f"{frame.name}: RescaleType (0028,1054) must be HU, found {unit}"
     return pairs, [refuse_or_caution("no-hu", reason, allow)] if reason else []
 
 

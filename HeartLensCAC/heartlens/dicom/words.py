@@ -107,6 +107,11 @@ def says_no_contrast(agent: str) -> bool:
     return text == "" or (match is not None and bool(match[1]))
 
 
+UNSPECIFIED_UNIT = "US"
+"""RescaleType of programs that rewrite CT without knowing its unit (GDCM adds it where the tag was missing). Classic
+CT with a rescale is in HU by definition (PS3.3 C.8.2.1, RescaleIntercept), so this says no less than a missing tag."""
+
+
 def is_hu(rescale_type: str) -> bool:
     """Whether a RescaleType means HU, misspelled or not.
 
