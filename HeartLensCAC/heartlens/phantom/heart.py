@@ -7,13 +7,18 @@ left to right ventricle, and upward.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.lesions import Artery
 from heartlens.phantom.shapes import Ellipsoid, FloatArray, Tube, smooth_curve, smooth_min
+
+CHAMBER_BLEND_MM = 7.0
+"""How softly one chamber runs into the next; the grooves between them are about this wide."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,14 +51,9 @@ class Heart:
         """Body coordinates of heart coordinates, both (..., 3)."""
         return self.crux + np.asarray(heart_mm, float) * self.size @ self.axes
 
-    def surface(self, x: FloatArray, y: FloatArray, z: ArrayLike, blend_mm: float = 4.0) -> FloatArray:
+    def surface(self, x: FloatArray, y: FloatArray, z: ArrayLike) -> FloatArray:
         """Signed distance to the outside of the chambers, mm."""
-        best: FloatArray | None = None
-        for chamber in self.chambers.values():
-            distance = chamber.distance(x, y, z)
-            best = distance if best is None else smooth_min(best, distance, blend_mm)
-        assert best is not None
-        return best
+        return joined((c.distance(x, y, z) for c in self.chambers.values()), CHAMBER_BLEND_MM)
 
     def on_surface(self, points: FloatArray, lift_mm: float) -> NDArray[np.float64]:
         """Points moved along the gradient until they lie `lift_mm` outside the chambers."""
@@ -69,6 +69,11 @@ class Heart:
 
     def _at(self, points: FloatArray) -> FloatArray:
         return self.surface(points[:, 0], points[:, 1], points[:, 2])
+
+
+def joined(distances: Iterable[FloatArray], blend_mm: float) -> FloatArray:
+    """Distance to the union of some bodies, with rounded seams."""
+    return reduce(lambda a, b: smooth_min(a, b, blend_mm), distances)
 
 
 def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_mm: float) -> Heart:
@@ -91,13 +96,13 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
     unfold = 1 + max(age_years - 55, 0) / 35 * 0.5  # an old aorta is wide and long
     root = at(-14.5, 0.0, 17.0)
     chambers = {
-        "lv": Ellipsoid(at(34, -12, -4), axes, np.array([50, 33, 34]) * size * dilated[0]),
-        "rv": Ellipsoid(at(35, 22, 0), axes, np.array([43, 26, 35]) * size * dilated[1]),
-        "ra": Ellipsoid(at(-34, 20, -11), axes, np.array([27, 27, 34]) * size * dilated[2]),
-        "la": Ellipsoid(at(-29, -31, 8), np.eye(3), np.array([35, 21, 25]) * size * dilated[3]),
-        "rvot": Ellipsoid(at(17, 16, 26), axes, np.array([18, 16, 20]) * size),
-        "laa": Ellipsoid(at(4, -32, 28), axes, np.array([11, 9, 13]) * size),
-        "raa": Ellipsoid(at(-14, 27, 18), axes, np.array([14, 9, 11]) * size),
+        "lv": Ellipsoid(at(33, -11, -3), axes, np.array([47, 31, 32]) * size * dilated[0]),
+        "rv": Ellipsoid(at(34, 20, -2), axes, np.array([42, 23, 33]) * size * dilated[1]),
+        "ra": Ellipsoid(at(-27, 22, -9), axes, np.array([23, 21, 31]) * size * dilated[2]),
+        "la": Ellipsoid(at(-28, -28, 6), np.eye(3), np.array([34, 20, 23]) * size * dilated[3]),
+        "rvot": Ellipsoid(at(16, 15, 25), axes, np.array([18, 15, 20]) * size),
+        "laa": Ellipsoid(at(3, -34, 25), axes, np.array([11, 9, 12]) * size),
+        "raa": Ellipsoid(at(-12, 26, 17), axes, np.array([14, 9, 12]) * size),
     }
     r_root = 16.0 * size * rng.normal(1, 0.06)
     r_asc = r_root * rng.normal(1.03, 0.07) * (1 + 0.06 * (unfold - 1))
@@ -152,6 +157,15 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
         ),
         "ivc": Tube.through([at(-38, 14, -30), (-24, 4, -48), (-24, 18, -90), (-22, 22, -130)], [13, 13, 12, 11]),
     }
+    neck = {
+        "brachiocephalic": ([(-5, -6, top - 4), (-18, -9, top + 24), (-26, -2, top + 48), (-40, 6, top + 80)], 6.5),
+        "carotid_left": ([(8, 4, top - 2), (16, -3, top + 28), (21, 0, top + 60), (24, 4, top + 110)], 4.0),
+        "subclavian_left": ([(17, 18, top - 4), (25, 17, top + 24), (32, 12, top + 48), (62, 2, top + 62)], 5.5),
+        "carotid_right": ([(-30, 0, top + 52), (-25, 0, top + 80), (-25, 4, top + 110)], 4.0),
+        "vein_neck_left": ([(-27, -18, top + 2), (-2, -25, top + 10), (24, -22, top + 28), (42, -8, top + 70)], 6.5),
+    }
+    for name, (knots, radius) in neck.items():
+        great[name] = Tube.through(knots, radius * rng.normal(1, 0.08))
     la = chambers["la"].center
     for name, knots in {
         "vein_right_superior": [la + (-16, 2, 8), la + (-38, 2, 18), la + (-58, -6, 32)],

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from heartlens.phantom.anatomy import ANGLES, FROM_BACK, FROM_FRONT, Anatomy
+from heartlens.lesions import Artery
+from heartlens.phantom.anatomy import ANGLES, FROM_BACK, FROM_FRONT, THETA, Anatomy
+from heartlens.phantom.heart import CHAMBER_BLEND_MM, joined
 from heartlens.phantom.shapes import FloatArray, Tube, smooth_min
 
 FAT_HU, MUSCLE_HU, MYOCARDIUM_HU, AIR_HU = -103.0, 54.0, 47.0, -1000.0
-RENDER_STEP_MM = 0.8
+RENDER_STEP_MM = 0.85
 """Finest in-plane step of the painting; scanners resolve about 1 mm, so finer pixels are interpolated."""
 
 
@@ -89,7 +92,7 @@ def render(anatomy: Anatomy, grid: Grid, thickness_mm: float, fwhm_mm: float) ->
     out = np.zeros((slices, rows, columns), np.float32)
     # Each slice is the mean over its thickness: sub-slices on a common raster, shared where slices overlap.
     increment = grid.spacing_mm[0]
-    per = max(1, int(np.ceil(increment / 1.7)))
+    per = max(1, int(np.ceil(increment / 2.0)))
     half = thickness_mm / increment * per / 2
     waiting: dict[int, tuple[NDArray[np.float32], float]] = {}
     for sub in range(int(-np.ceil(half)), (slices - 1) * per + int(np.ceil(half)) + 1):
@@ -118,6 +121,31 @@ def _with_vessels(total: NDArray, weight: float, vessels: NDArray) -> NDArray[np
     return image + vessels * lung * (30 - image)
 
 
+_WRAPS = (
+    ("aorta", 3.5, 14.0), ("pulmonary_trunk", 3.0, 14.0), ("svc", 2.5, 12.0), ("pulmonary_right", 1.5, 8.0),
+    ("pulmonary_left", 1.5, 8.0), ("ivc", 1.0, 8.0),
+)  # fmt: skip
+"""Great vessels of the mediastinum: fat around each, and how softly it joins the rest, mm."""
+
+_BED = {Artery.LM: 0.8, Artery.LAD: 0.9, Artery.LCX: 1.3, Artery.RCA: 1.7}
+
+
+class Sac(NamedTuple):
+    """The heart on one plane: distances, mm, on a window of it.
+
+    Parameters
+    ----------
+    hull : to the pericardium
+    surface : to the outside of the chambers
+    chambers : to each of them
+    """
+
+    window: tuple[slice, slice]
+    hull: NDArray[np.float32]
+    surface: NDArray[np.float32]
+    chambers: dict[str, NDArray[np.float32]]
+
+
 class Painter:
     """Paints one plane at a time; what depends on x and y alone is computed once."""
 
@@ -132,10 +160,13 @@ class Painter:
         self.direction = ((angle + np.pi) * (ANGLES / (2 * np.pi))).astype(np.int32) % ANGLES
         self.image = np.empty_like(self.x)
         rng = np.random.default_rng([*anatomy.seed, 77])
-        self.texture = _cloudy(rng, self.x.shape, 7 / step, 3 / step)
-        self.fine = _cloudy(rng, self.x.shape, 2.2 / step, 1.2 / step)
+        self.spare = int(30 / step)
+        field = (rows + 2 * self.spare, columns + 2 * self.spare)
+        self.textures = (_cloudy(rng, field, 7 / step, 3 / step), _cloudy(rng, field, 2.2 / step, 1.2 / step))
         self.dome = anatomy.dome_mm(self.x, self.y)
-        self.tubes_bounds: dict[int, tuple] = {}
+        fat = anatomy.heart.fat_mm
+        apex, floor = anatomy.heart.place([74, 8, -18]), anatomy.heart.place([-8, 40, -42])
+        self.pads = ((*apex, 8 + fat), (*floor, 7 + fat))  # fat in the angles of heart and diaphragm
 
     # -- putting material down ---------------------------------------------------------------------------------
 
@@ -177,11 +208,21 @@ class Painter:
         middle = (low + high) / 2
         return self.window(middle[0], middle[1], float((high - low).max()) / 2 + margin)
 
+    def reach_tube(self, tube: Tube, z: float, margin: float) -> tuple[tuple[slice, slice], NDArray[np.float32]] | None:
+        """Window and signed distance of a tube on this plane; kept until the next plane."""
+        known = self.tubes.get(id(tube))
+        if known is not None and known[0] >= margin:
+            return known[1]
+        window = self.tube_window(tube, z, margin)
+        distance = None if window is None else tube.distance(self.x[window], self.y[window], z, margin)
+        found = None if window is None or distance is None else (window, distance.astype(np.float32))
+        self.tubes[id(tube)] = (margin, found)
+        return found
+
     def put_tube(self, tube: Tube, z: float, hu: FloatArray | float, grow: float = 0.0, soft: float = 1.0) -> None:
-        window = self.tube_window(tube, z, grow + 3)
-        if window is not None:
-            tube = tube.inflated(grow) if grow else tube
-            self.put(tube.distance(self.x[window], self.y[window], z), hu, window, soft)
+        found = self.reach_tube(tube, z, max(grow, 0.0) + 3)
+        if found is not None:
+            self.put(found[1] - np.float32(grow), hu, found[0], soft)
 
     def contour(self, radii: NDArray) -> NDArray[np.float32]:
         """Signed radial distance to a contour of the body."""
@@ -193,6 +234,12 @@ class Painter:
         """HU on the plane at height z, mm; the array is reused by the next call."""
         a = self.anatomy
         self.image.fill(AIR_HU)
+        self.tubes: dict[int, tuple[float, tuple[tuple[slice, slice], NDArray[np.float32]] | None]] = {}
+        # Another part of the texture at every height, drifting slowly: neighbors are alike, far slices are not.
+        rows, columns = self.x.shape
+        j = int(self.spare * (1 + 0.95 * np.sin(z / 11)))
+        i = int(self.spare * (1 + 0.95 * np.cos(z / 17)))
+        self.texture, self.fine = (t[j : j + rows, i : i + columns] for t in self.textures)
         self._table()
         skin = a.skin(z)
         self.put(self.contour(skin), 15.0)
@@ -227,27 +274,65 @@ class Painter:
 
     def _chest_wall(self, z: float) -> None:
         a = self.anatomy
-        muscle = a.muscle(z)
-        wall = self.contour(muscle)
-        self.put(wall, MUSCLE_HU + 5 * self.fine, soft=1.3)
-        # Fat between the layers of muscle: two wavy sheets.
-        pleura = a.pleura(z)
-        for share, width in ((0.42, 1.2), (0.72, 0.9)):
-            sheet = pleura + 12 + (muscle - pleura - 12) * share
-            thick = np.where(muscle - pleura > 19, width * np.clip((muscle - pleura - 19) / 8, 0, 1.6), -1)
-            distance = np.abs(self.contour(sheet) + 2.5 * self.texture) - thick.astype(np.float32)[self.direction]
-            self.put(distance, -80.0, soft=1.4)
-        # Endothoracic fat inside the ribs, then ribs.
+        muscle, pleura = a.muscle(z), a.pleura(z)
+        self.put(self.contour(muscle), MUSCLE_HU + 4 * self.fine, soft=1.3)
+        # Fat between the layers of muscle: wavy sheets that come and go with the thickness of the wall.
+        depth = muscle - pleura - 13
+        for share, width in ((0.30, 0.9), (0.62, 1.5), (0.86, 0.8)):
+            come_and_go = 0.45 + 0.55 * np.cos(5 * THETA + 9 * share + 6 * a.vertebra_phase)
+            thick = np.where(depth > 9, width * np.clip((depth - 9) / 14, 0, 1.4) * come_and_go - 0.3, -3)
+            sheet = self.contour(pleura + 13 + depth * share) + 3.2 * self.texture
+            fat = np.abs(sheet) - thick.astype(np.float32)[self.direction] - 0.9 * self.fine
+            self.put(fat, -85.0, soft=1.4)
+        self._axilla(z)
+        blade, thick = a.scapula(z)
+        scapula = np.abs(self.contour(blade)) - thick.astype(np.float32)[self.direction]
+        self.put(scapula, 560.0)
+        self.put(scapula + 1.6, 210.0 + 30 * self.fine)
+        if z > 95:
+            self._shoulder(z)
         ribs = self.contour(a.rib_center(z))
-        e = _rib_height(a, z)
-        shell = np.sqrt((ribs / 4.2) ** 2 + (e.astype(np.float32)[self.direction] / 6.6) ** 2)
-        near_front = FROM_FRONT
-        cartilage = (near_front < 0.62) & (near_front > 0.14)
-        bony = (~cartilage & (near_front > 0.14))[self.direction]
-        distance = (shell - 1) * 4.2
-        self.put(np.where(bony, distance, 9), 620.0)
-        self.put(np.where(bony, distance + 1.9, 9), a.bone_hu * 0.8 + 30)
-        self.put(np.where(cartilage[self.direction], distance * 1.1, 9), 95.0 + 12 * self.texture)
+        height = _rib_height(a, z).astype(np.float32)[self.direction]
+        shell = (np.sqrt((ribs / 4.6) ** 2 + (height / 6.8) ** 2) - 1) * 4.6
+        cartilage = (FROM_FRONT < 0.62) & (FROM_FRONT > 0.13)
+        bony = ~cartilage & (FROM_FRONT > 0.13) & (FROM_BACK > 0.26)
+        shell_bone = np.where(bony[self.direction], shell, 9)
+        self.put(shell_bone, 760.0)
+        self.put(shell_bone + 1.35, a.bone_hu * 0.75 + 20 + 30 * self.fine)
+        shell_cartilage = np.where(cartilage[self.direction], shell + 0.4, 9)
+        self.put(shell_cartilage, 92.0 + 10 * self.texture)
+
+    def _axilla(self, z: float) -> None:
+        """Fat with nodes and vessels between pectoral muscle and shoulder blade."""
+        a = self.anatomy
+        if not 45 < z < 150:
+            return
+        size = 17 * np.exp(-(((z - 95) / 40) ** 2)) + 0.2 * a.fat_mm
+        for side in (-1, 1):
+            radius = a.pleura(z)[int((np.pi if side < 0 else 0) / (2 * np.pi) * ANGLES + ANGLES // 2) % ANGLES]
+            x0, y0 = side * (float(radius) + 20 + 0.4 * size), -4.0
+            window = self.window(x0, y0, size * 1.6)
+            if window is None:
+                continue
+            x, y = self.x[window] - x0, self.y[window] - y0
+            fat = np.hypot(x / 0.75, y) - size + 4 * self.texture[window]
+            self.put(fat, FAT_HU + 6, window, soft=3)
+            self.put(np.maximum(fat + 4, 0.9 - self.fine[window]) * 2.5, 30.0, window, soft=2)
+
+    def _shoulder(self, z: float) -> None:
+        """Heads of the arm bones and the collar bones."""
+        a = self.anatomy
+        for side in (-1, 1):
+            x0 = side * (a.half_width_mm + 22)
+            window = self.window(x0, 22, 40)
+            if window is not None:
+                d = np.sqrt((self.x[window] - x0) ** 2 + (self.y[window] - 22) ** 2 + (z - a.top_mm - 8) ** 2) - 23
+                self.put(d, 620.0, window)
+                self.put(d + 1.8, a.bone_hu + 40 + 40 * self.fine[window], window, soft=1.5)
+        self.put_tube(a.clavicles[0], z, 700.0)
+        self.put_tube(a.clavicles[0], z, a.bone_hu + 60, grow=-2.0)
+        self.put_tube(a.clavicles[1], z, 700.0)
+        self.put_tube(a.clavicles[1], z, a.bone_hu + 60, grow=-2.0)
 
     def _cavity(self, z: float, pleura: NDArray) -> None:
         a = self.anatomy
@@ -271,101 +356,94 @@ class Painter:
             if distance is not None:
                 far[window] = smooth_min(far[window], distance.astype(np.float32), blend)
 
-        for name, grow, blend in (
-            ("aorta", 3.5, 14.0),
-            ("pulmonary_trunk", 3.0, 14.0),
-            ("svc", 2.5, 12.0),
-            ("pulmonary_right", 1.5, 8.0),
-            ("pulmonary_left", 1.5, 8.0),
-            ("ivc", 1.5, 8.0),
-        ):
-            tube = heart.great[name].inflated(grow)
-            window = self.tube_window(tube, z, 22)
-            if window is not None:
-                join(tube.distance(self.x[window], self.y[window], z, 22), window, blend)
-        for name in heart.great:
-            if name.startswith("vein"):
-                window = self.tube_window(heart.great[name], z, 8)
-                if window is not None:
-                    join(heart.great[name].distance(self.x[window], self.y[window], z, 8), window, 6.0)
-        for tube, grow in ((a.airways[0], 5.0), (a.airways[1], 3.5), (a.airways[2], 3.5), (a.oesophagus, 3.0)):
-            tube = tube.inflated(grow)
-            window = self.tube_window(tube, z, 18)
-            if window is not None:
-                join(tube.distance(self.x[window], self.y[window], z, 18), window, 12.0)
-        sac = self._sac(z)
-        if sac is not None:
-            join(*sac, 14.0)
+        wraps = [(heart.great[name], grow, blend) for name, grow, blend in _WRAPS]
+        wraps += [(tube, 0.5, 6.0) for name, tube in heart.great.items() if name.startswith("vein")]
+        wraps += [(heart.great[n], 4.0, 14.0) for n in ("brachiocephalic", "carotid_left", "subclavian_left")]
+        wraps += [(tube, 3.5, 12.0) for tube in (*a.airways[:3], a.oesophagus)]
+        for tube, grow, blend in wraps:
+            found = self.reach_tube(tube, z, 15.0)
+            if found is not None:
+                join(found[1] - np.float32(grow), found[0], blend)
+        self.sac = self._sac(z)
+        if self.sac is not None:
+            join(self.sac.hull, self.sac.window, 10.0)
         spine = np.hypot(self.x, self.y - np.float32(a.spine_mm(z))) - 23
         join(spine, (slice(None), slice(None)), 16.0)
-        # The anterior junction: a wedge of fat behind the sternum, wide low down and a line high up.
+        # The anterior junction: a line of fat behind the sternum, wider where the thymus was.
         front = a.sternum_mm(z)
-        wide = 9 + 16 * np.exp(-(((z - 20) / 60) ** 2))
-        wedge = np.abs(self.x - np.float32(4)) - np.float32(wide) * np.clip((self.y - front) / -70 + 1, 0.05, 1)
-        join(np.maximum(wedge, self.y - np.float32(0)), (slice(None), slice(None)), 14.0)
-        if z > 95:  # vessels of the neck and upper mediastinum
-            join(np.hypot(self.x / 1.5, self.y - 6) - 24, (slice(None), slice(None)), 14.0)
+        wide = 3.0 + (4 + 0.8 * heart.fat_mm) * np.exp(-(((z - 62) / 34) ** 2))
+        wedge = np.abs(self.x - np.float32(5)) - np.float32(wide)
+        join(np.maximum(wedge, np.maximum(self.y - 5, front - self.y)), (slice(None), slice(None)), 18.0)
+        for x0, y0, z0, size in self.pads:
+            window = self.window(x0, y0, size + 22)
+            if window is not None and abs(z - z0) < size + 12:
+                d = np.sqrt((self.x[window] - x0) ** 2 + (self.y[window] - y0) ** 2 + (z - z0) ** 2) - size
+                join(d, window, 16.0)
+        rise = float(np.clip((z - 92) / 30, 0, 1))
+        if rise > 0:  # toward the neck the space between the lungs widens
+            join(np.hypot(self.x / 1.5, self.y - 6) - 22 * rise, (slice(None), slice(None)), 14.0)
         return far
 
-    def _sac(self, z: float) -> tuple[NDArray, tuple] | None:
-        """Pericardial sac: the chambers in a smooth hull of fat."""
+    def _sac(self, z: float) -> Sac | None:
+        """The pericardial sac and the chambers in it; None when the plane misses them."""
         heart = self.anatomy.heart
         center = heart.place([22, 0, 0])
-        if abs(z - center[2]) > 95 * heart.size:
+        if abs(z - center[2]) > 88 * heart.size:
             return None
-        window = self.window(center[0], center[1], 105 * heart.size)
+        window = self.window(center[0], center[1], 100 * heart.size)
         if window is None:
             return None
-        hull = heart.surface(self.x[window], self.y[window], z, blend_mm=34.0)
-        # Fat is thickest over the right ventricle and at the apex.
-        along = (self.x[window] - center[0]) * heart.axes[0, 0] + (self.y[window] - center[1]) * heart.axes[0, 1]
-        return hull - np.float32(heart.fat_mm + 2.0) * np.clip(0.6 + along / 70, 0.4, 2.0), window
+        x, y = self.x[window], self.y[window]
+        chambers = {name: chamber.distance(x, y, z) for name, chamber in heart.chambers.items()}
+        hull = joined(chambers.values(), 18.0)
+        # Fat is thickest in front and at the apex, and next to nothing behind the atria.
+        front = np.clip(0.55 - (y - np.float32(center[1] - 8)) / 70, 0.12, 1.5)
+        hull = hull - np.float32(0.5 + heart.fat_mm) * front
+        return Sac(window, hull, joined(chambers.values(), CHAMBER_BLEND_MM), chambers)
 
     def _organs(self, z: float) -> None:
         a, heart = self.anatomy, self.anatomy.heart
         blood = a.blood_hu
-        eso = a.oesophagus
-        self.put_tube(eso, z, 45.0)
+        found = self.reach_tube(a.oesophagus, z, 12.0)
+        if found is not None:  # flat: the tube seen twice, side by side
+            window, distance = found
+            shift = max(round(3.0 / self.step), 1)
+            flat = np.minimum(np.roll(distance, shift, 1), np.roll(distance, -shift, 1))
+            self.put(smooth_min(flat, distance, 3.0), 42.0, window)
+            if np.sin(z / 13 + a.vertebra_phase * 40) > 0.86:
+                self.put(distance + 3.6, -500.0, window)
         for name, tube in heart.great.items():
-            if name in ("ivc", "svc") or name.startswith("vein") or name.startswith("pulmonary"):
+            if name not in ("aorta", "pulmonary_trunk"):
                 self.put_tube(tube, z, blood)
         self._heart(z)
         self.put_tube(heart.great["aorta"], z, blood + 6, soft=1.1)
         self.put_tube(heart.great["aorta"], z, blood, grow=-1.6)
         self.put_tube(heart.great["pulmonary_trunk"], z, blood)
         for airway in a.airways:
-            self.put_tube(airway, z, 35.0, grow=1.8)
-            self.put_tube(airway, z, -975.0)
-        if z > 95:
-            for x, y, r in ((-30, -18, 7.5), (22, -22, 7), (-14, 0, 6), (22, 12, 5), (8, -8, 4.5)):
-                window = self.window(x, y, 14)
-                if window:
-                    self.put(np.hypot(self.x[window] - x, self.y[window] - y) - r, blood, window)
+            self.put_tube(airway, z, 30.0, grow=1.6)
+            self.put_tube(airway, z, -985.0)
 
     def _heart(self, z: float) -> None:
         heart, blood = self.anatomy.heart, self.anatomy.blood_hu
-        center = heart.place([22, 0, 0])
-        sac = self._sac(z)
+        sac = self.sac
         if sac is None:
             return
-        window = sac[1]
-        if abs(z - center[2]) > 80 * heart.size:
-            return
-        x, y = self.x[window], self.y[window]
-        self.put(np.abs(sac[0] - 0.6) - 0.7, 20.0, window)  # the pericardium itself, a thin line
-        surface = heart.surface(x, y, z)
-        self.put(surface, blood + 2 * self.texture[window], window)
-        lv = heart.chambers["lv"].distance(x, y, z)
-        rv = heart.chambers["rv"].distance(x, y, z)
+        window = sac.window
+        self.put(sac.hull, FAT_HU + 6 * self.texture[window], window)
+        ahead = np.where(self.y[window] < heart.crux[1] + 4, np.abs(sac.hull + 0.9) - 0.35, np.float32(9))
+        self.put(ahead, 5.0, window)  # the pericardium itself, a thin line where fat lies on both sides
+        self.put(sac.surface, blood + 2 * self.texture[window], window)
+        lv, rv = sac.chambers["lv"], sac.chambers["rv"]
         self.put(np.maximum(lv, -(lv + 9.5)), MYOCARDIUM_HU + 3, window, soft=2.5)
-        self.put(np.maximum(surface, np.abs(rv + 1.5) - 1.5), MYOCARDIUM_HU, window, soft=2)
-        for tube in (*heart.arteries.values(), *(t for _, t in heart.branches)):
-            near = self.tube_window(tube, z, 9)
-            if near is None:
-                continue
-            distance = tube.distance(self.x[near], self.y[near], z, 9)
-            if distance is not None:  # each artery has its bed of fat
-                self.put(distance - (0.9 + 0.38 * heart.fat_mm), -88.0, near, soft=2.2)
+        self.put(np.maximum(sac.surface, np.abs(rv + 1.5) - 1.5), MYOCARDIUM_HU, window, soft=2)
+        beds = [(tube, _BED[artery]) for artery, tube in heart.arteries.items()] + [(t, 0.6) for _, t in heart.branches]
+        for tube, share in beds:  # each artery has its bed of fat; widest in the right groove
+            found = self.reach_tube(tube, z, 12.0)
+            if found is not None:
+                near, distance = found
+                bed = distance - share * (1.2 + 0.5 * heart.fat_mm)
+                bed = np.where(self.image[near] > -300, bed + 0.8 * self.texture[near], 9)
+                self.put(bed, -92.0, near, soft=2.0)
         for tube in (*heart.arteries.values(), *(t for _, t in heart.branches)):
             self.put_tube(tube, z, blood - 2)
 
@@ -374,8 +452,9 @@ class Painter:
         inside = np.maximum(pleura + 2.5, -(below - 2))
         self.put(np.maximum(pleura + 1.0, -below), MUSCLE_HU)  # the diaphragm
         self.put(inside, FAT_HU)
-        liver = np.maximum(inside, self.x - np.float32(38 + 0.2 * z) - 0.35 * self.y - 5 * self.texture)
-        liver = np.maximum(liver, self.y - 60 + 0.25 * self.x)
+        # The left lobe reaches over the midline in front; behind, the liver ends at the spine.
+        edge = self.x - np.float32(26) + 0.55 * self.y + np.float32(0.25 * z) - 1.5 * self.texture
+        liver = smooth_max(smooth_max(inside, edge, 12.0), self.y - np.float32(52) + 0.55 * self.x, 14.0)
         self.put(liver, 60.0 + 2.5 * self.texture)
         cx, cy = 58.0, -2.0
         stomach = (np.hypot((self.x - cx) / 36, (self.y - cy) / 40) - 1) * 36
@@ -389,51 +468,54 @@ class Painter:
     def _spine(self, z: float) -> None:
         a = self.anatomy
         y0 = np.float32(a.spine_mm(z))
-        window = self.window(0, float(y0) + 22, 75)
+        window = self.window(0, float(y0) + 22, 78)
         if window is None:
             return
         x, y = self.x[window], self.y[window] - y0
         turn = (z / a.vertebra_mm + a.vertebra_phase) % 1.0  # 0..1 along one vertebra, disc around 0
         edge = min(turn, 1 - turn) * a.vertebra_mm
-        waist = 1 - 0.10 * np.sin(np.pi * turn)
-        body = (np.hypot(x / (18.5 * waist), y / (15.5 * waist)) - 1) * 16.5
-        body = smooth_max(body, y - 12.0, 4.0)
-        back = np.maximum(np.abs(x) - 30, y - 20)
-        self.put(np.maximum(back, 8 - y), MUSCLE_HU, window, soft=2)
-        if edge < 3.2:
+        flesh = (np.hypot(x / 40, (y - 32) / 22) - 1) * 25 + 1.5 * self.texture[window]
+        self.put(np.where(self.image[window] > -400, flesh, 9), MUSCLE_HU, window, soft=2)
+        waist = 1 - 0.09 * np.sin(np.pi * turn)
+        body = (((x / (19.5 * waist)) ** 2 + np.abs(y / (16.0 * waist)) ** 2.4) ** 0.45 - 1) * 17
+        body = smooth_max(body, y - 12.5 + 0.012 * x * x, 4.0)
+        if edge < 3.0:
             self.put(body, 85.0, window)
         else:
-            rim = 1.7 if edge > 5.5 else 4.0
-            self.put(body, 480.0 if edge > 5.5 else 380.0, window, soft=1.4)
-            self.put(body + rim, a.bone_hu + 40 * self.fine[window], window, soft=2)
-        canal = np.hypot(x / 1.1, y - 21) - 8.0
-        arch = 0.5 + 0.5 * np.cos(2 * np.pi * (turn - 0.6))
-        lamina = np.abs(np.hypot(x / 1.1, y - 21) - 10.5) - 2.6
-        self.put(np.maximum(lamina, -(y - 12)) + (1 - arch) * 2.4, 560.0, window)
-        for side in (-1, 1):
-            along = side * x - 12
-            process = np.abs(y - 24 - 0.35 * along) - 4.6
-            process = np.maximum(np.maximum(process, along - 24), -along)
-            self.put(process + (1 - arch) * 7, 520.0, window, soft=1.5)
-            self.put(process + (1 - arch) * 7 + 1.8, a.bone_hu + 60, window, soft=1.5)
-        spinous = np.maximum(np.abs(x) - 2.6, np.abs(y - 42) - 12)
-        self.put(spinous + (1 - arch) * 1.2, 480.0, window)
-        self.put(spinous + 1.4, a.bone_hu + 90, window)
-        self.put(canal, 28.0, window)
+            is_plate = edge < 5.2
+            self.put(body, 380.0 if is_plate else 520.0, window, soft=1.3)
+            self.put(body + (5.0 if is_plate else 1.5), a.bone_hu + 45 * self.fine[window], window, soft=1.6)
+        canal = np.hypot(x / 1.1, y - 20.5) - 8.2
+        arch = 0.5 + 0.5 * np.cos(2 * np.pi * (turn - 0.62))  # 1 where the arch is whole
+        pedicle = np.maximum(np.abs(np.abs(x) - 12.5) - 3.6, np.abs(y - 15) - 7) + (1 - arch) * 7
+        lamina = np.maximum(np.abs(np.hypot(x / 1.15, y - 20.5) - 11.0) - 2.3, 14 - y) + (1 - arch) * 2.0
+        along = np.abs(x) - 12
+        process = np.maximum(np.abs(y - 23 - 0.5 * along) - 4.2, np.maximum(along - 24, -along)) + (1 - arch) * 8
+        spinous = np.maximum(np.abs(x) - 2.0 - 0.05 * (y - 30), np.maximum(31 - y, y - 49 + 8 * (1 - arch)))
+        for part, rim in ((pedicle, 1.5), (process, 1.5), (lamina, 1.3), (spinous, 1.2)):
+            self.put(part, 600.0, window)
+            self.put(part + rim, a.bone_hu + 70 + 40 * self.fine[window], window, soft=1.4)
+        self.put(canal, -20.0, window)
+        self.put(np.hypot(x / 1.1, y - 20.5) - 6.3, 26.0, window, soft=1.5)
 
     def _sternum(self, z: float) -> None:
         a = self.anatomy
-        if z < -45 or z > 140:
+        if z < -48 or z > 135:
             return
         y0 = a.sternum_mm(z)
         window = self.window(0, y0, 50)
         if window is None:
             return
         x, y = self.x[window], self.y[window] - np.float32(y0)
-        half = 16 + 9 / (1 + np.exp(-(z - 95) / 6)) - 6 / (1 + np.exp((z + 25) / 6)) + 2 * np.cos(z / 9)
-        bone = np.hypot(np.maximum(np.abs(x) - (half - 5), 0), np.maximum(np.abs(y) - 1.0, 0)) - 5.0
-        self.put(bone, 430.0, window)
-        self.put(bone + 1.9, a.bone_hu * 0.7 + 20 + 25 * self.fine[window], window, soft=1.4)
+        body = 17 + 3 * np.cos(z / 11 + a.vertebra_phase * 6) - 9 / (1 + np.exp((z + 30) / 6))
+        half = body + (11 - 0.1 * abs(z - 112)) / (1 + np.exp(-(z - 92) / 5))
+        thick = 5.2 + 1.5 / (1 + np.exp(-(z - 92) / 5))
+        bow = y - 0.006 * x * x + 0.6 * self.texture[window]
+        bone = np.hypot(np.maximum(np.abs(x) - (half - thick), 0), np.maximum(np.abs(bow) - 1.0, 0)) - thick
+        is_joint = abs(z - 92) < 2.5
+        self.put(bone, 120.0 if is_joint else 560.0, window)
+        if not is_joint:
+            self.put(bone + 1.5, a.bone_hu * 0.6 + 30 + 35 * self.fine[window], window, soft=1.4)
 
 
 def smooth_max(a: FloatArray, b: FloatArray, blend_mm: float) -> FloatArray:
@@ -441,12 +523,10 @@ def smooth_max(a: FloatArray, b: FloatArray, blend_mm: float) -> FloatArray:
 
 
 def _rib_height(anatomy: Anatomy, z: float) -> NDArray[np.float64]:
-    """(ANGLES,) height above the nearest rib, mm; ribs fall from the spine to the front."""
-    around = FROM_BACK
-    drop = anatomy.rib_slope * 62 * (1 - np.cos(np.clip(around, 0, 2.45))) - 30 * np.clip(around - 2.5, 0, 1)
+    """(ANGLES,) height above the nearest rib, mm; ribs fall from the spine to the front, cartilage rises again."""
+    drop = anatomy.rib_drop_mm * np.clip(FROM_BACK, 0, 2.35) - 26 * np.clip(FROM_BACK - 2.45, 0, 0.7)
     pitch = anatomy.vertebra_mm
-    phase = anatomy.vertebra_phase * pitch + 8
-    return (z + drop + phase + pitch / 2) % pitch - pitch / 2
+    return (z + drop + anatomy.vertebra_phase * pitch + 8 + pitch / 2) % pitch - pitch / 2
 
 
 def _cloudy(rng: np.random.Generator, shape: tuple[int, ...], coarse: float, fine: float) -> NDArray[np.float32]:
@@ -503,9 +583,13 @@ def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, N
     for side in (-1, 1):
         great = anatomy.heart.great["pulmonary_right" if side < 0 else "pulmonary_left"]
         hilum = great.points[int(len(great.points) * 0.72)]
-        for _ in range(15):
-            aim = rng.normal(0, 1, 3) * (0.45, 0.8, 1.0) + (side * 0.75, 0.1, 0)
-            branches.append((hilum + rng.normal(0, (4, 6, 12)), aim / np.linalg.norm(aim), rng.uniform(2.2, 3.8), side))
+        for n in range(26):  # spread over the half sphere that looks at this lung
+            height = 1 - 2 * (n + 0.5) / 26
+            turn = np.pi * (0.618 * n % 1 - 0.5) * 0.96
+            flat = np.sqrt(1 - height**2)
+            aim = np.array([side * flat * np.cos(turn), flat * np.sin(turn), height]) + rng.normal(0, 0.15, 3)
+            start = hilum + rng.normal(0, (3, 5, 6)) + 14 * aim * (0.3, 0.6, 1.0)
+            branches.append((start, aim / np.linalg.norm(aim), rng.uniform(2.0, 3.6), side))
     chunks, volumes = [], []
     while branches:
         start, aim, radius, side = branches.pop()
@@ -518,14 +602,17 @@ def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, N
             or side * line[-1, 0] < 8
         ):
             continue
-        spread = max(1, int((radius / 0.45) ** 2 * 1.3))
-        r, t = radius * np.sqrt(rng.random((steps, spread))), rng.random((steps, spread)) * 2 * np.pi
+        spread = max(1, int((radius / 0.42) ** 2))
+        # A sunflower in every cross-section, turned from one to the next: even, without clumps.
+        seeds = np.arange(spread) + 0.5
+        r = radius * np.sqrt(seeds / spread) * np.ones((steps, 1))
+        t = 2.39996 * seeds + rng.uniform(0, 2 * np.pi, (steps, 1))
         across = np.linalg.svd(aim[None, :])[2][1:]
         cloud = line[:, None, :] + r[..., None] * (np.cos(t)[..., None] * across[0] + np.sin(t)[..., None] * across[1])
         chunks.append(cloud.reshape(-1, 3))
         volumes.append(np.full(steps * spread, np.pi * radius**2 * length / steps / spread))
-        if radius > 0.55:
-            for share in (rng.uniform(0.74, 0.9), rng.uniform(0.45, 0.8)):
-                turn = aim + bend[-1] + rng.normal(0, 0.42 if share < 0.75 else 0.2, 3)
+        if radius > 0.5:
+            for share in (rng.uniform(0.78, 0.93), rng.uniform(0.42, 0.78)):
+                turn = aim + bend[-1] + rng.normal(0, 0.42 if share < 0.75 else 0.16, 3)
                 branches.append((line[-1], turn / np.linalg.norm(turn), radius * share, side))
     return np.concatenate(chunks), np.concatenate(volumes)

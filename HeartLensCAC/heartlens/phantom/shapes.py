@@ -59,8 +59,10 @@ class Tube:
     radii: NDArray[np.float64]
 
     @classmethod
-    def through(cls, knots: ArrayLike, radii: ArrayLike, step_mm: float = 1.5) -> Tube:
+    def through(cls, knots: ArrayLike, radii: ArrayLike, step_mm: float | None = None) -> Tube:
         """A smooth tube through some knots; `radii` one value or one per knot."""
+        if step_mm is None:
+            step_mm = float(np.clip(0.28 * np.min(radii), 0.8, 4.0))  # spheres this close make a smooth wall
         knots = np.asarray(knots, float)
         radii = np.broadcast_to(np.asarray(radii, float), len(knots))
         along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(knots, axis=0), axis=1))])
