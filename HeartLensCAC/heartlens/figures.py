@@ -160,16 +160,19 @@ class View:
 def view_of(ct: CTVolume, voxels: ScoredVoxels) -> View:
     """The scored calcium with a margin; without any, the whole image, and its middle third for the front view."""
     scored = voxels.kji[np.isin(voxels.artery, SCORED)]
+    n_slices, n_rows, n_columns = ct.shape
     if not len(scored):
-        rows = ct.shape[1]
-        return View(*(slice(0, n) for n in ct.shape), depth=slice(rows // 3, rows - rows // 3))
+        third = n_rows // 3
+        return View(slice(0, n_slices), slice(0, n_rows), slice(0, n_columns), slice(third, n_rows - third))
     low, high = scored.min(axis=0), scored.max(axis=0)
-    parts = []
-    for axis, spacing in enumerate(ct.spacing_mm):
+
+    def part(axis: int) -> slice:
+        spacing = ct.spacing_mm[axis]
         length = max((high[axis] - low[axis] + 1) + 2 * MARGIN_MM / spacing, LEAST_VIEW_MM / spacing)
-        parts.append(_window((low[axis] + high[axis]) / 2, length, ct.shape[axis]))
+        return _window((low[axis] + high[axis]) / 2, length, ct.shape[axis])
+
     margin = round(SLAB_MARGIN_MM / ct.spacing_mm[1])
-    return View(*parts, depth=slice(max(int(low[1]) - margin, 0), int(high[1]) + margin + 1))
+    return View(part(0), part(1), part(2), slice(max(int(low[1]) - margin, 0), int(high[1]) + margin + 1))
 
 
 def axial_projection(ct: CTVolume, voxels: ScoredVoxels, view: View) -> Picture:
@@ -269,7 +272,8 @@ def scale_ruler(categories: Sequence[Category], score: float, marked: str) -> st
     score : unrounded; its place in a box is logarithmic, an open box ends at ten times its lower bound
     marked : id of the category that the score has
     """
-    box, gap, height = 100.0, 2.0, 26.0
+    width, gap, height = 520.0, 2.0, 26.0
+    box = (width + gap) / len(categories) - gap
     parts = []
     for n, row in enumerate(categories):
         chosen = row.category == marked
@@ -285,7 +289,6 @@ def scale_ruler(categories: Sequence[Category], score: float, marked: str) -> st
             within = 0.5 if high == low else np.log(max(score, low) / low) / np.log(high / low)
             at = x + box * min(max(within, 0.04), 0.96)
             parts.append(f'<path class="mark" d="M{at:.1f} 14l-6 -10h12z"/>')
-    width = len(categories) * (box + gap) - gap
     return f'<svg viewBox="0 0 {width:.1f} {16 + height}" role="img" aria-label="Category scale">{"".join(parts)}</svg>'
 
 

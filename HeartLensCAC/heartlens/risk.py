@@ -329,7 +329,7 @@ class _MesaNumbers:
     def _add(self, what: str, compute: Callable[[], None], **needed: Any) -> None:
         missing = [name for name, value in needed.items() if value is None]
         if missing:
-            self.omitted.append((what, f"needs {' and '.join(missing)}, which is unknown"))
+            self.omitted.append((what, f"not known: {', '.join(missing)}"))
             return
         try:
             compute()

@@ -440,9 +440,9 @@ def test_without_known_gating_a_stated_race_asks_for_the_percentile_and_gets_a_n
 def test_missing_inputs_are_named():
     risk = assess(250, 3, sex="M", is_gated=True)
     assert dict(risk.omitted) == {
-        "MESA percentile": "needs age and race, which is unknown",
-        "Arterial age (MESA)": "needs age, which is unknown",
-        "MESA 10-year CHD risk": "needs age and race and risk factors, which is unknown",
+        "MESA percentile": "not known: age, race",
+        "Arterial age (MESA)": "not known: age",
+        "MESA 10-year CHD risk": "not known: age, race, risk factors",
     }
 
 
