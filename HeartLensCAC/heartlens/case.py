@@ -143,6 +143,7 @@ class Case:
             self.report.calcified_vessels,
             withhold=withhold,
             is_gated=self.source_ct.header.is_gated,
+            has_unassigned=self.report.arteries[Artery.UNASSIGNED].agatston > 0,
             **{name: getattr(self.risk_inputs, name) for name in RiskInputs.__dataclass_fields__},
         )
 
