@@ -147,9 +147,10 @@ def _run_score(options: argparse.Namespace) -> int:
 
 def _request(options: argparse.Namespace) -> Request:
     """The command line's words as a `Request`; bad values end the program with exit 2, as argparse does."""
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from heartlens.case import RiskInputs
+    from heartlens.cohorts import read_risk_factors
     from heartlens.pipeline import Request
     from heartlens.protocol import PROFILES
     from heartlens.risk import SCHEMES
@@ -176,12 +177,7 @@ def _request(options: argparse.Namespace) -> Request:
         raise _usage(str(error)) from error
     factors = None
     if options.risk_factors is not None:
-        try:
-            factors = json.loads(options.risk_factors.read_text())
-        except (OSError, ValueError) as error:
-            raise Refused(
-                "input", f"--risk-factors {options.risk_factors.name}: {error}; expected a JSON object"
-            ) from error
+        factors = asdict(read_risk_factors(options.risk_factors))
     return Request(
         allow=frozenset(options.allow),
         series_uid=options.series,
