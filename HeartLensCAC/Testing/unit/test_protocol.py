@@ -101,10 +101,19 @@ def test_a_protocol_that_makes_no_sense_does_not_exist(field, value, says):
         ScoringProtocol(**{field: value})
 
 
-def test_thresholds_are_adapted_within_one_kilovolt_only():
-    assert ScoringProtocol().adapted_to(100.4).edges_hu[0] == 145
-    with pytest.raises(ValueError, match="125"):
-        ScoringProtocol().adapted_to(125)
+@pytest.mark.parametrize(("kvp", "threshold"), [(100.4, 145), (101, 145), (119, 130)])
+def test_thresholds_are_adapted_up_to_one_kilovolt_away(kvp, threshold):
+    assert ScoringProtocol().adapted_to(kvp).threshold_hu == threshold
+
+
+@pytest.mark.parametrize("kvp", [125, 121.5, 101.1])
+def test_there_are_no_thresholds_between_the_published_voltages(kvp):
+    with pytest.raises(ValueError, match=f"{kvp:g} kVp"):
+        ScoringProtocol().adapted_to(kvp)
+
+
+def test_slabs_may_be_thinner_than_a_millimetre():
+    assert ScoringProtocol(slab_mm=0.5).slab_mm == 0.5
 
 
 def test_the_notice_says_what_heartlens_is_not():

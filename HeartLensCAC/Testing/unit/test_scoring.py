@@ -246,6 +246,32 @@ def test_isotropic_volume_drops_small_islands_of_cubes(a_ct):
     assert report.total.volume_isotropic_mm3 == pytest.approx(27 * 0.5**3)
 
 
+def test_isotropic_cubes_of_exactly_the_threshold_count_up_to_the_last_slice(a_ct):
+    hu = np.zeros((3, 6, 6))
+    hu[2, 1:5, 1:5] = 130
+    report = isotropic(a_ct, hu, np.full(hu.shape, Artery.LAD, np.uint8), spacing_mm=(1, 1, 1))
+    assert report.total.volume_isotropic_mm3 == 16
+    hu[1:] = hu[2]
+    report = isotropic(a_ct, hu, np.full(hu.shape, Artery.LAD, np.uint8), spacing_mm=(1.5, 1, 1))
+    assert report.total.volume_isotropic_mm3 == 2 * 16  # cubes at 2 and 3 mm, and the scan ends at 3 mm
+
+
+@pytest.mark.parametrize(("increment", "lower", "upper"), [(3.0, 2, 2), (2.0, 2, 1)])
+def test_isotropic_cubes_go_to_the_nearer_slice_and_a_tie_to_the_lower(a_ct, increment, lower, upper):
+    hu = np.full((2, 4, 4), 200.0)
+    codes = np.zeros(hu.shape, np.uint8)
+    codes[0], codes[1] = Artery.LAD, Artery.RCA
+    report = isotropic(a_ct, hu, codes, spacing_mm=(increment, 1, 1))
+    assert report.arteries[Artery.LAD].volume_isotropic_mm3 == lower * 16
+    assert report.arteries[Artery.RCA].volume_isotropic_mm3 == upper * 16
+
+
+def isotropic(a_ct, hu, codes, *, spacing_mm):
+    ct = a_ct(hu, spacing_mm=spacing_mm)
+    protocol = ScoringProtocol(isotropic_volume=True)
+    return score_lesions(ct, extract_lesions(ct, codes, protocol), protocol)
+
+
 def random_scan(data, *, edges):
     shape = data.draw(st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7)), label="shape")
     values = [0, edges[0] - 1, edges[0], edges[1] - 0.5, edges[1], edges[2], edges[3], 1200]

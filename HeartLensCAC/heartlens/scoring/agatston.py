@@ -67,7 +67,7 @@ def weigh_islands(
     shape : of the volume
     """
     of_voxel = find_islands(flat, shape, connectivity=protocol.connectivity, group=artery)
-    count = int(of_voxel.max()) + 1 if flat.size else 0
+    count = int(of_voxel.max(initial=-1)) + 1
     pixels = np.bincount(of_voxel, minlength=count)
     peak_hu = np.full(count, -np.inf)
     np.maximum.at(peak_hu, of_voxel, hu)

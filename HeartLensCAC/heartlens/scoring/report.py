@@ -241,7 +241,7 @@ class _Counted:
     @classmethod
     def of(cls, ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -> _Counted:
         voxels = lesions.voxels
-        hu = ct.hu.reshape(-1)[voxels.flat].astype(np.float64)
+        hu = ct.hu.ravel()[voxels.flat].astype(np.float64)
         artery = lesions.artery_of_voxels()
 
         def islands_of(chosen: NDArray[np.bool_]) -> SliceIslands:
@@ -323,7 +323,7 @@ class _Sums:
             flat, hu = counted.flat[mine], counted.hu[mine]
         else:
             flat = lesions.voxels.flat[lesions.voxels.ids == lesion_id]
-            hu = self.ct.hu.reshape(-1)[flat].astype(np.float64)
+            hu = self.ct.hu.ravel()[flat].astype(np.float64)
         kji = np.stack(np.unravel_index(flat, self.ct.shape), axis=-1)
         per_slice = np.bincount(kji[:, 0])
         x, y, z = self.ct.lps_mm(kji.mean(axis=0))

@@ -44,10 +44,10 @@ def isotropic_voxels(
     in_slice = rows * columns
     edge_mm = cube_mm(ct)
     planes = np.arange(math.floor((slices - 1) * ct.increment_mm / edge_mm + 1e-9) + 1) * edge_mm / ct.increment_mm
-    lower = np.minimum(planes.astype(np.int64), slices - 1)
+    lower = planes.astype(np.int64)
     fraction = planes - lower
     k = flat // in_slice
-    values = ct.hu.reshape(-1)
+    values = ct.hu.ravel()
     rows_of_cubes = []
     # Every accepted voxel offers its column of cubes halfway to, and beyond, both neighbours;
     # a cube offered by the slices on both sides is taken once, from the nearer one.
@@ -66,7 +66,7 @@ def isotropic_voxels(
     cubes = np.concatenate([c for c, _ in rows_of_cubes])
     origin = np.concatenate([o for _, o in rows_of_cubes])
     island = find_islands(cubes, (planes.size, rows, columns), connectivity=protocol.connectivity, group=artery[origin])
-    kept = protocol.keeps(np.bincount(island), ct.pixel_area_mm2)[island] if cubes.size else np.zeros(0, bool)
+    kept = protocol.keeps(np.bincount(island), ct.pixel_area_mm2)[island]
     return np.bincount(ids[origin[kept]], minlength=counts.size)
 
 

@@ -1,0 +1,83 @@
+"""Change any number or comparison of the scoring core, and a test must fail.
+
+Every numeric constant is raised by one and every comparison is moved by its edge (>= to >, < to <=, == to !=), one at a
+time, in a copy of the library; then the tests of the scores run against the copy. A change that no test notices is
+either a hole in the tests or truly without effect; the latter are listed with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTING = Path(__file__).resolve().parent
+LIBRARY = TESTING.parent / "heartlens"
+FILES = ("protocol.py", "scoring/agatston.py", "scoring/volume.py", "scoring/mass.py", "scoring/density.py",
+         "scoring/report.py")  # fmt: skip
+JUDGES = ("unit/test_protocol.py", "unit/test_scoring.py")
+
+SWAPPED = {ast.GtE: ">", ast.Gt: ">=", ast.LtE: "<", ast.Lt: "<=", ast.Eq: "!=", ast.NotEq: "=="}
+
+WITHOUT_EFFECT = {
+    # (file, source line): why nothing can notice
+    ("scoring/report.py", "centre = [(s, (rows - 1) / 2, (columns - 1) / 2) for s in range(slices)]"): (
+        "the z of a slice is that of its middle, and in upright slices every pixel has the same z"
+    ),
+    (
+        "protocol.py",
+        "large_enough = np.asarray(pixels) * pixel_area_mm2 >= self.minimum_area_mm2 - AREA_TOLERANCE_MM2",
+    ): "the tolerance lies between possible areas; only its size matters, and that is mutated where it is defined",
+}
+
+
+def mutants() -> list[tuple[str, int, int, int, str, str]]:
+    """(file, line, first column, end column, new text, name) of every change."""
+    found = []
+    for name in FILES:
+        source = (LIBRARY / name).read_text()
+        lines = source.splitlines()
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+                text = lines[node.lineno - 1].strip()
+                if (name, text) not in WITHOUT_EFFECT:
+                    found.append((name, node.lineno, node.col_offset, node.end_col_offset, f"({node.value!r} + 1)"))
+            elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in SWAPPED:
+                line = lines[node.lineno - 1]
+                if node.left.end_lineno == node.comparators[0].lineno:
+                    start, end = node.left.end_col_offset, node.comparators[0].col_offset
+                    if not line[start:end].strip("()= <>!") and (name, line.strip()) not in WITHOUT_EFFECT:
+                        found.append((name, node.lineno, start, end, f" {SWAPPED[type(node.ops[0])]} "))
+    return [(*m, f"{m[0]}:{m[1]}:{m[2]}") for m in found]
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "start", "end", "new"), [m[:5] for m in mutants()], ids=[m[5] for m in mutants()]
+)
+def test_a_change_of_the_scoring_core_fails_a_test(tmp_path, name, line, start, end, new):
+    copy = tmp_path / "heartlens"
+    (copy / "scoring").mkdir(parents=True)
+    for source in (*LIBRARY.iterdir(), *(LIBRARY / "scoring").iterdir()):
+        relative = source.relative_to(LIBRARY)
+        if source.name in ("scoring", "__pycache__") or relative.as_posix() == name:
+            continue
+        (copy / relative).symlink_to(source)
+    lines = (LIBRARY / name).read_text().splitlines()
+    changed = lines[line - 1]
+    lines[line - 1] = changed[:start] + new + changed[end:]
+    (copy / name).write_text("\n".join(lines) + "\n")
+    run = subprocess.run(
+        [
+            sys.executable, "-m", "pytest", "-x", "-q", "--import-mode=importlib", "-p", "no:cacheprovider", "-p", "no:xdist",
+            "-o", f"pythonpath={tmp_path} {TESTING}", *JUDGES, "--doctest-modules", str(copy / "scoring"),
+        ],
+        cwd=TESTING, capture_output=True, text=True, timeout=300, check=False,
+        env={**{k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert run.returncode in (1, 2), (
+        f"no test notices\n  {changed.strip()}\nbecoming\n  {lines[line - 1].strip()}\n{run.stdout[-600:]}"
+    )
