@@ -28,6 +28,7 @@ CROP_MM = 50.0
 MARGIN_MM = 35.0
 LEAST_VIEW_MM = 150.0
 SLAB_MARGIN_MM = 10.0
+EMPTY_SLAB_MM = 60.0
 
 
 class Picture(NamedTuple):
@@ -158,21 +159,21 @@ class View:
 
 
 def view_of(ct: CTVolume, voxels: ScoredVoxels) -> View:
-    """The scored calcium with a margin; without any, the whole image, and its middle third for the front view."""
+    """The scored calcium with a margin; without any, the middle of the image, where the heart is expected."""
     scored = voxels.kji[np.isin(voxels.artery, SCORED)]
-    n_slices, n_rows, n_columns = ct.shape
-    if not len(scored):
-        third = n_rows // 3
-        return View(slice(0, n_slices), slice(0, n_rows), slice(0, n_columns), slice(third, n_rows - third))
-    low, high = scored.min(axis=0), scored.max(axis=0)
+    if len(scored):
+        low, high = scored.min(axis=0), scored.max(axis=0)
+    else:
+        low = high = np.array(ct.shape) // 2
 
-    def part(axis: int) -> slice:
+    def part(axis: int, margin_mm: float, least_mm: float) -> slice:
         spacing = ct.spacing_mm[axis]
-        length = max((high[axis] - low[axis] + 1) + 2 * MARGIN_MM / spacing, LEAST_VIEW_MM / spacing)
-        return _window((low[axis] + high[axis]) / 2, length, ct.shape[axis])
+        length = max((high[axis] - low[axis] + 1) + 2 * margin_mm / spacing, least_mm / spacing)
+        return _window((low[axis] + high[axis] + 1) / 2, length, ct.shape[axis])
 
-    margin = round(SLAB_MARGIN_MM / ct.spacing_mm[1])
-    return View(part(0), part(1), part(2), slice(max(int(low[1]) - margin, 0), int(high[1]) + margin + 1))
+    slices, rows, columns = (part(axis, MARGIN_MM, LEAST_VIEW_MM) for axis in range(3))
+    depth = part(1, SLAB_MARGIN_MM, 0.0) if len(scored) else part(1, EMPTY_SLAB_MM / 2, 0.0)
+    return View(slices, rows, columns, depth)
 
 
 def axial_projection(ct: CTVolume, voxels: ScoredVoxels, view: View) -> Picture:

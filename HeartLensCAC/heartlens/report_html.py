@@ -100,6 +100,7 @@ def render_report(case: Case, *, identity: Identity | None = None) -> str:
         dropped_area=f"{report.dropped_small_area_mm2:.2f}",
         **_pictures(case),
         lesions=[_lesion_row(case, lesion) for lesion in report.lesions],
+        outside=sum(lesion.artery not in SCORED for lesion in report.lesions),
         has_mass=report.mass_factor_mg_per_mm3_hu is not None,
         has_probability=any(lesion.probability is not None for lesion in report.lesions),
         signoff=_signoff(case),

@@ -156,11 +156,12 @@ def test_the_view_holds_all_scored_calcium_and_not_what_is_not_coronary():
     assert view.depth == slice(80, 124)  # 10 mm in front of the lesion and behind it
 
 
-def test_without_calcium_the_whole_image_is_in_view():
-    ct, voxels, _, report = scene({})
+def test_without_calcium_the_middle_of_the_image_is_in_view():
+    ct, voxels, _, report = scene({}, shape=(60, 400, 420))
     view = view_of(ct, voxels)
-    assert (view.slices, view.rows, view.columns) == (slice(0, 40), slice(0, 300), slice(0, 320))
-    assert image_of(axial_projection(ct, voxels, view).svg).shape == (300, 320)
+    assert (view.slices, view.rows, view.columns) == (slice(6, 56), slice(50, 350), slice(60, 360))  # 150 mm each
+    assert view.depth == slice(140, 261)  # 60 mm and the middle row
+    assert image_of(axial_projection(ct, voxels, view).svg).shape == (300, 300)
     assert "bar" not in front_projection(ct, voxels, view, report.slices).svg
 
 
