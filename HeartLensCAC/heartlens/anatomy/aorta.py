@@ -6,11 +6,14 @@ Its wall shows where fat or lung lies against it. Every such border votes for th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+
+from heartlens.anatomy.chest import Chest
+from heartlens.anatomy.coarse import CoarseGrid
 
 RADII_MM = np.arange(10.0, 23.5, 1.5)
 """Radius of the adult thoracic aorta, its wall included."""
@@ -42,27 +45,67 @@ class AorticCourse:
         """(K,)"""
         return np.isfinite(self.radius_mm)
 
+    def within(self, slices: slice, count: int) -> AorticCourse:
+        """The same course on a grid of `count` slices, of which it covered some."""
+        whole = _nowhere(count)
+        whole.center_mm[slices], whole.radius_mm[slices] = self.center_mm, self.radius_mm
+        whole.support[slices] = self.support
+        return whole
+
     def distance_mm(self, k: NDArray[np.integer], x_mm: NDArray, y_mm: NDArray) -> NDArray[np.float64]:
         """(n,) distance from the wall, negative inside; infinite on slices where the aorta was not found."""
         distance = np.hypot(x_mm - self.center_mm[k, 0], y_mm - self.center_mm[k, 1]) - self.radius_mm[k]
         return np.where(np.isfinite(distance), distance, np.inf)
 
 
-def vote_circles(
-    hu: NDArray[np.float32], near: NDArray[np.bool_], x_mm: NDArray[np.float64], y_mm: NDArray[np.float64]
-) -> NDArray[np.float32]:
+def find_aorta(grid: CoarseGrid, chest: Chest) -> tuple[AorticCourse, AorticCourse]:
+    """Ascending and descending aorta, each by where it lies relative to the spine.
+
+    The ascending aorta is looked for up to 25 mm to the right and 40 mm to the left of the middle of the spine and 35 to
+    120 mm in front of it, from 70 mm below the carina to 40 mm above; the descending beside and in front of the spine.
+    """
+    near = chest.hull & chest.slices[:, None, None] & ~chest.lung
+    near &= (np.abs(grid.x_mm - chest.spine_x_mm) < 75) & (
+        np.abs(grid.y_mm[None, :, None] - chest.spine_y_mm[:, None, None] + 50) < 90
+    )
+    found = ndimage.find_objects(near.astype(np.uint8))
+    if not found:
+        return _nowhere(grid.shape[0]), _nowhere(grid.shape[0])
+    box = tuple(slice(max(0, part.start - 2), part.stop + 2) for part in found[0])
+    k, j, i = box[0], box[1], box[2]
+    part = replace(
+        grid, hu=grid.hu[box], x_mm=grid.x_mm[i], y_mm=grid.y_mm[j], z_mm=grid.z_mm[k], outside=grid.outside[j, i]
+    )
+    near = ndimage.binary_dilation(near[box], np.ones((1, 3, 3)))
+    votes = vote_circles(part, near)
+    to_left = part.x_mm[None, None, :] - chest.spine_x_mm
+    to_back = part.y_mm[None, :, None] - chest.spine_y_mm[k, None, None]
+    beside = near & (to_left > 0) & (to_left < 50) & (to_back > -40) & (to_back < 20)
+    before = near & (to_left > -25) & (to_left < 40) & (to_back < -35) & (to_back > -120)
+    if chest.carina_z_mm is not None:
+        before &= ((part.z_mm > chest.carina_z_mm - 70) & (part.z_mm < chest.carina_z_mm + 40))[:, None, None]
+    ascending = follow_aorta(part, votes, before, expected_radius_mm=17, least_support=0.45)
+    descending = follow_aorta(part, votes, beside, expected_radius_mm=13, least_support=0.5)
+    return ascending.within(k, grid.shape[0]), descending.within(k, grid.shape[0])
+
+
+def _nowhere(slices: int) -> AorticCourse:
+    return AorticCourse(np.full((slices, 2), np.nan), np.full(slices, np.nan), np.zeros(slices))
+
+
+def vote_circles(grid: CoarseGrid, near: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Share of each possible circle that a border outlines.
 
     Parameters
     ----------
-    hu : (K, J, I) block means
     near : (K, J, I) where to look for borders
 
     Returns
     -------
     (radii, K, J, I), about 1 for a vessel with fat or lung all around
     """
-    dy, dx = float(y_mm[1] - y_mm[0]), float(x_mm[1] - x_mm[0])
+    hu = grid.hu
+    _, dy, dx = grid.spacing_mm
     # Calcium is made like blood, and lung like fat, so that a border counts the same whatever lies beyond it.
     smooth = ndimage.gaussian_filter(np.clip(hu, -150, 60), (0, 1, 1))
     gy = ndimage.sobel(smooth, 1) / (8 * dy)
@@ -83,12 +126,9 @@ def vote_circles(
 
 
 def follow_aorta(
+    grid: CoarseGrid,
     votes: NDArray[np.float32],
-    hu: NDArray[np.float32],
     allowed: NDArray[np.bool_],
-    spacing_mm: tuple[float, float, float],
-    x_mm: NDArray[np.float64],
-    y_mm: NDArray[np.float64],
     *,
     expected_radius_mm: float,
     least_support: float,
@@ -101,9 +141,9 @@ def follow_aorta(
     allowed : (K, J, I) where the center may lie
     least_support : per slice; a slice below it costs the chain more than it brings
     """
-    dz, dy, dx = spacing_mm
-    slices = hu.shape[0]
-    solid = ndimage.uniform_filter((hu > -30).astype(np.float32), (0, round(14 / dy) | 1, round(14 / dx) | 1))
+    dz, dy, dx = grid.spacing_mm
+    slices = grid.shape[0]
+    solid = ndimage.uniform_filter((grid.hu > -30).astype(np.float32), (0, round(14 / dy) | 1, round(14 / dx) | 1))
     # Vessel radii differ between people by a fifth, so the prior is wide.
     prior = -0.5 * ((RADII_MM - expected_radius_mm) / 4.0) ** 2 * 0.15
     score = np.where(allowed & (solid > 0.95), votes.max(axis=0), 0)
@@ -117,7 +157,7 @@ def follow_aorta(
         j, i = j[order], i[order]
         n = len(order)
         radius = RADII_MM[best_radius[k, j, i]]
-        place[k, :n] = np.stack([x_mm[i], y_mm[j], radius], axis=1)
+        place[k, :n] = np.stack([grid.x_mm[i], grid.y_mm[j], radius], axis=1)
         value[k, :n] = votes[best_radius[k, j, i], k, j, i] + prior[best_radius[k, j, i]] - least_support
 
     # Best chain: a slice may start one, continue it, or leave it; steps cost by their length.
@@ -137,12 +177,12 @@ def follow_aorta(
     center = np.full((slices, 2), np.nan)
     radius = np.full(slices, np.nan)
     support = np.zeros(slices)
-    k, n = np.unravel_index(int(total.argmax()), total.shape)
+    k, n = (int(index) for index in np.unravel_index(int(total.argmax()), total.shape))
     if total[k, n] > 0:
         while True:
             center[k], radius[k] = place[k, n, :2], place[k, n, 2]
             support[k] = value[k, n] + least_support
             if came_from[k, n] < 0:
                 break
-            k, n = k - 1, came_from[k, n]
+            k, n = k - 1, int(came_from[k, n])
     return AorticCourse(center, radius, support)

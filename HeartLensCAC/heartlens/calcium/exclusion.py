@@ -11,7 +11,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from heartlens.anatomy import HeartRegion
 from heartlens.calcium.extraction import Candidates
@@ -94,7 +93,7 @@ class Pieces:
     @cached_property
     def coarse_k(self) -> NDArray[np.int64]:
         """(n,) slice of the coarse grid."""
-        return np.minimum(self.kji[:, 0] // self.region.block[0], self.region.hu.shape[0] - 1)
+        return np.minimum(self.kji[:, 0] // self.region.grid.block[0], self.region.grid.shape[0] - 1)
 
     @cached_property
     def center_mm(self) -> NDArray[np.float64]:
@@ -110,14 +109,12 @@ class Pieces:
     @cached_property
     def in_zone(self) -> NDArray[np.float64]:
         """(pieces,) share in the zone of the heart"""
-        return self.mean(self.region.sample(self.region.zone, self.kji))
+        return self.mean(self.region.grid.sample(self.region.zone, self.kji))
 
     @cached_property
     def depth_mm(self) -> NDArray[np.float64]:
         """(pieces,) distance to the outside of the heart, in the slice"""
-        spacing = self.region.spacing_mm[1:]
-        depth = np.stack([ndimage.distance_transform_edt(part, sampling=spacing) for part in self.region.heart])
-        return self.mean(self.region.sample(depth, self.kji))
+        return self.mean(self.region.grid.sample(self.region.depth_mm, self.kji))
 
     @cached_property
     def shell(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -204,7 +201,7 @@ def deep_in_the_heart(pieces: Pieces) -> NDArray[np.bool_]:
 def airway_wall(pieces: Pieces) -> NDArray[np.bool_]:
     """Cartilage rings and lymph nodes of the hila lie against the main bronchi, in front of the spine."""
     k = pieces.coarse_k
-    behind = pieces.mean(pieces.lps_mm[:, 1] > pieces.region.spine_y_mm[k] - 35)
+    behind = pieces.mean(pieces.lps_mm[:, 1] > pieces.region.chest.spine_y_mm[k] - 35)
     return (pieces.shell[2] > 0.25) & (behind > 0.5)
 
 

@@ -38,7 +38,7 @@ def find_lesions(ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol) -
 
 def name_pieces(pieces: Pieces, region: HeartRegion) -> tuple[NDArray[np.uint8], list[LesionNote]]:
     """Artery, probability and reason of each piece, from its place relative to the aortic root."""
-    offset = (pieces.center_mm - region.root_mm) / region.scale
+    offset = pieces.center_mm - region.root_mm
     level_known = not (region.cut_top and region.cut_bottom)
     likelihood = artery_likelihood(offset, level_known=level_known)
     table = np.stack([likelihood[artery] for artery in CORONARY], axis=1)
