@@ -38,6 +38,13 @@ class Plaque:
     cloud: Cloud
     density_mg_cm3: float
 
+    def shrunk(self, share: float) -> Plaque:
+        """The same plaque with a share of its volume."""
+        middle = self.cloud.centroid
+        points = middle + (self.cloud.points - middle) * share ** (1 / 3)
+        cloud = Cloud(points, self.cloud.volumes_mm3 * share, self.cloud.contrast_hu)
+        return Plaque(self.artery, cloud, self.density_mg_cm3)
+
     @property
     def mass_mg(self) -> float:
         return float(self.cloud.volumes_mm3.sum()) * self.density_mg_cm3 / 1000
@@ -124,5 +131,16 @@ def propose_plaques(
     return out
 
 
-Motion = NDArray[np.float64]
-"""(m, 3) displacements, mm: where a structure was during the rotation."""
+MOBILITY = {Artery.LM: 0.25, Artery.LAD: 0.4, Artery.LCX: 0.6, Artery.RCA: 1.0}
+"""Travel during a rotation relative to the right coronary artery, the fastest (Achenbach et al., Radiology 2000)."""
+
+
+def path_mm(travel_mm: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(m, 3) places of a moving structure during one rotation: an arc, which draws a crescent."""
+    if travel_mm < 0.2:
+        return np.zeros((1, 3))
+    turn = rng.uniform(0, 2 * np.pi)
+    ahead = np.array([np.cos(turn), np.sin(turn), 0.0])
+    aside = np.array([-np.sin(turn), np.cos(turn), 0.0])
+    t = np.linspace(-0.5, 0.5, int(np.clip(travel_mm / 0.5, 3, 15)))[:, None]
+    return travel_mm * (t * ahead + (2 * t * t - 0.17) * rng.choice((-0.5, 0.5)) * aside)

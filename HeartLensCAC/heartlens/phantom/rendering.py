@@ -39,8 +39,15 @@ class Grid:
     turn_deg: float
     shift_mm: tuple[float, float]
 
-    def z_mm(self, k: float) -> float:
-        return self.bottom_mm + k * self.spacing_mm[0]
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4), maps (i, j, k, 1) to LPS mm."""
+        dz, dy, dx = self.spacing_mm
+        _, rows, columns = self.shape
+        affine = np.diag([dx, dy, dz, 1.0])
+        affine[0, 3] = round(self.center_mm[0] - (columns - 1) / 2 * dx, 4)
+        affine[1, 3] = round(self.center_mm[1] - (rows - 1) / 2 * dy, 4)
+        affine[2, 3] = self.bottom_mm
+        return affine
 
     def table_from_body(self, points: FloatArray) -> NDArray[np.float64]:
         """(n, 3) body to table coordinates: turn about z, then shift."""
@@ -75,7 +82,9 @@ class Grid:
         return x.astype(np.float32), y.astype(np.float32)
 
 
-def render(anatomy: Anatomy, grid: Grid, thickness_mm: float, fwhm_mm: float) -> NDArray[np.float32]:
+def render(
+    anatomy: Anatomy, grid: Grid, *, thickness_mm: float, fwhm_mm: float, motion_mm: float
+) -> NDArray[np.float32]:
     """HU of the person without calcium, noise or artifacts.
 
     Returns
@@ -86,7 +95,7 @@ def render(anatomy: Anatomy, grid: Grid, thickness_mm: float, fwhm_mm: float) ->
     size = [
         max(round(n * d / max(RENDER_STEP_MM, d)), 16) for n, d in zip(grid.shape[1:], grid.spacing_mm[1:], strict=True)
     ]
-    painter = Painter(anatomy, grid, size[0], size[1], fwhm_mm)
+    painter = Painter(anatomy, grid, (size[0], size[1]), fwhm_mm, motion_mm)
     up_rows, up_columns = _interpolation(size[0], rows), _interpolation(size[1], columns)
     vessels = _lung_vessels(anatomy, grid, (slices, size[0], size[1]), thickness_mm)
     out = np.zeros((slices, rows, columns), np.float32)
@@ -121,6 +130,14 @@ def _with_vessels(total: NDArray, weight: float, vessels: NDArray) -> NDArray[np
     return image + vessels * lung * (30 - image)
 
 
+def beat_mm(anatomy: Anatomy, motion_mm: float, z: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far the heart lies from its place when height z is scanned, (..., 3) mm: no slice meets the same phase."""
+    at = np.asarray(z, float)
+    phase = at * 0.83 + 6.28 * anatomy.vertebra_phase
+    swing = np.stack([np.sin(phase), np.cos(1.31 * phase + 1), np.zeros_like(at)], axis=-1)
+    return 0.3 * motion_mm * swing
+
+
 _WRAPS = (
     ("aorta", 3.5, 14.0), ("pulmonary_trunk", 3.0, 14.0), ("svc", 2.5, 12.0), ("pulmonary_right", 1.5, 8.0),
     ("pulmonary_left", 1.5, 8.0), ("ivc", 1.0, 8.0),
@@ -149,8 +166,9 @@ class Sac(NamedTuple):
 class Painter:
     """Paints one plane at a time; what depends on x and y alone is computed once."""
 
-    def __init__(self, anatomy: Anatomy, grid: Grid, rows: int, columns: int, fwhm_mm: float) -> None:
-        self.anatomy = anatomy
+    def __init__(self, anatomy: Anatomy, grid: Grid, size: tuple[int, int], fwhm_mm: float, motion_mm: float) -> None:
+        self.anatomy, self.motion_mm = anatomy, motion_mm
+        rows, columns = size
         self.x, self.y = grid.body_plane(rows, columns)
         step = grid.shape[1] * grid.spacing_mm[1] / rows
         self.step = step
@@ -336,7 +354,7 @@ class Painter:
 
     def _cavity(self, z: float, pleura: NDArray) -> None:
         a = self.anatomy
-        self.put(pleura, FAT_HU)
+        self.put(pleura, FAT_HU + 6 * self.fine)
         lung = a.lung_hu + 14 * self.texture + np.float32(0.32) * (self.y - 10)
         below = np.minimum(self.dome - np.float32(z), 60)  # > 0 under the diaphragm
         mediastinum = self._mediastinum(z)
@@ -393,7 +411,8 @@ class Painter:
         window = self.window(center[0], center[1], 100 * heart.size)
         if window is None:
             return None
-        x, y = self.x[window], self.y[window]
+        beat = beat_mm(self.anatomy, self.motion_mm, z)
+        x, y = self.x[window] - np.float32(beat[0]), self.y[window] - np.float32(beat[1])
         chambers = {name: chamber.distance(x, y, z) for name, chamber in heart.chambers.items()}
         hull = joined(chambers.values(), 18.0)
         # Fat is thickest in front and at the apex, and next to nothing behind the atria.
@@ -407,15 +426,15 @@ class Painter:
         found = self.reach_tube(a.oesophagus, z, 12.0)
         if found is not None:  # flat: the tube seen twice, side by side
             window, distance = found
-            shift = max(round(3.0 / self.step), 1)
+            shift = max(round(3.4 / self.step), 1)
             flat = np.minimum(np.roll(distance, shift, 1), np.roll(distance, -shift, 1))
-            self.put(smooth_min(flat, distance, 3.0), 42.0, window)
+            self.put(smooth_min(flat, distance, 3.0), 38.0, window)
             if np.sin(z / 13 + a.vertebra_phase * 40) > 0.86:
-                self.put(distance + 3.6, -500.0, window)
+                self.put(distance + 2.6, -500.0, window)
+        self._heart(z)
         for name, tube in heart.great.items():
             if name not in ("aorta", "pulmonary_trunk"):
                 self.put_tube(tube, z, blood)
-        self._heart(z)
         self.put_tube(heart.great["aorta"], z, blood + 6, soft=1.1)
         self.put_tube(heart.great["aorta"], z, blood, grow=-1.6)
         self.put_tube(heart.great["pulmonary_trunk"], z, blood)
@@ -432,20 +451,23 @@ class Painter:
         self.put(sac.hull, FAT_HU + 6 * self.texture[window], window)
         ahead = np.where(self.y[window] < heart.crux[1] + 4, np.abs(sac.hull + 0.9) - 0.35, np.float32(9))
         self.put(ahead, 5.0, window)  # the pericardium itself, a thin line where fat lies on both sides
-        self.put(sac.surface, blood + 2 * self.texture[window], window)
+        self.put(sac.surface, blood + 2 * self.texture[window], window, soft=1 + 0.3 * self.motion_mm)
         lv, rv = sac.chambers["lv"], sac.chambers["rv"]
         self.put(np.maximum(lv, -(lv + 9.5)), MYOCARDIUM_HU + 3, window, soft=2.5)
         self.put(np.maximum(sac.surface, np.abs(rv + 1.5) - 1.5), MYOCARDIUM_HU, window, soft=2)
-        beds = [(tube, _BED[artery]) for artery, tube in heart.arteries.items()] + [(t, 0.6) for _, t in heart.branches]
-        for tube, share in beds:  # each artery has its bed of fat; widest in the right groove
+        beat = beat_mm(self.anatomy, self.motion_mm, z)
+        arteries = [(tube, _BED[artery]) for artery, tube in heart.arteries.items()]
+        arteries += [(tube, 0.6) for _, tube in heart.branches]
+        moved = [(Tube(t.points + beat, t.radii), share) for t, share in arteries if t.is_near(z, 12.0)]
+        for tube, share in moved:  # each artery has its bed of fat; widest in the right groove
             found = self.reach_tube(tube, z, 12.0)
             if found is not None:
                 near, distance = found
                 bed = distance - share * (1.2 + 0.5 * heart.fat_mm)
                 bed = np.where(self.image[near] > -300, bed + 0.8 * self.texture[near], 9)
                 self.put(bed, -92.0, near, soft=2.0)
-        for tube in (*heart.arteries.values(), *(t for _, t in heart.branches)):
-            self.put_tube(tube, z, blood - 2)
+        for tube, _ in moved:
+            self.put_tube(tube, z, blood - 2, soft=1 + 0.15 * self.motion_mm)
 
     def _abdomen(self, z: float, pleura: NDArray, below: NDArray) -> None:
         """Liver on the right, stomach with gas and fluid, spleen on the left; fat between."""
@@ -583,13 +605,13 @@ def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, N
     for side in (-1, 1):
         great = anatomy.heart.great["pulmonary_right" if side < 0 else "pulmonary_left"]
         hilum = great.points[int(len(great.points) * 0.72)]
-        for n in range(26):  # spread over the half sphere that looks at this lung
-            height = 1 - 2 * (n + 0.5) / 26
+        for n in range(34):  # spread over the half sphere that looks at this lung
+            height = 1 - 2 * (n + 0.5) / 34
             turn = np.pi * (0.618 * n % 1 - 0.5) * 0.96
             flat = np.sqrt(1 - height**2)
             aim = np.array([side * flat * np.cos(turn), flat * np.sin(turn), height]) + rng.normal(0, 0.15, 3)
             start = hilum + rng.normal(0, (3, 5, 6)) + 14 * aim * (0.3, 0.6, 1.0)
-            branches.append((start, aim / np.linalg.norm(aim), rng.uniform(2.0, 3.6), side))
+            branches.append((start, aim / np.linalg.norm(aim), rng.uniform(1.9, 3.5), side))
     chunks, volumes = [], []
     while branches:
         start, aim, radius, side = branches.pop()
@@ -611,7 +633,7 @@ def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, N
         cloud = line[:, None, :] + r[..., None] * (np.cos(t)[..., None] * across[0] + np.sin(t)[..., None] * across[1])
         chunks.append(cloud.reshape(-1, 3))
         volumes.append(np.full(steps * spread, np.pi * radius**2 * length / steps / spread))
-        if radius > 0.5:
+        if radius > 0.45:
             for share in (rng.uniform(0.78, 0.93), rng.uniform(0.42, 0.78)):
                 turn = aim + bend[-1] + rng.normal(0, 0.42 if share < 0.75 else 0.16, 3)
                 branches.append((line[-1], turn / np.linalg.norm(turn), radius * share, side))

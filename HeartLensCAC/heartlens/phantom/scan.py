@@ -12,20 +12,25 @@ from scipy import ndimage
 
 from heartlens.ct import CTHeader, CTVolume
 from heartlens.lesions import CORONARY, Artery
+from heartlens.phantom import calcium, traps
 from heartlens.phantom.acquisition import digitize, metal_streaks, noise
 from heartlens.phantom.anatomy import Anatomy, draw_anatomy
 from heartlens.phantom.calcium import Plaque, propose_plaques
 from heartlens.phantom.parameters import KERNEL_FWHM_MM, PhantomParameters
-from heartlens.phantom.rendering import Grid, render
+from heartlens.phantom.rendering import Grid, beat_mm, render
 from heartlens.phantom.shapes import Cloud, splat
 from heartlens.phantom.traps import Trap, make_traps
 from heartlens.phantom.truth import agatston_per_artery, patch_agatston
 from heartlens.protocol import ScoringProtocol
 
-CATEGORY_RANGE = {"1-10": (2.0, 9.5), "11-100": (13.0, 95.0), "101-400": (110.0, 385.0), ">400": (430.0, 1800.0)}
-"""Aim within each category, a little inside its borders."""
+CATEGORY_RANGE = {"1-10": (2.0, 9.5), "11-100": (12.0, 98.0), "101-400": (105.0, 395.0), ">400": (410.0, 2000.0)}
+"""Agatston score aimed at in each category: a little inside its borders, and a likely upper end."""
 
-UID_ROOT = "2.25"
+CAUSED_HU = 30.0
+"""What an object must add to a voxel to have caused that it is bright; about two standard deviations of the noise."""
+
+ATTEMPTS = 6
+"""How often the burden is drawn anew when noise carried the score over the border of its category."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +51,72 @@ class Phantom:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What one bright object adds to the image."""
+    """What one bright object adds to the image.
+
+    Parameters
+    ----------
+    code : its `Artery`
+    window : of the volume
+    image : HU added there
+    plaque : None for traps
+    """
 
     code: int
     window: tuple[slice, slice, slice]
     image: NDArray[np.float32]
     plaque: Plaque | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """One person on one scanner: what turns small solids into images."""
+
+    parameters: PhantomParameters
+    anatomy: Anatomy
+    grid: Grid
+
+    @property
+    def fwhm_mm(self) -> float:
+        return KERNEL_FWHM_MM[self.parameters.kernel]
+
+    def body(self) -> NDArray[np.float32]:
+        """(k, j, i) HU without calcium, metal and noise."""
+        p = self.parameters
+        return render(
+            self.anatomy,
+            self.grid,
+            thickness_mm=p.slice_thickness_mm,
+            fwhm_mm=self.fwhm_mm,
+            motion_mm=p.motion_mm,
+        )
+
+    def source(self, cloud: Cloud, code: Artery, moves: float, plaque: Plaque | None = None) -> Source | None:
+        """Image of a solid; None when it lies outside the scan.
+
+        Parameters
+        ----------
+        moves : its travel relative to the right coronary artery; 0 for what lies still
+        """
+        p = self.parameters
+        if moves > 0 and p.motion_mm > 0:
+            beat = beat_mm(self.anatomy, p.motion_mm, cloud.points[:, 2])
+            cloud = Cloud(cloud.points + beat, cloud.volumes_mm3, cloud.contrast_hu)
+            cloud = cloud.moving(calcium.path_mm(moves * p.motion_mm, p.generator(f"motion {code}")))
+        drawn = splat(
+            self.grid.index(cloud.points),
+            cloud.volumes_mm3 * cloud.contrast_hu,
+            self.grid.shape,
+            self.grid.spacing_mm,
+            self.fwhm_mm,
+            p.slice_thickness_mm,
+        )
+        return None if drawn is None else Source(int(code), *drawn, plaque)
+
+    def plaque_source(self, plaque: Plaque) -> Source | None:
+        return self.source(plaque.cloud, plaque.artery, calcium.MOBILITY[plaque.artery], plaque)
+
+    def ct(self, hu: NDArray[np.int16]) -> CTVolume:
+        return CTVolume(hu, self.grid.affine(), _header(self.parameters, self.grid.shape[0]))
 
 
 def make_phantom(parameters: PhantomParameters) -> Phantom:
@@ -64,173 +129,140 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
     0
     """
     anatomy = draw_anatomy(parameters)
-    grid = scan_grid(anatomy, parameters)
-    fwhm_mm = KERNEL_FWHM_MM[parameters.kernel]
-    body = render(anatomy, grid, parameters.slice_thickness_mm, fwhm_mm)
-    traps = make_traps(anatomy, parameters.traps, parameters.generator, parameters.kvp)
-    streak_rng = parameters.generator("streaks")
-    _streaks(body, traps, grid, parameters, streak_rng)
+    scan = Scan(parameters, anatomy, plan_scan(anatomy, parameters))
+    body = scan.body()
     bone = body >= ScoringProtocol().threshold_hu
-    grain = noise(parameters, grid.shape, body)
-    sources = []
-    for trap in traps:
-        source = _image_of(trap.cloud, Artery.OTHER, grid, parameters, fwhm_mm)
+    found = make_traps(anatomy, parameters.traps, parameters.generator, parameters.kvp)
+    _add_streaks(body, found, scan)
+    grain = noise(parameters, scan.grid.shape, body)
+    other = []
+    for trap in found:
+        source = scan.source(trap.cloud, Artery.OTHER, traps.MOBILITY.get(trap.kind, 0.0))
         if source is not None:
-            sources.append(source)
-    sources += _plaques_for_category(anatomy, grid, parameters, fwhm_mm, body, grain)
-    for source in sources:
-        body[source.window] += source.image
-    clean = digitize(body)
-    body += grain
-    hu = digitize(body)
-    ct = CTVolume(hu, _affine(grid), _header(parameters, grid))
-    labels = label_islands(hu, sources, bone)
-    clean_labels = label_islands(clean, sources, bone)
-    scores = agatston_per_artery(ct, labels)
-    clean_scores = agatston_per_artery(CTVolume(clean, ct.affine, ct.header), clean_labels)
-    truth: dict[str, Any] = {"arteries": {}, "traps": [], "parameters": parameters.to_json()}
+            other.append(source)
+            body[source.window] += source.image
+    for attempt in range(ATTEMPTS):
+        plaques = _plaques(scan, body, grain, attempt)
+        for source in plaques:
+            body[source.window] += source.image
+        ct = scan.ct(digitize(body + grain))
+        labels = label_islands(ct.hu, other + plaques, bone)
+        scores = agatston_per_artery(ct, labels)
+        if parameters.category is None or _category(sum(scores.values())) == parameters.category:
+            break
+        if attempt < ATTEMPTS - 1:
+            for source in plaques:
+                body[source.window] -= source.image
+    clean = scan.ct(digitize(body))
+    clean_scores = agatston_per_artery(clean, label_islands(clean.hu, other + plaques, bone))
+    arteries = {}
     for artery in CORONARY:
-        own = [s.plaque for s in sources if s.plaque is not None and s.plaque.artery == artery]
-        truth["arteries"][artery.name] = {
+        own = [s.plaque for s in plaques if s.plaque is not None and s.plaque.artery == artery]
+        arteries[artery.name] = {
             "agatston": scores[artery],
             "agatston_noise_free": clean_scores[artery],
             "mass_mg": float(sum(p.mass_mg for p in own)),
             "plaques": len(own),
         }
-    for trap in traps:
-        center = trap.cloud.centroid
-        index = np.rint(grid.index(center[None])[0]).astype(int)
-        in_view = bool(((index >= 0) & (index < grid.shape)).all())
-        truth["traps"].append(
-            {
-                "name": trap.name,
-                "kind": trap.kind,
-                "centroid_lps_mm": [float(v) for v in grid.table_from_body(center)],
-                "in_view": in_view,
-                **trap.details,
-            }
-        )
+    truth = {
+        "arteries": arteries,
+        "traps": [_described(trap, scan.grid) for trap in found],
+        "parameters": parameters.to_json(),
+    }
     return Phantom(ct, labels, truth)
 
 
-def scan_grid(anatomy: Anatomy, parameters: PhantomParameters) -> Grid:
-    """Where the scan lies on the person."""
+def plan_scan(anatomy: Anatomy, parameters: PhantomParameters) -> Grid:
+    """Where a technologist would put the field of view on this person."""
     rng = parameters.generator("planning")
     heart = anatomy.heart
     if parameters.field_of_view == "heart":
-        center = heart.place([20, 2, 6])[:2] + rng.normal(0, 3, 2)
+        x, y = heart.place([20, 2, 6])[:2] + rng.normal(0, 3, 2)
         bottom = min(t.points[:, 2].min() for t in heart.arteries.values()) - 14 + rng.normal(0, 2)
         top = anatomy.airways[1].points[0, 2] + rng.normal(4, 3)
     else:
-        center = np.array([0.0, float(rng.normal(8, 4))])
-        bottom = min(anatomy.dome_left_mm, anatomy.dome_right_mm) - rng.uniform(45, 70)
+        x, y = 0.0, float(rng.normal(8, 4))
+        bottom = min(anatomy.dome_left_mm, anatomy.dome_right_mm) - rng.uniform(55, 80)
         top = anatomy.top_mm + rng.uniform(8, 25)
-    shift = anatomy.shift_mm
     turn = np.deg2rad(anatomy.turn_deg)
-    table = (
-        float(np.cos(turn) * center[0] - np.sin(turn) * center[1] + shift[0]),
-        float(np.sin(turn) * center[0] + np.cos(turn) * center[1] + shift[1]),
+    center = (
+        round(float(np.cos(turn) * x - np.sin(turn) * y + anatomy.shift_mm[0]), 1),
+        round(float(np.sin(turn) * x + np.cos(turn) * y + anatomy.shift_mm[1]), 1),
     )
-    slices = max(round((top - bottom) / parameters.increment_mm), 3)
     return Grid(
-        (slices, parameters.matrix, parameters.matrix),
-        (parameters.increment_mm, *parameters.pixel_mm),
-        (round(table[0], 1), round(table[1], 1)),
-        round(float(bottom), 1),
-        anatomy.turn_deg,
-        shift,
+        shape=(max(round((top - bottom) / parameters.increment_mm), 3), parameters.matrix, parameters.matrix),
+        spacing_mm=(parameters.increment_mm, *parameters.pixel_mm),
+        center_mm=center,
+        bottom_mm=round(float(bottom), 1),
+        turn_deg=anatomy.turn_deg,
+        shift_mm=anatomy.shift_mm,
     )
 
 
-def _affine(grid: Grid) -> NDArray[np.float64]:
-    dz, dy, dx = grid.spacing_mm
-    _, rows, columns = grid.shape
-    affine = np.diag([dx, dy, dz, 1.0])
-    affine[:3, 3] = [
-        round(grid.center_mm[0] - (columns - 1) / 2 * dx, 4),
-        round(grid.center_mm[1] - (rows - 1) / 2 * dy, 4),
-        grid.bottom_mm,
-    ]
-    return affine
+def label_islands(hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Whole islands at the threshold that a bright object caused, each with one code.
+
+    An island takes the code of the object that brings it the most HU. One that is mostly bone of the skeleton stays
+    without a code: a trap that grew into a rib is part of the rib.
+
+    Parameters
+    ----------
+    hu : (k, j, i), the final image
+    bone : (k, j, i), at or above the threshold without any source
+    """
+    labels = np.zeros(hu.shape, np.uint8)
+    if not sources:
+        return labels
+    islands, count = ndimage.label(hu >= ScoringProtocol().threshold_hu, np.ones((3, 3, 3), int))
+    caused = np.zeros((count + 1, max(Artery) + 1))
+    for source in sources:
+        here = islands[source.window]
+        bright = (here > 0) & (source.image >= CAUSED_HU)
+        caused[:, source.code] += np.bincount(here[bright], source.image[bright], count + 1)
+    code = np.where(caused.any(1), caused.argmax(1), 0).astype(np.uint8)
+    hit = np.flatnonzero(code)
+    if hit.size == 0:
+        return labels
+    sizes = np.bincount(islands[islands > 0], minlength=count + 1)
+    skeleton = np.bincount(islands[bone], minlength=count + 1)
+    code[skeleton > 0.5 * sizes] = 0
+    code[0] = 0
+    return code[islands]
 
 
-def _header(parameters: PhantomParameters, grid: Grid) -> CTHeader:
-    def uid(*parts: object) -> str:
-        digest = hashlib.sha256(repr((parameters, parts)).encode()).digest()
-        return f"{UID_ROOT}.{int.from_bytes(digest[:15], 'big')}"
-
-    return CTHeader(
-        study_uid=uid("study"),
-        series_uid=uid("series"),
-        frame_of_reference_uid=uid("frame of reference"),
-        sop_instance_uids=tuple(uid("slice", k) for k in range(grid.shape[0])),
-        kvp=parameters.kvp,
-        slice_thickness_mm=parameters.slice_thickness_mm,
-        kernel=parameters.kernel.upper(),
-        patient_age_years=float(parameters.age_years),
-        patient_sex=parameters.sex,
-        is_gated=parameters.is_gated,
-        contrast="",
-        manufacturer="HeartLens",
-        model="Phantom",
-        reconstruction_diameter_mm=round(parameters.diameter_mm, 3),
-        image_type=("ORIGINAL", "PRIMARY", "AXIAL"),
-    )
+def _category(agatston: float) -> str:
+    """Category of a total; 0 only when nothing was found at all."""
+    rounded = int(np.floor(agatston + 0.5))
+    if agatston == 0:
+        return "0"
+    return "1-10" if rounded <= 10 else "11-100" if rounded <= 100 else "101-400" if rounded <= 400 else ">400"
 
 
-def _image_of(
-    cloud: Cloud, code: int, grid: Grid, parameters: PhantomParameters, fwhm_mm: float, plaque: Plaque | None = None
-) -> Source | None:
-    drawn = splat(
-        grid.index(cloud.points),
-        cloud.volumes_mm3 * cloud.contrast_hu,
-        grid.shape,
-        grid.spacing_mm,
-        fwhm_mm,
-        parameters.slice_thickness_mm,
-    )
-    return None if drawn is None else Source(int(code), drawn[0], drawn[1], plaque)
-
-
-def _plaques_for_category(
-    anatomy: Anatomy,
-    grid: Grid,
-    parameters: PhantomParameters,
-    fwhm_mm: float,
-    body: NDArray[np.float32],
-    grain: NDArray[np.float32],
-) -> list[Source]:
+def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], attempt: int) -> list[Source]:
     """Images of the plaques; with a category, plaques are added until its score is reached."""
-    rng = parameters.generator("plaques")
-
-    def images(plaques: list[Plaque]) -> list[Source]:
-        drawn = (_image_of(p.cloud, p.artery, grid, parameters, fwhm_mm, p) for p in plaques)
+    p = scan.parameters
+    rng = p.generator(f"plaques {attempt}" if attempt else "plaques")
+    heart = scan.anatomy.heart
+    if p.category is None:
+        drawn = (scan.plaque_source(q) for q in propose_plaques(heart, rng, p.plaques, p.kvp))
         return [source for source in drawn if source is not None]
-
-    if parameters.category is None:
-        return images(propose_plaques(anatomy.heart, rng, parameters.plaques, parameters.kvp))
-    if parameters.category == "0":
+    if p.category == "0":
         return []
-    low, high = CATEGORY_RANGE[parameters.category]
+    low, high = CATEGORY_RANGE[p.category]
     aim = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    size = float(np.clip((aim / 60) ** 0.2, 0.75, 1.7))  # much calcium comes in large plaques
+    scale = {"pixel_area_mm2": p.pixel_mm[0] * p.pixel_mm[1], "increment_mm": p.increment_mm}
     kept: list[Source] = []
     total = 0.0
-    scale = {"pixel_area_mm2": parameters.pixel_mm[0] * parameters.pixel_mm[1], "increment_mm": parameters.increment_mm}
-    for plaque in propose_plaques(
-        anatomy.heart, rng, None, parameters.kvp, float(np.clip((aim / 60) ** 0.2, 0.75, 1.7))
-    ):
-        for shrink in (1.0, 0.6, 0.35, 0.2, 0.1):
-            cloud = Cloud(plaque.cloud.points, plaque.cloud.volumes_mm3 * shrink, plaque.cloud.contrast_hu)
-            middle = cloud.centroid
-            cloud = Cloud(middle + (cloud.points - middle) * shrink ** (1 / 3), cloud.volumes_mm3, cloud.contrast_hu)
-            small = Plaque(plaque.artery, cloud, plaque.density_mg_cm3)
-            source = _image_of(cloud, small.artery, grid, parameters, fwhm_mm, small)
+    for plaque in propose_plaques(heart, rng, None, p.kvp, size):
+        for share in (1.0, 0.6, 0.35, 0.2, 0.1):
+            source = scan.plaque_source(plaque.shrunk(share))
             if source is None:
                 break
-            body_patch = body[source.window] + grain[source.window]
-            for other in kept:
-                _add_overlap(body_patch, source.window, other)
-            gain = patch_agatston(body_patch + source.image, **scale) - patch_agatston(body_patch, **scale)
+            before = body[source.window] + grain[source.window]
+            for earlier in kept:
+                _add_overlap(before, source.window, earlier)
+            gain = patch_agatston(before + source.image, **scale) - patch_agatston(before, **scale)
             if 0 < gain <= min(aim * 1.15, high) - total:
                 kept.append(source)
                 total += gain
@@ -251,44 +283,49 @@ def _add_overlap(patch: NDArray, window: tuple[slice, ...], other: Source) -> No
     patch[tuple(here)] += other.image[tuple(there)]
 
 
-def _streaks(
-    body: NDArray[np.float32], traps: list[Trap], grid: Grid, parameters: PhantomParameters, rng: np.random.Generator
-) -> None:
-    strength = {"pacing_wire": 260.0, "stent": 90.0, "sternal_wire": 130.0}
-    for trap in traps:
-        if not trap.metal:
+def _add_streaks(body: NDArray[np.float32], found: list[Trap], scan: Scan) -> None:
+    rng = scan.parameters.generator("streaks")
+    for trap in found:
+        if trap.kind not in traps.STREAK_HU:
             continue
-        index = grid.index(trap.cloud.points)
+        index = scan.grid.index(trap.cloud.points)
         for k in np.unique(np.rint(index[:, 0]).astype(int)):
-            if 0 <= k < grid.shape[0]:
-                here = index[np.abs(index[:, 0] - k) < 0.75, 1:]
-                if len(here):
-                    metal_streaks(body[k], here.mean(0)[None], parameters.pixel_mm, rng, strength[trap.kind])
+            here = index[np.abs(index[:, 0] - k) < 0.75, 1:]
+            if 0 <= k < scan.grid.shape[0] and len(here):
+                metal_streaks(body[k], here.mean(0), scan.parameters.pixel_mm, rng, traps.STREAK_HU[trap.kind])
 
 
-def label_islands(hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """Whole islands at the threshold that a bright object caused, each with one code.
+def _described(trap: Trap, grid: Grid) -> dict[str, Any]:
+    center = trap.cloud.centroid
+    index = np.rint(grid.index(center[None])[0])
+    return {
+        "name": trap.name,
+        "kind": trap.kind,
+        "centroid_lps_mm": [float(v) for v in grid.table_from_body(center)],
+        "in_view": bool(((index >= 0) & (index < grid.shape)).all()),
+        **trap.details,
+    }
 
-    An island takes the code of the object that brings it the most HU. One that is mostly bone of the skeleton stays
-    without a code: a trap that grew into a rib is part of the rib.
-    """
-    threshold = ScoringProtocol().threshold_hu
-    labels = np.zeros(hu.shape, np.uint8)
-    if not sources:
-        return labels
-    islands, count = ndimage.label(hu >= threshold, np.ones((3, 3, 3), int))
-    caused = np.zeros((count + 1, max(Artery) + 1))
-    for source in sources:
-        here = islands[source.window]
-        bright = (here > 0) & (source.image >= 30)
-        caused[:, source.code] += np.bincount(here[bright], source.image[bright], count + 1)
-    hit = np.flatnonzero(caused.any(1))
-    if hit.size == 0:
-        return labels
-    sizes = np.bincount(islands.reshape(-1), minlength=count + 1)
-    skeleton = np.bincount(islands[bone], minlength=count + 1)
-    code = np.zeros(count + 1, np.uint8)
-    code[hit] = caused[hit].argmax(1)
-    code[skeleton > 0.5 * sizes] = 0
-    code[0] = 0
-    return code[islands]
+
+def _header(parameters: PhantomParameters, slices: int) -> CTHeader:
+    def uid(*parts: object) -> str:
+        digest = hashlib.sha256(repr((parameters, parts)).encode()).digest()
+        return f"2.25.{int.from_bytes(digest[:15], 'big')}"  # PS3.5 B.2: a UUID-like number under 2.25
+
+    return CTHeader(
+        study_uid=uid("study"),
+        series_uid=uid("series"),
+        frame_of_reference_uid=uid("frame of reference"),
+        sop_instance_uids=tuple(uid("slice", k) for k in range(slices)),
+        kvp=parameters.kvp,
+        slice_thickness_mm=parameters.slice_thickness_mm,
+        kernel=parameters.kernel.upper(),
+        patient_age_years=float(parameters.age_years),
+        patient_sex=parameters.sex,
+        is_gated=parameters.is_gated,
+        contrast="",
+        manufacturer="HeartLens",
+        model="Phantom",
+        reconstruction_diameter_mm=round(parameters.diameter_mm, 3),
+        image_type=("ORIGINAL", "PRIMARY", "AXIAL"),
+    )

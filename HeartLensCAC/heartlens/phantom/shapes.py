@@ -69,6 +69,10 @@ class Tube:
         at = np.linspace(0, along[-1], max(int(along[-1] / step_mm), 1) + 1)
         return cls(smooth_curve(along, knots, at), PchipInterpolator(along, radii)(at))
 
+    def is_near(self, z: float, within_mm: float) -> bool:
+        """Whether the plane at height z comes closer than that."""
+        return bool((np.abs(self.points[:, 2] - z) < self.radii + within_mm).any())
+
     def inflated(self, by_mm: float) -> Tube:
         return Tube(self.points, self.radii + by_mm)
 
@@ -125,7 +129,18 @@ class Cloud:
 
     points: NDArray[np.float64]
     volumes_mm3: NDArray[np.float64]
-    contrast_hu: NDArray[np.float64] | float
+    contrast_hu: float
+
+    def moving(self, path_mm: NDArray[np.float64]) -> Cloud:
+        """The cloud smeared over the places where it was, equally long at each; `path_mm` is (m, 3)."""
+        if len(path_mm) == 1:
+            return Cloud(self.points + path_mm, self.volumes_mm3, self.contrast_hu)
+        # Points are interchangeable: fewer of them, each for more, keep a long path from costing more than a short one.
+        every = max(len(self.points) * len(path_mm) // 9000, 1)
+        kept = self.volumes_mm3[::every]
+        volumes = np.repeat(kept * (self.volumes_mm3.sum() / kept.sum() / len(path_mm)), len(path_mm))
+        points = (self.points[::every, None] + path_mm).reshape(-1, 3)
+        return Cloud(points, volumes, self.contrast_hu)
 
     @property
     def centroid(self) -> NDArray[np.float64]:

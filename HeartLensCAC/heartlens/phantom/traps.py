@@ -24,14 +24,12 @@ class Trap:
     kind : from `TRAP_KINDS`
     name : kind and number
     cloud : its body
-    metal : it throws streaks
     details : what was drawn
     """
 
     kind: str
     name: str
     cloud: Cloud
-    metal: bool
     details: dict[str, float]
 
 
@@ -243,7 +241,11 @@ _MAKERS: dict[str, Callable[[Anatomy, Rng, float], list[Cloud]]] = {
     "costal_cartilage": _cartilage,
     "osteophyte": _osteophyte,
 }
-METAL = frozenset({"stent", "pacing_wire", "sternal_wire"})
+MOBILITY = {"aortic_valve": 0.5, "mitral_annulus": 0.6, "pericardium": 0.4, "stent": 0.6, "pacing_wire": 0.5}
+"""Travel during a rotation relative to the right coronary artery; all else lies still."""
+
+STREAK_HU = {"pacing_wire": 260.0, "stent": 90.0, "sternal_wire": 130.0}
+"""Strength of the streaks that metal throws."""
 
 
 def make_traps(anatomy: Anatomy, kinds: tuple[str, ...], rng_of: Callable[[str], Rng], kvp: float) -> list[Trap]:
@@ -252,7 +254,9 @@ def make_traps(anatomy: Anatomy, kinds: tuple[str, ...], rng_of: Callable[[str],
     traps = []
     for kind in kinds:
         for number, cloud in enumerate(_MAKERS[kind](anatomy, rng_of(f"trap {kind}"), hu_per_mg), start=1):
-            peak = float(np.max(cloud.contrast_hu))
-            details = {"contrast_hu": round(peak, 1), "volume_mm3": round(float(cloud.volumes_mm3.sum()), 2)}
-            traps.append(Trap(kind, f"{kind}_{number}", cloud, kind in METAL, details))
+            details = {
+                "contrast_hu": round(float(cloud.contrast_hu), 1),
+                "volume_mm3": round(float(cloud.volumes_mm3.sum()), 2),
+            }
+            traps.append(Trap(kind, f"{kind}_{number}", cloud, details))
     return traps
