@@ -157,6 +157,7 @@ class Risk:
     notes : what a reader must know to read the numbers above
     sources : of everything that is given
     withheld : why there is no category; None when there is one
+    is_estimate : the scan is not known to be ECG-gated, and the score has to be called estimated
     """
 
     agatston: float
@@ -178,16 +179,18 @@ class Risk:
     notes: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     withheld: str | None = None
+    is_estimate: bool = False
 
     def sentence(self) -> str:
         """Score, category with its range, and CAC-DRS in one line.
 
         Examples
         --------
-        >>> assess(250.2, 3).sentence()
+        >>> assess(250.2, 3, is_gated=True).sentence()
         'Total Agatston score 250 (heartlens: moderate, range 101–400). CAC-DRS A2/N3.'
         """
-        score = f"Total Agatston score {display_agatston(self.agatston)}"
+        name = "Estimated total Agatston score" if self.is_estimate else "Total Agatston score"
+        score = f"{name} {display_agatston(self.agatston)}"
         if self.withheld:
             return f"{score}. No risk category: {self.withheld}."
         label = "" if self.label == self.shown else f"{self.label}, "
@@ -252,7 +255,7 @@ def assess(
     if risk_factors is not None and not isinstance(risk_factors, RiskFactors):
         risk_factors = RiskFactors.from_json(risk_factors)
     if withhold:
-        return _withheld(total_agatston, scheme, withhold)
+        return _withheld(total_agatston, scheme, withhold, is_estimate=not is_gated)
     given = _MesaNumbers(total_agatston, age_years, sex, race, risk_factors, is_gated)
     row = category(total_agatston, scheme, percentile=given.percentile)
     omitted, notes = list(given.omitted), list(given.notes)
@@ -288,6 +291,7 @@ def assess(
         omitted=tuple(omitted),
         notes=tuple(notes),
         sources=(f"{chosen_scheme.title}: {chosen_scheme.source}", CAC_DRS_SOURCE, *given.sources),
+        is_estimate=not is_gated,
     )
 
 
@@ -390,7 +394,7 @@ def ordinal(number: float) -> str:
     return f"{whole}{ending}"
 
 
-def _withheld(score: float, scheme: str, why: str) -> Risk:
+def _withheld(score: float, scheme: str, why: str, *, is_estimate: bool) -> Risk:
     names = ("Category", "CAC-DRS", _MesaNumbers.PERCENTILE, _MesaNumbers.ARTERIAL_AGE, _MesaNumbers.TEN_YEARS)
     return Risk(
         agatston=score,
@@ -405,6 +409,7 @@ def _withheld(score: float, scheme: str, why: str) -> Risk:
         cac_drs=None,
         omitted=tuple((what, why) for what in names),
         withheld=why,
+        is_estimate=is_estimate,
     )
 
 

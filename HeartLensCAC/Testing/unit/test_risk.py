@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -21,6 +22,7 @@ from heartlens.cohorts import (
     mesa_risk_percent,
     read_risk_factors,
     rounded_agatston,
+    table_rows,
 )
 from heartlens.refusal import Refused
 from heartlens.risk import SCHEMES, Risk, assess, cac_drs, category, ordinal
@@ -487,11 +489,11 @@ def test_the_2018_scheme_uses_the_percentile_or_says_that_it_could_not():
 @pytest.mark.parametrize(
     ("risk", "sentence"),
     [
-        (assess(0, 0), "Total Agatston score 0 (heartlens: absent, range 0). CAC-DRS A0/N0."),
-        (assess(0.3, 1), "Total Agatston score <1 (heartlens: minimal, range 1–10). CAC-DRS A1/N1."),
-        (assess(400.5, 4), "Total Agatston score 401 (heartlens: high, range >400). CAC-DRS A3/N4."),
-        (assess(50, 2, scheme="ai-cac"), "Total Agatston score 50 (ai-cac: range 1–100). CAC-DRS A1/N2."),
-        (assess(50, 2, withhold="gaps"), "Total Agatston score 50. No risk category: gaps."),
+        (assess(0, 0, is_gated=True), "Total Agatston score 0 (heartlens: absent, range 0). CAC-DRS A0/N0."),
+        (assess(0.3, 1, is_gated=True), "Total Agatston score <1 (heartlens: minimal, range 1–10). CAC-DRS A1/N1."),
+        (assess(400.5, 4, is_gated=True), "Total Agatston score 401 (heartlens: high, range >400). CAC-DRS A3/N4."),
+        (assess(50, 2, scheme="ai-cac"), "Estimated total Agatston score 50 (ai-cac: range 1–100). CAC-DRS A1/N2."),
+        (assess(50, 2, withhold="gaps", is_gated=False), "Estimated total Agatston score 50. No risk category: gaps."),
     ],
 )
 def test_the_sentence_never_gives_a_category_without_its_range(risk, sentence):
@@ -541,6 +543,20 @@ def test_risk_survives_json_bit_for_bit(score, scheme, age, sex, race, risk_fact
 )
 def test_ordinals(number, text):
     assert ordinal(number) == text
+
+
+# SHA-256 over the rows of each table as they were checked against their sources: a changed digit must be meant.
+TABLES = {
+    "mesa_percentile": "11e5ae643a63abf7",
+    "mesa_risk": "82b3a674cefd8479",
+    "hoff_percentile": "cc74ea76e6c91243",
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_no_digit_of_a_published_table_has_changed(table):
+    rows = [",".join(row.values()) for row in table_rows(f"{table}.csv")]
+    assert hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16] == TABLES[table]
 
 
 @pytest.mark.parametrize(
