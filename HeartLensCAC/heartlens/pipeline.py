@@ -129,7 +129,7 @@ def read_ct(source: Path | Sequence[Path], request: Request) -> tuple[CTVolume, 
     from heartlens.dicom.read import read_series
     from heartlens.dicom.series import choose_series, find_series, rank_series
 
-    series = choose_series(rank_series(find_series(source)), request.series_uid)
+    series = choose_series(rank_series(find_series(source)), request.series_uid, request.allow)
     ct, cautions = read_series(series, **said)
     return ct, series, list(cautions)
 
