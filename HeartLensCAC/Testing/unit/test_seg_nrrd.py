@@ -78,8 +78,9 @@ def write_slicer_segments(path, ct, layers, segments, *, offset=(0, 0, 0), affin
 
 def terms(region: str) -> str:
     return (
-        "Segmentation category and type - 3D Slicer General Anatomy list~SCT^49755003^Morphologically Abnormal Structure"
-        f"~SCT^29483008^calcified atheromatous plaque~^^~Anatomic codes - DICOM master list~SCT^{region}^a region~^^"
+        "Segmentation category and type - 3D Slicer General Anatomy list"
+        f"~SCT^49755003^Morphologically Abnormal Structure~SCT^29483008^calcified atheromatous plaque~^^"
+        f"~Anatomic codes - DICOM master list~SCT^{region}^a region~^^"
     )
 
 
@@ -159,7 +160,8 @@ def test_a_segment_without_a_telling_name_is_known_by_its_region(tmp_path, ct, r
     ("name", "artery"),
     [
         ("LM", "LM"), ("lmca", "LM"), ("Left main coronary artery", "LM"), ("LM-2", "LM"),
-        ("LAD", "LAD"), ("LAD-03", "LAD"), ("LAD_2", "LAD"), ("lad1", "LAD"), ("LAD calcium", "LAD"), ("CAC LAD", "LAD"),
+        ("LAD", "LAD"), ("LAD-03", "LAD"), ("LAD_2", "LAD"), ("lad1", "LAD"), ("LAD calcium", "LAD"),
+        ("CAC LAD", "LAD"),
         ("Left anterior descending coronary artery", "LAD"),
         ("LCX", "LCX"), ("Cx", "LCX"), ("circumflex", "LCX"), ("Left Circumflex coronary artery", "LCX"),
         ("RCA", "RCA"), ("RCA plaque 4", "RCA"), ("Right Coronary Artery", "RCA"),

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from heartlens import __version__
 from heartlens.ct import CTVolume
 from heartlens.dicom.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
+from heartlens.dicom.header import pydicom_warnings_logged
 from heartlens.dicom.source import (
     FRAME_TOLERANCE,
     MANUFACTURER,
@@ -156,7 +157,7 @@ def _placed(path: Path, seg: Dataset, pixels: NDArray, ct: CTVolume) -> NDArray[
             if number not in arteries:
                 arteries[number] = _artery(described.get(number), number, path)
             rows, columns = frame.shape
-            affine = plane_affine(groups, ct.increment_mm)
+            affine = plane_affine(groups, ct)
             mapping = index_map((1, rows, columns), affine, ct, f"{path}, a frame", tolerance=FRAME_TOLERANCE)
             flat = mapping.flat(ijk_of(flat, (1, rows, columns)), ct, str(path))
             put_artery(codes.reshape(-1), flat, arteries[number], path)
@@ -213,7 +214,8 @@ def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid:
 def _read(path: Path) -> tuple[Dataset, NDArray]:
     """The dataset and its frames, (frame, row, column)."""
     try:
-        seg = pydicom.dcmread(path)
+        with pydicom_warnings_logged():
+            seg = pydicom.dcmread(path)
     except OSError as error:
         raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
     except Exception as error:  # pydicom raises many kinds on damaged files
@@ -222,10 +224,10 @@ def _read(path: Path) -> tuple[Dataset, NDArray]:
         found = getattr(seg.get("SOPClassUID"), "name", "no SOP class")
         raise Refused("labels", f"{path}: expected a DICOM Segmentation, found {found}; give a SEG or a label map")
     try:
-        pixels = seg.pixel_array
+        with pydicom_warnings_logged():
+            pixels = seg.pixel_array.reshape(-1, int(seg.Rows), int(seg.Columns))
     except Exception as error:
         raise Refused("truncated", f"{path}: the frames cannot be decoded ({error}); copy the file again") from None
-    pixels = pixels[None] if pixels.ndim == 2 else pixels
     if seg.get("SegmentationType") == "FRACTIONAL" and not np.isin(pixels, (0, seg.MaximumFractionalValue)).all():
         raise Refused(
             "labels",

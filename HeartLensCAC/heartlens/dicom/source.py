@@ -115,15 +115,16 @@ class SourceImages:
         if number is not None:
             per_frame = dataset.get("PerFrameFunctionalGroupsSequence") or []
             groups = [*per_frame[number - 1 : number], *(dataset.get("SharedFunctionalGroupsSequence") or []), dataset]
-        return plane_affine(groups, self.ct.increment_mm)
+        return plane_affine(groups, self.ct)
 
 
-def plane_affine(groups: Sequence[Dataset], increment_mm: float) -> NDArray[np.float64]:
+def plane_affine(groups: Sequence[Dataset], ct: CTVolume) -> NDArray[np.float64]:
     """(4, 4) of one frame, maps (column, row, slice, 1) to LPS mm; PS3.3 C.7.6.2 and C.7.6.16.2.
 
     Parameters
     ----------
     groups : where to look, first match counts: functional groups of a frame, shared ones, a classic image
+    ct : a step from one frame to the next is a voxel of it, whichever way the frames are stacked
 
     Raises
     ------
@@ -134,7 +135,8 @@ def plane_affine(groups: Sequence[Dataset], increment_mm: float) -> NDArray[np.f
     affine = np.eye(4)
     affine[:3, 0] = orientation[:3] * dx
     affine[:3, 1] = orientation[3:] * dy
-    affine[:3, 2] = np.cross(orientation[:3], orientation[3:]) * increment_mm
+    normal = np.cross(orientation[:3], orientation[3:])
+    affine[:3, 2] = normal / np.abs(np.linalg.solve(ct.affine[:3, :3], normal)).max()
     affine[:3, 3] = [float(x) for x in group_value(groups, "PlanePositionSequence", "ImagePositionPatient")]
     return affine
 
