@@ -213,8 +213,8 @@ def _flags(case: Case) -> list[str]:
         flags.append(SCHEMES["heartlens"].categories[0].finding)
     if total == 0 and report.dropped_small_count:
         flags.append(
-            f"The score is 0, yet {_count(report.dropped_small_count, 'island')} of calcium-like voxels below the "
-            "minimum size lie in lesions."
+            f"Score 0, with {_count(report.dropped_small_count, 'island')} at or above the threshold dropped as too "
+            f"small ({report.dropped_small_area_mm2:.2f} mm² in all)."
         )
     left_main = report.arteries[Artery.LM]
     if left_main.agatston > 0:

@@ -194,7 +194,7 @@ def test_score_zero_is_worded_the_same_in_schemes_without_words():
 def test_a_zero_with_dropped_islands_says_so():
     page = page_of(make_case([(Artery.LAD, 5, 10, 10, 1, 300)]))
     assert "Below the minimum size, not counted 1 (0.25 mm²)" in page.text
-    assert "The score is 0, yet 1 island of calcium-like voxels below the minimum size lie" in page.text
+    assert "Score 0, with 1 island at or above the threshold dropped as too small (0.25 mm² in all)." in page.text
 
 
 def test_totals_arteries_and_lesions_are_those_of_the_report(pages):
