@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from worked_examples import EXAMPLES, OPTIONS, block, t3
 
 from heartlens.__main__ import main
 
@@ -23,6 +24,76 @@ VISIBLE = (  # the inserts that reach 130 HU, as two sets of four arteries
     ("Medium_MD", "Large_LD", "Medium_LD"),
 )
 ARTERIES = ("LM", "LAD", "LCX", "RCA")
+
+
+def write_volume_with_labels(folder, hu, codes, *, spacing_mm):
+    """ct.nrrd and labels.nrrd of a small image, with air around it as every CT has; (slice, row, column) mm."""
+    hu = np.pad(np.asarray(hu, np.float32), ((1, 1), (4, 4), (4, 4)), constant_values=-1000)
+    codes = np.pad(np.asarray(codes, np.uint8), ((1, 1), (4, 4), (4, 4)))
+    for name, array in (("ct.nrrd", hu), ("labels.nrrd", codes)):
+        image = sitk.GetImageFromArray(array)
+        image.SetSpacing([float(s) for s in spacing_mm[::-1]])
+        sitk.WriteImage(image, str(folder / name))
+    return folder / "ct.nrrd", folder / "labels.nrrd"
+
+
+def score_image(folder, hu, codes, *options, spacing_mm, thickness, capsys):
+    ct, labels = write_volume_with_labels(folder, hu, codes, spacing_mm=spacing_mm)
+    return score(ct, "--segmentation", labels, "--thickness-mm", thickness, *options, capsys=capsys)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_worked_examples_hold_through_the_command_line(tmp_path, capsys, name):
+    image, dz, thickness, expected = EXAMPLES[name]
+    hu = image if image.ndim == 3 else image[None]
+    for column, options in OPTIONS.items():
+        report = score_image(
+            tmp_path, hu, np.full(hu.shape, 2), *options, spacing_mm=(dz, 0.5, 0.5), thickness=thickness, capsys=capsys
+        )
+        assert report["total"]["agatston"] == pytest.approx(expected[column], abs=1e-9), column
+
+
+@pytest.mark.parametrize(
+    ("hu", "kvp", "expected"), [(140, 120, 3), (140, 100, 0), (330, 120, 9), (330, 100, 6), (330, 80, 6), (330, 70, 6)]
+)
+def test_tube_voltage_examples_hold_through_the_command_line(tmp_path, capsys, hu, kvp, expected):
+    image = block(3, 4, hu)[None]
+    report = score_image(
+        tmp_path, image, np.full(image.shape, 2), "--kvp", kvp, "--kvp-adapted", spacing_mm=(3, 0.5, 0.5), thickness=3,
+        capsys=capsys,
+    )  # fmt: skip
+    assert report["total"]["agatston"] == pytest.approx(expected)
+
+
+def test_two_arteries_and_an_empty_mask_hold_through_the_command_line(tmp_path, capsys):
+    hu = np.hstack([t3(), t3()])[None]
+    codes = np.zeros(hu.shape, np.uint8)
+    codes[:, :, :12], codes[:, :, 12:] = 2, 4
+    report = score_image(tmp_path, hu, codes, spacing_mm=(3, 0.5, 0.5), thickness=3, capsys=capsys)
+    assert {a: t["agatston"] for a, t in report["arteries"].items()} == {"LM": 0, "LAD": 6, "LCX": 0, "RCA": 6}
+    assert (report["total"]["agatston"], report["total"]["lesions"]) == (12, 2)
+    assert report["distribution"]["calcified_vessels"] == 2
+    report = score_image(tmp_path, hu, np.zeros(hu.shape), spacing_mm=(3, 0.5, 0.5), thickness=3, capsys=capsys)
+    assert report["total"] == {
+        "agatston": 0, "volume_mm3": 0, "mass_mg": None, "density": None, "lesions": 0, "volume_isotropic_mm3": None,
+    }  # fmt: skip
+    assert report["risk"]["category"] == "absent"
+
+
+def test_oracle_cases_of_other_programs_hold_through_the_command_line(shared_data, tmp_path, capsys):
+    cases = json.loads((shared_data / "oracles" / "oracle_cases.json").read_text())["block_cases"]
+    for case in cases:
+        nx, ny, nz = case["dims_xyz"]
+        dx, dy, dz = case["spacing_xyz_mm"]
+        hu = np.full((nz, ny, nx), case["fill_hu"], np.int16)
+        for x0, y0, z0, x1, y1, z1, value in case["blocks_inclusive_x0y0z0_x1y1z1_hu"]:
+            hu[z0 : z1 + 1, y0 : y1 + 1, x0 : x1 + 1] = value
+        report = score_image(
+            tmp_path, hu, np.full(hu.shape, 2), spacing_mm=(dz, dy, dx), thickness=case["slice_thickness_mm"],
+            capsys=capsys,
+        )  # fmt: skip
+        assert report["total"]["agatston"] == pytest.approx(case["ref_agatston"], abs=1e-6), case["id"]
+        assert report["total"]["volume_mm3"] == pytest.approx(case["ref_volume_mm3"]), case["id"]
 
 
 @pytest.fixture(scope="session")
