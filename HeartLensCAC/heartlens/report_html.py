@@ -102,6 +102,7 @@ def render_report(case: Case, *, identity: Identity | None = None) -> str:
         lesions=[_lesion_row(case, lesion) for lesion in report.lesions],
         outside=sum(lesion.artery not in SCORED for lesion in report.lesions),
         has_mass=report.mass_factor_mg_per_mm3_hu is not None,
+        has_why=any(lesion.why for lesion in report.lesions),
         has_probability=any(lesion.probability is not None for lesion in report.lesions),
         signoff=_signoff(case),
         protocol=protocol_rows(case),

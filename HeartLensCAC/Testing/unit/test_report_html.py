@@ -351,3 +351,10 @@ def test_the_page_prints_on_a4():
     html = render_report(ALL_CASES["zero"])
     assert "@page { size: A4;" in html
     assert "@media print" in html
+
+
+def test_the_reason_of_each_lesion_stands_below_it():
+    notes = {1: LesionNote(0.91, "rules", "on the course of the LAD, 20 mm from the aortic root")}
+    page = page_of(make_case(BOXES[:2], notes=notes))
+    assert "0.91 rules: on the course of the LAD, 20 mm from the aortic root" in page.text
+    assert "Probability" in page.text
