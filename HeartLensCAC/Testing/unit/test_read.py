@@ -542,6 +542,39 @@ class TestGates:
         assert error.code == "unreadable"
         assert "0001.dcm cannot be decoded (JPEG-LS Lossless" in error.text
 
+    @pytest.mark.parametrize(
+        ("offset", "value"),
+        [(11, 0xBC), (4, 0x20), (6, 0x29), (8, 0x31), (13, 0x01), (14, 0x8E), (2, 0x00), (19, 0xFF), (60, 0x00)],
+    )
+    def test_damaged_jpeg_is_refused_and_nothing_is_printed(self, tmp_path, capfd, offset, value):
+        """GDCM aborts the process on the first of these, and its library prints to stderr on the last."""
+        paths = write_ct_series(tmp_path, ramp((3, 40, 48)), syntax=JPEGLosslessSV1)
+        data = bytearray(paths[1].read_bytes())
+        start = data.index(b"\xff\xd8\xff\xc3")
+        data[start + offset] = value
+        if offset == 60:
+            data[start + 60 : -20] = bytes(len(data) - start - 80)
+        paths[1].write_bytes(data)
+        error = refusal(tmp_path)
+        assert error.code == "unreadable"
+        assert "0001.dcm cannot be decoded (JPEG Lossless" in error.text
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_damaged_jpeg_2000_stream_is_refused_and_nothing_is_printed(self, tmp_path, capfd):
+        paths = write_ct_series(tmp_path, ramp((3, 40, 48)), syntax=JPEG2000Lossless)
+        data = bytearray(paths[1].read_bytes())
+        start = data.index(b"\xff\x4f\xff\x51")
+        data[start + 2 : start + 40] = bytes(38)
+        paths[1].write_bytes(data)
+        error = refusal(tmp_path)
+        assert (error.code, "0001.dcm" in error.text) == ("unreadable", True)
+        assert capfd.readouterr() == ("", "")
+
+    def test_several_frames_in_a_classic_ct_have_no_place(self, tmp_path):
+        write_ct_series(tmp_path, ramp(), NumberOfFrames=2)
+        error = refusal(tmp_path)
+        assert (error.code, "NumberOfFrames (0028,0008) is 2" in error.text) == ("unreadable", True)
+
     def test_a_syntax_without_decoder_is_refused_by_name(self, tmp_path):
         paths = write_ct_series(tmp_path, ramp())
         for path in paths:

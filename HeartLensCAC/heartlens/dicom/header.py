@@ -150,7 +150,7 @@ class Instance:
                     return None
                 file.seek(0)
                 dataset = dcmread(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=True)
-                if dataset.file_meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+                if _value(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
                     instance = cls(path, dataset, None, False)
                 else:
                     offset = file.tell()
@@ -179,10 +179,10 @@ class Instance:
 
     @property
     def sop_class(self) -> str | None:
-        named = (self.value("SOPClassUID"), self.dataset.file_meta.get("MediaStorageSOPClassUID"))
-        return next((str(uid) for uid in named if uid in CT_SOP_CLASSES), None) or next(
-            (str(u) for u in named if u), None
-        )
+        """SOP class of the object, or of the file meta information where the object's is missing or damaged."""
+        meta = _value(self.dataset.file_meta, "MediaStorageSOPClassUID")
+        named = [str(_as_list(uid)[0]) for uid in (self.value("SOPClassUID"), meta) if uid]
+        return next((uid for uid in named if uid in CT_SOP_CLASSES), named[0] if named else None)
 
     @property
     def is_ct(self) -> bool:
@@ -203,23 +203,31 @@ class Instance:
 
     @property
     def transfer_syntax(self) -> str | None:
-        uid = self.dataset.file_meta.get("TransferSyntaxUID")
+        uid = _value(self.dataset.file_meta, "TransferSyntaxUID")
         return str(uid) if uid else None
 
     @cached_property
     def frames(self) -> tuple[Frame, ...]:
         """Every frame; one for single-frame CT."""
         if not self.is_multiframe:
+            stated = self.value("NumberOfFrames")
+            if stated not in (None, 1):
+                raise Refused(
+                    "unreadable",
+                    f"{self.name}: NumberOfFrames (0028,0008) is {stated}, but a CT Image holds 1 frame; only Enhanced "
+                    f"CT says where each of several frames lies",
+                )
             return (Frame(self, 1, ()),)
-        per_frame: Sequence[Dataset] = self.value("PerFrameFunctionalGroupsSequence") or []
+        per_frame = [item for item in _as_list(self.value("PerFrameFunctionalGroupsSequence")) if _is_item(item)]
         number = self.value("NumberOfFrames")
         if number != len(per_frame) or not per_frame:
             raise Refused(
                 "unreadable",
                 f"{self.name}: NumberOfFrames (0028,0008) is {number}, but the file describes {len(per_frame)} frames",
             )
-        shared = list(self.value("SharedFunctionalGroupsSequence") or [])[:1]
-        return tuple(Frame(self, n + 1, (groups, *shared)) for n, groups in enumerate(per_frame))
+        shared = _first_item(self.dataset, "SharedFunctionalGroupsSequence")
+        common = () if shared is None else (shared,)
+        return tuple(Frame(self, n + 1, (groups, *common)) for n, groups in enumerate(per_frame))
 
     @property
     def has_embedded_overlay(self) -> bool:
@@ -262,8 +270,8 @@ class Frame:
         """An attribute of this slice, wherever its kind of CT keeps it; None when absent, empty or not readable."""
         for groups in self.groups:
             for group in (FUNCTIONAL_GROUPS.get(keyword), *UNASSIGNED_GROUPS):
-                items = groups.get(group) if group else None
-                if items and (found := _value(items[0], keyword)) is not None:
+                item = _first_item(groups, group) if group else None
+                if item is not None and (found := _value(item, keyword)) is not None:
                     return found
         return self.instance.value(keyword)
 
@@ -311,10 +319,10 @@ class Frame:
         if agent is not None:
             return "" if words.says_no_contrast(agent) else agent
         # Enhanced CT: agents at the top, whether each was running in the frame's usage group (PS3.3 C.7.6.16.2.12).
-        if self.value("ContrastBolusAgentSequence"):
+        item = _first_item(self.instance.dataset, "ContrastBolusAgentSequence")
+        if item is not None:
             if (self.text("ContrastBolusAgentAdministered") or "").upper() == "NO":
                 return ""
-            item = self.value("ContrastBolusAgentSequence")[0]
             return str(_value(item, "CodeMeaning") or "agent given by code")
         volume = self.number_of("ContrastBolusVolume")
         return f"{volume:g} ml of an unnamed agent" if volume else None
@@ -390,6 +398,16 @@ def _value(dataset: Dataset, keyword: str) -> Any:
     except PARSE_ERRORS:
         return None
     return None if value is None or (isinstance(value, (str, bytes, Sequence)) and len(value) == 0) else value
+
+
+def _is_item(value: Any) -> bool:
+    return isinstance(value, Dataset)
+
+
+def _first_item(dataset: Dataset, keyword: str) -> Dataset | None:
+    """The first item of a sequence; None when there is none, or the element is damaged and no sequence."""
+    items = _as_list(_value(dataset, keyword))
+    return items[0] if items and _is_item(items[0]) else None
 
 
 def _as_list(value: Any) -> list[Any]:

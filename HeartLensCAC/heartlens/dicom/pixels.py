@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,12 +29,15 @@ from pydicom.uid import (
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     JPEGExtended12Bit,
+    JPEGLossless,
+    JPEGLosslessSV1,
     JPEGLSNearLossless,
     RLELossless,
 )
 
 from heartlens.ct import hu_array
 from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, one_line
+from heartlens.dicom.jpeg import END_OF_IMAGE, check_jpeg, jpeg_complaints_raised
 from heartlens.islands import find_islands
 from heartlens.refusal import Refused
 
@@ -41,6 +45,9 @@ UNCOMPRESSED = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
 )
 J2K_FAMILY = frozenset({JPEG2000, JPEG2000Lossless, HTJ2K, HTJ2KLossless, HTJ2KLosslessRPCL})
+GDCM_JPEG = frozenset({JPEGLossless, JPEGLosslessSV1, JPEGBaseline8Bit, JPEGExtended12Bit})
+"""Syntaxes that only GDCM (or, with 8 bits, Pillow) decodes."""
+
 ALWAYS_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossless})
 PERHAPS_LOSSY = frozenset({JPEG2000, HTJ2K})
 """Syntaxes that hold lossy or lossless streams; lossy unless LossyImageCompression (0028,2110) says "00"."""
@@ -157,7 +164,7 @@ def _decoded_frames(instance: Instance, rows: int, columns: int) -> Iterator[NDA
 def _streams(dataset: Dataset, instance: Instance) -> Iterator[bytes]:
     for number, stream in enumerate(generate_frames(dataset.PixelData, number_of_frames=len(instance.frames)), 1):
         # A decoder fills what is missing with grey and says nothing, so look for the end-of-image marker.
-        if dataset.file_meta.TransferSyntaxUID != RLELossless and b"\xff\xd9" not in stream[-16:]:
+        if dataset.file_meta.TransferSyntaxUID != RLELossless and END_OF_IMAGE not in stream[-16:]:
             raise Refused(
                 "truncated", f"{instance.name}: the compressed image of frame {number} has no end; copy the file again"
             )
@@ -179,15 +186,22 @@ def _j2k_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
 
 
 def _pydicom_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
-    decoder = get_decoder(UID(instance.transfer_syntax or ""))
+    syntax = UID(instance.transfer_syntax or "")
+    decoder = get_decoder(syntax)
     if not decoder.is_available:
         raise RuntimeError("no decoder is installed")
-    for _ in _streams(dataset, instance):
-        pass
+    for stream in _streams(dataset, instance):
+        if syntax in GDCM_JPEG:
+            check_jpeg(stream, dataset.Rows, dataset.Columns)
     # CharLS decodes JPEG-LS in a third of GDCM's time.
     plugin = "pyjpegls" if "pyjpegls" in decoder.available_plugins else ""
-    for values, _ in decoder.iter_array(dataset, raw=True, decoding_plugin=plugin):
-        yield values
+    frames = decoder.iter_array(dataset, raw=True, decoding_plugin=plugin)
+    while True:
+        with jpeg_complaints_raised() if syntax in GDCM_JPEG else nullcontext():
+            values = next(frames, None)
+        if values is None:
+            return
+        yield values[0]
 
 
 def _used_bits(instance: Instance, values: NDArray) -> NDArray:

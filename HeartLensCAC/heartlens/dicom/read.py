@@ -53,18 +53,18 @@ def read_series(
         cautions += hu_cautions
         cautions += _acquisition_cautions(frames)
         hu = _read_hu(frames, stack.order, slopes)
-    hu, affine = canonical_axes(hu, stack.affine)
-    if not hu.flags.c_contiguous:
-        hu = np.ascontiguousarray(hu)
-    ordered = [frames[n] for n in stack.order]
-    # Rows of an image that is not axial run head to foot: then no array slice is a DICOM slice.
-    slices_kept = np.argmax(np.abs(stack.affine[:3, 2])) == 2
-    uids = [str(frame.instance.value("SOPInstanceUID") or "") for frame in ordered] if slices_kept else []
-    header = ct_header(
-        ordered,
-        sop_instance_uids=uids if all(uids) else [],
-        frame_numbers=[frame.number for frame in ordered] if slices_kept and frames[0].groups else [],
-    )
+        hu, affine = canonical_axes(hu, stack.affine)
+        if not hu.flags.c_contiguous:
+            hu = np.ascontiguousarray(hu)
+        ordered = [frames[n] for n in stack.order]
+        # Rows of an image that is not axial run head to foot: then no array slice is a DICOM slice.
+        slices_kept = np.argmax(np.abs(stack.affine[:3, 2])) == 2
+        uids = [str(frame.instance.value("SOPInstanceUID") or "") for frame in ordered] if slices_kept else []
+        header = ct_header(
+            ordered,
+            sop_instance_uids=uids if all(uids) else [],
+            frame_numbers=[frame.number for frame in ordered] if slices_kept and frames[0].groups else [],
+        )
     header, said = _said_by_user(header, kvp, slice_thickness_mm)
     try:
         ct = CTVolume(hu, affine, header, allow_oblique="not-axial" in allow)
@@ -198,7 +198,13 @@ def _read_hu(frames: Sequence[Frame], order: Sequence[int], rescale: Sequence[tu
     if rows < 1 or columns < 1:
         raise Refused("truncated", f"{frames[0].name} holds no image: Rows and Columns are {rows} and {columns}")
     k_of = {n: k for k, n in enumerate(order)}
-    stack = HUStack((len(frames), rows, columns))
+    try:
+        stack = HUStack((len(frames), rows, columns))
+    except (MemoryError, ValueError) as error:
+        size = f"{len(frames)} slices of {rows} x {columns}"
+        raise Refused(
+            "unreadable", f"{frames[0].name}: {size} do not fit into memory; is the header damaged?"
+        ) from error
     n = 0
     for instance in instances:
         for stored in stored_frames(instance):

@@ -86,7 +86,7 @@ class Series:
     def title(self) -> str:
         """For messages: what it is, and its UID."""
         return (
-            f"{self.description or 'no description'} ({self.modality}, {self.n_slices} slices), UID {self.series_uid}"
+            f"{self.description or 'no description'} ({self.modality}, {_slices(self.n_slices)}), UID {self.series_uid}"
         )
 
 
@@ -114,7 +114,7 @@ class RankedSeries:
         series = self.series
         fate = f"would be refused: {self.refusal}" if self.refusal else f"{self.points} points"
         lines = [f"{series.description or '(no description)'}: {fate}", f"    {series.series_uid}"]
-        facts = [f"{series.modality}, {series.n_slices} {'slice' if series.n_slices == 1 else 'slices'}"]
+        facts = [f"{series.modality}, {_slices(series.n_slices)}"]
         if series.increment_mm is not None:
             facts.append(f"every {series.increment_mm:g} mm")
         if series.slice_thickness_mm is not None:
@@ -176,11 +176,11 @@ def find_series(source: Path | Sequence[Path]) -> list[Series]:
             key = tuple(str(instance.value(k) or "") for k in ("StudyInstanceUID", "SeriesInstanceUID"))
             groups.setdefault((key[0], key[1]), []).append(instance)
         series = [_series(study, uid, members) for (study, uid), members in groups.items()]
-    if not any(s.is_ct for s in series):
-        kinds = Counter(instance.kind for instance in instances)
-        found = ", ".join(f"{kind} ({n} files)" for kind, n in sorted(kinds.items()))
-        raise Refused("modality", f"no CT image in {where}: expected CT, found {found}")
-    return series
+        if not any(s.is_ct for s in series):
+            kinds = Counter(instance.kind for instance in instances)
+            found = ", ".join(f"{kind} ({n} files)" for kind, n in sorted(kinds.items()))
+            raise Refused("modality", f"no CT image in {where}: expected CT, found {found}")
+        return series
 
 
 def rank_series(series: Sequence[Series]) -> list[RankedSeries]:
@@ -364,6 +364,10 @@ def _points(series: Series) -> Iterator[tuple[int, str]]:
         yield -2, f"slice thickness {thickness:g} mm, more than 3.5 mm"
     if thickness is not None and thickness < 2.0 - 0.01:
         yield -2, f"slice thickness {thickness:g} mm, less than 2 mm"
+
+
+def _slices(n: int) -> str:
+    return "1 slice" if n == 1 else f"{n} slices"
 
 
 def _listing(ranked: Sequence[RankedSeries]) -> str:

@@ -1,0 +1,120 @@
+"""Keep damaged JPEG streams away from decoders that cannot refuse them.
+
+GDCM ends the whole process on some damaged headers, and its JPEG library reports damaged data on stderr only and fills
+the rest of the slice with what it has. Both would be worse than a refusal.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+logger = logging.getLogger(__name__)
+
+END_OF_IMAGE = b"\xff\xd9"
+
+FRAME_MARKERS = {0xC0: "baseline", 0xC1: "extended", 0xC3: "lossless"}
+"""Start-of-frame markers of the JPEG processes that DICOM uses; ITU-T T.81 table B.1."""
+
+COMPLAINTS = ("Corrupt JPEG", "Bogus", "Huffman", "Premature end", "Invalid", "Unsupported", "Not a JPEG")
+"""How messages of the JPEG library begin."""
+
+
+def check_jpeg(stream: bytes, rows: int, columns: int) -> None:
+    """Whether the headers of a JPEG stream hold together and describe one grey image of this size; ITU-T T.81 annex B.
+
+    Parameters
+    ----------
+    stream : from start-of-image marker on
+    rows, columns : that DICOM's header states
+
+    Raises
+    ------
+    ValueError : saying what is wrong
+    """
+    if stream[:2] != b"\xff\xd8":
+        raise ValueError("the stream does not begin as JPEG")
+    component = None
+    position = 2
+    while True:
+        while stream[position : position + 2] == b"\xff\xff":  # fill bytes
+            position += 1
+        if stream[position : position + 1] != b"\xff" or position + 4 > len(stream):
+            raise ValueError(f"no JPEG marker at byte {position}")
+        marker, length = stream[position + 1], struct.unpack(">H", stream[position + 2 : position + 4])[0]
+        segment = stream[position + 4 : position + 2 + length]
+        if length < 2 or len(segment) != length - 2:
+            raise ValueError(f"JPEG segment at byte {position} ends early")
+        if marker in FRAME_MARKERS:
+            if component is not None:
+                raise ValueError("two JPEG frame headers")
+            component = _check_frame(segment, rows, columns)
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            raise ValueError(f"JPEG process {marker:#x} is not used in DICOM")
+        elif marker == 0xC4:
+            _check_huffman_tables(segment)
+        elif marker == 0xDA:
+            # One component, with its table; predictor 1-7 of a lossless scan, 0 of the others.
+            if component is None or len(segment) != 6 or segment[:2] != bytes([1, component]) or segment[3] > 7:
+                raise ValueError("the JPEG scan header is damaged")
+            return
+        position += 2 + length
+
+
+def _check_frame(segment: bytes, rows: int, columns: int) -> int:
+    if len(segment) != 9:
+        raise ValueError("the JPEG frame header does not describe one component")
+    precision, height, width, components, component, sampling, table = struct.unpack(">BHHBBBB", segment)
+    if components != 1 or not 2 <= precision <= 16 or sampling & 15 not in (1, 2) or sampling >> 4 not in (1, 2):
+        raise ValueError("the JPEG frame header is damaged")
+    if (height, width) != (rows, columns):
+        raise ValueError(f"the JPEG image has {height} x {width} pixels, DICOM says {rows} x {columns}")
+    if table > 3:
+        raise ValueError("the JPEG frame header names a table that cannot be")
+    return component
+
+
+def _check_huffman_tables(segment: bytes) -> None:
+    while segment:
+        if len(segment) < 17 or segment[0] & 15 > 3 or segment[0] >> 4 > 1:
+            raise ValueError("a JPEG Huffman table is damaged")
+        counts = segment[1:17]
+        # Kraft: more codes of a length than there can be (T.81 annex C).
+        if sum(count << (15 - n) for n, count in enumerate(counts)) > 1 << 16 or len(segment) < 17 + sum(counts):
+            raise ValueError("a JPEG Huffman table is damaged")
+        segment = segment[17 + sum(counts) :]
+
+
+@contextmanager
+def jpeg_complaints_raised() -> Iterator[None]:
+    """Turn what the JPEG library prints about damaged data into a ValueError.
+
+    Raises
+    ------
+    ValueError : with the library's first complaint; anything else printed meanwhile goes to the log
+    """
+    try:
+        sys.stderr.flush()
+        kept = os.dup(2)
+    except (OSError, AttributeError, ValueError):  # a program without stderr, as on a Windows desktop
+        yield
+        return
+    with tempfile.TemporaryFile() as printed:
+        os.dup2(printed.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            printed.seek(0)
+            lines = printed.read().decode(errors="replace").splitlines()
+    for line in lines:
+        logger.info("printed while decoding JPEG: %s", line)
+    complaints = [line.strip() for line in lines if line.startswith(COMPLAINTS)]
+    if complaints:
+        raise ValueError(complaints[0])
