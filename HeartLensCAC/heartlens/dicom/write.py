@@ -121,8 +121,8 @@ def _series_attributes(
         d.ReconstructionDiameter = _decimal(header.reconstruction_diameter_mm)
     if header.is_gated is not None:
         d.CardiacSynchronizationTechnique = "PROSPECTIVE" if header.is_gated else "NONE"
-    if header.contrast:
-        d.ContrastBolusAgent = header.contrast
+    if header.contrast is not None:
+        d.ContrastBolusAgent = header.contrast or "NONE"
     # VOI LUT, SOP Common
     d.WindowCenter, d.WindowWidth = 40, 350
     d.SOPClassUID = CTImageStorage

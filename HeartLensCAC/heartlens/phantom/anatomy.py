@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,30 @@ FROM_BACK = np.abs((THETA - np.pi / 2 + np.pi) % (2 * np.pi) - np.pi)
 
 FROM_FRONT = np.pi - FROM_BACK
 """Angle from the sternum."""
+
+
+FRONT, LEFT, BACK = ANGLES // 4, ANGLES // 2, ANGLES * 3 // 4
+"""Positions of those directions in a contour; right is 0."""
+
+
+class Contours(NamedTuple):
+    """Contours of the body wall at one height: (ANGLES,) radii around the body axis, mm.
+
+    Parameters
+    ----------
+    pleura : inside of the rib cage
+    ribs : middle of the ribs
+    muscle : outside of the chest wall muscles
+    skin : outside
+    blade, blade_half_mm : middle of the shoulder blade and its half thickness, negative where there is none
+    """
+
+    pleura: NDArray[np.float64]
+    ribs: NDArray[np.float64]
+    muscle: NDArray[np.float64]
+    skin: NDArray[np.float64]
+    blade: NDArray[np.float64]
+    blade_half_mm: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,71 +87,67 @@ class Anatomy:
     bone_hu: float
     lung_hu: float
     blood_hu: float
-    harmonics: NDArray[np.float64]
+    wobble: NDArray[np.float64]
     top_mm: float
     table_mm: float
     seed: tuple[int, ...]
     clavicles: tuple[Tube, Tube]
 
-    def pleura(self, z: float) -> NDArray[np.float64]:
-        """(ANGLES,) radius of the inside of the rib cage at one height."""
+    def contours(self, z: float) -> Contours:
+        """Everything of the body wall at one height."""
         up = np.clip((self.top_mm - z) / (self.top_mm + 20), 0, 1)  # 0 at the apex, 1 below the heart
         width = self.half_width_mm * np.sqrt(np.clip(1 - (1 - up) ** 2.6, 0.02, 1))
         depth = self.half_depth_mm * (0.52 + 0.48 * np.clip(1 - (1 - up) ** 2.2, 0, 1))
         lean = 12 * (1 - up)  # the cavity leans back toward the apex
-        radius = _superellipse(THETA, width, depth, 2.35)
-        gutters = 11 * np.exp(-(((FROM_BACK - 0.62) / 0.28) ** 2))
-        flat = 7 * np.exp(-((FROM_FRONT / 0.5) ** 2))
-        wave = sum(a * np.cos((n + 2) * THETA + p) for n, (a, p) in enumerate(self.harmonics))
-        return radius + gutters - flat + wave + lean * np.sin(THETA)
+        wave = self.wobble + lean * np.sin(THETA)
+        pleura = _superellipse(width, depth, 2.35) + 11 * _bump(FROM_BACK, 0.62, 0.28) - 7 * _bump(FROM_FRONT, 0, 0.5)
+        pleura = pleura + wave
+        muscle = self._muscle(z, pleura)
+        blade, thick = self._scapula(z, pleura)
+        return Contours(pleura, pleura + 6.0, muscle, self._skin(z, muscle), blade, thick)
 
-    def rib_center(self, z: float) -> NDArray[np.float64]:
-        return self.pleura(z) + 6.0
-
-    def muscle(self, z: float) -> NDArray[np.float64]:
-        """(ANGLES,) outside of the muscles: pectorals, latissimus and scapula, beside the spine, shoulders."""
+    def _muscle(self, z: float, pleura: NDArray) -> NDArray[np.float64]:
+        """Pectorals, latissimus and scapula, beside the spine, shoulders."""
         high = np.clip((z + 5) / 90, 0, 1)
-        pectoral = (4 + 13 * high) * np.exp(-(((FROM_FRONT - 0.72) / 0.42) ** 2))
-        flank = (7 + 9 * high) * np.exp(-(((FROM_BACK - 1.35) / 0.35) ** 2))
-        scapular = 24 * high * np.exp(-(((FROM_BACK - 0.88) / 0.4) ** 2))
-        spinal = 20 * np.exp(-(((FROM_BACK - 0.3) / 0.27) ** 2))
-        chest = self.pleura(z) + 12.5 + (pectoral + flank + scapular + spinal) * (0.35 + 0.065 * self.muscle_mm)
+        bulk = (4 + 13 * high) * _bump(FROM_FRONT, 0.72, 0.42) + (7 + 9 * high) * _bump(FROM_BACK, 1.35, 0.35)
+        bulk = bulk + 24 * high * _bump(FROM_BACK, 0.88, 0.4) + 20 * _bump(FROM_BACK, 0.3, 0.27)
+        chest = pleura + 12.5 + bulk * (0.35 + 0.065 * self.muscle_mm)
         rise = float(np.clip((z - 62) / 70, 0, 1)) ** 1.3
         if rise == 0:
             return chest
         # Shoulders with the arms up: the trunk grows wide and flat where the rib cage narrows.
         width = (self.half_width_mm + 24) * (0.86 + 0.36 * rise)
-        shoulder = _superellipse(THETA, width, 70 - 6 * rise, 2.5) + (6 + 16 * rise) * np.sin(THETA)
+        shoulder = _superellipse(width, 72 - 6 * rise, 2.5)
+        shoulder = shoulder + (self.half_depth_mm - 77 + 18 * rise) * np.sin(THETA)
         return np.maximum(chest, shoulder) + 3 * np.exp(-(((chest - shoulder) / 10) ** 2))
 
-    def skin(self, z: float) -> NDArray[np.float64]:
-        fat = self.fat_mm * (0.75 + 0.35 * np.cos(2 * THETA) + 0.25 * np.exp(-(((FROM_BACK - 0.9) / 0.4) ** 2)))
-        fat *= 1 + 0.25 * np.clip((-z) / 80, -1, 1)
-        level = np.exp(-(((z + 2) / 60) ** 2))
-        breast = self.breast_mm * level * np.exp(-(((FROM_FRONT - 0.78) / 0.34) ** 2))
-        outside = self.muscle(z) + fat + breast
+    def _skin(self, z: float, muscle: NDArray) -> NDArray[np.float64]:
+        fat = self.fat_mm * (0.75 + 0.35 * np.cos(2 * THETA) + 0.25 * _bump(FROM_BACK, 0.9, 0.4))
+        fat = fat * (1 - 0.25 * np.clip(z / 80, -1, 1))
+        breast = self.breast_mm * np.exp(-(((z + 2) / 60) ** 2)) * _bump(FROM_FRONT, 0.78, 0.34)
+        outside = muscle + fat + breast
         # The back lies on the table: it is flat where it bears weight.
         rest = self.half_depth_mm + 30 + 0.45 * self.fat_mm
         flat = rest / np.maximum(np.sin(THETA), 0.05) * (1 + 0.04 * np.cos(THETA) ** 2)
         over = outside - flat
         return np.where(np.sin(THETA) > 0.05, outside - np.logaddexp(0, over / 5) * 5 * 0.85, outside)
 
-    def scapula(self, z: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(ANGLES,) radius of the middle of the blade, and its half thickness; negative where there is none."""
+    def _scapula(self, z: float, pleura: NDArray) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         rise = (z - 12) / 100
         low, high = 0.98 - 0.45 * min(max(rise * 1.3, 0), 1), 1.06 + 0.30 * min(max(rise, 0), 1)
         inside = np.minimum(FROM_BACK - low, high - FROM_BACK)
-        border = np.exp(-(((FROM_BACK - high) / 0.1) ** 2)) * (2.0 + 4 * max(rise, 0))
-        thick = np.where((inside > 0) & (rise > 0) & (rise < 1.15), 1.7 + border, -4.0 + 20 * np.minimum(inside, 0))
-        return self.pleura(min(z, 100.0)) + 22 + 10 * max(rise, 0) * (FROM_BACK - 0.5), thick
+        border = _bump(FROM_BACK, high, 0.1) * (2.0 + 4 * max(rise, 0))
+        thick = np.where((inside > 0) & (rise > 0) & (rise < 1.15), 1.5 + border, -4.0 + 20 * np.minimum(inside, 0))
+        return pleura + 22 + 10 * max(rise, 0) * (FROM_BACK - 0.5), thick
 
     def sternum_mm(self, z: float) -> float:
         """y of the middle of the sternum."""
-        return -float(self.pleura(z)[ANGLES // 4]) - 6.0
+        return -float(self.contours(z).pleura[FRONT]) - 6.0
 
     def spine_mm(self, z: float) -> float:
         """y of the middle of the vertebral body."""
-        return 63.0 + 9 * np.exp(-(((z - 20) / 80) ** 2)) - 0.0009 * max(z - 60, 0) ** 2
+        bow = 9 * np.exp(-(((z - 20) / 80) ** 2)) - 0.0009 * max(z - 60, 0) ** 2
+        return self.half_depth_mm - 26.0 + float(bow)
 
     def dome_mm(self, x: NDArray, y: NDArray) -> NDArray:
         """z of the diaphragm: two domes, the heart resting on the saddle between them."""
@@ -142,8 +163,11 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
     stature = rng.normal(1.0 if male else 0.93, 0.035)
     fat_mm = float(np.clip((parameters.bmi - 17) * (1.1 if male else 1.5) * rng.normal(1, 0.12), 3, 45))
     size = 0.93 * stature * rng.normal(1.0, 0.05) * (1 + 0.004 * (parameters.bmi - 26))
+    depth_mm = float(89 * stature * rng.normal(1, 0.05) + 0.5 * (parameters.bmi - 26))
+    back = depth_mm - 89  # a deep chest carries its spine, aorta and gullet farther back
     heart = draw_heart(
         rng,
+        back_mm=back,
         size=float(np.clip(size, 0.76, 1.15)),
         age_years=parameters.age_years,
         fat_mm=float(np.clip(rng.normal(4 + 0.22 * (parameters.bmi - 22), 1.3), 1.5, 12)),
@@ -152,7 +176,7 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
     cx = rng.normal(2, 1.5)
     airways = (
         Tube.through(
-            [(cx - 1, 0, 210), (cx - 1, 12, 140), (cx, 24, carina + 14), (cx, 27, carina - 2)],
+            [(cx - 1, 0, 210), (cx - 1, 12 + 0.5 * back, 140), (cx, 24, carina + 14), (cx, 27, carina - 2)],
             [8.8 if male else 7.6] * 4,
         ),
         Tube.through(
@@ -168,12 +192,12 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
         [(4, 22, 210), (6, 38, carina + 10), (8, 42, 20), (6, 38, -20), (18, 22, -62)], [6, 6.5, 7, 7, 8]
     )
     top = float(168 * stature + rng.normal(0, 5))
-    collar = [(17, -62, 118), (45, -66, 132), (85, -40, top - 8), (125, -8, top + 14)]
-    clavicles = tuple(Tube.through([(side * x, y, z) for x, y, z in collar], [8.5, 6.0, 5.5, 6.5]) for side in (-1, 1))
-    return Anatomy(
+    swell, phase = rng.normal(0, (1.6, 1.0, 0.8)), rng.uniform(0, 2 * np.pi, 3)
+    wobble = sum(swell[n] * np.cos((n + 2) * THETA + phase[n]) for n in range(3))
+    anatomy = Anatomy(
         heart=heart,
         half_width_mm=float(134 * stature * rng.normal(1, 0.035) + 0.5 * (parameters.bmi - 26)),
-        half_depth_mm=float(89 * stature * rng.normal(1, 0.05) + 0.5 * (parameters.bmi - 26)),
+        half_depth_mm=depth_mm,
         airways=airways,
         oesophagus=eso,
         turn_deg=float(rng.normal(0, 3)),
@@ -183,21 +207,40 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
             np.clip(rng.normal(10 if male else 7, 1.6), 4, 15) * (1 - 0.006 * max(parameters.age_years - 60, 0))
         ),
         breast_mm=0.0 if male else float(np.clip(rng.normal(22 + 1.4 * (parameters.bmi - 24), 8), 6, 70)),
-        dome_right_mm=float(-21 * stature + rng.normal(0, 6)),
-        dome_left_mm=float(-33 * stature + rng.normal(0, 6)),
+        dome_right_mm=heart.lowest_mm("ra") + float(rng.normal(9, 5)),
+        dome_left_mm=heart.lowest_mm("lv") + float(rng.normal(9, 5)),
         vertebra_mm=float(25 * stature * rng.normal(1, 0.03)),
         vertebra_phase=float(rng.uniform(0, 1)),
         rib_drop_mm=float(rng.normal(35, 4)),
         bone_hu=float(np.clip(rng.normal(250 - 1.9 * (parameters.age_years - 40), 25), 60, 330)),
         lung_hu=float(rng.normal(-862, 18)),
         blood_hu=float(rng.normal(41, 3)),
-        harmonics=np.column_stack([rng.normal(0, (1.6, 1.0, 0.8)), rng.uniform(0, 2 * np.pi, 3)]),
+        wobble=np.asarray(wobble),
         top_mm=top,
         table_mm=float(rng.uniform(14, 30)),
         seed=(parameters.seed,),
-        clavicles=clavicles,
+        clavicles=(eso, eso),
     )
+    return replace(anatomy, clavicles=_collar_bones(anatomy))
 
 
-def _superellipse(theta: NDArray, width: float, depth: float, power: float) -> NDArray:
-    return (np.abs(np.cos(theta) / width) ** power + np.abs(np.sin(theta) / depth) ** power) ** (-1 / power)
+def _superellipse(width: float, depth: float, power: float) -> NDArray[np.float64]:
+    return (np.abs(np.cos(THETA) / width) ** power + np.abs(np.sin(THETA) / depth) ** power) ** (-1 / power)
+
+
+def _bump(angle: NDArray[np.float64], at: float, width: float) -> NDArray[np.float64]:
+    return np.exp(-(((angle - at) / width) ** 2))
+
+
+def _collar_bones(anatomy: Anatomy) -> tuple[Tube, Tube]:
+    """From the top of the sternum outward and up, a finger's breadth under the muscle's surface."""
+    bones = []
+    for side in (-1, 1):
+        knots = []
+        for x, z in ((17, 116), (45, 130), (85, anatomy.top_mm - 10), (118, anatomy.top_mm + 12)):
+            muscle = anatomy.contours(z).muscle
+            front = (np.sin(THETA) < -0.05) & (np.sign(np.cos(THETA)) == side)
+            at = np.argmin(np.where(front, np.abs(muscle * np.cos(THETA) - side * x), np.inf))
+            knots.append((side * x, float(muscle[at] * np.sin(THETA[at])) + 11, z))
+        bones.append(Tube.through(knots, [8.0, 6.0, 5.5, 6.5]))
+    return bones[0], bones[1]

@@ -105,8 +105,8 @@ def propose_plaques(
     counts : per artery, LM to RCA; None proposes a long list over all arteries
     """
     if counts is None:
-        order = list(rng.choice(4, p=(0.08, 0.45, 0.17, 0.30), size=160))
-        focus = rng.dirichlet((0.5, 2.4, 0.9, 1.6))
+        order = list(rng.choice(4, p=(0.04, 0.48, 0.17, 0.31), size=160))
+        focus = rng.dirichlet((0.22, 2.6, 0.9, 1.6))
         order[1:] = list(rng.choice(4, p=focus, size=159))
     else:
         order = [index for index in range(4) for _ in range(counts[index])]

@@ -51,6 +51,11 @@ class Heart:
         """Body coordinates of heart coordinates, both (..., 3)."""
         return self.crux + np.asarray(heart_mm, float) * self.size @ self.axes
 
+    def lowest_mm(self, chamber: str) -> float:
+        """z of the bottom of a chamber."""
+        body = self.chambers[chamber]
+        return float(body.center[2] - np.linalg.norm(body.axes[:, 2] * body.radii))
+
     def surface(self, x: FloatArray, y: FloatArray, z: ArrayLike) -> FloatArray:
         """Signed distance to the outside of the chambers, mm."""
         return joined((c.distance(x, y, z) for c in self.chambers.values()), CHAMBER_BLEND_MM)
@@ -76,7 +81,7 @@ def joined(distances: Iterable[FloatArray], blend_mm: float) -> FloatArray:
     return reduce(lambda a, b: smooth_min(a, b, blend_mm), distances)
 
 
-def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_mm: float) -> Heart:
+def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_mm: float, back_mm: float) -> Heart:
     """A heart as one person has it."""
     azimuth = np.deg2rad(rng.normal(41, 6))  # of the long axis, from straight left toward the front
     descent = np.deg2rad(rng.normal(29, 6))
@@ -87,7 +92,7 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
     axes = np.stack([alpha, rho, np.cross(rho, alpha)])
     if axes[2, 2] < 0:
         axes[2] *= -1
-    crux = np.array([6.0, -14.0, 0.0]) + rng.normal(0, (4, 3, 0))
+    crux = np.array([6.0, -17.0 - 0.35 * back_mm, 0.0]) + rng.normal(0, (4, 3, 0))
     dilated = 1 + 0.10 * rng.normal(0, 1, 4).clip(-1.5, 2) * 0.7
 
     def at(*heart_mm: float) -> NDArray[np.float64]:
@@ -98,9 +103,9 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
     chambers = {
         "lv": Ellipsoid(at(33, -11, -3), axes, np.array([47, 31, 32]) * size * dilated[0]),
         "rv": Ellipsoid(at(34, 20, -2), axes, np.array([42, 23, 33]) * size * dilated[1]),
-        "ra": Ellipsoid(at(-27, 22, -9), axes, np.array([23, 21, 31]) * size * dilated[2]),
+        "ra": Ellipsoid(at(-27, 22, -9), axes, np.array([21, 18.5, 30]) * size * dilated[2]),
         "la": Ellipsoid(at(-28, -28, 6), np.eye(3), np.array([34, 20, 23]) * size * dilated[3]),
-        "rvot": Ellipsoid(at(16, 15, 25), axes, np.array([18, 15, 20]) * size),
+        "rvot": Ellipsoid(at(13, 12, 24), axes, np.array([18, 15, 20]) * size),
         "laa": Ellipsoid(at(3, -34, 25), axes, np.array([11, 9, 12]) * size),
         "raa": Ellipsoid(at(-12, 26, 17), axes, np.array([14, 9, 12]) * size),
     }
@@ -116,11 +121,11 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
         np.array([-4.0 + swing, -8, top - 8]),
         np.array([12.0, 10, top]),
         np.array([22.0 + 3 * unfold, 30, top - 9]),
-        np.array([24.0 + 2 * unfold, 42, top - 32]),
-        np.array([22.0 + rng.normal(0, 3), 45, 30]),
-        np.array([16.0 + rng.normal(0, 3), 44, -20]),
-        np.array([10.0 + rng.normal(0, 3), 42, -70]),
-        np.array([5.0, 40, -130]),
+        np.array([24.0 + 2 * unfold, 42 + back_mm, top - 32]),
+        np.array([22.0 + rng.normal(0, 3), 45 + back_mm, 30]),
+        np.array([16.0 + rng.normal(0, 3), 44 + back_mm, -20]),
+        np.array([10.0 + rng.normal(0, 3), 42 + back_mm, -70]),
+        np.array([5.0, 40 + back_mm, -130]),
     ]
     r_desc = r_asc * 0.74
     radii = [
@@ -136,13 +141,13 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
         r_desc * 0.96,
     ]
     radii += [r_desc * 0.9, r_desc * 0.85]
-    valve = at(9, 13, 37)
+    valve = at(7, 11, 36)
     r_pa = 13.5 * size * rng.normal(1, 0.07)
     fork = np.array([valve[0] + 4, valve[1] + 28, valve[2] + 27])
     great = {
         "aorta": Tube.through(arch, radii),
         "pulmonary_trunk": Tube.through(
-            [at(12, 15, 28), valve, valve + (2, 10, 14), fork], [13 * size, r_pa, r_pa, r_pa * 0.9]
+            [at(10, 12, 26), valve, valve + (2, 10, 14), fork], [13 * size, r_pa, r_pa, r_pa * 0.9]
         ),
         "pulmonary_right": Tube.through(
             [fork, fork + (-16, 10, 2), fork + (-34, 17, 0), fork + (-62, 27, -9), fork + (-70, 33, -32)],

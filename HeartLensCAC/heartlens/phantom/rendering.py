@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from heartlens.lesions import Artery
-from heartlens.phantom.anatomy import ANGLES, FROM_BACK, FROM_FRONT, THETA, Anatomy
+from heartlens.phantom.anatomy import ANGLES, BACK, FROM_BACK, FROM_FRONT, FRONT, LEFT, THETA, Anatomy
 from heartlens.phantom.heart import CHAMBER_BLEND_MM, joined
 from heartlens.phantom.shapes import FloatArray, Tube, smooth_min
 
@@ -180,11 +180,12 @@ class Painter:
         rng = np.random.default_rng([*anatomy.seed, 77])
         self.spare = int(30 / step)
         field = (rows + 2 * self.spare, columns + 2 * self.spare)
+        self.table_y = float(anatomy.contours(0.0).skin[BACK]) + 4
         self.textures = (_cloudy(rng, field, 7 / step, 3 / step), _cloudy(rng, field, 2.2 / step, 1.2 / step))
         self.dome = anatomy.dome_mm(self.x, self.y)
         fat = anatomy.heart.fat_mm
         apex, floor = anatomy.heart.place([74, 8, -18]), anatomy.heart.place([-8, 40, -42])
-        self.pads = ((*apex, 8 + fat), (*floor, 7 + fat))  # fat in the angles of heart and diaphragm
+        self.pads = ((*apex, 8 + fat), (*floor, 2.2 * fat - 6))  # fat in the angles of heart and diaphragm
 
     # -- putting material down ---------------------------------------------------------------------------------
 
@@ -259,12 +260,13 @@ class Painter:
         i = int(self.spare * (1 + 0.95 * np.cos(z / 17)))
         self.texture, self.fine = (t[j : j + rows, i : i + columns] for t in self.textures)
         self._table()
-        skin = a.skin(z)
+        self.wall = wall = a.contours(z)
+        skin = wall.skin
         self.put(self.contour(skin), 15.0)
         self.put(self.contour(skin - 2.0), FAT_HU + 9 * self.texture)
         self._breast(z, skin)
         self._chest_wall(z)
-        pleura = self.contour(a.pleura(z))
+        pleura = self.contour(wall.pleura)
         self._cavity(z, pleura)
         self._spine(z)
         self._sternum(z)
@@ -272,7 +274,7 @@ class Painter:
 
     def _table(self) -> None:
         a = self.anatomy
-        top = float(a.skin(0)[ANGLES * 3 // 4]) + 4
+        top = self.table_y
         bow = top + 22 - np.sqrt(np.maximum(1.0, 420.0**2 - self.x**2)) + 420 - 22
         shell = np.abs(self.y - bow + self.x**2 * 0.0) - 1.0
         self.put(np.maximum(shell, np.abs(self.x) - 215), -200.0)
@@ -292,7 +294,7 @@ class Painter:
 
     def _chest_wall(self, z: float) -> None:
         a = self.anatomy
-        muscle, pleura = a.muscle(z), a.pleura(z)
+        muscle, pleura = self.wall.muscle, self.wall.pleura
         self.put(self.contour(muscle), MUSCLE_HU + 4 * self.fine, soft=1.3)
         # Fat between the layers of muscle: wavy sheets that come and go with the thickness of the wall.
         depth = muscle - pleura - 13
@@ -303,13 +305,14 @@ class Painter:
             fat = np.abs(sheet) - thick.astype(np.float32)[self.direction] - 0.9 * self.fine
             self.put(fat, -85.0, soft=1.4)
         self._axilla(z)
-        blade, thick = a.scapula(z)
-        scapula = np.abs(self.contour(blade)) - thick.astype(np.float32)[self.direction]
+        scapula = np.abs(self.contour(self.wall.blade)) - self.wall.blade_half_mm.astype(np.float32)[self.direction]
         self.put(scapula, 560.0)
         self.put(scapula + 1.6, 210.0 + 30 * self.fine)
         if z > 95:
             self._shoulder(z)
-        ribs = self.contour(a.rib_center(z))
+        if z > a.top_mm - 6:
+            return
+        ribs = self.contour(self.wall.ribs)
         height = _rib_height(a, z).astype(np.float32)[self.direction]
         shell = (np.sqrt((ribs / 4.6) ** 2 + (height / 6.8) ** 2) - 1) * 4.6
         cartilage = (FROM_FRONT < 0.62) & (FROM_FRONT > 0.13)
@@ -327,7 +330,7 @@ class Painter:
             return
         size = 17 * np.exp(-(((z - 95) / 40) ** 2)) + 0.2 * a.fat_mm
         for side in (-1, 1):
-            radius = a.pleura(z)[int((np.pi if side < 0 else 0) / (2 * np.pi) * ANGLES + ANGLES // 2) % ANGLES]
+            radius = self.wall.pleura[0 if side < 0 else LEFT]
             x0, y0 = side * (float(radius) + 20 + 0.4 * size), -4.0
             window = self.window(x0, y0, size * 1.6)
             if window is None:
@@ -388,13 +391,13 @@ class Painter:
         spine = np.hypot(self.x, self.y - np.float32(a.spine_mm(z))) - 23
         join(spine, (slice(None), slice(None)), 16.0)
         # The anterior junction: a line of fat behind the sternum, wider where the thymus was.
-        front = a.sternum_mm(z)
+        front = np.float32(-self.wall.pleura[FRONT] - 6)
         wide = 3.0 + (4 + 0.8 * heart.fat_mm) * np.exp(-(((z - 62) / 34) ** 2))
         wedge = np.abs(self.x - np.float32(5)) - np.float32(wide)
         join(np.maximum(wedge, np.maximum(self.y - 5, front - self.y)), (slice(None), slice(None)), 18.0)
         for x0, y0, z0, size in self.pads:
             window = self.window(x0, y0, size + 22)
-            if window is not None and abs(z - z0) < size + 12:
+            if size > 4 and window is not None and abs(z - z0) < size + 12:
                 d = np.sqrt((self.x[window] - x0) ** 2 + (self.y[window] - y0) ** 2 + (z - z0) ** 2) - size
                 join(d, window, 16.0)
         rise = float(np.clip((z - 92) / 30, 0, 1))
@@ -513,7 +516,8 @@ class Painter:
         lamina = np.maximum(np.abs(np.hypot(x / 1.15, y - 20.5) - 11.0) - 2.3, 14 - y) + (1 - arch) * 2.0
         along = np.abs(x) - 12
         process = np.maximum(np.abs(y - 23 - 0.5 * along) - 4.2, np.maximum(along - 24, -along)) + (1 - arch) * 8
-        spinous = np.maximum(np.abs(x) - 2.0 - 0.05 * (y - 30), np.maximum(31 - y, y - 49 + 8 * (1 - arch)))
+        reach = min(49.0, float(self.wall.skin[BACK] - y0) - 9)
+        spinous = np.maximum(np.abs(x) - 2.0 - 0.05 * (y - 30), np.maximum(31 - y, y - reach + 8 * (1 - arch)))
         for part, rim in ((pedicle, 1.5), (process, 1.5), (lamina, 1.3), (spinous, 1.2)):
             self.put(part, 600.0, window)
             self.put(part + rim, a.bone_hu + 70 + 40 * self.fine[window], window, soft=1.4)
@@ -524,7 +528,7 @@ class Painter:
         a = self.anatomy
         if z < -48 or z > 135:
             return
-        y0 = a.sternum_mm(z)
+        y0 = float(-self.wall.pleura[FRONT] - 6)
         window = self.window(0, y0, 50)
         if window is None:
             return
@@ -601,40 +605,49 @@ def _lung_vessels(
 
 def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     """Points along vessels and inside their cross-section, and the volume that each stands for, mm3."""
-    branches: list[tuple[NDArray, NDArray, float, int]] = []
+    trunks, steps = 34, 18
+    starts, aims, sides = [], [], []
     for side in (-1, 1):
         great = anatomy.heart.great["pulmonary_right" if side < 0 else "pulmonary_left"]
         hilum = great.points[int(len(great.points) * 0.72)]
-        for n in range(34):  # spread over the half sphere that looks at this lung
-            height = 1 - 2 * (n + 0.5) / 34
-            turn = np.pi * (0.618 * n % 1 - 0.5) * 0.96
-            flat = np.sqrt(1 - height**2)
-            aim = np.array([side * flat * np.cos(turn), flat * np.sin(turn), height]) + rng.normal(0, 0.15, 3)
-            start = hilum + rng.normal(0, (3, 5, 6)) + 14 * aim * (0.3, 0.6, 1.0)
-            branches.append((start, aim / np.linalg.norm(aim), rng.uniform(1.9, 3.5), side))
-    chunks, volumes = [], []
-    while branches:
-        start, aim, radius, side = branches.pop()
-        length = rng.uniform(7, 13) * radius**0.55 + 3
-        steps = max(int(length / 0.7), 2)
-        bend = np.cumsum(rng.normal(0, 0.035, (steps, 3)), 0)
-        line = start + np.cumsum((aim + bend) * (length / steps), 0)
-        if (
-            np.hypot(line[-1, 0] / (anatomy.half_width_mm - 6), line[-1, 1] / (anatomy.half_depth_mm + 2)) > 1
-            or side * line[-1, 0] < 8
-        ):
-            continue
-        spread = max(1, int((radius / 0.42) ** 2))
-        # A sunflower in every cross-section, turned from one to the next: even, without clumps.
-        seeds = np.arange(spread) + 0.5
-        r = radius * np.sqrt(seeds / spread) * np.ones((steps, 1))
-        t = 2.39996 * seeds + rng.uniform(0, 2 * np.pi, (steps, 1))
-        across = np.linalg.svd(aim[None, :])[2][1:]
-        cloud = line[:, None, :] + r[..., None] * (np.cos(t)[..., None] * across[0] + np.sin(t)[..., None] * across[1])
-        chunks.append(cloud.reshape(-1, 3))
-        volumes.append(np.full(steps * spread, np.pi * radius**2 * length / steps / spread))
-        if radius > 0.45:
-            for share in (rng.uniform(0.78, 0.93), rng.uniform(0.42, 0.78)):
-                turn = aim + bend[-1] + rng.normal(0, 0.42 if share < 0.75 else 0.16, 3)
-                branches.append((line[-1], turn / np.linalg.norm(turn), radius * share, side))
-    return np.concatenate(chunks), np.concatenate(volumes)
+        height = 1 - 2 * (np.arange(trunks) + 0.5) / trunks  # spread over the half sphere that looks at this lung
+        turn = np.pi * (0.618 * np.arange(trunks) % 1 - 0.5) * 0.96
+        flat = np.sqrt(1 - height**2)
+        aim = np.stack([side * flat * np.cos(turn), flat * np.sin(turn), height], -1)
+        aim += rng.normal(0, 0.15, aim.shape)
+        starts.append(hilum + rng.normal(0, (3, 5, 6), aim.shape) + 14 * aim * (0.3, 0.6, 1.0))
+        aims.append(aim)
+        sides.append(np.full(trunks, side))
+    start, aim, side = np.concatenate(starts), np.concatenate(aims), np.concatenate(sides)
+    radius = rng.uniform(1.9, 3.5, len(start))
+    clouds, volumes = [], []
+    while len(start):
+        aim /= np.linalg.norm(aim, axis=1, keepdims=True)
+        length = rng.uniform(7, 13, len(start)) * radius**0.55 + 3
+        bend = np.cumsum(rng.normal(0, 0.032, (len(start), steps, 3)), 1)
+        line = start[:, None] + np.cumsum((aim[:, None] + bend) * (length / steps)[:, None, None], 1)
+        end = line[:, -1]
+        width, depth = anatomy.half_width_mm - 6, anatomy.half_depth_mm + 2
+        alive = (np.hypot(end[:, 0] / width, end[:, 1] / depth) < 1) & (side * end[:, 0] > 8)
+        start, aim, side, radius = end[alive], (aim + bend[:, -1])[alive], side[alive], radius[alive]
+        line, length = line[alive], length[alive]
+        e1 = np.cross(aim, (0.31, 0.42, 0.85))
+        e1 /= np.linalg.norm(e1, axis=1, keepdims=True)
+        e2 = np.cross(aim, e1)
+        spread = np.maximum((radius / 0.42) ** 2, 1).astype(int)
+        for n in np.unique(spread):  # a sunflower in every cross-section: even, without clumps
+            own = spread == n
+            seeds = np.arange(n) + 0.5
+            r = radius[own, None] * np.sqrt(seeds / n)
+            t = 2.39996 * seeds
+            disc = (r * np.cos(t))[..., None] * e1[own, None] + (r * np.sin(t))[..., None] * e2[own, None]
+            clouds.append((line[own][:, :, None] + disc[:, None]).reshape(-1, 3))
+            each = np.pi * radius[own] ** 2 * length[own] / (steps * n)
+            volumes.append(np.repeat(each, steps * n))
+        go = radius > 0.45
+        start, side = np.tile(start[go], (2, 1)), np.tile(side[go], 2)
+        main, twig = rng.uniform(0.78, 0.93, go.sum()), rng.uniform(0.42, 0.78, go.sum())
+        kick = np.repeat([0.16, 0.42], go.sum())[:, None]
+        aim = np.tile(aim[go], (2, 1)) + rng.normal(0, 1, (len(start), 3)) * kick
+        radius = np.tile(radius[go], 2) * np.concatenate([main, twig])
+    return np.concatenate(clouds), np.concatenate(volumes)

@@ -253,7 +253,7 @@ def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], 
     size = float(np.clip((aim / 60) ** 0.2, 0.75, 1.7))  # much calcium comes in large plaques
     scale = {"pixel_area_mm2": p.pixel_mm[0] * p.pixel_mm[1], "increment_mm": p.increment_mm}
     kept: list[Source] = []
-    total = 0.0
+    total, misfits = 0.0, 0
     for plaque in propose_plaques(heart, rng, None, p.kvp, size):
         for share in (1.0, 0.6, 0.35, 0.2, 0.1):
             source = scan.plaque_source(plaque.shrunk(share))
@@ -262,12 +262,16 @@ def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], 
             before = body[source.window] + grain[source.window]
             for earlier in kept:
                 _add_overlap(before, source.window, earlier)
-            gain = patch_agatston(before + source.image, **scale) - patch_agatston(before, **scale)
+            after = patch_agatston(np.rint(before + source.image), **scale)
+            gain = after - patch_agatston(np.rint(before), **scale)
             if 0 < gain <= min(aim * 1.15, high) - total:
                 kept.append(source)
                 total += gain
+                misfits = 0
                 break
-        if total >= aim * 0.9:
+        else:
+            misfits += 1
+        if total >= aim * 0.9 or (total >= low and misfits > 5):
             break
     return kept
 

@@ -209,7 +209,8 @@ def _cartilage(anatomy: Anatomy, rng: Rng, hu: float) -> list[Cloud]:
     for _ in range(rng.integers(3, 10)):
         z, side = rng.uniform(-40, 70), rng.choice((-1, 1))
         angle = -np.pi / 2 + side * rng.uniform(0.2, 0.5)
-        radius = anatomy.rib_center(z)[int((angle + np.pi) / (2 * np.pi) * 720) % 720]
+        ribs = anatomy.contours(z).ribs
+        radius = ribs[int((angle + np.pi) / (2 * np.pi) * len(ribs)) % len(ribs)]
         center = np.array([radius * np.cos(angle), radius * np.sin(angle), z])
         clouds.append(_ball(rng, center, rng.uniform((1, 1, 1), (4, 2.4, 3)), hu * rng.uniform(150, 420)))
     return clouds
