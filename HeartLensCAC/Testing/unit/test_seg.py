@@ -13,7 +13,9 @@ from dicom_builder import write_converted_ct, write_ct_series, write_enhanced_ct
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
+from pydicom.dataelem import RawDataElement
 from pydicom.sr.codedict import codes as standard
+from pydicom.tag import Tag
 from pydicom.uid import generate_uid
 
 from heartlens import __version__
@@ -250,6 +252,38 @@ def test_a_stripped_header_is_enough(tmp_path, capfd, recwarn):
     assert capfd.readouterr().err == ""
     assert not [w for w in recwarn if "ODD" in str(w.message)]
     np.testing.assert_array_equal(read_seg(tmp_path / "seg.dcm", ct), codes_of(ct))
+
+
+@pytest.mark.parametrize(
+    ("tag", "vr", "value"),
+    [
+        ("PatientSex", "CS", b"X "),
+        ("PatientBirthDate", "DA", b"19XX0101"),
+        ("StudyDate", "DA", b"0000"),
+        ("StudyTime", "TM", b"99:99 "),
+        ("PatientWeight", "DS", b"heavy "),
+        ("PatientSize", "DS", b"1.8 m "),
+        ("PatientAge", "AS", b"old "),
+        ("PatientName", "PN", b"A=B=C=D=E "),
+        ("PatientName", "PN", b"^^^^^^^^"),
+        ("PatientID", "LO", b"x" * 80),
+        ("StudyID", "SH", b"longer than sixteen characters"),
+        ("StudyDescription", "LO", b"caf\xe9 " * 20),
+    ],
+)
+def test_a_value_that_nobody_can_read_is_left_out_not_fatal(tmp_path, capfd, caplog, tag, vr, value):
+    write_ct_series(tmp_path / "ct", hu_of())
+    for path in (tmp_path / "ct").iterdir():
+        dataset = dcmread(path)
+        if tag in dataset:
+            del dataset[tag]
+        dataset._dict[Tag(tag)] = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True, True)
+        dataset.save_as(path)
+    ct, sources = opened(tmp_path / "ct")
+    write_seg(tmp_path / "seg.dcm", ct=ct, codes=codes_of(ct), sources=sources)
+    np.testing.assert_array_equal(read_seg(tmp_path / "seg.dcm", ct), codes_of(ct))
+    assert capfd.readouterr().err == ""
+    assert "A=B=C" not in caplog.text
 
 
 def test_names_in_another_alphabet_are_kept(tmp_path):

@@ -16,6 +16,7 @@ from heartlens.ct import CTVolume
 from heartlens.dicom.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
 from heartlens.dicom.header import pydicom_warnings_logged
 from heartlens.dicom.source import (
+    CHARACTER_SET,
     FRAME_TOLERANCE,
     MANUFACTURER,
     MODEL,
@@ -26,6 +27,7 @@ from heartlens.dicom.source import (
     group_value,
     plane_affine,
     undisturbed,
+    without_unreadable,
 )
 from heartlens.grid import ijk_of, index_map
 from heartlens.lesions import ARTERY_COLORS, Artery
@@ -79,8 +81,8 @@ def write_seg(
     arteries = [Artery(int(code)) for code in present]
     number_of = np.zeros(max(Artery) + 1, np.uint8)
     number_of[present] = np.arange(1, present.size + 1)
-    where = _where_for_highdicom(images, list(images.stored(number_of[codes])))
     with undisturbed():
+        where = _where_for_highdicom(images, list(images.stored(number_of[codes])))
         seg = hd.seg.Segmentation(
             segmentation_type="BINARY",
             segment_descriptions=[
@@ -98,6 +100,7 @@ def write_seg(
             content_label="CALCIUM",
             content_description="Scored coronary calcium; research use, not for diagnosis",
             series_description=SERIES_DESCRIPTION,
+            specific_character_set=CHARACTER_SET,
             **where,
         )
     with undisturbed(), whole_file(Path(path)) as sibling:
@@ -170,11 +173,12 @@ def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) ->
 
     planes = np.stack([frame.plane for frame in frames])
     used = [images.images[frame.image] for frame in frames]
+    used[0] = without_unreadable(used[0])
     if frames[0].number is None:
         return {"source_images": used, "pixel_array": planes}
     if len(images.images) == 1:
         # highdicom expects an array for all frames of a multi-frame image and drops the empty ones.
-        image = images.images[0]
+        image = used[0]
         pixels = np.zeros((int(image.NumberOfFrames), *planes.shape[1:]), np.uint8)
         pixels[[frame.number - 1 for frame in frames if frame.number is not None]] = planes
         return {"source_images": [image], "pixel_array": pixels}
@@ -182,7 +186,7 @@ def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) ->
     positions = [images.affine_of(frame.image, frame.number)[:3, 3] for frame in frames]
     return {
         "source_images": [used[0]],
-        "further_source_images": [image for image in images.images if image is not used[0]],
+        "further_source_images": [x for n, x in enumerate(images.images) if n != frames[0].image],
         "pixel_array": planes,
         "plane_positions": [hd.PlanePositionSequence("PATIENT", tuple(position)) for position in positions],
     }

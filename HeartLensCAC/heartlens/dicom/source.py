@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
+from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
+from pydicom.valuerep import DA, TM
 
 from heartlens.ct import CTVolume
 from heartlens.dicom.codes import Code
@@ -20,6 +23,9 @@ from heartlens.grid import IndexMap, index_map
 MANUFACTURER = "HeartLens"
 MODEL = "HeartLens CAC"
 SERIAL_NUMBER = "none"  # software has none; the attribute must have a value
+
+CHARACTER_SET = "ISO_IR 192"
+"""UTF-8: names come in any alphabet, texts hold dashes, and highdicom rejects the sets of Japanese CT."""
 
 FRAME_TOLERANCE = 0.3
 """How far a frame may lie from a slice of the CT, in voxels. Scanners round positions, and the reader accepts steps
@@ -173,12 +179,41 @@ def concept(code: Code) -> Any:
 
 
 def _complete(dataset: Dataset) -> Dataset:
-    """The header with what SEG and SR must copy from it; missing values stay empty."""
+    """The header with everything that SEG and SR copy from it; missing values stay empty."""
     complete = Dataset(dict(dataset.items()))  # shares the elements, unparsed: 48 headers cost 100 ms to parse
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in complete:
-            setattr(complete, keyword, "")
+    _add_missing(complete)
     if not complete.get("FrameOfReferenceUID"):
         # A frame of reference that nobody shares says the truth: positions hold within this series only.
         complete.FrameOfReferenceUID = generate_uid(entropy_srcs=[str(complete.SeriesInstanceUID), "frame"])
     return complete
+
+
+def _add_missing(dataset: Dataset) -> None:
+    for keyword in _MAY_BE_EMPTY:
+        if keyword not in dataset:
+            setattr(dataset, keyword, "")
+
+
+def without_unreadable(dataset: Dataset) -> Dataset:
+    """The header from which patient and study are copied, without values that nobody can read."""
+    readable = Dataset(dict(dataset.items()))
+    for tag in list(readable.keys()):
+        if not _is_readable(readable, tag):
+            del readable[tag]
+    _add_missing(readable)
+    if readable.PatientSex not in ("M", "F", "O"):
+        readable.PatientSex = ""
+    return readable
+
+
+def _is_readable(dataset: Dataset, tag: BaseTag) -> bool:
+    """Whether an element can be parsed, and its value is of the kind it claims; private ones are not copied anyway."""
+    if tag.is_private:
+        return True
+    try:
+        element = dataset[tag]
+        if element.value not in (None, "") and element.VR in ("DA", "TM"):
+            {"DA": DA, "TM": TM}[element.VR](element.value)
+    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError, BytesLengthException):
+        return False
+    return True

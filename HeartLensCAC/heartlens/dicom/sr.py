@@ -13,7 +13,16 @@ from heartlens import __version__
 from heartlens.ct import CTVolume
 from heartlens.dicom import codes
 from heartlens.dicom.codes import Code
-from heartlens.dicom.source import MANUFACTURER, MODEL, SERIAL_NUMBER, SourceImages, concept, undisturbed
+from heartlens.dicom.source import (
+    CHARACTER_SET,
+    MANUFACTURER,
+    MODEL,
+    SERIAL_NUMBER,
+    SourceImages,
+    concept,
+    undisturbed,
+    without_unreadable,
+)
 from heartlens.lesions import CORONARY, Artery
 from heartlens.protocol import NOTICE, ScoringProtocol
 from heartlens.refusal import Caution
@@ -72,7 +81,7 @@ def write_sr(
         for text in (*_stamp(report, risk, protocol, ct), *(f"{code}: {text}" for code, text in cautions), NOTICE):
             root.append(_comment(text))
         document = hd.sr.Comprehensive3DSR(
-            evidence=[*images.images, *([seg] if seg is not None else [])],
+            evidence=[without_unreadable(images.images[0]), *images.images[1:], *([seg] if seg is not None else [])],
             content=content[0],
             series_instance_uid=hd.UID(),
             series_number=SERIES_NUMBER,
@@ -83,6 +92,7 @@ def write_sr(
             software_versions=__version__,
             device_serial_number=SERIAL_NUMBER,
             series_description=SERIES_DESCRIPTION,
+            specific_character_set=CHARACTER_SET,
             is_complete=True,
             is_verified=bool(observer and organization),
             verifying_observer_name=observer if organization else None,
