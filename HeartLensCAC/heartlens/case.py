@@ -137,7 +137,10 @@ class Case:
 
     @cached_property
     def risk(self) -> Risk:
-        withhold = next((c.text for c in self.cautions if c.code == "extrapolated-gaps"), None)
+        codes = {"extrapolated-gaps"}
+        if self.provenance.get("labels") == "rules":
+            codes.add("no-heart")  # nothing was looked at: a 0 would be a claim that nobody made
+        withhold = next((c.text for c in self.cautions if c.code in codes), None)
         return assess(
             self.report.total.agatston,
             self.report.calcified_vessels,

@@ -153,6 +153,12 @@ def test_gaps_between_slices_withhold_the_category():
     assert make_case().risk.category is not None
 
 
+def test_a_heart_that_was_not_found_is_no_score_of_zero():
+    unseen = (Caution("no-heart", "no heart in view"),)
+    assert make_case(cautions=unseen, provenance={"labels": "rules"}).risk.category is None
+    assert make_case(cautions=unseen, provenance={"labels": "segmentation"}).risk.category is not None
+
+
 def test_a_ct_that_changed_since_is_refused(tmp_path):
     from heartlens.files import write_volume
 
