@@ -23,9 +23,13 @@ from heartlens.ct import CTVolume
 from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import read_seg, write_seg
 from heartlens.dicom.series import choose_series, find_series, rank_series
+from heartlens.dicom.sr import write_sr
 from heartlens.files import read_labels
-from heartlens.lesions import Artery
+from heartlens.lesions import Artery, LesionMap
+from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
+from heartlens.risk import assess
+from heartlens.scoring.report import score_lesions
 
 KNOWN_ERRORS: dict[str, str] = {}
 """Error lines of dciodvfy that are not ours, with the reason. None so far."""
@@ -159,6 +163,27 @@ def test_frames_of_a_multi_frame_ct_are_referred_to_by_number(tmp_path, converte
     assert frames == {ct.header.frame_numbers[k] for k in (1, 2, 3)}
 
 
+def test_slices_spread_over_two_multi_frame_images_keep_their_places(tmp_path):
+    paths = write_ct_series(tmp_path / "ct", hu_of())
+    (tmp_path / "multi").mkdir()
+    for name, part in (("a", paths[:2]), ("b", paths[2:])):
+        write_enhanced_ct(part, tmp_path / "multi" / name)
+        dataset = dcmread(tmp_path / "multi" / name)
+        dataset.SeriesInstanceUID = "1.2.3.4"
+        dataset.save_as(tmp_path / "multi" / name)
+    ct, sources = opened(tmp_path / "multi")
+    assert len(sources) == 2
+    np.testing.assert_array_equal(ct.hu, hu_of())
+    codes = codes_of(ct)
+    seg = write_seg(tmp_path / "seg.dcm", ct=ct, codes=codes, sources=sources)
+    assert places_by_segment(dcmread(tmp_path / "seg.dcm")) == expected_places(ct, codes)
+    np.testing.assert_array_equal(read_seg(tmp_path / "seg.dcm", ct), codes)
+    named = {
+        item.ReferencedSOPInstanceUID for s in seg.ReferencedSeriesSequence for item in s.ReferencedInstanceSequence
+    }
+    assert named == {source.SOPInstanceUID for source in sources}
+
+
 def test_only_slices_with_voxels_are_stored_and_refer_to_their_images(tmp_path, classic):
     ct, sources = classic
     codes = np.zeros(ct.shape, np.uint8)
@@ -280,8 +305,19 @@ def test_a_value_that_nobody_can_read_is_left_out_not_fatal(tmp_path, capfd, cap
         dataset._dict[Tag(tag)] = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True, True)
         dataset.save_as(path)
     ct, sources = opened(tmp_path / "ct")
-    write_seg(tmp_path / "seg.dcm", ct=ct, codes=codes_of(ct), sources=sources)
+    seg = write_seg(tmp_path / "seg.dcm", ct=ct, codes=codes_of(ct), sources=sources)
     np.testing.assert_array_equal(read_seg(tmp_path / "seg.dcm", ct), codes_of(ct))
+    report = score_lesions(ct, LesionMap.empty(ct.shape), ScoringProtocol())
+    write_sr(
+        tmp_path / "sr.dcm",
+        ct=ct,
+        report=report,
+        risk=assess(0, 0),
+        protocol=ScoringProtocol(),
+        sources=sources,
+        seg=seg,
+    )
+    assert dcmread(tmp_path / "sr.dcm").Modality == "SR"
     assert capfd.readouterr().err == ""
     assert "A=B=C" not in caplog.text
 
