@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import itertools
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from dicom_builder import set_pixels, write, write_converted_ct, write_ct_series, write_encoded, write_enhanced_ct
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import (
@@ -23,6 +25,7 @@ from pydicom.uid import (
     HTJ2KLosslessRPCL,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGBaseline8Bit,
     JPEGLossless,
     JPEGLosslessSV1,
     JPEGLSLossless,
@@ -88,6 +91,20 @@ class TestVoxels:
         ct, cautions = read(tmp_path)
         assert cautions == ["lossy"]
         assert np.abs(ct.hu - hu).max() <= 20
+
+    def test_eight_bit_jpeg_is_read_and_said_to_be_lossy(self, tmp_path):
+        hu = np.tile(np.linspace(-1000, 1000, 64).astype(int) // 10 * 10, (3, 64, 1))
+        scale = {"BitsAllocated": 8, "BitsStored": 8, "PixelRepresentation": 0}
+        paths = write_ct_series(tmp_path, hu, RescaleSlope=10, RescaleIntercept=-1000, **scale)
+        streams = []
+        for image in hu:
+            buffer = io.BytesIO()
+            Image.fromarray(((image + 1000) // 10).astype(np.uint8)).save(buffer, "JPEG", quality=95)
+            streams.append(buffer.getvalue())
+        write_encoded(paths, streams, JPEGBaseline8Bit)
+        ct, cautions = read(tmp_path)
+        assert cautions == ["lossy"]
+        assert np.abs(ct.hu - hu).max() <= 40
 
     @pytest.mark.parametrize(
         ("syntax", "stated", "cautions"),
@@ -333,6 +350,7 @@ class TestGates:
             ("derived", "LOCALIZER", {"ImageType": ["ORIGINAL", "PRIMARY", "LOCALIZER"]}),
             ("derived", "MIP", {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "MIP"]}),
             ("derived", "AVERAGE", {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "AVERAGE"]}),
+            ("derived", "CT_SOM5 MIP", {"ImageType": ["DERIVED", "PRIMARY", "AXIAL", "CT_SOM5 MIP"]}),
             ("derived", "PROJECTION", {"ImageType": ["ORIGINAL", "PRIMARY", "PROJECTION"]}),
             ("derived", "SECONDARY", {"ImageType": ["DERIVED", "SECONDARY", "REFORMATTED"]}),
             ("no-hu", "RescaleSlope (0028,1053)", {"RescaleSlope": None}),
@@ -492,6 +510,31 @@ class TestGates:
         error = refusal(tmp_path)
         assert error.code == "mixed"
         assert "0000.dcm has 6, 0003.dcm has 5" in error.text
+
+    def test_more_pixels_than_the_header_describes_are_refused(self, tmp_path):
+        def half(dataset: Dataset, n: int) -> None:
+            dataset.Rows = 32
+
+        write_ct_series(tmp_path, ramp((3, 64, 128)), edit=half)
+        error = refusal(tmp_path)
+        assert error.code == "unreadable"
+        assert "0000.dcm: expected 8192 bytes of pixel data, found 16384" in error.text
+
+    def test_compressed_pixels_that_say_they_are_not_are_refused(self, tmp_path):
+        paths = write_ct_series(tmp_path, ramp((3, 40, 48)), syntax=RLELossless)
+        data = paths[0].read_bytes()
+        paths[0].write_bytes(data.replace(b"1.2.840.10008.1.2.5\0", b"1.2.840.10008.1.2.1\0", 1))
+        error = refusal(tmp_path)
+        assert (error.code, "0000.dcm: TransferSyntaxUID (0002,0010)" in error.text) == ("unreadable", True)
+
+    @pytest.mark.parametrize("slope", [0, 1e300])
+    def test_a_slope_that_cannot_be_is_no_hu(self, tmp_path, slope):
+        def impossible(dataset: Dataset, n: int) -> None:
+            dataset.RescaleSlope = slope
+
+        write_ct_series(tmp_path, ramp(), edit=impossible)
+        assert refusal(tmp_path).code == "no-hu"
+        assert read(tmp_path, allow={"no-hu"})[1] == ["no-hu"]
 
     @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian])
     def test_missing_pixels_are_truncated(self, tmp_path, syntax):

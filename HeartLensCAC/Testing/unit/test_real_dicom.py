@@ -135,6 +135,19 @@ class TestQrmPhantom:
             read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "name", ["qrm_cci_canon/series.zip", "lung_pet_ct_dx_a0001/series.zip", "lidc_idri_0001_contrast/series.zip"]
+)
+def test_the_volume_is_what_a_plain_reading_gives(unzipped, name):
+    folder = unzipped(name)
+    slices = [dcmread(path) for path in folder.rglob("*") if path.is_file()]
+    slices.sort(key=lambda s: s.ImagePositionPatient[2])
+    plain = np.stack([s.pixel_array * float(s.RescaleSlope) + float(s.RescaleIntercept) for s in slices])
+    ct, _ = read(folder, frozenset({"contrast"}))
+    np.testing.assert_array_equal(ct.hu, plain)
+    assert ct.header.sop_instance_uids == tuple(s.SOPInstanceUID for s in slices)
+
+
 class TestChestScans:
     def test_the_whole_chest(self, unzipped):
         ct, cautions = read(unzipped("lung_pet_ct_dx_a0001/series.zip"))

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.ct import AXIAL_COSINE, SKEW_TOLERANCE
-from heartlens.dicom.header import Frame, common_number
+from heartlens.dicom.acquisition import common_number
+from heartlens.dicom.header import Frame
 from heartlens.refusal import Caution, Refused, refuse_or_caution
 
 SAME_POSITION_MM = 0.01

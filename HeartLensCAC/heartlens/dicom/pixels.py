@@ -58,6 +58,9 @@ PADDING_HU = -1024
 CALCIUM_HU = 130
 """Padding below this cannot be taken for calcium and is left as stored."""
 
+TRAILING_BYTES = 4096
+"""Pixel data may be padded to an even length (PS3.5 8.1.1) and have been seen padded to a disk block, not more."""
+
 _DECODE_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError)
 
 
@@ -111,12 +114,17 @@ def _frames_from_file(instance: Instance, dtype: np.dtype, rows: int, columns: i
         if len(start) < 12 or start[:4] != b"\xe0\x7f\x10\x00":
             raise Refused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
         # Explicit VR: tag, "OW", 2 reserved bytes, 4 bytes of length; implicit VR: tag, 4 bytes of length.
-        if start[4:6] in (b"OW", b"OB"):
+        if start[4:6] in (b"OW", b"OB", b"UN"):
             length = struct.unpack("<L", start[8:12])[0]
         else:
             length = struct.unpack("<L", start[4:8])[0]
             file.seek(-4, 1)
-        _check_length(instance, min(length, 0xFFFFFFFE), n_frames * nbytes)
+        if length == 0xFFFFFFFF:
+            raise Refused(
+                "unreadable",
+                f"{instance.name}: TransferSyntaxUID (0002,0010) says the pixels are not compressed, but they are",
+            )
+        _check_length(instance, length, n_frames * nbytes)
         for number in range(n_frames):
             values = np.empty((rows, columns), dtype)
             if file.readinto(values.data.cast("B")) != nbytes:
@@ -244,10 +252,11 @@ def _pixel_bytes(dataset: Dataset, instance: Instance) -> bytes:
 
 
 def _check_length(instance: Instance, found: int, expected: int) -> None:
+    text = f"{instance.name}: expected {expected} bytes of pixel data, found {found}"
     if found < expected:
-        raise Refused(
-            "truncated", f"{instance.name}: expected {expected} bytes of pixel data, found {found}; copy it again"
-        )
+        raise Refused("truncated", f"{text}; copy it again")
+    if found > expected + TRAILING_BYTES:
+        raise Refused("unreadable", f"{text}: Rows, Columns or BitsAllocated do not describe these pixels")
 
 
 def _positive(instance: Instance, keyword: str) -> int:
@@ -333,7 +342,7 @@ def _false_calcium(
     if padding is None or max(padding[0] * slope, padding[1] * slope) + intercept < CALCIUM_HU:
         return None
     marked = (stored >= padding[0]) & (stored <= padding[1])
-    if slope * float(stored.max()) + intercept < CALCIUM_HU or not marked.any():
+    if not marked.any():
         return None
     rows, columns = stored.shape
     flat = np.flatnonzero(marked)

@@ -11,8 +11,9 @@ from pydicom.dataset import Dataset
 
 from heartlens.ct import CTHeader, CTVolume, canonical_axes
 from heartlens.dicom import words
+from heartlens.dicom.acquisition import ct_header
 from heartlens.dicom.geometry import stack_slices
-from heartlens.dicom.header import PARSE_ERRORS, Frame, ct_header, one_line, pydicom_warnings_logged
+from heartlens.dicom.header import PARSE_ERRORS, Frame, one_line, pydicom_warnings_logged
 from heartlens.dicom.pixels import HUStack, is_lossy, padding_range, stored_frames
 from heartlens.dicom.series import Series
 from heartlens.refusal import Caution, Refused, refuse_or_caution
@@ -148,13 +149,14 @@ def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple
         stated = frame.text("RescaleType") or "HU"
         types.setdefault("HU" if words.is_hu(stated) else stated.upper(), frame)
         slope, intercept = frame.number_of("RescaleSlope"), frame.number_of("RescaleIntercept")
-        if slope is None or intercept is None or slope == 0:
+        if slope is None or intercept is None or not 0 < abs(slope) <= 1e4 or abs(intercept) > 1e6:
             lut = " but a ModalityLUTSequence (0028,3000)" if frame.value("ModalityLUTSequence") else ""
             reason = reason or (
                 f"{frame.name}: RescaleSlope (0028,1053) and RescaleIntercept (0028,1052) must turn pixels into HU, "
                 f"found {frame.text('RescaleSlope')} and {frame.text('RescaleIntercept')}{lut}"
             )
-        pairs.append((slope or 1.0, intercept or 0.0))
+            slope, intercept = 1.0, 0.0
+        pairs.append((slope, intercept))
     if len(types) > 1:
         found = ", ".join(f"{unit} in {frame.name}" for unit, frame in types.items())
         raise Refused("mixed", f"slices of one volume must share RescaleType (0028,1054), found {found}")

@@ -17,7 +17,8 @@ import numpy as np
 
 from heartlens.ct import AXIAL_COSINE
 from heartlens.dicom import words
-from heartlens.dicom.header import MEDIA_DIRECTORY, Frame, Instance, common_number, pydicom_warnings_logged
+from heartlens.dicom.acquisition import common_number
+from heartlens.dicom.header import MEDIA_DIRECTORY, Frame, Instance, pydicom_warnings_logged
 from heartlens.refusal import OVERRIDABLE, Refused
 
 logger = logging.getLogger(__name__)

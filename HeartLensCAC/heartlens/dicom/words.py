@@ -167,6 +167,7 @@ def derived_type(image_type: Sequence[str]) -> str | None:
     ('AVERAGE', None)
     """
     for value in image_type:
-        if value in PROJECTION_TYPES or value in COMBINED_TYPES:
+        words = {value, *value.split()}  # "CT_SOM5 MIP"
+        if words & PROJECTION_TYPES or words & COMBINED_TYPES:
             return value
     return "DERIVED\\SECONDARY" if tuple(image_type[:2]) == ("DERIVED", "SECONDARY") else None
