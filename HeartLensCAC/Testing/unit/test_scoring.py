@@ -16,6 +16,7 @@ from worked_examples import COLUMNS, DEFAULT, EIGHT, EXAMPLES, NO_K, all_280, bl
 from heartlens import calcium
 from heartlens.lesions import CORONARY, SCORED, Artery, LesionMap
 from heartlens.protocol import EDGES_BY_KVP_HU, PROFILES, ScoringProtocol
+from heartlens.scoring.mass import calibration_factor
 from heartlens.scoring.report import ScoreReport, score_lesions, scored_voxels
 
 
@@ -98,6 +99,7 @@ def test_no_calibration_gives_no_mass(a_ct):
         ({"mass_factors_device": (0.7, 0.8, 0.9)}, None),
         ({"mass_factor_patient": 0.00075}, None),  # another unit than scanners write: not guessed at
         ({"mass_factor_patient": 750.0}, None),
+        ({"mass_factor_patient": 2.5}, None),
     ],
 )
 def test_mass_factor_comes_from_the_header_only_when_it_is_certain(a_ct, header, factor):
@@ -233,7 +235,7 @@ def test_the_plain_implementation_agrees_on_random_volumes(data):
     ct = make_ct(hu, spacing_mm=spacing, slice_thickness_mm=3.0)
     report = score_lesions(ct, extract_lesions(ct, codes, protocol), protocol)
     k_factor = {"increment": spacing[0] / 3, "thickness": 1.0, "none": 1.0}[protocol.normalisation]
-    plain, dropped, dropped_area, _ = plain_score(
+    plain, dropped, dropped_area, accepted = plain_score(
         hu.tolist(), codes.tolist(), pixel_area=spacing[1] * spacing[2], increment=spacing[0],
         edges=protocol.edges_hu, min_area=protocol.minimum_area_mm2, min_pixels=protocol.minimum_pixels,
         connectivity=protocol.connectivity, k_factor=k_factor, mass_factor=0.0007,
@@ -244,6 +246,9 @@ def test_the_plain_implementation_agrees_on_random_volumes(data):
         assert totals.volume_mm3 == pytest.approx(plain[artery]["volume"])
         assert totals.mass_mg == pytest.approx(plain[artery]["mass"])
         assert totals.lesions == plain[artery]["lesions"]
+        area = len(accepted[artery]) * spacing[1] * spacing[2]
+        density = plain[artery]["agatston"] / k_factor / area if area else None
+        assert totals.density == (density and pytest.approx(density))
     assert report.dropped_small_count == dropped
     assert report.dropped_small_area_mm2 == pytest.approx(dropped_area)
 
@@ -268,6 +273,77 @@ def test_totals_arteries_lesions_and_slices_agree(data):
     assert np.count_nonzero(np.isin(scored_voxels(ct, lesions, protocol), SCORED)) * ct.voxel_volume_mm3 == (
         pytest.approx(report.total.volume_mm3)
     )
+
+
+@given(st.data())
+@settings(max_examples=100, deadline=None)
+def test_every_lesion_row_describes_its_own_voxels(data):
+    hu, codes = random_scan(data, edges=DEFAULT.edges_hu)
+    protocol = ScoringProtocol(minimum_area_mm2=0.5)
+    ct = make_ct(hu)
+    lesions = extract_lesions(ct, codes, protocol)
+    report = score_lesions(ct, lesions, protocol)
+    counted = scored_voxels(ct, lesions, protocol) > 0
+    for row in report.lesions:
+        mine = (lesions.labels == row.id) & counted
+        values, kji = hu[mine], np.argwhere(mine)
+        assert (row.peak_hu, row.mean_hu) == (values.max(), pytest.approx(values.mean()))
+        assert row.slices == (kji[:, 0].min(), kji[:, 0].max())
+        assert row.area_mm2 == pytest.approx(mine.sum(axis=(1, 2)).max() * 0.25)
+        assert row.volume_mm3 == pytest.approx(len(values) * 0.75)
+        assert row.centroid_lps_mm == pytest.approx(tuple(kji.mean(axis=0)[::-1] * (0.5, 0.5, 3.0)))
+    assert {row.id for row in report.lesions} == set(np.unique(lesions.labels[counted]))
+
+
+def test_a_dropped_piece_of_a_painted_lesion_does_not_move_its_row(a_ct):
+    hu = block(3, 4, 200)
+    hu[9, 9] = 900
+    labels = (hu > 0).astype(np.uint16)[None]
+    report = score_lesions(a_ct(hu[None]), LesionMap(labels, {1: Artery.LAD}), DEFAULT)
+    (row,) = report.lesions
+    assert (row.peak_hu, row.mean_hu, row.area_mm2, row.agatston) == (200, 200, 3.0, 6.0)
+    assert np.count_nonzero(scored_voxels(a_ct(hu[None]), LesionMap(labels, {1: Artery.LAD}), DEFAULT)) == 12
+
+
+def test_a_lesion_seen_by_the_volume_threshold_alone_has_a_row_of_its_own(a_ct):
+    hu = np.hstack([block(3, 4, 120), block(3, 4, 300)])
+    hu[3, 3] = 150  # one pixel of 0.25 mm2 reaches 130 HU: below the 0.5 mm2 of the profile
+    philips = PROFILES["philips"]
+    ct = a_ct(hu[None])
+    codes = np.full(ct.shape, Artery.LAD, np.uint8)
+    first, second = score_lesions(ct, extract_lesions(ct, codes, philips), philips).lesions
+    assert (first.agatston, first.peak_hu, first.mean_hu) == (9.0, 300, 300)
+    assert (second.agatston, second.volume_mm3, second.peak_hu) == (0.0, 9.0, 150)
+
+
+def test_scores_below_one_still_count_as_calcium(a_ct):
+    report = score_image(a_ct, block(1, 2, 130), PROFILES["siemens"])
+    assert report.total.agatston == 0.5
+    assert report.calcified_vessels == 1
+    assert (report.diffusivity, report.left_main_share) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(("rod_hu", "water_hu"), [(10, 10), (9, 10)])
+def test_a_rod_no_brighter_than_water_calibrates_nothing(rod_hu, water_hu):
+    with pytest.raises(ValueError, match="brighter than water"):
+        calibration_factor(rod_hu=rod_hu, water_hu=water_hu)
+
+
+def test_isotropic_cubes_are_offered_only_by_calcium_on_their_own_or_a_neighbouring_slice(a_ct):
+    # Slice 0 is bright and not labelled, slice 1 is labelled. The cube on slice 0 itself belongs to slice 0 alone;
+    # the one halfway (1.5 mm) is offered by slice 1.
+    hu = np.full((2, 4, 4), 200.0)
+    codes = np.zeros(hu.shape, np.uint8)
+    codes[1] = Artery.LAD
+    report = isotropic(a_ct, hu, codes, spacing_mm=(2.0, 1, 1))
+    assert report.total.volume_isotropic_mm3 == 2 * 16  # at 1 and 2 mm, not at 0
+
+
+def test_isotropic_cubes_are_interpolated_in_the_last_interval_too(a_ct):
+    hu = np.zeros((3, 4, 4))
+    hu[2] = 260
+    report = isotropic(a_ct, hu, np.full(hu.shape, Artery.LAD, np.uint8), spacing_mm=(4.0, 1, 1))
+    assert report.total.volume_isotropic_mm3 == 3 * 16  # 260 HU at 8 mm, 195 at 7, 130 at 6
 
 
 @given(st.data())

@@ -66,7 +66,7 @@ def write_sr(
     with undisturbed():
         groups = [_total_group(report, risk, protocol)]
         for artery in Artery:
-            totals = report.arteries.get(artery, Totals())
+            totals = report.arteries[artery]
             segment = segment_of.get(artery.name)
             if artery in CORONARY or totals.lesions or segment is not None:
                 lesions = [lesion for lesion in report.lesions if lesion.artery == artery]

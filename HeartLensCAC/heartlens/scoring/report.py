@@ -32,11 +32,11 @@ class Totals:
     volume_isotropic_mm3 : only when the protocol asks for it
     """
 
-    agatston: float = 0.0
-    volume_mm3: float = 0.0
-    mass_mg: float | None = None
-    density: float | None = None
-    lesions: int = 0
+    agatston: float
+    volume_mm3: float
+    mass_mg: float | None
+    density: float | None
+    lesions: int
     volume_isotropic_mm3: float | None = None
 
 
@@ -220,7 +220,7 @@ def scored_voxels(ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -
     counted = _Counted.of(ct, lesions, protocol)
     codes = np.zeros(ct.shape, np.uint8)
     kept = counted.weight > 0
-    codes.reshape(-1)[counted.flat[kept]] = counted.artery[kept]
+    np.put(codes, counted.flat[kept], counted.artery[kept])
     return codes
 
 
