@@ -15,7 +15,7 @@ from heartlens.nrrd import Nrrd, read_nrrd, write_nrrd
 from heartlens.refusal import Caution, Refused, refuse_or_caution
 from heartlens.seg_nrrd import artery_codes, read_lesion_map, write_lesion_map, write_seg_nrrd
 from heartlens.segments import unknown_labels
-from heartlens.whole_file import whole_file
+from heartlens.whole_file import require_readable, whole_file
 
 __all__ = ["read_labels", "read_lesion_map", "read_volume", "write_lesion_map", "write_seg_nrrd", "write_volume"]
 
@@ -93,11 +93,11 @@ def read_volume(
         text = f"{path}: expected HU with air or lung below {AIR_HU}, found values from {hu.min():g} to {hu.max():g}"
         cautions.append(refuse_or_caution("no-hu", text, allow))
 
-    header = CTHeader(
-        kvp=_first_number(kvp, image.keys.get(_KVP_KEY)),
-        slice_thickness_mm=_first_number(slice_thickness_mm, image.keys.get(_THICKNESS_KEY)),
-    )
     try:
+        header = CTHeader(
+            kvp=_first_number(kvp, image.keys.get(_KVP_KEY)),
+            slice_thickness_mm=_first_number(slice_thickness_mm, image.keys.get(_THICKNESS_KEY)),
+        )
         return CTVolume(hu, affine, header, allow_oblique="not-axial" in allow), cautions
     except ValueError as error:
         raise Refused("unreadable", f"{path}: {error}") from None
@@ -172,24 +172,18 @@ def _read_image(path: Path) -> Nrrd:
     if not name.endswith(VOLUME_ENDINGS):
         endings = ", ".join(VOLUME_ENDINGS)
         raise Refused("input", f"{path}: expected a DICOM folder or file, or an ending of {endings}")
-    try:
-        with open(path, "rb"):
-            pass
-        if name.endswith((".nrrd", ".nhdr")):
-            return read_nrrd(path)
-        if name.endswith((".nii", ".nii.gz")):
-            values, affine, is_oriented = read_nifti(path)
-            return Nrrd(values, affine, is_oriented, {})
-        return _read_metaimage(path)
-    except OSError as error:
-        raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
-    except (ValueError, OverflowError) as error:
-        raise Refused("unreadable", f"{path}: the header is damaged ({error}); check the file") from None
+    if name.endswith((".nrrd", ".nhdr")):
+        return read_nrrd(path)
+    if name.endswith((".nii", ".nii.gz")):
+        values, affine, is_oriented = read_nifti(path)
+        return Nrrd(values, affine, is_oriented, {})
+    return _read_metaimage(path)
 
 
 def _read_metaimage(path: Path) -> Nrrd:
     import SimpleITK as sitk
 
+    require_readable(path)
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -227,8 +221,6 @@ def _first_number(*values: float | str | None) -> float | None:
 
 
 def _is_dicom(path: Path) -> bool:
-    try:
-        with open(path, "rb") as file:
-            return file.read(132)[128:] == b"DICM"
-    except OSError as error:
-        raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
+    require_readable(path)
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"

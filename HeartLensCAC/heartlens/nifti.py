@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.refusal import Refused
+from heartlens.whole_file import require_readable
 
 _TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
 
@@ -62,8 +63,16 @@ def read_nifti(path: Path) -> Nifti:
 
     Raises
     ------
-    Refused : ``unreadable`` or ``truncated``
+    Refused : ``input``, ``unreadable`` or ``truncated``
     """
+    require_readable(path)
+    try:
+        return _read(path)
+    except (ValueError, OverflowError, OSError) as error:
+        raise _unreadable(path, "a NIfTI file", f"a damaged one ({error})", "copy the file again") from None
+
+
+def _read(path: Path) -> Nifti:
     try:
         with open(path, "rb") as plain:
             is_gzip = plain.read(2) == b"\x1f\x8b"

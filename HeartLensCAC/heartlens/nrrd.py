@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.refusal import Refused
-from heartlens.whole_file import whole_file
+from heartlens.whole_file import require_readable, whole_file
 
 _TYPES: dict[str, str] = {
     name: dtype
@@ -74,8 +74,16 @@ def read_nrrd(path: Path) -> Nrrd:
 
     Raises
     ------
-    Refused : ``unreadable`` or ``truncated``
+    Refused : ``input``, ``unreadable`` or ``truncated``
     """
+    require_readable(path)
+    try:
+        return _read(path)
+    except (ValueError, OverflowError, OSError) as error:
+        raise _unreadable(path, "an NRRD header", f"a damaged one ({error})", "check the file") from None
+
+
+def _read(path: Path) -> Nrrd:
     with open(path, "rb") as file:
         fields, keys = _read_header(file, path)
         sizes = [int(n) for n in _field(fields, "sizes", path).split()]

@@ -87,15 +87,12 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
     Refused : ``unreadable``, ``truncated`` or ``grid``
     """
     path = Path(path)
-    try:
-        image = read_nrrd(path)
-    except OSError as error:
-        raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
+    image = read_nrrd(path)
     labels = np.zeros(ct.shape, np.uint16)
     arteries: dict[int, Artery] = {}
     notes: dict[int, LesionNote] = {}
     try:
-        for segment in segments_of(image):
+        for segment in segments_of(image, path):
             facts = json.loads(segment.tags[_LESION_TAG])
             lesion_id = int(facts["id"])
             labels.reshape(-1)[_voxels(image, segment, ct, path)] = lesion_id
@@ -118,7 +115,7 @@ def artery_codes(image: Nrrd, ct: CTVolume, path: Path) -> NDArray[np.uint8]:
     """
     codes = np.zeros(ct.shape, np.uint8)
     flat_codes = codes.reshape(-1)
-    for segment in segments_of(image):
+    for segment in segments_of(image, path):
         flat = _voxels(image, segment, ct, path)
         if flat.size:
             artery = segment_artery(path, segment.name, _region_codes(segment.tags))
@@ -126,21 +123,24 @@ def artery_codes(image: Nrrd, ct: CTVolume, path: Path) -> NDArray[np.uint8]:
     return codes
 
 
-def segments_of(image: Nrrd) -> list[Segment]:
-    """The segments of a ``.seg.nrrd``; files of Slicer before 5.0 have one layer and value 1 for each."""
+def segments_of(image: Nrrd, path: Path) -> list[Segment]:
+    """The segments of a ``.seg.nrrd``; files of Slicer before 5.0 have one layer and value 1 for each.
+
+    Raises
+    ------
+    Refused : ``unreadable``
+    """
     segments: list[Segment] = []
     while (key := f"Segment{len(segments)}_") + "ID" in image.keys:
         n = len(segments)
         tags = dict(tag.split(":", 1) for tag in image.keys.get(key + "Tags", "").split("|") if ":" in tag)
-        segments.append(
-            Segment(
-                id=image.keys[key + "ID"],
-                name=image.keys.get(key + "Name", image.keys[key + "ID"]),
-                layer=int(image.keys.get(key + "Layer", n)),
-                value=int(image.keys.get(key + "LabelValue", 1)),
-                tags=tags,
+        layer, value = image.keys.get(key + "Layer", str(n)), image.keys.get(key + "LabelValue", "1")
+        if not (layer.isdecimal() and value.isdecimal()):
+            raise Refused(
+                "unreadable", f"{path}: expected numbers for layer and value of segment {n}, found {layer!r}, {value!r}"
             )
-        )
+        name = image.keys.get(key + "Name", image.keys[key + "ID"])
+        segments.append(Segment(image.keys[key + "ID"], name, int(layer), int(value), tags))
     return segments
 
 

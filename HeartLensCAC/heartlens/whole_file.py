@@ -1,4 +1,4 @@
-"""A file appears whole or not at all."""
+"""Files appear whole or not at all, and what cannot be opened is refused in the user's words."""
 
 from __future__ import annotations
 
@@ -34,3 +34,17 @@ def whole_file(path: Path) -> Iterator[Path]:
         ) from None
     finally:
         sibling.unlink(missing_ok=True)
+
+
+def require_readable(path: Path) -> None:
+    """Refuse a path that is no file, or one that may not be read.
+
+    Raises
+    ------
+    Refused : ``input``
+    """
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import itertools
 from pathlib import Path
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heartlens.ct import CTHeader, CTVolume
-from heartlens.files import read_labels, read_volume, write_volume
+from heartlens.files import read_labels, read_volume, write_seg_nrrd, write_volume
 from heartlens.lesions import Artery
 from heartlens.nrrd import read_nrrd, write_nrrd
 from heartlens.refusal import Refused
@@ -477,3 +478,23 @@ def test_a_real_label_map_with_organs_is_refused_and_one_with_a_single_label_is_
     aorta = read_labels(folder / "cta_dissection_heart_1p5mm_aorta.nii.gz", ct)
     truth = nib.load(folder / "cta_dissection_heart_1p5mm_aorta.nii.gz").get_fdata()
     assert np.count_nonzero(aorta == Artery.LM) == np.count_nonzero(truth) > 1000
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    kind=st.sampled_from(["ct.nrrd", "ct.nii", "ct.nii.gz", "s.seg.nrrd"]),
+    changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=6),
+)
+def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path, ct, kind, changes):
+    path = tmp_path / kind
+    if kind == "s.seg.nrrd":
+        write_seg_nrrd(path, ct, labels_of(ct))
+    else:
+        write_volume(path, ct)
+    data = bytearray(path.read_bytes())
+    for place, value in changes:
+        data[int(place * (len(data) - 1))] = value
+    path.write_bytes(data)
+    for read in (read_volume, lambda p: read_labels(p, ct)):
+        with contextlib.suppress(Refused):
+            read(path)

@@ -70,7 +70,7 @@ def write_sr(
             segment = segment_of.get(artery.name)
             if artery in CORONARY or totals.lesions or segment is not None:
                 lesions = [lesion for lesion in report.lesions if lesion.artery == artery]
-                groups.append(_artery_group(artery, totals, lesions, seg, segment, ct))
+                groups.append(_artery_group(artery, totals, lesions, seg, segment, ct, protocol))
         content = hd.sr.MeasurementReport(
             observation_context=_observation_context(observer, organization),
             procedure_reported=concept(codes.CALCIUM_CT),
@@ -144,15 +144,16 @@ def _artery_group(
     seg: Dataset | None,
     segment: Dataset | None,
     ct: CTVolume,
+    protocol: ScoringProtocol,
 ) -> Any:
     import highdicom as hd
 
     measurements = _scores(totals)
-    if lesions:
-        measurements.append(_measurement(codes.PEAK_HU, max(x.peak_hu for x in lesions), codes.HU_UNITS))
-        weight = sum(x.volume_mm3 for x in lesions)
-        if weight > 0:
-            mean_hu = sum(x.mean_hu * x.volume_mm3 for x in lesions) / weight
+    scored = [lesion for lesion in lesions if lesion.agatston > 0]
+    if scored:
+        measurements.append(_measurement(codes.PEAK_HU, max(x.peak_hu for x in scored), codes.HU_UNITS))
+        if protocol.volume_above_hu is None:  # only then the volume counts the voxels that the mean is taken over
+            mean_hu = sum(x.mean_hu * x.volume_mm3 for x in scored) / sum(x.volume_mm3 for x in scored)
             measurements.append(_measurement(codes.MEAN_HU, mean_hu, codes.HU_UNITS))
     region = codes.REGIONS.get(artery)
     finding = codes.CALCIFICATION if region is None else codes.PLAQUE
