@@ -150,6 +150,16 @@ class TestFind:
         with pytest.raises(Refused, match=r"^modality: .*CT stored as Secondary Capture Image Storage"):
             find_series(tmp_path)
 
+    def test_the_objects_own_class_counts_not_the_files(self, tmp_path):
+        """Programs that turn a CT into something else often leave the file meta information as it was."""
+        for path in add_series(tmp_path, n_slices=3):
+            dataset = dcmread(path)
+            dataset.SOPClassUID = SecondaryCaptureImageStorage
+            dataset.save_as(path)
+            assert dcmread(path).file_meta.MediaStorageSOPClassUID == CTImageStorage
+        with pytest.raises(Refused, match=r"^modality"):
+            find_series(tmp_path)
+
     def test_a_slice_whose_header_is_cut_never_vanishes(self, tmp_path):
         last = add_series(tmp_path)[-1]
         data = last.read_bytes()

@@ -175,12 +175,12 @@ class Instance:
         """The file's name without its folder: folders are often named after patients."""
         return self.path.name
 
-    @property
+    @cached_property
     def sop_class(self) -> str | None:
         """SOP class of the object, or of the file meta information where the object's is missing or damaged."""
         meta = _value(self.dataset.file_meta, "MediaStorageSOPClassUID")
         named = [str(_as_list(uid)[0]) for uid in (self.value("SOPClassUID"), meta) if uid]
-        return next((uid for uid in named if uid in CT_SOP_CLASSES), named[0] if named else None)
+        return next((uid for uid in named if UID(uid).type == "SOP Class"), named[0] if named else None)
 
     @property
     def is_ct(self) -> bool:
