@@ -107,7 +107,8 @@ def test_no_two_files_import_each_other():
 def test_importing_a_floor_loads_no_library_of_a_higher_one(floor):
     parts = [part for part, level in FLOORS.items() if level <= floor]
     names = [module_of(path) for path in sources() if part_of(path) in parts]
-    code = f"import sys, json, importlib\nfor n in {names}: importlib.import_module(n)\nprint(json.dumps(list(sys.modules)))"
+    code = f"import sys, json, importlib\nfor n in {names}: importlib.import_module(n)\n"
+    code += "print(json.dumps(list(sys.modules)))"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=PACKAGE.parent, capture_output=True, text=True, check=True, timeout=120
     )

@@ -77,7 +77,8 @@ def test_a_change_of_the_scoring_core_fails_a_test(tmp_path, name, line, start, 
     run = subprocess.run(
         [
             sys.executable, "-m", "pytest", "-x", "-q", "--import-mode=importlib", "-p", "no:cacheprovider",
-            "-p", "no:xdist", "-o", f"pythonpath={tmp_path} {TESTING}", *JUDGES, "--doctest-modules", str(copy / "scoring"),
+            "-p", "no:xdist", "-o", f"pythonpath={tmp_path} {TESTING}", *JUDGES,
+            "--doctest-modules", str(copy / "scoring"),
         ],
         cwd=TESTING, capture_output=True, text=True, timeout=300, check=False,
         env={**{k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}, "PYTHONDONTWRITEBYTECODE": "1"},

@@ -91,7 +91,7 @@ def _add_score(commands: Any) -> None:
     labels = score.add_argument_group("labels")
     labels.add_argument(
         "--segmentation", type=Path, metavar="FILE",
-        help="score these labels: .seg.nrrd, DICOM SEG or a label map (1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED)",
+        help="score these labels: .seg.nrrd, DICOM SEG, label map (1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED)",
     )  # fmt: skip
     labels.add_argument("--bundle", metavar="NAME|DIR|none", help="network bundle; none: rules")
     labels.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the networks")

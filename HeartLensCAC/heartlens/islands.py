@@ -18,7 +18,7 @@ NEIGHBOURS: dict[int, tuple[tuple[int, int, int], ...]] = {
 
 
 def find_islands(
-    flat: NDArray[np.integer],
+    flat: NDArray[np.int64],
     shape: tuple[int, int, int],
     *,
     connectivity: int,
@@ -48,9 +48,9 @@ def find_islands(
     """
     if connectivity not in NEIGHBOURS:
         raise ValueError(f"connectivity must be one of {sorted(NEIGHBOURS)}, got {connectivity}")
-    flat = np.asarray(flat, dtype=np.int64)
+    flat = flat.astype(np.int64, copy=False)
     a, b = _edges(flat, shape, NEIGHBOURS[connectivity], group)
-    root = np.arange(flat.size)
+    root = np.arange(flat.size, dtype=np.int64)
     while a.size:
         # Hook the larger root of every edge to the smaller one, then flatten all chains.
         low, high = np.minimum(root[a], root[b]), np.maximum(root[a], root[b])

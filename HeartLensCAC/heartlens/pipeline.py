@@ -122,7 +122,7 @@ def score_series(
 
 def read_ct(source: Path | Sequence[Path], request: Request) -> tuple[CTVolume, Series | None, list[Caution]]:
     """Read the CT that the user means: a volume file, or the best series of a DICOM folder."""
-    said = {"allow": request.allow, "kvp": request.kvp, "slice_thickness_mm": request.thickness_mm}
+    said: dict[str, Any] = {"allow": request.allow, "kvp": request.kvp, "slice_thickness_mm": request.thickness_mm}
     if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
         ct, cautions = read_volume(source, **said)
         return ct, None, list(cautions)
@@ -171,7 +171,7 @@ def _slabs(ct: CTVolume, protocol: ScoringProtocol, cautions: list[Caution]) -> 
     return average_slabs(ct, count)
 
 
-def _heart(ct: CTVolume, request: Request, cautions: list[Caution]) -> HeartRegion | None:
+def _heart(ct: CTVolume, request: Request, cautions: list[Caution]) -> HeartRegion:
     """Where the heart is; with given labels, content findings only warn and a missing heart is no matter."""
     from heartlens.anatomy import heart_region
 
@@ -188,7 +188,7 @@ def _heart(ct: CTVolume, request: Request, cautions: list[Caution]) -> HeartRegi
 def _lesions(
     ct: CTVolume,
     scored_ct: CTVolume,
-    region: HeartRegion | None,
+    region: HeartRegion,
     protocol: ScoringProtocol,
     request: Request,
     cautions: list[Caution],

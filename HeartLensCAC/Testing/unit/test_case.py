@@ -167,7 +167,7 @@ def test_a_ct_that_changed_since_is_refused(tmp_path):
     hu = case.ct.hu.copy()
     hu[0, 0, 0] = 1
     write_volume(tmp_path / "case" / "ct.nrrd", make_ct(hu))
-    with pytest.raises(Refused, match="checksum: .*score the series again"):
+    with pytest.raises(Refused, match=r"checksum: .*score the series again"):
         Case.load(tmp_path / "case")
 
 

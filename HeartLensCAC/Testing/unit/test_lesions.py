@@ -38,7 +38,7 @@ def test_labels_must_be_uint16():
 
 
 def test_a_probability_beyond_one_is_refused():
-    with pytest.raises(ValueError, match="1.2"):
+    with pytest.raises(ValueError, match=r"1\.2"):
         LesionNote(1.2)
 
 
@@ -76,7 +76,7 @@ def test_erasing_all_voxels_of_a_lesion_ends_it(two_lesions):
 
 @pytest.mark.parametrize("flat", [[-1], [4]])
 def test_voxels_outside_the_volume_are_refused(two_lesions, flat):
-    with pytest.raises(ValueError, match="0..3"):
+    with pytest.raises(ValueError, match=r"0\.\.3"):
         two_lesions.erase(flat)
 
 
