@@ -214,6 +214,7 @@ def write_converted_ct(paths: Sequence[Path], target: Path) -> None:
 
 def write_enhanced_ct(paths: Sequence[Path], target: Path, *, syntax: str = ExplicitVRLittleEndian) -> None:
     """True Enhanced CT of a classic series: what all frames share once, the rest per frame; frames in files' order."""
+    target.parent.mkdir(parents=True, exist_ok=True)
     sources = [dcmread(path) for path in paths]
     first = sources[0]
     dataset = Dataset()

@@ -255,6 +255,18 @@ def planes() -> list:
     ]  # fmt: skip
 
 
+def rotation(radians: np.ndarray) -> np.ndarray:
+    """Rotation about x, then y, then z."""
+    out = np.eye(3)
+    for axis, angle in enumerate(radians):
+        one = np.eye(3)
+        a, b = (axis + 1) % 3, (axis + 2) % 3
+        one[a, a] = one[b, b] = np.cos(angle)
+        one[a, b], one[b, a] = -np.sin(angle), np.sin(angle)
+        out = one @ out
+    return out
+
+
 class TestGeometry:
     def test_positions_spacing_and_uids_of_a_plain_series(self, tmp_path):
         paths = write_ct_series(tmp_path, ramp(), spacing_mm=(3.0, 0.6, 0.5))
@@ -315,6 +327,38 @@ class TestGeometry:
         ct, _ = read(tmp_path)
         assert ct.increment_mm == pytest.approx(3.0, abs=1e-4)
         np.testing.assert_allclose(ct.affine[:3, 2] / 3, normal, atol=1e-4)
+
+    @settings(max_examples=25, deadline=None)
+    @given(
+        tip=st.tuples(*[st.floats(-4, 4)] * 3),
+        plane=st.sampled_from([p for p in planes() if p[0][0] != 2 and p[1][0] != 2]),
+        spacing=st.tuples(st.floats(0.5, 5), st.floats(0.3, 1), st.floats(0.3, 1)),
+        corner=st.tuples(*[st.floats(-500, 500)] * 3),
+    )
+    def test_every_voxel_lies_where_dicom_puts_it(self, tmp_path_factory, tip, plane, spacing, corner):
+        """PS3.3 C.7.6.2.1.1, for slices tipped by a few degrees, flipped and transposed."""
+        turn = rotation(np.deg2rad(tip))
+        hu = np.arange(5 * 3 * 4).reshape(5, 3, 4)  # every voxel names itself
+        folder = tmp_path_factory.mktemp("tipped")
+
+        def tipped(dataset: Dataset, n: int) -> None:
+            axes = turn @ np.reshape(np.array(dataset.ImageOrientationPatient, float), (2, 3)).T
+            dataset.ImageOrientationPatient = [round(float(x), 9) for x in axes.T.ravel()]
+            position = turn @ np.array(dataset.ImagePositionPatient, float)
+            dataset.ImagePositionPatient = [round(float(x), 6) for x in position]
+
+        paths = write_ct_series(folder, hu, spacing_mm=spacing, corner_lps_mm=corner, plane=plane, edit=tipped)
+        ct, _ = read(folder)
+        for path in paths:
+            dataset = dcmread(path)
+            row_direction, column_direction = np.reshape(np.array(dataset.ImageOrientationPatient, float), (2, 3))
+            dy, dx = (float(x) for x in dataset.PixelSpacing)
+            stored = dataset.pixel_array + dataset.RescaleIntercept
+            for row, column in ((0, 0), (stored.shape[0] - 1, 0), (1, 2)):
+                place = np.array(dataset.ImagePositionPatient, float)
+                place = place + row_direction * dx * column + column_direction * dy * row
+                (k, j, i) = np.argwhere(ct.hu == stored[row, column])[0]
+                np.testing.assert_allclose(ct.lps_mm([k, j, i]), place, atol=2e-3)
 
     def test_one_slice_takes_its_thickness_as_increment(self, tmp_path):
         (path,) = write_ct_series(tmp_path, ramp((1, 4, 5)), SliceThickness=2.5)
@@ -679,6 +723,20 @@ class TestMultiframe:
         paths = write_ct_series(tmp_path / "classic", hu, edit=own_rescale)
         write_enhanced_ct(paths, tmp_path / "enhanced.dcm")
         np.testing.assert_array_equal(read(tmp_path / "enhanced.dcm")[0].hu, hu)
+
+    def test_a_series_in_two_multiframe_files_is_one_volume(self, tmp_path):
+        hu = ramp((6, 6, 8))
+        paths = write_ct_series(tmp_path / "classic", hu)
+        for name, half in (("a.dcm", paths[3:]), ("b.dcm", paths[:3])):
+            write_enhanced_ct(half, tmp_path / "both" / name)
+            dataset = dcmread(tmp_path / "both" / name)
+            dataset.SeriesInstanceUID = "1.2.3.4"
+            dataset.save_as(tmp_path / "both" / name)
+        ct, _ = read(tmp_path / "both")
+        np.testing.assert_array_equal(ct.hu, hu)
+        assert ct.header.frame_numbers == (1, 2, 3, 1, 2, 3)
+        a, b = (str(dcmread(tmp_path / "both" / name).SOPInstanceUID) for name in ("a.dcm", "b.dcm"))
+        assert ct.header.sop_instance_uids == (b, b, b, a, a, a)
 
     def test_two_frames_at_one_place_are_named(self, tmp_path):
         paths = write_ct_series(tmp_path / "classic", ramp())

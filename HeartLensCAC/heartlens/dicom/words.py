@@ -16,18 +16,22 @@ CALCIUM_WORDS = frozenset(
 """Whole tokens of a series or protocol name that announce a calcium scan: spec 6.2 after AI-CAC's list; "smartscore" is
 GE's product, "casc" Siemens's. "ca" alone is not here: in radiology it is also short for carcinoma."""
 
-GATED_WORDS = re.compile(r"bestdiast|bestsyst|gated\b|ecg[ -]?(trig|gat|sync)")
+GATED_WORDS = re.compile(r"bestdiast|bestsyst|\bgated\b|\b(ecg|ekg)[ _-]*(trig|gat|sync)")
 """Words that say ECG-gated: spec 6.1 (BestDiast), GE "SmartScore - Gated"."""
 
-UNGATED_WORDS = re.compile(r"\b(un|non[ -]?|not )gated\b|\b(no|without) (ecg|gating)\b")
+UNGATED_WORDS = re.compile(r"\b(un|non?|not|without|w/?o)[ _-]*((ecg|ekg)\b[ _-]*)?(gat(ed|ing)|trig|sync)")
 """Words that say the opposite, which must be looked for first: "non-gated" contains "gated"."""
 
-PHASE_PERCENT = re.compile(r"(?<![\w.])(asir|asir-v|asirv|ar|ss|sa|sv|veo|idose|dose|tube)?[ -]{0,2}(\d{1,3}) ?%")
+PHASE_PERCENT = re.compile(
+    r"(?<![\w.])(asir|asir-?v|dlir|ar|ss|sa|sv|veo|idose|dose|tube|imar)?[ _-]{0,2}(?<![\d.])(\d{1,3})([.,]\d)? ?%"
+)
 """A cardiac phase such as "75 %"; the same sign after ASiR (GE) is the strength of iterative reconstruction."""
 
 NO_CONTRAST = re.compile(
-    r"(n ?/ ?a|na|n|0|-+|false|nil|none|no|non|not|not used|not given|unenhanced|plain|w/?o|without)?"
-    r"([ ._-]*(iv|i\.v\.|intravenous|oral|contrast|contrast agent|agent|media|medium|cm|km|given|used|injected))*"
+    r"(n ?/ ?a|na|n|0|-+|false|nil|none|no|non|not|unenhanced|plain|w/?o|without|native|nativ)?"
+    r"([ ._^/-]*(iv|i\.v|intravenous|oral|contrast|agent|media|medium|con|cm|km|none))*"
+    r"([ ._^/-]*(given|used|injected|administered))?"
+    r"[ ._^-]*"
 )
 """A ContrastBolusAgent that says there is none; "non-ionic 370" does not match, nor does "IV" alone."""
 
@@ -82,8 +86,12 @@ def names_gating(text: str) -> bool | None:
 
     Examples
     --------
-    >>> [names_gating(t) for t in ("BestDiast 71 %", "SmartScore - Gated 0.5 sec", "Non-gated chest", "ASiR 40%")]
-    [True, True, False, None]
+    >>> [names_gating(t) for t in ("BestDiast 71 %", "SmartScore - Gated 0.5 sec", "CaSc 75.0%", "ECG_TRIGGERED")]
+    [True, True, True, True]
+    >>> [names_gating(t) for t in ("Non-gated chest", "ungated", "NON ECG GATED", "w/o ECG gating", "No gating")]
+    [False, False, False, False, False]
+    >>> [names_gating(t) for t in ("ASiR 40%", "AR40 %", "Chest 3.0", "investigated", "150 %")]
+    [None, None, None, None, None]
     """
     lower = text.lower()
     if UNGATED_WORDS.search(lower):
@@ -99,8 +107,10 @@ def says_no_contrast(agent: str) -> bool:
 
     Examples
     --------
-    >>> [says_no_contrast(t) for t in ("", "NONE", "n/a", "No IV contrast", "IV", "Omnipaque 350", "NON-IONIC")]
-    [True, True, True, True, False, False, False]
+    >>> [says_no_contrast(t) for t in ("", "NONE", "n/a", "No IV contrast", "None.", "NONE^NONE", "Noncontrast", "W/O")]
+    [True, True, True, True, True, True, True, True]
+    >>> [says_no_contrast(t) for t in ("IV", "Omnipaque 350", "NON-IONIC", "Contrast", "CE", "none, Iohexol", "1")]
+    [False, False, False, False, False, False, False]
     """
     text = agent.strip().lower()
     match = NO_CONTRAST.fullmatch(text)
