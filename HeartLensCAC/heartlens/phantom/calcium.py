@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -96,39 +97,32 @@ def plaque_on(
 
 
 def propose_plaques(
-    heart: Heart, rng: np.random.Generator, counts: tuple[int, int, int, int] | None, kvp: float, scale: float = 1.0
-) -> list[Plaque]:
-    """Plaques in the order in which they are added; proximal segments and the LAD are favored.
+    heart: Heart, rng: np.random.Generator, counts: tuple[int, int, int, int] | None, kvp: float, size: float = 1.0
+) -> Iterator[Plaque]:
+    """Plaques one after the other; proximal segments and the LAD are favored.
 
     Parameters
     ----------
-    counts : per artery, LM to RCA; None proposes a long list over all arteries
+    counts : per artery, LM to RCA; None goes on for long, with a taste for some arteries that differs by person
+    size : factor on their width
     """
     if counts is None:
-        order = list(rng.choice(4, p=(0.04, 0.48, 0.17, 0.31), size=160))
-        focus = rng.dirichlet((0.22, 2.6, 0.9, 1.6))
-        order[1:] = list(rng.choice(4, p=focus, size=159))
+        first = rng.choice(4, size=1, p=(0.04, 0.48, 0.17, 0.31))
+        order = np.concatenate([first, rng.choice(4, size=159, p=rng.dirichlet((0.22, 2.6, 0.9, 1.6)))])
     else:
-        order = [index for index in range(4) for _ in range(counts[index])]
-        rng.shuffle(order)
-    out, taken = [], {artery: [] for artery in CORONARY}
-    for index in order:
-        artery = CORONARY[index]
+        order = rng.permutation(np.repeat(np.arange(4), counts))
+    for artery in (CORONARY[index] for index in order):
         tube = heart.arteries[artery]
         branches = [t for a, t in heart.branches if a == artery]
         if branches and rng.random() < 0.12:
             tube = branches[int(rng.integers(len(branches)))]
         total = arc_length(tube.points)[-1]
         length = float(np.clip(rng.lognormal(1.15, 0.5), 1.0, min(9.0, 0.6 * total)))
-        width = float(np.clip(rng.lognormal(0.45, 0.35), 0.8, 3.6)) * scale
-        low, high = (2.0, total - 3.5) if artery is Artery.LM else (6.0, 0.75 * total)
-        if artery is Artery.LAD or artery is Artery.LCX:
-            low = 5.0
+        width = float(np.clip(rng.lognormal(0.45, 0.35), 0.8, 3.6)) * size
+        low, high = (2.0, total - 3.5) if artery is Artery.LM else (5.5, 0.75 * total)
         at = low + (high - low) * rng.beta(1.1, 2.0) if high > low else total / 2
         density = float(np.clip(rng.lognormal(np.log(430), 0.45), 150, 1100))
-        out.append(plaque_on(rng, artery, tube, at, length, width, density, kvp))
-        taken[artery].append(at)
-    return out
+        yield plaque_on(rng, artery, tube, at, length, width, density, kvp)
 
 
 MOBILITY = {Artery.LM: 0.25, Artery.LAD: 0.4, Artery.LCX: 0.6, Artery.RCA: 1.0}

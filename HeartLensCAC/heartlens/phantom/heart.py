@@ -60,17 +60,16 @@ class Heart:
         """Signed distance to the outside of the chambers, mm."""
         return joined((c.distance(x, y, z) for c in self.chambers.values()), CHAMBER_BLEND_MM)
 
-    def on_surface(self, points: FloatArray, lift_mm: float) -> NDArray[np.float64]:
+    def on_surface(self, points: ArrayLike, lift_mm: float) -> NDArray[np.float64]:
         """Points moved along the gradient until they lie `lift_mm` outside the chambers."""
-        points = np.array(points, float)
-        for _ in range(12):
-            value = self._at(points) - lift_mm
-            gradient = np.stack(
-                [self._at(points + step) - self._at(points - step) for step in np.eye(3) * 0.5], axis=-1
-            )
+        moved = np.array(points, np.float64)
+        steps = np.concatenate([np.zeros((1, 3)), np.eye(3) * 0.5, -np.eye(3) * 0.5])
+        for _ in range(10):
+            around = self._at((moved + steps[:, None]).reshape(-1, 3)).reshape(7, -1)
+            gradient = (around[1:4] - around[4:]).T
             gradient /= np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-6)
-            points -= 0.7 * np.clip(value, -4, 4)[:, None] * gradient
-        return points
+            moved -= 0.75 * np.clip(around[0] - lift_mm, -4, 4)[:, None] * gradient
+        return moved
 
     def _at(self, points: FloatArray) -> FloatArray:
         return self.surface(points[:, 0], points[:, 1], points[:, 2])
@@ -158,19 +157,22 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
             [r_pa * 0.85, r_pa * 0.8, r_pa * 0.74, r_pa * 0.62, r_pa * 0.45],
         ),
         "svc": Tube.through(
-            [at(-34, 18, 12), (-31, -8, 48), (-31, -8, 80), (-28, -16, 108), (-30, -20, 150)], [11, 10.5, 10, 9, 7]
+            np.vstack([at(-34, 18, 12), [(-31, -8, 48), (-31, -8, 80), (-28, -16, 108), (-30, -20, 150)]]),
+            [11, 10.5, 10, 9, 7],
         ),
-        "ivc": Tube.through([at(-38, 14, -30), (-24, 4, -48), (-24, 18, -90), (-22, 22, -130)], [13, 13, 12, 11]),
+        "ivc": Tube.through(
+            np.vstack([at(-38, 14, -30), [(-24, 4, -48), (-24, 18, -90), (-22, 22, -130)]]), [13, 13, 12, 11]
+        ),
     }
-    neck = {
+    neck: dict[str, tuple[list[tuple[float, float, float]], float]] = {
         "brachiocephalic": ([(-5, -6, top - 4), (-18, -9, top + 24), (-26, -2, top + 48), (-40, 6, top + 80)], 6.5),
         "carotid_left": ([(8, 4, top - 2), (16, -3, top + 28), (21, 0, top + 60), (24, 4, top + 110)], 4.0),
         "subclavian_left": ([(17, 18, top - 4), (25, 17, top + 24), (32, 12, top + 48), (62, 2, top + 62)], 5.5),
         "carotid_right": ([(-30, 0, top + 52), (-25, 0, top + 80), (-25, 4, top + 110)], 4.0),
         "vein_neck_left": ([(-27, -18, top + 2), (-2, -25, top + 10), (24, -22, top + 28), (42, -8, top + 70)], 6.5),
     }
-    for name, (knots, radius) in neck.items():
-        great[name] = Tube.through(knots, radius * rng.normal(1, 0.08))
+    for name, (course, radius) in neck.items():
+        great[name] = Tube.through(course, radius * rng.normal(1, 0.08))
     la = chambers["la"].center
     for name, knots in {
         "vein_right_superior": [la + (-16, 2, 8), la + (-38, 2, 18), la + (-58, -6, 32)],

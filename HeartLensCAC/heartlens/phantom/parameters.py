@@ -117,7 +117,8 @@ class PhantomParameters:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> PhantomParameters:
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+        fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in document.items()}
+        return cls(**fields)
 
     @classmethod
     def from_text(cls, seed: int, settings: Sequence[str]) -> PhantomParameters:

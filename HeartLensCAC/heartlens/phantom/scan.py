@@ -16,9 +16,11 @@ from heartlens.phantom import calcium, traps
 from heartlens.phantom.acquisition import digitize, metal_streaks, noise
 from heartlens.phantom.anatomy import Anatomy, draw_anatomy
 from heartlens.phantom.calcium import Plaque, propose_plaques
+from heartlens.phantom.grid import Grid
 from heartlens.phantom.parameters import KERNEL_FWHM_MM, PhantomParameters
-from heartlens.phantom.rendering import Grid, beat_mm, render
+from heartlens.phantom.rendering import render
 from heartlens.phantom.shapes import Cloud, splat
+from heartlens.phantom.thorax import beat_mm
 from heartlens.phantom.traps import Trap, make_traps
 from heartlens.phantom.truth import agatston_per_artery, patch_agatston
 from heartlens.protocol import ScoringProtocol
@@ -29,7 +31,7 @@ CATEGORY_RANGE = {"1-10": (2.0, 9.5), "11-100": (12.0, 98.0), "101-400": (105.0,
 CAUSED_HU = 30.0
 """What an object must add to a voxel to have caused that it is bright; about two standard deviations of the noise."""
 
-ATTEMPTS = 6
+ATTEMPTS = 4
 """How often the burden is drawn anew when noise carried the score over the border of its category."""
 
 
@@ -249,9 +251,11 @@ def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], 
     if p.category == "0":
         return []
     low, high = CATEGORY_RANGE[p.category]
-    aim = float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    pixel_mm2 = p.pixel_mm[0] * p.pixel_mm[1]
+    faintest = pixel_mm2 * np.ceil(1 / pixel_mm2) * p.increment_mm / 3  # the least score that these voxels can show
+    aim = max(float(np.exp(rng.uniform(np.log(low), np.log(high)))), faintest)
     size = float(np.clip((aim / 60) ** 0.2, 0.75, 1.7))  # much calcium comes in large plaques
-    scale = {"pixel_area_mm2": p.pixel_mm[0] * p.pixel_mm[1], "increment_mm": p.increment_mm}
+    scale = {"pixel_area_mm2": pixel_mm2, "increment_mm": p.increment_mm}
     kept: list[Source] = []
     total, misfits = 0.0, 0
     for plaque in propose_plaques(heart, rng, None, p.kvp, size):
@@ -271,7 +275,7 @@ def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], 
                 break
         else:
             misfits += 1
-        if total >= aim * 0.9 or (total >= low and misfits > 5):
+        if total >= aim * 0.9 or misfits > (5 if total >= low else 30):
             break
     return kept
 

@@ -35,14 +35,13 @@ class Ellipsoid:
         """Approximate signed distance, mm, negative inside; exact on the surface (after I. Quilez)."""
         dx, dy = x - np.float32(self.center[0]), y - np.float32(self.center[1])
         dz = np.asarray(z - self.center[2], x.dtype)
-        near = far = None
+        near, far = np.zeros((), x.dtype), np.full((), 1e-12, x.dtype)
         for axis, radius in zip(self.axes.astype(x.dtype), self.radii, strict=True):
             along = (axis[0] * dx + axis[1] * dy + axis[2] * dz) / x.dtype.type(radius)
             square = along * along
-            scaled = square / x.dtype.type(radius * radius)
-            near, far = (square, scaled) if near is None else (near + square, far + scaled)
+            near, far = near + square, far + square / x.dtype.type(radius * radius)
         k0 = np.sqrt(near)
-        return k0 * (k0 - 1) / np.sqrt(np.maximum(far, 1e-12))
+        return k0 * (k0 - 1) / np.sqrt(far)
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +113,10 @@ def smooth_min(a: FloatArray, b: FloatArray, blend_mm: float) -> FloatArray:
     """The smaller of two distances with a rounded seam of that size."""
     h = np.maximum(blend_mm - np.abs(a - b), 0)
     return np.minimum(a, b) - h * h * np.asarray(0.25 / blend_mm, a.dtype)
+
+
+def smooth_max(a: FloatArray, b: FloatArray, blend_mm: float) -> FloatArray:
+    return -smooth_min(-a, -np.asarray(b, np.float32), blend_mm)
 
 
 @dataclass(frozen=True, eq=False)
