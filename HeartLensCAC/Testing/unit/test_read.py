@@ -506,7 +506,7 @@ class TestGates:
     def test_missing_slices_are_counted_between_their_neighbours(self, tmp_path, missing):
         error = self.move(tmp_path, {4: 3.0 * missing})
         assert error.code == "gap"
-        assert f"{missing} of the slices between 0003.dcm and 0004.dcm" in error.text
+        assert f"slices are missing: {missing} between 0003.dcm and 0004.dcm (-91.00 and " in error.text
 
     def test_a_gap_in_three_slices_is_found(self, tmp_path):
         assert self.move(tmp_path, {2: 3.0}, n_slices=3).code == "gap"
@@ -515,7 +515,13 @@ class TestGates:
     def test_uneven_increments_are_refused(self, tmp_path, shift):
         error = self.move(tmp_path, {4: shift})
         assert error.code == "uneven"
-        assert f"increment {3 + shift:.2f} mm between 0003.dcm and 0004.dcm" in error.text
+        assert f"increments {3 + shift:.2f} mm between 0003.dcm and 0004.dcm" in error.text
+
+    def test_two_scans_joined_are_uneven_and_every_place_is_counted(self, tmp_path):
+        error = self.move(tmp_path, dict.fromkeys(range(5, 10), 3.0), n_slices=10)
+        assert error.code == "uneven"
+        assert "6.00 mm between 0005.dcm and 0006.dcm" in error.text
+        assert "and 1 more" in error.text
 
     def test_increments_may_differ_by_rounding(self, tmp_path):
         def jitter(dataset: Dataset, n: int) -> None:

@@ -177,21 +177,26 @@ def _increment_mm(names: Sequence[str], along: NDArray[np.float64]) -> float | N
             f"remove one of each, or choose one phase",
         )
     usual = float(median_low(steps.tolist()))
-    off = np.flatnonzero(np.abs(steps - usual) > min(UNEVEN_MM, UNEVEN_FRACTION * usual))
+    tolerance = min(UNEVEN_MM, UNEVEN_FRACTION * usual)
+    off = np.flatnonzero(np.abs(steps - usual) > tolerance)
     if off.size:
-        n = int(off[np.argmax(np.abs(steps[off] - usual))])
-        where = f"between {names[n]} and {names[n + 1]} ({along[n]:.2f} and {along[n + 1]:.2f} mm)"
-        ratio = steps[n] / usual
-        if ratio > 1.5 and abs(ratio - round(ratio)) < 0.1:
-            raise Refused(
-                "gap",
-                f"{round(ratio) - 1} of the slices {where} missing: increment {steps[n]:.2f} mm, "
-                f"elsewhere {usual:.2f} mm; copy the whole series",
-            )
+        ratios = steps[off] / usual
+        missing = np.rint(ratios).astype(int) - 1
+        # Few steps that are multiples of the usual one: slices are missing. Many: two scans joined, say.
+        is_gap = bool((missing >= 1).all() and np.abs(ratios - np.rint(ratios)).max() < 0.1)
+        is_gap = is_gap and off.size <= max(1, steps.size // 4)
+        places = [
+            (f"{missing[m]} between " if is_gap else f"{steps[n]:.2f} mm between ")
+            + f"{names[n]} and {names[n + 1]} ({along[n]:.2f} and {along[n + 1]:.2f} mm)"
+            for m, n in enumerate(off[:3])
+        ]
+        where = ", ".join(places) + (f" and {off.size - 3} more" if off.size > 3 else "")
+        if is_gap:
+            text = f"slices are missing: {where}; increment elsewhere {usual:.2f} mm; copy the whole series"
+            raise Refused("gap", text)
         raise Refused(
             "uneven",
-            f"increment {steps[n]:.2f} mm {where}, elsewhere {usual:.2f} mm; expected a difference of at most "
-            f"{min(UNEVEN_MM, UNEVEN_FRACTION * usual):.2f} mm; {off.size} of {steps.size} increments are off",
+            f"increments {where}; elsewhere {usual:.2f} mm, expected a difference of at most {tolerance:.2f} mm",
         )
     return float(along[-1] - along[0]) / len(steps)
 
