@@ -18,7 +18,8 @@ FLOORS: dict[str, int] = {
     # 1 sums
     "scoring": 1, "risk": 1, "cohorts": 1, "calcium": 1, "anatomy": 1, "quality": 1, "phantom": 1,
     # 2 rooms: files and DICOM
-    "dicom": 2, "files": 2, "nrrd": 2, "nifti": 2, "seg_nrrd": 2, "segments": 2, "phantom_files": 2, "case": 2,
+    "dicom": 2, "files": 2, "nrrd": 2, "nifti": 2, "metaimage": 2, "seg_nrrd": 2, "segments": 2, "phantom_files": 2,
+    "case": 2,
     # 3 road
     "pipeline": 3, "outputs": 3, "report_html": 3, "figures": 3,
     # 5 doors
@@ -29,7 +30,7 @@ OUTSIDE = {  # library: parts that may import it at the top of a file or inside 
     "scipy": {"calcium", "anatomy", "quality", "phantom"},
     "pydicom": {"dicom", "pipeline"},
     "highdicom": {"dicom"},
-    "SimpleITK": {"files", "nrrd", "nifti", "seg_nrrd"},
+    "SimpleITK": {"files"},
     "jinja2": {"report_html"},
     "matplotlib": {"figures"},
     "onnxruntime": set(),

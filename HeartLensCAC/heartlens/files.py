@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from heartlens.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
 from heartlens.grid import ijk_of, index_map, require_same_extent
 from heartlens.lesions import Artery
+from heartlens.metaimage import read_metaimage
 from heartlens.nifti import read_nifti
 from heartlens.nrrd import Nrrd, read_nrrd, write_nrrd
 from heartlens.refusal import Caution, Refused, refuse_or_caution
@@ -177,26 +178,8 @@ def _read_image(path: Path) -> Nrrd:
     if name.endswith((".nii", ".nii.gz")):
         values, affine, is_oriented = read_nifti(path)
         return Nrrd(values, affine, is_oriented, {})
-    return _read_metaimage(path)
-
-
-def _read_metaimage(path: Path) -> Nrrd:
-    import SimpleITK as sitk
-
-    require_readable(path)
-    try:
-        image = sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise Refused("unreadable", f"{path}: expected a MetaImage volume, found: {reason}; copy it again") from None
-    if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
-        sizes = " x ".join(map(str, image.GetSize()))
-        found = f"{sizes} with {image.GetNumberOfComponentsPerPixel()} numbers per voxel"
-        raise Refused("unreadable", f"{path}: expected one 3-D volume, found {found}; give one volume")
-    affine = np.eye(4)
-    affine[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    affine[:3, 3] = image.GetOrigin()
-    return Nrrd(sitk.GetArrayFromImage(image), affine, True, {})
+    values, affine = read_metaimage(path)
+    return Nrrd(values, affine, True, {})
 
 
 def _check_right_angles(affine: NDArray[np.float64], path: Path) -> None:

@@ -6,6 +6,7 @@ import bz2
 import contextlib
 import gzip
 import itertools
+import zlib
 from pathlib import Path
 
 import nibabel as nib
@@ -482,7 +483,7 @@ def test_a_real_label_map_with_organs_is_refused_and_one_with_a_single_label_is_
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    kind=st.sampled_from(["ct.nrrd", "ct.nii", "ct.nii.gz", "s.seg.nrrd"]),
+    kind=st.sampled_from(["ct.nrrd", "ct.nii", "ct.nii.gz", "ct.mha", "s.seg.nrrd"]),
     changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=6),
 )
 def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path, ct, kind, changes):
@@ -498,3 +499,50 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path, ct, kind,
     for read in (read_volume, lambda p: read_labels(p, ct)):
         with contextlib.suppress(Refused):
             read(path)
+
+
+MHA = """ObjectType = Image
+NDims = 3
+BinaryData = True
+BinaryDataByteOrderMSB = {msb}
+CompressedData = {compressed}
+TransformMatrix = 0 1 0 1 0 0 0 0 1
+{offset} = 1.5 -2.5 3.5
+CenterOfRotation = 0 0 0
+AnatomicalOrientation = RAI
+ElementSpacing = 0.7 0.7 2.5
+DimSize = 4 3 5
+ElementType = MET_SHORT
+{more}ElementDataFile = {data}
+"""
+
+
+@pytest.mark.parametrize("msb", [False, True])
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("offset", ["Offset", "Position", "Origin"])
+@pytest.mark.parametrize("data", ["LOCAL", "ct.raw", "ct.zraw"])
+def test_metaimage_of_other_programs_is_read_as_simpleitk_reads_it(tmp_path, ct, msb, compressed, offset, data):
+    raw = np.ascontiguousarray(ct.hu.transpose(0, 2, 1)).astype(">i2" if msb else "<i2").tobytes()
+    raw = zlib.compress(raw) if compressed else raw
+    more = f"CompressedDataSize = {len(raw)}\n" if compressed else ""
+    header = MHA.format(msb=msb, compressed=compressed, offset=offset, data=data, more=more).encode()
+    path = tmp_path / ("ct.mha" if data == "LOCAL" else "ct.mhd")
+    path.write_bytes(header + (raw if data == "LOCAL" else b""))
+    if data != "LOCAL":
+        (tmp_path / data).write_bytes(raw)
+    read, _ = read_volume(path)
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+    np.testing.assert_array_equal(read.hu, ct.hu)  # the file holds rows as columns, its matrix turns them back
+    np.testing.assert_array_equal(read.hu, sitk.GetArrayFromImage(image))
+    np.testing.assert_allclose(read.affine[:3, 3], image.GetOrigin())
+
+
+def test_a_header_that_ends_the_process_in_simpleitk_is_refused(tmp_path):
+    header = MHA.format(msb=False, compressed=True, offset="Offset", data="LOCAL", more="CompressedDataSize = 20\n")
+    for old, new in (
+        ("4 3 5", "4 3 900000000"), ("MET_SHORT", "MET_OTHER"), ("= LOCAL", "= "), ("= LOCAL", "= LIST"),
+        ("NDims", "DimSize"), ("0.7 0.7", "0.7"), ("0 1 0 1 0 0 0 0 1", "1 0 0"), ("DimSize", "Dim"), ("0.7 0.7 2.5", "0 0 0"),
+    ):  # fmt: skip
+        (tmp_path / "ct.mha").write_bytes(header.replace(old, new).encode() + zlib.compress(bytes(120)))
+        with pytest.raises(Refused):
+            read_volume(tmp_path / "ct.mha")

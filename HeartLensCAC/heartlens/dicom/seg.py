@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from heartlens import __version__
 from heartlens.ct import CTVolume
 from heartlens.dicom.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
-from heartlens.dicom.header import pydicom_warnings_logged
+from heartlens.dicom.header import PARSE_ERRORS, pydicom_warnings_logged
 from heartlens.dicom.source import (
     CHARACTER_SET,
     FRAME_TOLERANCE,
@@ -33,7 +33,7 @@ from heartlens.grid import ijk_of, index_map
 from heartlens.lesions import ARTERY_COLORS, Artery
 from heartlens.refusal import Refused
 from heartlens.segments import put_artery, segment_artery
-from heartlens.whole_file import whole_file
+from heartlens.whole_file import require_readable, whole_file
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -120,7 +120,21 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
     Refused : ``grid``, ``labels`` or ``unreadable``
     """
     path = Path(path)
-    seg, pixels = _read(path)
+    require_readable(path)
+    try:
+        with pydicom_warnings_logged():
+            seg, pixels = _read(path)
+            return _placed(path, seg, pixels, ct)
+    except PARSE_ERRORS as error:  # its text is not repeated: it may quote the patient's name
+        raise Refused(
+            "unreadable",
+            f"{path}: expected a DICOM Segmentation with segment and place of every frame, found a damaged file "
+            f"({type(error).__name__}); export it again",
+        ) from None
+
+
+def _placed(path: Path, seg: Dataset, pixels: NDArray, ct: CTVolume) -> NDArray[np.uint8]:
+    """(k, j, i) `Artery` codes of the frames of a segmentation."""
     theirs, ours = seg.get("FrameOfReferenceUID"), ct.header.frame_of_reference_uid
     if theirs and ours and theirs != ours:
         raise Refused(
@@ -128,16 +142,6 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
             f"{path}: expected the frame of reference of the CT, found another (0020,0052); it was made on "
             "another scan",
         )
-    try:
-        return _placed(path, seg, pixels, ct)
-    except (KeyError, AttributeError, IndexError, ValueError) as error:
-        raise Refused(
-            "unreadable", f"{path}: expected segment and place of every frame, found a damaged header ({error})"
-        ) from None
-
-
-def _placed(path: Path, seg: Dataset, pixels: NDArray, ct: CTVolume) -> NDArray[np.uint8]:
-    """(k, j, i) `Artery` codes of the frames of a segmentation."""
     is_label_map = seg.SOPClassUID == LABEL_MAP_STORAGE
     described = {int(item.SegmentNumber): item for item in seg.get("SegmentSequence", [])}
     shared = list(seg.get("SharedFunctionalGroupsSequence") or [])
@@ -217,21 +221,15 @@ def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid:
 
 def _read(path: Path) -> tuple[Dataset, NDArray]:
     """The dataset and its frames, (frame, row, column)."""
-    try:
-        with pydicom_warnings_logged():
-            seg = pydicom.dcmread(path)
-    except OSError as error:
-        raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
-    except Exception as error:  # pydicom raises many kinds on damaged files
-        raise Refused("unreadable", f"{path}: expected a DICOM file, found: {error}; copy it again") from None
+    seg = pydicom.dcmread(path)
     if seg.get("SOPClassUID") not in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE):
         found = getattr(seg.get("SOPClassUID"), "name", "no SOP class")
         raise Refused("labels", f"{path}: expected a DICOM Segmentation, found {found}; give a SEG or a label map")
     try:
-        with pydicom_warnings_logged():
-            pixels = seg.pixel_array.reshape(-1, int(seg.Rows), int(seg.Columns))
-    except Exception as error:
-        raise Refused("truncated", f"{path}: the frames cannot be decoded ({error}); copy the file again") from None
+        pixels = seg.pixel_array.reshape(-1, int(seg.Rows), int(seg.Columns))
+    except PARSE_ERRORS as error:
+        found = f"frames that cannot be decoded ({type(error).__name__})"
+        raise Refused("truncated", f"{path}: expected whole frames, found {found}; copy the file again") from None
     if seg.get("SegmentationType") == "FRACTIONAL" and not np.isin(pixels, (0, seg.MaximumFractionalValue)).all():
         raise Refused(
             "labels",
