@@ -58,35 +58,61 @@ class AorticCourse:
         return np.where(np.isfinite(distance), distance, np.inf)
 
 
-def find_aorta(grid: CoarseGrid, chest: Chest) -> tuple[AorticCourse, AorticCourse]:
-    """Ascending and descending aorta, each by where it lies relative to the spine.
+def find_aorta(grid: CoarseGrid, chest: Chest, heart: NDArray[np.bool_]) -> tuple[AorticCourse, AorticCourse]:
+    """Ascending and descending aorta.
 
-    The ascending aorta is looked for up to 25 mm to the right and 40 mm to the left of the middle of the spine and 35 to
-    120 mm in front of it, from 70 mm below the carina to 40 mm above; the descending beside and in front of the spine.
+    The ascending aorta lies near the middle of the silhouette between the lungs; the superior vena cava right of it is
+    thinner, the pulmonary trunk lies at the left border. It is looked for from 65 mm below the carina to 40 mm above,
+    or, where no carina is seen, in the upper 70 mm of the heart; from its root it leans to the right. The descending aorta lies beside the spine.
     """
+    nowhere = _nowhere(grid.shape[0])
     near = chest.hull & chest.slices[:, None, None] & ~chest.lung
-    near &= (np.abs(grid.x_mm - chest.spine_x_mm) < 75) & (
-        np.abs(grid.y_mm[None, :, None] - chest.spine_y_mm[:, None, None] + 50) < 90
-    )
+    near &= np.abs(grid.x_mm - chest.spine_x_mm) < 75
+    near &= np.abs(grid.y_mm[None, :, None] - chest.spine_y_mm[:, None, None] + 50) < 90
     found = ndimage.find_objects(near.astype(np.uint8))
     if not found:
-        return _nowhere(grid.shape[0]), _nowhere(grid.shape[0])
-    box = tuple(slice(max(0, part.start - 2), part.stop + 2) for part in found[0])
-    k, j, i = box[0], box[1], box[2]
+        return nowhere, nowhere
+    k, j, i = (slice(max(0, part.start - 2), part.stop + 2) for part in found[0])
     part = replace(
-        grid, hu=grid.hu[box], x_mm=grid.x_mm[i], y_mm=grid.y_mm[j], z_mm=grid.z_mm[k], outside=grid.outside[j, i]
+        grid, hu=grid.hu[k, j, i], x_mm=grid.x_mm[i], y_mm=grid.y_mm[j], z_mm=grid.z_mm[k], outside=grid.outside[j, i]
     )
-    near = ndimage.binary_dilation(near[box], np.ones((1, 3, 3)))
+    near = ndimage.binary_dilation(near[k, j, i], np.ones((1, 3, 3)))
     votes = vote_circles(part, near)
     to_left = part.x_mm[None, None, :] - chest.spine_x_mm
     to_back = part.y_mm[None, :, None] - chest.spine_y_mm[k, None, None]
-    beside = near & (to_left > 0) & (to_left < 50) & (to_back > -40) & (to_back < 20)
-    before = near & (to_left > -25) & (to_left < 40) & (to_back < -35) & (to_back > -120)
+    beside = near & (to_left > -5) & (to_left < 55) & (to_back > -40) & (to_back < to_left - 8)
+    descending = follow_aorta(
+        part, votes, beside, np.zeros(part.shape, np.float32), expected_radius_mm=13, least_support=0.5
+    )
+    prior, before = _middle_of_the_silhouette(part, heart[k, j, i])
+    before &= near & (to_back < -30)
+    top = grid.z_mm[np.flatnonzero(heart.any(axis=(1, 2)))[-1]] if heart.any() else grid.z_mm[-1]
+    low, high = top - 70, np.inf
     if chest.carina_z_mm is not None:
-        before &= ((part.z_mm > chest.carina_z_mm - 70) & (part.z_mm < chest.carina_z_mm + 40))[:, None, None]
-    ascending = follow_aorta(part, votes, before, expected_radius_mm=17, least_support=0.45)
-    descending = follow_aorta(part, votes, beside, expected_radius_mm=13, least_support=0.5)
+        low, high = chest.carina_z_mm - 65, chest.carina_z_mm + 40
+    before &= ((part.z_mm > low) & (part.z_mm < high))[:, None, None]
+    ascending = follow_aorta(part, votes, before, prior, expected_radius_mm=16, least_support=0.45, leftward_cost=0.3)
     return ascending.within(k, grid.shape[0]), descending.within(k, grid.shape[0])
+
+
+def _middle_of_the_silhouette(
+    grid: CoarseGrid, heart: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """How far each place is from where the ascending aorta is expected between the borders of the heart.
+
+    Returns
+    -------
+    (K, J, I) penalty in units of support, 0 at best; (K, J, I) slices with a silhouette, or next to one
+    """
+    penalty = np.zeros(grid.shape, np.float32)
+    slices = np.flatnonzero(heart.any(axis=(1, 2)))
+    for k in range(grid.shape[0] if slices.size else 0):
+        nearest = heart[slices[np.abs(slices - k).argmin()]]
+        columns, rows = np.flatnonzero(nearest.any(axis=0)), np.flatnonzero(nearest.any(axis=1))
+        across = (np.arange(grid.shape[2]) - columns[0]) / max(1, columns[-1] - columns[0])
+        along = (np.arange(grid.shape[1]) - rows[0]) / max(1, rows[-1] - rows[0])
+        penalty[k] = (((along[:, None] - 0.47) / 0.14) ** 2 + ((across[None] - 0.42) / 0.12) ** 2) / 8
+    return -penalty, np.ones(grid.shape, bool)
 
 
 def _nowhere(slices: int) -> AorticCourse:
@@ -129,9 +155,11 @@ def follow_aorta(
     grid: CoarseGrid,
     votes: NDArray[np.float32],
     allowed: NDArray[np.bool_],
+    place_prior: NDArray[np.float32],
     *,
     expected_radius_mm: float,
     least_support: float,
+    leftward_cost: float = 0.0,
 ) -> AorticCourse:
     """The chain of circles with the most border, one a slice, that moves little from slice to slice.
 
@@ -139,18 +167,22 @@ def follow_aorta(
     ----------
     votes : (radii, K, J, I) of `vote_circles`
     allowed : (K, J, I) where the center may lie
+    place_prior : (K, J, I) added to the votes of a center, 0 or less
     least_support : per slice; a slice below it costs the chain more than it brings
+    leftward_cost : of leaning to the left on the way up by as much as the slice distance
     """
     dz, dy, dx = grid.spacing_mm
     slices = grid.shape[0]
     solid = ndimage.uniform_filter((grid.hu > -30).astype(np.float32), (0, round(14 / dy) | 1, round(14 / dx) | 1))
-    # Vessel radii differ between people by a fifth, so the prior is wide.
-    prior = -0.5 * ((RADII_MM - expected_radius_mm) / 4.0) ** 2 * 0.15
-    score = np.where(allowed & (solid > 0.95), votes.max(axis=0), 0)
-    best_radius = (votes + prior[:, None, None, None].astype(np.float32)).argmax(axis=0)
+    # Vessel radii differ between people by a fifth, so this prior is wide.
+    prior = (-0.5 * ((RADII_MM - expected_radius_mm) / 3.5) ** 2 * 0.2).astype(np.float32)
+    weighed = votes + prior[:, None, None, None] + place_prior
+    best_radius = weighed.argmax(axis=0)
+    score = np.where(allowed & (solid > 0.95), weighed.max(axis=0), 0)
     peak = (score == ndimage.maximum_filter(score, (0, 5, 5))) & (score > 0)
     value = np.full((slices, PER_SLICE), -np.inf)
     place = np.zeros((slices, PER_SLICE, 3))
+    outlined = np.zeros((slices, PER_SLICE))
     for k in range(slices):
         j, i = np.nonzero(peak[k])
         order = np.argsort(-score[k, j, i])[:PER_SLICE]
@@ -158,7 +190,8 @@ def follow_aorta(
         n = len(order)
         radius = RADII_MM[best_radius[k, j, i]]
         place[k, :n] = np.stack([grid.x_mm[i], grid.y_mm[j], radius], axis=1)
-        value[k, :n] = votes[best_radius[k, j, i], k, j, i] + prior[best_radius[k, j, i]] - least_support
+        value[k, :n] = score[k, j, i] - least_support
+        outlined[k, :n] = votes[best_radius[k, j, i], k, j, i]
 
     # Best chain: a slice may start one, continue it, or leave it; steps cost by their length.
     total = np.maximum(value, -1e9)
@@ -166,8 +199,9 @@ def follow_aorta(
     for k in range(1, slices):
         step = place[k][:, None] - place[k - 1][None]
         moved = np.hypot(step[..., 0], step[..., 1])
-        # A coarse voxel of play; beyond it the aorta leans by less than its own slice distance.
+        # A block of play; beyond it the aorta leans by less than the slice distance.
         cost = 0.25 * (np.maximum(moved - dx, 0) / max(dz, 2.5)) ** 2 + 0.02 * (step[..., 2] / 1.5) ** 2
+        cost += leftward_cost * np.maximum(step[..., 0] - dx / 2, 0) / max(dz, 2.5)
         gain = total[k - 1][None] - cost
         best = gain.argmax(axis=1)
         best_gain = gain[np.arange(PER_SLICE), best]
@@ -181,7 +215,7 @@ def follow_aorta(
     if total[k, n] > 0:
         while True:
             center[k], radius[k] = place[k, n, :2], place[k, n, 2]
-            support[k] = value[k, n] + least_support
+            support[k] = outlined[k, n]
             if came_from[k, n] < 0:
                 break
             k, n = k - 1, int(came_from[k, n])

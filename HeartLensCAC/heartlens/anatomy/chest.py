@@ -16,6 +16,9 @@ AIR_BELOW_HU = -260.0
 ROOM_AIR_BELOW_HU = -930.0
 """More than half of a region of room air lies below; of a lung, its vessels included, less does."""
 
+WIDER_THAN_LUNGS_MM = 300.0
+"""Both lungs are at most this wide: a field of view beyond it does not cut them."""
+
 WINDPIPE_BELOW_HU = -915.0
 """Block means in the windpipe; the lung beside it, behind a wall thinner than a block, is denser."""
 
@@ -99,7 +102,11 @@ def _lower_envelope(x: NDArray, y: NDArray, at: NDArray) -> NDArray[np.float64]:
 
 
 def _lungs(grid: CoarseGrid) -> NDArray[np.bool_]:
-    """Air inside the body: what is not room air, which reaches the end of the image and is emptier than lung."""
+    """Air inside the body: what is not room air, which reaches the end of the image.
+
+    So does lung in a cropped field of view, where room air is told by being emptier.
+    """
+    is_wide = grid.shape[2] * grid.spacing_mm[2] > WIDER_THAN_LUNGS_MM
     lung = np.zeros(grid.shape, bool)
     rim = ndimage.binary_dilation(grid.outside) & ~grid.outside
     rim[[0, -1]] = rim[:, [0, -1]] = True
@@ -109,7 +116,7 @@ def _lungs(grid: CoarseGrid) -> NDArray[np.bool_]:
         empty = np.bincount(labels[part < ROOM_AIR_BELOW_HU], minlength=n + 1)
         at_end = np.zeros(n + 1, bool)
         at_end[labels[rim]] = True
-        keep = ~(at_end & (empty > 0.5 * size)) & (size * grid.pixel_mm2 > LEAST_LUNG_MM2)
+        keep = ~(at_end & (is_wide | (empty > 0.5 * size))) & (size * grid.pixel_mm2 > LEAST_LUNG_MM2)
         keep[0] = False
         lung[k] = keep[labels]
     return lung

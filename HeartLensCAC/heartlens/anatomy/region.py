@@ -39,6 +39,10 @@ PERICARDIUM_MM = 15.0
 """Fat around the heart belongs to the zone up to here."""
 
 
+LEAST_COVER_MM = 50.0
+"""A scan shorter than half a heart does not show where in it it lies."""
+
+
 @dataclass(frozen=True, eq=False)
 class HeartRegion:
     """The heart and its landmarks, as far as the scan shows them.
@@ -70,6 +74,11 @@ class HeartRegion:
     cut_top: bool
     cut_bottom: bool
     field: str
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the scan covers too little to tell how high in the heart a slice lies."""
+        return self.grid.shape[0] * self.grid.spacing_mm[0] < LEAST_COVER_MM
 
     def box(self, ct: CTVolume, margin_mm: float = 0.0) -> tuple[slice, slice, slice]:
         """CT voxels around `zone`, and a margin; empty when there is no zone."""
@@ -107,7 +116,7 @@ def heart_region(ct: CTVolume) -> HeartRegion:
     in_view = bool(area_mm2.max() > LEAST_HEART_MM2)
     if not in_view:
         heart = np.zeros_like(heart)
-    ascending, descending = find_aorta(grid, chest)
+    ascending, descending = find_aorta(grid, chest, heart)
     blood, noise = _blood_pool(ct, grid, heart, descending)
     ends = np.flatnonzero(area_mm2 > LEAST_HEART_MM2)[[0, -1]] if in_view else np.array([-1, -1])
     at_side = (chest.lung & ndimage.binary_dilation(grid.outside | _image_border(grid))).any(axis=(1, 2))

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from heartlens.anatomy import HeartRegion
 from heartlens.calcium.extraction import Candidates
+from heartlens.calcium.rings import WALL_MM, Ring, find_rings
 from heartlens.ct import CTVolume
 from heartlens.islands import find_islands
 from heartlens.protocol import REFERENCE_INCREMENT_MM, ScoringProtocol
 
-METAL_HU = 1600.0
+METAL_HU = 2600.0
 """Calcified plaque averaged over a 2.5 to 3 mm slice stays below this; wires, clips and stents do not."""
 
 FAT_HU = (-170.0, -25.0)
@@ -27,6 +28,26 @@ SHELL_MM = (2.0, 3.5, 5.0)
 
 SHELL_VOXELS = 48
 """At most so many voxels of a piece are asked for their surroundings."""
+
+
+@dataclass(frozen=True, eq=False)
+class Removed:
+    """What one rule removed.
+
+    Parameters
+    ----------
+    rule : its name
+    because : its anatomy or physics
+    pieces : how many that reach the minimum area
+    agatston : that they would have scored
+    flat : (n,) their voxels, small pieces included
+    """
+
+    rule: str
+    because: str
+    pieces: int
+    agatston: float
+    flat: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +138,11 @@ class Pieces:
         return self.mean(self.region.grid.sample(self.region.depth_mm, self.kji))
 
     @cached_property
+    def rings(self) -> list[Ring]:
+        """Calcified vessel walls among the pieces in the heart that reach the minimum area."""
+        return find_rings(self.ct, self.kji[(self.accepted & (self.in_zone > 0.5))[self.piece]])
+
+    @cached_property
     def shell(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Share of fat and of air, (pieces,) each, within 5 mm in the slice; share of air within 2 mm."""
         order = np.argsort(self.piece, kind="stable")
@@ -144,6 +170,16 @@ class Pieces:
                     close_air += is_air
                     close_seen += here
         return fat / np.maximum(seen, 1), air / np.maximum(seen, 1), close_air / np.maximum(close_seen, 1)
+
+    def removed(self, rule: str, because: str, which: NDArray[np.bool_]) -> Removed:
+        """The ledger's entry for some pieces."""
+        return Removed(
+            rule,
+            because,
+            int((which & self.accepted).sum()),
+            float(self.agatston[which].sum()),
+            self.flat[which[self.piece]],
+        )
 
     @property
     def fat_share(self) -> NDArray[np.float64]:
@@ -181,6 +217,18 @@ def metal(pieces: Pieces) -> NDArray[np.bool_]:
     return (pieces.mean(near) > 0.3) | (pieces.peak_hu > METAL_HU)
 
 
+def above_the_arteries(pieces: Pieces) -> NDArray[np.bool_]:
+    """Arch, pulmonary arteries and upper hila lie more than 25 mm above the aortic root; no coronary artery does."""
+    if not pieces.region.ascending.found.any() or pieces.region.is_short:
+        return np.zeros(pieces.count, bool)
+    return pieces.center_mm[:, 2] > pieces.region.root_mm[2] + 25
+
+
+def behind_the_heart(pieces: Pieces) -> NDArray[np.bool_]:
+    """Esophagus and left atrium keep the arteries at least 30 mm in front of the spine; bronchi and nodes lie there."""
+    return pieces.mean(pieces.lps_mm[:, 1] > pieces.region.chest.spine_y_mm[pieces.coarse_k] - 30) > 0.5
+
+
 def descending_aorta(pieces: Pieces) -> NDArray[np.bool_]:
     """The descending aorta runs beside the spine; its wall calcifies, and no coronary artery comes near it."""
     x, y, _ = pieces.lps_mm.T
@@ -191,6 +239,16 @@ def ascending_aorta(pieces: Pieces) -> NDArray[np.bool_]:
     """Plaque in the wall of the ascending aorta lies on its circle; coronary arteries lie outside it."""
     x, y, _ = pieces.lps_mm.T
     return pieces.mean(pieces.region.ascending.distance_mm(pieces.coarse_k, x, y) < 1.5) > 0.5
+
+
+def calcified_ring(pieces: Pieces) -> NDArray[np.bool_]:
+    """Arcs on one circle of 11 to 21 mm around nothing but blood are the wall of the aorta or of its root."""
+    x, y, _ = pieces.lps_mm.T
+    on_wall = np.zeros(len(x), bool)
+    for ring in pieces.rings:
+        here = pieces.kji[:, 0] == ring.k
+        on_wall |= here & (np.hypot(x - ring.x_mm, y - ring.y_mm) < ring.radius_mm + WALL_MM)
+    return pieces.mean(on_wall) > 0.5
 
 
 def deep_in_the_heart(pieces: Pieces) -> NDArray[np.bool_]:
@@ -207,7 +265,7 @@ def airway_wall(pieces: Pieces) -> NDArray[np.bool_]:
 
 def lung_border(pieces: Pieces) -> NDArray[np.bool_]:
     """Vessels and nodes of the hila lie bare against lung; a coronary artery at the border still lies in its fat."""
-    return (pieces.air_share > 0.12) & (pieces.fat_share < 0.13)
+    return (pieces.air_share > 0.12) & (pieces.fat_share < 0.10)
 
 
 def motion_streak(pieces: Pieces) -> NDArray[np.bool_]:
@@ -229,8 +287,11 @@ RULES: tuple[Callable[[Pieces], NDArray[np.bool_]], ...] = (
     outside_the_heart,
     bone,
     metal,
+    above_the_arteries,
+    behind_the_heart,
     descending_aorta,
     ascending_aorta,
+    calcified_ring,
     airway_wall,
     lung_border,
     motion_streak,
@@ -240,26 +301,6 @@ RULES: tuple[Callable[[Pieces], NDArray[np.bool_]], ...] = (
 """In this order; a piece is charged to the first rule that removes it."""
 
 
-@dataclass(frozen=True, eq=False)
-class Removed:
-    """What one rule removed.
-
-    Parameters
-    ----------
-    rule : its name
-    because : its anatomy or physics
-    pieces : how many that reach the minimum area
-    agatston : that they would have scored
-    flat : (n,) their voxels, small pieces included
-    """
-
-    rule: str
-    because: str
-    pieces: int
-    agatston: float
-    flat: NDArray[np.int64]
-
-
 def apply_rules(pieces: Pieces) -> tuple[NDArray[np.bool_], tuple[Removed, ...]]:
     """Which pieces every rule leaves, and what each rule removed."""
     left = np.ones(pieces.count, bool)
@@ -267,15 +308,7 @@ def apply_rules(pieces: Pieces) -> tuple[NDArray[np.bool_], tuple[Removed, ...]]
     for rule in RULES:
         removed = left & rule(pieces)
         left &= ~removed
-        ledger.append(
-            Removed(
-                rule.__name__,
-                (rule.__doc__ or "").strip(),
-                int((removed & pieces.accepted).sum()),
-                float(pieces.agatston[removed].sum()),
-                pieces.flat[removed[pieces.piece]],
-            )
-        )
+        ledger.append(pieces.removed(rule.__name__, (rule.__doc__ or "").strip(), removed))
     return left, tuple(ledger)
 
 

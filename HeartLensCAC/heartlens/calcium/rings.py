@@ -1,0 +1,88 @@
+"""Arcs of calcium that share a circle around blood: the wall of the aorta, found without following it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.ct import CTVolume
+
+RADII_MM = np.arange(11.0, 22.0, 1.0)
+CENTER_STEP_MM = 2.0
+WALL_MM = 1.8
+"""Calcium this near to the circle belongs to it."""
+
+SECTORS = 24
+LEAST_SECTORS = 7
+"""105 degrees of the circle must be calcified: an artery that passes a vessel follows its circle for less."""
+
+BLOOD_HU = (-20.0, 110.0)
+"""Inside the wall there is blood alone: neither fat nor calcium."""
+
+
+@dataclass(frozen=True)
+class Ring:
+    """The wall of a calcified vessel on one slice."""
+
+    k: int
+    x_mm: float
+    y_mm: float
+    radius_mm: float
+
+
+def find_rings(ct: CTVolume, kji: NDArray[np.int64]) -> list[Ring]:
+    """The best circle through the calcium of each slice, where there is one.
+
+    Parameters
+    ----------
+    kji : (n, 3) voxels above the threshold
+    """
+    rings = []
+    for k in np.unique(kji[:, 0]):
+        here = ct.lps_mm(kji[kji[:, 0] == k])[:, :2]
+        if len(here) >= 2 * LEAST_SECTORS and (ring := _best_ring(ct, int(k), here)):
+            rings.append(ring)
+    return rings
+
+
+def _best_ring(ct: CTVolume, k: int, xy: NDArray[np.float64]) -> Ring | None:
+    xy = xy[:: max(1, len(xy) // 400)]
+    low, high = xy.min(axis=0) - 5, xy.max(axis=0) + 5
+    x, y = (np.arange(a, b, CENTER_STEP_MM) for a, b in zip(low, high, strict=True))
+    centers = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    if len(centers) > 4000:
+        return None  # calcium all over the slice: bone or contrast, not a vessel wall
+    offset = xy[None] - centers[:, None]
+    distance = np.hypot(offset[..., 0], offset[..., 1])
+    sector = ((np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) + 0.5) * SECTORS).astype(int) % SECTORS
+    best: tuple[int, float, Ring] | None = None
+    for radius in RADII_MM:
+        on_wall = np.abs(distance - radius) < WALL_MM
+        hit = np.zeros((len(centers), SECTORS), bool)
+        rows, columns = np.nonzero(on_wall)
+        hit[rows, sector[rows, columns]] = True
+        count = hit.sum(axis=1)
+        spread = np.where(on_wall, np.abs(distance - radius), 0).sum(axis=1) / np.maximum(on_wall.sum(axis=1), 1)
+        inside = (distance < radius - 4).sum(axis=1)
+        for n in np.flatnonzero((count >= LEAST_SECTORS) & (inside <= 0.1 * on_wall.sum(axis=1))):
+            quality = (int(count[n]), -float(spread[n]))
+            if (best is None or quality > best[:2]) and _is_blood(ct, k, centers[n], radius - 4):
+                best = (*quality, Ring(k, float(centers[n, 0]), float(centers[n, 1]), float(radius)))
+    return best[2] if best else None
+
+
+def _is_blood(ct: CTVolume, k: int, center_mm: NDArray[np.float64], radius_mm: float) -> bool:
+    """Whether a disc holds nothing but blood: smoothed over 3 mm, no part is fat or calcium."""
+    angle = np.arange(12) * (2 * np.pi / 12)
+    points = [(0.0, 0.0), *((r * radius_mm * np.cos(a), r * radius_mm * np.sin(a)) for r in (0.45, 0.9) for a in angle)]
+    _, dy, dx = ct.spacing_mm
+    z = ct.lps_mm([k, 0, 0])[2]
+    index = ct.index_kji(np.array([(center_mm[0] + px, center_mm[1] + py, z) for px, py in points]))
+    nj, ni = max(1, round(1.5 / dy)), max(1, round(1.5 / dx))
+    for _, j, i in index.round().astype(int):
+        part = ct.hu[k, max(0, j - nj) : j + nj + 1, max(0, i - ni) : i + ni + 1]
+        if not part.size or not BLOOD_HU[0] < part.mean() < BLOOD_HU[1]:
+            return False
+    return True
