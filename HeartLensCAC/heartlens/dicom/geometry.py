@@ -163,7 +163,7 @@ def _refuse_tilt(
 
 
 def _increment_mm(names: Sequence[str], along: NDArray[np.float64]) -> float | None:
-    """The one distance between neighbouring slices; None for a single slice."""
+    """The one distance between neighboring slices; None for a single slice."""
     if len(along) < 2:
         return None
     steps = np.diff(along)

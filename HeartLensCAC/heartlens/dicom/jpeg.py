@@ -26,7 +26,7 @@ COMPLAINTS = ("Corrupt JPEG", "Bogus", "Huffman", "Premature end", "Invalid", "U
 
 
 def check_jpeg(stream: bytes, rows: int, columns: int) -> None:
-    """Whether the headers of a JPEG stream hold together and describe one grey image of this size; ITU-T T.81 annex B.
+    """Whether the headers of a JPEG stream hold together and describe one gray image of this size; ITU-T T.81 annex B.
 
     Parameters
     ----------

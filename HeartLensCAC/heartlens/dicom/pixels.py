@@ -85,9 +85,7 @@ def stored_frames(instance: Instance) -> Iterator[NDArray]:
     syntax = instance.transfer_syntax
     rows, columns = (_positive(instance, keyword) for keyword in ("Rows", "Columns"))
     if instance.value("SamplesPerPixel") not in (None, 1):
-        raise Refused(
-            "modality", f"{instance.name} is a colour image (SamplesPerPixel (0028,0002)), expected CT slices"
-        )
+        raise Refused("modality", f"{instance.name} is a color image (SamplesPerPixel (0028,0002)), expected CT slices")
     allocated = _positive(instance, "BitsAllocated")
     if allocated not in (8, 16, 32):
         raise Refused(
@@ -171,7 +169,7 @@ def _decoded_frames(instance: Instance, rows: int, columns: int) -> Iterator[NDA
 
 def _streams(dataset: Dataset, instance: Instance) -> Iterator[bytes]:
     for number, stream in enumerate(generate_frames(dataset.PixelData, number_of_frames=len(instance.frames)), 1):
-        # A decoder fills what is missing with grey and says nothing, so look for the end-of-image marker.
+        # A decoder fills what is missing with gray and says nothing, so look for the end-of-image marker.
         if dataset.file_meta.TransferSyntaxUID != RLELossless and END_OF_IMAGE not in stream[-16:]:
             raise Refused(
                 "truncated", f"{instance.name}: the compressed image of frame {number} has no end; copy the file again"
