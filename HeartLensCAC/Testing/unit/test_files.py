@@ -541,7 +541,8 @@ def test_a_header_that_ends_the_process_in_simpleitk_is_refused(tmp_path):
     header = MHA.format(msb=False, compressed=True, offset="Offset", data="LOCAL", more="CompressedDataSize = 20\n")
     for old, new in (
         ("4 3 5", "4 3 900000000"), ("MET_SHORT", "MET_OTHER"), ("= LOCAL", "= "), ("= LOCAL", "= LIST"),
-        ("NDims", "DimSize"), ("0.7 0.7", "0.7"), ("0 1 0 1 0 0 0 0 1", "1 0 0"), ("DimSize", "Dim"), ("0.7 0.7 2.5", "0 0 0"),
+        ("NDims", "DimSize"), ("0.7 0.7", "0.7"),
+        ("0 1 0 1 0 0 0 0 1", "1 0 0"), ("DimSize", "Dim"), ("0.7 0.7 2.5", "0 0 0"),
     ):  # fmt: skip
         (tmp_path / "ct.mha").write_bytes(header.replace(old, new).encode() + zlib.compress(bytes(120)))
         with pytest.raises(Refused):
