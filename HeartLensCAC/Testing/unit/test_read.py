@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,12 @@ class TestVoxels:
         ct, found = read(tmp_path)
         np.testing.assert_array_equal(ct.hu, hu)
         assert found == cautions
+
+    def test_without_openjpeg_another_decoder_reads_jpeg_2000(self, tmp_path, monkeypatch):
+        hu = ramp((3, 40, 48))
+        write_ct_series(tmp_path, hu, syntax=JPEG2000Lossless)
+        monkeypatch.setitem(sys.modules, "openjpeg", None)  # as where pylibjpeg-openjpeg is not installed
+        np.testing.assert_array_equal(read(tmp_path)[0].hu, hu)
 
     def test_a_fractional_rescale_is_kept_in_float32(self, tmp_path):
         hu = ramp() // 2 * 2 + 0.5

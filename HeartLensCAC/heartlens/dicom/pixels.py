@@ -178,8 +178,11 @@ def _streams(dataset: Dataset, instance: Instance) -> Iterator[bytes]:
 
 
 def _j2k_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
-    import openjpeg  # at the moment of use: uncompressed CT needs no decoder
-
+    try:
+        import openjpeg  # at the moment of use: uncompressed CT needs no decoder
+    except ImportError:
+        yield from _pydicom_frames(dataset, instance)
+        return
     for stream in _streams(dataset, instance):
         facts = openjpeg.get_parameters(stream)
         values = openjpeg.decode(stream)
@@ -195,7 +198,7 @@ def _pydicom_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
     syntax = UID(instance.transfer_syntax or "")
     decoder = get_decoder(syntax)
     if not decoder.is_available:
-        raise RuntimeError("no decoder is installed")
+        raise RuntimeError("no decoder is installed; heartlens doctor says what is missing")
     for stream in _streams(dataset, instance):
         if syntax in GDCM_JPEG:
             check_jpeg(stream, dataset.Rows, dataset.Columns)
