@@ -1,0 +1,1 @@
+"""Building and judging the models of HeartLens, offline; run from a checkout."""
