@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydicom import dcmread
 from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 from pydicom.tag import Tag
 from pydicom.uid import generate_uid
@@ -353,10 +354,14 @@ def test_positions_rounded_by_the_scanner_do_not_part_labels_from_slices(tmp_pat
 # Judged by a program that shares no code with us
 
 
-@pytest.mark.parametrize("kind", ["classic", "one voxel", "enhanced", "converted", "stripped"])
+@pytest.mark.parametrize("kind", ["classic", "one voxel", "enhanced", "converted", "stripped", "half a reference"])
 def test_dciodvfy_finds_no_error(tmp_path, require_tool, kind):
     tool = require_tool("dciodvfy")
     gone = dict.fromkeys(("AccessionNumber", "StudyID", "StudyDate", "PatientBirthDate")) if kind == "stripped" else {}
+    if kind == "half a reference":  # as in the real chest of Lung-PET-CT-Dx
+        study = Dataset()
+        study.ReferencedSOPInstanceUID = "1.2.3"
+        gone = {"ReferencedStudySequence": [study]}
     paths = write_ct_series(tmp_path / "ct", hu_of(), **gone)
     source = tmp_path / "ct"
     if kind in ("enhanced", "converted"):

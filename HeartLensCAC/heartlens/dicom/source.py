@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 from pydicom.tag import BaseTag
@@ -198,12 +199,19 @@ def without_unreadable(dataset: Dataset) -> Dataset:
     """The header from which patient and study are copied, without values that nobody can read."""
     readable = Dataset(dict(dataset.items()))
     for tag in list(readable.keys()):
-        if not _is_readable(readable, tag):
+        if not _is_readable(readable, tag) or _is_half_a_reference(readable[tag]):
             del readable[tag]
     _add_missing(readable)
     if readable.PatientSex not in ("M", "F", "O"):
         readable.PatientSex = ""
     return readable
+
+
+def _is_half_a_reference(element: DataElement) -> bool:
+    """A sequence that refers to an instance without saying its class, as some de-identification leaves behind."""
+    return element.VR == "SQ" and any(
+        "ReferencedSOPInstanceUID" in item and "ReferencedSOPClassUID" not in item for item in element.value
+    )
 
 
 def _is_readable(dataset: Dataset, tag: BaseTag) -> bool:
