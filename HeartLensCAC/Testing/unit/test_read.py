@@ -632,6 +632,13 @@ class TestGates:
         error = refusal(tmp_path)
         assert (error.code, "0002.dcm ends before its pixel data" in error.text) == ("truncated", True)
 
+    def test_a_damaged_pixel_element_is_refused_by_name(self, tmp_path):
+        paths = write_ct_series(tmp_path, ramp(), syntax=ExplicitVRBigEndian)
+        data = paths[1].read_bytes()
+        paths[1].write_bytes(data.replace(b"\x7f\xe0\x00\x10OW", b"\x7f\xe0\x00\x10O\xe6", 1))
+        error = refusal(tmp_path)
+        assert (error.code, "0001.dcm" in error.text) == ("unreadable", True)
+
     def test_a_broken_compressed_stream_is_refused_by_name(self, tmp_path):
         paths = write_ct_series(tmp_path, ramp((3, 40, 48)), syntax=JPEGLSLossless)
         data = bytearray(paths[1].read_bytes())

@@ -247,9 +247,13 @@ def _whole(instance: Instance) -> Dataset:
 
 
 def _pixel_bytes(dataset: Dataset, instance: Instance) -> bytes:
-    if not dataset.get("PixelData"):
+    try:
+        data = dataset.get("PixelData")
+    except PARSE_ERRORS as error:
+        raise Refused("unreadable", f"{instance.name}: pixel data (7FE0,0010) is damaged: {one_line(error)}") from error
+    if not data:
         raise Refused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
-    return bytes(dataset.PixelData)
+    return bytes(data)
 
 
 def _check_length(instance: Instance, found: int, expected: int) -> None:
