@@ -5,16 +5,10 @@ Every text says what the finding does to the score. Sections 1.4, 1.5 and 8.1 of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
-
+from heartlens.anatomy import HeartRegion, find_metal
 from heartlens.ct import CTVolume
 from heartlens.protocol import EDGES_BY_KVP_HU, ScoringProtocol
 from heartlens.refusal import Caution
-
-if TYPE_CHECKING:
-    from heartlens.anatomy import HeartRegion
 
 USUAL_MM = (2.5, 3.0)
 """Slice thickness and increment that Agatston scores were validated with."""
@@ -31,11 +25,6 @@ PLAUSIBLE_BLOOD_HU = (-20.0, 600.0)
 
 HIGH_NOISE_HU = 30.0
 """Standard deviation in blood: 130 HU is then three deviations above it, and noise alone makes islands."""
-
-METAL_HU = 2500.0
-"""Bone and plaque stay below; implants reach the upper end of the scale."""
-
-METAL_REACH_MM = 40.0
 
 
 def acquisition_cautions(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
@@ -171,10 +160,10 @@ def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]
     if region.cut_top or region.cut_bottom:
         ends = " and ".join(end for end, cut in (("top", region.cut_top), ("bottom", region.cut_bottom)) if cut)
         findings.append(("heart-cut", f"the scan ends inside the heart at its {ends}: calcium beyond is not counted"))
-    slices = _metal_slices(ct, region)
-    if slices:
+    slices = find_metal(ct, region)[:, 0]
+    if slices.size:
         text = (
-            f"metal near the heart on slices {slices[0] + 1} to {slices[-1] + 1}: streaks hide and imitate plaque, and "
+            f"metal near the heart on slices {slices.min() + 1} to {slices.max() + 1}: streaks hide and imitate plaque, and "
             "whatever lies within 25 mm of it is not counted"
         )
         findings.append(("metal", text))
@@ -192,10 +181,3 @@ def _implausible_hu(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]:
         text = f"blood pool measures {blood:.0f} HU, expected 30 to 60: values are not HU"
         return [("no-hu", f"{text}; read the original DICOM series")]
     return []
-
-
-def _metal_slices(ct: CTVolume, region: HeartRegion) -> list[int]:
-    """Slices with metal in the zone of the heart or near it."""
-    box = region.box(ct, margin_mm=METAL_REACH_MM / 4)
-    found = np.flatnonzero((ct.hu[box] > METAL_HU).any(axis=(1, 2)))
-    return [int(k) + box[0].start for k in found]

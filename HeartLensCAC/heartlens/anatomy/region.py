@@ -93,6 +93,11 @@ class HeartRegion:
         return depth
 
     @cached_property
+    def near_lung(self) -> NDArray[np.bool_]:
+        """(K, J, I) lung and the blocks beside it in the slice."""
+        return ndimage.binary_dilation(self.chest.lung, np.ones((1, 3, 3)))
+
+    @cached_property
     def slice_frame_mm(self) -> NDArray[np.float64]:
         """(K, 4) right, left (LPS x), front and back (LPS y) of the heart on each slice; NaN where there is none."""
         frame = np.full((self.grid.shape[0], 4), np.nan)

@@ -12,15 +12,17 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.anatomy import HeartRegion
+from heartlens.anatomy import METAL_HU, HeartRegion, find_metal
 from heartlens.calcium.extraction import Candidates
 from heartlens.calcium.rings import WALL_MM, Ring, find_rings
 from heartlens.ct import CTVolume
 from heartlens.islands import find_islands
 from heartlens.protocol import REFERENCE_INCREMENT_MM, ScoringProtocol
 
-METAL_HU = 2600.0
-"""Calcified plaque averaged over a 2.5 to 3 mm slice stays below this; wires, clips and stents do not."""
+LARGE_MM3 = 6000.0
+"""The calcium of one artery is smaller, even when it scores thousands."""
+
+METAL_REACH_MM = 25.0
 
 FAT_HU = (-170.0, -25.0)
 SHELL_MM = (2.0, 3.5, 5.0)
@@ -140,7 +142,8 @@ class Pieces:
     @cached_property
     def rings(self) -> list[Ring]:
         """Calcified vessel walls among the pieces in the heart that reach the minimum area."""
-        return find_rings(self.ct, self.kji[(self.accepted & (self.in_zone > 0.5))[self.piece]])
+        inside = self.accepted & (self.in_zone > 0.5) & (self.volume_mm3 < LARGE_MM3)
+        return find_rings(self.ct, self.kji[inside[self.piece]])
 
     @cached_property
     def shell(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -197,23 +200,17 @@ def outside_the_heart(pieces: Pieces) -> NDArray[np.bool_]:
 
 def bone(pieces: Pieces) -> NDArray[np.bool_]:
     """Sternum, ribs and spine are larger than any coronary plaque, and reach out of the heart."""
-    large = (pieces.volume_mm3 > 6000) | (pieces.extent_mm.max(axis=1) > 90)
+    large = (pieces.volume_mm3 > LARGE_MM3) | (pieces.extent_mm.max(axis=1) > 90)
     return large | ((pieces.volume_mm3 > 1000) & (pieces.in_zone < 0.8))
 
 
 def metal(pieces: Pieces) -> NDArray[np.bool_]:
-    """Wires, clips and stents saturate, and throw streaks: nothing within 25 mm of them in a slice can be trusted."""
-    is_metal = pieces.hu > METAL_HU
-    if not is_metal.any():
-        return np.zeros(pieces.count, bool)
-    source = pieces.kji[is_metal]
-    source = source[np.unique(source // (1, 6, 6), axis=0, return_index=True)[1]]
+    """Wires and clips saturate, or throw dark streaks; within 25 mm of them in a slice nothing can be trusted."""
     _, dy, dx = pieces.ct.spacing_mm
     near = np.zeros(len(pieces.flat), bool)
-    for k in np.unique(source[:, 0]):
-        here = np.flatnonzero(np.abs(pieces.kji[:, 0] - k) <= 1)
-        for _, j, i in source[source[:, 0] == k]:
-            near[here] |= np.hypot((pieces.kji[here, 1] - j) * dy, (pieces.kji[here, 2] - i) * dx) < 25
+    for k, j, i in find_metal(pieces.ct, pieces.region):
+        away = np.hypot((pieces.kji[:, 1] - j) * dy, (pieces.kji[:, 2] - i) * dx)
+        near |= (np.abs(pieces.kji[:, 0] - k) <= 1) & (away < METAL_REACH_MM)
     return (pieces.mean(near) > 0.3) | (pieces.peak_hu > METAL_HU)
 
 

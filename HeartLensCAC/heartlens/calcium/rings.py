@@ -10,7 +10,10 @@ from numpy.typing import NDArray
 from heartlens.ct import CTVolume
 
 RADII_MM = np.arange(11.0, 22.0, 1.0)
-CENTER_STEP_MM = 2.0
+CENTER_STEP_MM = 2.5
+LEAST_WALL_MM2, MOST_WALL_MM2 = 12.0, 1000.0
+"""Calcium on a slice with a ring worth looking for; more is bone or contrast."""
+
 WALL_MM = 1.8
 """Calcium this near to the circle belongs to it."""
 
@@ -42,18 +45,17 @@ def find_rings(ct: CTVolume, kji: NDArray[np.int64]) -> list[Ring]:
     rings = []
     for k in np.unique(kji[:, 0]):
         here = ct.lps_mm(kji[kji[:, 0] == k])[:, :2]
-        if len(here) >= 2 * LEAST_SECTORS and (ring := _best_ring(ct, int(k), here)):
+        calcium_mm2 = len(here) * ct.pixel_area_mm2
+        if LEAST_WALL_MM2 < calcium_mm2 < MOST_WALL_MM2 and (ring := _best_ring(ct, int(k), here)):
             rings.append(ring)
     return rings
 
 
 def _best_ring(ct: CTVolume, k: int, xy: NDArray[np.float64]) -> Ring | None:
-    xy = xy[:: max(1, len(xy) // 400)]
+    xy = xy[:: 1 + len(xy) // 200]
     low, high = xy.min(axis=0) - 5, xy.max(axis=0) + 5
     x, y = (np.arange(a, b, CENTER_STEP_MM) for a, b in zip(low, high, strict=True))
     centers = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
-    if len(centers) > 4000:
-        return None  # calcium all over the slice: bone or contrast, not a vessel wall
     offset = xy[None] - centers[:, None]
     distance = np.hypot(offset[..., 0], offset[..., 1])
     sector = ((np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) + 0.5) * SECTORS).astype(int) % SECTORS

@@ -18,7 +18,7 @@ LEAST_SHARE = 0.45
 LOGISTIC = (-4.2, 4.5, 1.9, 4.9, 0.6, 0.3)
 """Weights of `probability_features`; see docs/method.md for how they were fitted."""
 
-NEIGHBOR_WEIGHT = 0.5
+NEIGHBOR_WEIGHT = 1.0
 NEIGHBOR_MM = 12.0
 """Plaques close to one another lie in one artery more often than not: how much, and how close."""
 
@@ -67,7 +67,8 @@ def name_pieces(pieces: Pieces, left: NDArray[np.bool_]) -> tuple[NDArray[np.uin
     offset = pieces.center_mm[named] - root_mm(pieces)
     likelihood = artery_likelihood(offset, level_known=not pieces.region.is_short)
     table = np.stack([likelihood[artery] for artery in CORONARY], axis=1)
-    share = with_neighbors(table / table.sum(axis=1, keepdims=True), offset)
+    size = (pieces.volume_mm3 * pieces.accepted)[named]
+    share = with_neighbors(table / table.sum(axis=1, keepdims=True), offset, size)
     best = share.argmax(axis=1)
     sure = share.max(axis=1) >= LEAST_SHARE
     codes[named[sure]] = np.array([int(artery) for artery in CORONARY], np.uint8)[best[sure]]
@@ -91,11 +92,25 @@ def root_mm(pieces: Pieces) -> NDArray[np.float64]:
     return root
 
 
-def with_neighbors(share: NDArray[np.float64], place_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Shares of the arteries, (n, 4), after each piece has listened to those near it, (n, 3) mm."""
+def with_neighbors(
+    share: NDArray[np.float64], place_mm: NDArray[np.float64], size: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Shares of the arteries after each piece has listened to those near it.
+
+    Parameters
+    ----------
+    share : (n, 4)
+    place_mm : (n, 3)
+    size : (n,) of each piece, 0 for those that have no say; a larger neighbor counts more, at most twice
+
+    Returns
+    -------
+    (n, 4), rows sum to 1
+    """
     log_share = np.log(np.maximum(share, 1e-4))
     gap = np.linalg.norm(place_mm[:, None] - place_mm[None], axis=2)
-    weight = np.exp(-((gap / NEIGHBOR_MM) ** 2))
+    say = np.sqrt(size[None] / np.maximum(size[:, None], 1e-3)).clip(0.5, 2) * (size[None] > 0)
+    weight = np.exp(-((gap / NEIGHBOR_MM) ** 2)) * say
     np.fill_diagonal(weight, 0)
     weight *= NEIGHBOR_WEIGHT / np.maximum(weight.sum(axis=1, keepdims=True), 1)
     log_share = log_share + weight @ log_share

@@ -1,0 +1,54 @@
+"""Wires, clips and valves: where nothing near can be trusted."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.anatomy.region import HeartRegion
+from heartlens.ct import CTVolume
+from heartlens.islands import find_islands
+
+METAL_HU = 2600.0
+"""Calcified plaque averaged over a slice of 2 mm and more stays below this; wires and clips saturate."""
+
+SUSPECT_HU = 1500.0
+"""Above this, dark streaks tell metal from dense plaque."""
+
+STREAK_HU = -200.0
+"""Nothing in the heart is darker than fat, but the shadow of metal."""
+
+LEAST_STREAK_SHARE = 0.02
+STREAK_MM = 15.0
+
+
+def find_metal(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:
+    """(n, 3) slice, row, column of one voxel of each piece of metal on each slice, in the zone of the heart or near it."""
+    box = region.box(ct, margin_mm=8)
+    suspects = np.argwhere(ct.hu[box] > SUSPECT_HU) + [axis.start for axis in box]
+    if not suspects.size:
+        return np.zeros((0, 3), np.int64)
+    flat = np.ravel_multi_index(tuple(suspects.T), ct.shape)
+    hu = ct.hu.reshape(-1)[flat]
+    island = find_islands(flat, ct.shape, connectivity=8)
+    order = np.lexsort((-hu, island))
+    brightest = order[np.unique(island[order], return_index=True)[1]]
+    found = []
+    for voxel in brightest:
+        kji = suspects[voxel]
+        in_zone = bool(region.grid.sample(region.zone, kji[None])[0])
+        if hu[voxel] > METAL_HU or (in_zone and streak_share(ct, region, kji) > LEAST_STREAK_SHARE):
+            found.append(kji)
+    return np.array(found, np.int64).reshape(-1, 3)
+
+
+def streak_share(ct: CTVolume, region: HeartRegion, kji: NDArray[np.int64]) -> float:
+    """Share of voxels darker than fat within 15 mm in the slice, lung and its border left out."""
+    _, dy, dx = ct.spacing_mm
+    nj, ni = int(STREAK_MM / dy), int(STREAK_MM / dx)
+    rows = np.arange(max(0, kji[1] - nj), min(ct.shape[1], kji[1] + nj + 1))
+    columns = np.arange(max(0, kji[2] - ni), min(ct.shape[2], kji[2] + ni + 1))
+    place = np.stack(np.broadcast_arrays(kji[0], rows[:, None], columns), axis=-1).reshape(-1, 3)
+    solid = ~region.grid.sample(region.near_lung, place)
+    value = ct.hu[kji[0]][np.ix_(rows, columns)].reshape(-1)[solid]
+    return float((value < STREAK_HU).mean()) if value.size else 0.0
