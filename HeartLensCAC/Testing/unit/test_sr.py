@@ -15,7 +15,6 @@ from pydicom.sr.codedict import codes as standard
 
 from heartlens import __version__
 from heartlens.calcium import extract_lesions
-from heartlens.dicom.codes import private_value
 from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import write_seg
 from heartlens.dicom.series import choose_series, find_series, rank_series
@@ -23,7 +22,7 @@ from heartlens.dicom.sr import write_sr
 from heartlens.lesions import Artery
 from heartlens.protocol import NOTICE, ScoringProtocol
 from heartlens.refusal import Caution
-from heartlens.risk import assess
+from heartlens.risk import SCHEMES, assess
 from heartlens.scoring.report import score_lesions, scored_voxels
 
 KNOWN_ERRORS: dict[str, str] = {}
@@ -245,7 +244,10 @@ def test_category_and_cac_drs_are_private_codes_with_a_declared_scheme(two):
     evaluations = {e.name.value: e.value for e in total.get_qualitative_evaluations()}
     assert set(evaluations) == {"HL-CATEGORY", "HL-CACDRS"}
     assert evaluations["HL-CACDRS"].meaning == "A1/N2"
-    assert evaluations["HL-CATEGORY"].meaning == two.risk.label
+    assert (evaluations["HL-CATEGORY"].value, evaluations["HL-CATEGORY"].meaning) == (
+        "heartlens:mild",
+        "mild (Agatston 11–100)",
+    )
     assert {e.scheme_designator for e in evaluations.values()} == {"99HEARTLENS"}
     scheme = two.dataset.CodingSchemeIdentificationSequence[0]
     assert (scheme.CodingSchemeDesignator, bool(scheme.CodingSchemeName)) == ("99HEARTLENS", True)
@@ -321,12 +323,14 @@ def test_names_and_texts_in_any_alphabet_are_kept(tmp_path, caplog, charset, nam
     assert "encode" not in caplog.text
 
 
-def test_private_codes_fit_a_short_string():
-    for meaning in ("very high, 400 and more", "mild", "A3/N4", "α", "0"):
-        code = private_value("HL-", meaning)
-        assert 4 <= len(code.value) <= 16 or meaning == "α"
-        assert re.fullmatch(r"[A-Z0-9/-]+", code.value)
-        assert code.meaning == meaning
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("peak", [None, 280, 430])
+def test_every_category_of_every_scheme_has_a_code_of_its_own(tmp_path, scheme, peak):
+    plaque = {} if peak is None else {"LAD": peak}
+    written = Written(tmp_path, risk={"scheme": scheme}, **plaque)
+    (category,) = [e.value for e in written.groups()["Total"].get_qualitative_evaluations() if "CAT" in e.name.value]
+    assert category.value == f"{scheme}:{written.risk.category}"
+    assert category.meaning == f"{written.risk.label} (Agatston {written.risk.shown})"
 
 
 # Judged by programs that share no code with us

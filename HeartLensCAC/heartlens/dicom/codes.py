@@ -6,7 +6,6 @@ SCT and DCM values as in PS3.16 (dictionary shipped with pydicom 3.0.2); the con
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -67,9 +66,9 @@ PERCENT_UNITS = Code("%", "UCUM", "percent")
 YEAR_UNITS = Code("a", "UCUM", "year")
 
 RISK_CATEGORY = Code("HL-CATEGORY", PRIVATE_SCHEME, "Calcium score category")
-"""Its value is `category_code`: the label of the scheme named in the comment, such as "mild"."""
+"""Its value is "scheme:category", such as heartlens:mild, with label and range as meaning; see tables/."""
 CAC_DRS = Code("HL-CACDRS", PRIVATE_SCHEME, "CAC-DRS category")
-"""Its value is coded as the text itself, "A2/N3"; Hecht et al., JCCT 2018, 12:185."""
+"""Its value is "CAC-DRS:A2/N3" and the like; Hecht et al., JCCT 2018, 12:185."""
 PERCENTILE = Code("HL-PERCENTILE", PRIVATE_SCHEME, "Percentile of the calcium score")
 """Percent of people of the same age, sex and group with a lower score, in the population that the derivation names."""
 ARTERIAL_AGE = Code("HL-ARTERIALAGE", PRIVATE_SCHEME, "Arterial age")
@@ -78,15 +77,3 @@ CALCIFIED_VESSELS = Code("HL-VESSELS", PRIVATE_SCHEME, "Number of calcified coro
 """How many of LM, LAD, LCX and RCA score above 0."""
 DROPPED_SMALL = Code("HL-DROPPED", PRIVATE_SCHEME, "Number of dropped small islands")
 """2-D islands above the threshold and below the minimum size of the protocol; they are in no score."""
-
-
-def private_value(prefix: str, meaning: str) -> Code:
-    """A private code for one value of a private concept: SH holds 16 characters.
-
-    Examples
-    --------
-    >>> private_value("HL-", "A2/N3")
-    Code(value='HL-A2/N3', scheme='99HEARTLENS', meaning='A2/N3')
-    """
-    slug = re.sub(r"[^A-Z0-9/]+", "-", meaning.upper()).strip("-")
-    return Code((prefix + slug)[:16].rstrip("-"), PRIVATE_SCHEME, meaning[:64])

@@ -123,10 +123,11 @@ def _total_group(report: ScoreReport, risk: Risk, protocol: ScoringProtocol) -> 
         measurements.append(_measurement(codes.ARTERIAL_AGE, risk.arterial_age_years, codes.YEAR_UNITS))
     evaluations = []
     if risk.category is not None:
-        value = codes.private_value("HL-", risk.label or risk.category)
+        meaning = f"{risk.label} (Agatston {risk.shown})"
+        value = Code(f"{risk.scheme}:{risk.category}", codes.PRIVATE_SCHEME, meaning)
         evaluations.append(hd.sr.QualitativeEvaluation(concept(codes.RISK_CATEGORY), concept(value)))
     if risk.cac_drs is not None:
-        value = codes.private_value("HL-", risk.cac_drs)
+        value = Code(f"CAC-DRS:{risk.cac_drs}", codes.PRIVATE_SCHEME, risk.cac_drs)
         evaluations.append(hd.sr.QualitativeEvaluation(concept(codes.CAC_DRS), concept(value)))
     return hd.sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="Total"),
