@@ -202,6 +202,22 @@ class TestVoxels:
         ct, _ = read(tmp_path)
         np.testing.assert_array_equal(ct.hu, hu)
 
+    def test_pixels_in_the_upper_bits_are_moved_down(self, tmp_path):
+        def move_up(dataset: Dataset, n: int) -> None:
+            dataset.PixelData = (np.frombuffer(dataset.PixelData, "<u2") << 4).tobytes()
+
+        write_ct_series(tmp_path, ramp(), BitsStored=12, HighBit=15, PixelRepresentation=0, edit=move_up)
+        np.testing.assert_array_equal(read(tmp_path)[0].hu, ramp())
+
+    @pytest.mark.parametrize(("stored", "high"), [(12, 5), (12, 20), (0, 11)])
+    def test_bits_that_cannot_be_are_refused(self, tmp_path, stored, high):
+        def nonsense(dataset: Dataset, n: int) -> None:
+            dataset.BitsStored, dataset.HighBit = stored, high
+
+        write_ct_series(tmp_path, ramp(), edit=nonsense)
+        error = refusal(tmp_path)
+        assert (error.code, f"found 16, {stored} and {high}" in error.text) == ("unreadable", True)
+
     def test_pixels_that_need_more_bits_than_stated_are_refused(self, tmp_path):
         hu = ramp()
         hu[1, 0, 0] = 5000

@@ -216,10 +216,16 @@ def _pydicom_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
 def _used_bits(instance: Instance, values: NDArray) -> NDArray:
     """Only the BitsStored bits up to HighBit, with their sign; the bits above them mean nothing (PS3.5 8.1.1)."""
     allocated = values.dtype.itemsize * 8
-    stored = int(instance.value("BitsStored") or allocated)
-    high = int(instance.value("HighBit") or stored - 1)
+    stored = _whole_number(instance, "BitsStored", allocated)
+    high = _whole_number(instance, "HighBit", stored - 1)
     if stored >= allocated or values.dtype.itemsize * 8 != instance.value("BitsAllocated"):
         return values
+    if not 0 < stored <= high + 1 <= allocated:
+        raise Refused(
+            "unreadable",
+            f"{instance.name}: BitsAllocated, BitsStored and HighBit (0028,0100-0102) must hold one within the other, "
+            f"found {allocated}, {stored} and {high}",
+        )
     low, top = int(values.min()), int(values.max())
     is_signed = values.dtype.kind == "i"
     if high == stored - 1:
@@ -268,6 +274,15 @@ def _positive(instance: Instance, keyword: str) -> int:
     value = instance.value(keyword)
     if not isinstance(value, int) or value <= 0:
         raise Refused("truncated", f"{instance.name} holds no image: {keyword} is {value!r}")
+    return value
+
+
+def _whole_number(instance: Instance, keyword: str, default: int) -> int:
+    value = instance.value(keyword)
+    if value is None:
+        return default
+    if not isinstance(value, int) or not 0 <= value <= 64:
+        raise Refused("unreadable", f"{instance.name}: {keyword} must be a number of bits, found {value!r}")
     return value
 
 
@@ -327,7 +342,7 @@ def _stored_integer(instance: Instance, keyword: str) -> int | None:
     """A tag that has the pixels' own type; some writers store -2000 as 63536."""
     value = instance.value(keyword)
     signed = instance.value("PixelRepresentation") == 1
-    bits = int(instance.value("BitsAllocated") or 16)
+    bits = _whole_number(instance, "BitsAllocated", 16)
     if isinstance(value, bytes):
         value = int.from_bytes(value[: bits // 8], "little", signed=signed)
     if not isinstance(value, int):

@@ -196,7 +196,7 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[Caution]:
 def _read_hu(frames: Sequence[Frame], order: Sequence[int], rescale: Sequence[tuple[float, float]]) -> np.ndarray:
     """HU of all slices, (k, j, i) with k in `order`; j, i as stored."""
     instances = list(dict.fromkeys(frame.instance for frame in frames))
-    rows, columns = (int(frames[0].value(keyword) or 0) for keyword in ("Rows", "Columns"))
+    rows, columns = (int(frames[0].number_of(keyword) or 0) for keyword in ("Rows", "Columns"))
     if rows < 1 or columns < 1:
         raise Refused("truncated", f"{frames[0].name} holds no image: Rows and Columns are {rows} and {columns}")
     k_of = {n: k for k, n in enumerate(order)}
