@@ -72,7 +72,7 @@ def _strength(plane: NDArray[np.float32]) -> NDArray[np.float32]:
     mu = np.clip(small + 1000, 0, 2200) / 1000
     path = mu.mean(0)[None, :] + mu.mean(1)[:, None]
     inside = ndimage.uniform_filter(np.clip(mu, 0, 1), 5, mode="nearest")
-    level = 0.35 + 0.65 * path / max(float(np.percentile(path, 98)), 0.1)
+    level = 0.4 + 0.74 * path / max(float(np.percentile(path, 98)), 0.1)
     level *= 0.55 + 0.45 * inside
     zoomed = ndimage.zoom(level.astype(np.float32), (rows / level.shape[0], columns / level.shape[1]), order=1)
     return zoomed[:rows, :columns]

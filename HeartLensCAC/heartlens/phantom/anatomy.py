@@ -100,7 +100,7 @@ class Anatomy:
         depth = self.half_depth_mm * (0.52 + 0.48 * np.clip(1 - (1 - up) ** 2.2, 0, 1))
         lean = 12 * (1 - up)  # the cavity leans back toward the apex
         wave = self.wobble + lean * np.sin(THETA)
-        pleura = _superellipse(width, depth, 2.35) + 11 * _bump(FROM_BACK, 0.62, 0.28) - 7 * _bump(FROM_FRONT, 0, 0.5)
+        pleura = _superellipse(width, depth, 2.35) + 13 * _bump(FROM_BACK, 0.58, 0.26) - 7 * _bump(FROM_FRONT, 0, 0.5)
         pleura = pleura + wave
         muscle = self._muscle(z, pleura)
         blade, thick = self._scapula(z, pleura)
@@ -110,15 +110,15 @@ class Anatomy:
         """Pectorals, latissimus and scapula, beside the spine, shoulders."""
         high = np.clip((z + 5) / 90, 0, 1)
         bulk = (4 + 13 * high) * _bump(FROM_FRONT, 0.72, 0.42) + (7 + 9 * high) * _bump(FROM_BACK, 1.35, 0.35)
-        bulk = bulk + 24 * high * _bump(FROM_BACK, 0.88, 0.4) + 20 * _bump(FROM_BACK, 0.3, 0.27)
+        bulk = bulk + 24 * high * _bump(FROM_BACK, 0.88, 0.4) + 22 * _bump(FROM_BACK, 0.25, 0.27)
         chest = pleura + 12.5 + bulk * (0.35 + 0.065 * self.muscle_mm)
         rise = float(np.clip((z - 62) / 70, 0, 1)) ** 1.3
         if rise == 0:
             return chest
         # Shoulders with the arms up: the trunk grows wide and flat where the rib cage narrows.
         width = (self.half_width_mm + 24) * (0.86 + 0.36 * rise)
-        shoulder = _superellipse(width, 72 - 6 * rise, 2.5)
-        shoulder = shoulder + (self.half_depth_mm - 77 + 18 * rise) * np.sin(THETA)
+        shoulder = _superellipse(width, 76 - 6 * rise, 2.5)
+        shoulder = shoulder + (self.half_depth_mm - 79 + 18 * rise) * np.sin(THETA)
         return np.maximum(chest, shoulder) + 3 * np.exp(-(((chest - shoulder) / 10) ** 2))
 
     def _skin(self, z: float, muscle: NDArray) -> NDArray[np.float64]:
@@ -147,7 +147,7 @@ class Anatomy:
     def spine_mm(self, z: float) -> float:
         """y of the middle of the vertebral body."""
         bow = 9 * np.exp(-(((z - 20) / 80) ** 2)) - 0.0009 * max(z - 60, 0) ** 2
-        return self.half_depth_mm - 26.0 + float(bow)
+        return self.half_depth_mm - 35.0 + float(bow)
 
     def dome_mm(self, x: NDArray, y: NDArray) -> NDArray:
         """z of the diaphragm: two domes, the heart resting on the saddle between them."""
@@ -161,13 +161,14 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
     rng = parameters.generator("anatomy")
     male = parameters.sex == "M"
     stature = rng.normal(1.0 if male else 0.93, 0.035)
-    fat_mm = float(np.clip((parameters.bmi - 17) * (1.1 if male else 1.5) * rng.normal(1, 0.12), 3, 45))
-    size = 0.93 * stature * rng.normal(1.0, 0.05) * (1 + 0.004 * (parameters.bmi - 26))
-    depth_mm = float(89 * stature * rng.normal(1, 0.05) + 0.5 * (parameters.bmi - 26))
-    back = depth_mm - 89  # a deep chest carries its spine, aorta and gullet farther back
+    fat_mm = float(np.clip((parameters.bmi - 17.5) * (1.35 if male else 1.75) * rng.normal(1, 0.12), 3, 45))
+    depth_mm = float(np.clip(99 * stature * rng.normal(1, 0.045) + 0.5 * (parameters.bmi - 26), 88, 118))
+    back = depth_mm - 97  # a deep chest carries its spine, aorta and gullet farther back
+    size = 0.96 * stature * rng.normal(1.0, 0.05) * (1 + 0.002 * back) * (1 + 0.004 * (parameters.bmi - 26))
     heart = draw_heart(
         rng,
         back_mm=back,
+        sternum_mm=7 - depth_mm,
         size=float(np.clip(size, 0.76, 1.15)),
         age_years=parameters.age_years,
         fat_mm=float(np.clip(rng.normal(4 + 0.22 * (parameters.bmi - 22), 1.3), 1.5, 12)),
@@ -211,7 +212,7 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
         dome_left_mm=heart.lowest_mm("lv") + float(rng.normal(9, 5)),
         vertebra_mm=float(25 * stature * rng.normal(1, 0.03)),
         vertebra_phase=float(rng.uniform(0, 1)),
-        rib_drop_mm=float(rng.normal(35, 4)),
+        rib_drop_mm=float(rng.normal(42, 4)),
         bone_hu=float(np.clip(rng.normal(250 - 1.9 * (parameters.age_years - 40), 25), 60, 330)),
         lung_hu=float(rng.normal(-862, 18)),
         blood_hu=float(rng.normal(41, 3)),

@@ -69,7 +69,7 @@ def plaque_on(
     length_mm, width_mm : extent along and across
     """
     along = arc_length(tube.points)
-    n = int(np.clip(length_mm * width_mm * width_mm * 60, 250, 4000))
+    n = int(np.clip(length_mm * width_mm * width_mm * 45, 250, 2500))
     unit = rng.normal(size=(n, 3))
     unit *= (rng.random((n, 1)) ** (1 / 3)) / np.linalg.norm(unit, axis=1, keepdims=True)
     s = np.clip(at_mm + unit[:, 0] * length_mm / 2, 0, along[-1])

@@ -80,8 +80,17 @@ def joined(distances: Iterable[FloatArray], blend_mm: float) -> FloatArray:
     return reduce(lambda a, b: smooth_min(a, b, blend_mm), distances)
 
 
-def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_mm: float, back_mm: float) -> Heart:
-    """A heart as one person has it."""
+def draw_heart(
+    rng: np.random.Generator, *, size: float, age_years: float, fat_mm: float, back_mm: float, sternum_mm: float
+) -> Heart:
+    """A heart as one person has it.
+
+    Parameters
+    ----------
+    size : 1 for a large adult
+    back_mm : how much farther back than usual spine and aorta lie
+    sternum_mm : y of the back of the sternum
+    """
     azimuth = np.deg2rad(rng.normal(41, 6))  # of the long axis, from straight left toward the front
     descent = np.deg2rad(rng.normal(29, 6))
     alpha = np.array([np.cos(azimuth) * np.cos(descent), -np.sin(azimuth) * np.cos(descent), -np.sin(descent)])
@@ -91,8 +100,19 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
     axes = np.stack([alpha, rho, np.cross(rho, alpha)])
     if axes[2, 2] < 0:
         axes[2] *= -1
-    crux = np.array([6.0, -17.0 - 0.35 * back_mm, 0.0]) + rng.normal(0, (4, 3, 0))
-    dilated = 1 + 0.10 * rng.normal(0, 1, 4).clip(-1.5, 2) * 0.7
+    dilated = 1 + 0.07 * rng.normal(0, 1, 4).clip(-1.5, 2)
+    # The left atrium lies against the descending aorta and the right ventricle behind the sternum: between them a heart
+    # keeps to the room it has.
+    reach = dict(zip(("lv", "rv", "ra", "la"), dilated, strict=True))
+    back_of_atrium = float((np.array([-28, -28, 6]) @ axes)[1] + 20 * reach["la"])
+    front_of_ventricle = float(
+        np.linalg.norm(axes[:, 1] * (42, 23, 33)) * reach["rv"] - (np.array([34, 20, -2]) @ axes)[1]
+    )
+    room = 41.0 + back_mm - sternum_mm - 6.0
+    size = min(size, room / (back_of_atrium + front_of_ventricle + 12.5))
+    spare = max(room - size * (back_of_atrium + front_of_ventricle + 12.5), 0)
+    crux_y = 41.0 + back_mm - size * (12.5 + back_of_atrium) - rng.uniform(0, min(spare, 6))
+    crux = np.array([6 + rng.normal(0, 4), crux_y, 0.0])
 
     def at(*heart_mm: float) -> NDArray[np.float64]:
         return crux + np.array(heart_mm) * size @ axes
@@ -120,13 +140,13 @@ def draw_heart(rng: np.random.Generator, *, size: float, age_years: float, fat_m
         np.array([-4.0 + swing, -8, top - 8]),
         np.array([12.0, 10, top]),
         np.array([22.0 + 3 * unfold, 30, top - 9]),
-        np.array([24.0 + 2 * unfold, 42 + back_mm, top - 32]),
-        np.array([22.0 + rng.normal(0, 3), 45 + back_mm, 30]),
-        np.array([16.0 + rng.normal(0, 3), 44 + back_mm, -20]),
-        np.array([10.0 + rng.normal(0, 3), 42 + back_mm, -70]),
-        np.array([5.0, 40 + back_mm, -130]),
+        np.array([24.0 + 2 * unfold, 40 + back_mm, top - 32]),
+        np.array([22.0 + rng.normal(0, 3), 42 + back_mm, 30]),
+        np.array([16.0 + rng.normal(0, 3), 41 + back_mm, -20]),
+        np.array([10.0 + rng.normal(0, 3), 39 + back_mm, -70]),
+        np.array([5.0, 36 + back_mm, -130]),
     ]
-    r_desc = r_asc * 0.74
+    r_desc = r_asc * 0.78
     radii = [
         r_root * 0.95,
         r_root,

@@ -10,7 +10,7 @@ from heartlens.phantom.anatomy import ANGLES, BACK, Anatomy
 from heartlens.phantom.grid import Grid
 from heartlens.phantom.shapes import FloatArray, Tube
 
-FAT_HU, MUSCLE_HU, MYOCARDIUM_HU, AIR_HU = -103.0, 54.0, 47.0, -1000.0
+FAT_HU, MUSCLE_HU, AIR_HU = -103.0, 54.0, -1000.0
 
 Window = tuple[slice, slice]
 EVERYWHERE: Window = (slice(None), slice(None))
@@ -36,9 +36,8 @@ class Plane:
         self.table_y = float(anatomy.contours(0.0).skin[BACK]) + 4
         self.textures = (_cloudy(rng, field, 7 / step, 3 / step), _cloudy(rng, field, 2.2 / step, 1.2 / step))
         self.dome = anatomy.dome_mm(self.x, self.y)
-        fat = anatomy.heart.fat_mm
-        apex, floor = anatomy.heart.place([74, 8, -18]), anatomy.heart.place([-8, 40, -42])
-        self.pads = ((*apex, 8 + fat), (*floor, 2.2 * fat - 6))  # fat in the angles of heart and diaphragm
+        # Fat in the angle of apex and diaphragm: center and size.
+        self.pad = (anatomy.heart.place([74, 8, -18]), 8 + anatomy.heart.fat_mm)
 
     def put(
         self,

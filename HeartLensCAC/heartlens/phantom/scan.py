@@ -259,7 +259,9 @@ def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], 
     kept: list[Source] = []
     total, misfits = 0.0, 0
     for plaque in propose_plaques(heart, rng, None, p.kvp, size):
-        for share in (1.0, 0.6, 0.35, 0.2, 0.1):
+        room = min(aim * 1.15, high) - total
+        share = 1.0
+        for _ in range(3):  # what is too large for the rest of the burden is tried smaller
             source = scan.plaque_source(plaque.shrunk(share))
             if source is None:
                 break
@@ -268,11 +270,12 @@ def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], 
                 _add_overlap(before, source.window, earlier)
             after = patch_agatston(np.rint(before + source.image), **scale)
             gain = after - patch_agatston(np.rint(before), **scale)
-            if 0 < gain <= min(aim * 1.15, high) - total:
-                kept.append(source)
-                total += gain
-                misfits = 0
+            if gain <= room:
                 break
+            share *= max(0.9 * room / gain, 0.15)
+        if source is not None and 0 < gain <= room:
+            kept.append(source)
+            total, misfits = total + gain, 0
         else:
             misfits += 1
         if total >= aim * 0.9 or misfits > (5 if total >= low else 30):

@@ -139,7 +139,7 @@ class Cloud:
         if len(path_mm) == 1:
             return Cloud(self.points + path_mm, self.volumes_mm3, self.contrast_hu)
         # Points are interchangeable: fewer of them, each for more, keep a long path from costing more than a short one.
-        every = max(len(self.points) * len(path_mm) // 9000, 1)
+        every = max(len(self.points) * len(path_mm) // 4000, 1)
         kept = self.volumes_mm3[::every]
         volumes = np.repeat(kept * (self.volumes_mm3.sum() / kept.sum() / len(path_mm)), len(path_mm))
         points = (self.points[::every, None] + path_mm).reshape(-1, 3)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from heartlens.lesions import Artery
 from heartlens.phantom.anatomy import FRONT, Anatomy
 from heartlens.phantom.heart import CHAMBER_BLEND_MM, joined
-from heartlens.phantom.plane import EVERYWHERE, FAT_HU, MUSCLE_HU, MYOCARDIUM_HU, Plane, Window
+from heartlens.phantom.plane import EVERYWHERE, FAT_HU, MUSCLE_HU, Plane, Window
 from heartlens.phantom.shapes import FloatArray, Tube, smooth_max, smooth_min
 
 _WRAPS = (
@@ -92,11 +92,10 @@ def _mediastinum(plane: Plane, z: float, sac: Sac | None) -> NDArray[np.float32]
     wide = 3.0 + (4 + 0.8 * heart.fat_mm) * np.exp(-(((z - 62) / 34) ** 2))
     wedge = np.abs(plane.x - np.float32(5)) - np.float32(wide)
     join(np.maximum(wedge, np.maximum(plane.y - 5, front - plane.y)), EVERYWHERE, 18.0)
-    for x0, y0, z0, size in plane.pads:
-        window = plane.window(x0, y0, size + 22)
-        if size > 4 and window is not None and abs(z - z0) < size + 12:
-            d = np.sqrt((plane.x[window] - x0) ** 2 + (plane.y[window] - y0) ** 2 + (z - z0) ** 2) - size
-            join(d, window, 16.0)
+    (x0, y0, z0), size = plane.pad
+    window = plane.window(x0, y0, size + 22)
+    if window is not None and abs(z - z0) < size + 12:
+        join(np.sqrt((plane.x[window] - x0) ** 2 + (plane.y[window] - y0) ** 2 + (z - z0) ** 2) - size, window, 16.0)
     rise = float(np.clip((z - 92) / 30, 0, 1))
     if rise > 0:  # toward the neck the space between the lungs widens
         join(np.hypot(plane.x / 1.5, plane.y - 6) - 22 * rise, EVERYWHERE, 14.0)
@@ -155,18 +154,20 @@ def _heart(plane: Plane, z: float, sac: Sac | None) -> None:
     plane.put(ahead, 5.0, window)  # the pericardium itself, a thin line where fat lies on both sides
     plane.put(sac.surface, blood + 2 * plane.texture[window], window, soft=1 + 0.3 * plane.motion_mm)
     lv, rv = sac.chambers["lv"], sac.chambers["rv"]
-    plane.put(np.maximum(lv, -(lv + 9.5)), MYOCARDIUM_HU + 3, window, soft=2.5)
-    plane.put(np.maximum(sac.surface, np.abs(rv + 1.5) - 1.5), MYOCARDIUM_HU, window, soft=2)
+    plane.put(np.maximum(lv, -(lv + 9.5)), blood + 4, window, soft=2.5)
+    plane.put(np.maximum(sac.surface, np.abs(rv + 1.5) - 1.5), blood + 3, window, soft=2)
     beat = beat_mm(plane.anatomy, plane.motion_mm, z)
     arteries = [(tube, _BED[artery]) for artery, tube in heart.arteries.items()]
     arteries += [(tube, 0.6) for _, tube in heart.branches]
     moved = [(Tube(t.points + beat, t.radii), share) for t, share in arteries if t.is_near(z, 12.0)]
+    hull = np.full_like(plane.x, 9.0)
+    hull[window] = sac.hull
     for tube, share in moved:  # each artery has its bed of fat; widest in the right groove
         found = plane.reach_tube(tube, z, 12.0)
         if found is not None:
             near, distance = found
             bed = distance - share * (1.2 + 0.5 * heart.fat_mm)
-            bed = np.where(plane.image[near] > -300, bed + 0.8 * plane.texture[near], 9)
+            bed = np.maximum(bed + 0.8 * plane.texture[near], hull[near])
             plane.put(bed, -92.0, near, soft=2.0)
     for tube, _ in moved:
         plane.put_tube(tube, z, blood - 2, soft=1 + 0.15 * plane.motion_mm)
@@ -179,7 +180,8 @@ def _abdomen(plane: Plane, z: float, pleura: NDArray, below: NDArray) -> None:
     plane.put(inside, FAT_HU)
     # The left lobe reaches over the midline in front; behind, the liver ends at the spine.
     edge = plane.x - np.float32(26) + 0.55 * plane.y + np.float32(0.25 * z) - 1.5 * plane.texture
-    liver = smooth_max(smooth_max(inside, edge, 12.0), plane.y - np.float32(52) + 0.55 * plane.x, 14.0)
+    under = np.maximum(pleura + 1.5, 0.5 - below)  # on the right nothing lies between liver and diaphragm
+    liver = smooth_max(smooth_max(under, edge, 12.0), plane.y - np.float32(52) + 0.55 * plane.x, 14.0)
     plane.put(liver, 60.0 + 2.5 * plane.texture)
     cx, cy = 58.0, -2.0
     stomach = (np.hypot((plane.x - cx) / 36, (plane.y - cy) / 40) - 1) * 36

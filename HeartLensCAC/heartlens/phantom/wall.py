@@ -70,12 +70,12 @@ def _chest_wall(plane: Plane, z: float) -> None:
         return
     ribs = plane.contour(plane.wall.ribs)
     height = _rib_height(a, z).astype(np.float32)[plane.direction]
-    shell = (np.sqrt((ribs / 4.6) ** 2 + (height / 6.8) ** 2) - 1) * 4.6
+    shell = (np.sqrt((ribs / 4.1) ** 2 + (height / 6.6) ** 2) - 1) * 4.1
     cartilage = (FROM_FRONT < 0.62) & (FROM_FRONT > 0.13)
-    bony = ~cartilage & (FROM_FRONT > 0.13) & (FROM_BACK > 0.26)
+    bony = ~cartilage & (FROM_FRONT > 0.13) & (FROM_BACK > 0.22)
     shell_bone = np.where(bony[plane.direction], shell, 9)
-    plane.put(shell_bone, 760.0)
-    plane.put(shell_bone + 1.35, a.bone_hu * 0.75 + 20 + 30 * plane.fine)
+    plane.put(shell_bone, 680.0)
+    plane.put(shell_bone + 1.2, a.bone_hu * 0.75 + 20 + 30 * plane.fine)
     shell_cartilage = np.where(cartilage[plane.direction], shell + 0.4, 9)
     plane.put(shell_cartilage, 92.0 + 10 * plane.texture)
 
@@ -126,7 +126,7 @@ def _spine(plane: Plane, z: float) -> None:
     flesh = (np.hypot(x / 40, (y - 32) / 22) - 1) * 25 + 1.5 * plane.texture[window]
     plane.put(np.where(plane.image[window] > -400, flesh, 9), MUSCLE_HU, window, soft=2)
     waist = 1 - 0.09 * np.sin(np.pi * turn)
-    body = (((x / (19.5 * waist)) ** 2 + np.abs(y / (16.0 * waist)) ** 2.4) ** 0.45 - 1) * 17
+    body = (((x / (20.5 * waist)) ** 2 + np.abs(y / (16.5 * waist)) ** 2.4) ** 0.45 - 1) * 17
     body = smooth_max(body, y - 12.5 + 0.012 * x * x, 4.0)
     if edge < 3.0:
         plane.put(body, 85.0, window)
@@ -139,7 +139,7 @@ def _spine(plane: Plane, z: float) -> None:
     pedicle = np.maximum(np.abs(np.abs(x) - 12.5) - 3.6, np.abs(y - 15) - 7) + (1 - arch) * 7
     lamina = np.maximum(np.abs(np.hypot(x / 1.15, y - 20.5) - 11.0) - 2.3, 14 - y) + (1 - arch) * 2.0
     along = np.abs(x) - 12
-    process = np.maximum(np.abs(y - 23 - 0.5 * along) - 4.2, np.maximum(along - 24, -along)) + (1 - arch) * 8
+    process = np.maximum(np.abs(y - 23 - 0.5 * along) - 4.2, np.maximum(along - 21, -along)) + (1 - arch) * 8
     reach = min(49.0, float(plane.wall.skin[BACK] - y0) - 9)
     spinous = np.maximum(np.abs(x) - 2.0 - 0.05 * (y - 30), np.maximum(31 - y, y - reach + 8 * (1 - arch)))
     for part, rim in ((pedicle, 1.5), (process, 1.5), (lamina, 1.3), (spinous, 1.2)):
