@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import itertools
 import sys
@@ -697,6 +698,22 @@ class TestGates:
         write_ct_series(tmp_path, ramp(), NumberOfFrames=2)
         error = refusal(tmp_path)
         assert (error.code, "NumberOfFrames (0028,0008) is 2" in error.text) == ("unreadable", True)
+
+    @pytest.mark.parametrize(
+        "syntax", [ExplicitVRLittleEndian, ExplicitVRBigEndian, JPEGLosslessSV1], ids=lambda uid: uid.keyword
+    )
+    @settings(max_examples=40, deadline=None)
+    @given(places=st.lists(st.floats(0, 1), min_size=1, max_size=8), values=st.binary(min_size=8, max_size=8))
+    def test_damaged_bytes_end_in_a_volume_or_a_refusal(self, tmp_path_factory, syntax, places, values):
+        folder = tmp_path_factory.mktemp("damaged")
+        paths = write_ct_series(folder, ramp((3, 8, 10)), syntax=syntax)
+        data = bytearray(paths[1].read_bytes())
+        for place, value in zip(places, values, strict=False):
+            data[128 + int(place * (len(data) - 129))] = value
+        paths[1].write_bytes(data)
+        with contextlib.suppress(Refused):
+            ct, _ = read(folder)
+            assert ct.shape[1:] == (8, 10)
 
     def test_a_syntax_without_decoder_is_refused_by_name(self, tmp_path):
         paths = write_ct_series(tmp_path, ramp())
