@@ -100,11 +100,11 @@ def write_seg(
             content_label="CALCIUM",
             content_description="Scored coronary calcium; research use, not for diagnosis",
             series_description=SERIES_DESCRIPTION,
-            specific_character_set=CHARACTER_SET,
             **where,
         )
-    with undisturbed(), whole_file(Path(path)) as sibling:
-        seg.save_as(sibling)
+        seg.SpecificCharacterSet = CHARACTER_SET
+        with whole_file(Path(path)) as sibling:
+            seg.save_as(sibling)
     return seg
 
 

@@ -204,6 +204,7 @@ def without_unreadable(dataset: Dataset) -> Dataset:
     _add_missing(readable)
     if readable.PatientSex not in ("M", "F", "O"):
         readable.PatientSex = ""
+    readable.SpecificCharacterSet = CHARACTER_SET  # every value is text by now
     return readable
 
 

@@ -92,12 +92,12 @@ def write_sr(
             software_versions=__version__,
             device_serial_number=SERIAL_NUMBER,
             series_description=SERIES_DESCRIPTION,
-            specific_character_set=CHARACTER_SET,
             is_complete=True,
             is_verified=bool(observer and organization),
             verifying_observer_name=observer if organization else None,
             verifying_organization=organization if observer else None,
         )
+        document.SpecificCharacterSet = CHARACTER_SET
         scheme = Dataset()
         scheme.CodingSchemeDesignator = codes.PRIVATE_SCHEME
         scheme.CodingSchemeName = "HeartLens private codes"
