@@ -63,7 +63,8 @@ def find_aorta(grid: CoarseGrid, chest: Chest, heart: NDArray[np.bool_]) -> tupl
 
     The ascending aorta lies near the middle of the silhouette between the lungs; the superior vena cava right of it is
     thinner, the pulmonary trunk lies at the left border. It is looked for from 65 mm below the carina to 40 mm above,
-    or, where no carina is seen, in the upper 70 mm of the heart; from its root it leans to the right. The descending aorta lies beside the spine.
+    or, where no carina is seen, in the upper 70 mm of the heart. From its root it leans to the right. The descending
+    aorta lies beside the spine.
     """
     nowhere = _nowhere(grid.shape[0])
     near = chest.hull & chest.slices[:, None, None] & ~chest.lung

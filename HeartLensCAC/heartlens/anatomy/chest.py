@@ -129,7 +129,7 @@ def _spine(grid: CoarseGrid, lung: NDArray[np.bool_], slices: NDArray[np.bool_])
     """
     dz, dy, dx = grid.spacing_mm
     nowhere = np.full(grid.shape[0], grid.y_mm[-1] + 40)
-    seen = lung[slices].any(axis=0)
+    seen = np.any(lung[slices], axis=0)
     if not seen.any():
         return float(grid.x_mm.mean()), nowhere
     rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))

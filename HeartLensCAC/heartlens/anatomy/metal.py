@@ -23,7 +23,7 @@ STREAK_MM = 15.0
 
 
 def find_metal(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:
-    """(n, 3) slice, row, column of one voxel of each piece of metal on each slice, in the zone of the heart or near it."""
+    """(n, 3) slice, row, column of the brightest voxel of each piece of metal on each slice, near the heart."""
     box = region.box(ct, margin_mm=8)
     suspects = np.argwhere(ct.hu[box] > SUSPECT_HU) + [axis.start for axis in box]
     if not suspects.size:

@@ -1,8 +1,10 @@
 """Which voxels are coronary calcium: threshold, islands, lesions; and the rules for when there is no network."""
 
-from heartlens.calcium.exclusion import RULES, Pieces, Removed, apply_rules, find_pieces
+from heartlens.calcium.exclusion import RULES, Removed, apply_rules
 from heartlens.calcium.extraction import TOO_SMALL, Candidates, candidate_mask, extract_lesions
-from heartlens.calcium.rules import find_lesions, name_pieces
+from heartlens.calcium.naming import name_pieces
+from heartlens.calcium.pieces import Pieces, find_pieces
+from heartlens.calcium.rules import find_lesions
 
 __all__ = [
     "RULES",
