@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 DONE, USAGE, REFUSED, CANCELLED = 0, 2, 3, 4
 
+DEMO_SCAN = {
+    "field_of_view": "heart", "category": "101-400", "kvp": 120.0, "slice_thickness_mm": 3.0, "increment_mm": 3.0,
+    "is_gated": True, "motion_mm": 0.0,
+}  # fmt: skip
+"""The demo shows a calcium-scoring protocol; the person, the plaques and the traps follow from the seed."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
@@ -273,7 +279,7 @@ def _run_demo(options: argparse.Namespace) -> int:
 
     bar = _Bar()
     bar("making a phantom", 0.0)
-    phantom = make_phantom(PhantomParameters.random(options.seed))
+    phantom = make_phantom(PhantomParameters.random(options.seed, **DEMO_SCAN))
     with whole_folder(options.out, force=True) as folder:
         write_phantom(folder / "phantom", phantom, format="dicom")
         result = score_series(folder / "phantom" / "ct", Request(bundle="none", risk=RiskInputs()), progress=bar)
