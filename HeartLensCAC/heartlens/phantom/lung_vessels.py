@@ -35,13 +35,13 @@ def lung_vessels(anatomy: Anatomy, grid: Grid, shape: tuple[int, int, int], thic
                 flat = (k[ok] * shape[1] + j[ok]) * shape[2] + i[ok]
                 out += np.bincount(flat, w[ok], out.size).reshape(shape).astype(np.float32)
     for plane in out:
-        ndimage.gaussian_filter(plane, 0.45 / step, output=plane)
+        ndimage.gaussian_filter(plane, 0.4 / step, output=plane)
     return np.clip(out, 0, 1)
 
 
 def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     """Points along vessels and inside their cross-section, and the volume that each stands for, mm3."""
-    trunks, steps = 34, 18
+    trunks, steps = 48, 16
     starts, aims, sides = [], [], []
     for toward in (-1, 1):
         great = anatomy.heart.great["pulmonary_right" if toward < 0 else "pulmonary_left"]
@@ -55,7 +55,7 @@ def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, N
         aims.append(aim)
         sides.append(np.full(trunks, toward))
     start, aim, side = np.concatenate(starts), np.concatenate(aims), np.concatenate(sides)
-    radius = rng.uniform(1.9, 3.5, len(start))
+    radius = rng.uniform(1.5, 3.4, len(start))
     clouds, volumes = [], []
     while len(start):
         aim /= np.linalg.norm(aim, axis=1, keepdims=True)
@@ -80,7 +80,7 @@ def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, N
             clouds.append((line[own][:, :, None] + disc[:, None]).reshape(-1, 3))
             each = np.pi * radius[own] ** 2 * length[own] / (steps * n)
             volumes.append(np.repeat(each, steps * n))
-        go = radius > 0.45
+        go = radius > 0.42
         start, side = np.tile(start[go], (2, 1)), np.tile(side[go], 2)
         main, twig = rng.uniform(0.78, 0.93, go.sum()), rng.uniform(0.42, 0.78, go.sum())
         kick = np.repeat([0.16, 0.42], go.sum())[:, None]

@@ -54,7 +54,7 @@ def beat_mm(anatomy: Anatomy, motion_mm: float, z: float | NDArray[np.float64]) 
 def _cavity(plane: Plane, z: float, pleura: NDArray) -> None:
     a = plane.anatomy
     plane.put(pleura, FAT_HU + 6 * plane.fine)
-    lung = a.lung_hu + 14 * plane.texture + np.float32(0.32) * (plane.y - 10)
+    lung = a.lung_hu + 7 * plane.texture + 11 * plane.fine + np.float32(0.32) * (plane.y - 10)
     below = np.minimum(plane.dome - np.float32(z), 60)  # > 0 under the diaphragm
     sac = _sac(plane, z)
     mediastinum = _mediastinum(plane, z, sac)

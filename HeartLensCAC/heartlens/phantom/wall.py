@@ -86,14 +86,16 @@ def _axilla(plane: Plane, z: float) -> None:
     if not 45 < z < 150:
         return
     size = 17 * np.exp(-(((z - 95) / 40) ** 2)) + 0.2 * a.fat_mm
+    inside = plane.contour(plane.wall.skin)
     for side in (-1, 1):
         radius = plane.wall.pleura[0 if side < 0 else LEFT]
-        x0, y0 = side * (float(radius) + 20 + 0.4 * size), -4.0
+        x0, y0 = side * (float(radius) + 15 + 0.3 * size), -4.0
         window = plane.window(x0, y0, size * 1.6)
         if window is None:
             continue
         x, y = plane.x[window] - x0, plane.y[window] - y0
         fat = np.hypot(x / 0.75, y) - size + 4 * plane.texture[window]
+        fat = np.where(inside[window] < -4, fat, 9)
         plane.put(fat, FAT_HU + 6, window, soft=3)
         plane.put(np.maximum(fat + 4, 0.9 - plane.fine[window]) * 2.5, 30.0, window, soft=2)
 
