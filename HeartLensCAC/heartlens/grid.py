@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from heartlens.ct import CTVolume
 from heartlens.refusal import Refused
 
-GRID_TOLERANCE = 0.02
+GRID_TOLERANCE = 0.05
 """How far a voxel may lie from its counterpart, in voxels. NIfTI keeps affines as float32 and other programs write
-positions with few digits, which moves the far corner of a chest by some thousandths of a voxel."""
+positions with few digits, which moves the far corner of a chest by some hundredths of a voxel."""
 
 
 class IndexMap(NamedTuple):
