@@ -430,7 +430,7 @@ def scaled(affine, factor):
     [
         (lambda a: shifted(a, 0.05), (5, 4, 3)),
         (lambda a: shifted(a, 0.7), (5, 4, 3)),
-        (lambda a: scaled(a, 1.01), (5, 4, 3)),
+        (lambda a: scaled(a, 1.02), (5, 4, 3)),
         (lambda a: a, (4, 4, 3)),
         (lambda a: a, (6, 4, 3)),
         (lambda a: SHEAR, (5, 4, 3)),
