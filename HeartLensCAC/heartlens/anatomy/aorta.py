@@ -21,6 +21,9 @@ RADII_MM = np.arange(10.0, 23.5, 1.5)
 BORDER_HU_PER_MM = 4.0
 """Least gradient of a border between soft tissue and fat, which is 140 HU over two or three blocks."""
 
+LEAST_COURSE_MM = 30.0
+"""A shorter chain of circles in a long scan is chance."""
+
 PER_SLICE = 10
 """Circles tried on each slice."""
 
@@ -69,7 +72,7 @@ def find_aorta(grid: CoarseGrid, chest: Chest, heart: NDArray[np.bool_]) -> tupl
     nowhere = _nowhere(grid.shape[0])
     near = chest.hull & chest.slices[:, None, None] & ~chest.lung
     near &= np.abs(grid.x_mm - chest.spine_x_mm) < 75
-    near &= np.abs(grid.y_mm[None, :, None] - chest.spine_y_mm[:, None, None] + 50) < 90
+    near &= np.abs(grid.y_mm[None, :, None] - chest.spine_y_mm[:, None, None] + 55) < 100
     found = ndimage.find_objects(near.astype(np.uint8))
     if not found:
         return nowhere, nowhere
@@ -214,10 +217,13 @@ def follow_aorta(
     support = np.zeros(slices)
     k, n = (int(index) for index in np.unravel_index(int(total.argmax()), total.shape))
     if total[k, n] > 0:
+        last = k
         while True:
             center[k], radius[k] = place[k, n, :2], place[k, n, 2]
             support[k] = outlined[k, n]
             if came_from[k, n] < 0:
                 break
             k, n = k - 1, int(came_from[k, n])
+        if (last - k + 1) * dz < min(LEAST_COURSE_MM, 0.6 * slices * dz):
+            return _nowhere(slices)
     return AorticCourse(center, radius, support)

@@ -33,6 +33,10 @@ LEAST_LUNG_SHARE = 0.25
 """Of the hull around both lungs, where the chest is. Beside the liver the lungs are thin crescents."""
 
 
+UNSEEN_SPINE_MM = 5.0
+"""A cropped field of view that shows no spine ends a little in front of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Chest:
     """What surrounds the heart, on a `CoarseGrid`.
@@ -43,7 +47,7 @@ class Chest:
     hull : (K, J, I) convex hull of `lung` in each slice
     slices : (K,) where lung fills a good part of its hull
     spine_x_mm : LPS x of the middle of the vertebral bodies; the middle of the lungs when no spine is seen
-    spine_y_mm : (K,) LPS y of the front of the vertebral bodies; behind the image when no spine is seen
+    spine_y_mm : (K,) LPS y of the front of the vertebral bodies; just behind the image when no spine is seen
     carina_z_mm : LPS z where the windpipe divides; None when the scan does not show it
     """
 
@@ -128,7 +132,7 @@ def _spine(grid: CoarseGrid, lung: NDArray[np.bool_], slices: NDArray[np.bool_])
     The spine is the bone that stays in one place from slice to slice behind the middle of the lungs; ribs wander.
     """
     dz, dy, dx = grid.spacing_mm
-    nowhere = np.full(grid.shape[0], grid.y_mm[-1] + 40)
+    nowhere = np.full(grid.shape[0], grid.y_mm[-1] + UNSEEN_SPINE_MM)
     seen = np.any(lung[slices], axis=0)
     if not seen.any():
         return float(grid.x_mm.mean()), nowhere

@@ -122,13 +122,16 @@ def heart_region(ct: CTVolume) -> HeartRegion:
     if not in_view:
         heart = np.zeros_like(heart)
     ascending, descending = find_aorta(grid, chest, heart)
+    zone = between & _within(heart, grid.spacing_mm, PERICARDIUM_MM)
+    # A block that a thin rim of fat shares with lung counts as lung; an artery may run in it.
+    zone = ndimage.binary_dilation(zone, np.ones((1, 3, 3))) & chest.hull
     blood, noise = _blood_pool(ct, grid, heart, descending)
     ends = np.flatnonzero(area_mm2 > LEAST_HEART_MM2)[[0, -1]] if in_view else np.array([-1, -1])
     at_side = (chest.lung & ndimage.binary_dilation(grid.outside | _image_border(grid))).any(axis=(1, 2))
     return HeartRegion(
         grid=grid,
         chest=chest,
-        zone=between & _within(heart, grid.spacing_mm, PERICARDIUM_MM),
+        zone=zone,
         heart=heart,
         ascending=ascending,
         descending=descending,

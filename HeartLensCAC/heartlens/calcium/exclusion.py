@@ -97,7 +97,8 @@ def calcified_ring(pieces: Pieces) -> NDArray[np.bool_]:
 
 def deep_in_the_heart(pieces: Pieces) -> NDArray[np.bool_]:
     """Valves and the mitral ring lie deep between muscle and blood; coronary arteries lie in the fat of the grooves."""
-    return (pieces.depth_mm > 18) & (pieces.fat_share < 0.06)
+    limit = np.where(pieces.depth_mm > 28, 0.10, 0.06)
+    return (pieces.depth_mm > 18) & (pieces.fat_share < limit)
 
 
 def mitral_ring(pieces: Pieces) -> NDArray[np.bool_]:
