@@ -150,6 +150,7 @@ class Case:
             **{name: getattr(self.risk_inputs, name) for name in RiskInputs.__dataclass_fields__},
         )
 
+    @cached_property
     def scored_codes(self) -> NDArray[np.uint8]:
         """(k, j, i) `Artery` code of every voxel that counts, on the source grid: what exports hold."""
         codes = scored_voxels(self.ct, self.lesions, self.protocol)

@@ -125,7 +125,7 @@ def _is_ours(folder: Path) -> bool:
 def _write_seg_nrrd(path: Path, case: Case) -> None:
     from heartlens.files import write_seg_nrrd
 
-    write_seg_nrrd(path, case.source_ct, case.scored_codes())
+    write_seg_nrrd(path, case.source_ct, case.scored_codes)
 
 
 def _write_dicom(folder: Path, result: Result) -> None:
@@ -138,7 +138,7 @@ def _write_dicom(folder: Path, result: Result) -> None:
     seg = write_seg(
         folder / "segmentation.dcm",
         ct=case.source_ct,
-        codes=case.scored_codes(),
+        codes=case.scored_codes,
         sources=result.sources,
         algorithm_type="SEMIAUTOMATIC" if case.edits else "AUTOMATIC",
     )

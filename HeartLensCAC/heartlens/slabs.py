@@ -71,5 +71,7 @@ def slab_labels(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
 def source_labels(slab_codes: NDArray, count: int, slices: int) -> NDArray:
     """Labels on the source slices: each slab's labels on every slice that was averaged into it."""
+    if slab_codes.shape[0] == slices:
+        return slab_codes
     codes = np.repeat(slab_codes, count, axis=0)
     return np.concatenate([codes, np.zeros((slices - codes.shape[0], *codes.shape[1:]), codes.dtype)])

@@ -141,8 +141,8 @@ def test_slabs_are_scored_and_exported_on_the_source_slices(tmp_path):
     flat = np.flatnonzero(slabs.hu >= 130)
     case = Case(ct, extract_lesions(slabs, flat, np.full(flat.size, 2), protocol), protocol)
     assert case.report.total.agatston == 4.0
-    assert case.scored_codes().shape == (4, 6, 6)
-    assert np.count_nonzero(case.scored_codes()) == 16
+    assert case.scored_codes.shape == (4, 6, 6)
+    assert np.count_nonzero(case.scored_codes) == 16
     case.save(tmp_path / "case")
     assert Case.load(tmp_path / "case").report == case.report
 
