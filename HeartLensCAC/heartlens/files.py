@@ -158,7 +158,8 @@ def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
     found = np.unique(labels)
     unknown = found[~np.isin(found, [int(a) for a in Artery])]
     if unknown.size:
-        raise unknown_labels(path, (f"{value:g}" for value in unknown[:12]))
+        more = [f"{unknown.size - 12} more"] if unknown.size > 12 else []
+        raise unknown_labels(path, [*(f"{value:g}" for value in unknown[:12]), *more])
     k, j, i = values.shape
     mapping = index_map((k, j, i), image.affine, ct, str(path))
     require_same_extent((k, j, i), mapping, ct, str(path))

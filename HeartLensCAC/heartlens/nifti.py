@@ -92,7 +92,7 @@ def _read(path: Path) -> Nifti:
     except zlib.error as error:
         raise _unreadable(path, "gzip data", f"damaged data ({error})", "copy the file again") from None
     if len(data) < wanted:
-        raise Refused("truncated", f"{path}: expected {wanted} bytes of voxels, found {len(data)}; copy it again")
+        raise Refused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
     values = np.frombuffer(data, dtype).reshape(shape[::-1]).astype(dtype.newbyteorder("="), copy=False)
     slope, inter = float(header["slope"]), float(header["inter"])
     if np.isfinite(slope) and slope != 0 and (slope, inter) != (1.0, 0.0):
