@@ -111,7 +111,11 @@ def propose_plaques(
         order = np.concatenate([first, rng.choice(4, size=159, p=rng.dirichlet((0.22, 2.6, 0.9, 1.6)))])
     else:
         order = rng.permutation(np.repeat(np.arange(4), counts))
+    in_left_main = 0
     for artery in (CORONARY[index] for index in order):
+        in_left_main += artery is Artery.LM
+        if counts is None and artery is Artery.LM and in_left_main > 2:  # 10 mm have no room for more
+            continue
         tube = heart.arteries[artery]
         branches = [t for a, t in heart.branches if a == artery]
         if branches and rng.random() < 0.12:

@@ -181,7 +181,7 @@ def plan_scan(anatomy: Anatomy, parameters: PhantomParameters) -> Grid:
     if parameters.field_of_view == "heart":
         x, y = heart.place([20, 2, 6])[:2] + rng.normal(0, 3, 2)
         bottom = min(t.points[:, 2].min() for t in heart.arteries.values()) - 14 + rng.normal(0, 2)
-        top = anatomy.airways[1].points[0, 2] + rng.normal(4, 3)
+        top = anatomy.airways[1].points[0, 2] + rng.normal(9, 3)
     else:
         x, y = 0.0, float(rng.normal(8, 4))
         bottom = min(anatomy.dome_left_mm, anatomy.dome_right_mm) - rng.uniform(55, 80)
