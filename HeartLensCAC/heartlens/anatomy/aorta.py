@@ -21,7 +21,7 @@ RADII_MM = np.arange(10.0, 23.5, 1.5)
 BORDER_HU_PER_MM = 4.0
 """Least gradient of a border between soft tissue and fat, which is 140 HU over two or three blocks."""
 
-LEAST_COURSE_MM = 30.0
+LEAST_COURSE_MM = 18.0
 """A shorter chain of circles in a long scan is chance."""
 
 PER_SLICE = 10

@@ -66,7 +66,9 @@ def find_chest(grid: CoarseGrid) -> Chest:
     lung_count, hull_count = lung.sum(axis=(1, 2)), hull.sum(axis=(1, 2))
     slices = (lung_count > LEAST_LUNG_SHARE * hull_count) & (hull_count * grid.pixel_mm2 > LEAST_CHEST_MM2)
     spine_x, spine_y = _spine(grid, lung, slices)
-    return Chest(lung, hull, slices, spine_x, spine_y, _carina(grid, spine_x, spine_y))
+    # Without the spine as a guide, a main bronchus would pass for the windpipe.
+    is_seen = bool((spine_y < grid.y_mm[-1]).any())
+    return Chest(lung, hull, slices, spine_x, spine_y, _carina(grid, spine_x, spine_y) if is_seen else None)
 
 
 def fill_hull(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -82,7 +82,7 @@ def descending_aorta(pieces: Pieces) -> NDArray[np.bool_]:
 def ascending_aorta(pieces: Pieces) -> NDArray[np.bool_]:
     """Plaque in the wall of the ascending aorta lies on its circle; coronary arteries lie outside it."""
     x, y, _ = pieces.lps_mm.T
-    return pieces.mean(pieces.region.ascending.distance_mm(pieces.coarse_k, x, y) < 2.5) > 0.5
+    return pieces.mean(pieces.region.ascending.distance_mm(pieces.coarse_k, x, y) < 3) > 0.5
 
 
 def calcified_ring(pieces: Pieces) -> NDArray[np.bool_]:
