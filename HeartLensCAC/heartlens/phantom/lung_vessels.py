@@ -41,7 +41,7 @@ def lung_vessels(anatomy: Anatomy, grid: Grid, shape: tuple[int, int, int], thic
 
 def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
     """Points along vessels and inside their cross-section, and the volume that each stands for, mm3."""
-    trunks, steps = 48, 16
+    trunks, steps = 48, 22
     starts, aims, sides = [], [], []
     for toward in (-1, 1):
         great = anatomy.heart.great["pulmonary_right" if toward < 0 else "pulmonary_left"]
@@ -77,7 +77,9 @@ def _vessel_tree(anatomy: Anatomy, rng: np.random.Generator) -> tuple[NDArray, N
             r = radius[own, None] * np.sqrt(seeds / n)
             t = 2.39996 * seeds
             disc = (r * np.cos(t))[..., None] * e1[own, None] + (r * np.sin(t))[..., None] * e2[own, None]
-            clouds.append((line[own][:, :, None] + disc[:, None]).reshape(-1, 3))
+            cloud = line[own][:, :, None] + disc[:, None]
+            along = rng.uniform(-0.5, 0.5, (*cloud.shape[:3], 1)) * (length[own] / steps)[:, None, None, None]
+            clouds.append((cloud + along * aim[own][:, None, None]).reshape(-1, 3))  # no comb where a vessel lies flat
             each = np.pi * radius[own] ** 2 * length[own] / (steps * n)
             volumes.append(np.repeat(each, steps * n))
         go = radius > 0.42
