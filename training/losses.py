@@ -1,0 +1,158 @@
+"""Losses of segmentation, each the sum that it is, over the pixels that count.
+
+What counts is given by a mask: with the >= 130 HU mask the boundary of calcium is known, and the network only has to
+name what is inside. Every loss is a ratio of sums over all such pixels of the whole batch on all processes
+(`training.distributed.all_sum`): a mean of means would depend on how the batch is shared, and calcium is so sparse
+that the ratio of one slice alone is unstable. Sums are taken in fp32, also inside autocast.
+
+MONAI has these losses (tests hold them equal where no pixel is masked), but no mask that works: its `MaskedLoss`
+multiplies the logits, and a logit of 0 is a probability of one half. It has no sums over processes either.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.nn import functional
+
+from training.distributed import all_sum
+
+SMOOTH = 1e-5
+"""Added above and below each region ratio: a class that is neither there nor predicted costs nothing."""
+
+LossName = Literal["ce", "dice", "ce+dice", "iou", "tversky", "ce+tversky", "focal-tversky"]
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """Which loss.
+
+    Parameters
+    ----------
+    name : "ce" is binary cross-entropy (BCE) where the network has one output; "+" is a plain sum
+    alpha, beta : weight of false positives and of false negatives, of the Tversky losses
+    gamma : of the focal Tversky loss
+    class_weights : of cross-entropy, one per class; () is 1 for all. For one output: of negatives, of positives.
+    """
+
+    name: LossName = "ce+tversky"
+    alpha: float = 0.3
+    beta: float = 0.7
+    gamma: float = 4 / 3
+    class_weights: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if min(self.alpha, self.beta) < 0 or self.alpha + self.beta == 0:
+            raise ValueError(f"alpha and beta must not be negative, nor both 0, got {self.alpha}, {self.beta}")
+        if self.gamma < 1:
+            raise ValueError(f"gamma must be at least 1, got {self.gamma}")
+
+
+def segmentation_loss(
+    recipe: LossRecipe, logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """The loss that a recipe names.
+
+    Parameters
+    ----------
+    logits : (n, classes, rows, columns), class 0 none; (n, 1, rows, columns) for calcium or not
+    target : (n, rows, columns) integer class
+    mask : (n, rows, columns) bool, pixels that count
+
+    Returns
+    -------
+    () fp32, the same on all processes
+    """
+    with torch.autocast(logits.device.type, enabled=False):
+        logits = logits.float()
+        weights = recipe.class_weights
+        match recipe.name:
+            case "ce":
+                return cross_entropy(logits, target, mask, weights)
+            case "dice":
+                return dice(logits, target, mask)
+            case "ce+dice":
+                return cross_entropy(logits, target, mask, weights) + dice(logits, target, mask)
+            case "iou":
+                return iou(logits, target, mask)
+            case "tversky":
+                return tversky(logits, target, mask, recipe.alpha, recipe.beta)
+            case "ce+tversky":
+                region = tversky(logits, target, mask, recipe.alpha, recipe.beta)
+                return cross_entropy(logits, target, mask, weights) + region
+            case "focal-tversky":
+                return focal_tversky(logits, target, mask, recipe.alpha, recipe.beta, recipe.gamma)
+
+
+def cross_entropy(
+    logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, weights: tuple[float, ...] = ()
+) -> torch.Tensor:
+    """Sum of w_c * -log p(true class c), over the sum of w_c. With one output: BCE, p from a sigmoid."""
+    if logits.shape[1] == 1:
+        truth = (target > 0).float()
+        each = functional.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="none")
+    else:
+        each = functional.cross_entropy(logits, target.long(), reduction="none")
+    counted = mask.float()
+    if weights:
+        expected = max(2, logits.shape[1])
+        if len(weights) != expected:
+            raise ValueError(f"class_weights: expected {expected}, got {len(weights)}")
+        index = target.long().clamp(max=1) if logits.shape[1] == 1 else target.long()
+        counted = counted * torch.tensor(weights, device=logits.device)[index]
+    total = all_sum(torch.stack([(each * counted).sum(), counted.sum()]))
+    return total[0] / total[1].clamp_min(SMOOTH)
+
+
+def dice(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """1 - 2 TP / (2 TP + FP + FN), mean over classes but none: Tversky with one half and one half."""
+    return tversky(logits, target, mask, 0.5, 0.5)
+
+
+def iou(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """1 - TP / (TP + FP + FN), mean over classes but none: Tversky with one and one."""
+    return tversky(logits, target, mask, 1.0, 1.0)
+
+
+def tversky(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
+    """1 - TP / (TP + alpha FP + beta FN), mean over classes but none.
+
+    TP is the sum of p over pixels of the class, FP of p elsewhere, FN of 1 - p over pixels of the class.
+    """
+    return (1 - _tversky_index(logits, target, mask, alpha, beta)).mean()
+
+
+def focal_tversky(
+    logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, alpha: float, beta: float, gamma: float
+) -> torch.Tensor:
+    """(1 - Tversky index) to the power 1 / gamma, mean over classes but none (Abraham and Khan, ISBI 2019).
+
+    With gamma above 1 the slope rises as a class comes near to right: small lesions keep being learned.
+    """
+    # The slope at 0 is infinite: a class that is right to the last digit must not give an infinite gradient.
+    missing = (1 - _tversky_index(logits, target, mask, alpha, beta)).clamp_min(1e-6)
+    return missing.pow(1 / gamma).mean()
+
+
+def probabilities(logits: torch.Tensor) -> torch.Tensor:
+    """(n, classes, ...) softmax over classes; sigmoid where there is one output."""
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+
+
+def _tversky_index(
+    logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, alpha: float, beta: float
+) -> torch.Tensor:
+    """(classes but none,)."""
+    p = probabilities(logits)
+    if logits.shape[1] == 1:
+        truth = (target > 0).float()[:, None]
+    else:
+        truth = functional.one_hot(target.long(), logits.shape[1]).movedim(-1, 1)[:, 1:].float()
+        p = p[:, 1:]
+    counted = mask.float()[:, None]
+    p, truth = p * counted, truth * counted
+    tp, predicted, true = all_sum(torch.stack([torch.einsum("nchw->c", x) for x in (p * truth, p, truth)]))
+    fp, fn = predicted - tp, true - tp
+    return (tp + SMOOTH) / (tp + alpha * fp + beta * fn + SMOOTH)
