@@ -60,6 +60,7 @@ def _mean_squares(reference: ArrayLike, predicted: ArrayLike) -> tuple[int, floa
     n = x.size
     if n < 2:
         return n, math.nan, math.nan, math.nan
+    x, y = x - x[0], y - x[0]  # a constant list is then exactly 0, and its sums of squares are too
     difference, mean = y - x, (x + y) / 2
     rows = 2 * float(np.sum((mean - mean.mean()) ** 2)) / (n - 1)
     columns = n * float(difference.mean()) ** 2 / 2
@@ -70,6 +71,7 @@ def _mean_squares(reference: ArrayLike, predicted: ArrayLike) -> tuple[int, floa
 def pearson(reference: ArrayLike, predicted: ArrayLike) -> float:
     """Pearson's r; NaN when one side is constant."""
     x, y = _scores(reference, predicted)
+    x, y = x - x[0], y - y[0]  # a constant list is then exactly 0
     x, y = x - x.mean(), y - y.mean()
     return ratio(float(x @ y), math.sqrt(float(x @ x)) * math.sqrt(float(y @ y)))
 

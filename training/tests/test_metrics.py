@@ -124,6 +124,13 @@ def test_identical_scores_agree_fully_or_not_at_all_when_constant(x):
     assert bland_altman(x, x).sd == 0
 
 
+@pytest.mark.parametrize("score", [0.1, 1 / 3, 123.456])
+@pytest.mark.parametrize("n", [2, 3, 7, 49])
+def test_rounding_makes_no_agreement_of_constant_scores(score, n):
+    for statistic in (icc_absolute, icc_consistency, metrics.pearson, metrics.spearman):
+        assert math.isnan(statistic([score] * n, [score] * n))
+
+
 @unhurried
 @given(score_lists, st.floats(0.1, 50))
 def test_icc_does_not_depend_on_the_unit(pair, unit):
