@@ -205,9 +205,10 @@ def _usage(text: str) -> SystemExit:
 def _check_out(out: Path | None, force: bool) -> None:
     """Refuse a target that cannot be written before the work, not after it."""
     if out is not None:
-        from heartlens.outputs import check_target
+        from heartlens.outputs import is_result
+        from heartlens.whole_file import check_folder
 
-        check_target(out.absolute(), force)
+        check_folder(out.absolute(), force=force, is_ours=is_result)
 
 
 def table(case: Case) -> str:
@@ -253,17 +254,16 @@ def _run_series(options: argparse.Namespace) -> int:
 
 
 def _run_phantom(options: argparse.Namespace) -> int:
-    from heartlens.outputs import whole_folder
     from heartlens.phantom import PhantomParameters, make_phantom
-    from heartlens.phantom_files import write_phantom
+    from heartlens.phantom_files import is_phantom, write_phantom
+    from heartlens.whole_file import check_folder
 
     try:
         parameters = PhantomParameters.from_text(options.seed, options.set)
     except ValueError as error:
         raise _usage(str(error)) from error
-    phantom = make_phantom(parameters)
-    with whole_folder(options.out, force=options.force) as folder:
-        write_phantom(folder, phantom, format=options.format)
+    check_folder(options.out.absolute(), force=options.force, is_ours=is_phantom)
+    write_phantom(options.out, make_phantom(parameters), format=options.format, force=options.force)
     print(f"Phantom: {options.out}")
     return DONE
 
@@ -271,16 +271,17 @@ def _run_phantom(options: argparse.Namespace) -> int:
 def _run_demo(options: argparse.Namespace) -> int:
     from heartlens.case import RiskInputs
     from heartlens.lesions import CORONARY
-    from heartlens.outputs import whole_folder, write_outputs
+    from heartlens.outputs import is_result, write_outputs
     from heartlens.phantom import PhantomParameters, make_phantom
     from heartlens.phantom_files import write_phantom
     from heartlens.pipeline import Request, score_series
     from heartlens.scoring.report import display_agatston
+    from heartlens.whole_file import whole_folder
 
     bar = _Bar()
     bar("making a phantom", 0.0)
     phantom = make_phantom(PhantomParameters.random(options.seed, **DEMO_SCAN))
-    with whole_folder(options.out, force=True) as folder:
+    with whole_folder(options.out, force=True, is_ours=lambda old: is_result(old / "result")) as folder:
         write_phantom(folder / "phantom", phantom, format="dicom")
         result = score_series(folder / "phantom" / "ct", Request(bundle="none", risk=RiskInputs()), progress=bar)
         left_out = write_outputs(result, folder / "result")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from heartlens.case import REPORT_SCHEMA, Case, write_json
 from heartlens.pipeline import Result
-from heartlens.refusal import Refused
+from heartlens.whole_file import whole_folder
 
 OPTIONAL = ("jinja2", "matplotlib")
 """Libraries without which a score, its CSV and its .seg.nrrd are still written."""
@@ -41,7 +37,7 @@ def write_outputs(result: Result, out: Path, *, force: bool = False, identify: b
     """
     case = result.case
     left_out = []
-    with whole_folder(out, force=force) as folder:
+    with whole_folder(out, force=force, is_ours=is_result) as folder:
         write_json(folder / "report.json", case.report_document())
         write_lesions_csv(folder / "lesions.csv", case)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
@@ -70,56 +66,12 @@ def write_lesions_csv(path: Path, case: Case) -> None:
             )  # fmt: skip
 
 
-@contextlib.contextmanager
-def whole_folder(out: Path, *, force: bool = False) -> Iterator[Path]:
-    """A temporary sibling that becomes `out` when the block ends well, and is gone when it does not."""
-    out = out.absolute()
-    check_target(out, force)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+def is_result(folder: Path) -> bool:
+    """Whether a folder holds a HeartLens result, so that replacing it loses nothing else."""
     try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        if out.exists():
-            out.rename(old)
-        try:
-            temporary.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise Refused(
-            "output", f"cannot write {out}: {reason}; choose another --out or free the disk; nothing was written"
-        ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def check_target(out: Path, force: bool) -> None:
-    if not out.exists():
-        return
-    if not out.is_dir():
-        raise Refused("output", f"{out} is a file; --out must name a folder")
-    if not force:
-        raise Refused("output", f"{out} exists; choose another --out, or --force to replace it")
-    if not _is_ours(out):
-        raise Refused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether replacing the folder can lose nothing but what HeartLens wrote: a result, a phantom or a demo."""
-    if not any(folder.iterdir()):
-        return True
-    for part in (folder, folder / "result"):
-        try:
-            if json.loads((part / "report.json").read_text()).get("schema") == REPORT_SCHEMA:
-                return True
-        except (OSError, ValueError, AttributeError):
-            continue
-    return (folder / "truth.json").is_file() and (folder / "labels.nrrd").is_file()
+        return json.loads((folder / "report.json").read_text()).get("schema") == REPORT_SCHEMA
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _write_seg_nrrd(path: Path, case: Case) -> None:

@@ -3,50 +3,41 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from pathlib import Path
 
 from heartlens.files import write_volume
 from heartlens.nrrd import write_nrrd
 from heartlens.phantom import Phantom
-from heartlens.refusal import Refused
+from heartlens.whole_file import whole_folder
 
 FORMATS = ("dicom", "nrrd", "nifti")
 
 
-def write_phantom(out: Path, phantom: Phantom, *, format: str = "dicom") -> None:
+def write_phantom(out: Path, phantom: Phantom, *, format: str = "dicom", force: bool = False) -> None:
     """Write ``ct/`` or ``ct.nrrd`` or ``ct.nii.gz``, ``labels.nrrd`` and ``truth.json``, all or nothing.
 
     Parameters
     ----------
-    out : folder to make; it may exist if it is empty
+    out : folder to make
     format : "dicom", "nrrd" or "nifti"
+    force : replace an existing phantom
 
     Raises
     ------
     ValueError : unknown format
-    Refused : ``output``, the folder holds something or cannot be written; nothing is left behind
+    Refused : ``output``, the folder exists or cannot be written; nothing is left behind
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    out = Path(out).absolute()
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise Refused("output", f"{out} exists and is not an empty folder; choose another --out")
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.phantom")
-    try:
-        temporary.mkdir(parents=True)
-        _write_ct(temporary, phantom, format)
-        write_nrrd(temporary / "labels.nrrd", phantom.labels, phantom.ct.affine)
-        (temporary / "truth.json").write_text(json.dumps(phantom.truth, indent=1) + "\n")
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise Refused("output", f"cannot write {out}: {reason}; choose another --out or free the disk") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with whole_folder(out, force=force, is_ours=is_phantom) as folder:
+        _write_ct(folder, phantom, format)
+        write_nrrd(folder / "labels.nrrd", phantom.labels, phantom.ct.affine)
+        (folder / "truth.json").write_text(json.dumps(phantom.truth, indent=1) + "\n")
+
+
+def is_phantom(folder: Path) -> bool:
+    """Whether a folder holds a phantom, so that replacing it loses nothing else."""
+    return (folder / "truth.json").is_file() and (folder / "labels.nrrd").is_file()
 
 
 def _write_ct(folder: Path, phantom: Phantom, format: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,3 +49,54 @@ def require_readable(path: Path) -> None:
             pass
     except OSError as error:
         raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
+
+
+@contextmanager
+def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+    """Give a temporary sibling folder; it becomes `out` only when the block ends well.
+
+    Parameters
+    ----------
+    out : folder to make, with its parents
+    force : replace an existing folder
+    is_ours : says whether an existing folder may be replaced, so that `force` can lose nothing but our own output
+
+    Raises
+    ------
+    Refused : ``output``, the folder exists or the disk does not take it; nothing is left behind
+    """
+    out = Path(out).absolute()
+    check_folder(out, force=force, is_ours=is_ours)
+    sibling = out.with_name(f".{out.name}-{os.getpid()}.part")
+    replaced = out.with_name(f".{out.name}-{os.getpid()}.old")
+    try:
+        sibling.mkdir(parents=True)
+        yield sibling
+        if out.exists():
+            out.rename(replaced)
+        try:
+            sibling.rename(out)
+        except OSError:
+            if replaced.exists():
+                replaced.rename(out)
+            raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Refused(
+            "output", f"cannot write {out}: {reason}; choose another --out or free the disk; nothing was written"
+        ) from error
+    finally:
+        shutil.rmtree(sibling, ignore_errors=True)
+        shutil.rmtree(replaced, ignore_errors=True)
+
+
+def check_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> None:
+    """Refuse, before the work, a folder that `whole_folder` would refuse after it."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise Refused("output", f"{out} is a file; --out must name a folder")
+    if not force:
+        raise Refused("output", f"{out} exists; choose another --out, or --force to replace it")
+    if any(out.iterdir()) and not (is_ours and is_ours(out)):
+        raise Refused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")
