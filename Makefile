@@ -4,6 +4,14 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 REQUIREMENTS := pyproject.toml $(wildcard HeartLensCAC/Resources/requirements*.txt)
 
+# The networks' tests need PyTorch (0.8 GB). CI runs them; elsewhere: make test TRAINING=true
+TRAINING ?= $(CI)
+ifeq ($(TRAINING),true)
+TEST_SETUP := $(VENV)/installed-training
+else
+TEST_SETUP := $(VENV)/installed-test
+endif
+
 .PHONY: help demo test check bench rules clean
 
 help:
@@ -24,10 +32,17 @@ $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	@touch $@
 
+# torch first and at this version: a CPU build where the index has one. timm names torchvision, which is not needed.
+$(VENV)/installed-training: $(VENV)/installed-test training/requirements.txt training/requirements-test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r training/requirements.txt -r training/requirements-test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r training/requirements-no-deps.txt
+	@touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/heartlens demo --out demo
 
-test: $(VENV)/installed-test check
+test: $(TEST_SETUP) check
 	$(BIN)/python -m pytest --numprocesses auto
 
 check: $(VENV)/installed-test
