@@ -53,7 +53,7 @@ class LossRecipe:
 def segmentation_loss(
     recipe: LossRecipe, logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """The loss that a recipe names.
+    """The loss that a recipe names, of the whole batch on all processes.
 
     Parameters
     ----------
@@ -65,55 +65,60 @@ def segmentation_loss(
     -------
     () fp32, the same on all processes
     """
+    return loss_of_sums(recipe, all_sum(loss_sums(logits, target, mask, recipe.class_weights)))
+
+
+def loss_sums(
+    logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, weights: tuple[float, ...] = ()
+) -> torch.Tensor:
+    """Everything that any of the losses needs of a batch; sums of several batches may be added.
+
+    Returns
+    -------
+    (2 + 3 classes,) fp32: w * -log p and w of cross-entropy; then, for each class but none, TP, the sum of p, and
+    the number of pixels
+    """
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.float()
-        weights = recipe.class_weights
-        match recipe.name:
-            case "ce":
-                return cross_entropy(logits, target, mask, weights)
-            case "dice":
-                return dice(logits, target, mask)
-            case "ce+dice":
-                return cross_entropy(logits, target, mask, weights) + dice(logits, target, mask)
-            case "iou":
-                return iou(logits, target, mask)
-            case "tversky":
-                return tversky(logits, target, mask, recipe.alpha, recipe.beta)
-            case "ce+tversky":
-                region = tversky(logits, target, mask, recipe.alpha, recipe.beta)
-                return cross_entropy(logits, target, mask, weights) + region
-            case "focal-tversky":
-                return focal_tversky(logits, target, mask, recipe.alpha, recipe.beta, recipe.gamma)
+        return torch.cat([_cross_entropy_sums(logits, target, mask, weights), *_region_sums(logits, target, mask)])
+
+
+def loss_of_sums(recipe: LossRecipe, sums: torch.Tensor) -> torch.Tensor:
+    """The loss that a recipe names, from `loss_sums`."""
+    ce, region = sums[0] / sums[1].clamp_min(SMOOTH), sums[2:].reshape(3, -1)
+    match recipe.name:
+        case "ce":
+            return ce
+        case "dice":
+            return _missing(region, 0.5, 0.5).mean()
+        case "ce+dice":
+            return ce + _missing(region, 0.5, 0.5).mean()
+        case "iou":
+            return _missing(region, 1.0, 1.0).mean()
+        case "tversky":
+            return _missing(region, recipe.alpha, recipe.beta).mean()
+        case "ce+tversky":
+            return ce + _missing(region, recipe.alpha, recipe.beta).mean()
+        case "focal-tversky":
+            # The slope at 0 is infinite: a class that is right to the last digit must not give an infinite gradient.
+            return _missing(region, recipe.alpha, recipe.beta).clamp_min(1e-6).pow(1 / recipe.gamma).mean()
 
 
 def cross_entropy(
     logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, weights: tuple[float, ...] = ()
 ) -> torch.Tensor:
     """Sum of w_c * -log p(true class c), over the sum of w_c. With one output: BCE, p from a sigmoid."""
-    if logits.shape[1] == 1:
-        truth = (target > 0).float()
-        each = functional.binary_cross_entropy_with_logits(logits[:, 0], truth, reduction="none")
-    else:
-        each = functional.cross_entropy(logits, target.long(), reduction="none")
-    counted = mask.float()
-    if weights:
-        expected = max(2, logits.shape[1])
-        if len(weights) != expected:
-            raise ValueError(f"class_weights: expected {expected}, got {len(weights)}")
-        index = target.long().clamp(max=1) if logits.shape[1] == 1 else target.long()
-        counted = counted * torch.tensor(weights, device=logits.device)[index]
-    total = all_sum(torch.stack([(each * counted).sum(), counted.sum()]))
-    return total[0] / total[1].clamp_min(SMOOTH)
+    return segmentation_loss(LossRecipe("ce", class_weights=weights), logits, target, mask)
 
 
 def dice(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """1 - 2 TP / (2 TP + FP + FN), mean over classes but none: Tversky with one half and one half."""
-    return tversky(logits, target, mask, 0.5, 0.5)
+    return segmentation_loss(LossRecipe("dice"), logits, target, mask)
 
 
 def iou(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """1 - TP / (TP + FP + FN), mean over classes but none: Tversky with one and one."""
-    return tversky(logits, target, mask, 1.0, 1.0)
+    return segmentation_loss(LossRecipe("iou"), logits, target, mask)
 
 
 def tversky(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
@@ -121,7 +126,7 @@ def tversky(logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, alph
 
     TP is the sum of p over pixels of the class, FP of p elsewhere, FN of 1 - p over pixels of the class.
     """
-    return (1 - _tversky_index(logits, target, mask, alpha, beta)).mean()
+    return segmentation_loss(LossRecipe("tversky", alpha, beta), logits, target, mask)
 
 
 def focal_tversky(
@@ -131,9 +136,7 @@ def focal_tversky(
 
     With gamma above 1 the slope rises as a class comes near to right: small lesions keep being learned.
     """
-    # The slope at 0 is infinite: a class that is right to the last digit must not give an infinite gradient.
-    missing = (1 - _tversky_index(logits, target, mask, alpha, beta)).clamp_min(1e-6)
-    return missing.pow(1 / gamma).mean()
+    return segmentation_loss(LossRecipe("focal-tversky", alpha, beta, gamma), logits, target, mask)
 
 
 def probabilities(logits: torch.Tensor) -> torch.Tensor:
@@ -141,10 +144,29 @@ def probabilities(logits: torch.Tensor) -> torch.Tensor:
     return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
 
 
-def _tversky_index(
-    logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, alpha: float, beta: float
+def _cross_entropy_sums(
+    logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor, weights: tuple[float, ...]
 ) -> torch.Tensor:
-    """(classes but none,)."""
+    """(2,)."""
+    index = target.long()
+    if logits.shape[1] == 1:
+        index = index.clamp(max=1)
+        each = functional.binary_cross_entropy_with_logits(logits[:, 0], index.float(), reduction="none")
+    else:
+        each = functional.cross_entropy(logits, index, reduction="none")
+    counted = mask.float()
+    if weights:
+        expected = max(2, logits.shape[1])
+        if len(weights) != expected:
+            raise ValueError(f"class_weights: expected {expected}, got {len(weights)}")
+        counted = counted * torch.tensor(weights, device=logits.device)[index]
+    return torch.stack([(each * counted).sum(), counted.sum()])
+
+
+def _region_sums(
+    logits: torch.Tensor, target: torch.Tensor, mask: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """TP, sum of p, number of pixels; (classes but none,) each."""
     p = probabilities(logits)
     if logits.shape[1] == 1:
         truth = (target > 0).float()[:, None]
@@ -153,6 +175,11 @@ def _tversky_index(
         p = p[:, 1:]
     counted = mask.float()[:, None]
     p, truth = p * counted, truth * counted
-    tp, predicted, true = all_sum(torch.stack([torch.einsum("nchw->c", x) for x in (p * truth, p, truth)]))
+    return (p * truth).sum((0, 2, 3)), p.sum((0, 2, 3)), truth.sum((0, 2, 3))
+
+
+def _missing(region: torch.Tensor, alpha: float, beta: float) -> torch.Tensor:
+    """(classes but none,) 1 - Tversky index."""
+    tp, predicted, true = region
     fp, fn = predicted - tp, true - tp
-    return (tp + SMOOTH) / (tp + alpha * fp + beta * fn + SMOOTH)
+    return 1 - (tp + SMOOTH) / (tp + alpha * fp + beta * fn + SMOOTH)
