@@ -26,6 +26,9 @@ CARINA_TO_TOP_MM = 12.0
 CARINA_TO_APEX_MM = 155.0
 """No coronary artery lies further below the carina than this; hearts are 100 to 125 mm high."""
 
+ROOT_TO_TOP_MM, ROOT_TO_APEX_MM = 12.0, 75.0
+"""A scan that reaches so far above and below the aortic root shows all coronary arteries."""
+
 SPINE_TO_HEART_MM = 15.0
 """Esophagus, azygos vein and descending aorta lie between the spine and the back of the heart."""
 
@@ -126,7 +129,8 @@ def heart_region(ct: CTVolume) -> HeartRegion:
     # A block that a thin rim of fat shares with lung counts as lung; an artery may run in it.
     zone = ndimage.binary_dilation(zone, np.ones((1, 3, 3))) & chest.hull
     blood, noise = _blood_pool(ct, grid, heart, descending)
-    ends = np.flatnonzero(area_mm2 > LEAST_HEART_MM2)[[0, -1]] if in_view else np.array([-1, -1])
+    root = _root(grid, heart, ascending)
+    cut_top, cut_bottom = _cut(grid, area_mm2, chest, root, bool(ascending.found.any())) if in_view else (False, False)
     at_side = (chest.lung & ndimage.binary_dilation(grid.outside | _image_border(grid))).any(axis=(1, 2))
     return HeartRegion(
         grid=grid,
@@ -135,14 +139,35 @@ def heart_region(ct: CTVolume) -> HeartRegion:
         heart=heart,
         ascending=ascending,
         descending=descending,
-        root_mm=_root(grid, heart, ascending),
+        root_mm=root,
         blood_hu=blood,
         noise_hu=noise,
         in_view=in_view,
-        cut_top=chest.carina_z_mm is None and bool(ends[1] == grid.shape[0] - 1),
-        cut_bottom=bool(ends[0] == 0),
+        cut_top=cut_top,
+        cut_bottom=cut_bottom,
         field="heart" if chest.slices.any() and at_side[chest.slices].mean() > 0.5 else "chest",
     )
+
+
+def _cut(
+    grid: CoarseGrid,
+    area_mm2: NDArray[np.float64],
+    chest: Chest,
+    root: tuple[float, float, float],
+    is_root_known: bool,
+) -> tuple[bool, bool]:
+    """Whether the scan ends inside the heart at its top and at its bottom.
+
+    What lies between the lungs on the last slice may be great vessels or liver: the distance from the root decides,
+    where the root was found.
+    """
+    slices = np.flatnonzero(area_mm2 > LEAST_HEART_MM2)
+    at_top = bool(slices[-1] == grid.shape[0] - 1) and chest.carina_z_mm is None
+    at_bottom = bool(slices[0] == 0)
+    if is_root_known and grid.shape[0] * grid.spacing_mm[0] >= LEAST_COVER_MM:
+        at_top &= grid.z_mm[-1] - root[2] < ROOT_TO_TOP_MM
+        at_bottom &= root[2] - grid.z_mm[0] < ROOT_TO_APEX_MM
+    return at_top, at_bottom
 
 
 def _between_the_lungs(grid: CoarseGrid, chest: Chest) -> NDArray[np.bool_]:

@@ -134,8 +134,9 @@ def noise(pieces: Pieces) -> NDArray[np.bool_]:
     """In wide blood and muscle, without fat near, a faint speck below blood + 4.5 deviations is a fluctuation."""
     if pieces.region.blood_hu is None or pieces.region.noise_hu is None:
         return np.zeros(pieces.count, bool)
-    limit = pieces.region.blood_hu + 4.5 * pieces.region.noise_hu
-    return (pieces.peak_hu < limit) & (pieces.fat_share < 0.1) & (pieces.voxels * pieces.ct.pixel_area_mm2 < 6)
+    limit_hu = pieces.region.blood_hu + 4.5 * pieces.region.noise_hu
+    is_speck = (pieces.voxels * pieces.ct.pixel_area_mm2 < 6) | (pieces.voxels <= 2)
+    return is_speck & (pieces.peak_hu < limit_hu) & (pieces.fat_share < 0.1)
 
 
 RULES: tuple[Callable[[Pieces], NDArray[np.bool_]], ...] = (

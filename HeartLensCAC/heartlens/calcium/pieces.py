@@ -73,7 +73,7 @@ class Pieces:
 
     @cached_property
     def volume_mm3(self) -> NDArray[np.float64]:
-        return self.voxels * self.ct.voxel_volume_mm3
+        return np.asarray(self.voxels * self.ct.voxel_volume_mm3, np.float64)
 
     @cached_property
     def peak_hu(self) -> NDArray[np.float64]:

@@ -18,8 +18,8 @@ WALL_MM = 1.8
 """Calcium this near to the circle belongs to it."""
 
 SECTORS = 24
-LEAST_SECTORS = 7
-"""105 degrees of the circle must be calcified: an artery that passes a vessel follows its circle for less."""
+LEAST_SECTORS, LEAST_SECTORS_OF_ONE_ARC = 7, 10
+"""105 degrees of the circle must be calcified in two arcs or more, or 150 in one: an artery follows it for less."""
 
 BLOOD_HU = (-20.0, 110.0)
 """Inside the wall there is blood alone: neither fat nor calcium."""
@@ -54,25 +54,40 @@ def find_rings(ct: CTVolume, kji: NDArray[np.int64]) -> list[Ring]:
 def _best_ring(ct: CTVolume, k: int, xy: NDArray[np.float64]) -> Ring | None:
     xy = xy[:: 1 + len(xy) // 200]
     low, high = xy.min(axis=0) - 5, xy.max(axis=0) + 5
-    x, y = (np.arange(a, b, CENTER_STEP_MM) for a, b in zip(low, high, strict=True))
-    centers = np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+    coarse = _best_among(ct, k, xy, _centers(low, high, CENTER_STEP_MM))
+    if coarse is None:
+        return None
+    middle = np.array([coarse.x_mm, coarse.y_mm])
+    return _best_among(ct, k, xy, _centers(middle - 2, middle + 2.5, 1.0)) or coarse
+
+
+def _centers(low: NDArray[np.float64], high: NDArray[np.float64], step_mm: float) -> NDArray[np.float64]:
+    x, y = (np.arange(a, b, step_mm) for a, b in zip(low, high, strict=True))
+    return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+
+
+def _best_among(ct: CTVolume, k: int, xy: NDArray[np.float64], centers: NDArray[np.float64]) -> Ring | None:
+    """The circle with the most calcified sectors, the calcium nearest to it among equals."""
     offset = xy[None] - centers[:, None]
     distance = np.hypot(offset[..., 0], offset[..., 1])
     sector = ((np.arctan2(offset[..., 1], offset[..., 0]) / (2 * np.pi) + 0.5) * SECTORS).astype(int) % SECTORS
-    best: tuple[int, float, Ring] | None = None
+    best: tuple[int, float] | None = None
+    ring = None
     for radius in RADII_MM:
         on_wall = np.abs(distance - radius) < WALL_MM
         hit = np.zeros((len(centers), SECTORS), bool)
         rows, columns = np.nonzero(on_wall)
         hit[rows, sector[rows, columns]] = True
         count = hit.sum(axis=1)
+        arcs = (hit & ~np.roll(hit, 1, axis=1)).sum(axis=1)
         spread = np.where(on_wall, np.abs(distance - radius), 0).sum(axis=1) / np.maximum(on_wall.sum(axis=1), 1)
         inside = (distance < radius - 4).sum(axis=1)
-        for n in np.flatnonzero((count >= LEAST_SECTORS) & (inside <= 0.1 * on_wall.sum(axis=1))):
+        is_wall = ((count >= LEAST_SECTORS) & (arcs >= 2)) | (count >= LEAST_SECTORS_OF_ONE_ARC)
+        for n in np.flatnonzero(is_wall & (inside <= 0.1 * on_wall.sum(axis=1))):
             quality = (int(count[n]), -float(spread[n]))
-            if (best is None or quality > best[:2]) and _is_blood(ct, k, centers[n], radius - 4):
-                best = (*quality, Ring(k, float(centers[n, 0]), float(centers[n, 1]), float(radius)))
-    return best[2] if best else None
+            if (best is None or quality > best) and _is_blood(ct, k, centers[n], radius - 4):
+                best, ring = quality, Ring(k, float(centers[n, 0]), float(centers[n, 1]), float(radius))
+    return ring
 
 
 def _is_blood(ct: CTVolume, k: int, center_mm: NDArray[np.float64], radius_mm: float) -> bool:
