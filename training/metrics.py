@@ -377,6 +377,22 @@ def _interval(values: NDArray[np.float64]) -> Interval:
     return Interval(float(low), float(high))
 
 
+def wilson(events: int, n: int) -> Interval:
+    """95 % interval of a share of independent patients, also where none or all have the event (Wilson 1927).
+
+    Examples
+    --------
+    >>> [round(v, 3) for v in wilson(0, 20)]
+    [0.0, 0.161]
+    """
+    if n == 0:
+        return Interval(math.nan, math.nan)
+    z2, share = LIMIT_SD**2, events / n
+    center = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = LIMIT_SD * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(max(0.0, center - half), min(1.0, center + half))
+
+
 def ratio(part: float, whole: float) -> float:
     """part / whole; NaN for 0 / 0 and for anything / 0."""
     return part / whole if whole else math.nan

@@ -293,6 +293,14 @@ def test_an_interval_holds_its_ends_in_order(pair):
     assert (y - x).min() - 1e-9 <= interval.low <= interval.high <= (y - x).max() + 1e-9
 
 
+@unhurried
+@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_the_interval_of_a_share_equals_that_of_scipy(share):
+    expected = scipy.stats.binomtest(*share).proportion_ci(method="wilson")
+    assert metrics.wilson(*share) == pytest.approx((expected.low, expected.high), abs=1e-5)
+    assert all(map(math.isnan, metrics.wilson(0, 0)))
+
+
 # Bad input
 
 

@@ -1,0 +1,260 @@
+"""Judge labels against a reference: one command, one report.json and one report.html.
+
+python -m training.evaluate --reference DIR (--prediction DIR | --bundle NAME|DIR|none) --out DIR
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from heartlens import __version__
+from heartlens.pipeline import Request
+from heartlens.protocol import PROFILES, ScoringProtocol
+from heartlens.refusal import OVERRIDABLE, Refused
+from heartlens.whole_file import whole_file
+from training.cohort import Pair, count_patients, predicted_pairs, read_pairs
+from training.command import DONE, Progress, run_command
+from training.evaluation import INTEGRATED, SCHEMA, SEGMENTATION, Evaluation, Failure, Patient, Settings
+from training.metrics import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
+from training.overlap import compare, slices_above
+from training.summary import summarize, summarize_classifier
+
+__all__ = ["Evaluation", "Failure", "Pair", "evaluate", "main"]
+
+REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+
+
+def evaluate(
+    pairs: Iterable[Pair | Failure],
+    *,
+    title: str = "",
+    reference: str = "",
+    predicted: str = "",
+    protocol: ScoringProtocol | None = None,
+    slice_cutoff: float | None = None,
+    draws: int = BOOTSTRAP_DRAWS,
+    seed: int = BOOTSTRAP_SEED,
+    progress: Callable[[str], None] | None = None,
+) -> Evaluation:
+    """Compare every pair and sum up.
+
+    Parameters
+    ----------
+    pairs : may be a generator: one pair is held at a time
+    title, reference, predicted : said on the report
+    protocol : scores both sides
+    slice_cutoff : least probability of a calcified slice; with it, every prediction is also judged on calcified
+        slices alone, and these are then the scores that count
+    draws, seed : of the bootstrap
+    progress : called with the name of each patient
+
+    Raises
+    ------
+    Refused : ``input``, no patient could be compared
+    """
+    protocol = protocol or ScoringProtocol()
+    patients: list[Patient] = []
+    failures: list[Failure] = []
+    for pair in pairs:
+        if progress is not None:
+            progress(pair.name)
+        try:
+            if isinstance(pair, Failure):
+                failures.append(pair)
+            else:
+                patients.append(_judged(pair, protocol, slice_cutoff))
+        except Refused as refusal:
+            failures.append(Failure(pair.name, " ".join(str(refusal).split())))
+    if not patients:
+        first = f"; the first: {failures[0].name}: {failures[0].reason}" if failures else ""
+        raise Refused("input", f"no patient could be compared, {len(failures)} failed{first}")
+    return Evaluation(
+        settings=Settings(
+            title=title,
+            reference=reference,
+            predicted=predicted,
+            protocol=protocol.name,
+            threshold_hu=protocol.threshold_hu,
+            slice_cutoff=slice_cutoff,
+            draws=draws,
+            seed=seed,
+            version=__version__,
+        ),
+        patients=tuple(patients),
+        failures=tuple(failures),
+        stages={
+            stage: summarize([p.stages[stage] for p in patients], draws=draws, seed=seed)
+            for stage in patients[0].stages
+        },
+        classifier=summarize_classifier(patients, slice_cutoff, draws=draws, seed=seed),
+    )
+
+
+def _judged(pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | None) -> Patient:
+    for labels in (pair.reference, pair.predicted):
+        if labels.shape != pair.ct.shape:
+            raise Refused(
+                "grid", f"expected labels of the shape of the CT, {pair.ct.shape}, found {labels.shape}; resample them"
+            )
+    probability = pair.slice_probability
+    if probability is not None and len(probability) != pair.ct.shape[0]:
+        raise Refused("labels", f"expected {pair.ct.shape[0]} slice probabilities, found {len(probability)}")
+    stages = {SEGMENTATION: compare(pair.ct, pair.reference, pair.predicted, protocol)}
+    if slice_cutoff is not None:
+        if probability is None:
+            raise Refused("labels", "expected slice probabilities, as a slice cut-off was given; found none")
+        gated = slices_above(pair.predicted, probability, slice_cutoff)
+        stages[INTEGRATED] = compare(pair.ct, pair.reference, gated, protocol)
+    told = None if probability is None else tuple(float(p) for p in probability)
+    return Patient(pair.name, stages, told, pair.cautions)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    return run_command(_parser(), arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    check_target(options.out, options.force)
+    allow = frozenset(options.allow)
+    protocol = PROFILES[options.profile]
+    pairs: Iterable[Pair | Failure]
+    if options.prediction is not None:
+        pairs = read_pairs(options.reference, options.prediction, ct=options.ct, allow=allow)
+        predicted = str(options.prediction)
+    else:
+        request = Request(allow=allow, bundle=options.bundle, protocol=protocol)
+        pairs = predicted_pairs(options.reference, request, ct=options.ct)
+        predicted = "HeartLens rules" if options.bundle == "none" else f"HeartLens bundle {options.bundle}"
+    bar = Progress("patient", count_patients(options.reference, options.prediction))
+    try:
+        evaluation = evaluate(
+            pairs,
+            title=options.title or predicted,
+            reference=str(options.reference),
+            predicted=predicted,
+            protocol=protocol,
+            slice_cutoff=options.slice_cutoff,
+            draws=options.draws,
+            seed=options.seed,
+            progress=bar.step,
+        )
+    finally:
+        bar.close()
+    write_report(options.out, evaluation)
+    print(summary_text(evaluation))
+    print(f"report: {options.out / REPORT_HTML}")
+    return DONE
+
+
+def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] = ()) -> None:
+    """Write report.json and report.html into a folder, both or neither.
+
+    Parameters
+    ----------
+    folder : made if it does not exist
+    pictures : (data URL, caption) of further figures, such as attention maps
+
+    Raises
+    ------
+    Refused : ``output``
+    """
+    from training.evaluation_page import render_page
+
+    document = json.dumps(evaluation.to_json(), indent=1, allow_nan=False) + "\n"
+    page = render_page(evaluation, pictures=pictures)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused("output", f"cannot make {folder}: {error.strerror or error}; choose another --out") from None
+    with whole_file(folder / REPORT_JSON) as as_json, whole_file(folder / REPORT_HTML) as as_html:
+        as_json.write_text(document)
+        as_html.write_text(page, encoding="utf-8")
+
+
+def check_target(out: Path, force: bool) -> None:
+    """Refuse to write over anything but an earlier evaluation, and over that only with `force`.
+
+    Raises
+    ------
+    Refused : ``output``
+    """
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise Refused("output", f"{out} is a file; --out must name a folder")
+    if not any(out.iterdir()):
+        return
+    try:
+        is_ours = json.loads((out / REPORT_JSON).read_text()).get("schema") == SCHEMA
+    except (OSError, ValueError, AttributeError):
+        is_ours = False
+    if not is_ours:
+        raise Refused("output", f"{out} is not empty and holds no evaluation; choose another --out")
+    if not force:
+        raise Refused("output", f"{out} holds an evaluation; choose another --out, or --force to replace it")
+
+
+def summary_text(evaluation: Evaluation) -> str:
+    """The figures to look at first, one a line, and every patient that failed."""
+    from training.evaluation_page import HEADLINES
+
+    lines = [f"{len(evaluation.patients)} patients compared, {len(evaluation.failures)} failed"]
+    lines += [f"  failed: {failure.name}: {failure.reason}" for failure in evaluation.failures]
+    for label, name in HEADLINES:
+        value, low, high = evaluation.estimate(name)
+        shown = "not defined" if value is None else f"{value:.3f}"
+        if low is not None and high is not None:
+            shown += f" ({low:.3f} to {high:.3f})"
+        lines.append(f"  {label:<48}{shown}")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluate",
+        description="Judge coronary calcium labels against a reference; write report.json and report.html.",
+    )
+    parser.add_argument("--reference", type=Path, required=True, help="folder of patients with true labels and CT")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--prediction", type=Path, help="folder of patients of the same names with predicted labels")
+    source.add_argument("--bundle", metavar="NAME|DIR|none", help="let HeartLens predict; none: by rules")
+    parser.add_argument("--out", type=Path, required=True, help="folder to make")
+    parser.add_argument("--ct", type=Path, help="folder of scans of the same names, where none lies beside the labels")
+    parser.add_argument("--profile", choices=sorted(PROFILES), default="agatston-1990", help="scores both sides")
+    parser.add_argument(
+        "--slice-cutoff", type=_probability, metavar="P",
+        help="also judge the labels on slices of at least this probability alone",
+    )  # fmt: skip
+    parser.add_argument(
+        "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
+        help=f"read a scan in spite of a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
+    )  # fmt: skip
+    parser.add_argument("--draws", type=_positive, default=BOOTSTRAP_DRAWS, help="bootstrap draws (default 2000)")
+    parser.add_argument("--seed", type=int, default=BOOTSTRAP_SEED, help="of the bootstrap")
+    parser.add_argument("--title", default="", help="of the report")
+    parser.add_argument("--force", action="store_true", help="replace an earlier evaluation")
+    parser.set_defaults(run=_run)
+    return parser
+
+
+def _probability(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must lie in 0..1, got {text}")
+    return value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())
