@@ -199,10 +199,11 @@ def _lesions(
         return extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol), "segmentation"
     if request.bundle not in (None, "none"):
         raise Refused("input", f"bundle {request.bundle!r}: no network bundle can be run yet; use --bundle none")
+    found_by = "calcium was found and named by rules, not by a reader or a trained network: check every lesion"
     if request.bundle is None:
-        cautions.append(
-            Caution("no-bundle", "no network bundle is installed; calcium was found and named by rules, expect errors")
-        )
+        cautions.append(Caution("no-bundle", f"no network bundle is installed; {found_by}"))
+    else:
+        cautions.append(Caution("rules", found_by))
     lesions, _ = find_lesions(scored_ct, region, protocol)
     return lesions, "rules"
 
