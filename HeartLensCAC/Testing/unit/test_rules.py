@@ -9,7 +9,7 @@ from schematic_chest import ROOT_MM, ROOT_RADIUS_MM, cropped, schematic_chest
 
 from heartlens.anatomy import COURSES_MM, heart_region
 from heartlens.calcium import RULES, candidate_mask, exclusion, find_lesions, find_pieces
-from heartlens.calcium.naming import with_neighbors
+from heartlens.calcium.naming import name_pieces, with_neighbors
 from heartlens.calcium.rings import find_rings
 from heartlens.ct import CTVolume
 from heartlens.lesions import CORONARY, Artery
@@ -208,6 +208,31 @@ def test_a_cropped_field_of_view_scores_the_same():
     assert small.arteries[Artery.LAD].agatston == pytest.approx(whole.arteries[Artery.LAD].agatston)
     assert small.arteries[Artery.RCA].agatston == pytest.approx(whole.arteries[Artery.RCA].agatston)
     assert whole.total.agatston > 50
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 4, 4), (40, 3, 3), (3, 512, 8), (7, 90, 80)])
+@pytest.mark.parametrize("fill", ["noise", "bone", "lung and muscle"])
+def test_no_volume_is_too_odd_to_be_looked_at(shape, fill):
+    rng = np.random.default_rng(0)
+    hu = {
+        "noise": rng.integers(-1024, 3000, shape),
+        "bone": np.full(shape, 3000),
+        "lung and muscle": np.where(rng.random(shape) < 0.5, -800, 60),
+    }[fill]
+    ct = CTVolume(hu.astype(np.int16), np.diag([0.8, 0.8, 3.0, 1.0]))
+    lesions, ledger = find_lesions(ct, heart_region(ct), PROTOCOL)
+    assert lesions.shape == shape
+    assert len(ledger) == len(RULES) + 1
+
+
+def test_a_piece_far_from_every_course_is_not_assigned():
+    ct = schematic_chest(add=[ball(LAD)])
+    pieces = pieces_of(ct)
+    pieces.region.__dict__["root_mm"] = (5000.0, 0.0, 0.0)
+    codes, notes = name_pieces(pieces, np.ones(pieces.count, bool))
+    index = piece_at(pieces, LAD)
+    assert codes[index] == Artery.UNASSIGNED
+    assert notes[index].probability < 0.5
 
 
 def test_every_course_lies_within_reach_of_the_heart():

@@ -131,12 +131,10 @@ def motion_streak(pieces: Pieces) -> NDArray[np.bool_]:
 
 
 def noise(pieces: Pieces) -> NDArray[np.bool_]:
-    """In wide blood and muscle, without fat near, a faint speck below blood + 4.5 deviations is a fluctuation."""
-    if pieces.region.blood_hu is None or pieces.region.noise_hu is None:
-        return np.zeros(pieces.count, bool)
-    limit_hu = pieces.region.blood_hu + 4.5 * pieces.region.noise_hu
+    """A faint speck is a fluctuation: below blood + 4 deviations anywhere, + 5 in wide blood and muscle without fat."""
     is_speck = (pieces.voxels * pieces.ct.pixel_area_mm2 < 6) | (pieces.voxels <= 2)
-    return is_speck & (pieces.peak_hu < limit_hu) & (pieces.fat_share < 0.1)
+    deviations = np.where(pieces.fat_share < 0.1, 5.0, 4.0)
+    return is_speck & (pieces.peak_hu < pieces.above_noise_hu(deviations))
 
 
 RULES: tuple[Callable[[Pieces], NDArray[np.bool_]], ...] = (

@@ -122,10 +122,17 @@ class Pieces:
         """(pieces,) distance to the outside of the heart, in the slice"""
         return self.mean(self.region.grid.sample(self.region.depth_mm, self.kji))
 
+    def above_noise_hu(self, deviations: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(pieces,) HU so many standard deviations of noise above blood; minus infinity where neither is known."""
+        if self.region.blood_hu is None or self.region.noise_hu is None:
+            return np.full(self.count, -np.inf)
+        return self.region.blood_hu + deviations * self.region.noise_hu
+
     @cached_property
     def rings(self) -> list[Ring]:
         """Calcified vessel walls among the pieces in the heart that reach the minimum area."""
         inside = self.accepted & (self.in_zone > 0.5) & (self.volume_mm3 < LARGE_MM3)
+        inside &= self.peak_hu > self.above_noise_hu(np.full(self.count, 6.0))
         return find_rings(self.ct, self.kji[inside[self.piece]])
 
     @cached_property
