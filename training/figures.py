@@ -160,7 +160,7 @@ def size_recall_figure(
         figure = Figure(figsize=(4.6, 3.1), layout="constrained")
         axes = figure.add_subplot()
         for n, (name, values) in enumerate(estimates.items()):
-            known = [(k, *e) for k, e in enumerate(values) if e.value is not None]
+            known = [(k, e.value, e.low, e.high) for k, e in enumerate(values) if e.value is not None]
             shift = (n - (len(estimates) - 1) / 2) * 0.16
             color = (ACCENT, SECOND)[n % 2]
             axes.plot(

@@ -1,6 +1,6 @@
 """How well two sets of numbers agree: scores, categories, yes or no, probabilities; and how sure that is.
 
-Definitions of docs/method.md, evaluation. x is what the reference says, y what was predicted; one entry a patient.
+Definitions: docs/method.md, section 9. x is what the reference says, y what was predicted; one entry a patient.
 A statistic that is not defined for its data (a ratio of 0 to 0) is NaN, never 0 and never 1.
 """
 
@@ -247,7 +247,9 @@ class Counts(NamedTuple):
     def sensitivity(self) -> float:
         return ratio(self.tp, self.tp + self.fn)
 
-    recall = sensitivity
+    @property
+    def recall(self) -> float:
+        return self.sensitivity
 
     @property
     def specificity(self) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from heartlens.calcium import extract_lesions
 from heartlens.ct import CTVolume
@@ -106,7 +106,7 @@ def compare(
     )
 
 
-def slices_above(codes: NDArray[np.uint8], probability: Sequence[float], cutoff: float) -> NDArray[np.uint8]:
+def slices_above(codes: NDArray[np.uint8], probability: ArrayLike, cutoff: float) -> NDArray[np.uint8]:
     """Labels on the slices that the classifier calls calcified; the others are cleared.
 
     Parameters
@@ -115,9 +115,10 @@ def slices_above(codes: NDArray[np.uint8], probability: Sequence[float], cutoff:
     probability : (k,) of calcium on each slice
     cutoff : least probability of a calcified slice, inclusive
     """
-    if len(probability) != len(codes):
-        raise ValueError(f"expected a probability for each of {len(codes)} slices, got {len(probability)}")
-    keep = np.asarray(probability, dtype=np.float64) >= cutoff
+    known = np.asarray(probability, dtype=np.float64)
+    if known.shape != (len(codes),):
+        raise ValueError(f"expected a probability for each of {len(codes)} slices, got {known.size}")
+    keep = known >= cutoff
     return codes * keep[:, None, None].astype(np.uint8)
 
 

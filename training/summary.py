@@ -1,6 +1,6 @@
 """What the comparisons of many patients amount to, with intervals: the numbers behind every table and figure.
 
-Definitions of docs/method.md, evaluation. Estimates have names such as ``category.dino-lg.linear_kappa``.
+Definitions: docs/method.md, section 9. Estimates have names such as ``category.dino-lg.linear_kappa``.
 """
 
 from __future__ import annotations
@@ -259,8 +259,8 @@ def _add_lesions(estimates: _Estimates, comparisons: Sequence[Comparison]) -> di
 def _lesion_sums(comparison: Comparison, rule: int, row: str) -> list[float]:
     reference = [x for x in comparison.reference_lesions if row in (ALL, x.artery)]
     predicted = [x for x in comparison.predicted_lesions if row in (ALL, x.artery)]
-    groups = (reference, [x for x in reference if x.matched[rule]])
-    groups += (predicted, [x for x in predicted if x.matched[rule]])
+    found, right = ([x for x in side if x.matched[rule]] for side in (reference, predicted))
+    groups = (reference, found, predicted, right)
     return [*(len(group) for group in groups), *(sum(x.volume_mm3 for x in group) for group in groups)]
 
 
@@ -280,8 +280,9 @@ def _add_sizes(estimates: _Estimates, comparisons: Sequence[Comparison]) -> tupl
 
 
 def _mean_of_defined(values: Sequence[float] | NDArray[np.float64]) -> float:
-    defined = [v for v in values if math.isfinite(v)]
-    return metrics.ratio(float(sum(defined)), len(defined))
+    numbers = np.asarray(values, dtype=np.float64)
+    defined = numbers[np.isfinite(numbers)]
+    return metrics.ratio(float(defined.sum()), defined.size)
 
 
 def _or_none(value: float) -> float | None:
