@@ -62,6 +62,44 @@ def effective_rank(embeddings: Tensor) -> float:
     return float(torch.special.entr(singular / singular.sum()).sum().exp())
 
 
+class DeadRun(Exception):
+    """A run that will not recover, with the reason; it is stopped before it costs more."""
+
+
+@dataclass
+class BadSteps:
+    """Counts steps in a row whose loss or gradient is not finite; such a step changes nothing.
+
+    Parameters
+    ----------
+    patience : so many in a row end the run
+    """
+
+    patience: int = 3
+    in_a_row: int = 0
+
+    def note(self, step: int, is_bad: bool, batch: list[str]) -> None:
+        """Take note of one step.
+
+        Parameters
+        ----------
+        batch : names of what it saw, for the message
+
+        Raises
+        ------
+        DeadRun : too many in a row
+        """
+        self.in_a_row = self.in_a_row + 1 if is_bad else 0
+        if is_bad:
+            shown = ", ".join(batch[:16]) + (f" and {len(batch) - 16} more" if len(batch) > 16 else "")
+            logger.warning("step %d: loss or gradient is not finite; left out. It saw %s", step, shown)
+            if self.in_a_row >= self.patience:
+                raise DeadRun(
+                    f"step {step}: loss or gradient not finite {self.in_a_row} times in a row, the last on {shown}; "
+                    "look at these slices, lower the learning rate, or set bf16=false"
+                )
+
+
 @dataclass
 class CollapseWatch:
     """Counts bad signs in a row; part of a checkpoint.

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +46,13 @@ def head_rule(slices: int) -> tuple[int, float]:
     return prototypes, temperature
 
 
+def in_float32(device: torch.device) -> AbstractContextManager[Any]:
+    """No autocast inside: it takes products in bfloat16, also those of einsum."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()  # the meta device
+
+
 class ProjectionHead(nn.Module):
     """Embedding -> similarity to each prototype; used in pre-training alone.
 
@@ -73,7 +82,7 @@ class ProjectionHead(nn.Module):
         """(n, dim) -> (n, K) float32, cosines in -1..1 because both sides have length 1."""
         x = self.mlp(embedding)
         # A temperature of 0.02 multiplies errors by 50: the last product is not done in bfloat16.
-        with torch.autocast(x.device.type, enabled=False):
+        with in_float32(x.device):
             directions = functional.normalize(self.prototypes.weight.float(), dim=-1, eps=EPS)
             return functional.linear(functional.normalize(x.float(), dim=-1, eps=EPS), directions)
 
@@ -138,7 +147,7 @@ class DistillationLoss(nn.Module):
         """
         t, b, _ = teacher_p.shape
         s = len(student)
-        with torch.autocast(student.device.type, enabled=False):  # which would take the sum in bfloat16
+        with in_float32(student.device):
             student_log_p = (student.float() / self.student_temperature).log_softmax(-1)
             per_pair = -torch.einsum("t b k, s b k -> t s", teacher_p, student_log_p)
         another_view = torch.arange(t)[:, None] != torch.arange(first_view, first_view + s)

@@ -1,0 +1,144 @@
+"""The slices of some scans, one by one, as pre-training and the slice classifier see them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from heartlens.refusal import Refused
+from training.augment import AugmentConfig, Views, draw_views, lesion_boxes_px, stack
+from training.sampling import batch_at, epoch_order, share_of_rank
+from training.shards import ShardSet
+
+
+class SliceSet:
+    """Every slice of some scans, numbered from 0.
+
+    Parameters
+    ----------
+    shards : where they are read from
+    scans : numbers of the scans
+
+    Attributes
+    ----------
+    places : (n, 2), scan number and slice of each
+    is_calcified : (n,) bool, labelled coronary calcium on it
+    is_labelled : (n,) bool, of a scan whose labels are complete: without calcium it has none
+    """
+
+    def __init__(self, shards: ShardSet, scans: Sequence[int]) -> None:
+        if not scans:
+            raise Refused("input", "there is no scan to read slices of; the split is empty")
+        self.shards = shards
+        self.scans = tuple(scans)
+        self.places, self.is_calcified = shards.slices(scans)
+        labelled = {n: shards.scans[n].is_labelled for n in scans}
+        self.is_labelled = np.array([labelled[n] for n in self.places[:, 0].tolist()], dtype=bool)
+        self._boxes_px: dict[int, NDArray[np.int64]] = {}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def name(self, number: int) -> str:
+        """Scan and slice, for messages: "phantom/17 slice 12"."""
+        scan, k = self.places[number]
+        return f"{self.shards.scans[scan].name} slice {k}"
+
+    def identity(self) -> str:
+        """Checksum of which voxels these are, in this order."""
+        told = "\n".join(self.shards.scans[n].voxels_sha256 for n in self.scans)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def spacing_mm(self, number: int) -> tuple[float, float]:
+        """Row and column distance."""
+        _, row_mm, column_mm = self.shards.scans[self.places[number, 0]].spacing_mm
+        return row_mm, column_mm
+
+    def extent_mm(self, number: int) -> tuple[float, float]:
+        """Height and width of a slice."""
+        _, rows, columns = self.shards.scans[self.places[number, 0]].shape
+        row_mm, column_mm = self.spacing_mm(number)
+        return rows * row_mm, columns * column_mm
+
+    def boxes_mm(self, number: int) -> NDArray[np.float64]:
+        """(lesions, 4): top, left, bottom, right of each annotated coronary area."""
+        if number not in self._boxes_px:
+            scan, k = self.places[number]
+            labels = np.array(self.shards.labels(scan)[k]) if self.is_calcified[number] else np.zeros((1, 1), np.uint8)
+            self._boxes_px[number] = lesion_boxes_px(labels)
+        row_mm, column_mm = self.spacing_mm(number)
+        return self._boxes_px[number] * np.array([row_mm, column_mm, row_mm, column_mm])
+
+    def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images of some slices; smaller ones are filled up with air at the bottom and the right.
+
+        Returns
+        -------
+        images : (n, rows, columns) int16, HU
+        spacing_mm : (n, 2)
+        """
+        images = [self.shards.image(self.places[n, 0])[self.places[n, 1]] for n in numbers]
+        rows, columns = np.max([image.shape for image in images], axis=0)
+        filled = np.full((len(images), rows, columns), -1024, dtype=np.int16)
+        for place, image in zip(filled, images, strict=True):
+            place[: image.shape[0], : image.shape[1]] = image
+        spacing = np.array([self.spacing_mm(n) for n in numbers], dtype=np.float32)
+        return torch.from_numpy(filled), torch.from_numpy(spacing)
+
+
+class ViewBatch(NamedTuple):
+    """What one process needs for one step of pre-training.
+
+    Parameters
+    ----------
+    images, spacing_mm : (batch, rows, columns) int16 and (batch, 2)
+    global_views, local_views : leading shape (batch, views)
+    numbers : (batch,), of the slices
+    """
+
+    images: Tensor
+    spacing_mm: Tensor
+    global_views: Views
+    local_views: Views
+    numbers: Tensor
+
+
+class ViewBatches(Dataset[ViewBatch]):
+    """The batch of each step, by the step's number: resuming is starting at another number.
+
+    Parameters
+    ----------
+    batch : slices of all processes together
+    """
+
+    def __init__(
+        self, slices: SliceSet, config: AugmentConfig, *, batch: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.slices, self.config = slices, config
+        self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
+
+    def __getitem__(self, step: int) -> ViewBatch:
+        epoch, places = batch_at(step, self.batch, len(self.slices))
+        order = epoch_order(len(self.slices), self.seed, epoch)
+        numbers = share_of_rank(order[places], self.rank, self.world)
+        drawn = [
+            draw_views(
+                self.config,
+                self.slices.extent_mm(n),
+                self.slices.boxes_mm(n),
+                seed=self.seed,
+                epoch=epoch,
+                sample=int(n),
+            )
+            for n in numbers
+        ]
+        images, spacing_mm = self.slices.read(numbers)
+        global_views, local_views = (stack(views) for views in zip(*drawn, strict=True))
+        return ViewBatch(images, spacing_mm, global_views, local_views, torch.from_numpy(numbers))
