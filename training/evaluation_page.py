@@ -14,7 +14,7 @@ from heartlens.protocol import NOTICE
 from heartlens.risk import SCHEMES, category
 from heartlens.scoring.report import display_agatston
 from training import figures
-from training.evaluation import INTEGRATED, SEGMENTATION, Estimate, Evaluation
+from training.evaluation import INTEGRATED, SEGMENTATION, Estimate, Evaluation, StageSummary
 from training.metrics import Counts
 from training.overlap import ALL, MATCH_RULES, ROWS
 from training.summary import AVERAGE, RISK_SCHEMES
@@ -67,7 +67,7 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
         notice=NOTICE,
         settings=settings,
         evaluation=evaluation,
-        stages=stages,
+        stages=list(_named_stages(evaluation)),
         final=evaluation.final_stage,
         is_integrated=INTEGRATED in stages,
         headlines=[
@@ -89,6 +89,12 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
         patients=_patient_rows(evaluation),
         cautions=sorted({code for patient in evaluation.patients for code in patient.cautions}),
     )
+
+
+def _named_stages(evaluation: Evaluation) -> dict[str, StageSummary]:
+    """Stages as they are headed: a prediction without a slice stage is just the prediction."""
+    stages = dict(evaluation.stages)
+    return stages if len(stages) > 1 else {"prediction": stages[SEGMENTATION]}
 
 
 @cache
@@ -123,8 +129,12 @@ def _artery(row: str) -> str:
 
 def _slice_sources(evaluation: Evaluation) -> list[tuple[str, Counts, dict[str, Estimate]]]:
     rows = [
-        (f"labels, {stage}", summary.slices, {c: summary.estimates[f"slices.{c}"] for c in _SLICE_COLUMNS})
-        for stage, summary in evaluation.stages.items()
+        (
+            f"labels, {stage}" if stage != "prediction" else "labels",
+            summary.slices,
+            {c: summary.estimates[f"slices.{c}"] for c in _SLICE_COLUMNS},
+        )
+        for stage, summary in _named_stages(evaluation).items()
     ]
     classifier = evaluation.classifier
     if classifier is not None and classifier.counts is not None:
@@ -173,7 +183,7 @@ def _categories(evaluation: Evaluation) -> list[dict[str, Any]]:
         labels = [row.shown for row in SCHEMES[scheme].categories]
         pictures = [
             (figures.data_url(figures.confusion_figure(summary.confusion[scheme], labels)), f"{scheme}, {stage}")
-            for stage, summary in evaluation.stages.items()
+            for stage, summary in _named_stages(evaluation).items()
         ]
         rows = [
             (label, [_shown(s.estimates[f"category.{scheme}.{name}"]) for s in evaluation.stages.values()])
@@ -200,7 +210,7 @@ def _scores(evaluation: Evaluation, stage: str) -> tuple[list[float], list[float
 def _score_figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     x, y = _scores(evaluation, evaluation.final_stage)
     return [
-        (figures.data_url(figures.score_figure(x, y)), "Predicted against reference; gray lines part the categories"),
+        (figures.data_url(figures.score_figure(x, y)), "Predicted against reference, with category edges"),
         (figures.data_url(figures.bland_altman_figure(x, y)), "Bland–Altman, Agatston"),
         (figures.data_url(figures.bland_altman_figure(x, y, log=True)), "Bland–Altman, ln(score + 1)"),
     ]
@@ -213,7 +223,7 @@ def _zero_rows(evaluation: Evaluation) -> list[tuple[str, list[str], list[tuple[
             [f"{n:,}" for n in (s.zeros.tp + s.zeros.fn, s.zeros.fn, s.zeros.tn + s.zeros.fp, s.zeros.fp)],
             [_shown(s.estimates[f"zero.{n}"]) for n in ("sensitivity", "specificity", "npv", "false_zero_rate")],
         )
-        for stage, s in evaluation.stages.items()
+        for stage, s in _named_stages(evaluation).items()
     ]
 
 

@@ -243,6 +243,7 @@ def test_the_page_says_how_to_get_the_slice_stage_when_there_is_none():
     page = render_page(evaluate([tiny_pair("a", 10, 8), tiny_pair("b", 0, 0)], draws=5))
     assert "--slice-cutoff" in page
     assert "with the slice stage" not in page
+    assert SEGMENTATION not in page  # there is nothing that it could be told apart from
 
 
 # Folders
