@@ -13,8 +13,8 @@ ON_EDGE_PX = 1e-6
 """A pixel center this near to the outline lies on it, and belongs to it."""
 
 
-def pixels_inside(points: ArrayLike, shape: tuple[int, int]) -> NDArray[np.int64]:
-    """Pixels whose center lies inside a polygon or on its edge (even-odd rule).
+def pixels_inside(points: ArrayLike, shape: tuple[int, int], *, with_edge: bool = True) -> NDArray[np.int64]:
+    """Pixels whose center lies inside a polygon (even-odd rule), or on its edge.
 
     A polygon that holds no pixel center (one or two points, or a sliver) gives the pixels of its vertices.
 
@@ -22,6 +22,7 @@ def pixels_inside(points: ArrayLike, shape: tuple[int, int]) -> NDArray[np.int64
     ----------
     points : (n, 2), (column, row); pixel centers have whole numbers
     shape : rows, columns; what lies outside is cut off
+    with_edge : centers that lie on the edge belong to it
 
     Returns
     -------
@@ -41,7 +42,7 @@ def pixels_inside(points: ArrayLike, shape: tuple[int, int]) -> NDArray[np.int64
         high = np.minimum(np.floor(xy.max(axis=0) + ON_EDGE_PX), (columns - 1, rows - 1)).astype(np.int64)
         if (low <= high).all():
             x, y = np.meshgrid(np.arange(low[0], high[0] + 1), np.arange(low[1], high[1] + 1))
-            inside = _inside(x.ravel(), y.ravel(), xy)
+            inside = _inside(x.ravel(), y.ravel(), xy, with_edge)
             if inside.any():
                 return (y.ravel() * columns + x.ravel())[inside]
     x, y = np.rint(xy).astype(np.int64).T
@@ -102,8 +103,8 @@ def share_islands(
     return codes.reshape(islands.shape)
 
 
-def _inside(x: NDArray[np.int64], y: NDArray[np.int64], xy: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """(p,) whether each point lies inside or on the polygon; one edge at a time, as outlines are short."""
+def _inside(x: NDArray[np.int64], y: NDArray[np.int64], xy: NDArray[np.float64], with_edge: bool) -> NDArray[np.bool_]:
+    """(p,) whether each point lies in the polygon; one edge at a time, as outlines are short."""
     inside = np.zeros(x.size, bool)
     on_edge = np.zeros(x.size, bool)
     for (x0, y0), (x1, y1) in zip(xy, np.roll(xy, -1, axis=0), strict=True):
@@ -113,4 +114,4 @@ def _inside(x: NDArray[np.int64], y: NDArray[np.int64], xy: NDArray[np.float64])
         length2 = (x1 - x0) ** 2 + (y1 - y0) ** 2
         along = np.clip(((x - x0) * (x1 - x0) + (y - y0) * (y1 - y0)) / length2, 0, 1) if length2 else np.zeros(x.size)
         on_edge |= (x0 + along * (x1 - x0) - x) ** 2 + (y0 + along * (y1 - y0) - y) ** 2 <= ON_EDGE_PX**2
-    return inside | on_edge
+    return inside | on_edge if with_edge else inside & ~on_edge

@@ -66,6 +66,13 @@ class RoiCheck:
     labelled: int = 0
     notes: tuple[str, ...] = ()
 
+    @property
+    def has_max(self) -> bool:
+        """The brightest pixel inside is the Max that was exported with the outline."""
+        if self.max_hu is None or self.roi.max_hu is None:
+            return False
+        return abs(self.max_hu - self.roi.max_hu) <= MAX_TOLERANCE_HU
+
 
 def prove_rois(scan: CocaScan, rois: Sequence[Roi]) -> tuple[NDArray[np.uint8], tuple[RoiCheck, ...]]:
     """Labels from the outlines that hold, and what became of each outline.
@@ -111,8 +118,23 @@ def _check(scan: CocaScan, roi: Roi) -> tuple[RoiCheck, NDArray[np.int64]]:
     inside = pixels_inside(points, (rows, columns))
     if not inside.size:
         return RoiCheck(roi, "failed", f"the outline lies outside the image of {rows} x {columns}", k), nothing
+    check = _measured(scan, roi, k, points, inside)
+    if roi.max_hu is None:
+        return replace(check, verdict="failed", reason="no Max to prove it by"), nothing
+    if not check.has_max:
+        # An outline through pixel centers does not say whether they belong to it; Max does.
+        inner = pixels_inside(points, (rows, columns), with_edge=False)
+        without_edge = _measured(scan, roi, k, points, inner) if inner.size else check
+        if not without_edge.has_max:
+            reason = f"Max is {roi.max_hu:g}, the brightest pixel inside has {check.max_hu:g} HU"
+            return replace(check, verdict="failed", reason=reason), nothing
+        check, inside = without_edge, inner
+    return replace(check, notes=_soft_checks(check, scan.ct.pixel_area_mm2)), inside
+
+
+def _measured(scan: CocaScan, roi: Roi, k: int, points: NDArray[np.float64], inside: NDArray[np.int64]) -> RoiCheck:
     hu = scan.ct.hu[k].reshape(-1)[inside].astype(np.float64)
-    check = RoiCheck(
+    return RoiCheck(
         roi,
         "proven",
         slice_index=k,
@@ -121,12 +143,6 @@ def _check(scan: CocaScan, roi: Roi) -> tuple[RoiCheck, NDArray[np.int64]]:
         mean_hu=float(hu.mean()),
         area_mm2=polygon_area_px(points) * scan.ct.pixel_area_mm2,
     )
-    if roi.max_hu is None:
-        return replace(check, verdict="failed", reason="no Max to prove it by"), nothing
-    if abs(check.max_hu - roi.max_hu) > MAX_TOLERANCE_HU:  # type: ignore[operator]
-        reason = f"Max is {roi.max_hu:g}, the brightest pixel inside has {check.max_hu:g} HU"
-        return replace(check, verdict="failed", reason=reason), nothing
-    return replace(check, notes=_soft_checks(check, scan.ct.pixel_area_mm2)), inside
 
 
 def _slice(scan: CocaScan, roi: Roi) -> tuple[int | None, str]:

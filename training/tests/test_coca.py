@@ -333,6 +333,21 @@ def test_an_edge_on_a_brighter_neighbor_fails_and_is_reported(coca, read, plaque
     assert not patient.is_labelled
 
 
+def test_whether_pixels_on_the_outline_itself_belong_to_it_is_decided_by_max(coca, read, roi, image, coca_ct):
+    hu = np.full((4, 32, 32), -80, np.int16)
+    hu[1, 10:13, 10:13] = 200
+    hu[1, 11, 11], hu[1, 9, 11] = 350, 500
+    ct = coca_ct(hu)
+    # Its upper edge runs through the centers of row 9, where a neighbor is brighter.
+    on_centers = ["(9.0, 9.0)", "(13.0, 9.0)", "(13.0, 13.0)", "(9.0, 13.0)"]
+    entry = roi(ct, RCA, 1, (10, 12), (10, 12), Point_px=on_centers, Area=16 * ct.pixel_area_mm2 / 100)
+    coca.images(238, ct)
+    coca.annotations(238, [image(1, entry), image(1, {**entry, "Max": 500.0}), image(1, {**entry, "Max": 499.0})])
+    patient = read(238)
+    assert verdicts(patient) == ["proven", "proven", "failed"]
+    assert [check.pixels for check in patient.checks] == [9, 25, 25]
+
+
 # 11 and 12: numbers that lead nowhere
 
 
