@@ -126,8 +126,8 @@ def read_pairs(
     Refused : ``input``, a folder cannot be read or holds no patients
     """
     known, predicted = find_patients(reference), find_patients(prediction)
-    if len(known) == len(predicted) == 1:  # one case against one case: they need not be called the same
-        predicted = dict(zip(known, predicted.values(), strict=True))
+    if _is_one_patient(known, reference) and _is_one_patient(predicted, prediction):
+        predicted = dict(zip(known, predicted.values(), strict=True))  # the user has paired them
     for name, entry in known.items():
         if name not in predicted:
             yield Failure(name, f"there is no prediction of this name in {prediction}")
@@ -157,9 +157,18 @@ def predicted_pairs(reference: Path, request: Request, *, ct: Path | None = None
 
 def count_patients(reference: Path, prediction: Path | None) -> int:
     """How many results the readers above will give, for progress."""
-    known = set(find_patients(reference))
-    predicted = known if prediction is None else set(find_patients(prediction))
-    return 1 if len(known) == len(predicted) == 1 else len(known | predicted)
+    known = find_patients(reference)
+    if prediction is None:
+        return len(known)
+    predicted = find_patients(prediction)
+    if _is_one_patient(known, reference) and _is_one_patient(predicted, prediction):
+        return 1
+    return len(known.keys() | predicted.keys())
+
+
+def _is_one_patient(found: dict[str, Entry], folder: Path) -> bool:
+    """The folder is itself a patient, not a folder of patients."""
+    return [entry.place for entry in found.values()] == [folder]
 
 
 def _read_pair(name: str, known: Entry, predicted: Entry, scan: Path | None, allow: frozenset[str]) -> Pair:
