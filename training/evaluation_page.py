@@ -128,14 +128,10 @@ def _artery(row: str) -> str:
 
 
 def _slice_sources(evaluation: Evaluation) -> list[tuple[str, Counts, dict[str, Estimate]]]:
-    rows = [
-        (
-            f"labels, {stage}" if stage != "prediction" else "labels",
-            summary.slices,
-            {c: summary.estimates[f"slices.{c}"] for c in _SLICE_COLUMNS},
-        )
-        for stage, summary in _named_stages(evaluation).items()
-    ]
+    rows = []
+    for stage, summary in evaluation.stages.items():
+        name = f"labels, {stage}" if len(evaluation.stages) > 1 else "labels"
+        rows.append((name, summary.slices, {c: summary.estimates[f"slices.{c}"] for c in _SLICE_COLUMNS}))
     classifier = evaluation.classifier
     if classifier is not None and classifier.counts is not None:
         name = f"slice classifier at {evaluation.settings.slice_cutoff:g}"

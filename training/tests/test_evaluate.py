@@ -316,6 +316,19 @@ def test_a_case_folder_alone_is_a_patient(phantoms, tmp_path):
     assert np.array_equal(pair.predicted, Case.load(tmp_path / "case").scored_codes)
 
 
+def test_two_folders_of_one_patient_each_are_paired_by_name_alone(tmp_path):
+    ct, labels = tiny_scan(10)
+    for side, name in (("reference", "anna"), ("predicted", "berta")):
+        (tmp_path / side / name).mkdir(parents=True)
+        write_nrrd(tmp_path / side / name / "labels.nrrd", labels, ct.affine)
+        write_volume(tmp_path / side / name / "ct.nrrd", ct)
+    results = list(read_pairs(tmp_path / "reference", tmp_path / "predicted"))
+    assert [type(r).__name__ for r in results] == ["Failure", "Failure"]
+    assert [r.name for r in results] == ["anna", "berta"]
+    (pair,) = read_pairs(tmp_path / "reference" / "anna", tmp_path / "predicted" / "berta")
+    assert pair.name == "anna"
+
+
 def test_a_case_of_another_scan_is_a_listed_failure(phantoms, tmp_path):
     result = score_series(phantoms / "p3" / "ct.nrrd", Request(segmentation=phantoms / "p3" / "labels.nrrd"))
     (tmp_path / "cases").mkdir()
