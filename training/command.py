@@ -22,6 +22,9 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
     except KeyboardInterrupt:
         print("cancelled; nothing was written", file=sys.stderr)
         return CANCELLED
+    except BrokenPipeError:  # the reader of our output has gone (... | head)
+        sys.stderr.close()
+        return DONE
 
 
 class Progress:

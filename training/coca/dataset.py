@@ -84,8 +84,13 @@ class CocaDataset:
         if not root.is_dir():
             raise Refused("input", f"no such folder: {root}; give the folder that holds the COCA download")
         parts: dict[str, list[Path]] = {"patient": [], "calcium_xml": [], "nongated": []}
-        for folder, subfolders, files in os.walk(root):
+        seen: set[str] = set()  # downloads are often put together of links; a link may lead in a circle
+        for folder, subfolders, files in os.walk(root, followlinks=True):
             here = Path(folder)
+            if os.path.realpath(folder) in seen:
+                subfolders.clear()
+                continue
+            seen.add(os.path.realpath(folder))
             subfolders[:] = sorted(s for s in subfolders if s != "__MACOSX" and not s.startswith("."))
             name = here.name.lower()
             if name in ("patient", "calcium_xml"):
@@ -129,7 +134,7 @@ class CocaDataset:
         ------
         Refused : no images, images that are no volume, or a damaged XML file
         """
-        scan = read_scan(_folder(self.gated, number, "gated"), allow=allow)
+        scan = read_scan(_folder(self.gated, number, "gated"), is_gated=True, allow=allow)
         if number not in self.annotations:
             return CocaPatient(number, True, scan.ct, None, notes=scan.notes)
         annotations = read_annotations(self.annotations[number])
@@ -143,7 +148,7 @@ class CocaDataset:
         ------
         Refused : no images, or images that are no volume
         """
-        scan = read_scan(_folder(self.nongated, number, "non-gated"), allow=allow)
+        scan = read_scan(_folder(self.nongated, number, "non-gated"), is_gated=False, allow=allow)
         return CocaPatient(number, False, scan.ct, None, score=self.scores.get(number), notes=scan.notes)
 
 

@@ -42,7 +42,7 @@ class CocaScan:
         return self.ct.index_kji((stored @ self.plane.T)[:, :3])[:, :0:-1]
 
 
-def read_scan(folder: Path, *, allow: frozenset[str] = frozenset()) -> CocaScan:
+def read_scan(folder: Path, *, is_gated: bool | None = None, allow: frozenset[str] = frozenset()) -> CocaScan:
     """Read the scan in a patient's folder, whatever lies beside it.
 
     Of several series the one with most slice positions is taken, then the lowest SeriesNumber, then the first UID.
@@ -51,6 +51,7 @@ def read_scan(folder: Path, *, allow: frozenset[str] = frozenset()) -> CocaScan:
     Parameters
     ----------
     folder : searched recursively
+    is_gated : which part of COCA it is; the files themselves lost the words that say so. None asks the files.
     allow : refusals that the user has lifted
 
     Raises
@@ -72,6 +73,8 @@ def read_scan(folder: Path, *, allow: frozenset[str] = frozenset()) -> CocaScan:
         series = replace(series, instances=kept, files=tuple(instance.path for instance in kept))
     ct, cautions = read_series(series, allow=allow)
     notes += [f"{caution.code}: {caution.text}" for caution in cautions]
+    if is_gated is not None:
+        ct = replace(ct, header=replace(ct.header, is_gated=is_gated))
     return CocaScan(ct, _plane(kept), slice_of_index, tuple(notes))
 
 

@@ -181,6 +181,15 @@ def test_the_folder_may_be_nested_twice(a_coca, tmp_path, plaque_ct):
     assert CocaDataset.find(coca.release).gated_numbers == (3,)
 
 
+def test_a_download_put_together_of_links_is_found_even_when_one_leads_in_a_circle(a_coca, tmp_path, plaque_ct):
+    coca = a_coca(tmp_path / "disk")
+    coca.images(3, plaque_ct)
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "release").symlink_to(coca.release)
+    (tmp_path / "links" / "circle").symlink_to(tmp_path / "links")
+    assert CocaDataset.find(tmp_path / "links").gated_numbers == (3,)
+
+
 def test_two_downloads_in_one_folder_are_refused(a_coca, tmp_path):
     a_coca(tmp_path / "one")
     a_coca(tmp_path / "two")
@@ -583,6 +592,7 @@ def test_nongated_images_lie_at_any_depth_and_need_no_score(coca, plaque_ct, inn
     dataset = CocaDataset.find(coca.root)
     patient = dataset.read_nongated(1)
     assert patient.ct.shape == (8, 48, 48)
+    assert patient.ct.header.is_gated is False
     assert patient.score is None
     assert patient.labels is None
     with pytest.raises(Refused, match="non-gated patient 2 has labels but no images"):

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -119,6 +123,26 @@ def test_a_failure_half_way_leaves_nothing(tmp_path):
 
     with pytest.raises(Refused, match=r"output: cannot write .*No space left on device.*nothing was written"):
         write_shards(tmp_path / "s", scans())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_more_is_refused_and_nothing_is_left(tmp_path):
+    code = (
+        "import resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n"
+        "from training.prepare import main\n"
+        "sys.exit(main(['phantoms', '--out', sys.argv[1], '--count', '1', '--workers', '1', '--set', 'matrix=64',\n"
+        "               '--set', 'slice_thickness_mm=10', '--set', 'increment_mm=10', '--set', 'category=0']))\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "s")], capture_output=True, text=True, timeout=100, check=False,
+        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'HeartLensCAC'}"},
+    )  # fmt: skip
+    assert run.returncode == 3, run.stderr
+    assert run.stderr.startswith("error: output: cannot write ")
+    assert "nothing was written" in run.stderr
+    assert run.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
