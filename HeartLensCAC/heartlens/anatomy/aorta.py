@@ -95,7 +95,7 @@ def find_aorta(grid: CoarseGrid, chest: Chest, heart: NDArray[np.bool_]) -> tupl
     if chest.carina_z_mm is not None:
         low, high = chest.carina_z_mm - 65, chest.carina_z_mm + 40
     before &= ((part.z_mm > low) & (part.z_mm < high))[:, None, None]
-    ascending = follow_aorta(part, votes, before, prior, expected_radius_mm=16, least_support=0.45, leftward_cost=0.3)
+    ascending = follow_aorta(part, votes, before, prior, expected_radius_mm=16, least_support=0.35, leftward_cost=0.3)
     return ascending.within(k, grid.shape[0]), descending.within(k, grid.shape[0])
 
 
