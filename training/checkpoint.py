@@ -204,6 +204,16 @@ class StopRequest:
         return self.signal is not None
 
 
+def whole_state(model: torch.nn.Module) -> dict[str, Any]:
+    """Weights of a model by name, whole and on the CPU also where FSDP2 spreads them; all processes must call."""
+    from torch.distributed.checkpoint import state_dict as sharded
+
+    if _is_sharded(model):
+        whole = sharded.StateDictOptions(full_state_dict=True, cpu_offload=True)
+        return dict(sharded.get_model_state_dict(model, options=whole))
+    return {name: tensor.detach().cpu() for name, tensor in model.state_dict().items()}
+
+
 def _is_sharded(model: Any) -> bool:
     from torch.distributed.tensor import DTensor
 

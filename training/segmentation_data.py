@@ -129,8 +129,8 @@ class SliceSamples(Dataset[dict[str, Any]]):
         self.crops: dict[int, Crop] = {}
         for n in scans:
             record = shards.scans[n]
-            row, column = hearts[record.voxels_sha256][:2]
-            self.crops[n] = place_crop(record.shape, record.spacing_mm, view, (row, column))
+            center = None if view.is_whole_field else (hearts[record.voxels_sha256][0], hearts[record.voxels_sha256][1])
+            self.crops[n] = place_crop(record.shape, record.spacing_mm, view, center)
             if view.is_whole_field and record.shape[1] != record.shape[2]:
                 raise Refused("input", f"{record.name}: expected square slices, found {record.shape[1:]}")
         self.table = recipe.class_of_code()
@@ -263,7 +263,8 @@ def find_hearts(shards: ShardSet, scans: Sequence[int], path: Path, ranks: Ranks
         for n in missing:
             ct = shards.ct(n)
             region = heart_region(ct)
-            span = region.box(ct)[0].indices(ct.shape[0])[:2] if region.in_view else (0, ct.shape[0])
+            span = region.box(ct)[0].indices(ct.shape[0])[:2] if region.in_view else (0, 0)
+            span = span if span[1] > span[0] else (0, ct.shape[0])
             found[shards.scans[n].voxels_sha256] = [*heart_center(ct, region), *map(float, span)]
         with whole_file(path) as sibling:
             sibling.write_text(json.dumps(found))

@@ -1,0 +1,382 @@
+"""Train a network that names calcium. One loop, for one CPU core or many GPUs.
+
+python -m training.train_unet RECIPE.toml [KEY=VALUE ...] --shards DIR --splits FILE --out RUN
+torchrun --nproc-per-node=8 -m training.train_unet RECIPE.toml ...
+
+The same command again goes on where the last checkpoint was left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn
+
+from heartlens.models.preprocess import View
+from heartlens.refusal import Refused
+from training.checkpoint import Checkpoints, stop_signals, whole_state, write_torch
+from training.collapse import BadSteps, DeadRun
+from training.command import CANCELLED, DONE, run_command
+from training.config import as_dict, free, load_recipe, write_recipe
+from training.data import Splits, check_splits, scans_of
+from training.distributed import Ranks, all_sum, any_rank, process_group
+from training.losses import LossRecipe, loss_of_sums, loss_sums, segmentation_loss
+from training.networks import NetworkRecipe, build_network, multiple_px
+from training.run_log import RunLog
+from training.segmentation_data import (
+    SampleRecipe,
+    SliceSamples,
+    data_checksum,
+    epoch_steps,
+    find_hearts,
+    training_batches,
+    validation_batches,
+)
+from training.shards import ShardSet
+
+WEIGHTS_SCHEMA = "heartlens.segmentation/1"
+BEST = "best.pt"
+
+
+@dataclass(frozen=True)
+class OptimizerRecipe:
+    """How weights move.
+
+    Parameters
+    ----------
+    name : AdamW, or SGD with momentum
+    rate : largest learning rate
+    schedule : "cosine" falls to zero at the end, "constant" stays, "plateau" halves when validation has not improved
+    warmup_steps : the rate rises from zero
+    patience : validations without a better loss before "plateau" halves
+    clip : largest length of the gradient; 0 for no limit
+    """
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    rate: float = 1e-3
+    schedule: Literal["cosine", "constant", "plateau"] = "cosine"
+    warmup_steps: int = 0
+    weight_decay: float = 1e-2
+    momentum: float = 0.9
+    patience: int = 5
+    clip: float = 1.0
+
+    def rate_at(self, step: int, steps: int) -> float:
+        """A function of the step alone, but for the halvings of "plateau", which `BestSoFar` counts."""
+        warm = min(1.0, (step + 1) / (self.warmup_steps + 1))
+        if self.schedule == "cosine":
+            after = max(0, step - self.warmup_steps) / max(1, steps - self.warmup_steps)
+            return self.rate * warm * 0.5 * (1 + math.cos(math.pi * after))
+        return self.rate * warm
+
+
+@dataclass(frozen=True)
+class SegmentationRecipe:
+    """One run.
+
+    Parameters
+    ----------
+    epochs : of the balanced order; `steps`, when positive, says the length instead
+    batch : slices per step, over all processes
+    bf16 : the network computes in bfloat16 where that is exact enough; losses and weights stay fp32
+    compile : `torch.compile` of the network
+    parallel : "fsdp" spreads weights over the processes (FSDP2); "ddp" keeps them on each
+    validate_every, save_every : steps; 0 is once an epoch
+    workers : processes that read slices, on each rank
+    keep : checkpoints
+    """
+
+    seed: int = 0
+    epochs: int = 100
+    steps: int = 0
+    batch: int = 8
+    bf16: bool = True
+    view: View = field(default_factory=View)
+    samples: SampleRecipe = field(default_factory=SampleRecipe)
+    network: NetworkRecipe = field(default_factory=NetworkRecipe)
+    loss: LossRecipe = field(default_factory=LossRecipe)
+    optimizer: OptimizerRecipe = field(default_factory=OptimizerRecipe)
+    validate_every: int = 0
+    compile: bool = False
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    workers: int = free(0)
+    save_every: int = free(0)
+    keep: int = free(2)
+    log_every: int = free(10)
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or (self.epochs < 1 and self.steps < 1):
+            raise ValueError(f"batch and epochs (or steps) must be at least 1, got {self.batch}, {self.epochs}")
+        if self.view.size_px % multiple_px(self.network):
+            raise ValueError(f"view.size_px must be a multiple of {multiple_px(self.network)}, got {self.view.size_px}")
+        if self.network.name == "swin-unet" and self.network.base % 12:
+            raise ValueError(f"network.base: Swin needs a multiple of 12, got {self.network.base}; 60 is next to 64")
+
+
+class Data(NamedTuple):
+    """Slices to train on and to judge by."""
+
+    training: SliceSamples
+    validation: SliceSamples
+
+
+def train(
+    recipe: SegmentationRecipe, data: Data, run: Path, *, ranks: Ranks | None = None, until: int | None = None
+) -> bool:
+    """Run, or go on with, one training.
+
+    Parameters
+    ----------
+    run : folder of the run
+    until : stop after this step as if a signal had come
+
+    Returns
+    -------
+    whether the run is complete; False when it was asked to stop
+
+    Raises
+    ------
+    Refused : recipe, data or disk will not do
+    DeadRun : three steps in a row were not finite
+    """
+    ranks = ranks or Ranks()
+    network, parallel, optimizer = build(recipe, ranks)
+    best, bad_steps = BestSoFar(), BadSteps()
+    parts = {"network": network, "optimizer": optimizer, "best": best, "data": data_checksum(data.training)}
+    checkpoints = Checkpoints(run, recipe, keep=recipe.keep)
+    done, said = checkpoints.resume(parts)
+    require_same_data(said, parts, run)
+    epoch = epoch_steps(data.training, recipe.batch)
+    steps = recipe.steps or recipe.epochs * epoch
+    batches = training_batches(data.training, recipe.batch, done, steps, ranks, recipe.workers)
+    with stop_signals() as stop, RunLog(run, ranks, "train_unet", steps, done) as log:
+        for batch in batches:
+            rate = recipe.optimizer.rate_at(done, steps) * best.rate_factor
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
+                logits = parallel(channels_last(batch.image, recipe))
+            loss = segmentation_loss(recipe.loss, logits, batch.target, batch.mask)
+            loss.backward()
+            gradient = clip_gradient(network, recipe.optimizer.clip)
+            is_bad = any_rank(not math.isfinite(loss.item() + gradient), ranks)
+            if not is_bad:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            bad_steps.note(done, is_bad, batch.names)
+
+            # Log, look, save
+            done += 1
+            is_last, is_epoch = done == steps, done % epoch == 0
+            if is_last or done % recipe.log_every == 0:
+                told = {"loss": loss.item(), "rate": rate, "gradient": gradient}
+                log.note(done, **told, images_per_second=log.images_per_second)
+            if is_last or (done % recipe.validate_every == 0 if recipe.validate_every else is_epoch):
+                judgement = validate(network, data.validation, recipe, ranks)
+                log.note(done, **judgement)
+                if best.take(judgement, recipe.optimizer):
+                    save_best(run, network, recipe, done, judgement, ranks)
+            log.step(done, recipe.batch)
+            is_asked = any_rank(stop.came, ranks) or done == until
+            if is_last or is_asked or (done % recipe.save_every == 0 if recipe.save_every else is_epoch):
+                checkpoints.save(done, parts, ranks)
+            if is_asked:
+                return is_last
+    return True
+
+
+def read_data(recipe: SegmentationRecipe, shards: ShardSet, splits: Splits, run: Path, ranks: Ranks) -> Data:
+    """The slices of the splits' patients; hearts are found once and kept in the run's folder."""
+    check_splits(shards, splits)
+    chosen = [scans_of(shards, patients) for patients in (splits.train, splits.validation)]
+    hearts = {}
+    if not recipe.view.is_whole_field:
+        hearts = find_hearts(shards, [n for scans in chosen for n in scans], run / "hearts.json", ranks)
+    return Data(*(SliceSamples(shards, scans, recipe.view, recipe.samples, hearts, recipe.seed) for scans in chosen))
+
+
+def build(recipe: SegmentationRecipe, ranks: Ranks) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    """The network, the same as it runs on all processes, and what moves it."""
+    torch.manual_seed(recipe.seed)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs).to(ranks.device)
+    if recipe.compile:
+        network.compile()
+    parallel = network
+    if recipe.parallel == "fsdp" and ranks.world > 1:
+        shard_weights(network)
+    else:
+        network.to(memory_format=torch.channels_last)
+        if ranks.world > 1:
+            on_gpu = [ranks.local_rank] if ranks.device.type == "cuda" else None
+            parallel = nn.parallel.DistributedDataParallel(network, device_ids=on_gpu)
+    o = recipe.optimizer
+    optimizer: torch.optim.Optimizer
+    if o.name == "adamw":
+        fused = ranks.device.type == "cuda" or None
+        optimizer = torch.optim.AdamW(network.parameters(), lr=o.rate, weight_decay=o.weight_decay, fused=fused)
+    else:
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=o.rate, momentum=o.momentum, weight_decay=o.weight_decay, nesterov=o.momentum > 0
+        )
+    return network, parallel, optimizer
+
+
+def shard_weights(network: nn.Module) -> None:
+    """FSDP2: each large block, then what is left, is spread over the processes."""
+    from torch.distributed.fsdp import fully_shard
+
+    for child in network.children():
+        for block in child if isinstance(child, nn.ModuleList) else [child]:
+            if any(True for _ in block.parameters()):
+                fully_shard(block)
+    fully_shard(network)
+
+
+def channels_last(image: torch.Tensor, recipe: SegmentationRecipe) -> torch.Tensor:
+    """The memory order in which convolutions are fastest, on CPUs and GPUs alike."""
+    return image if recipe.parallel == "fsdp" else image.contiguous(memory_format=torch.channels_last)
+
+
+def clip_gradient(network: nn.Module, longest: float) -> float:
+    """Shorten the gradient to `longest` (0: leave it); its length before."""
+    length = nn.utils.clip_grad_norm_(network.parameters(), longest or math.inf)
+    if hasattr(length, "full_tensor"):  # FSDP2: each process holds a part
+        length = length.full_tensor()
+    return float(length)
+
+
+@torch.no_grad()
+def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationRecipe, ranks: Ranks) -> dict[str, float]:
+    """Loss, and Dice of each class from whole sums: over pixels that count, on slices of unseen patients.
+
+    Returns
+    -------
+    {"validation_loss", "validation_dice", "dice_LM", ...}; a class that is neither there nor predicted has no Dice
+    """
+    network.eval()
+    outputs = recipe.samples.outputs
+    sums = torch.zeros(2 + 3 * max(1, outputs - 1), device=ranks.device)
+    hard = torch.zeros(3, max(1, outputs - 1), device=ranks.device)
+    # FSDP gathers weights in each forward pass: every process must run the same number of batches.
+    for batch in validation_batches(samples, recipe.batch, ranks, recipe.workers):
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
+            logits = network(channels_last(batch.image, recipe)).float()
+        sums += loss_sums(logits, batch.target, batch.mask, recipe.loss.class_weights)
+        found = (logits[:, 0] > 0).long() if outputs == 1 else logits.argmax(dim=1)
+        for c in range(hard.shape[1]):
+            predicted, true = (found == c + 1) & batch.mask, (batch.target == c + 1) & batch.mask
+            hard[:, c] += torch.stack([(predicted & true).sum(), predicted.sum(), true.sum()])
+    network.train()
+    sums, hard = all_sum(sums), all_sum(hard)
+    seen = hard[1] + hard[2] > 0
+    each = 2 * hard[0] / (hard[1] + hard[2])
+    told = {"validation_loss": float(loss_of_sums(recipe.loss, sums))}
+    told["validation_dice"] = float(each[seen].mean()) if bool(seen.any()) else 0.0
+    told |= {f"dice_{name}": float(each[c]) for c, name in enumerate(recipe.samples.classes) if bool(seen[c])}
+    return told
+
+
+class BestSoFar:
+    """The best validation, and how often the rate was halved for want of a better one."""
+
+    def __init__(self) -> None:
+        self.dice, self.loss, self.waited, self.rate_factor = -1.0, math.inf, 0, 1.0
+
+    def take(self, judgement: dict[str, float], recipe: OptimizerRecipe) -> bool:
+        """Note one validation; whether its Dice is the best so far."""
+        self.waited = 0 if judgement["validation_loss"] < self.loss else self.waited + 1
+        self.loss = min(self.loss, judgement["validation_loss"])
+        if recipe.schedule == "plateau" and self.waited >= recipe.patience:
+            self.rate_factor, self.waited = self.rate_factor / 2, 0
+        is_best = judgement["validation_dice"] > self.dice
+        self.dice = max(self.dice, judgement["validation_dice"])
+        return is_best
+
+    def state_dict(self) -> dict[str, float]:
+        return dict(self.__dict__)
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.__dict__.update(state)
+
+
+def save_best(
+    run: Path, network: nn.Module, recipe: SegmentationRecipe, step: int, judgement: dict[str, float], ranks: Ranks
+) -> None:
+    """Keep the weights with the best validation Dice, for export."""
+    weights = whole_state(network)
+    if ranks.is_first:
+        content = {
+            "schema": WEIGHTS_SCHEMA,
+            "step": step,
+            "network": weights,
+            "recipe": as_dict(recipe),
+            "judgement": judgement,
+        }
+        write_torch(content, run / BEST)
+
+
+def require_same_data(said: dict[str, Any], parts: dict[str, Any], run: Path) -> None:
+    """Refuse to go on with other scans or labels than the run began with."""
+    if said and said["data"] != parts["data"]:
+        raise Refused(
+            "input", f"{run} was begun with other scans, labels or splits; give the same ones, or another --out"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.train_unet", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("recipe", type=Path, help="TOML file, see training/runs")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="settings that differ from the recipe")
+    parser.add_argument("--shards", type=Path, nargs="+", required=True, action="extend")
+    parser.add_argument("--splits", type=Path, required=True, metavar="FILE.json")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; one begun is gone on with")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.set_defaults(run=_run)
+    return run_command(parser, arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    recipe = load_recipe(SegmentationRecipe, options.recipe, options.changes)
+    shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
+    with process_group(options.device) as ranks:
+        if ranks.is_first:
+            make_folder(options.out)
+            shards.verify()
+            write_recipe(recipe, options.out / "recipe.toml")
+        data = read_data(recipe, shards, splits, options.out, ranks)
+        try:
+            is_complete = train(recipe, data, options.out, ranks=ranks)
+        except DeadRun as death:
+            print(f"error: dead-run: {death}", file=sys.stderr)
+            return FAILED
+    if not is_complete:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return CANCELLED
+    print(f"Run: {options.out}")
+    return DONE
+
+
+def make_folder(folder: Path) -> None:
+    """Make the run's folder, or refuse."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused("output", f"cannot make {folder}: {error.strerror or error}; choose another --out") from None
+
+
+FAILED = 1
+"""Exit code of a run that died; its checkpoints are left for a look."""
+
+if __name__ == "__main__":
+    sys.exit(main())
