@@ -57,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     cases = commands.add_parser("cases", help="case folders saved by HeartLens, with the reader's edits")
     cases.add_argument("case", type=Path, nargs="+", help="a case/ folder, or the result folder around it")
     cases.add_argument("--out", type=Path, required=True, help="folder to make")
+    cases.add_argument(
+        "--accept-automatic", action="store_true", help="also learn from labels that rules or a network made alone"
+    )
     cases.set_defaults(run=_run_cases)
 
     split = commands.add_parser("split", help="share patients out to training, validation and test")
@@ -95,7 +98,8 @@ def _run_coca(options: argparse.Namespace) -> int:
 def _run_cases(options: argparse.Namespace) -> int:
     from training.sources import case_scans
 
-    return _write(options.out, case_scans(options.case), "case", len(options.case))
+    scans = case_scans(options.case, accept_automatic=options.accept_automatic)
+    return _write(options.out, scans, "case", len(options.case))
 
 
 def _write(out: Path, scans: Iterable[LabelledScan | Skipped], what: str, total: int | None = None) -> int:

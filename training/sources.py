@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -142,11 +143,24 @@ def _outline_notes(patient: CocaPatient) -> Iterator[str]:
             yield f"{check.roi.place} ({check.roi.name}): {note}"
 
 
-def case_scans(folders: Sequence[Path]) -> Iterator[LabelledScan | Skipped]:
-    """Saved case folders, with the reader's edits; a folder that holds ``case/`` stands for it."""
+def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> Iterator[LabelledScan | Skipped]:
+    """Saved case folders, with the reader's edits; a folder that holds ``case/`` stands for it.
+
+    Parameters
+    ----------
+    accept_automatic : take labels that rules or a network made and nobody edited. Otherwise such a scan counts as
+        unlabelled: a network trained on them would learn their errors.
+    """
     for n, folder in enumerate(folders, start=1):
         try:
-            yield case_scan(Path(folder))
+            scan = case_scan(Path(folder))
+            is_automatic = (
+                scan.provenance["made_by"] == "automatic" and scan.provenance["labels_from"] != "segmentation"
+            )
+            if is_automatic and not accept_automatic:
+                why = "its labels are automatic and nobody edited them; --accept-automatic takes them"
+                scan = replace(scan, labels=None, why_unlabelled=why)
+            yield scan
         except Refused as refusal:
             # By its place on the command line: folders are often named after patients, and the index stays.
             text = refusal.text

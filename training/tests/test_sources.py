@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -156,6 +160,29 @@ def test_a_case_that_nobody_edited_is_automatic(tmp_path):
     make_case(tmp_path / "case", edits=False)
     provenance = case_scan(tmp_path / "case").provenance
     assert (provenance["made_by"], provenance["edits"], provenance["readers"]) == ("automatic", 0, [])
+
+
+@pytest.mark.parametrize(("accept", "labelled"), [([], False), (["--accept-automatic"], True)])
+def test_labels_that_nobody_edited_are_learned_from_only_on_request(tmp_path, accept, labelled):
+    make_case(tmp_path / "case", edits=False)
+    assert main(["cases", str(tmp_path / "case"), f"--out={tmp_path / 's'}", *accept]) == 0
+    shards = ShardSet.open(tmp_path / "s")
+    assert shards.scans[0].is_labelled is labelled
+    assert shards.labels(0).any() == labelled
+    assert ("nobody edited them" in shards.scans[0].why_unlabelled) is not labelled
+
+
+def test_preparing_data_and_exporting_labels_needs_no_torch():
+    code = (
+        "import sys, training.prepare, training.sources, training.labels.__main__\n"
+        "print(sorted(m for m in ('torch', 'timm', 'monai', 'openpyxl', 'SimpleITK') if m in sys.modules))"
+    )
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=True,
+        env={**os.environ, "PYTHONPATH": f"{root}{os.pathsep}{root / 'HeartLensCAC'}"},
+    )  # fmt: skip
+    assert run.stdout.strip() == "[]"
 
 
 def test_cases_of_one_person_have_one_pseudonym_and_no_identity(tmp_path):
