@@ -15,7 +15,7 @@ from heartlens.lesions import Artery
 from heartlens.phantom.truth import agatston_per_artery
 from heartlens.refusal import Refused
 from training.coca import VESSELS, CocaDataset, read_annotations
-from training.coca.outlines import pixels_inside, polygon_area_px
+from training.coca.outlines import pixels_inside, polygon_area_px, share_islands
 
 LAD, LCX = "Left Anterior Descending Artery", "Left Circumflex Artery"
 RCA, LEFT_MAIN = "Right Coronary Artery", "Left Coronary Artery"
@@ -396,6 +396,12 @@ def test_two_arteries_in_one_island_keep_their_own_pixels(coca, read, roi, image
     patient = read(1)
     assert patient.labels[1, 10, 4:14].tolist() == [Artery.LM] * 3 + [Artery.LAD] * 7
     assert patient.checks[0].notes == (f"shares an island with image 1, ROI 2 ({LAD})",)
+
+
+def test_where_outlines_overlap_the_earlier_one_keeps_its_pixels():
+    islands = np.array([[1, 1, 1, 1, 0, 2]])
+    outlines = [np.array([0, 1]), np.array([1, 2, 3]), np.array([4])]
+    assert share_islands(islands, outlines, [Artery.LM, Artery.LAD, Artery.RCA]).tolist() == [[1, 1, 2, 2, 0, 0]]
 
 
 def test_overlapping_outlines_count_once(coca, read, plaque_ct, roi, image):

@@ -77,15 +77,20 @@ def test_every_labelled_patient_is_in_exactly_one_part():
     assert counted == {scan.patient: 1 for scan in shards.scans}
 
 
-def test_all_scans_of_a_patient_go_together_and_the_worst_decides_the_category():
-    pairs = [
-        record(f"{n}/{visit}", f"p{n}", category)
-        for n in range(20)
-        for visit, category in enumerate(("0-10", "over-400"))
-    ]
-    splits = split_patients(dataset(*pairs), seed=5)
+def test_all_scans_of_a_patient_go_together():
+    shards = dataset(*(record(f"{n}/{visit}", f"p{n}", "0-10") for n in range(20) for visit in range(2)))
+    splits = split_patients(shards, seed=5)
     assert len(splits.train) + len(splits.validation) + len(splits.test) == 20
-    assert len(scans_of(dataset(*pairs), splits.test)) == 2 * len(splits.test)
+    assert len(scans_of(shards, splits.test)) == 2 * len(splits.test)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_worst_scan_of_a_patient_decides_the_category(seed):
+    first = [record(f"{n}/1", f"p{n}", "0-10") for n in range(20)]
+    second = [record(f"{n}/2", f"p{n}", "over-400") for n in range(10)]
+    splits = split_patients(dataset(*first, *second), seed=seed, proportions=(8, 1, 1))
+    grown = {f"p{n}" for n in range(10)}
+    assert [len(grown & set(part)) for part in (splits.train, splits.validation, splits.test)] == [8, 1, 1]
 
 
 def test_patients_without_labels_are_in_no_part():
