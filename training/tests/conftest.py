@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import plistlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,13 +16,6 @@ from heartlens.dicom.write import write_ct_series
 SERIES_FOLDER = "Pro_Gated_CS_3.0_I30f_3_70% (1)"
 LAD, LCX = "Left Anterior Descending Artery", "Left Circumflex Artery"
 RCA, LEFT_MAIN = "Right Coronary Artery", "Left Coronary Artery"
-
-
-def skip_or_fail(reason: str) -> None:
-    """Skip on a user's machine; in CI a missing part is a failure, because nobody would notice a skip."""
-    if os.environ.get("CI") == "true":
-        pytest.fail(f"CI must have this: {reason}")
-    pytest.skip(reason)
 
 
 def blank_ct(slices: int = 8, *, size: int = 48, step_mm: float = 3.0, uid: int = 1, z_mm: float = -120.0) -> CTVolume:
