@@ -31,7 +31,7 @@ class AugmentConfig:
 
     Parameters
     ----------
-    window_hu : HU that become -1 and 1
+    window_hu : HU that become -1 and 1; around soft tissue, because inputs far from 0 make all embeddings alike
     global_size, local_size : pixels of the two kinds of view
     global_mm, local_mm : range of a view's side, mm; the paper gives none, these are DINO's 25-100 % and 5-25 % of the
         area of a gated slice of 200 mm
@@ -46,7 +46,7 @@ class AugmentConfig:
     noise_probability, noise_hu : range of the standard deviation of added noise
     """
 
-    window_hu: tuple[float, float] = (-200.0, 1000.0)
+    window_hu: tuple[float, float] = (-460.0, 540.0)
     global_size: int = 224
     local_size: int = 96
     global_mm: tuple[float, float] = (100.0, 200.0)

@@ -125,12 +125,14 @@ class DistillationLoss(nn.Module):
     """
 
     center: Tensor
+    moves: Tensor
 
     def __init__(self, prototypes: int, *, student_temperature: float = 0.1, center_momentum: float = 0.9) -> None:
         super().__init__()
         self.student_temperature = student_temperature
         self.center_momentum = center_momentum
         self.register_buffer("center", torch.zeros(prototypes))
+        self.register_buffer("moves", torch.zeros(()))
 
     def teacher_says(self, cosines: Tensor, temperature: float) -> Tensor:
         """(t, b, k) cosines -> probabilities, centered and sharpened, without gradient."""
@@ -156,9 +158,14 @@ class DistillationLoss(nn.Module):
 
     @torch.no_grad()
     def move_center(self, cosines: Tensor) -> None:
-        """Towards the mean of what the teacher said, (t, b, k), over the slices of all processes."""
+        """Towards the mean of what the teacher said, (t, b, k), over the slices of all processes.
+
+        The first moves make it the mean so far: from zero it would take 20 steps to arrive, in which a fresh teacher
+        gives every slice the same sharp answer, and teaches the student just that.
+        """
         mean = all_mean(cosines.float().mean((0, 1)))
-        self.center.lerp_(mean, 1 - self.center_momentum)
+        self.moves += 1
+        self.center.lerp_(mean, torch.clamp(1 / self.moves, min=1 - self.center_momentum))
 
 
 @torch.no_grad()

@@ -140,7 +140,7 @@ class ProbeConfig:
     slices: int = free(2000)
     field_mm: float = free(200.0)
     size: int = free(224)
-    window_hu: tuple[float, float] = free((-200.0, 1000.0))
+    window_hu: tuple[float, float] = free((-460.0, 540.0))
 
     @property
     def view(self) -> SliceView:

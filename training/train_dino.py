@@ -1,7 +1,7 @@
 """Pre-train the slice backbone by DINO, label-guided or not (arXiv 2411.07976; 2104.14294).
 
-python -m training.train_dino training/runs/mini-dino-lg.toml --shards SHARDS --splits splits.json --out RUN
-torchrun --nproc-per-node=8 -m training.train_dino training/runs/paper-dino-lg.toml --shards ... [key=value ...]
+python -m training.train_dino training/runs/mini-dino-lg.toml [KEY=VALUE ...] --shards DIR --splits FILE --out RUN
+torchrun --nproc-per-node=8 -m training.train_dino training/runs/paper-dino-lg.toml ...
 
 The same command again goes on where the run was stopped.
 """

@@ -96,8 +96,18 @@ def test_the_loss_is_computed_in_float32_of_bfloat16_cosines(says):
 def test_the_center_moves_a_tenth_of_the_way_to_the_mean():
     loss = DistillationLoss(2, center_momentum=0.9)
     loss.center.copy_(torch.tensor([1.0, 0.0]))
+    loss.moves.fill_(50)
     loss.move_center(torch.tensor([[[0.0, 1.0], [0.0, 3.0]]]))
     assert loss.center.tolist() == pytest.approx([0.9, 0.2])
+
+
+def test_the_first_moves_make_the_center_the_mean_so_far():
+    loss = DistillationLoss(1, center_momentum=0.9)
+    centers = []
+    for said in (4.0, 0.0, 2.0):
+        loss.move_center(torch.full((2, 3, 1), said))
+        centers.append(loss.center.item())
+    assert centers == pytest.approx([4, 2, 2])
 
 
 def test_centering_takes_away_an_answer_that_always_wins():

@@ -28,7 +28,7 @@ class SliceView:
 
     field_mm: float = 200.0
     size: int = 224
-    window_hu: tuple[float, float] = (-200.0, 1000.0)
+    window_hu: tuple[float, float] = (-460.0, 540.0)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "window_hu", tuple(map(float, self.window_hu)))

@@ -1,0 +1,301 @@
+"""The slice classifier: how a slice is laid out, frozen features, head, cut-off, neighbors, attention."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from heartlens.ct import CTVolume
+from heartlens.models.backbone import Backbone, BackboneShape
+from heartlens.models.slice_view import SliceView
+from heartlens.refusal import Refused
+from needed import torch
+from training.attention import attention_map, attention_of_slices
+from training.config import load_recipe, write_recipe
+from training.data import Splits
+from training.distributed import Ranks
+from training.features import embed_slices, knn_probability, look_at, middle
+from training.run_log import RunLog
+from training.scans import LabelledScan
+from training.shard_writer import write_shards
+from training.shards import ShardSet
+from training.slices import SliceSet
+from training.train_dino import DinoRecipe
+from training.train_dino import train as pretrain
+from training.train_slices import (
+    Features,
+    SlicesRecipe,
+    choose_cut_off,
+    crops_of,
+    fit_head,
+    fold,
+    head_probability,
+    load_classifier,
+    load_teacher,
+    main,
+    train,
+)
+
+CPU = torch.device("cpu")
+SHAPE = BackboneShape.named("vit_mini_patch8_32")
+TINY = SlicesRecipe(size=32, views=2)
+RUNS = Path(__file__).resolve().parents[1] / "runs"
+
+
+def scan(number: int) -> LabelledScan:
+    """Six slices of 160 mm; calcium, large and bright, on two of them."""
+    rng = np.random.default_rng(number)
+    hu = rng.integers(-100, 100, (6, 40, 40)).astype(np.int16)
+    labels = np.zeros(hu.shape, np.uint8)
+    for k in (1, 4):
+        row, column = rng.integers(8, 26, 2)
+        hu[k, row : row + 6, column : column + 6] = 900
+        labels[k, row : row + 6, column : column + 6] = 4
+    ct = CTVolume(hu, np.diag([4.0, 4.0, 3.0, 1.0]))
+    return LabelledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Shards and splits of seven scans."""
+    folder = tmp_path_factory.mktemp("slices")
+    write_shards(folder / "shards", (scan(n) for n in range(7)))
+    patients = [f"patient-{n}" for n in range(7)]
+    Splits(tuple(patients[:4]), tuple(patients[4:6]), (patients[6],)).save(folder / "splits.json")
+    return folder
+
+
+@pytest.fixture
+def slices(folder) -> SliceSet:
+    return SliceSet(ShardSet.open(folder / "shards"), range(4))
+
+
+@pytest.fixture
+def backbone():
+    torch.manual_seed(0)
+    return Backbone(SHAPE).eval()
+
+
+def gaussian_features(n: int = 400, dim: int = 6, share: float = 0.15) -> Features:
+    """Two clouds that overlap a little; rare positives."""
+    rng = np.random.default_rng(0)
+    labels = rng.random((2, n)) < share
+    clouds = rng.normal(size=(2, n, dim)).astype(np.float32) * np.array([1, 10, 1, 1, 1, 1], np.float32)
+    clouds[labels, 0] += 3
+    return Features(clouds, labels, clouds[1].copy(), labels[1].copy())
+
+
+# The view
+
+
+@given(st.floats(0.4, 3), st.floats(0.4, 3), st.integers(0, 1000))
+@settings(deadline=None, max_examples=20)
+def test_the_view_of_inference_is_the_view_of_training(row_mm, column_mm, seed):
+    rng = np.random.default_rng(seed)
+    hu = rng.integers(-1000, 1000, (50, 60)).astype(np.int16)
+    view = SliceView(field_mm=70, size=32)
+    center, side = middle_of(hu, row_mm, column_mm), torch.tensor([[70.0, 70.0]])
+    seen = look_at(torch.from_numpy(hu)[None], torch.tensor([[row_mm, column_mm]]), view, center, side)[0, 0]
+    np.testing.assert_allclose(view.look(hu, (row_mm, column_mm)), seen, atol=2e-4)
+
+
+def middle_of(hu, row_mm, column_mm):
+    return torch.tensor([[hu.shape[0] * row_mm / 2, hu.shape[1] * column_mm / 2]], dtype=torch.float64)
+
+
+def test_a_view_shows_the_same_mm_of_scans_with_other_pixels():
+    """A disc of 20 mm fills the same part of the view, whatever the pixels."""
+    view = SliceView(field_mm=64, size=64, window_hu=(0, 1000))
+    areas = []
+    for spacing in (0.5, 0.8):
+        place = (np.arange(round(100 / spacing)) + 0.5) * spacing - 50
+        disc = np.where(place[:, None] ** 2 + place**2 < 10**2, 1000.0, 0.0)
+        areas.append(((view.look(disc, (spacing, spacing)) + 1) / 2).sum())
+    assert areas == pytest.approx([np.pi * 100] * 2, rel=0.01)
+
+
+def test_a_view_can_look_elsewhere_and_travels_as_json():
+    hu = np.zeros((20, 20))
+    hu[2, 15] = 500
+    view = SliceView(field_mm=8, size=8, window_hu=(0, 1000))
+    seen = view.look(hu, (1, 1), center_mm=(3, 16))
+    assert np.unravel_index(seen.argmax(), seen.shape) == (3, 3)
+    assert SliceView.from_json(json.loads(json.dumps(view.to_json()))) == view
+
+
+def test_embeddings_do_not_depend_on_the_batch(slices, backbone):
+    view = SliceView(200, 32)
+    one, other = (embed_slices(backbone, slices, range(10), view, device=CPU, batch=b) for b in (3, 10))
+    assert one.shape == (10, 96)
+    np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+# Neighbors
+
+
+def test_a_neighbor_of_rare_calcium_counts_for_more():
+    known = np.array([[1, 0], [0.9, 0.1], [0.9, -0.1], [-1, 0]], np.float32)
+    labels = np.array([True, False, False, False])
+    assert knn_probability(known, labels, np.array([[1, 0]], np.float32), neighbors=3)[0] > 0.5
+    assert knn_probability(known, labels, np.array([[-1, 0]], np.float32), neighbors=1)[0] == 0
+
+
+def test_length_of_an_embedding_does_not_matter_to_its_neighbors():
+    rng = np.random.default_rng(0)
+    known, asked = (rng.normal(size=(n, 4)).astype(np.float32) for n in (30, 5))
+    labels = rng.random(30) < 0.3
+    one, other = knn_probability(known, labels, asked), knn_probability(7 * known, labels, 3 * asked)
+    np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+def test_neighbors_of_one_class_say_that_class():
+    known = np.eye(3, dtype=np.float32)
+    assert knn_probability(known, np.ones(3, bool), known).tolist() == [1, 1, 1]
+
+
+# Head and cut-off
+
+
+def test_the_head_finds_rare_calcium_that_features_show():
+    features = gaussian_features()
+    p = head_probability(fit_head(SlicesRecipe(views=2, batch=32), features), features.validation)
+    labels = features.validation_labels
+    assert ((p > 0.5) == labels)[labels].mean() > 0.85  # balanced: not drowned by the 85 % without
+    assert ((p > 0.5) == labels)[~labels].mean() > 0.85
+
+
+def test_the_same_features_give_the_same_head():
+    recipe = SlicesRecipe(views=2)
+    one, other = (fit_head(recipe, gaussian_features()) for _ in range(2))
+    assert torch.equal(one.weight, other.weight)
+
+
+def test_folding_the_standardization_changes_no_probability():
+    head, x = torch.nn.Linear(6, 1), torch.randn(50, 6) * 10 + 3
+    mean, spread = x.mean(0), x.std(0)
+    torch.testing.assert_close(fold(head, mean, spread)(x), head((x - mean) / spread), rtol=1e-4, atol=1e-5)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=40))
+@settings(deadline=None)
+def test_no_other_cut_off_is_better(said):
+    labels = np.array([label for label, _ in said])
+    if labels.all() or not labels.any():
+        return
+    p = np.array([value / 20 for _, value in said])
+
+    def youden(cut_off):
+        return (p[labels] >= cut_off).mean() - (p[~labels] >= cut_off).mean()
+
+    chosen = choose_cut_off(labels, p, "youden")
+    assert youden(chosen) >= max(youden(c) for c in np.linspace(-0.01, 1.01, 200)) - 1e-9
+    assert not np.isclose(p[p > 0], chosen).any()  # midway: rounding moves nothing across
+
+
+def test_of_equal_cut_offs_the_lowest_is_taken():
+    assert choose_cut_off(np.array([False, True]), np.array([0.2, 0.8]), "f1") == 0.5
+
+
+def test_without_both_kinds_of_slices_no_cut_off_is_chosen():
+    with pytest.raises(Refused, match="give it more patients"):
+        choose_cut_off(np.zeros(3, bool), np.array([0.1, 0.2, 0.3]), "youden")
+
+
+def test_a_crop_that_lost_the_calcium_is_not_called_calcified(slices):
+    recipe = replace(TINY, field_mm=160.0, crop_sides=(0.3, 0.5))
+    number = int(np.flatnonzero(slices.is_calcified)[0])
+    (box,) = slices.boxes_mm(number)
+    center = (box[:2] + box[2:]) / 2
+    seen = [crops_of(recipe, slices, number, view) for view in range(40)]
+    assert seen[0] == (middle(slices, number, recipe.view), True)
+    for place, is_calcified in seen:
+        assert is_calcified == bool((np.abs(center - place.center_mm) <= np.array(place.side_mm) / 2).all())
+    assert {is_calcified for _, is_calcified in seen} == {True, False}
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def dino_run(folder, tmp_path_factory) -> Path:
+    recipe = DinoRecipe(
+        backbone="vit_mini_patch8_32", hidden=16, bottleneck=8, prototypes=12, steps=2, batch=8, bf16=False
+    )
+    recipe = replace(recipe, augment=replace(recipe.augment, global_size=32, local_size=16, random_local_crops=1))
+    run = tmp_path_factory.mktemp("dino-run")
+    pretrain(recipe, SliceSet(ShardSet.open(folder / "shards"), range(4)), run)
+    return run
+
+
+def test_the_command_fits_chooses_and_saves(tmp_path, folder, dino_run, capsys):
+    write_recipe(TINY, tmp_path / "recipe.toml")
+    words = [str(tmp_path / "recipe.toml"), "--backbone", str(dino_run), "--shards", str(folder / "shards")]
+    words += ["--splits", str(folder / "splits.json"), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main(words) == 0
+    report = json.loads((tmp_path / "run" / "slice_classifier.json").read_text())
+    assert report["slices"] == {"training": 24, "validation": 12}
+    assert report["calcified"] == {"training": 8, "validation": 4}
+    first = (tmp_path / "run" / "features.npz").stat().st_mtime_ns
+    assert main(words) == 0  # features are taken from the run's folder
+    assert (tmp_path / "run" / "features.npz").stat().st_mtime_ns == first
+    assert main([words[0], "seed=3", *words[1:]]) == 0  # other crops
+    assert (tmp_path / "run" / "features.npz").stat().st_mtime_ns != first
+
+
+def test_a_loaded_classifier_gives_the_probabilities_that_were_judged(tmp_path, folder, dino_run):
+    shards = ShardSet.open(folder / "shards")
+    validation = SliceSet(shards, [4, 5])
+    backbone = load_teacher(dino_run).eval()
+    view = TINY.view
+    embedded = embed_slices(backbone, validation, range(12), view, device=CPU)
+    features = Features(embedded[None], validation.is_calcified[None], embedded, validation.is_calcified)
+    with RunLog(tmp_path, Ranks(), "train_slices", 10) as log:
+        report = train(replace(TINY, views=1), backbone, features, tmp_path, log)
+    classifier, loaded_view, cut_off = load_classifier(tmp_path / "slice_classifier.pt")
+    assert (loaded_view, cut_off) == (view, report["cut_off"])
+    for n in range(12):
+        hu = np.array(shards.image(4 + n // 6)[n % 6])
+        with torch.no_grad():
+            p = classifier(torch.from_numpy(loaded_view.look(hu, (4.0, 4.0)))[None, None])
+        expected = head_probability(classifier.head, embedded[n : n + 1])
+        assert p.item() == pytest.approx(expected[0], abs=1e-4)
+
+
+def test_a_damaged_classifier_and_a_missing_run_are_refused(tmp_path):
+    (tmp_path / "x.pt").write_bytes(b"no weights")
+    with pytest.raises(Refused, match="expected a slice classifier"):
+        load_classifier(tmp_path / "x.pt")
+    with pytest.raises(Refused, match="holds no checkpoints"):
+        load_teacher(tmp_path)
+
+
+@pytest.mark.parametrize("path", sorted(RUNS.glob("*slices*.toml")), ids=lambda p: p.stem)
+def test_every_recipe_fits_ten_epochs_as_the_paper(path):
+    assert load_recipe(SlicesRecipe, path).epochs == 10
+
+
+# Attention
+
+
+def test_attention_is_a_map_over_the_slice_and_says_how_much_is_on_calcium(slices, backbone):
+    number = int(np.flatnonzero(slices.is_calcified)[0])
+    (row,) = attention_of_slices({"DINO": backbone, "DINO-LG": backbone}, slices, [number], SliceView(160, 32))
+    assert list(row) == ["DINO", "DINO-LG"]
+    shown = row["DINO"]
+    assert shown.image.shape == shown.mean.shape == (32, 32)
+    assert shown.heads.shape == (3, 32, 32)
+    patches = shown.mean.reshape(4, 8, 4, 8)
+    assert (patches == patches[:, :1, :, :1]).all()  # one value a patch
+    assert 0 < shown.on_calcium < 1
+    assert 1 / 16 <= shown.calcium_area <= 4 / 16  # 24 mm of calcium in patches of 40 mm
+
+
+def test_attention_without_labels_says_nothing_of_calcium(backbone):
+    shown = attention_map(backbone, np.zeros((40, 40)), (4, 4), SliceView(160, 32))
+    assert np.isnan([shown.on_calcium, shown.calcium_area]).all()
