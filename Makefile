@@ -37,6 +37,16 @@ $(VENV)/installed-training: $(VENV)/installed-test training/requirements.txt tra
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r training/requirements.txt -r training/requirements-test.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r training/requirements-no-deps.txt
+	$(MAKE) .venv-nnunet/installed
+	@touch $@
+
+# nnU-Net judges our label exports in an environment of its own, which borrows torch and numpy from $(VENV).
+.venv-nnunet/installed:
+	$(PYTHON) -m venv .venv-nnunet
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$(.venv-nnunet/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/heartlens.pth"
+	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check blosc2 pandas tifffile scikit-image
+	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nnunetv2 acvl-utils batchgenerators
 	@touch $@
 
 demo: $(VENV)/installed
@@ -57,5 +67,5 @@ rules: $(VENV)/installed-test
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/rules_on_phantoms.py
 
 clean:
-	rm -rf $(VENV) demo build dist bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet demo build dist bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -18,9 +18,9 @@ from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
 from heartlens.risk import category
 from heartlens.scoring.report import score_lesions
+from heartlens.whole_file import whole_folder
 from training.scans import LabelledScan, Skipped
 from training.shards import INDEX, SCHEMA, ScanRecord, ShardFile, ShardSet, file_sha256
-from training.whole_folder import whole_folder
 
 SHARD_BYTES = 128 * 2**20
 """Images of a shard; a scan is never divided, so a long one may exceed it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from heartlens.anatomy import HeartRegion, find_metal
 from heartlens.ct import CTVolume
+from heartlens.kernels import kernel_class
 from heartlens.protocol import EDGES_BY_KVP_HU, ScoringProtocol
 from heartlens.refusal import Caution
 
@@ -14,9 +15,6 @@ USUAL_MM = (2.5, 3.0)
 """Slice thickness and increment that Agatston scores were validated with."""
 
 TOLERANCE_MM = 0.05
-
-SHARP_KERNELS = ("LUNG", "BONE", "EDGE", "SHARP", "ULTRA", "DETAIL")
-"""Words in kernel names that stand for edge enhancement."""
 
 CONTRAST_BLOOD_HU = 90.0
 """Blood without contrast medium measures 30 to 60 HU; venous and arterial phases measure 120 to 450."""
@@ -96,33 +94,10 @@ def _kernel(ct: CTVolume) -> list[Caution]:
     if not kernel:
         text = "convolution kernel unknown: a sharp kernel would raise peaks and noise, and the score with them"
         return [Caution("unknown-kernel", text)]
-    if is_sharp(kernel):
+    if kernel_class(kernel) == "sharp":
         text = f"sharp kernel {kernel}: raises peaks and noise, so the score is too high; score a soft-tissue series"
         return [Caution("sharp-kernel", text)]
     return []
-
-
-def is_sharp(kernel: str) -> bool:
-    """Whether a kernel's name stands for edge enhancement.
-
-    Siemens names end in a number that grows with sharpness (B35f and Qr36 are for calcium, B60f and above for lung);
-    Canon's FC50 and above are for lung and bone; Philips' C and above; GE uses words.
-
-    Examples
-    --------
-    >>> [is_sharp(name) for name in ("B35f", "Qr36d", "B70f", "STANDARD", "LUNG", "FC12", "FC51", "YB", "B", "D")]
-    [False, False, True, False, True, False, True, False, False, True]
-    """
-    name = kernel.strip().upper()
-    if any(word in name for word in SHARP_KERNELS):
-        return True
-    letters = name.rstrip("0123456789SFHDIQ\\/ -.[]'") if name[:2] in ("FC", "FL") else name
-    digits = "".join(c for c in name.split("\\")[0].split("/")[0] if c.isdigit())
-    if name.startswith("FC") and digits:
-        return int(digits[:2]) >= 50
-    if name[:1] in "BHIQU" and len(digits) >= 2 and len(letters) > 1:
-        return int(digits[:2]) >= 50
-    return name in ("C", "D", "E", "L", "YC", "YD", "YE")
 
 
 def _gating(ct: CTVolume) -> list[Caution]:

@@ -97,6 +97,7 @@ def check_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
     if not out.is_dir():
         raise Refused("output", f"{out} is a file; --out must name a folder")
     if not force:
-        raise Refused("output", f"{out} exists; choose another --out, or --force to replace it")
+        way_out = ", or --force to replace it" if is_ours else ""
+        raise Refused("output", f"{out} exists; choose another --out{way_out}")
     if any(out.iterdir()) and not (is_ours and is_ours(out)):
         raise Refused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")

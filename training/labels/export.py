@@ -10,12 +10,12 @@ from typing import Any
 
 from heartlens import __version__
 from heartlens.refusal import Refused
+from heartlens.whole_file import whole_folder
 from training.labels.coca_plist import write_coca
 from training.labels.coco import write_coco
 from training.labels.nifti import write_nifti_pairs
 from training.labels.nnunet import write_nnunet
 from training.scans import LabelledScan
-from training.whole_folder import whole_folder
 
 FORMATS: Mapping[str, Callable[[Path, Iterator[tuple[str, LabelledScan, dict[str, Any]]]], None]] = MappingProxyType(
     {"nnunet": write_nnunet, "nifti": write_nifti_pairs, "coco": write_coco, "coca": write_coca}

@@ -336,7 +336,7 @@ def test_an_existing_folder_is_not_overwritten(tmp_path, saved_case, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("keep")
     assert main([str(saved_case), "--format=nifti", f"--out={tmp_path / 'out'}"]) == 3
-    assert "is not an empty folder" in capsys.readouterr().err
+    assert "exists; choose another --out" in capsys.readouterr().err
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
 
 

@@ -148,7 +148,7 @@ def test_a_disk_that_takes_no_more_is_refused_and_nothing_is_left(tmp_path):
 
 def test_an_existing_folder_is_not_touched(tmp_path, shards):
     before = sorted(p.name for p in shards.folders[0].iterdir())
-    with pytest.raises(Refused, match=r"output: .* exists and is not an empty folder"):
+    with pytest.raises(Refused, match=r"output: .* exists; choose another --out"):
         write_shards(shards.folders[0], [scan(9)])
     assert sorted(p.name for p in shards.folders[0].iterdir()) == before
 

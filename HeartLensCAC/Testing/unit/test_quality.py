@@ -9,8 +9,9 @@ from tiny_ct import make_ct
 
 from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
+from heartlens.kernels import kernel_class
 from heartlens.protocol import PROFILES, ScoringProtocol
-from heartlens.quality import acquisition_cautions, content_findings, is_sharp
+from heartlens.quality import acquisition_cautions, content_findings
 
 DEFAULT = ScoringProtocol()
 GOOD = {"kvp": 120.0, "slice_thickness_mm": 3.0, "kernel": "B35f", "is_gated": True}
@@ -82,7 +83,7 @@ def test_gaps_withhold_the_category():
 
 @pytest.mark.parametrize("name", ["B70f", "LUNG", "BONEPLUS", "FC51", "EDGE", "Br64d\\3", "YC", "Hr60", "I70f\\3"])
 def test_sharp_kernels_are_known_by_name(name):
-    assert is_sharp(name)
+    assert kernel_class(name) == "sharp"
     assert set(cautions(kernel=name)) == {"sharp-kernel"}
 
 
@@ -90,7 +91,7 @@ def test_sharp_kernels_are_known_by_name(name):
     "name", ["B35f", "Qr36d\\3", "STANDARD", "SOFT", "FC12", "FC13-H", "B", "Sa36f", "Br40", "I26f\\2"]
 )
 def test_soft_kernels_are_not_sharp(name):
-    assert not is_sharp(name)
+    assert kernel_class(name) != "sharp"
 
 
 def test_an_unknown_kernel_is_said():

@@ -19,6 +19,7 @@ from heartlens.ct import AXIAL_COSINE
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import common_number
 from heartlens.dicom.header import MEDIA_DIRECTORY, Frame, Instance, pydicom_warnings_logged
+from heartlens.kernels import kernel_class
 from heartlens.refusal import OVERRIDABLE, Refused
 
 logger = logging.getLogger(__name__)
@@ -346,7 +347,7 @@ def _held_back(series: Series) -> Iterator[tuple[str | None, str]]:
 
 def _points(series: Series) -> Iterator[tuple[int, str]]:
     """The table of spec 6.2: (points, reason)."""
-    thickness, kernel = series.slice_thickness_mm, words.kernel_class(series.kernel)
+    thickness, kernel = series.slice_thickness_mm, kernel_class(series.kernel)
     if series.is_gated:
         yield 4, "ECG-gated"
     if words.names_calcium(f"{series.description or ''} / {series.protocol or ''}"):

@@ -1,7 +1,7 @@
-"""What scanners and technologists write: words, kernels and image types, as data.
+"""What scanners and technologists write: words and image types, as data.
 
-Free text in a CT header follows no standard. The lists below were collected from spec 6.1 and 6.2, from the public
-samples named in the comments and from the vendors' kernel names; a word that is not here counts for nothing.
+Free text in a CT header follows no standard. The lists below were collected from spec 6.1 and 6.2 and from the
+public samples named in the comments; a word that is not here counts for nothing.
 """
 
 from __future__ import annotations
@@ -48,15 +48,6 @@ SPECTRAL_TYPES = frozenset(
 
 HU_NAMES = frozenset({"HU", "HOUNSFIELD", "HOUNSFIELD UNIT", "HOUNSFIELD UNITS", "HOUNSFIELDUNIT", "HOUNSFIELDUNITS"})
 """RescaleType values that mean HU. GE also writes "Houndsfield Unit"; see `is_hu`."""
-
-# Siemens names carry their sharpness: letter(s), two digits, a smoothness letter ("B35f", "Br40d", "Qr36", "Sa36f").
-_SIEMENS = re.compile(r"(?:b|bf|bl|br|bv|bu|d|h|hc|hf|hr|hu|hv|hp|hs|i|j|q|qr|sa|sd|t|th|tr|u|ub|uh|ur|ud)(\d\d)[a-z]?")
-# Toshiba/Canon: FC01-19 body, 20-29 and 60-79 head, 30-39 bone, 40-49 head, 50-59 and 80-89 lung and bone.
-_CANON = re.compile(r"fc(\d\d).*")
-_SOFT_NAMES = frozenset({"soft", "standard", "stnd", "std", "smooth", "tissue"})  # GE and generic
-_SHARP_NAMES = frozenset({"lung", "bone", "boneplus", "bone+", "edge", "ultra", "sharp", "bonypl", "chst_lung"})
-_PHILIPS_SOFT = frozenset({"a", "b", "sa", "sb", "xca", "xcb", "ca", "cb"})  # Brilliance/iCT/Ingenuity filters
-_PHILIPS_SHARP = frozenset({"c", "d", "e", "l", "la", "ya", "yb", "yc", "yd", "xcc", "xcd", "xce"})
 
 
 def tokens(text: str) -> frozenset[str]:
@@ -131,36 +122,6 @@ def is_hu(rescale_type: str) -> bool:
     [True, True, False, False]
     """
     return rescale_type.strip().upper().replace("HOUNDS", "HOUNS") in HU_NAMES
-
-
-def kernel_class(kernel: str | Sequence[str] | None) -> str | None:
-    """ "soft", "sharp" (lung, bone, edge) or None for a kernel that is neither or not known.
-
-    Parameters
-    ----------
-    kernel : ConvolutionKernel (0018,1210); only its first value counts
-
-    Examples
-    --------
-    >>> [kernel_class(k) for k in ("B35f", "Br40d", "FC12", "STANDARD", "B", "B46f", None)]
-    ['soft', 'soft', 'soft', 'soft', 'soft', None, None]
-    >>> [kernel_class(k) for k in ("B70f", "LUNG", "FC52", "YC")]
-    ['sharp', 'sharp', 'sharp', 'sharp']
-    """
-    if not kernel:
-        return None
-    name = (kernel if isinstance(kernel, str) else kernel[0]).split("\\")[0].strip().lower()
-    if match := _SIEMENS.fullmatch(name):
-        sharpness = int(match[1])
-        return "soft" if sharpness <= 45 else "sharp" if sharpness >= 50 else None
-    if match := _CANON.fullmatch(name):
-        number = int(match[1])
-        return "soft" if 1 <= number <= 19 else "sharp" if number // 10 in (3, 5, 8) else None
-    if name in _SOFT_NAMES or name in _PHILIPS_SOFT:
-        return "soft"
-    if name in _SHARP_NAMES or name in _PHILIPS_SHARP:
-        return "sharp"
-    return None
 
 
 def joined(image_type: Sequence[str]) -> str:
