@@ -28,6 +28,7 @@ from training.config import as_dict, load_recipe, write_recipe
 from training.data import Splits
 from training.distillation import follow
 from training.features import KnnProbe, ProbeConfig
+from training.memory import measure
 from training.run_log import read_log
 from training.scans import LabelledScan
 from training.shard_writer import write_shards
@@ -328,6 +329,18 @@ def test_a_paper_recipe_steps_and_resumes_at_batch_1_with_reduced_crops(tmp_path
     assert not train(recipe, slices, tmp_path, until=1)
     assert train(recipe, slices, tmp_path)
     assert math.isfinite(read_log(tmp_path)[2]["loss"])
+
+
+def test_memory_is_measured_per_view_and_falls_with_recomputing_and_fewer_views_at_once():
+    memory = measure(TINY, 100)
+    learner = build_learner(TINY, 12)
+    assert memory.weights == 20 * sum(p.numel() for p in learner.parameters())
+    # 17 tokens of 96 numbers: more than 4 blocks x 10 kept tensors, in float32
+    assert memory.global_view > 4 * 10 * 17 * 96 * 4
+    assert memory.local_view / memory.global_view == pytest.approx(5 / 17, rel=0.03)
+    assert memory.per_slice(TINY) == 2 * memory.global_view
+    assert memory.per_slice(replace(TINY, views_per_pass=1)) == memory.global_view
+    assert measure(replace(TINY, recompute=True), 100).global_view < memory.global_view / 4
 
 
 @pytest.mark.parametrize("path", sorted(RUNS.glob("*dino*.toml")), ids=lambda p: p.stem)
