@@ -47,7 +47,9 @@ COURSES_MM: Mapping[Artery, NDArray[np.float64]] = MappingProxyType(
 )
 """Main arteries, then diagonals, marginals and posterior descending branch with the artery that they count for."""
 
-MITRAL_RING_MM = np.array([(4, 18, -33), (10, 20, -33), (17, 23, -31), (23, 22, -28), (28, 17, -22)], float)
+MITRAL_RING_MM = np.array(
+    [(4, 18, -33), (10, 20, -33), (17, 23, -31), (23, 24, -26), (28, 17, -22), (28, 23, -18), (30, 15, -11)], float
+)
 """The back of the mitral ring, where it calcifies; relative to the root as the courses are."""
 
 SPREAD_MM = MappingProxyType({Artery.LM: 6.0, Artery.LAD: 8.0, Artery.LCX: 8.0, Artery.RCA: 10.0})

@@ -102,13 +102,14 @@ def deep_in_the_heart(pieces: Pieces) -> NDArray[np.bool_]:
 
 
 def mitral_ring(pieces: Pieces) -> NDArray[np.bool_]:
-    """Calcium of the mitral ring is a wide arc behind the left ventricle, nearer to the ring than to the LCX."""
+    """Calcium of the mitral ring is a wide arc behind the left ventricle, deeper than the LCX in the fat outside it."""
     if pieces.region.is_short:
         return np.zeros(pieces.count, bool)
     offset = pieces.center_mm - pieces.region.root_mm
     to_ring = np.linalg.norm(offset[:, None] - MITRAL_RING_MM[None], axis=2).min(axis=1)
     to_lcx = np.linalg.norm(offset[:, None] - COURSES_MM[Artery.LCX][None], axis=2).min(axis=1)
-    return (to_ring < 10) & (to_ring < to_lcx) & (pieces.extent_mm[:, :2].max(axis=1) > 8)
+    is_arc = pieces.extent_mm.max(axis=1) > 7
+    return is_arc & (pieces.depth_mm > 4.5) & (to_ring < 10) & (to_ring < to_lcx + 4)
 
 
 def airway_wall(pieces: Pieces) -> NDArray[np.bool_]:
