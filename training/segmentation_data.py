@@ -85,6 +85,10 @@ class SampleRecipe:
         return table
 
 
+UNVARIED, UNCOUNTED = -1, -2
+"""In the place of an epoch: a sample as it is, and one that fills a batch and of which no pixel counts."""
+
+
 class Batch(NamedTuple):
     """Samples on one device.
 
@@ -99,7 +103,7 @@ class Batch(NamedTuple):
 
 
 class SliceSamples(Dataset[dict[str, Any]]):
-    """The slices of some scans. Indexed by (epoch, number): the epoch varies the sample; -1 leaves it as it is.
+    """The slices of some scans, indexed by (epoch, number): the epoch varies the sample, `UNVARIED` leaves it be.
 
     Parameters
     ----------
@@ -161,7 +165,9 @@ class SliceSamples(Dataset[dict[str, Any]]):
         image = network_input(hu, k, crop, view)
         target = self.table[nearest(self.shards.labels(scan)[k], crop)]
         counted = target >= 0
-        if recipe.only_mask:
+        if epoch == UNCOUNTED:
+            counted[:] = False
+        elif recipe.only_mask:
             # A labelled pixel counts in any case: the nearest pixel of the CT may lie a hair below the threshold.
             counted &= (nearest(hu[k], crop) >= view.threshold_hu) | (target > 0)
         sample = {"image": image, "target": np.maximum(target, 0).astype(np.int16), "mask": counted, "number": n}
@@ -233,8 +239,9 @@ def training_batches(
 
 
 def validation_batches(dataset: SliceSamples, batch: int, ranks: Ranks, workers: int) -> Iterator[Batch]:
-    """Every slice once, unvaried; each rank takes its share, the last batches may differ in size."""
-    own = [(-1, n) for n in range(ranks.rank, len(dataset), ranks.world)]
+    """Every slice once, unvaried, in as many batches on each rank; FSDP gathers weights in every one of them."""
+    whole = -(-len(dataset) // ranks.world) * ranks.world
+    own = [(UNVARIED, n) if n < len(dataset) else (UNCOUNTED, 0) for n in range(ranks.rank, whole, ranks.world)]
     chunks: Any = [own[n : n + batch] for n in range(0, len(own), batch)]
     for samples in DataLoader(dataset, batch_sampler=chunks, num_workers=workers):
         yield to_batch(samples, dataset, ranks.device)
@@ -252,24 +259,27 @@ def find_hearts(shards: ShardSet, scans: Sequence[int], path: Path, ranks: Ranks
     -------
     by checksum of the voxels: [row, column, first slice, last slice + 1]
     """
-    found: dict[str, list[float]] = {}
-    if path.exists():
-        try:
-            found = {str(k): [float(x) for x in v] for k, v in json.loads(path.read_text()).items()}
-        except (ValueError, AttributeError, TypeError):
-            found = {}  # cut short by a kill: found again
-    missing = [n for n in scans if shards.scans[n].voxels_sha256 not in found]
-    if missing and ranks.is_first:
+    if ranks.is_first:
+        found = _read_hearts(path)
+        missing = [n for n in scans if shards.scans[n].voxels_sha256 not in found]
         for n in missing:
             ct = shards.ct(n)
             region = heart_region(ct)
             span = region.box(ct)[0].indices(ct.shape[0])[:2] if region.in_view else (0, 0)
             span = span if span[1] > span[0] else (0, ct.shape[0])
             found[shards.scans[n].voxels_sha256] = [*heart_center(ct, region), *map(float, span)]
-        with whole_file(path) as sibling:
-            sibling.write_text(json.dumps(found))
+        if missing:
+            with whole_file(path) as sibling:
+                sibling.write_text(json.dumps(found))
     barrier()
-    return found if not missing or ranks.is_first else find_hearts(shards, scans, path, ranks)
+    return _read_hearts(path)
+
+
+def _read_hearts(path: Path) -> dict[str, list[float]]:
+    try:
+        return {str(k): [float(x) for x in v] for k, v in json.loads(path.read_text()).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}  # not there yet, or cut short: found again
 
 
 def data_checksum(dataset: SliceSamples) -> str:

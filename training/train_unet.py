@@ -211,13 +211,13 @@ def build(recipe: SegmentationRecipe, ranks: Ranks) -> tuple[nn.Module, nn.Modul
     if recipe.compile:
         network.compile()
     parallel = network
-    if recipe.parallel == "fsdp" and ranks.world > 1:
-        shard_weights(network)
-    else:
+    if recipe.parallel == "ddp":
         network.to(memory_format=torch.channels_last)
-        if ranks.world > 1:
-            on_gpu = [ranks.local_rank] if ranks.device.type == "cuda" else None
-            parallel = nn.parallel.DistributedDataParallel(network, device_ids=on_gpu)
+    if ranks.world > 1 and recipe.parallel == "fsdp":
+        shard_weights(network)
+    elif ranks.world > 1:
+        on_gpu = [ranks.local_rank] if ranks.device.type == "cuda" else None
+        parallel = nn.parallel.DistributedDataParallel(network, device_ids=on_gpu)
     o = recipe.optimizer
     optimizer: torch.optim.Optimizer
     if o.name == "adamw":
@@ -242,7 +242,7 @@ def shard_weights(network: nn.Module) -> None:
 
 
 def channels_last(image: torch.Tensor, recipe: SegmentationRecipe) -> torch.Tensor:
-    """The memory order in which convolutions are fastest, on CPUs and GPUs alike."""
+    """The memory order in which convolutions are fastest, on CPUs and GPUs alike; FSDP2 does not keep it."""
     return image if recipe.parallel == "fsdp" else image.contiguous(memory_format=torch.channels_last)
 
 
@@ -266,7 +266,6 @@ def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationReci
     outputs = recipe.samples.outputs
     sums = torch.zeros(2 + 3 * max(1, outputs - 1), device=ranks.device)
     hard = torch.zeros(3, max(1, outputs - 1), device=ranks.device)
-    # FSDP gathers weights in each forward pass: every process must run the same number of batches.
     for batch in validation_batches(samples, recipe.batch, ranks, recipe.workers):
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
             logits = network(channels_last(batch.image, recipe)).float()

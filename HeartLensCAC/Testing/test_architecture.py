@@ -20,7 +20,7 @@ FLOORS: dict[str, int] = {
     "scoring": 1, "risk": 1, "cohorts": 1, "calcium": 1, "anatomy": 1, "quality": 1, "phantom": 1,
     # 2 rooms: files and DICOM
     "dicom": 2, "files": 2, "nrrd": 2, "nifti": 2, "metaimage": 2, "seg_nrrd": 2, "segments": 2, "phantom_files": 2,
-    "case": 2, "models": 2,
+    "case": 2, "models": 2, "inference": 2,
     # 3 road
     "pipeline": 3, "outputs": 3, "report_html": 3, "figures": 3,
     # 5 doors
@@ -34,7 +34,7 @@ OUTSIDE = {  # library: parts that may import it at the top of a file or inside 
     "SimpleITK": {"files"},
     "jinja2": {"report_html"},
     "matplotlib": {"figures"},
-    "onnxruntime": set(),
+    "onnxruntime": {"models"},
     "torch": {"models"},
     "safetensors": {"models"},
     "gdcm": {"dicom"},

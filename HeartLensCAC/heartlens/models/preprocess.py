@@ -74,7 +74,8 @@ class Crop:
 
     def in_slice(self, axis: int) -> NDArray[np.float64]:
         """(size_px,) fractional row (`axis` 0) or column (1) of the CT under each pixel of the view."""
-        return self.first[axis] + self.step[axis] * np.arange(self.size_px)
+        places: NDArray[np.float64] = self.first[axis] + self.step[axis] * np.arange(self.size_px, dtype=np.float64)
+        return places
 
     def in_view(self, places: NDArray, axis: int) -> NDArray[np.int64]:
         """(n,) nearest row or column of the view over rows or columns of the CT; may lie outside of it."""
