@@ -17,6 +17,9 @@ from heartlens.anatomy.chest import Chest, find_chest
 from heartlens.anatomy.coarse import CoarseGrid, coarse_grid
 from heartlens.ct import CTVolume
 
+FAT_HU = (-150.0, -20.0)
+"""Fat at any tube voltage; blood and heart muscle measure 20 to 70 HU, more with contrast medium."""
+
 LEAST_HEART_MM2 = 2500.0
 """Cross-section between the lungs; a heart has 5000 to 11000 at its middle, the great vessels less than 2500."""
 
@@ -129,6 +132,9 @@ def heart_region(ct: CTVolume) -> HeartRegion:
     # A block that a thin rim of fat shares with lung counts as lung; an artery may run in it.
     zone = ndimage.binary_dilation(zone, np.ones((1, 3, 3))) & chest.hull
     blood, noise = _blood_pool(ct, grid, heart, descending)
+    if blood is not None and FAT_HU[0] <= blood <= FAT_HU[1]:  # between the lungs of an abdomen lies fat, not a heart
+        in_view, blood, noise = False, None, None
+        heart, zone = np.zeros_like(heart), np.zeros_like(zone)
     root = _root(grid, heart, ascending)
     cut_top, cut_bottom = _cut(grid, area_mm2, chest, root, bool(ascending.found.any())) if in_view else (False, False)
     at_side = (chest.lung & ndimage.binary_dilation(grid.outside | _image_border(grid))).any(axis=(1, 2))
