@@ -138,8 +138,8 @@ def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]
     slices = find_metal(ct, region)[:, 0]
     if slices.size:
         text = (
-            f"metal near the heart on slices {slices.min() + 1} to {slices.max() + 1}: streaks imitate plaque, "
-            "and whatever lies within 25 mm of it is not counted"
+            f"metal near the heart on slices {slices.min() + 1} to {slices.max() + 1}: streaks imitate plaque; "
+            "the rules count nothing within 25 mm of it"
         )
         findings.append(("metal", text))
     return findings
