@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -115,17 +116,19 @@ def write_onnx(trained: Trained, path: Path) -> None:
     """Any number of slices of the recipe's size; operators of opset 20, weights inside the file."""
     view = trained.recipe.view
     example = torch.zeros(2, view.channels, view.size_px, view.size_px)
-    program = torch.onnx.export(
-        trained.network,
-        (example,),
-        input_names=["image"],
-        output_names=["logits"],
-        dynamic_shapes=({0: torch.export.Dim("slices", min=1, max=4096)},),
-        opset_version=20,
-        external_data=False,
-        dynamo=True,
-        verbose=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's exporter warns of its own parts, which no user can change
+        program = torch.onnx.export(
+            trained.network,
+            (example,),
+            input_names=["image"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("slices", min=1, max=4096)},),
+            opset_version=20,
+            external_data=False,
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
     program.save(str(path), external_data=False)
 

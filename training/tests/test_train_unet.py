@@ -1,0 +1,208 @@
+"""The segmentation loop: learns, resumes bit for bit, gives the same on two processes, stops when it must."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from heartlens.ct import CTVolume
+from heartlens.lesions import Artery
+from heartlens.refusal import Refused
+from training.checkpoint import read_checkpoint
+from training.collapse import DeadRun
+from training.config import load_recipe
+from training.data import split_patients
+from training.distributed import Ranks
+from training.run_log import read_log
+from training.scans import LabelledScan
+from training.segmentation_data import SampleRecipe, training_batches
+from training.shard_writer import write_shards
+from training.tests.needed import torch
+from training.train_unet import SegmentationRecipe, read_data, train
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+TINY = [
+    "steps=20", "batch=4", "seed=3", "bf16=false", "validate_every=10", "save_every=10", "log_every=1",
+    "view.size_px=32", "view.spacing_mm=1.0", "network.base=4", "network.depth=2", "network.groups=2",
+    "optimizer.rate=1e-2", 'samples.classes=["LAD","RCA","OTHER"]', "samples.shift_mm=3",
+]  # fmt: skip
+
+
+def blob_scan(n: int) -> LabelledScan:
+    """Six slices of noise with calcium at the left (LAD) or right (RCA), and a brighter trap in the middle."""
+    rng = np.random.default_rng(n)
+    hu = rng.normal(40, 10, (6, 40, 40)).astype(np.int16)
+    labels = np.zeros(hu.shape, np.uint8)
+    for k, artery in ((1, Artery.LAD), (2, Artery.RCA), (4, Artery.LAD if n % 2 else Artery.RCA)):
+        column = 8 if artery is Artery.LAD else 28
+        row = int(rng.integers(12, 26))
+        hu[k, row : row + 4, column : column + 4] = 300
+        labels[k, row : row + 4, column : column + 4] = artery
+    hu[3, 18:22, 18:22] = 600
+    labels[3, 18:22, 18:22] = Artery.OTHER
+    return LabelledScan(f"blob/{n}", f"patient-{n}", "phantom", CTVolume(hu, np.diag([1.0, 1.0, 3.0, 1.0])), labels)
+
+
+@pytest.fixture(scope="module")
+def blobs(tmp_path_factory):
+    """Shards of ten scans and their splits."""
+    folder = tmp_path_factory.mktemp("blobs")
+    shards = write_shards(folder / "shards", (blob_scan(n) for n in range(10)))
+    splits = split_patients(shards, seed=1, proportions=(6, 2, 2))
+    splits.save(folder / "splits.json")
+    return folder, shards, splits
+
+
+def tiny(*changes: str) -> SegmentationRecipe:
+    return load_recipe(SegmentationRecipe, None, [*TINY, *changes])
+
+
+def run(blobs, folder: Path, *changes: str, until: int | None = None) -> bool:
+    folder.mkdir(exist_ok=True)
+    recipe = tiny(*changes)
+    data = read_data(recipe, blobs[1], blobs[2], folder, Ranks())
+    return train(recipe, data, folder, until=until)
+
+
+def weights(folder: Path, step: int = 20) -> dict:
+    return read_checkpoint(folder / "checkpoints" / f"step-{step:09d}.pt")["parts"]
+
+
+def test_twenty_steps_equal_ten_a_resumption_and_ten_bit_for_bit(blobs, tmp_path):
+    assert run(blobs, tmp_path / "straight")
+    assert not run(blobs, tmp_path / "twice", until=10)
+    assert run(blobs, tmp_path / "twice")
+    one, other = weights(tmp_path / "straight"), weights(tmp_path / "twice")
+    assert all(torch.equal(one["network"][name], other["network"][name]) for name in one["network"])
+    for n, state in one["optimizer"]["state"].items():
+        assert all(torch.equal(value, other["optimizer"]["state"][n][key]) for key, value in state.items())
+    assert one["best"] == other["best"]
+    logs = [read_log(tmp_path / name) for name in ("straight", "twice")]
+    for log in logs:
+        for line in log.values():
+            line.pop("images_per_second", None)
+    assert logs[0] == logs[1]
+    assert sorted(logs[0]) == list(range(1, 21))
+
+
+def test_a_run_that_is_complete_is_left_as_it_is(blobs, tmp_path):
+    run(blobs, tmp_path, "steps=2")
+    before = (tmp_path / "checkpoints" / "step-000000002.pt").read_bytes()
+    assert run(blobs, tmp_path, "steps=2")
+    assert (tmp_path / "checkpoints" / "step-000000002.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_give_the_weights_of_one(blobs, tmp_path, parallel):
+    """Through the command line and torchrun, over gloo; the loss and each gradient are those of the whole batch."""
+    run(blobs, tmp_path / "one", "steps=6", f"parallel={parallel}")
+    (tmp_path / "empty.toml").write_text("")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        "-m", "training.train_unet",
+        str(tmp_path / "empty.toml"), *TINY, "steps=6", f"parallel={parallel}", "--shards", str(blobs[0] / "shards"),
+        "--splits", str(blobs[0] / "splits.json"), "--out", str(tmp_path / "two"), "--device", "cpu",
+    ]  # fmt: skip
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "HeartLensCAC")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    one, two = weights(tmp_path / "one", 6), weights(tmp_path / "two", 6)
+    worst = max(float((one["network"][n] - two["network"][n]).abs().max()) for n in one["network"])
+    assert worst < 1e-6
+    told = [read_log(tmp_path / name)[6] for name in ("one", "two")]
+    for name in ("loss", "gradient", "validation_loss", "validation_dice", "dice_LAD"):
+        assert told[0][name] == pytest.approx(told[1][name], abs=1e-5), name
+
+
+def test_it_learns_to_name_what_is_left_and_what_is_right(blobs, tmp_path):
+    run(blobs, tmp_path, "steps=120", "validate_every=120", "network.depth=3")
+    told = read_log(tmp_path)[120]
+    assert told["validation_dice"] > 0.7  # naming by chance would reach a third
+    assert {"dice_LAD", "dice_RCA", "dice_OTHER"} <= set(told)
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert best["step"] == 120
+    assert best["recipe"]["samples"]["classes"] == ["LAD", "RCA", "OTHER"]
+
+
+def test_sigterm_saves_and_ends_and_nothing_is_lost(blobs, tmp_path, monkeypatch):
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    run(blobs, straight)
+    count = iter(range(1000))
+
+    def batches(*args):
+        for batch in training_batches(*args):
+            if next(count) == 6:
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    monkeypatch.setattr("training.train_unet.training_batches", batches)
+    assert not run(blobs, killed)
+    assert [path.name for path in (killed / "checkpoints").iterdir()] == ["step-000000007.pt"]
+    assert run(blobs, killed)
+    one, other = weights(straight)["network"], weights(killed)["network"]
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_three_bad_steps_in_a_row_end_the_run_and_name_the_slices(blobs, tmp_path):
+    with pytest.raises(DeadRun, match=r"not finite 3 times in a row, the last on blob/\d+ slice \d"):
+        run(blobs, tmp_path, "optimizer.name=sgd", "optimizer.rate=1e38", "optimizer.clip=0")
+
+
+def test_other_data_or_another_recipe_is_refused(blobs, tmp_path):
+    run(blobs, tmp_path, "steps=2")
+    with pytest.raises(Refused, match=r"another recipe .*batch: 4, 2"):
+        run(blobs, tmp_path, "steps=2", "batch=2")
+    folder, shards, _ = blobs
+    other = split_patients(shards, seed=2, proportions=(6, 2, 2))
+    with pytest.raises(Refused, match="begun with other scans"):
+        run((folder, shards, other), tmp_path, "steps=2")
+
+
+def test_a_batch_that_does_not_divide_by_the_processes_is_refused(blobs, tmp_path):
+    recipe = tiny("batch=3")
+    data = read_data(recipe, blobs[1], blobs[2], tmp_path, Ranks())
+    with pytest.raises(ValueError, match="a batch of 3 does not divide by 2"):
+        next(training_batches(data.training, 3, 0, 1, Ranks(0, 2), 0))
+
+
+def test_a_sample_depends_on_slice_and_epoch_alone(blobs, tmp_path):
+    data = read_data(tiny(), blobs[1], blobs[2], tmp_path, Ranks()).training
+    same, other = data[(0, 3)], data[(1, 3)]
+    _ = data[(5, 1)]
+    assert all(np.array_equal(same[key], data[(0, 3)][key]) for key in same)
+    assert not np.array_equal(same["move"], other["move"])
+    assert np.linalg.det(same["move"][:, :2]) > 0  # turned, never mirrored
+
+
+def test_only_pixels_above_the_threshold_count_and_half_of_a_batch_is_calcified(blobs, tmp_path):
+    recipe = tiny("samples.shift_mm=0", "samples.turn_degrees=0", "samples.zoom=0", "samples.noise_hu=0")
+    data = read_data(recipe, blobs[1], blobs[2], tmp_path, Ranks()).training
+    batch = next(training_batches(data, 4, 0, 1, Ranks(), 0))
+    dense = batch.image[:, 3] > 0.5
+    assert torch.equal(batch.mask, dense)
+    assert (batch.target > 0).flatten(1).any(1).sum() >= 2
+    assert batch.image.shape == (4, 4, 32, 32)
+
+
+def test_calcium_that_has_no_output_does_not_count():
+    table = SampleRecipe(classes=("LAD", "RCA")).class_of_code()
+    assert table.tolist() == [0, -1, 1, -1, 2, 0, -1]  # none LM LAD LCX RCA OTHER UNASSIGNED
+    assert SampleRecipe(classes=("CALCIUM",)).class_of_code().tolist() == [0, 1, 1, 1, 1, 0, 1]
+
+
+def test_hearts_are_found_once_and_a_broken_file_is_made_anew(blobs, tmp_path):
+    recipe = tiny()
+    read_data(recipe, blobs[1], blobs[2], tmp_path, Ranks())
+    path = tmp_path / "hearts.json"
+    before = path.read_text()
+    path.write_text(before[:20])
+    read_data(recipe, blobs[1], blobs[2], tmp_path, Ranks())
+    assert path.read_text() == before
