@@ -356,7 +356,8 @@ def spread(student: Learner, teacher: Learner, recipe: DinoRecipe, ranks: Ranks)
         for learner in (student, teacher):
             for block in learner.backbone.blocks:
                 fully_shard(block)
-            fully_shard(learner)
+            # Also the outermost part: the teacher is moved in its parts, and never goes backward, which would reshard.
+            fully_shard(learner, reshard_after_forward=True)
         return student
     if ranks.world == 1:
         return student

@@ -122,12 +122,13 @@ def test_20_steps_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, slices, bf16)
     assert sorted(logs[1]) == [5, 10, 15, 20]
 
 
-def test_two_processes_give_the_weights_of_one(tmp_path, folder, slices):
+@pytest.mark.parametrize("sharded", [False, True], ids=["DDP", "FSDP2"])
+def test_two_processes_give_the_weights_of_one(tmp_path, folder, slices, sharded):
     # Adam divides a gradient by its own size, so rounding in gradients that are zero in exact arithmetic (a key's
     # bias) would be blown up to the learning rate: the rate is kept small, the bound is the 1e-6 of the method.
     recipe = replace(TINY, steps=6, learning_rate=1e-3)
     train(recipe, slices, tmp_path / "one")
-    write_recipe(recipe, tmp_path / "recipe.toml")
+    write_recipe(replace(recipe, sharded=sharded), tmp_path / "recipe.toml")
     with socket.socket() as free_port:
         free_port.bind(("127.0.0.1", 0))
         port = free_port.getsockname()[1]

@@ -192,7 +192,7 @@ class Backbone(nn.Module):
         for block in self.blocks:
             again = self.recompute and self.training and torch.is_grad_enabled()
             x = checkpoint(block, x, use_reentrant=False) if again else block(x)
-        return self.norm(x)[:, 0]
+        return self.norm(x[:, 0])
 
     def class_attention(self, image: Tensor) -> Tensor:
         """What the class token of the last block looks at.
