@@ -1,0 +1,108 @@
+"""Chew's ensembles: a member's prediction x the baseline's squared x the image; and the study's five figures.
+
+python -m training.ensemble MEMBER_RUN BASELINE_RUN --shards DIR --splits FILE [--part test] [--json]
+python -m training.ensemble RUN --shards DIR --splits FILE        one network alone: prediction x image
+
+Both runs must see the same view. The image is the view's, 0 to 1, so that what is dark cannot be calcium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from heartlens.refusal import Refused
+from training.command import DONE, run_command
+from training.data import SPLITS, Splits, check_splits, scans_of
+from training.distributed import Ranks
+from training.export import read_trained
+from training.losses import LossRecipe, loss_of_sums, loss_sums
+from training.segmentation_data import SliceSamples, find_hearts, validation_batches
+from training.shards import ShardSet
+
+SMALLEST = 1e-6
+"""A probability of 0 or 1 has no logit; BCE of a product that is exactly 0 would be infinite."""
+
+
+class Ensemble(nn.Module):
+    """(n, channels, rows, columns) -> (n, 1, rows, columns) p: member x baseline squared x image.
+
+    Parameters
+    ----------
+    member, baseline : networks of one output; without a baseline: member x image, as Chew shows single models
+    image_channel : of the input, 0 to 1
+    """
+
+    def __init__(self, member: nn.Module, baseline: nn.Module | None = None, image_channel: int = 0) -> None:
+        super().__init__()
+        self.member, self.baseline, self.image_channel = member, baseline, image_channel
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        p = self.member(x).sigmoid() * x[:, self.image_channel : self.image_channel + 1]
+        return p if self.baseline is None else p * self.baseline(x).sigmoid() ** 2
+
+
+@torch.no_grad()
+def judge(ensemble: Ensemble, samples: SliceSamples, batch: int) -> dict[str, float]:
+    """Chew's figures, as losses over all pixels of all slices: BCE, Dice, BCE+Dice, IoU, Tversky (0.82, 0.2)."""
+    ensemble.eval()
+    sums: torch.Tensor | None = None
+    for b in validation_batches(samples, batch, Ranks(), 0):
+        logits = ensemble(b.image).clamp(SMALLEST, 1 - SMALLEST).logit()
+        told = loss_sums(logits, b.target, b.mask)
+        sums = told if sums is None else sums + told
+    assert sums is not None
+    kinds = {
+        "bce": LossRecipe("ce"),
+        "dice": LossRecipe("dice"),
+        "bce+dice": LossRecipe("ce+dice"),
+        "iou": LossRecipe("iou"),
+        "tversky": LossRecipe("tversky", 0.82, 0.2),
+    }
+    return {name: float(loss_of_sums(kind, sums)) for name, kind in kinds.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.ensemble", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("member", type=Path, help="run of model 3 or 5 (or of any, alone)")
+    parser.add_argument("baseline", type=Path, nargs="?", help="run of model 1")
+    parser.add_argument("--shards", type=Path, nargs="+", required=True, action="extend")
+    parser.add_argument("--splits", type=Path, required=True, metavar="FILE.json")
+    parser.add_argument("--part", choices=SPLITS, default="test")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--json", action="store_true")
+    parser.set_defaults(run=_run)
+    return run_command(parser, arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    member = read_trained(options.member)
+    baseline = None if options.baseline is None else read_trained(options.baseline)
+    recipe = member.recipe
+    for trained in (member, baseline):
+        if trained is not None and (trained.recipe.samples.outputs != 1 or trained.recipe.view != recipe.view):
+            raise Refused("input", "expected networks of one output that see the same view; choose runs of chew-*.toml")
+    shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
+    check_splits(shards, splits)
+    scans = scans_of(shards, getattr(splits, options.part))
+    hearts = {} if recipe.view.is_whole_field else find_hearts(shards, scans, options.member / "hearts.json", Ranks())
+    samples = SliceSamples(shards, scans, recipe.view, recipe.samples, hearts, recipe.seed)
+    ensemble = Ensemble(member.network, None if baseline is None else baseline.network, recipe.view.neighbors)
+    told = judge(ensemble, samples, options.batch)
+    if options.json:
+        print(json.dumps({"part": options.part, "slices": len(samples), **told}))
+    else:
+        print(f"{options.part}: {len(samples)} slices")
+        print("\n".join(f"{name:<9} {value:.4f}" for name, value in told.items()))
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
