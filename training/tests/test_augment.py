@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from needed import torch
+
 from training.augment import (
     AIR_HU,
     AugmentConfig,

@@ -6,10 +6,10 @@ import warnings
 
 import numpy as np
 import pytest
+from needed import need, torch
 
 from heartlens.models.backbone import Backbone, BackboneShape, load_timm_weights, resample_position
 from heartlens.refusal import Refused
-from needed import need, torch
 from training.torchvision_shim import declare_missing_operators
 
 safetensors = need("safetensors.torch")

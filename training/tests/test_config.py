@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from training.config import as_dict, differences, fingerprint, free, from_dict, load_recipe, write_recipe
 
 from heartlens.refusal import Refused
+from training.config import as_dict, differences, fingerprint, free, from_dict, load_recipe, write_recipe
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needed import torch
 
 from heartlens.models.backbone import Backbone, BackboneShape
-from needed import torch
 from training.collapse import CollapseWatch, effective_rank, teacher_entropy
 from training.distillation import (
     DistillationLoss,

@@ -6,6 +6,7 @@ from math import log
 from typing import get_args
 
 import pytest
+
 from training.losses import (
     LossName,
     LossRecipe,

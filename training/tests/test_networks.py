@@ -13,6 +13,7 @@ from training.networks import (
     PUBLISHED_PARAMETERS,
     NetworkRecipe,
     SpatialAttention,
+    activation_bytes,
     build_network,
     count_parameters,
 )
@@ -92,6 +93,12 @@ def test_a_paper_recipe_starts_steps_and_resumes_at_batch_1(blobs, tmp_path, nam
     assert not train(recipe, data, tmp_path, until=1)
     assert train(recipe, data, tmp_path)
     assert (tmp_path / "best.pt").exists()
+
+
+def test_activations_of_a_convolution_and_a_rectifier_are_input_and_output():
+    """4-byte numbers: an 8 x 8 input for the convolution, two 8 x 8 outputs for the rectifier."""
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.ReLU())
+    assert activation_bytes(network, 1, 8) == 4 * 64 * (1 + 2)
 
 
 def test_no_batch_normalization_is_left_in_any_network():

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from needed import torch
 
 from heartlens.ct import CTVolume
 from heartlens.models.backbone import Backbone, BackboneShape
 from heartlens.models.slice_view import SliceView
 from heartlens.refusal import Refused
-from needed import torch
 from training.attention import attention_map, attention_of_slices
 from training.config import load_recipe, write_recipe
 from training.data import Splits
