@@ -80,6 +80,28 @@ def count_parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
+def activation_bytes(network: nn.Module, in_channels: int, size_px: int) -> int:
+    """What autograd keeps of one fp32 image for the backward pass, weights not counted; found without computing.
+
+    Parameters
+    ----------
+    network : moved to the meta device, where tensors have shapes and no values
+    """
+    network = network.to("meta")
+    kept: dict[int, torch.UntypedStorage] = {}
+    own = {p.untyped_storage()._cdata for p in network.parameters()}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage  # held, so that no address comes twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        _graph = network(torch.empty(1, in_channels, size_px, size_px, device="meta"))
+    return sum(storage.nbytes() for storage in kept.values())
+
+
 class SpatialAttention(nn.Module):
     """Weigh each place by a 7x7 convolution over the mean and the maximum of its channels.
 
