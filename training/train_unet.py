@@ -175,6 +175,7 @@ def train(
 
             # Log, look, save
             done += 1
+            log.step(done, recipe.batch)
             is_last, is_epoch = done == steps, done % epoch == 0
             if is_last or done % recipe.log_every == 0:
                 told = {"loss": loss.item(), "rate": rate, "gradient": gradient}
@@ -184,7 +185,6 @@ def train(
                 log.note(done, **judgement)
                 if best.take(judgement, recipe.optimizer):
                     save_best(run, network, recipe, done, judgement, ranks)
-            log.step(done, recipe.batch)
             is_asked = any_rank(stop.came, ranks) or done == until
             if is_last or is_asked or (done % recipe.save_every == 0 if recipe.save_every else is_epoch):
                 checkpoints.save(done, parts, ranks)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from training import ensemble, export, train_unet
 from training.config import load_recipe
 from training.distributed import Ranks
 from training.ensemble import Ensemble, judge
@@ -129,3 +131,20 @@ def test_the_five_figures_of_an_ensemble_hang_together(blobs, tmp_path):  # noqa
     assert told["bce+dice"] == pytest.approx(told["bce"] + told["dice"])
     dice = 1 - told["dice"]
     assert told["iou"] == pytest.approx(1 - dice / (2 - dice), abs=1e-5)
+
+
+def test_the_commands_train_and_judge_an_ensemble(blobs, tmp_path, capsys):  # noqa: F811
+    data = ["--shards", str(blobs[0] / "shards"), "--splits", str(blobs[0] / "splits.json")]
+    chew = [str(RUNS / "chew-1.toml"), *MINIATURE, "network.base=4"]
+    out = str(tmp_path / "baseline")
+    assert train_unet.main([*chew, *data, "--out", out, "--device", "cpu"]) == 0
+    assert load_recipe(SegmentationRecipe, tmp_path / "baseline" / "recipe.toml").network.base == 4
+    capsys.readouterr()
+    assert ensemble.main([out, out, *data, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["slices"] == 12
+    assert set(told) == {"part", "slices", "bce", "dice", "bce+dice", "iou", "tversky"}
+    assert export.main([out, *data, "--out", str(tmp_path / "bundle"), "--name", "x"]) == 3
+    assert "names no artery" in capsys.readouterr().err
+    assert train_unet.main([*chew, "steps=3", *data, "--out", out, "--device", "cpu"]) == 3
+    assert "another recipe (setting: in the checkpoint, now): steps: 2, 3" in capsys.readouterr().err
