@@ -14,6 +14,7 @@ from needed import torch
 
 from heartlens.ct import CTVolume
 from heartlens.models.backbone import Backbone, BackboneShape
+from heartlens.models.slice_classifier import SliceClassifier
 from heartlens.models.slice_view import SliceView
 from heartlens.refusal import Refused
 from training.attention import attention_map, attention_of_slices
@@ -278,6 +279,15 @@ def test_a_damaged_classifier_and_a_missing_run_are_refused(tmp_path):
 @pytest.mark.parametrize("path", sorted(RUNS.glob("*slices*.toml")), ids=lambda p: p.stem)
 def test_every_recipe_fits_ten_epochs_as_the_paper(path):
     assert load_recipe(SlicesRecipe, path).epochs == 10
+
+
+def test_an_exported_graph_takes_any_number_of_slices(backbone):
+    classifier = SliceClassifier(backbone.fix_size(32))
+    graph = torch.export.export(
+        classifier.eval(), (torch.zeros(2, 1, 32, 32),), dynamic_shapes=({0: torch.export.Dim("slices", min=1)},)
+    )
+    view = torch.randn(5, 1, 32, 32)
+    torch.testing.assert_close(graph.module()(view), classifier(view))
 
 
 # Attention

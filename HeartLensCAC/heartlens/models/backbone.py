@@ -183,7 +183,8 @@ class Backbone(nn.Module):
             raise ValueError(f"image sides must be multiples of the patch, {self.shape.patch} pixels, got {size}")
         patches = self.patch_embed(self.gray_to_rgb(image))
         grid = (image.shape[-2] // self.shape.patch, image.shape[-1] // self.shape.patch)
-        tokens = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        first = self.cls_token.expand(patches.shape[0], -1, -1)  # len() would fix the batch of an exported graph
+        tokens = torch.cat([first, patches], dim=1)
         return tokens + resample_position(self.pos_embed, grid)
 
     def forward(self, image: Tensor) -> Tensor:
