@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needed import torch
 
 from heartlens.ct import CTVolume
 from heartlens.models.backbone import BackboneShape
 from heartlens.refusal import Refused
-from needed import torch
 from training.augment import AugmentConfig
 from training.checkpoint import read_checkpoint
 from training.collapse import BadSteps, DeadRun
