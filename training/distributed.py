@@ -56,6 +56,8 @@ def process_group(device: str = "auto") -> Iterator[Ranks]:
         dist.init_process_group("nccl" if on_gpu else "gloo")
     try:
         yield Ranks(rank, world, local, place)
+        # None leaves while another still talks: gloo aborts a process whose peer has closed the connection.
+        barrier()
     finally:
         if launched:
             dist.destroy_process_group()

@@ -113,7 +113,7 @@ def test_two_processes_give_the_weights_of_one(blobs, tmp_path, parallel):
     path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "HeartLensCAC")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.returncode == 0, done.stderr[-6000:]
     one, two = weights(tmp_path / "one", 6), weights(tmp_path / "two", 6)
     worst = max(float((one["network"][n] - two["network"][n]).abs().max()) for n in one["network"])
     assert worst < 1e-6
