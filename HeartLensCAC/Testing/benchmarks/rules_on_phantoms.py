@@ -1,6 +1,7 @@
 """Score phantoms by the rules and say how far from the truth: `make rules`.
 
-The seeds are none of those that the rules were fitted on (0 to 23, 1000 to 1029, 1100 to 1113). The tables go into docs/method.md as they are.
+The seeds are none of those that the rules were fitted on (0 to 23, 1000 to 1029, 1100 to 1113). The tables go into
+docs/method.md as they are.
 """
 
 from __future__ import annotations

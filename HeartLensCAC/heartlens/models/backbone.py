@@ -156,7 +156,7 @@ class Backbone(nn.Module):
     def reset_parameters(self) -> None:
         """Start values; the first convolution repeats gray in three channels, so that RGB weights see a gray photo."""
         nn.init.ones_(self.gray_to_rgb.weight)
-        nn.init.zeros_(self.gray_to_rgb.bias)  # type: ignore[arg-type]
+        nn.init.zeros_(self.gray_to_rgb.bias)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         nn.init.normal_(self.cls_token, std=1e-6)
         for module in self.modules():
@@ -206,7 +206,7 @@ class Backbone(nn.Module):
         for block in self.blocks[:-1]:
             x = block(x)
         last = self.blocks[-1]
-        weights = last.attn.weights(last.norm1(x))  # type: ignore[operator, union-attr]
+        weights = last.attn.weights(last.norm1(x))
         grid = (image.shape[-2] // self.shape.patch, image.shape[-1] // self.shape.patch)
         return weights[:, :, 0, 1:].unflatten(-1, grid)
 
