@@ -322,16 +322,34 @@ def test_an_existing_folder_is_replaced_only_by_force_and_only_if_it_is_ours(pha
     refused(run, "output", *arguments[:-1], precious, "--force", tmp_path=tmp_path)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs a full device of its own")
-def test_a_disk_that_is_full_leaves_nothing(phantom, labels, run, tmp_path, monkeypatch):
-    from heartlens import outputs
+@pytest.mark.skipif(os.name != "posix", reason="POSIX resource limits")
+@pytest.mark.parametrize("limit_bytes", [0, 1000, 30_000])
+def test_a_disk_that_takes_no_more_leaves_nothing(phantom, labels, tmp_path, limit_bytes):
+    """The kernel refuses to let files grow beyond the limit, as a full disk would."""
+    code = (
+        "import resource, sys\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit_bytes}, {limit_bytes}))\n"
+        "from heartlens.__main__ import main\n"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code, "score", phantom / "ct", "--segmentation", labels, "--out", tmp_path / "o"],
+        capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert run.returncode == 3, run.stderr
+    assert run.stderr.startswith("error: output: cannot write ")
+    assert run.stderr.count("\n") == 1
+    assert run.stdout == ""
+    assert list(tmp_path.iterdir()) == []
 
-    def full(*_):
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(outputs, "write_lesions_csv", full)
-    line = refused(run, "output", phantom / "ct", "--segmentation", labels, "--out", tmp_path / "o", tmp_path=tmp_path)
-    assert "No space left" in line
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a file system that takes no folders")
+def test_a_place_that_takes_no_folder_is_refused(phantom, labels, run, tmp_path):
+    line = refused(
+        run, "output", phantom / "ct", "--segmentation", labels, "--out", "/proc/heartlens", tmp_path=tmp_path
+    )
+    assert "/proc/heartlens" in line
 
 
 def test_a_folder_that_cannot_be_made_is_refused(phantom, labels, run, tmp_path):
