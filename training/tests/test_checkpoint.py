@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needed import torch
 
 from heartlens.refusal import Refused
 from training.checkpoint import Checkpoints, random_states, set_random_states, stop_signals
 from training.sampling import balanced_order, batch_at, epoch_order, sample_rng, share_of_rank, steps_per_epoch
-from training.tests.needed import torch
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

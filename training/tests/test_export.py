@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from needed import need, torch
 
 from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
@@ -19,7 +20,6 @@ from heartlens.refusal import Refused
 from training.config import as_dict, load_recipe
 from training.export import Trained, export_bundle, read_trained
 from training.networks import build_network
-from training.tests.needed import need, torch
 from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
 
 CLASSES = ("none", "LM", "LAD", "LCX", "RCA", "OTHER")

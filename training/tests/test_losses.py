@@ -6,6 +6,7 @@ from math import log
 from typing import get_args
 
 import pytest
+from needed import need, torch
 
 from training.losses import (
     LossName,
@@ -17,7 +18,6 @@ from training.losses import (
     segmentation_loss,
     tversky,
 )
-from training.tests.needed import need, torch
 
 NAMES = get_args(LossName)
 LOGIT = {p: log(p / (1 - p)) for p in (0.9, 0.8, 0.4, 0.1)}

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from needed import need, torch
 
 from training import ensemble, export, train_unet
 from training.config import load_recipe
@@ -19,7 +20,6 @@ from training.networks import (
     build_network,
     count_parameters,
 )
-from training.tests.needed import need, torch
 from training.tests.test_train_unet import blob_scan, blobs, read_data, run  # noqa: F401
 from training.train_unet import SegmentationRecipe
 

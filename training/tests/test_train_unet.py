@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from needed import torch
 
 from heartlens.ct import CTVolume
 from heartlens.lesions import Artery
@@ -23,7 +24,6 @@ from training.run_log import read_log
 from training.scans import LabelledScan
 from training.segmentation_data import SampleRecipe, training_batches
 from training.shard_writer import write_shards
-from training.tests.needed import torch
 from training.train_unet import SegmentationRecipe, read_data, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
