@@ -43,16 +43,26 @@ class Figure:
         return f"{self.what:<58}{self.value:>10.3f}{self.budget:>10.3f} {self.unit:<4}{mark}"
 
 
+MEASURE = """
+import json, os, subprocess, sys, time
+start = time.perf_counter()
+process = subprocess.Popen([sys.executable, *sys.argv[1:]], stdout=subprocess.DEVNULL)
+_, status, usage = os.wait4(process.pid, 0)
+print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - start, usage.ru_maxrss]))
+"""
+
+
 def run_process(arguments: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak MB of one process."""
-    start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    wall = time.perf_counter() - start
-    if process.returncode != 0:
-        raise RuntimeError(f"exit {process.returncode}: {' '.join(arguments)}")
-    return wall, usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1024 * 1024)
+    """Wall seconds and peak MB of one process.
+
+    It is started by a small process of its own: Linux counts the peak of whoever starts a process as that process's
+    own, and this one has held a phantom.
+    """
+    told = subprocess.run([sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, check=True)
+    code, wall, peak = json.loads(told.stdout)
+    if code != 0:
+        raise RuntimeError(f"exit {code}: {' '.join(arguments)}: {told.stderr}")
+    return wall, peak / (1024 if sys.platform != "darwin" else 1024 * 1024)
 
 
 def median_process(arguments: list[str], runs: int) -> tuple[float, float]:
