@@ -222,7 +222,6 @@ def table(case: Case) -> str:
     if report.arteries[Artery.UNASSIGNED].lesions:
         rows.append(("unassigned", report.arteries[Artery.UNASSIGNED]))
     rows.append(("total", report.total))
-    estimated = "" if case.source_ct.header.is_gated else " (estimated: not known to be ECG-gated)"
     lines = [f"{'artery':<12}{'lesions':>8}{'Agatston':>10}{'volume mm3':>12}{'mass mg':>10}"]
     for name, totals in rows:
         if name == "total":
@@ -231,12 +230,10 @@ def table(case: Case) -> str:
         lines.append(
             f"{name:<12}{totals.lesions:>8}{display_agatston(totals.agatston):>10}{totals.volume_mm3:>12.1f}{mass:>10}"
         )
-    lines += ["", risk.sentence() + estimated]
+    lines += ["", risk.sentence()]
     if report.dropped_small_count:
-        lines.append(
-            f"{report.dropped_small_count} islands below the minimum size were not counted "
-            f"({report.dropped_small_area_mm2:.2f} mm2)"
-        )
+        what = "1 island" if report.dropped_small_count == 1 else f"{report.dropped_small_count} islands"
+        lines.append(f"{what} below the minimum size not counted ({report.dropped_small_area_mm2:.2f} mm2)")
     lines += [f"warning: {c.code}: {c.text}" for c in case.cautions]
     lines += ["", NOTICE]
     return "\n".join(lines)
