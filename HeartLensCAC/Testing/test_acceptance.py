@@ -96,6 +96,49 @@ def test_oracle_cases_of_other_programs_hold_through_the_command_line(shared_dat
         assert report["total"]["volume_mm3"] == pytest.approx(case["ref_volume_mm3"]), case["id"]
 
 
+def test_oracles_with_options_hold_through_the_command_line(shared_data, tmp_path, capsys):
+    oracles = json.loads((shared_data / "oracles" / "oracle_cases.json").read_text())
+
+    hu = np.full((20, 20, 20), 129.0)  # x, y, z as in the source
+    hu[10:14, 8:12, 6:8] = 130
+    hu[10, 8, 6:8], hu[11, 8, 6:8], hu[12, 8, 6:8] = 200, 300, 400
+    hu[14:15, 12:14, 8:14] = 500
+    mask = np.zeros(hu.shape)
+    mask[10:14, 8:11, 7:8] = mask[14:15, 12:13, 8:10] = 2
+    total = score_image(
+        tmp_path, hu.transpose(2, 1, 0), mask.transpose(2, 1, 0), "--min-area-mm2", 0, "--mass-factor", 0.001,
+        spacing_mm=(2.0, 0.75, 0.75), thickness=2.5, capsys=capsys,
+    )["total"]  # fmt: skip
+    expected = oracles["mask_case"]["expected"]
+    assert total["agatston"] == pytest.approx(expected["agatston"])
+    assert total["volume_mm3"] == pytest.approx(expected["volume_mm3"])
+    assert total["mass_mg"] == pytest.approx(expected["mass"])
+
+    hu = np.zeros((2, 8, 8))
+    hu[:, 2:5, 2:5] = 350
+    report = score_image(tmp_path, hu, np.full(hu.shape, 2), spacing_mm=(2.5, 1, 1), thickness=2.5, capsys=capsys)
+    assert report["total"]["agatston"] == pytest.approx(oracles["open_med_mcp"]["expected"]["agatston"])
+
+    hu = np.zeros((2, 4, 4))
+    hu[:, :, :2] = 400
+    total = score_image(
+        tmp_path, hu, np.full(hu.shape, 2), "--normalisation", "none", "--mass-factor", 0.00075,
+        spacing_mm=(0.5, 0.5, 0.5), thickness=0.5, capsys=capsys,
+    )["total"]  # fmt: skip
+    expected = next(c for c in oracles["calciumscoring_jl"] if c["id"].endswith("/agatston"))["expected"]
+    assert total["agatston"] == pytest.approx(expected["agatston"])
+    assert total["volume_mm3"] == pytest.approx(expected["volume_mm3"])
+    assert total["mass_mg"] == pytest.approx(expected["mass_with_factor_0.00075"])
+    for kvp, value in ((135, 260), (120, 280), (100, 310), (80, 400)):
+        hu = np.zeros((2, 4, 7))
+        hu[:, :, :3] = value
+        report = score_image(
+            tmp_path, hu, np.full(hu.shape, 2), "--normalisation", "none", "--kvp", kvp, "--kvp-adapted",
+            spacing_mm=(0.5, 0.5, 0.5), thickness=0.5, capsys=capsys,
+        )  # fmt: skip
+        assert report["total"]["agatston"] == pytest.approx(12), kvp
+
+
 @pytest.fixture(scope="session")
 def inserts(shared_data):
     with (shared_data / "qrm_cci_canon" / "expected.csv").open() as file:
