@@ -17,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 
 from heartlens.__main__ import main
-from heartlens.case import Case
+from heartlens.case import Case, append_edit
 
 NOTICE = "HeartLens is research software. It is not a medical device"
 SMALL = (
@@ -320,6 +320,17 @@ def test_an_existing_folder_is_replaced_only_by_force_and_only_if_it_is_ours(pha
     precious.mkdir()
     (precious / "chapter1.txt").write_text("years of work")
     refused(run, "output", *arguments[:-1], precious, "--force", tmp_path=tmp_path)
+
+
+def test_force_does_not_delete_a_readers_edits(phantom, labels, run, tmp_path):
+    out = tmp_path / "result"
+    arguments = (phantom / "ct", "--segmentation", labels, "--out", out)
+    assert run("score", *arguments)[0] == 0
+    case = Case.load(out / "case")
+    append_edit(out / "case", case.remove(next(iter(case.lesions.arteries))).edits[-1])
+    before = (out / "case" / "edits.jsonl").read_text()
+    assert "reader's edits" in refused(run, "output", *arguments, "--force", tmp_path=tmp_path)
+    assert (out / "case" / "edits.jsonl").read_text() == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX resource limits")

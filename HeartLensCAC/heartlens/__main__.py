@@ -205,10 +205,9 @@ def _usage(text: str) -> SystemExit:
 def _check_out(out: Path | None, force: bool) -> None:
     """Refuse a target that cannot be written before the work, not after it."""
     if out is not None:
-        from heartlens.outputs import is_result
-        from heartlens.whole_file import check_folder
+        from heartlens.outputs import check_out
 
-        check_folder(out.absolute(), force=force, is_ours=is_result)
+        check_out(out, force=force)
 
 
 def table(case: Case) -> str:
@@ -268,13 +267,14 @@ def _run_phantom(options: argparse.Namespace) -> int:
 def _run_demo(options: argparse.Namespace) -> int:
     from heartlens.case import RiskInputs
     from heartlens.lesions import CORONARY
-    from heartlens.outputs import is_result, write_outputs
+    from heartlens.outputs import check_out, is_result, write_outputs
     from heartlens.phantom import PhantomParameters, make_phantom
     from heartlens.phantom_files import write_phantom
     from heartlens.pipeline import Request, score_series
     from heartlens.scoring.report import display_agatston
     from heartlens.whole_file import whole_folder
 
+    check_out(options.out / "result", force=True)
     bar = _Bar()
     bar("making a phantom", 0.0)
     phantom = make_phantom(PhantomParameters.random(options.seed, **DEMO_SCAN))

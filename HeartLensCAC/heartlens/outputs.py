@@ -8,10 +8,11 @@ from pathlib import Path
 
 from heartlens.case import REPORT_SCHEMA, Case, write_json
 from heartlens.pipeline import Result
-from heartlens.whole_file import whole_folder
+from heartlens.refusal import Refused
+from heartlens.whole_file import check_folder, whole_folder
 
-OPTIONAL = ("jinja2", "matplotlib")
-"""Libraries without which a score, its CSV and its .seg.nrrd are still written."""
+OPTIONAL = ("jinja2",)
+"""Libraries without which everything but report.html is still written."""
 
 LESION_COLUMNS = (
     "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
@@ -35,6 +36,7 @@ def write_outputs(result: Result, out: Path, *, force: bool = False, identify: b
     ------
     Refused : the folder exists, or cannot be written; nothing is left behind
     """
+    check_out(out, force=force)
     case = result.case
     left_out = []
     with whole_folder(out, force=force, is_ours=is_result) as folder:
@@ -64,6 +66,19 @@ def write_lesions_csv(path: Path, case: Case) -> None:
                     *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why,
                 ]
             )  # fmt: skip
+
+
+def check_out(out: Path, *, force: bool = False) -> None:
+    """Refuse, before the work, a target that `write_outputs` would refuse after it.
+
+    Raises
+    ------
+    Refused : ``output``: the folder exists without `force`, is not a HeartLens result, or holds a reader's edits
+    """
+    check_folder(out.absolute(), force=force, is_ours=is_result)
+    edits = out / "case" / "edits.jsonl"
+    if edits.is_file() and edits.stat().st_size:
+        raise Refused("output", f"{out} holds a reader's edits, which --force does not delete; choose another --out")
 
 
 def is_result(folder: Path) -> bool:

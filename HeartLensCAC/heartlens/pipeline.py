@@ -176,12 +176,11 @@ def _heart(ct: CTVolume, request: Request, cautions: list[Caution]) -> HeartRegi
     from heartlens.anatomy import heart_region
 
     region = heart_region(ct)
-    allow = OVERRIDABLE if request.segmentation else request.allow
     for code, text in content_findings(ct, region):
         if code not in OVERRIDABLE or request.segmentation:
             cautions.append(Caution(code, text))
         else:
-            cautions.append(refuse_or_caution(code, text, allow))
+            cautions.append(refuse_or_caution(code, text, request.allow))
     return region
 
 
