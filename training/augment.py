@@ -24,6 +24,10 @@ NOT_CORONARY = (0, int(Artery.OTHER))
 
 PLACEMENTS = ("centre", "random")
 
+GUIDES = ("coronary", "traps", "shuffled")
+"""What guided crops look at: coronary calcium (the method), or one of two wrong places, to ask what guidance is worth:
+other bright spots, or the coronary calcium of another slice."""
+
 
 @dataclass(frozen=True)
 class AugmentConfig:
@@ -37,6 +41,7 @@ class AugmentConfig:
         area of a gated slice of 200 mm
     random_local_crops, guided_local_crops : how many; on a slice without labels all are random
     guided_placement : "centre" puts the lesion in the middle (the paper); "random" anywhere within the view
+    guided_by : one of `GUIDES`
     aspect : the largest ratio of a view's sides before they are made equal
     resized_probability : of a random resized crop; else a random crop of the middle size, unstretched
     flip_probability : of each of the horizontal and the vertical flip
@@ -54,6 +59,7 @@ class AugmentConfig:
     random_local_crops: int = 16
     guided_local_crops: int = 0
     guided_placement: str = "centre"
+    guided_by: str = "coronary"
     aspect: float = 4 / 3
     resized_probability: float = 0.8
     flip_probability: float = 0.5
@@ -68,6 +74,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if self.guided_placement not in PLACEMENTS:
             raise ValueError(f"guided_placement must be one of {', '.join(PLACEMENTS)}, got {self.guided_placement!r}")
+        if self.guided_by not in GUIDES:
+            raise ValueError(f"guided_by must be one of {', '.join(GUIDES)}, got {self.guided_by!r}")
         for name in ("window_hu", "global_mm", "local_mm", "blur_mm", "gain", "offset_hu", "noise_hu"):
             low, high = getattr(self, name)
             if not low <= high or (name.endswith("_mm") and low <= 0):
@@ -111,12 +119,13 @@ def stack(views: Sequence[Views]) -> Views:
     return Views(*(np.stack(parts) for parts in zip(*views, strict=True)))
 
 
-def lesion_boxes_px(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
+def lesion_boxes_px(labels: NDArray[np.uint8], *, is_coronary: bool = True) -> NDArray[np.int64]:
     """Annotated coronary areas of one slice.
 
     Parameters
     ----------
     labels : (rows, columns), codes of `Artery`; OTHER is not calcium of a coronary artery
+    is_coronary : False gives the areas of OTHER instead
 
     Returns
     -------
@@ -130,7 +139,8 @@ def lesion_boxes_px(labels: NDArray[np.uint8]) -> NDArray[np.int64]:
     >>> lesion_boxes_px(slice_labels).tolist()
     [[1, 2, 3, 5]]
     """
-    islands, _ = ndimage.label(~np.isin(labels, NOT_CORONARY), structure=np.ones((3, 3)))
+    wanted = ~np.isin(labels, NOT_CORONARY) if is_coronary else labels == Artery.OTHER
+    islands, _ = ndimage.label(wanted, structure=np.ones((3, 3)))
     boxes = [(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(islands)]
     return np.array(boxes, dtype=np.int64).reshape(-1, 4)
 

@@ -17,6 +17,9 @@ from training.augment import AugmentConfig, Views, draw_views, lesion_boxes_px, 
 from training.sampling import batch_at, epoch_order, share_of_rank
 from training.shards import ShardSet
 
+SHUFFLE = 2**31
+"""The epoch whose order shuffles guides: one that no run reaches."""
+
 
 class SliceSet:
     """Every slice of some scans, numbered from 0.
@@ -41,7 +44,7 @@ class SliceSet:
         self.places, self.is_calcified = shards.slices(scans)
         labelled = {n: shards.scans[n].is_labelled for n in scans}
         self.is_labelled = np.array([labelled[n] for n in self.places[:, 0].tolist()], dtype=bool)
-        self._boxes_px: dict[int, NDArray[np.int64]] = {}
+        self._boxes_px: dict[tuple[int, bool], NDArray[np.int64]] = {}
 
     def __len__(self) -> int:
         return len(self.places)
@@ -67,14 +70,31 @@ class SliceSet:
         row_mm, column_mm = self.spacing_mm(number)
         return rows * row_mm, columns * column_mm
 
-    def boxes_mm(self, number: int) -> NDArray[np.float64]:
-        """(lesions, 4): top, left, bottom, right of each annotated coronary area."""
-        if number not in self._boxes_px:
+    def boxes_mm(self, number: int, *, is_coronary: bool = True) -> NDArray[np.float64]:
+        """(lesions, 4): top, left, bottom, right of each annotated coronary area, or of each OTHER one."""
+        key = (number, is_coronary)
+        if key not in self._boxes_px:
             scan, k = self.places[number]
-            labels = np.array(self.shards.labels(scan)[k]) if self.is_calcified[number] else np.zeros((1, 1), np.uint8)
-            self._boxes_px[number] = lesion_boxes_px(labels)
+            is_empty = is_coronary and not self.is_calcified[number]
+            labels = np.zeros((1, 1), np.uint8) if is_empty else np.array(self.shards.labels(scan)[k])
+            self._boxes_px[key] = lesion_boxes_px(labels, is_coronary=is_coronary)
         row_mm, column_mm = self.spacing_mm(number)
-        return self._boxes_px[number] * np.array([row_mm, column_mm, row_mm, column_mm])
+        return self._boxes_px[key] * np.array([row_mm, column_mm, row_mm, column_mm])
+
+    def guides_mm(self, number: int, guided_by: str, seed: int) -> NDArray[np.float64]:
+        """(areas, 4) that the guided crops of a slice may show.
+
+        Parameters
+        ----------
+        guided_by : one of `training.augment.GUIDES`; "shuffled" takes the areas of another slice, which one is a
+            function of the seed, at the same share of height and width: as many, as large, in the wrong place
+        """
+        if guided_by != "shuffled":
+            return self.boxes_mm(number, is_coronary=guided_by == "coronary")
+        other = int(epoch_order(len(self), seed, SHUFFLE)[number])
+        boxes, scale = self.boxes_mm(other), np.divide(self.extent_mm(number), self.extent_mm(other))
+        center, half = (boxes[:, :2] + boxes[:, 2:]) / 2 * scale, (boxes[:, 2:] - boxes[:, :2]) / 2
+        return np.concatenate([center - half, center + half], axis=1)
 
     def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         """Images of some slices; smaller ones are filled up with air at the bottom and the right.
@@ -132,7 +152,7 @@ class ViewBatches(Dataset[ViewBatch]):
             draw_views(
                 self.config,
                 self.slices.extent_mm(n),
-                self.slices.boxes_mm(n),
+                self.slices.guides_mm(n, self.config.guided_by, self.seed),
                 seed=self.seed,
                 epoch=epoch,
                 sample=int(n),
