@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heartlens import __version__
-from heartlens.refusal import OVERRIDABLE, Refused
+from heartlens.options import UsageError, add_score_options, request_of
+from heartlens.refusal import Refused
 
 if TYPE_CHECKING:
     from heartlens.case import Case
-    from heartlens.pipeline import Request
 
 DONE, USAGE, REFUSED, CANCELLED = 0, 2, 3, 4
 
@@ -37,6 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Refused as refusal:
         print(f"error: {' '.join(str(refusal).split())}", file=sys.stderr)
         return REFUSED
+    except UsageError as error:
+        print(f"heartlens: error: {error}", file=sys.stderr)
+        return USAGE
     except KeyboardInterrupt:
         print("cancelled; nothing was written", file=sys.stderr)
         return CANCELLED
@@ -85,50 +88,15 @@ def _add_score(commands: Any) -> None:
     score = commands.add_parser("score", help="score a CT")
     score.add_argument("input", type=Path, help="DICOM folder or file, .nrrd, .nhdr, .nii, .nii.gz or .mha")
     score.add_argument("--out", type=Path, help="folder to make with all outputs; without it nothing is written")
-    score.add_argument("--force", action="store_true", help="replace an existing result folder")
     score.add_argument("--json", action="store_true", help="print report.json instead of the table")
-    score.add_argument("--identify", action="store_true", help="put patient ID and name on report.html")
-    score.add_argument(
-        "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
-        help=f"score in spite of a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
-    )  # fmt: skip
-    score.add_argument("--series", metavar="UID", help="which series to score")
-
-    labels = score.add_argument_group("labels")
-    labels.add_argument(
-        "--segmentation", type=Path, metavar="FILE",
-        help="score these labels: .seg.nrrd, DICOM SEG, label map (1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED)",
-    )  # fmt: skip
-    labels.add_argument("--bundle", metavar="NAME|DIR|none", help="network bundle; none: rules")
-    labels.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the networks")
-
-    protocol = score.add_argument_group("protocol")
-    protocol.add_argument("--profile", default="agatston-1990", help="agatston-1990 (default), siemens, philips, canon")
-    protocol.add_argument("--connectivity", type=int, choices=(4, 8), help="of pixels within a slice")
-    protocol.add_argument("--min-area-mm2", type=float, metavar="X", help="smaller 2-D islands are dropped")
-    protocol.add_argument("--normalisation", choices=("increment", "thickness", "none"), help="slice factor k")
-    protocol.add_argument("--slab-mm", type=float, metavar="X", help="average thin slices to X mm before scoring")
-    protocol.add_argument("--isotropic-volume", action="store_true", help="also give the volume interpolated along z")
-    protocol.add_argument("--kvp", type=float, metavar="N", help="tube voltage, where the file does not say")
-    protocol.add_argument("--kvp-adapted", action="store_true", help="thresholds published for the tube voltage")
-    protocol.add_argument(
-        "--thickness-mm", type=float, metavar="X", help="slice thickness, where the file does not say"
-    )
-    protocol.add_argument("--mass-factor", type=float, metavar="C", help="calibration, mg per mm3 per HU")
-
-    risk = score.add_argument_group("risk")
-    risk.add_argument("--scheme", default="heartlens", help="category scheme (default heartlens)")
-    risk.add_argument("--age", type=float, metavar="N", help="years")
-    risk.add_argument("--sex", choices=("M", "F"))
-    risk.add_argument("--race", choices=("white", "chinese", "black", "hispanic"), help="for MESA; never guessed")
-    risk.add_argument("--risk-factors", type=Path, metavar="FILE.json", help="for the MESA 10-year risk")
+    add_score_options(score)
     score.set_defaults(run=_run_score)
 
 
 def _run_score(options: argparse.Namespace) -> int:
     from heartlens.pipeline import score_series
 
-    request = _request(options)
+    request = request_of(options)
     _check_out(options.out, options.force)
     bar = _Bar()
     result = score_series(options.input, request, progress=bar)
@@ -149,57 +117,6 @@ def _run_score(options: argparse.Namespace) -> int:
     for text in left_out:
         print(f"note: {text}", file=sys.stderr)
     return DONE
-
-
-def _request(options: argparse.Namespace) -> Request:
-    """The command line's words as a `Request`; bad values end the program with exit 2, as argparse does."""
-    from dataclasses import asdict, replace
-
-    from heartlens.case import RiskInputs
-    from heartlens.cohorts import read_risk_factors
-    from heartlens.pipeline import Request
-    from heartlens.protocol import PROFILES
-    from heartlens.risk import SCHEMES
-
-    if options.profile not in PROFILES:
-        raise _usage(f"--profile must be one of {', '.join(PROFILES)}, got {options.profile!r}")
-    if options.scheme not in SCHEMES:
-        raise _usage(f"--scheme must be one of {', '.join(SCHEMES)}, got {options.scheme!r}")
-    for name in ("kvp", "thickness_mm", "age"):
-        value = getattr(options, name)
-        if value is not None and not 0 < value < 1000:
-            raise _usage(f"--{name.replace('_', '-')} must be positive, got {value:g}")
-    changes = {
-        "connectivity": options.connectivity,
-        "minimum_area_mm2": options.min_area_mm2,
-        "normalisation": options.normalisation,
-        "slab_mm": options.slab_mm,
-        "mass_factor_mg_per_mm3_hu": options.mass_factor,
-        "isotropic_volume": options.isotropic_volume or None,
-    }
-    try:
-        protocol = replace(PROFILES[options.profile], **{k: v for k, v in changes.items() if v is not None})
-    except ValueError as error:
-        raise _usage(str(error)) from error
-    factors = None
-    if options.risk_factors is not None:
-        factors = asdict(read_risk_factors(options.risk_factors))
-    return Request(
-        allow=frozenset(options.allow),
-        series_uid=options.series,
-        segmentation=options.segmentation,
-        bundle=options.bundle,
-        protocol=protocol,
-        kvp=options.kvp,
-        kvp_adapted=options.kvp_adapted,
-        thickness_mm=options.thickness_mm,
-        risk=RiskInputs(options.scheme, options.age, options.sex, options.race, factors),
-    )
-
-
-def _usage(text: str) -> SystemExit:
-    print(f"heartlens: error: {text}", file=sys.stderr)
-    return SystemExit(USAGE)
 
 
 def _check_out(out: Path | None, force: bool) -> None:
@@ -257,7 +174,7 @@ def _run_phantom(options: argparse.Namespace) -> int:
     try:
         parameters = PhantomParameters.from_text(options.seed, options.set)
     except ValueError as error:
-        raise _usage(str(error)) from error
+        raise UsageError(str(error)) from error
     check_folder(options.out.absolute(), force=options.force, is_ours=is_phantom)
     write_phantom(options.out, make_phantom(parameters), format=options.format, force=options.force)
     print(f"Phantom: {options.out}")
