@@ -110,6 +110,16 @@ class Checkpoints:
             raise Refused("unreadable", f"{self.folder}: none of {len(paths)} checkpoints can be read; start a new run")
         return 0, {}
 
+    def check(self) -> None:
+        """Refuse a run of another recipe before anything is done; `resume` would refuse it after the data are read."""
+        for path in reversed(self.paths()):
+            try:
+                content = read_checkpoint(path)
+            except Refused:
+                continue  # `resume` says what is wrong with it
+            self._require_same_recipe(path, content)
+            return
+
     def _require_same_recipe(self, path: Path, content: dict[str, Any]) -> None:
         found = content["identity"]
         if found["sha256"] != self.identity["sha256"]:

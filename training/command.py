@@ -1,14 +1,68 @@
-"""How a training command ends: 0 done, 2 usage, 3 refused in one line, 4 cancelled; as the command `heartlens` does."""
+"""What all training commands share: words on their command line, and how they end.
+
+They end as the command `heartlens` does: 0 done, 1 a run that died, 2 usage, 3 refused in one line, 4 cancelled.
+"""
 
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from heartlens.refusal import Refused
 
-DONE, USAGE, REFUSED, CANCELLED = 0, 2, 3, 4
+DONE, FAILED, USAGE, REFUSED, CANCELLED = 0, 1, 2, 3, 4
+"""`FAILED`: a run that died and said why; its checkpoints are left for a look."""
+
+
+def training_parser(module: str, doc: str | None, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
+    """The command line of a training loop: recipe, changes to it, shards, splits, folder of the run, device.
+
+    Parameters
+    ----------
+    module : its name, such as "train_unet"
+    doc : its docstring; the first line describes the command
+    run : does the work, and gives the exit code
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m training.{module}", description=(doc or "").splitlines()[0])
+    parser.add_argument("recipe", type=Path, help="TOML file, see training/runs")
+    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="settings that differ from the recipe")
+    add_data(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; one begun is gone on with")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.set_defaults(run=run)
+    return parser
+
+
+def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """``--shards DIR ... --splits FILE``."""
+    parser.add_argument("--shards", type=Path, nargs="+", required=required, action="extend", metavar="DIR")
+    parser.add_argument("--splits", type=Path, required=required, metavar="FILE.json")
+
+
+def run_training(train: Callable[[], bool], out: Path) -> int:
+    """Call a loop, say how it ended, and give the exit code.
+
+    Parameters
+    ----------
+    train : gives whether the run is complete
+    out : folder of the run
+    """
+    from training.collapse import DeadRun
+
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    try:
+        is_complete = train()
+    except DeadRun as death:
+        print(f"error: dead-run: {death}", file=sys.stderr)
+        return FAILED
+    if not is_complete:
+        print("stopped; the same command goes on from here", file=sys.stderr)
+        return CANCELLED
+    print(f"Run: {out}")
+    return DONE
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import logging
 import math
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,7 +27,7 @@ from heartlens.refusal import Refused
 from training.augment import AugmentConfig, render_views
 from training.checkpoint import Checkpoints, stop_signals
 from training.collapse import BadSteps, CollapseWatch, DeadRun, effective_rank, teacher_entropy
-from training.command import CANCELLED, DONE, run_command
+from training.command import run_command, run_training, training_parser
 from training.config import free, load_recipe, write_recipe
 from training.data import Splits, pretraining_scans, scans_of
 from training.distillation import (
@@ -47,8 +46,6 @@ from training.run_log import RunLog, make_run_folder
 from training.sampling import steps_per_epoch
 from training.shards import ShardSet
 from training.slices import SliceSet, ViewBatch, ViewBatches
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -385,19 +382,10 @@ def whole(tensor: Tensor) -> Tensor:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.train_dino", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recipe", type=Path, help="TOML file, see training/runs")
-    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="settings that differ from the recipe")
-    parser.add_argument("--shards", type=Path, nargs="+", required=True, action="extend")
-    parser.add_argument("--splits", type=Path, required=True, metavar="FILE.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.set_defaults(run=_run)
-    return run_command(parser, arguments)
+    return run_command(training_parser("train_dino", __doc__, _run), arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     recipe = load_recipe(DinoRecipe, options.recipe, options.changes)
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     slices = SliceSet(shards, pretraining_scans(shards, splits))
@@ -405,20 +393,9 @@ def _run(options: argparse.Namespace) -> int:
     with process_group(options.device) as ranks:
         if ranks.is_first:
             shards.verify()
-        try:
-            is_complete = train(recipe, slices, options.out, ranks=ranks, probe=KnnProbe(recipe.probe, known, asked))
-        except DeadRun as death:
-            print(f"error: dead-run: {death}", file=sys.stderr)
-            return FAILED
-    if not is_complete:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return CANCELLED
-    print(f"Run: {options.out}")
-    return DONE
+        probe = KnnProbe(recipe.probe, known, asked)
+        return run_training(lambda: train(recipe, slices, options.out, ranks=ranks, probe=probe), options.out)
 
-
-FAILED = 1
-"""Exit code of a run that died; its checkpoints are left for a look."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -4,16 +4,18 @@ python -m training.train_slices training/runs/mini-slices.toml [KEY=VALUE ...] -
     --shards DIR --splits FILE --out RUN
 
 Embeddings are computed once and kept in the run's folder; the head is fitted in seconds. The cut-off is chosen on
-validation patients and saved with the weights; test patients are not looked at here.
+validation patients and saved with the weights; test patients are not looked at here. The same command again goes on
+where the run was stopped: after the last view that was embedded, or the last epoch.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
-import logging
 import math
 import sys
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +32,11 @@ from heartlens.models.slice_classifier import SliceClassifier
 from heartlens.models.slice_view import SliceView
 from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
-from training.checkpoint import read_checkpoint, write_torch
-from training.command import DONE, run_command
+from training.checkpoint import Checkpoints, read_checkpoint, stop_signals, write_torch
+from training.command import run_command, run_training, training_parser
 from training.config import as_dict, fingerprint, load_recipe, write_recipe
 from training.data import Splits, check_splits, scans_of
-from training.distributed import process_group
+from training.distributed import Ranks, process_group
 from training.features import Place, embed_slices, knn_probability, middle
 from training.metrics import area_under_roc, counts
 from training.run_log import RunLog, make_run_folder
@@ -44,7 +46,7 @@ from training.slices import SliceSet
 from training.train_dino import DinoRecipe
 
 SCHEMA = "heartlens.slice-classifier/1"
-WEIGHTS, FEATURES, REPORT = "slice_classifier.pt", "features.npz", "slice_classifier.json"
+WEIGHTS, FEATURES, REPORT = "slice_classifier.pt", "features", "slice_classifier.json"
 
 
 @dataclass(frozen=True)
@@ -104,43 +106,55 @@ class Features(NamedTuple):
     validation_labels: NDArray[np.bool_]
 
 
-def fit_head(recipe: SlicesRecipe, features: Features, log: RunLog | None = None) -> nn.Linear:
-    """The linear head; the same seed and features give the same head.
+class HeadFit:
+    """A linear head on its way, one epoch at a time; the same seed and features give the same head.
 
     Each class has half of the loss, however rare calcium is: p is as if every second slice were calcified.
     """
-    known = torch.from_numpy(features.training)  # (views, slices, dim)
-    labels = torch.from_numpy(features.training_labels).float()
-    mean, spread = known[0].mean(0), known[0].std(0, correction=0).clamp_min(1e-6)
-    share = labels.mean()
-    weights = torch.where(labels > 0, 0.5 / share, 0.5 / (1 - share))
-    head = nn.Linear(known.shape[-1], 1)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    optimizer = torch.optim.AdamW(head.parameters(), weight_decay=recipe.weight_decay)
-    starts = range(0, known.shape[1], recipe.batch)
-    steps = recipe.epochs * len(starts)
-    for epoch in range(recipe.epochs):
-        order = torch.from_numpy(epoch_order(known.shape[1], recipe.seed, epoch))
-        view = epoch % recipe.views  # another crop of every slice in each epoch
+
+    def __init__(self, recipe: SlicesRecipe, features: Features) -> None:
+        self.recipe = recipe
+        self.known = torch.from_numpy(features.training)  # (views, slices, dim)
+        self.labels = torch.from_numpy(features.training_labels).float()
+        self.mean, self.spread = self.known[0].mean(0), self.known[0].std(0, correction=0).clamp_min(1e-6)
+        share = self.labels.mean()
+        self.weights = torch.where(self.labels > 0, 0.5 / share, 0.5 / (1 - share))
+        self.head = nn.Linear(self.known.shape[-1], 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.optimizer = torch.optim.AdamW(self.head.parameters(), weight_decay=recipe.weight_decay)
+
+    def epoch(self, epoch: int) -> float:
+        """Every slice once, in another crop in each epoch; the mean loss."""
+        r, slices, view = self.recipe, self.known.shape[1], epoch % self.recipe.views
+        order = torch.from_numpy(epoch_order(slices, r.seed, epoch))
+        starts = range(0, slices, r.batch)
         total = 0.0
         for n, start in enumerate(starts, start=epoch * len(starts)):
-            optimizer.param_groups[0]["lr"] = recipe.learning_rate * (1 + math.cos(math.pi * n / steps)) / 2
-            chosen = order[start : start + recipe.batch]
-            logits = head((known[view, chosen] - mean) / spread)[:, 0]
+            done = n / (r.epochs * len(starts))
+            self.optimizer.param_groups[0]["lr"] = r.learning_rate * (1 + math.cos(math.pi * done)) / 2
+            chosen = order[start : start + r.batch]
+            logits = self.head((self.known[view, chosen] - self.mean) / self.spread)[:, 0]
             loss = functional.binary_cross_entropy_with_logits(
-                logits, labels[view, chosen], weight=weights[view, chosen]
+                logits, self.labels[view, chosen], weight=self.weights[view, chosen]
             )
-            optimizer.zero_grad()
+            self.optimizer.zero_grad()
             loss.backward()
-            optimizer.step()
+            self.optimizer.step()
             total += float(loss.detach()) * len(chosen)
-        if log is not None:
-            p = head_probability(fold(head, mean, spread), features.validation)
-            auc = area_under_roc(features.validation_labels, p)
-            log.note(epoch + 1, loss=total / known.shape[1], validation_auc=auc)
-            log.step(epoch + 1, known.shape[1])
-    return fold(head, mean, spread)
+        return total / slices
+
+    def folded(self) -> nn.Linear:
+        """The head as it takes embeddings."""
+        return fold(self.head, self.mean, self.spread)
+
+
+def fit_head(recipe: SlicesRecipe, features: Features) -> nn.Linear:
+    """The linear head after all epochs."""
+    fit = HeadFit(recipe, features)
+    for epoch in range(recipe.epochs):
+        fit.epoch(epoch)
+    return fit.folded()
 
 
 @torch.no_grad()
@@ -203,19 +217,59 @@ def crops_of(recipe: SlicesRecipe, slices: SliceSet, number: int, view: int) -> 
 
 
 def read_features(
-    recipe: SlicesRecipe, backbone: Backbone, training: SliceSet, validation: SliceSet, device: torch.device
+    recipe: SlicesRecipe,
+    backbone: Backbone,
+    training: SliceSet,
+    validation: SliceSet,
+    device: torch.device,
+    folder: Path,
 ) -> Features:
-    """Embed every slice of the labelled scans; minutes, where fitting takes seconds."""
+    """Embed every slice of the labelled scans; minutes, where fitting takes seconds.
+
+    Parameters
+    ----------
+    folder : keeps the embeddings of each view; those that are there already, of the same backbone and slices, are taken
+    """
     backbone.to(device).eval()
     how: dict[str, Any] = {"view": recipe.view, "device": device, "bf16": recipe.bf16}
+    said = [fingerprint(recipe), training.identity(), validation.identity(), checksum(backbone)]
+    identity = json.dumps(said, sort_keys=True)
+    make_run_folder(folder)
     seen, labels = [], []
     for view in range(recipe.views):
         crops = [crops_of(recipe, training, n, view) for n in range(len(training))]
         places = [place for place, _ in crops]
-        seen.append(embed_slices(backbone, training, np.arange(len(training)), place=places.__getitem__, **how))
         labels.append([is_calcified for _, is_calcified in crops])
-    asked = embed_slices(backbone, validation, np.arange(len(validation)), **how)
+        path = folder / f"view-{view}.npz"
+        seen.append(_kept(path, identity))
+        if seen[-1] is None:
+            seen[-1] = embed_slices(backbone, training, np.arange(len(training)), place=places.__getitem__, **how)
+            _keep(path, identity, seen[-1])
+    path = folder / "validation.npz"
+    asked = _kept(path, identity)
+    if asked is None:
+        asked = embed_slices(backbone, validation, np.arange(len(validation)), **how)
+        _keep(path, identity, asked)
     return Features(np.stack(seen), np.array(labels), asked, validation.is_calcified.copy())
+
+
+def _kept(path: Path, identity: str) -> NDArray[np.float32] | None:
+    """Embeddings of an earlier start of this run; None when there are none or something has changed."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return np.asarray(file["embeddings"]) if str(file["identity"]) == identity else None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+
+
+def _keep(path: Path, identity: str, embeddings: NDArray[np.float32]) -> None:
+    with whole_file(path) as sibling, open(sibling, "wb") as file:
+        np.savez(file, identity=np.array(identity), embeddings=embeddings)
+
+
+def checksum(backbone: Backbone) -> float:
+    """Changes with any weight; the same on every machine."""
+    return math.fsum(float(p.double().abs().sum()) * n for n, p in enumerate(backbone.parameters(), start=1))
 
 
 def judge(is_calcified: NDArray[np.bool_], probability: NDArray[np.float64], cut_off: float) -> dict[str, Any]:
@@ -230,15 +284,48 @@ def judge(is_calcified: NDArray[np.bool_], probability: NDArray[np.float64], cut
     }
 
 
-def train(recipe: SlicesRecipe, backbone: Backbone, features: Features, run: Path, log: RunLog) -> dict[str, Any]:
-    """Fit, choose the cut-off, write weights and a report.
+def train(
+    recipe: SlicesRecipe,
+    backbone: Backbone,
+    features: Features,
+    run: Path,
+    *,
+    ranks: Ranks | None = None,
+    until: int | None = None,
+) -> dict[str, Any] | None:
+    """Fit, or go on with fitting; choose the cut-off, write weights and a report.
+
+    Parameters
+    ----------
+    run : folder of the run
+    until : stop after this epoch as if a signal had come
 
     Returns
     -------
-    the report
+    the report; None when it was asked to stop
+
+    Raises
+    ------
+    Refused : the run was begun with another recipe, backbone or slices, or the disk is full
     """
+    fit = HeadFit(recipe, features)
+    data = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in features)).hexdigest()
+    parts = {"head": fit.head, "optimizer": fit.optimizer, "data": data}
+    checkpoints = Checkpoints(run, recipe)
+    done, said = checkpoints.resume(parts)
+    if said and said["data"] != data:
+        raise Refused("input", f"{run} was begun with another backbone or other slices; give another --out")
     labels = features.validation_labels
-    head = fit_head(recipe, features, log)
+    with stop_signals() as stop, RunLog(run, ranks or Ranks(), "train_slices", recipe.epochs, done) as log:
+        for epoch in range(done, recipe.epochs):
+            loss = fit.epoch(epoch)
+            auc = area_under_roc(labels, head_probability(fit.folded(), features.validation))
+            log.note(epoch + 1, loss=loss, validation_auc=auc)
+            log.step(epoch + 1, features.training.shape[1])
+            checkpoints.save(epoch + 1, parts)
+            if (stop.came or epoch + 1 == until) and epoch + 1 < recipe.epochs:
+                return None
+    head = fit.folded()
     p = head_probability(head, features.validation)
     cut_off = choose_cut_off(labels, p, recipe.cut_off)
     neighbors = knn_probability(
@@ -309,22 +396,12 @@ def load_teacher(run: Path) -> Backbone:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m training.train_slices", description=(__doc__ or "").splitlines()[0]
-    )
-    parser.add_argument("recipe", type=Path, help="TOML file, see training/runs")
-    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="settings that differ from the recipe")
+    parser = training_parser("train_slices", __doc__, _run)
     parser.add_argument("--backbone", type=Path, required=True, metavar="RUN", help="folder of the pre-training run")
-    parser.add_argument("--shards", type=Path, nargs="+", required=True, action="extend")
-    parser.add_argument("--splits", type=Path, required=True, metavar="FILE.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.set_defaults(run=_run)
     return run_command(parser, arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     recipe = load_recipe(SlicesRecipe, options.recipe, options.changes)
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     check_splits(shards, splits)
@@ -332,43 +409,20 @@ def _run(options: argparse.Namespace) -> int:
     backbone = load_teacher(options.backbone)
     with process_group(options.device) as ranks:
         make_run_folder(options.out)
+        Checkpoints(options.out, recipe).check()
+        shards.verify()
         write_recipe(recipe, options.out / "recipe.toml")
-        identity = json.dumps(
-            [fingerprint(recipe), training.identity(), validation.identity(), _checksum(backbone)], sort_keys=True
-        )
-        features = cached_features(options.out / FEATURES, identity)
-        if features is None:
-            features = read_features(recipe, backbone, training, validation, ranks.device)
-            save_features(options.out / FEATURES, identity, features)
-        with RunLog(options.out, ranks, "train_slices", recipe.epochs) as log:
-            report = train(recipe, backbone, features, options.out, log)
-    v = report["validation"]
-    print(f"validation: sensitivity {v['sensitivity']:.3f}, specificity {v['specificity']:.3f}, AUC {v['auc']:.3f}")
-    print(f"neighbors:  AUC {report['validation_knn']['auc']:.3f}")
-    print(f"Run: {options.out}")
-    return DONE
 
+        def fit() -> bool:
+            features = read_features(recipe, backbone, training, validation, ranks.device, options.out / FEATURES)
+            report = train(recipe, backbone, features, options.out, ranks=ranks)
+            if report is not None:
+                v = report["validation"]
+                told = f"sensitivity {v['sensitivity']:.3f}, specificity {v['specificity']:.3f}, AUC {v['auc']:.3f}"
+                print(f"validation: {told}\nneighbors:  AUC {report['validation_knn']['auc']:.3f}")
+            return report is not None
 
-def cached_features(path: Path, identity: str) -> Features | None:
-    """Embeddings of an earlier start of this run; None when there are none or something has changed."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if str(file["identity"]) != identity:
-                return None
-            return Features(*(file[name] for name in Features._fields))
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
-
-
-def save_features(path: Path, identity: str, features: Features) -> None:
-    """Keep embeddings for the next start."""
-    with whole_file(path) as sibling, open(sibling, "wb") as file:
-        np.savez(file, identity=np.array(identity), **features._asdict())
-
-
-def _checksum(backbone: Backbone) -> float:
-    """Changes with any weight; the same on every machine."""
-    return math.fsum(float(p.double().abs().sum()) * n for n, p in enumerate(backbone.parameters(), start=1))
+        return run_training(fit, options.out)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ The same command again goes on where the last checkpoint was left.
 from __future__ import annotations
 
 import argparse
-import logging
 import math
 import sys
 from collections.abc import Sequence
@@ -23,14 +22,14 @@ from torch import nn
 from heartlens.models.preprocess import View
 from heartlens.refusal import Refused
 from training.checkpoint import Checkpoints, stop_signals, whole_state, write_torch
-from training.collapse import BadSteps, DeadRun
-from training.command import CANCELLED, DONE, run_command
+from training.collapse import BadSteps
+from training.command import run_command, run_training, training_parser
 from training.config import as_dict, free, load_recipe, write_recipe
 from training.data import Splits, check_splits, scans_of
 from training.distributed import Ranks, all_sum, any_rank, process_group
 from training.losses import LossRecipe, loss_of_sums, loss_sums, segmentation_loss
 from training.networks import NetworkRecipe, build_network, multiple_px
-from training.run_log import RunLog
+from training.run_log import RunLog, make_run_folder
 from training.segmentation_data import (
     SampleRecipe,
     SliceSamples,
@@ -333,49 +332,21 @@ def require_same_data(said: dict[str, Any], parts: dict[str, Any], run: Path) ->
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m training.train_unet", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("recipe", type=Path, help="TOML file, see training/runs")
-    parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="settings that differ from the recipe")
-    parser.add_argument("--shards", type=Path, nargs="+", required=True, action="extend")
-    parser.add_argument("--splits", type=Path, required=True, metavar="FILE.json")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; one begun is gone on with")
-    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
-    parser.set_defaults(run=_run)
-    return run_command(parser, arguments)
+    return run_command(training_parser("train_unet", __doc__, _run), arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
     recipe = load_recipe(SegmentationRecipe, options.recipe, options.changes)
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     with process_group(options.device) as ranks:
         if ranks.is_first:
-            make_folder(options.out)
+            make_run_folder(options.out)
+            Checkpoints(options.out, recipe).check()
             shards.verify()
             write_recipe(recipe, options.out / "recipe.toml")
         data = read_data(recipe, shards, splits, options.out, ranks)
-        try:
-            is_complete = train(recipe, data, options.out, ranks=ranks)
-        except DeadRun as death:
-            print(f"error: dead-run: {death}", file=sys.stderr)
-            return FAILED
-    if not is_complete:
-        print("stopped; the same command goes on from here", file=sys.stderr)
-        return CANCELLED
-    print(f"Run: {options.out}")
-    return DONE
+        return run_training(lambda: train(recipe, data, options.out, ranks=ranks), options.out)
 
-
-def make_folder(folder: Path) -> None:
-    """Make the run's folder, or refuse."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused("output", f"cannot make {folder}: {error.strerror or error}; choose another --out") from None
-
-
-FAILED = 1
-"""Exit code of a run that died; its checkpoints are left for a look."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -18,11 +18,11 @@ from heartlens.models.slice_classifier import SliceClassifier
 from heartlens.models.slice_view import SliceView
 from heartlens.refusal import Refused
 from training.attention import attention_map, attention_of_slices
+from training.checkpoint import read_checkpoint
 from training.config import load_recipe, write_recipe
 from training.data import Splits
-from training.distributed import Ranks
 from training.features import embed_slices, knn_probability, look_at, middle
-from training.run_log import RunLog
+from training.run_log import read_log
 from training.scans import LabelledScan
 from training.shard_writer import write_shards
 from training.shards import ShardSet
@@ -242,11 +242,43 @@ def test_the_command_fits_chooses_and_saves(tmp_path, folder, dino_run, capsys):
     report = json.loads((tmp_path / "run" / "slice_classifier.json").read_text())
     assert report["slices"] == {"training": 24, "validation": 12}
     assert report["calcified"] == {"training": 8, "validation": 4}
-    first = (tmp_path / "run" / "features.npz").stat().st_mtime_ns
-    assert main(words) == 0  # features are taken from the run's folder
-    assert (tmp_path / "run" / "features.npz").stat().st_mtime_ns == first
-    assert main([words[0], "seed=3", *words[1:]]) == 0  # other crops
-    assert (tmp_path / "run" / "features.npz").stat().st_mtime_ns != first
+    kept = sorted((tmp_path / "run" / "features").iterdir())
+    assert [path.name for path in kept] == ["validation.npz", "view-0.npz", "view-1.npz"]
+    before = [path.stat().st_mtime_ns for path in kept]
+    kept[1].write_bytes(b"cut short")
+    assert main(words) == 0  # what is whole is taken, the rest is embedded again
+    after = [path.stat().st_mtime_ns for path in kept]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, False, True]
+    assert main([words[0], "seed=3", *words[1:]]) == 3
+    assert "another recipe (setting: in the checkpoint, now): seed: 0, 3" in capsys.readouterr().err
+    assert load_recipe(SlicesRecipe, tmp_path / "run" / "recipe.toml").seed == 0  # the run's own is left
+
+
+def test_20_epochs_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, backbone):
+    """One step an epoch; the features are given, as the command takes them from the run's folder."""
+    recipe = SlicesRecipe(epochs=20, views=2, batch=400)
+    assert train(recipe, backbone, gaussian_features(), tmp_path / "straight")
+    assert train(recipe, backbone, gaussian_features(), tmp_path / "halves", until=10) is None
+    assert not (tmp_path / "halves" / "slice_classifier.pt").exists()
+    assert train(recipe, backbone, gaussian_features(), tmp_path / "halves")
+    straight, halves = (read_checkpoint(tmp_path / n / "checkpoints" / "step-000000020.pt")["parts"]
+                        for n in ("straight", "halves"))  # fmt: skip
+    assert all(torch.equal(straight["head"][name], halves["head"][name]) for name in straight["head"])
+    for n, state in straight["optimizer"]["state"].items():
+        assert all(torch.equal(value, halves["optimizer"]["state"][n][key]) for key, value in state.items())
+    reports = [(tmp_path / n / "slice_classifier.json").read_text() for n in ("straight", "halves")]
+    assert reports[0] == reports[1]
+    logs = [read_log(tmp_path / n) for n in ("straight", "halves")]
+    assert logs[0] == logs[1]
+    assert sorted(logs[0]) == list(range(1, 21))
+
+
+def test_a_fit_is_not_continued_on_other_features(tmp_path, backbone):
+    recipe, features = SlicesRecipe(epochs=4, views=2), gaussian_features()
+    train(recipe, backbone, features, tmp_path, until=2)
+    other = features._replace(validation=features.validation + 1)
+    with pytest.raises(Refused, match="begun with another backbone or other slices"):
+        train(recipe, backbone, other, tmp_path)
 
 
 def test_a_loaded_classifier_gives_the_probabilities_that_were_judged(tmp_path, folder, dino_run):
@@ -256,8 +288,7 @@ def test_a_loaded_classifier_gives_the_probabilities_that_were_judged(tmp_path, 
     view = TINY.view
     embedded = embed_slices(backbone, validation, range(12), view, device=CPU)
     features = Features(embedded[None], validation.is_calcified[None], embedded, validation.is_calcified)
-    with RunLog(tmp_path, Ranks(), "train_slices", 10) as log:
-        report = train(replace(TINY, views=1), backbone, features, tmp_path, log)
+    report = train(replace(TINY, views=1), backbone, features, tmp_path)
     classifier, loaded_view, cut_off = load_classifier(tmp_path / "slice_classifier.pt")
     assert (loaded_view, cut_off) == (view, report["cut_off"])
     for n in range(12):
