@@ -1,0 +1,27 @@
+"""A `Case` as nodes of a MRML scene, and back. The only part that knows slicer and vtk.
+
+The scene is always passed in: nothing here asks for the application, its modules or Qt, so the same calls run in the
+desktop, in a browser's server and in tests. Errors for the reader are `Refused`; the scene is then as it was.
+Slicer's space is RAS and ours is LPS; only `scene.geometry` turns one into the other.
+"""
+
+from heartlens.scene.geometry import case_ct, index_of, position_of
+from heartlens.scene.nodes import CaseNodes, find_cases, remove_case, show_case, show_overlay, update_lesions
+from heartlens.scene.segmentation import labels_of, read_segmentation, voxels_in
+from heartlens.scene.watch import Watch
+
+__all__ = [
+    "CaseNodes",
+    "Watch",
+    "case_ct",
+    "find_cases",
+    "index_of",
+    "labels_of",
+    "position_of",
+    "read_segmentation",
+    "remove_case",
+    "show_case",
+    "show_overlay",
+    "update_lesions",
+    "voxels_in",
+]
