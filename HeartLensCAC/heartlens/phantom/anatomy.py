@@ -169,7 +169,9 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
         rng,
         back_mm=back,
         sternum_mm=7 - depth_mm,
-        size=float(np.clip(size, 0.76, 1.15)),
+        size=float(np.clip(size, 0.76, 1.15)) * parameters.heart_scale,
+        turn_deg=parameters.heart_turn_deg,
+        left_mm=parameters.heart_shift_mm,
         age_years=parameters.age_years,
         fat_mm=float(np.clip(rng.normal(4 + 0.22 * (parameters.bmi - 22), 1.3), 1.5, 12)),
     )

@@ -81,7 +81,15 @@ def joined(distances: Iterable[FloatArray], blend_mm: float) -> FloatArray:
 
 
 def draw_heart(
-    rng: np.random.Generator, *, size: float, age_years: float, fat_mm: float, back_mm: float, sternum_mm: float
+    rng: np.random.Generator,
+    *,
+    size: float,
+    age_years: float,
+    fat_mm: float,
+    back_mm: float,
+    sternum_mm: float,
+    turn_deg: tuple[float, float] = (0.0, 0.0),
+    left_mm: float = 0.0,
 ) -> Heart:
     """A heart as one person has it.
 
@@ -90,9 +98,11 @@ def draw_heart(
     size : 1 for a large adult
     back_mm : how much farther back than usual spine and aorta lie
     sternum_mm : y of the back of the sternum
+    turn_deg : added to the azimuth and the descent of the long axis
+    left_mm : how far the heart lies to the left of its usual place
     """
-    azimuth = np.deg2rad(rng.normal(41, 6))  # of the long axis, from straight left toward the front
-    descent = np.deg2rad(rng.normal(29, 6))
+    azimuth = np.deg2rad(rng.normal(41, 6) + turn_deg[0])  # of the long axis, from straight left toward the front
+    descent = np.deg2rad(rng.normal(29, 6) + turn_deg[1])
     alpha = np.array([np.cos(azimuth) * np.cos(descent), -np.sin(azimuth) * np.cos(descent), -np.sin(descent)])
     rho = np.array([-np.sin(azimuth), -np.cos(azimuth), rng.normal(0.0, 0.1)])
     rho -= rho @ alpha * alpha
@@ -112,7 +122,7 @@ def draw_heart(
     size = min(size, room / (back_of_atrium + front_of_ventricle + 12.5))
     spare = max(room - size * (back_of_atrium + front_of_ventricle + 12.5), 0)
     crux_y = 41.0 + back_mm - size * (12.5 + back_of_atrium) - rng.uniform(0, min(spare, 6))
-    crux = np.array([6 + rng.normal(0, 4), crux_y, 0.0])
+    crux = np.array([6 + rng.normal(0, 4) + left_mm, crux_y, 0.0])
 
     def at(*heart_mm: float) -> NDArray[np.float64]:
         return crux + np.array(heart_mm) * size @ axes

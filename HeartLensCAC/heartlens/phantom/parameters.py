@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 FIELDS_OF_VIEW = ("chest", "heart")
+
+COVERS = ("field", "heart")
+"""How far a scan reaches along z: as its field of view usually does, or the heart alone whatever its width."""
 
 CATEGORIES = ("0", "1-10", "11-100", "101-400", ">400")
 """Coronary burden that a phantom can be asked for; Agatston, rounded (spec `heartlens` scheme)."""
@@ -56,6 +59,12 @@ class PhantomParameters:
     plaques : number of plaques in LM, LAD, LCX, RCA when no category is asked for
     traps : kinds from `TRAP_KINDS`
     sex, age_years, bmi : of the person
+    cover : one of `COVERS`
+    view_shift_mm : (x, y), how far the field of view lies from where it is usually put
+    heart_turn_deg : added to the azimuth and the descent of the heart's long axis
+    heart_shift_mm : to the left
+    heart_scale : factor on the size of the heart
+    matched_burden : category of the decoys that are drawn as coronary plaques are and laid elsewhere; None for none
     """
 
     seed: int = 0
@@ -75,16 +84,26 @@ class PhantomParameters:
     sex: str = "M"
     age_years: int = 62
     bmi: float = 27.0
+    # Not in `repr`, of which UIDs are made: phantoms from before these fields keep theirs (`late_text`).
+    cover: str = field(default="field", repr=False)
+    view_shift_mm: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    heart_turn_deg: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    heart_shift_mm: float = field(default=0.0, repr=False)
+    heart_scale: float = field(default=1.0, repr=False)
+    matched_burden: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "pixel_mm", tuple(float(p) for p in np.broadcast_to(self.pixel_mm, 2)))
+        for name in ("pixel_mm", "view_shift_mm", "heart_turn_deg"):
+            object.__setattr__(self, name, tuple(float(p) for p in np.broadcast_to(getattr(self, name), 2)))
         object.__setattr__(self, "plaques", tuple(int(n) for n in self.plaques))
         object.__setattr__(self, "traps", tuple(self.traps))
         _one_of("field_of_view", self.field_of_view, FIELDS_OF_VIEW)
         _one_of("kernel", self.kernel, tuple(KERNEL_FWHM_MM))
         _one_of("sex", self.sex, ("M", "F"))
-        if self.category is not None:
-            _one_of("category", self.category, CATEGORIES)
+        _one_of("cover", self.cover, COVERS)
+        for name in ("category", "matched_burden"):
+            if getattr(self, name) is not None:
+                _one_of(name, getattr(self, name), CATEGORIES)
         for trap in self.traps:
             _one_of("traps", trap, TRAP_KINDS)
         if len(self.plaques) != 4 or min(self.plaques) < 0:
@@ -100,6 +119,11 @@ class PhantomParameters:
         _within("motion_mm", self.motion_mm, 0, 25)
         _within("age_years", self.age_years, 18, 100)
         _within("bmi", self.bmi, 15, 55)
+        for shift in (*self.view_shift_mm, self.heart_shift_mm):
+            _within("view_shift_mm and heart_shift_mm", shift, -40, 40)
+        for turn in self.heart_turn_deg:
+            _within("heart_turn_deg", turn, -20, 20)
+        _within("heart_scale", self.heart_scale, 0.8, 1.25)
 
     @property
     def diameter_mm(self) -> float:
@@ -110,6 +134,14 @@ class PhantomParameters:
         """A stream of its own for each purpose, so that changing the noise leaves the person as it is."""
         return np.random.default_rng([self.seed, *purpose.encode()])
 
+    @property
+    def late_text(self) -> str:
+        """What `repr` leaves out and is not the default, for UIDs; empty for most phantoms."""
+        late = {
+            f.name: getattr(self, f.name) for f in fields(self) if not f.repr and getattr(self, f.name) != f.default
+        }
+        return repr(late) if late else ""
+
     def to_json(self) -> dict[str, Any]:
         """Every field, as JSON values; `from_json` gives the same parameters back."""
         record = asdict(self)
@@ -117,8 +149,8 @@ class PhantomParameters:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> PhantomParameters:
-        fields: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in document.items()}
-        return cls(**fields)
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in document.items()}
+        return cls(**values)
 
     @classmethod
     def from_text(cls, seed: int, settings: Sequence[str]) -> PhantomParameters:
@@ -129,7 +161,7 @@ class PhantomParameters:
         >>> PhantomParameters.from_text(3, ["traps=aortic_valve,stent", "noise_hu=12", "category=11-100"]).traps
         ('aortic_valve', 'stent')
         """
-        kinds = {field.name: field.type for field in fields(cls)}
+        kinds = {f.name: f.type for f in fields(cls)}
         overrides: dict[str, Any] = {}
         for setting in settings:
             name, equals, text = setting.partition("=")
@@ -152,7 +184,7 @@ class PhantomParameters:
         ------
         ValueError : an override that is no field, or a value outside its range
         """
-        known = {field.name for field in fields(cls)} - {"seed"}
+        known = {f.name for f in fields(cls)} - {"seed"}
         if unknown := sorted(set(overrides) - known):
             raise ValueError(f"phantom parameters must be among {sorted(known)}, got {unknown}")
         drawn = _draw_person(np.random.default_rng([seed, 1])) | _draw_traps(np.random.default_rng([seed, 2]))
@@ -163,6 +195,29 @@ class PhantomParameters:
         if "plaques" in overrides:
             drawn["category"] = None
         return cls(**{"seed": seed, **drawn, **overrides})
+
+    @classmethod
+    def varied(cls, seed: int, **overrides: Any) -> PhantomParameters:
+        """Draw as widely as networks are trained and judged on: any scanner, any heart, and decoys.
+
+        Thickness 1 to 5 mm, 80 to 140 kVp, every kernel, fields of 150 to 420 mm that need not be centered, motion,
+        hearts turned, moved and scaled; besides `TRAP_KINDS`, decoys like coronary plaques in number, size and density.
+
+        Parameters
+        ----------
+        seed, overrides : as for `random`, which draws sex, age, body-mass index and `traps`
+        """
+        rng = np.random.default_rng([seed, 5])
+        field_of_view = overrides.get("field_of_view", FIELDS_OF_VIEW[int(rng.random() < 0.6)])
+        matrix = int(overrides.get("matrix", rng.choice((320, 384, 512), p=(0.6, 0.2, 0.2))))
+        drawn: dict[str, Any] = {"field_of_view": field_of_view, "matrix": matrix}
+        drawn |= _draw_varied_scan(rng, field_of_view, matrix) | _draw_varied_heart(rng)
+        drawn["category"] = str(rng.choice(CATEGORIES, p=(0.26, 0.16, 0.22, 0.2, 0.16)))
+        # Independent of the burden: much or little that is bright says nothing about the arteries.
+        drawn["matched_burden"] = str(rng.choice(CATEGORIES, p=(0.12, 0.18, 0.25, 0.25, 0.2)))
+        if "plaques" in overrides:
+            del drawn["category"]
+        return cls.random(seed, **{**drawn, **overrides})
 
 
 def _draw_person(rng: np.random.Generator) -> dict[str, Any]:
@@ -202,6 +257,38 @@ def _draw_scan(rng: np.random.Generator, field_of_view: str, matrix: int) -> dic
         "kernel": str(rng.choice(tuple(KERNEL_FWHM_MM), p=(0.45, 0.47, 0.08))),
         "is_gated": bool(is_gated),
         "motion_mm": 0.0 if is_gated and rng.random() < 0.8 else float(np.round(rng.uniform(1, 9), 1)),
+    }
+
+
+def _draw_varied_scan(rng: np.random.Generator, field_of_view: str, matrix: int) -> dict[str, Any]:
+    is_gated = bool(rng.random() < (0.9 if field_of_view == "heart" else 0.25))
+    diameter_mm = rng.uniform(150, 270) if field_of_view == "heart" else rng.uniform(280, 420)
+    thickness_mm = float(
+        rng.choice((1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0), p=(0.06, 0.06, 0.08, 0.1, 0.18, 0.3, 0.08, 0.14))
+    )
+    overlap = rng.choice((1.0, 0.8, 0.5), p=(0.7, 0.15, 0.15)) if thickness_mm >= 2 else 1.0
+    pixel_mm = float(np.round(diameter_mm / matrix, 6))
+    noise_hu = float(np.round(rng.uniform(6, 22) * math.sqrt(3.0 / max(thickness_mm, 2.0)), 1))
+    motion_mm = rng.uniform(0, 3) * (rng.random() < 0.4) if is_gated else rng.uniform(0.5, 9)
+    return {
+        "pixel_mm": (pixel_mm, pixel_mm),
+        "slice_thickness_mm": thickness_mm,
+        "increment_mm": float(np.round(thickness_mm * overlap, 3)),
+        "kvp": float(rng.choice((80.0, 100.0, 110.0, 120.0, 130.0, 140.0), p=(0.04, 0.12, 0.06, 0.62, 0.08, 0.08))),
+        "noise_hu": noise_hu,
+        "kernel": str(rng.choice(tuple(KERNEL_FWHM_MM), p=(0.4, 0.4, 0.2))),
+        "is_gated": is_gated,
+        "motion_mm": float(np.round(motion_mm, 1)),
+        "cover": "heart" if field_of_view == "chest" and rng.random() < 0.75 else "field",
+        "view_shift_mm": tuple(np.round(rng.normal(0, 6, 2).clip(-15, 15), 1).tolist()),
+    }
+
+
+def _draw_varied_heart(rng: np.random.Generator) -> dict[str, Any]:
+    return {
+        "heart_turn_deg": tuple(np.round(rng.uniform(-9, 9, 2), 1).tolist()),
+        "heart_shift_mm": float(np.round(rng.uniform(-9, 9), 1)),
+        "heart_scale": float(np.round(rng.uniform(0.9, 1.12), 3)),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +13,11 @@ from scipy import ndimage
 
 from heartlens.ct import CTHeader, CTVolume
 from heartlens.lesions import CORONARY, Artery
-from heartlens.phantom import calcium, traps
+from heartlens.phantom import calcium, decoys, traps
 from heartlens.phantom.acquisition import digitize, metal_streaks, noise
 from heartlens.phantom.anatomy import Anatomy, draw_anatomy
 from heartlens.phantom.calcium import Plaque, propose_plaques
+from heartlens.phantom.decoys import propose_decoys
 from heartlens.phantom.grid import Grid
 from heartlens.phantom.parameters import KERNEL_FWHM_MM, PhantomParameters
 from heartlens.phantom.rendering import render
@@ -117,6 +119,9 @@ class Scan:
     def plaque_source(self, plaque: Plaque) -> Source | None:
         return self.source(plaque.cloud, plaque.artery, calcium.MOBILITY[plaque.artery], plaque)
 
+    def decoy_source(self, place: str, decoy: Plaque) -> Source | None:
+        return self.source(decoy.cloud, Artery.OTHER, decoys.MOBILITY.get(place, 0.0))
+
     def ct(self, hu: NDArray[np.int16]) -> CTVolume:
         return CTVolume(hu, self.grid.affine(), _header(self.parameters, self.grid.shape[0]))
 
@@ -143,6 +148,10 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
         if source is not None:
             other.append(source)
             body[source.window] += source.image
+    for trap, source in _decoys(scan, body, grain):
+        found.append(trap)
+        other.append(source)
+        body[source.window] += source.image
     for attempt in range(ATTEMPTS):
         plaques = _plaques(scan, body, grain, attempt)
         for source in plaques:
@@ -186,6 +195,10 @@ def plan_scan(anatomy: Anatomy, parameters: PhantomParameters) -> Grid:
         x, y = 0.0, float(rng.normal(8, 4))
         bottom = min(anatomy.dome_left_mm, anatomy.dome_right_mm) - rng.uniform(55, 80)
         top = anatomy.top_mm + rng.uniform(8, 25)
+    if parameters.cover == "heart" and parameters.field_of_view != "heart":
+        bottom = min(t.points[:, 2].min() for t in heart.arteries.values()) - 14 + rng.normal(0, 2)
+        top = anatomy.airways[1].points[0, 2] + rng.normal(9, 3)
+    x, y = x + parameters.view_shift_mm[0], y + parameters.view_shift_mm[1]
     turn = np.deg2rad(anatomy.turn_deg)
     center = (
         round(float(np.cos(turn) * x - np.sin(turn) * y + anatomy.shift_mm[0]), 1),
@@ -248,25 +261,68 @@ def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], 
     if p.category is None:
         drawn = (scan.plaque_source(q) for q in propose_plaques(heart, rng, p.plaques, p.kvp))
         return [source for source in drawn if source is not None]
-    if p.category == "0":
+
+    def propose(size: float) -> Iterable[tuple[str, Plaque]]:
+        return (("", plaque) for plaque in propose_plaques(heart, rng, None, p.kvp, size))
+
+    return [source for _, _, source in _up_to_burden(scan, body, grain, p.category, rng, propose)]
+
+
+def _decoys(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32]) -> list[tuple[Trap, Source]]:
+    """Decoys up to their own burden, by the very steps that lay plaques."""
+    p = scan.parameters
+    if p.matched_burden is None:
         return []
-    low, high = CATEGORY_RANGE[p.category]
+    rng = p.generator("decoys")
+    laid = _up_to_burden(
+        scan, body, grain, p.matched_burden, rng, lambda size: propose_decoys(scan.anatomy, rng, p.kvp, size)
+    )
+    found = []
+    for number, (place, decoy, source) in enumerate(laid, start=1):
+        kind = f"decoy_{place}"
+        details = {
+            "contrast_hu": round(float(decoy.cloud.contrast_hu), 1),
+            "volume_mm3": round(float(decoy.cloud.volumes_mm3.sum()), 2),
+        }
+        found.append((Trap(kind, f"{kind}_{number}", decoy.cloud, details), source))
+    return found
+
+
+def _up_to_burden(
+    scan: Scan,
+    body: NDArray[np.float32],
+    grain: NDArray[np.float32],
+    category: str,
+    rng: np.random.Generator,
+    propose: Callable[[float], Iterable[tuple[str, Plaque]]],
+) -> list[tuple[str, Plaque, Source]]:
+    """Plaques, or decoys, until the score of a category is reached.
+
+    Parameters
+    ----------
+    propose : from a factor on their width to (place of a decoy or "", plaque), one after the other
+    """
+    p = scan.parameters
+    if category == "0":
+        return []
+    low, high = CATEGORY_RANGE[category]
     pixel_mm2 = p.pixel_mm[0] * p.pixel_mm[1]
     faintest = pixel_mm2 * np.ceil(1 / pixel_mm2) * p.increment_mm / 3  # the least score that these voxels can show
     aim = max(float(np.exp(rng.uniform(np.log(low), np.log(high)))), faintest)
     size = float(np.clip((aim / 60) ** 0.2, 0.75, 1.7))  # much calcium comes in large plaques
     scale = {"pixel_area_mm2": pixel_mm2, "increment_mm": p.increment_mm}
-    kept: list[Source] = []
+    kept: list[tuple[str, Plaque, Source]] = []
     total, misfits = 0.0, 0
-    for plaque in propose_plaques(heart, rng, None, p.kvp, size):
+    for place, plaque in propose(size):
         room = min(aim * 1.15, high) - total
         share = 1.0
         for _ in range(3):  # what is too large for the rest of the burden is tried smaller
-            source = scan.plaque_source(plaque.shrunk(share))
+            smaller = plaque.shrunk(share)
+            source = scan.decoy_source(place, smaller) if place else scan.plaque_source(smaller)
             if source is None:
                 break
             before = body[source.window] + grain[source.window]
-            for earlier in kept:
+            for _, _, earlier in kept:
                 _add_overlap(before, source.window, earlier)
             after = patch_agatston(np.rint(before + source.image), **scale)
             gain = after - patch_agatston(np.rint(before), **scale)
@@ -274,7 +330,7 @@ def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], 
                 break
             share *= max(0.9 * room / gain, 0.15)
         if source is not None and 0 < gain <= room:
-            kept.append(source)
+            kept.append((place, smaller, source))
             total, misfits = total + gain, 0
         else:
             misfits += 1
@@ -320,7 +376,7 @@ def _described(trap: Trap, grid: Grid) -> dict[str, Any]:
 
 def _header(parameters: PhantomParameters, slices: int) -> CTHeader:
     def uid(*parts: object) -> str:
-        digest = hashlib.sha256(repr((parameters, parts)).encode()).digest()
+        digest = hashlib.sha256((repr((parameters, parts)) + parameters.late_text).encode()).digest()
         return f"2.25.{int.from_bytes(digest[:15], 'big')}"  # PS3.5 B.2: a UUID-like number under 2.25
 
     return CTHeader(
