@@ -15,14 +15,16 @@ PACKAGE = Path(__file__).resolve().parents[1] / "heartlens"
 FLOORS: dict[str, int] = {
     # 0 ground: values, numpy alone
     "refusal": 0, "ct": 0, "islands": 0, "lesions": 0, "protocol": 0, "slabs": 0, "whole_file": 0, "grid": 0,
-    "kernels": 0,
+    "kernels": 0, "messages": 0,
     # 1 sums
     "scoring": 1, "risk": 1, "cohorts": 1, "calcium": 1, "anatomy": 1, "quality": 1, "phantom": 1,
     # 2 rooms: files and DICOM
     "dicom": 2, "files": 2, "nrrd": 2, "nifti": 2, "metaimage": 2, "seg_nrrd": 2, "segments": 2, "phantom_files": 2,
-    "case": 2, "models": 2, "inference": 2,
+    "case": 2, "correction": 2, "models": 2, "inference": 2,
     # 3 road
-    "pipeline": 3, "outputs": 3, "options": 3, "report_html": 3, "figures": 3,
+    "pipeline": 3, "outputs": 3, "options": 3, "worker": 3, "report_html": 3, "figures": 3,
+    # 4 bridge
+    "scene": 4,
     # 5 doors
     "__main__": 5,
 }  # fmt: skip
@@ -38,6 +40,8 @@ OUTSIDE = {  # library: parts that may import it at the top of a file or inside 
     "torch": {"models"},
     "safetensors": {"models"},
     "gdcm": {"dicom"},
+    "slicer": {"scene"},
+    "vtk": {"scene"},
 }
 
 NETWORKS = {"heartlens.models.backbone", "heartlens.models.slice_classifier", "heartlens.models.vessel_unet"}

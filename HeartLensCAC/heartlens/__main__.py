@@ -81,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="say what is installed and whether scoring works here")
     doctor.set_defaults(run=_run_doctor)
+
+    worker = commands.add_parser("worker", help="take jobs on stdin, one JSON object a line (for programs)")
+    worker.set_defaults(run=_run_worker)
     return parser
 
 
@@ -253,6 +256,12 @@ def _worked_example() -> float:
     flat = np.flatnonzero(hu)
     protocol = ScoringProtocol()
     return score_lesions(ct, extract_lesions(ct, flat, np.full(flat.size, 2), protocol), protocol).total.agatston
+
+
+def _run_worker(options: argparse.Namespace) -> int:
+    from heartlens.worker import serve
+
+    return serve()
 
 
 class _Bar:

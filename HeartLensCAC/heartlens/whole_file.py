@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from heartlens.refusal import Refused
@@ -67,8 +67,7 @@ def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
     """
     out = Path(out).absolute()
     check_folder(out, force=force, is_ours=is_ours)
-    sibling = out.with_name(f".{out.name}-{os.getpid()}.part")
-    replaced = out.with_name(f".{out.name}-{os.getpid()}.old")
+    sibling, replaced = _siblings(out, os.getpid())
     try:
         sibling.mkdir(parents=True)
         yield sibling
@@ -88,6 +87,28 @@ def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
     finally:
         shutil.rmtree(sibling, ignore_errors=True)
         shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_unfinished(out: Path, pid: int) -> None:
+    """Clear away what a process that was killed in `whole_folder` left beside `out`.
+
+    Parameters
+    ----------
+    pid : of the process, which must be gone
+    """
+    out = Path(out).absolute()
+    sibling, replaced = _siblings(out, pid)
+    shutil.rmtree(sibling, ignore_errors=True)
+    if out.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+    elif replaced.exists():  # killed between the two renames: the old result is still the result
+        with suppress(OSError):
+            replaced.rename(out)
+
+
+def _siblings(out: Path, pid: int) -> tuple[Path, Path]:
+    """Where a process writes, and where it keeps what it replaces."""
+    return out.with_name(f".{out.name}-{pid}.part"), out.with_name(f".{out.name}-{pid}.old")
 
 
 def check_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> None:
