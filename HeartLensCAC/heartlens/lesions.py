@@ -154,16 +154,15 @@ class LesionMap:
 
     def reassign(self, lesion_id: int, artery: Artery, note: LesionNote | None = None) -> LesionMap:
         """The same lesions with one of them in another artery."""
-        self._check_id(lesion_id)
-        notes = dict(self.notes)
-        if note is not None:
-            notes[lesion_id] = note
-        return LesionMap(self.labels, {**self.arteries, lesion_id: artery}, notes, self.voxels)
+        draft = Draft(self)
+        draft.reassign(lesion_id, artery, note)
+        return draft.lesions()
 
     def remove(self, lesion_id: int) -> LesionMap:
         """The map without one lesion."""
-        self._check_id(lesion_id)
-        return self.erase(self.voxels.flat[self.voxels.ids == lesion_id])
+        draft = Draft(self)
+        draft.remove(lesion_id)
+        return draft.lesions()
 
     def paint(self, flat: ArrayLike, artery: Artery, note: LesionNote | None = None) -> LesionMap:
         """Make one new lesion of some voxels; where they belonged to another lesion, they leave it.
@@ -173,13 +172,9 @@ class LesionMap:
         flat : (n,) C-order indices
         artery : of the new lesion, which takes the id after the largest
         """
-        flat = self._check_flat(flat)
-        lesion_id = max(self.arteries, default=0) + 1
-        if lesion_id > MAX_LESIONS:
-            raise ValueError(f"expected at most {MAX_LESIONS} lesions; merge or remove some first")
-        labels = self.labels.copy()
-        labels.reshape(-1)[flat] = lesion_id
-        return self._with_labels(labels, {lesion_id: artery}, {lesion_id: note or LesionNote(source="reader")})
+        draft = Draft(self)
+        draft.paint(flat, artery, note)
+        return draft.lesions()
 
     def erase(self, flat: ArrayLike) -> LesionMap:
         """The map without some voxels; a lesion that loses all of them is gone.
@@ -188,27 +183,77 @@ class LesionMap:
         ----------
         flat : (n,) C-order indices; voxels outside lesions are ignored
         """
-        flat = self._check_flat(flat)
-        labels = self.labels.copy()
-        labels.reshape(-1)[flat] = 0
-        return self._with_labels(labels, {}, {})
+        draft = Draft(self)
+        draft.erase(flat)
+        return draft.lesions()
 
-    def _with_labels(
-        self, labels: NDArray[np.uint16], arteries: Mapping[int, Artery], notes: Mapping[int, LesionNote]
-    ) -> LesionMap:
-        left = {int(i) for i in np.unique(labels)} - {0}
-        all_arteries = {**self.arteries, **arteries}
-        all_notes = {**self.notes, **notes}
-        return LesionMap(labels, {i: all_arteries[i] for i in left}, {i: all_notes[i] for i in left})
+
+class Draft:
+    """A lesion map on which edits are made one after the other; the map it began with stays as it was.
+
+    The volume is copied once for all edits, and only when voxels change; the rest is done on the few labelled voxels.
+    """
+
+    def __init__(self, lesions: LesionMap) -> None:
+        self._labels = lesions.labels
+        self._voxels = lesions.voxels
+        self._arteries = dict(lesions.arteries)
+        self._notes = dict(lesions.notes)
+        self._is_copy = False
+
+    def lesions(self) -> LesionMap:
+        """The edited map. The draft must not be edited any further: the map holds its labels."""
+        return LesionMap(self._labels, self._arteries, self._notes, self._voxels)
+
+    def reassign(self, lesion_id: int, artery: Artery, note: LesionNote | None = None) -> None:
+        self._check_id(lesion_id)
+        self._arteries[lesion_id] = artery
+        if note is not None:
+            self._notes[lesion_id] = note
+
+    def remove(self, lesion_id: int) -> None:
+        self._check_id(lesion_id)
+        self.erase(self._voxels.flat[self._voxels.ids == lesion_id])
+
+    def paint(self, flat: ArrayLike, artery: Artery, note: LesionNote | None = None) -> None:
+        flat = self._check_flat(flat)
+        lesion_id = max(self._arteries, default=0) + 1
+        if lesion_id > MAX_LESIONS:
+            raise ValueError(f"expected at most {MAX_LESIONS} lesions; merge or remove some first")
+        self._take(flat, lesion_id)
+        kept = self._voxels
+        at = np.searchsorted(kept.flat, flat)
+        self._voxels = Voxels(np.insert(kept.flat, at, flat), np.insert(kept.ids, at, lesion_id))
+        self._arteries[lesion_id] = artery
+        self._notes[lesion_id] = note or LesionNote(source="reader")
+        self._forget_empty()
+
+    def erase(self, flat: ArrayLike) -> None:
+        self._take(self._check_flat(flat), 0)
+        self._forget_empty()
+
+    def _take(self, flat: NDArray[np.int64], lesion_id: int) -> None:
+        """Take voxels from their lesions, and write `lesion_id` into the volume in their place."""
+        if not self._is_copy:
+            self._labels, self._is_copy = self._labels.copy(), True
+        self._labels.reshape(-1)[flat] = lesion_id
+        left = ~np.isin(self._voxels.flat, flat, assume_unique=True)
+        self._voxels = Voxels(self._voxels.flat[left], self._voxels.ids[left])
+
+    def _forget_empty(self) -> None:
+        left = set(np.flatnonzero(np.bincount(self._voxels.ids)).tolist())
+        for lesion_id in set(self._arteries) - left:
+            del self._arteries[lesion_id]
+            self._notes.pop(lesion_id, None)
 
     def _check_id(self, lesion_id: int) -> None:
-        if lesion_id not in self.arteries:
-            raise ValueError(f"no lesion {lesion_id}; there are {sorted(self.arteries)}")
+        if lesion_id not in self._arteries:
+            raise ValueError(f"no lesion {lesion_id}; there are {sorted(self._arteries)}")
 
     def _check_flat(self, flat: ArrayLike) -> NDArray[np.int64]:
         indices = np.unique(np.asarray(flat, dtype=np.int64))
         if indices.size == 0:
             raise ValueError("expected at least one voxel, got none")
-        if indices[0] < 0 or indices[-1] >= self.labels.size:
-            raise ValueError(f"voxel index must lie in 0..{self.labels.size - 1}, got {indices[0]}..{indices[-1]}")
+        if indices[0] < 0 or indices[-1] >= self._labels.size:
+            raise ValueError(f"voxel index must lie in 0..{self._labels.size - 1}, got {indices[0]}..{indices[-1]}")
         return indices

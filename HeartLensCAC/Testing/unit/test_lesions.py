@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from heartlens.lesions import ARTERY_COLORS, CORONARY, SCORED, Artery, LesionMap, LesionNote
+from heartlens.lesions import ARTERY_COLORS, CORONARY, SCORED, Artery, Draft, LesionMap, LesionNote
 
 
 @pytest.fixture
@@ -87,3 +89,34 @@ def test_an_unknown_lesion_cannot_be_removed(two_lesions):
 
 def test_an_empty_map_is_valid():
     assert dict(LesionMap.empty((2, 3, 4)).arteries) == {}
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_a_draft_does_what_plain_arrays_do(data):
+    labels = np.array(data.draw(st.lists(st.integers(0, 3), min_size=24, max_size=24)), np.uint16).reshape(2, 3, 4)
+    arteries = {int(i): Artery(int(i)) for i in np.unique(labels) if i}
+    lesions = LesionMap(labels.copy(), arteries)
+    draft = Draft(lesions)
+    plain = labels.copy()
+    for _ in range(data.draw(st.integers(1, 6), label="edits")):
+        flat = data.draw(st.lists(st.integers(0, 23), min_size=1, max_size=8))
+        if data.draw(st.booleans(), label="paint"):
+            new, artery = max([int(plain.max()), 0]) + 1, data.draw(st.sampled_from(Artery))
+            draft.paint(flat, artery)
+            plain.reshape(-1)[flat], arteries[new] = new, artery
+        else:
+            draft.erase(flat)
+            plain.reshape(-1)[flat] = 0
+    edited = draft.lesions()
+    assert np.array_equal(edited.labels, plain)
+    assert dict(edited.arteries) == {int(i): arteries[int(i)] for i in np.unique(plain) if i}
+    assert np.array_equal(edited.voxels.flat, np.flatnonzero(plain))
+    assert np.array_equal(edited.voxels.ids, plain[plain > 0])
+    assert np.array_equal(lesions.labels, labels)
+
+
+def test_a_draft_copies_the_volume_only_when_voxels_change(two_lesions):
+    draft = Draft(two_lesions)
+    draft.reassign(1, Artery.LCX)
+    assert np.shares_memory(draft.lesions().labels, two_lesions.labels)
