@@ -217,6 +217,8 @@ def train(
     device = ranks.device
     schedule, prototypes = plan(recipe, len(slices))
     student = build_learner(recipe, prototypes).to(device)
+    if device.type == "cpu" and recipe.bf16:
+        student.backbone.attend_in_products()
     teacher = copy.deepcopy(student).requires_grad_(False)
     loss = DistillationLoss(
         prototypes, student_temperature=recipe.student_temperature, center_momentum=recipe.center_momentum

@@ -104,6 +104,18 @@ def test_recomputing_activations_changes_no_gradient(mini):
     assert torch.equal(*grads)
 
 
+def test_attending_in_products_gives_what_the_fused_kernel_gives(mini):
+    image, found = torch.randn(2, 1, 16, 24), []
+    for network in (mini, mini.attend_in_products()):
+        network.zero_grad()
+        embedding = network(image)
+        embedding.square().sum().backward()
+        found.append((embedding.detach(), torch.cat([p.grad.flatten() for p in network.parameters()])))
+    assert all(block.attn.in_products for block in mini.blocks)
+    for fused, products in zip(*found, strict=True):
+        assert torch.allclose(fused, products, atol=1e-5, rtol=1e-4)
+
+
 def test_a_fixed_size_gives_the_same_embedding_without_interpolation(mini):
     image = torch.randn(1, 1, 24, 24)
     with torch.no_grad():
