@@ -53,6 +53,14 @@ def build_network(recipe: NetworkRecipe, in_channels: int, classes: int) -> nn.M
     Chew's networks have the shape that was published, whatever `base` and `depth` say, unless these are smaller than
     published: then they are miniatures for tests.
     """
+    network = _named_network(recipe, in_channels, classes)
+    for module in network.modules():
+        if type(module) is nn.GroupNorm:
+            module.__class__ = ChannelsLastGroupNorm  # the same weights under the same names
+    return network
+
+
+def _named_network(recipe: NetworkRecipe, in_channels: int, classes: int) -> nn.Module:
     match recipe.name:
         case "unet":
             return UNet(UNetNumbers(in_channels, classes, recipe.base, recipe.depth, recipe.groups))
@@ -100,6 +108,19 @@ def activation_bytes(network: nn.Module, in_channels: int, size_px: int) -> int:
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         _graph = network(torch.empty(1, in_channels, size_px, size_px, device="meta"))
     return sum(storage.nbytes() for storage in kept.values())
+
+
+class ChannelsLastGroupNorm(nn.GroupNorm):
+    """Group normalization that does not lose on a CPU what convolutions gain from channels-last and bfloat16.
+
+    torch's backward pass is written for contiguous tensors: over 16 channels of 256 x 256 it takes 79 ms channels-last
+    and 2.5 ms contiguous, and bringing a tensor from one order to the other takes 3.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.dtype == torch.bfloat16 and x.device.type == "cpu":
+            return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
+        return super().forward(x)
 
 
 class SpatialAttention(nn.Module):
