@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from heartlens.case import REPORT_SCHEMA, Case, write_json
 from heartlens.pipeline import Result
 from heartlens.refusal import Refused
+from heartlens.signing import Signature, write_signature
 from heartlens.whole_file import check_folder, whole_folder
 
 OPTIONAL = ("jinja2",)
@@ -20,13 +23,17 @@ LESION_COLUMNS = (
 )  # fmt: skip
 
 
-def write_outputs(result: Result, out: Path, *, force: bool = False, identify: bool = False) -> list[str]:
+def write_outputs(
+    result: Result, out: Path, *, force: bool = False, identify: bool = False, signature: Signature | None = None
+) -> list[str]:
     """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
 
     Parameters
     ----------
     out : folder to make; an existing one is replaced only with `force` and only if it is a HeartLens result
     identify : put patient ID and name on report.html
+    signature : who answers for it; the SR is then verified, the page says so, and labels.nrrd is written, because
+        checked labels are what a network may learn from
 
     Returns
     -------
@@ -40,18 +47,34 @@ def write_outputs(result: Result, out: Path, *, force: bool = False, identify: b
     case = result.case
     left_out = []
     with whole_folder(out, force=force, is_ours=is_result) as folder:
-        write_json(folder / "report.json", case.report_document())
+        write_json(folder / "report.json", _report_document(case, signature))
         write_lesions_csv(folder / "lesions.csv", case)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
-        _write_dicom(folder, result)
+        _write_dicom(folder, result, signature)
         try:
-            _write_html(folder / "report.html", result, identify)
+            _write_html(folder / "report.html", result, identify, signature)
         except ModuleNotFoundError as error:
             if error.name not in OPTIONAL:
                 raise
             left_out.append(f"report.html was not written: it needs {error.name} (pip install {error.name})")
         case.save(folder / "case")
+        if signature is not None:
+            write_signature(folder / "case", case, signature)
+            write_labels(folder / "labels.nrrd", case)
     return left_out
+
+
+def write_labels(path: Path, case: Case) -> None:
+    """The scored voxels as a label map on the grid of the CT, 1 LM … 6 UNASSIGNED: what `--segmentation` reads back,
+    and what training and other programs take without knowing Slicer."""
+    from heartlens.nrrd import write_nrrd
+
+    write_nrrd(path, case.scored_codes, case.source_ct.affine)
+
+
+def _report_document(case: Case, signature: Signature | None) -> dict[str, Any]:
+    document = case.report_document()
+    return document if signature is None else {**document, "signature": asdict(signature)}
 
 
 def write_lesions_csv(path: Path, case: Case) -> None:
@@ -95,7 +118,7 @@ def _write_seg_nrrd(path: Path, case: Case) -> None:
     write_seg_nrrd(path, case.source_ct, case.scored_codes)
 
 
-def _write_dicom(folder: Path, result: Result) -> None:
+def _write_dicom(folder: Path, result: Result, signature: Signature | None) -> None:
     if not result.sources:
         return
     from heartlens.dicom.seg import write_seg
@@ -118,14 +141,16 @@ def _write_dicom(folder: Path, result: Result) -> None:
         sources=result.sources,
         seg=seg,
         cautions=case.cautions,
+        observer=None if signature is None else signature.observer,
+        organization=None if signature is None else signature.organization,
     )
 
 
-def _write_html(path: Path, result: Result, identify: bool) -> None:
+def _write_html(path: Path, result: Result, identify: bool, signature: Signature | None) -> None:
     from heartlens.report_html import Identity, write_report
 
     identity = None
     if identify and result.sources:
         first = result.sources[0]
         identity = Identity(patient_id=str(first.get("PatientID", "")), name=str(first.get("PatientName", "")))
-    write_report(path, result.case, identity=identity)
+    write_report(path, result.case, identity=identity, signature=signature)

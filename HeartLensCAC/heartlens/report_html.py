@@ -32,6 +32,7 @@ from heartlens.lesions import ARTERY_COLORS, ARTERY_NAMES, CORONARY, SCORED, Art
 from heartlens.protocol import NOTICE, ScoringProtocol
 from heartlens.risk import SCHEMES, VERY_HIGH_AGATSTON, Risk, rounded_agatston
 from heartlens.scoring.report import LesionScore, Totals, display_agatston, scored_voxels
+from heartlens.signing import Signature
 
 MOST_PICTURES = 24
 """More pictures than these say little and make the file large; the lesion table is always whole."""
@@ -56,18 +57,21 @@ class Identity:
     name: str
 
 
-def write_report(path: Path, case: Case, *, identity: Identity | None = None) -> None:
+def write_report(
+    path: Path, case: Case, *, identity: Identity | None = None, signature: Signature | None = None
+) -> None:
     """Write the page of a case; see `render_report`."""
-    path.write_text(render_report(case, identity=identity), encoding="utf-8")
+    path.write_text(render_report(case, identity=identity, signature=signature), encoding="utf-8")
 
 
-def render_report(case: Case, *, identity: Identity | None = None) -> str:
+def render_report(case: Case, *, identity: Identity | None = None, signature: Signature | None = None) -> str:
     """The page of a case as HTML.
 
     Parameters
     ----------
     case : scored
     identity : printed at the top; None prints none
+    signature : printed with the sign-off; None says that nobody signed
     """
     report, risk = case.report, case.risk
     scheme = SCHEMES[risk.scheme]
@@ -104,7 +108,7 @@ def render_report(case: Case, *, identity: Identity | None = None) -> str:
         has_mass=report.mass_factor_mg_per_mm3_hu is not None,
         has_why=any(lesion.why for lesion in report.lesions),
         has_probability=any(lesion.probability is not None for lesion in report.lesions),
-        signoff=_signoff(case),
+        signoff=_signoff(case, signature),
         protocol=protocol_rows(case),
         provenance=_provenance(case),
     )
@@ -282,10 +286,13 @@ def _lesion_row(case: Case, lesion: LesionScore) -> dict[str, Any]:
     }
 
 
-def _signoff(case: Case) -> str:
+def _signoff(case: Case, signature: Signature | None) -> str:
     proposed = sum(lesion.agatston > 0 and lesion.artery in SCORED for lesion in case.report.lesions)
     edits = "not edited by a reader" if not case.edits else f"{_count(len(case.edits), 'edit')} by a reader"
-    return f"Not signed. {_count(proposed, 'lesion')} counted, {edits}."
+    state = "Not signed"
+    if signature is not None:
+        state = f"Signed by {signature.observer}, {signature.organization}, {signature.when}"
+    return f"{state}. {_count(proposed, 'lesion')} counted, {edits}."
 
 
 def protocol_rows(case: Case) -> list[tuple[str, str]]:
