@@ -2,7 +2,7 @@
 
 A recipe is a dataclass whose fields all have defaults; a field may be such a dataclass again (a TOML table,
 ``table.key=value``). What cannot change the weights (where to write, how often to log) is marked `free` and may
-differ between a run and its resumption.
+differ between a run and its resumption. A setting of a later version is marked `added`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,11 @@ NONE = "none"
 def free(default: Any) -> Any:
     """A field that cannot change the weights: left out of `fingerprint`."""
     return dataclasses.field(default=default, metadata={"free": True})
+
+
+def added(default: Any) -> Any:
+    """A field that came later than runs which must go on: at its default it is left out of `fingerprint`."""
+    return dataclasses.field(default=default, metadata={"added": True})
 
 
 def load_recipe(kind: type[Recipe], path: Path | str | None = None, changes: Sequence[str] = ()) -> Recipe:
@@ -190,8 +195,9 @@ def _plain(value: Any) -> Any:
 def _binding(recipe: Any) -> dict[str, Any]:
     bound: dict[str, Any] = {}
     for f in dataclasses.fields(recipe):
-        if not f.metadata.get("free"):
-            value = getattr(recipe, f.name)
+        value = getattr(recipe, f.name)
+        is_as_before = f.metadata.get("added") and value == f.default
+        if not f.metadata.get("free") and not is_as_before:
             bound[f.name] = _binding(value) if dataclasses.is_dataclass(value) else _plain(value)
     return bound
 

@@ -64,6 +64,30 @@ def balanced_order(is_positive: ArrayLike, seed: int, epoch: int, positive_share
     return order
 
 
+def with_mined(
+    order: NDArray[np.int64], is_positive: ArrayLike, mined: NDArray[np.int64], seed: int, epoch: int
+) -> NDArray[np.int64]:
+    """The same epoch with mined negatives in the place of others: each once, in at most half of the negatives' places.
+
+    The epoch stays as long as it was, so that schedules remain functions of the step.
+
+    Parameters
+    ----------
+    order : of `balanced_order`
+    mined : numbers of negatives on which the network fired
+
+    Examples
+    --------
+    >>> with_mined(np.array([0, 3, 1, 4, 0, 5]), [True, True, False, False, False, False], np.array([2]), 1, 0)
+    array([0, 2, 1, 4, 0, 5])
+    """
+    places = np.flatnonzero(~np.asarray(is_positive, dtype=bool)[order])
+    chosen = mined[epoch_order(mined.size, seed + 2, epoch)][: places.size // 2]
+    changed = order.copy()
+    changed[places[np.arange(chosen.size) * places.size // max(1, chosen.size)]] = chosen
+    return changed
+
+
 def batch_at(step: int, batch: int, length_of_epoch: int) -> tuple[int, slice]:
     """Epoch and place in its order of the batch of one step; what does not fill a batch is left for other epochs.
 

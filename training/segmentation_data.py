@@ -24,7 +24,15 @@ from heartlens.models.preprocess import Crop, View, heart_center, nearest, netwo
 from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
 from training.distributed import Ranks, barrier
-from training.sampling import balanced_order, batch_at, epoch_order, sample_rng, share_of_rank, steps_per_epoch
+from training.sampling import (
+    balanced_order,
+    batch_at,
+    epoch_order,
+    sample_rng,
+    share_of_rank,
+    steps_per_epoch,
+    with_mined,
+)
 from training.shards import ShardSet
 
 CALCIUM = "CALCIUM"
@@ -93,13 +101,14 @@ class Batch(NamedTuple):
     """Samples on one device.
 
     image : (n, channels, rows, columns) fp32; target : (n, rows, columns) class; mask : (n, rows, columns) bool;
-    names : scan and slice of each
+    names : scan and slice of each; numbers : of the samples
     """
 
     image: torch.Tensor
     target: torch.Tensor
     mask: torch.Tensor
     names: list[str]
+    numbers: torch.Tensor
 
 
 class SliceSamples(Dataset[dict[str, Any]]):
@@ -109,6 +118,11 @@ class SliceSamples(Dataset[dict[str, Any]]):
     ----------
     scans : numbers in `shards`
     hearts : (row, column, first slice, last slice + 1) of each, as `find_hearts` gives them
+
+    Attributes
+    ----------
+    mined : numbers of slices without calcium on which the network fired; an epoch in "balanced" order holds each of
+        them once, as far as half of the places of such slices allow
     """
 
     def __init__(
@@ -138,6 +152,7 @@ class SliceSamples(Dataset[dict[str, Any]]):
             if view.is_whole_field and record.shape[1] != record.shape[2]:
                 raise Refused("input", f"{record.name}: expected square slices, found {record.shape[1:]}")
         self.table = recipe.class_of_code()
+        self.mined = np.zeros(0, np.int64)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -149,7 +164,8 @@ class SliceSamples(Dataset[dict[str, Any]]):
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """Sample numbers in the order of one epoch."""
         if self.recipe.order == "balanced":
-            return balanced_order(self.calcified, self.seed, epoch, self.recipe.positive_share)
+            order = balanced_order(self.calcified, self.seed, epoch, self.recipe.positive_share)
+            return with_mined(order, self.calcified, self.mined, self.seed, epoch)
         if self.recipe.order == "all":
             return epoch_order(len(self), self.seed, epoch)
         blank = np.flatnonzero(~self.calcified)
@@ -201,7 +217,7 @@ def to_batch(samples: dict[str, Any], dataset: SliceSamples, device: torch.devic
         image = torch.nn.functional.grid_sample(image, grid, align_corners=False)
         codes = torch.nn.functional.grid_sample(codes, grid, mode="nearest", align_corners=False)
     names = [dataset.name(int(n)) for n in samples["number"]]
-    return Batch(image, codes[:, 0].long(), codes[:, 1] > 0, names)
+    return Batch(image, codes[:, 0].long(), codes[:, 1] > 0, names, samples["number"])
 
 
 class _Steps:
@@ -238,10 +254,18 @@ def training_batches(
         yield to_batch(samples, dataset, ranks.device)
 
 
-def validation_batches(dataset: SliceSamples, batch: int, ranks: Ranks, workers: int) -> Iterator[Batch]:
-    """Every slice once, unvaried, in as many batches on each rank; FSDP gathers weights in every one of them."""
-    whole = -(-len(dataset) // ranks.world) * ranks.world
-    own = [(UNVARIED, n) if n < len(dataset) else (UNCOUNTED, 0) for n in range(ranks.rank, whole, ranks.world)]
+def validation_batches(
+    dataset: SliceSamples, batch: int, ranks: Ranks, workers: int, numbers: NDArray[np.int64] | None = None
+) -> Iterator[Batch]:
+    """Slices once, unvaried, in as many batches on each rank; FSDP gathers weights in every one of them.
+
+    Parameters
+    ----------
+    numbers : of the slices; None is all
+    """
+    asked = list(range(len(dataset))) if numbers is None else numbers.tolist()
+    whole = -(-len(asked) // ranks.world) * ranks.world
+    own = [(UNVARIED, asked[n]) if n < len(asked) else (UNCOUNTED, 0) for n in range(ranks.rank, whole, ranks.world)]
     chunks: Any = [own[n : n + batch] for n in range(0, len(own), batch)]
     for samples in DataLoader(dataset, batch_sampler=chunks, num_workers=workers):
         yield to_batch(samples, dataset, ranks.device)

@@ -35,6 +35,7 @@ from heartlens.whole_file import whole_file
 from training.checkpoint import Checkpoints, read_checkpoint, stop_signals, write_torch
 from training.command import run_command, run_training, training_parser
 from training.config import as_dict, fingerprint, load_recipe, write_recipe
+from training.cut_off import choose_cut_off
 from training.data import Splits, check_splits, scans_of
 from training.distributed import Ranks, process_group
 from training.features import Place, embed_slices, knn_probability, middle
@@ -170,35 +171,6 @@ def fold(head: nn.Linear, mean: Tensor, spread: Tensor) -> nn.Linear:
 def head_probability(head: nn.Linear, embeddings: NDArray[np.float32]) -> NDArray[np.float64]:
     """(n, dim) -> (n,) p(calcified)."""
     return torch.sigmoid(head(torch.from_numpy(embeddings))[:, 0]).double().numpy()
-
-
-def choose_cut_off(is_calcified: NDArray[np.bool_], probability: NDArray[np.float64], rule: str) -> float:
-    """The cut-off that is best by a rule: at or above it a slice counts as calcified.
-
-    It lies midway between two probabilities that occurred, so that rounding on another device moves no slice across;
-    of equally good ones the lowest, because a missed slice loses calcium and a false one only costs time.
-
-    Examples
-    --------
-    >>> choose_cut_off(np.array([False, False, True, True]), np.array([0.1, 0.3, 0.5, 0.9]), "youden")
-    0.4
-    """
-    if rule not in ("youden", "f1"):
-        raise ValueError(f"rule must be youden or f1, got {rule!r}")
-    if is_calcified.all() or not is_calcified.any():
-        raise Refused(
-            "input", "validation needs slices with and without calcium to choose a cut-off; give it more patients"
-        )
-    values = np.unique(probability)
-    candidates = np.concatenate([[values[0] / 2], (values[1:] + values[:-1]) / 2])
-    found = probability >= candidates[:, None]  # (candidates, slices)
-    hit = (found & is_calcified).sum(1)
-    false = (found & ~is_calcified).sum(1)
-    if rule == "youden":
-        merit = hit / is_calcified.sum() - false / (~is_calcified).sum()
-    else:
-        merit = 2 * hit / (hit + false + is_calcified.sum())
-    return float(candidates[np.flatnonzero(merit >= merit.max() - 1e-12)[0]])
 
 
 def crops_of(recipe: SlicesRecipe, slices: SliceSet, number: int, view: int) -> tuple[Place, bool]:

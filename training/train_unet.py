@@ -11,26 +11,32 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
+from heartlens.lesions import Artery
 from heartlens.models.preprocess import View
 from heartlens.refusal import Refused
 from training.checkpoint import Checkpoints, stop_signals, whole_state, write_torch
 from training.collapse import BadSteps
 from training.command import run_command, run_training, training_parser
-from training.config import as_dict, free, load_recipe, write_recipe
+from training.config import added, as_dict, free, load_recipe, write_recipe
+from training.cut_off import judge_islands, read_islands
 from training.data import Splits, check_splits, scans_of
 from training.distributed import Ranks, all_sum, any_rank, process_group
 from training.losses import LossRecipe, loss_of_sums, loss_sums, segmentation_loss
+from training.mining import Mined, find_false_alarms
 from training.networks import NetworkRecipe, build_network, multiple_px
 from training.run_log import RunLog, make_run_folder
 from training.segmentation_data import (
+    Batch,
     SampleRecipe,
     SliceSamples,
     data_checksum,
@@ -89,6 +95,8 @@ class SegmentationRecipe:
     compile : `torch.compile` of the network
     parallel : "fsdp" spreads weights over the processes (FSDP2); "ddp" keeps them on each
     validate_every, save_every : steps; 0 is once an epoch
+    mine : epochs between two searches for hard negatives: slices without calcium on which the network fires; half of
+        the places of such slices are theirs from then on (the idea is AI-CAC's); 0 never searches
     workers : processes that read slices, on each rank
     keep : checkpoints
     """
@@ -106,6 +114,7 @@ class SegmentationRecipe:
     validate_every: int = 0
     compile: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
+    mine: int = added(0)
     workers: int = free(0)
     save_every: int = free(0)
     keep: int = free(2)
@@ -114,6 +123,8 @@ class SegmentationRecipe:
     def __post_init__(self) -> None:
         if self.batch < 1 or (self.epochs < 1 and self.steps < 1):
             raise ValueError(f"batch and epochs (or steps) must be at least 1, got {self.batch}, {self.epochs}")
+        if self.mine < 0 or (self.mine and self.samples.order != "balanced"):
+            raise ValueError(f'mine must not be negative and needs samples.order="balanced", got {self.mine}')
         if self.view.size_px % multiple_px(self.network):
             raise ValueError(f"view.size_px must be a multiple of {multiple_px(self.network)}, got {self.view.size_px}")
         if self.network.name == "swin-unet" and self.network.base % 12:
@@ -150,14 +161,15 @@ def train(
     network, parallel, optimizer = build(recipe, ranks)
     best, bad_steps = BestSoFar(), BadSteps()
     parts = {"network": network, "optimizer": optimizer, "best": best, "data": data_checksum(data.training)}
+    if recipe.mine:
+        parts["mined"] = Mined(data.training)
     checkpoints = Checkpoints(run, recipe, keep=recipe.keep)
     done, said = checkpoints.resume(parts)
     require_same_data(said, parts, run)
     epoch = epoch_steps(data.training, recipe.batch)
     steps = recipe.steps or recipe.epochs * epoch
-    batches = training_batches(data.training, recipe.batch, done, steps, ranks, recipe.workers)
     with stop_signals() as stop, RunLog(run, ranks, "train_unet", steps, done) as log:
-        for batch in batches:
+        for batch in batches_of(recipe, network, data.training, done, steps, ranks, log):
             rate = recipe.optimizer.rate_at(done, steps) * best.rate_factor
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -187,9 +199,68 @@ def train(
             is_asked = any_rank(stop.came, ranks) or done == until
             if is_last or is_asked or (done % recipe.save_every == 0 if recipe.save_every else is_epoch):
                 checkpoints.save(done, parts, ranks)
-            if is_asked:
-                return is_last
+            if is_asked and not is_last:
+                return False
+    freeze_cut_off(run, recipe, data.validation, ranks)
     return True
+
+
+def batches_of(
+    recipe: SegmentationRecipe,
+    network: nn.Module,
+    samples: SliceSamples,
+    done: int,
+    steps: int,
+    ranks: Ranks,
+    log: RunLog,
+) -> Iterator[Batch]:
+    """Batches of steps `done` to `steps`; every `mine` epochs the network is first asked where it fires.
+
+    Each stretch has a loader of its own: one that reads ahead would read in the order of before the search.
+    """
+    stretch = recipe.mine * epoch_steps(samples, recipe.batch)
+    coronary = [n for n, name in enumerate(recipe.samples.classes, start=1) if name != Artery.OTHER.name]
+
+    def probability(image: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
+            logits = network(channels_last(image, recipe)).float()
+        return logits[:, 0].sigmoid() if recipe.samples.outputs == 1 else logits.softmax(1)[:, coronary].sum(1)
+
+    while done < steps:
+        if stretch and done and done % stretch == 0:
+            network.eval()
+            samples.mined = find_false_alarms(probability, samples, recipe.batch, ranks, recipe.workers)
+            network.train()
+            log.note(done, mined=samples.mined.size)
+        last = min(steps, (done // stretch + 1) * stretch) if stretch else steps
+        yield from training_batches(samples, recipe.batch, done, last, ranks, recipe.workers)
+        done = last
+
+
+def freeze_cut_off(run: Path, recipe: SegmentationRecipe, validation: SliceSamples, ranks: Ranks) -> None:
+    """Write the islands' cut-off and calibration beside the best weights: `best.pt`, key "islands".
+
+    It is chosen once, on whole scans of validation patients, by the vote of islands that HeartLens will take. A network
+    that only says calcium or not names no islands and has none.
+    """
+    path = run / BEST
+    if not ranks.is_first or recipe.samples.outputs == 1 or not path.exists():
+        return
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if "islands" in content:
+        return
+    network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
+    network.load_state_dict(content["network"])
+    network.to(ranks.device).eval()
+
+    def ask(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(image).to(ranks.device)).cpu())
+
+    shards = validation.shards
+    scans = ((shards.ct(n), np.array(shards.labels(n))) for n in sorted(validation.crops))
+    islands = read_islands(ask, scans, recipe.view, ("none", *recipe.samples.classes))
+    write_torch({**content, "islands": judge_islands(islands)}, path)
 
 
 def read_data(recipe: SegmentationRecipe, shards: ShardSet, splits: Splits, run: Path, ranks: Ranks) -> Data:

@@ -20,6 +20,7 @@ from heartlens.refusal import Refused
 from training.attention import attention_map, attention_of_slices
 from training.checkpoint import read_checkpoint
 from training.config import load_recipe, write_recipe
+from training.cut_off import choose_cut_off
 from training.data import Splits
 from training.features import embed_slices, knn_probability, look_at, middle
 from training.run_log import read_log
@@ -32,7 +33,6 @@ from training.train_dino import train as pretrain
 from training.train_slices import (
     Features,
     SlicesRecipe,
-    choose_cut_off,
     crops_of,
     fit_head,
     fold,

@@ -17,9 +17,10 @@ from heartlens.lesions import Artery
 from heartlens.refusal import Refused
 from training.checkpoint import read_checkpoint
 from training.collapse import DeadRun
-from training.config import load_recipe
+from training.config import fingerprint, load_recipe
 from training.data import split_patients
 from training.distributed import Ranks
+from training.mining import find_false_alarms
 from training.run_log import read_log
 from training.scans import LabelledScan
 from training.segmentation_data import SampleRecipe, training_batches
@@ -75,10 +76,12 @@ def weights(folder: Path, step: int = 20) -> dict:
     return read_checkpoint(folder / "checkpoints" / f"step-{step:09d}.pt")["parts"]
 
 
-def test_twenty_steps_equal_ten_a_resumption_and_ten_bit_for_bit(blobs, tmp_path):
-    assert run(blobs, tmp_path / "straight")
-    assert not run(blobs, tmp_path / "twice", until=10)
-    assert run(blobs, tmp_path / "twice")
+@pytest.mark.parametrize("mine", [0, 1])
+def test_twenty_steps_equal_ten_a_resumption_and_ten_bit_for_bit(blobs, tmp_path, mine):
+    """Nine steps are an epoch: with mine=1 the run stops in the middle of a stretch that shows mined slices."""
+    assert run(blobs, tmp_path / "straight", f"mine={mine}")
+    assert not run(blobs, tmp_path / "twice", f"mine={mine}", until=10)
+    assert run(blobs, tmp_path / "twice", f"mine={mine}")
     one, other = weights(tmp_path / "straight"), weights(tmp_path / "twice")
     assert all(torch.equal(one["network"][name], other["network"][name]) for name in one["network"])
     for n, state in one["optimizer"]["state"].items():
@@ -90,6 +93,7 @@ def test_twenty_steps_equal_ten_a_resumption_and_ten_bit_for_bit(blobs, tmp_path
             line.pop("images_per_second", None)
     assert logs[0] == logs[1]
     assert sorted(logs[0]) == list(range(1, 21))
+    assert [step for step in logs[0] if "mined" in logs[0][step]] == [9, 18] * mine
 
 
 def test_a_run_that_is_complete_is_left_as_it_is(blobs, tmp_path):
@@ -130,6 +134,42 @@ def test_it_learns_to_name_what_is_left_and_what_is_right(blobs, tmp_path):
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     assert best["step"] == 120
     assert best["recipe"]["samples"]["classes"] == ["LAD", "RCA", "OTHER"]
+
+
+def test_slices_on_which_the_network_fires_are_mined_and_shown_once_an_epoch(blobs, tmp_path):
+    """The trap of 600 HU is on slice 3 of every scan and is no coronary calcium."""
+    samples = read_data(tiny(), blobs[1], blobs[2], tmp_path, Ranks()).training
+    mined = find_false_alarms(lambda image: (image[:, 1] > 0.5).float(), samples, 4, Ranks(), 0)  # 400 HU and more
+    assert samples.places[mined, 1].tolist() == [3] * 6
+    before = samples.epoch(2)
+    samples.mined = mined
+    after = samples.epoch(2)
+    assert len(after) == len(before) == 36
+    assert (after != before).sum() <= 6
+    assert set(mined) <= set(after)
+    assert np.array_equal(after[samples.calcified[before]], before[samples.calcified[before]])
+    samples.mined = np.flatnonzero(~samples.calcified)
+    assert (samples.epoch(2) != before).sum() <= 9  # half of the 18 places, whatever their number
+
+
+def test_mining_needs_an_order_that_leaves_slices_out():
+    with pytest.raises(Refused, match=r'mine .* needs samples.order="balanced"'):
+        tiny("mine=2", "samples.order=all")
+
+
+def test_a_setting_that_came_later_leaves_older_checkpoints_valid_at_its_default():
+    assert "mine" not in fingerprint(tiny())["recipe"]
+    assert fingerprint(tiny("mine=2"))["recipe"]["mine"] == 2
+
+
+def test_the_cut_off_of_islands_is_frozen_with_the_best_weights(blobs, tmp_path):
+    run(blobs, tmp_path, "steps=60", "validate_every=30", "network.depth=3")
+    told = torch.load(tmp_path / "best.pt", weights_only=True)["islands"]
+    assert (told["islands"], told["coronary"]) == (8, 6)  # two scans of three plaques and a trap
+    assert 0 < told["cut_off"] < 1
+    before = (tmp_path / "best.pt").read_bytes()
+    run(blobs, tmp_path, "steps=60", "validate_every=30", "network.depth=3")
+    assert (tmp_path / "best.pt").read_bytes() == before  # chosen once
 
 
 def test_sigterm_saves_and_ends_and_nothing_is_lost(blobs, tmp_path, monkeypatch):
