@@ -90,7 +90,7 @@ class Case:
     cautions : warnings that travel with the result
     provenance : version, bundle, checksums, device, seconds, input
     edits : everything the reader did, undo and redo included, oldest first
-    slice_probability : (k,) of calcium on each slice, when a classifier gave it
+    slice_probability : (k,) of calcium on each scored slice, when a classifier gave it; nan where it was not asked
     """
 
     source_ct: CTVolume
@@ -107,6 +107,8 @@ class Case:
         grid = (slices // self.slab_count, rows, columns)
         if self.auto.shape != grid:
             raise ValueError(f"lesions must lie on the scored grid {grid}, got {self.auto.shape}")
+        if self.slice_probability is not None and self.slice_probability.shape != grid[:1]:
+            raise ValueError(f"expected a probability for each of {grid[0]} slices, got {self.slice_probability.shape}")
 
     @cached_property
     def voxel_checksum(self) -> str:
@@ -138,7 +140,7 @@ class Case:
     @cached_property
     def risk(self) -> Risk:
         codes = {"extrapolated-gaps"}
-        if self.provenance.get("labels") == "rules":
+        if self.provenance.get("labels") in ("rules", "network"):
             codes.add("no-heart")  # nothing was looked at: a 0 would be a claim that nobody made
         withhold = next((c.text for c in self.cautions if c.code in codes), None)
         return assess(
@@ -235,7 +237,7 @@ class Case:
             "provenance": {
                 "version": __version__,
                 **{name: fact for name, fact in self.provenance.items() if name != "source"},
-                "checksums": {"voxels_sha256": self.voxel_checksum},
+                "checksums": {"voxels_sha256": self.voxel_checksum, **self.provenance.get("checksums", {})},
             },
         }
 
@@ -256,6 +258,7 @@ class Case:
             "warnings": [{"code": c.code, "text": c.text} for c in self.cautions],
             "provenance": {"version": __version__, **self.provenance},
             "checksums": {"voxels_sha256": self.voxel_checksum},
+            "slice_probability": _told_probability(self.slice_probability),
             "overrides": {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm},
         }
         write_json(folder / "case.json", document)
@@ -294,6 +297,7 @@ class Case:
                 edits=tuple(
                     Edit.from_json(json.loads(line)) for line in (folder / "edits.jsonl").read_text().splitlines()
                 ),
+                slice_probability=_read_probability(document.get("slice_probability")),
             )
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise Refused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
@@ -317,6 +321,15 @@ def append_edit(folder: Path, edit: Edit) -> None:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _told_probability(probability: NDArray[np.float64] | None) -> list[float | None] | None:
+    """For JSON, which has no nan."""
+    return None if probability is None else [None if np.isnan(p) else float(p) for p in probability]
+
+
+def _read_probability(told: Sequence[float | None] | None) -> NDArray[np.float64] | None:
+    return None if told is None else np.array([np.nan if p is None else p for p in told], dtype=np.float64)
 
 
 def _apply(edit: Edit, lesions: LesionMap) -> LesionMap:

@@ -1,4 +1,7 @@
-"""From a network's opinion of each pixel to named lesions: islands vote, because the island is the lesion."""
+"""The one door to the networks: which slices show calcium, and which islands on them are whose.
+
+The island is the lesion, because a reader clicks islands; so the networks' opinion of pixels becomes a vote of islands.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,132 @@ from heartlens.calcium import candidate_mask, extract_lesions
 from heartlens.ct import CTVolume
 from heartlens.islands import find_islands
 from heartlens.lesions import Artery, LesionMap, LesionNote
+from heartlens.models.bundle import SLICES, VESSEL, Bundle, Calibration
+from heartlens.models.networks import OnnxNetwork, OutOfDeviceMemory, TorchNetwork, cpu_threads, sees_cuda
 from heartlens.models.preprocess import Crop, View, heart_center, network_input, place_crop
+from heartlens.models.slice_view import SliceView
 from heartlens.protocol import ScoringProtocol
+from heartlens.refusal import Caution, Refused
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-"""(n, channels, size, size) -> (n, classes, size, size) logits, on whatever runs it."""
+"""(n, channels, size, size) -> (n, classes, size, size) logits or (n,) probabilities, on whatever runs it."""
 
-BATCH = 8
-"""Slices at a time; more would take memory and save nothing on a CPU."""
+Told = Callable[[float], None]
+"""Called between batches with the fraction that is done; what it raises ends the work."""
+
+BATCH = 4
+"""Slices at a time on a CPU: more would save nothing, and a cancelled job would wait for them."""
+
+BATCH_ON_GPU = 32
+
+
+class Networks:
+    """A bundle's networks on one device. When the GPU runs out of memory, the CPU takes over and a caution says so.
+
+    Parameters
+    ----------
+    device : "cpu", "cuda", or "auto": cuda where torch is installed and sees one
+
+    Attributes
+    ----------
+    vessel, slices : see `Network`; `slices` is None when the bundle has no such stage
+    device : "cpu" or "cuda", whatever ran last
+    cautions : what went otherwise than asked
+
+    Raises
+    ------
+    Refused : "input": cuda was asked for and there is none, or a file that cannot be run
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+        if device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
+        has_cuda = device != "cpu" and sees_cuda()
+        if device == "cuda" and not has_cuda:
+            raise Refused(
+                "input", "--device cuda: torch is not installed or sees no GPU (heartlens doctor); use --device cpu"
+            )
+        self.bundle = bundle
+        self.device = "cuda" if has_cuda else "cpu"
+        self.cautions: list[Caution] = []
+        self._loaded: dict[str, Network] = {}
+
+    @property
+    def batch(self) -> int:
+        return BATCH_ON_GPU if self.device == "cuda" else BATCH
+
+    def vessel(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self._run(VESSEL, image)
+
+    @property
+    def slices(self) -> Network | None:
+        return None if self.bundle.slices is None else lambda image: self._run(SLICES, image)
+
+    def _run(self, role: str, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self.device == "cuda":
+            try:
+                return self._network(role)(image)
+            except OutOfDeviceMemory:
+                self.device = "cpu"
+                self._loaded.clear()
+                text = "the GPU ran out of memory; the networks ran on the CPU, slower, with the same result"
+                self.cautions.append(Caution("device", text))
+        return np.concatenate([self._network(role)(image[n : n + BATCH]) for n in range(0, len(image), BATCH)])
+
+    def _network(self, role: str) -> Network:
+        if role not in self._loaded:
+            if self.device == "cuda":
+                self._loaded[role] = TorchNetwork(self.bundle, role, device="cuda")
+            else:
+                self._loaded[role] = OnnxNetwork(self.bundle, role, threads=cpu_threads())
+        return self._loaded[role]
+
+
+def slices_to_ask(ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol) -> NDArray[np.bool_]:
+    """(k,) slices with an island that is large enough to count and reaches into the zone of the coronary arteries.
+
+    The others go to no network.
+    """
+    asked = np.zeros(ct.shape[0], bool)
+    if region.in_view:
+        candidates = candidate_mask(ct, protocol, region.box(ct))
+        counts = candidates.flat[candidates.accepted[candidates.island]]
+        k, j, i = np.unravel_index(counts, ct.shape)
+        asked[k[region.grid.sample(region.zone, np.stack([k, j, i], axis=-1))]] = True
+    return asked
+
+
+def classify_slices(
+    ct: CTVolume,
+    region: HeartRegion,
+    network: Network,
+    view: SliceView,
+    asked: NDArray[np.bool_],
+    *,
+    batch: int = BATCH,
+    told: Told | None = None,
+) -> NDArray[np.float64]:
+    """How likely each slice shows coronary calcium.
+
+    Parameters
+    ----------
+    network : (n, 1, size, size) -> (n,)
+    asked : (k,) slices to look at
+
+    Returns
+    -------
+    (k,) p(calcified); nan where it was not asked
+    """
+    found = np.full(ct.shape[0], np.nan)
+    center_mm = view.center_mm(ct, region)
+    wanted = np.flatnonzero(asked)
+    for first in range(0, wanted.size, batch):
+        chunk = wanted[first : first + batch]
+        if told:
+            told(first / wanted.size)
+        seen = [view.look(ct.hu[k], ct.spacing_mm[1:], center_mm) for k in chunk]
+        found[chunk] = network(np.stack(seen)[:, None])
+    return found
 
 
 def segment_vessels(
@@ -31,15 +152,20 @@ def segment_vessels(
     protocol: ScoringProtocol,
     *,
     coronary_cut_off: float = 0.5,
+    calibration: Calibration | None = None,
     slices: NDArray[np.bool_] | None = None,
+    batch: int = BATCH,
+    told: Told | None = None,
 ) -> LesionMap:
-    """Name every island of dense voxels that the view shows.
+    """Name every island of dense voxels that the view shows, whole or in part.
 
     Parameters
     ----------
     classes : of the network's outputs; the first is "none", the others are names of `Artery`
     coronary_cut_off : least probability of all arteries together that makes an island coronary
-    slices : (k,) slices to look at; None looks at all with dense voxels in the heart
+    calibration : makes the probability that is noted; None leaves the vote as it is
+    slices : (k,) slices to look at; None looks at all with dense voxels in the heart. An island that reaches one of
+        them is named as a whole, by its voxels there
 
     Returns
     -------
@@ -50,19 +176,22 @@ def segment_vessels(
     crop = place_crop(ct.shape, ct.spacing_mm, view, heart_center(ct, region))
     row, column = crop.in_view(j, 0), crop.in_view(i, 1)
     seen = (row >= 0) & (row < view.size_px) & (column >= 0) & (column < view.size_px)
-    if slices is not None:
-        seen &= slices[k]
-    flat = candidates.flat[seen]
-    if not flat.size:
+    island = find_islands(candidates.flat, ct.shape, connectivity=26)
+    votes = seen if slices is None else seen & slices[k]
+    has_vote = np.zeros(island.max(initial=-1) + 1, bool)
+    has_vote[island[votes]] = True
+    if not has_vote.any():
         return LesionMap.empty(ct.shape)
-    opinion = _opinions(ct, network, view, crop, (k[seen], row[seen], column[seen]), len(classes))
-
-    island = find_islands(flat, ct.shape, connectivity=26)
-    voters = np.bincount(island).astype(np.float32)
-    vote = np.stack([np.bincount(island, weights=column_of) for column_of in opinion.T], axis=1) / voters[:, None]
+    opinion = _opinions(ct, network, view, crop, (k[votes], row[votes], column[votes]), len(classes), batch, told)
+    number = np.cumsum(has_vote) - 1  # of the islands that have a vote
+    voter, named = number[island[votes]], has_vote[island]
+    votes_for = np.stack([np.bincount(voter, weights=of_class) for of_class in opinion.T], axis=1)
+    vote = votes_for / np.bincount(voter)[:, None]
     artery, p_coronary = decide(vote, classes, coronary_cut_off)
+    p_coronary = p_coronary if calibration is None else calibration(p_coronary)
     notes = [_note(p, v, classes) for p, v in zip(p_coronary, vote, strict=True)]
-    return extract_lesions(ct, flat, artery[island], protocol, notes=notes, note_of_voxel=island)
+    member = number[island[named]]
+    return extract_lesions(ct, candidates.flat[named], artery[member], protocol, notes=notes, note_of_voxel=member)
 
 
 def decide(
@@ -98,18 +227,22 @@ def _opinions(
     crop: Crop,
     places: tuple[NDArray, NDArray, NDArray],
     classes: int,
+    batch: int,
+    told: Told | None,
 ) -> NDArray[np.float32]:
     """(voxels, classes) probabilities; each slice with candidates goes through the network once."""
     k, row, column = places
     found = np.zeros((k.size, classes), np.float32)
     wanted = np.unique(k)
-    for first in range(0, wanted.size, BATCH):
-        chunk = wanted[first : first + BATCH]
+    for first in range(0, wanted.size, batch):
+        chunk = wanted[first : first + batch]
+        if told:
+            told(first / wanted.size)
         logits = network(np.stack([network_input(ct.hu, int(n), crop, view) for n in chunk]))
         here = np.flatnonzero(np.isin(k, chunk))
-        told = logits[np.searchsorted(chunk, k[here]), :, row[here], column[here]]
-        told = np.exp(told - told.max(axis=1, keepdims=True))
-        found[here] = told / told.sum(axis=1, keepdims=True)
+        heard = logits[np.searchsorted(chunk, k[here]), :, row[here], column[here]]
+        heard = np.exp(heard - heard.max(axis=1, keepdims=True))
+        found[here] = heard / heard.sum(axis=1, keepdims=True)
     return found
 
 

@@ -32,7 +32,7 @@ def add_score_options(score: argparse.ArgumentParser) -> None:
         "--segmentation", type=Path, metavar="FILE",
         help="score these labels: .seg.nrrd, DICOM SEG, label map (1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED)",
     )  # fmt: skip
-    labels.add_argument("--bundle", metavar="NAME|DIR|none", help="network bundle; none: rules")
+    labels.add_argument("--bundle", metavar="NAME|DIR|none", help="networks; none: rules; default: installed bundle")
     labels.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the networks")
 
     protocol = score.add_argument_group("protocol")
@@ -130,6 +130,7 @@ def request_of(options: argparse.Namespace) -> Request:
         series_uid=options.series,
         segmentation=options.segmentation,
         bundle=options.bundle,
+        device=options.device,
         protocol=protocol,
         kvp=options.kvp,
         kvp_adapted=options.kvp_adapted,

@@ -1,6 +1,6 @@
 """The journey of one CT, from files to a scored `Case`, on one page. Read this first.
 
-read -> candidate calcium -> heart -> arteries -> score -> risk
+read -> heart -> candidate calcium -> slices -> arteries -> score -> risk
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heartlens.calcium import extract_lesions, find_lesions
 from heartlens.case import Case, RiskInputs
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from heartlens.anatomy import HeartRegion
     from heartlens.dicom.series import Series
+    from heartlens.models.bundle import Bundle
 
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the fraction of the whole that is done, 0 to 1."""
@@ -42,7 +44,10 @@ class Request:
     allow : refusal codes that become warnings
     series_uid : which series to score when there are several
     segmentation : labels to score instead of finding calcium
-    bundle : "none" is the rules; None the installed default (there is none yet)
+    bundle : networks: an installed name or a folder; "none" is the rules; None the installed default, or the rules when
+        none is installed
+    device : of the networks: "auto", "cpu" or "cuda"
+    slice_stage : let the bundle's slice classifier choose slices; evaluation switches it off to see what it is worth
     kvp, thickness_mm : said by the user where the file does not say
     kvp_adapted : use the thresholds published for the scan's tube voltage
     """
@@ -51,6 +56,8 @@ class Request:
     series_uid: str | None = None
     segmentation: Path | None = None
     bundle: str | None = None
+    device: str = "auto"
+    slice_stage: bool = True
     protocol: ScoringProtocol = field(default_factory=ScoringProtocol)
     kvp: float | None = None
     kvp_adapted: bool = False
@@ -95,23 +102,25 @@ def score_series(
     cautions += acquisition_cautions(ct, protocol)
     clock.lap("read")
 
-    tell("finding the heart", 0.4)
+    tell("finding the heart", 0.2)
     scored_ct = ct if protocol.slab_mm is None else _slabs(ct, protocol, cautions)
     region = _heart(scored_ct, request, cautions)
     clock.lap("anatomy")
 
-    tell("finding calcium", 0.6)
-    lesions, labels_from = _lesions(ct, scored_ct, region, protocol, request, cautions)
+    tell("finding calcium", 0.3)
+    found = _find(ct, scored_ct, region, protocol, request, tell)
+    cautions += found.cautions
     clock.lap("calcium")
 
-    tell("scoring", 0.8)
+    tell("scoring", 0.9)
     case = Case(
         source_ct=ct,
-        auto=lesions,
+        auto=found.lesions,
         protocol=protocol,
         risk_inputs=_risk_inputs(ct, request),
         cautions=tuple(dict.fromkeys(cautions)),
-        provenance={"labels": labels_from, "bundle": None, "device": "cpu", "source": _source_paths(source)},
+        provenance={**found.provenance, "source": _source_paths(source)},
+        slice_probability=found.slice_probability,
     )
     _ = case.report, case.risk  # computed here, so that the clock sees them
     clock.lap("score")
@@ -184,27 +193,83 @@ def _heart(ct: CTVolume, request: Request, cautions: list[Caution]) -> HeartRegi
     return region
 
 
-def _lesions(
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """Lesions on the scored grid, and how they came about."""
+
+    lesions: LesionMap
+    provenance: dict[str, Any]
+    cautions: tuple[Caution, ...] = ()
+    slice_probability: NDArray[np.float64] | None = None
+
+
+def _find(
     ct: CTVolume,
     scored_ct: CTVolume,
     region: HeartRegion,
     protocol: ScoringProtocol,
     request: Request,
-    cautions: list[Caution],
-) -> tuple[LesionMap, str]:
+    tell: Progress,
+) -> _Found:
+    """Calcium by given labels, by a bundle's networks or by rules."""
     if request.segmentation is not None:
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
         flat = np.flatnonzero(codes)
-        return extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol), "segmentation"
-    if request.bundle not in (None, "none"):
-        raise Refused("input", f"bundle {request.bundle!r}: no network bundle can be run yet; use --bundle none")
+        lesions = extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol)
+        return _Found(lesions, {"labels": "segmentation", "bundle": None, "device": "cpu"})
+    from heartlens.models.bundle import RULES, find_bundle, load_bundle
+
+    folder = find_bundle(request.bundle)
+    if folder is not None:
+        return _by_networks(scored_ct, region, protocol, load_bundle(folder), request, tell)
     found_by = "calcium was found and named by rules, not by a reader or a trained network: check every lesion"
-    if request.bundle is None:
-        cautions.append(Caution("no-bundle", f"no network bundle is installed; {found_by}"))
-    else:
-        cautions.append(Caution("rules", found_by))
+    caution = Caution("rules", found_by)
+    if request.bundle != RULES:
+        caution = Caution("no-bundle", f"no network bundle is installed; {found_by}")
     lesions, _ = find_lesions(scored_ct, region, protocol)
-    return lesions, "rules"
+    return _Found(lesions, {"labels": "rules", "bundle": None, "device": "cpu"}, (caution,))
+
+
+def _by_networks(
+    ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol, bundle: Bundle, request: Request, tell: Progress
+) -> _Found:
+    """The slice classifier chooses slices among those with candidates; the vessel network names islands on them."""
+    from heartlens.inference import Networks, classify_slices, segment_vessels, slices_to_ask
+
+    networks = Networks(bundle, request.device)
+    cautions = [_caution_of(bundle), *bundle.domain.cautions(ct)]
+    chosen = slices_to_ask(ct, region, protocol)
+    probability = None
+    if bundle.slices is not None and networks.slices is not None and request.slice_stage:
+        probability = classify_slices(
+            ct, region, networks.slices, bundle.slices.view, chosen, batch=networks.batch,
+            told=lambda done: tell("choosing slices", 0.3 + 0.3 * done),
+        )  # fmt: skip
+        chosen = chosen & (np.nan_to_num(probability, nan=-1.0) >= bundle.slices.cut_off)
+    vessel = bundle.vessel
+    lesions = segment_vessels(
+        ct, region, networks.vessel, vessel.view, vessel.classes, protocol, coronary_cut_off=vessel.cut_off,
+        calibration=vessel.calibration, slices=chosen, batch=networks.batch,
+        told=lambda done: tell("naming arteries", 0.6 + 0.3 * done),
+    )  # fmt: skip
+    provenance = {
+        "labels": "network",
+        "bundle": bundle.title,
+        "checksums": bundle.checksums(),
+        "device": networks.device,
+        "slice_stage": probability is not None,
+    }
+    return _Found(lesions, provenance, (*cautions, *networks.cautions), probability)
+
+
+def _caution_of(bundle: Bundle) -> Caution:
+    """Who found the calcium, in the words of the bundle."""
+    texts = {name: text.rstrip(". ") for name, text in bundle.texts.items()}
+    return Caution(
+        "network",
+        f"calcium was found and named by networks, not by a reader: bundle {bundle.title}, trained on "
+        f"{texts['trained_on']}. {texts['intended_use']}. Check every lesion, and every slice for what was missed",
+    )
 
 
 def _risk_inputs(ct: CTVolume, request: Request) -> RiskInputs:

@@ -13,13 +13,19 @@ from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
 from heartlens.inference import decide, segment_vessels
 from heartlens.lesions import Artery
-from heartlens.models.bundle import OnnxNetwork, TorchNetwork, load_bundle
+from heartlens.models.backbone import Backbone, BackboneShape
+from heartlens.models.bundle import SLICES, Calibration, Domain, SliceStage, load_bundle
+from heartlens.models.networks import OnnxNetwork, TorchNetwork
 from heartlens.models.preprocess import View
+from heartlens.models.slice_classifier import SliceClassifier
+from heartlens.models.slice_view import SliceView
 from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
 from training.config import as_dict, load_recipe
-from training.export import Trained, export_bundle, read_trained
+from training.export import Said, Trained, export_bundle, read_trained, read_trained_slices
 from training.networks import build_network
+from training.train_slices import SCHEMA as SLICES_SCHEMA
+from training.train_slices import WEIGHTS as SLICE_WEIGHTS
 from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
 
 CLASSES = ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
@@ -49,23 +55,48 @@ def run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def bundle_folder(run, tmp_path_factory):
+def slices_run(tmp_path_factory):
+    """A run of the slice classifier: weights for views of 32 pixels, asked at 48, so that export must resample."""
+    folder = tmp_path_factory.mktemp("slices")
+    torch.manual_seed(1)
+    classifier = SliceClassifier(Backbone(BackboneShape(24, 2, 2, 8, 32)))
+    torch.nn.init.normal_(classifier.head.weight, std=1.0)  # so that probabilities differ
+    content = {"schema": SLICES_SCHEMA, "backbone": classifier.backbone.shape.to_json(), "cut_off": 0.25}
+    view = SliceView(40, 48, center="heart")
+    torch.save({**content, "state": classifier.state_dict(), "view": view.to_json()}, folder / SLICE_WEIGHTS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle_folder(run, slices_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundle") / "tiny"
-    export_bundle(read_trained(run), out, {"name": "tiny", "licence": "Apache-2.0"}, [spots_ct()])
+    said = Said({"name": "tiny", "licence": "Apache-2.0"}, Domain(kvp=(100, 130)), 0.4, Calibration(1.5, -0.25))
+    export_bundle(read_trained(run), out, said, [spots_ct()], read_trained_slices(slices_run))
     return out
 
 
 def test_an_exported_bundle_says_what_it_is(bundle_folder):
     bundle = load_bundle(bundle_folder)
     assert bundle.texts["name"] == "tiny"
-    assert bundle.classes == CLASSES
-    assert bundle.view == View(32, 1.0)
-    assert bundle.cut_offs == {"coronary": 0.5}
+    assert bundle.vessel.classes == CLASSES
+    assert bundle.vessel.view == View(32, 1.0)
+    assert (bundle.vessel.cut_off, bundle.vessel.calibration) == (0.4, Calibration(1.5, -0.25))
+    assert bundle.slices == SliceStage(SliceView(40, 48, center="heart"), 0.25)
+    assert bundle.domain == Domain(kvp=(100, 130))
     manifest = json.loads((bundle_folder / "manifest.json").read_text())
-    assert manifest["metrics"]["validation_dice"] == 0.5
+    assert manifest["metrics"]["vessel"]["validation_dice"] == 0.5
     assert manifest["parity"]["logits"] < 1e-3
+    assert manifest["parity"]["slice_probability"] < 1e-3
     assert manifest["parity"]["scans"] == 1
-    assert {path.name for path in bundle_folder.iterdir()} == {"manifest.json", "vessel.onnx", "vessel.safetensors"}
+    assert {path.name for path in bundle_folder.iterdir()} == {
+        "manifest.json", "vessel.onnx", "vessel.safetensors", "slices.onnx", "slices.safetensors",
+    }  # fmt: skip
+
+
+def test_a_bundle_may_have_no_slice_stage(run, tmp_path):
+    bundle = export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()])
+    assert bundle.slices is None
+    assert {file.role for file in bundle.files} == {"vessel-unet"}
 
 
 @pytest.mark.parametrize("slices", [1, 5])
@@ -77,7 +108,21 @@ def test_both_doors_give_the_same_logits_for_any_number_of_slices(bundle_folder,
     assert one == pytest.approx(other, abs=1e-4)
 
 
-@pytest.mark.parametrize("name", ["vessel.onnx", "vessel.safetensors"])
+@pytest.mark.parametrize("slices", [1, 5])
+def test_both_doors_give_the_same_slice_probabilities(bundle_folder, slices_run, slices):
+    """The bundle's position embedding was resampled once; the run's network resamples it in each call."""
+    bundle = load_bundle(bundle_folder)
+    image = 2 * np.random.default_rng(2).random((slices, 1, 48, 48), np.float32) - 1
+    one, other = TorchNetwork(bundle, SLICES)(image), OnnxNetwork(bundle, SLICES, threads=1)(image)
+    with torch.inference_mode():
+        trained = read_trained_slices(slices_run).network(torch.from_numpy(image)).numpy()
+    assert one.shape == other.shape == (slices,)
+    assert one == pytest.approx(other, abs=1e-5)
+    assert one == pytest.approx(trained, abs=1e-5)
+    assert ((one > 0.01) & (one < 0.99)).any()
+
+
+@pytest.mark.parametrize("name", ["vessel.onnx", "vessel.safetensors", "slices.onnx", "slices.safetensors"])
 def test_a_changed_cut_or_missing_file_is_refused(bundle_folder, tmp_path, name):
     broken = tmp_path / "broken"
     shutil.copytree(bundle_folder, broken)
@@ -95,10 +140,15 @@ def test_a_changed_cut_or_missing_file_is_refused(bundle_folder, tmp_path, name)
     ("change", "code", "words"),
     [
         ({"schema": "heartlens.bundle/9"}, "unreadable", "schema"),
-        ({"classes": ["none", "AORTA"]}, "unreadable", "AORTA"),
-        ({"cut_offs": {"coronary": 7}}, "unreadable", "cut-off 7"),
-        ({"cut_offs": {}}, "unreadable", "coronary"),
-        ({"input": {"size_px": 32}}, "unreadable", "window_hu"),
+        ({"vessel": {"classes": ["none", "AORTA"]}}, "unreadable", "AORTA"),
+        ({"vessel": {"cut_off": 7}}, "unreadable", "cut-off 7"),
+        ({"vessel": {"cut_off": None}}, "unreadable", "not supported"),
+        ({"vessel": {"input": {"size_px": 32}}}, "unreadable", "window_hu"),
+        ({"vessel": {"calibration": {"slope": -1.0, "intercept": 0.0}}}, "unreadable", "positive slope"),
+        ({"slices": {"cut_off": -0.5}}, "unreadable", "cut-off -0.5"),
+        ({"slices": {"input": {"window_hu": [0, 1], "center": "liver"}}}, "unreadable", "liver"),
+        ({"domain": {"kvp": [120, 80]}}, "unreadable", "domain kvp"),
+        ({"domain": {"kvp": 120}}, "unreadable", "manifest"),
         ({"files": [{"path": "../x", "role": "r", "format": "onnx", "architecture": {}, "sha256": "", "bytes": 0}]},
          "unreadable", "outside the bundle"),
     ],
@@ -107,7 +157,9 @@ def test_a_damaged_manifest_is_refused(bundle_folder, tmp_path, change, code, wo
     broken = tmp_path / "broken"
     shutil.copytree(bundle_folder, broken)
     manifest = json.loads((broken / "manifest.json").read_text())
-    (broken / "manifest.json").write_text(json.dumps({**manifest, **change}))
+    for key, value in change.items():
+        manifest[key] = {**manifest[key], **value} if isinstance(value, dict) else value
+    (broken / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(Refused, match=words) as refusal:
         load_bundle(broken)
     assert refusal.value.code == code
@@ -123,7 +175,7 @@ def test_an_unknown_architecture_is_refused_by_torch(bundle_folder, tmp_path, ke
     odd = tmp_path / "odd"
     shutil.copytree(bundle_folder, odd)
     manifest = json.loads((odd / "manifest.json").read_text())
-    for file in manifest["files"]:
+    for file in manifest["files"][:2]:
         file["architecture"][key] = value
     (odd / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(Refused, match=words):
@@ -137,19 +189,37 @@ def test_files_that_differ_are_not_exported(run, tmp_path, monkeypatch):
     import training.export
 
     plain = training.export.write_onnx
-    monkeypatch.setattr(training.export, "write_onnx", lambda trained, path: plain(other, path))
+    monkeypatch.setattr(training.export, "write_onnx", lambda network, *rest: plain(other.network, *rest))
     with pytest.raises(Refused, match="torch and ONNX differ by"):
-        export_bundle(read_trained(run), tmp_path / "out", {"name": "x"}, [spots_ct()])
+        export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_slice_classifier_that_differs_is_not_exported(run, slices_run, tmp_path, monkeypatch):
+    import training.export
+
+    plain, trained = training.export.write_onnx, read_trained_slices(slices_run)
+    other = SliceClassifier(Backbone(BackboneShape(24, 2, 2, 8, 48))).eval()
+    torch.nn.init.constant_(other.head.bias, 2.0)
+
+    def write(network, *rest):
+        plain(other if isinstance(network, SliceClassifier) else network, *rest)
+
+    monkeypatch.setattr(training.export, "write_onnx", write)
+    with pytest.raises(Refused, match="in the probability of a slice"):
+        export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()], trained)
     assert not list(tmp_path.iterdir())
 
 
 def test_export_asks_for_a_scan_and_known_texts(run, tmp_path):
     with pytest.raises(Refused, match="no scan to compare"):
-        export_bundle(read_trained(run), tmp_path / "out", {"name": "x"}, [])
+        export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [])
     with pytest.raises(Refused, match="unknown text licens"):
-        export_bundle(read_trained(run), tmp_path / "out", {"licens": "x"}, [spots_ct()])
+        export_bundle(read_trained(run), tmp_path / "out", Said({"licens": "x"}), [spots_ct()])
     with pytest.raises(Refused, match=r"expected best.pt, found none"):
         read_trained(tmp_path)
+    with pytest.raises(Refused, match="expected a slice classifier"):
+        read_trained_slices(tmp_path)
 
 
 def test_islands_vote_and_are_named_whole():
@@ -166,7 +236,8 @@ def test_islands_vote_and_are_named_whole():
     found = lesions.artery_map()
     assert (found[ct.hu >= 130] > 0).all()
     assert not found[ct.hu < 130].any()
-    note = next(iter(lesions.notes.values()))
+    assert set(lesions.notes) == {1, 2}
+    note = lesions.notes[1]
     assert note.probability == pytest.approx(1 - 2 / (5 + np.exp(5)), abs=1e-4)  # all but none and OTHER
     assert "LAD" in note.why
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from heartlens.ct import CTVolume
+from heartlens.models.preprocess import heart_center
+
+if TYPE_CHECKING:
+    from heartlens.anatomy import HeartRegion
 
 AIR_HU = -1024.0
 """What lies beyond the edge of a slice."""
@@ -24,14 +30,18 @@ class SliceView:
     field_mm : side of the square
     size : its pixels
     window_hu : HU that become -1 and 1; what lies beyond is clipped
+    center : where the square is laid: "slice" is the middle of the slice, "heart" that of the zone of the coronaries
     """
 
     field_mm: float = 200.0
     size: int = 224
     window_hu: tuple[float, float] = (-460.0, 540.0)
+    center: Literal["slice", "heart"] = "slice"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "window_hu", tuple(map(float, self.window_hu)))
+        if self.center not in ("slice", "heart"):
+            raise ValueError(f"center must be slice or heart, got {self.center!r}")
         if not (self.field_mm > 0 and self.size > 0 and self.window_hu[0] < self.window_hu[1]):
             raise ValueError(f"a view needs a positive field and size and an ascending window, got {self}")
 
@@ -57,6 +67,14 @@ class SliceView:
         seen = rows @ image @ columns.T + AIR_HU
         low, high = self.window_hu
         return np.clip((seen - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32)
+
+    def center_mm(self, ct: CTVolume, region: HeartRegion) -> tuple[float, float] | None:
+        """Row and column of the view's middle in every slice of a CT, as `look` takes it; None for the slice's own."""
+        if self.center == "slice":
+            return None
+        _, row_mm, column_mm = ct.spacing_mm
+        row, column = heart_center(ct, region)
+        return (row + 0.5) * row_mm, (column + 0.5) * column_mm
 
     def _weights(self, length: int, spacing_mm: float, center_mm: float) -> NDArray[np.float64]:
         """(size, length): each pixel of the view is the mean of a few linear interpolations."""

@@ -181,7 +181,7 @@ def score_lesions(
     ct : (k, j, i), HU
     lesions : on the same grid; voxels below the thresholds do not count
     protocol : the numbers of the method
-    slice_probability : (k,) of calcium on each slice, from a classifier; only passed on
+    slice_probability : (k,) of calcium on each slice, from a classifier, nan where not asked; only passed on
 
     Raises
     ------
@@ -370,7 +370,7 @@ def _slice_scores(
             index=s,
             z_mm=float(z_mm[s]),
             agatston=agatston(weights[s], pixel_area_mm2=ct.pixel_area_mm2, slice_factor=k),
-            probability=None if probability is None else float(probability[s]),
+            probability=None if probability is None or math.isnan(probability[s]) else float(probability[s]),
         )
         for s in range(slices)
     )
