@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,13 @@ LESION_COLUMNS = (
 
 
 def write_outputs(
-    result: Result, out: Path, *, force: bool = False, identify: bool = False, signature: Signature | None = None
+    result: Result,
+    out: Path,
+    *,
+    force: bool = False,
+    identify: bool = False,
+    signature: Signature | None = None,
+    told: Callable[[float], None] = lambda done: None,
 ) -> list[str]:
     """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
 
@@ -34,6 +41,7 @@ def write_outputs(
     identify : put patient ID and name on report.html
     signature : who answers for it; the SR is then verified, the page says so, and labels.nrrd is written, because
         checked labels are what a network may learn from
+    told : hears before each file which part of the writing is done
 
     Returns
     -------
@@ -49,18 +57,22 @@ def write_outputs(
     with whole_folder(out, force=force, is_ours=is_result) as folder:
         write_json(folder / "report.json", _report_document(case, signature))
         write_lesions_csv(folder / "lesions.csv", case)
+        told(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
-        _write_dicom(folder, result, signature)
+        _write_dicom(folder, result, signature, told)
+        told(0.7)
         try:
             _write_html(folder / "report.html", result, identify, signature)
         except ModuleNotFoundError as error:
             if error.name not in OPTIONAL:
                 raise
             left_out.append(f"report.html was not written: it needs {error.name} (pip install {error.name})")
+        told(0.8)
         case.save(folder / "case")
         if signature is not None:
             write_signature(folder / "case", case, signature)
             write_labels(folder / "labels.nrrd", case)
+        told(1.0)
     return left_out
 
 
@@ -118,13 +130,14 @@ def _write_seg_nrrd(path: Path, case: Case) -> None:
     write_seg_nrrd(path, case.source_ct, case.scored_codes)
 
 
-def _write_dicom(folder: Path, result: Result, signature: Signature | None) -> None:
+def _write_dicom(folder: Path, result: Result, signature: Signature | None, told: Callable[[float], None]) -> None:
     if not result.sources:
         return
     from heartlens.dicom.seg import write_seg
     from heartlens.dicom.sr import write_sr
 
     case = result.case
+    told(0.2)
     seg = write_seg(
         folder / "segmentation.dcm",
         ct=case.source_ct,
@@ -132,6 +145,7 @@ def _write_dicom(folder: Path, result: Result, signature: Signature | None) -> N
         sources=result.sources,
         algorithm_type="SEMIAUTOMATIC" if case.edits else "AUTOMATIC",
     )
+    told(0.4)
     write_sr(
         folder / "report.dcm",
         ct=case.source_ct,

@@ -97,7 +97,7 @@ def score_series(
     clock = _Clock()
 
     tell("reading", 0.0)
-    ct, series, cautions = read_ct(source, request)
+    ct, series, cautions = read_ct(source, request, tell)
     protocol = _protocol_for(ct, request)
     cautions += acquisition_cautions(ct, protocol)
     clock.lap("read")
@@ -129,7 +129,9 @@ def score_series(
     return Result(replace_provenance(case, seconds=clock.seconds), sources)
 
 
-def read_ct(source: Path | Sequence[Path], request: Request) -> tuple[CTVolume, Series | None, list[Caution]]:
+def read_ct(
+    source: Path | Sequence[Path], request: Request, tell: Progress = lambda stage, fraction: None
+) -> tuple[CTVolume, Series | None, list[Caution]]:
     """Read the CT that the user means: a volume file, or the best series of a DICOM folder."""
     said: dict[str, Any] = {"allow": request.allow, "kvp": request.kvp, "slice_thickness_mm": request.thickness_mm}
     if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
@@ -138,8 +140,9 @@ def read_ct(source: Path | Sequence[Path], request: Request) -> tuple[CTVolume, 
     from heartlens.dicom.read import read_series
     from heartlens.dicom.series import choose_series, find_series, rank_series
 
-    series = choose_series(rank_series(find_series(source)), request.series_uid, request.allow)
-    ct, cautions = read_series(series, **said)
+    found = find_series(source, told=lambda done: tell("reading", 0.08 * done))
+    series = choose_series(rank_series(found), request.series_uid, request.allow)
+    ct, cautions = read_series(series, **said, told=lambda done: tell("reading", 0.08 + 0.12 * done))
     return ct, series, list(cautions)
 
 

@@ -162,7 +162,10 @@ class Worker:
         source = [Path(path) for path in job.files] if job.input is None else Path(job.input)
         result = score_series(source, request, progress=lambda stage, fraction: tell(stage, SCORED * fraction))
         tell("writing", SCORED)
-        left_out = write_outputs(result, out, force=options.force, identify=options.identify)
+        left_out = write_outputs(
+            result, out, force=options.force, identify=options.identify,
+            told=lambda done: tell("writing", SCORED + (1 - SCORED) * done),
+        )  # fmt: skip
         return Event(
             "done", job.job, fraction=1.0, text="; ".join(left_out), out=os.fspath(out), case=os.fspath(out / "case")
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +25,7 @@ def read_series(
     allow: frozenset[str] = frozenset(),
     kvp: float | None = None,
     slice_thickness_mm: float | None = None,
+    told: Callable[[float], None] | None = None,
 ) -> tuple[CTVolume, list[Caution]]:
     """Read a series into a volume, or refuse it with the slice or tag that stands in the way.
 
@@ -34,6 +35,7 @@ def read_series(
     allow : refusals lifted by the user; each becomes a caution
     kvp : kV, what the user says the tube voltage was
     slice_thickness_mm : mm, what the user says the slice thickness was
+    told : hears before each slice which part of them is read
 
     Returns
     -------
@@ -53,7 +55,7 @@ def read_series(
         slopes, hu_cautions = _rescale(frames, allow)
         cautions += hu_cautions
         cautions += _acquisition_cautions(frames)
-        hu = _read_hu(frames, stack.order, slopes)
+        hu = _read_hu(frames, stack.order, slopes, told or (lambda done: None))
         hu, affine = canonical_axes(hu, stack.affine)
         if not hu.flags.c_contiguous:
             hu = np.ascontiguousarray(hu)
@@ -193,7 +195,12 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[Caution]:
     return cautions
 
 
-def _read_hu(frames: Sequence[Frame], order: Sequence[int], rescale: Sequence[tuple[float, float]]) -> np.ndarray:
+def _read_hu(
+    frames: Sequence[Frame],
+    order: Sequence[int],
+    rescale: Sequence[tuple[float, float]],
+    told: Callable[[float], None],
+) -> np.ndarray:
     """HU of all slices, (k, j, i) with k in `order`; j, i as stored."""
     instances = list(dict.fromkeys(frame.instance for frame in frames))
     rows, columns = (int(frames[0].number_of(keyword) or 0) for keyword in ("Rows", "Columns"))
@@ -210,6 +217,7 @@ def _read_hu(frames: Sequence[Frame], order: Sequence[int], rescale: Sequence[tu
     n = 0
     for instance in instances:
         for stored in stored_frames(instance):
+            told(n / len(frames))
             stack.put(k_of[n], stored, *rescale[n], padding_range(frames[n]))
             n += 1
     return stack.hu

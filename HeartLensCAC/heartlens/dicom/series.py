@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -144,12 +144,13 @@ class RankedSeries:
         }
 
 
-def find_series(source: Path | Sequence[Path]) -> list[Series]:
+def find_series(source: Path | Sequence[Path], *, told: Callable[[float], None] | None = None) -> list[Series]:
     """Every series below a folder, in one file, or among given files; headers only.
 
     Parameters
     ----------
     source : a folder (searched recursively), a DICOM file, a DICOMDIR (its folder is searched), or several files
+    told : hears after each file which part of them is read
 
     Raises
     ------
@@ -160,7 +161,10 @@ def find_series(source: Path | Sequence[Path]) -> list[Series]:
     n_junk = 0
     instances: list[Instance] = []
     with pydicom_warnings_logged():
-        for path, is_named in _files(paths):
+        files = list(_files(paths))
+        for n, (path, is_named) in enumerate(files):
+            if told is not None:
+                told(n / len(files))
             instance = Instance.read(path)
             if instance is not None:
                 if instance.sop_class != MEDIA_DIRECTORY:
