@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from heartlens import __version__
 from heartlens.ct import CTVolume
-from heartlens.lesions import Artery, LesionMap, LesionNote
+from heartlens.lesions import Artery, Draft, LesionMap, LesionNote, Voxels
 from heartlens.protocol import NOTICE, ScoringProtocol
 from heartlens.refusal import Caution, Refused
 from heartlens.risk import Risk, assess
@@ -50,6 +50,7 @@ class Edit:
     artery : for reassign and paint
     runs : (start, length) pairs of C-order voxel indices, for paint and erase
     who, when : reader and ISO 8601 time, as given by the door
+    joined : part of the same action as the edit before it, and undone together with it
     """
 
     kind: str
@@ -58,10 +59,13 @@ class Edit:
     runs: tuple[tuple[int, int], ...] = ()
     who: str = ""
     when: str = ""
+    joined: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in EDIT_KINDS:
             raise ValueError(f"kind must be one of {', '.join(EDIT_KINDS)}, got {self.kind!r}")
+        if self.joined and self.kind in ("undo", "redo"):
+            raise ValueError(f"{self.kind} is an action of its own and cannot be joined to another")
 
     def to_json(self) -> dict[str, Any]:
         artery = None if self.artery is None else self.artery.name
@@ -128,14 +132,19 @@ class Case:
     @cached_property
     def lesions(self) -> LesionMap:
         """Lesions after all edits."""
-        lesions = self.auto
+        draft = Draft(self.auto)
         for edit in self._in_force():
-            lesions = _apply(edit, lesions)
-        return lesions
+            _apply(edit, draft)
+        return draft.lesions()
 
     @cached_property
     def report(self) -> ScoreReport:
         return score_lesions(self.ct, self.lesions, self.protocol, slice_probability=self.slice_probability)
+
+    @cached_property
+    def auto_report(self) -> ScoreReport:
+        """The report before any edit."""
+        return score_lesions(self.ct, self.auto, self.protocol, slice_probability=self.slice_probability)
 
     @cached_property
     def risk(self) -> Risk:
@@ -155,16 +164,24 @@ class Case:
     @cached_property
     def scored_codes(self) -> NDArray[np.uint8]:
         """(k, j, i) `Artery` code of every voxel that counts, on the source grid: what exports hold."""
-        codes = scored_voxels(self.ct, self.lesions, self.protocol)
-        return source_labels(codes, self.slab_count, self.source_ct.shape[0])
+        return source_labels(self.slab_codes, self.slab_count, self.source_ct.shape[0])
+
+    @cached_property
+    def slab_codes(self) -> NDArray[np.uint8]:
+        """(k, j, i) the same on the scored grid, that of `ct`."""
+        return scored_voxels(self.ct, self.lesions, self.protocol)
 
     # Edits. Each returns a new Case; nothing is scored until its report is asked for.
 
     def reassign(self, lesion_id: int, artery: Artery, *, who: str = "", when: str = "") -> Case:
-        return self._with(Edit("reassign", lesion=lesion_id, artery=artery, who=who, when=when))
+        action = Action(self, who=who, when=when)
+        action.reassign(lesion_id, artery)
+        return action.case()
 
     def remove(self, lesion_id: int, *, who: str = "", when: str = "") -> Case:
-        return self._with(Edit("remove", lesion=lesion_id, who=who, when=when))
+        action = Action(self, who=who, when=when)
+        action.remove(lesion_id)
+        return action.case()
 
     def paint(self, flat: ArrayLike, artery: Artery, *, who: str = "", when: str = "") -> Case:
         """Make a new lesion of those of the voxels that reach the threshold.
@@ -173,53 +190,66 @@ class Case:
         ------
         ValueError : none of them does
         """
-        indices = np.unique(np.asarray(flat, dtype=np.int64))
-        indices = indices[self.ct.hu.reshape(-1)[indices] >= self.protocol.label_threshold_hu]
-        if not indices.size:
-            raise ValueError(f"no painted voxel reaches {self.protocol.label_threshold_hu:g} HU; paint over calcium")
-        return self._with(Edit("paint", artery=artery, runs=_runs(indices), who=who, when=when))
+        action = Action(self, who=who, when=when)
+        action.paint(flat, artery)
+        return action.case()
 
     def erase(self, flat: ArrayLike, *, who: str = "", when: str = "") -> Case:
-        return self._with(Edit("erase", runs=_runs(np.unique(np.asarray(flat, dtype=np.int64))), who=who, when=when))
+        action = Action(self, who=who, when=when)
+        action.erase(flat)
+        return action.case()
 
     def undo(self, *, who: str = "", when: str = "") -> Case:
-        """Take back the latest edit that is in force.
+        """Take back the latest action that is in force.
 
         Raises
         ------
         ValueError : there is none
         """
-        if not self._in_force():
+        if not self.can_undo:
             raise ValueError("nothing to undo")
-        return self._with(Edit("undo", who=who, when=when))
+        return self.with_edits([Edit("undo", who=who, when=when)])
 
     def redo(self, *, who: str = "", when: str = "") -> Case:
-        """Bring back the edit that was undone last, as long as nothing was edited since."""
-        if not self._history()[1]:
+        """Bring back the action that was undone last, as long as nothing was edited since."""
+        if not self.can_redo:
             raise ValueError("nothing to redo")
-        return self._with(Edit("redo", who=who, when=when))
+        return self.with_edits([Edit("redo", who=who, when=when)])
 
-    def _with(self, edit: Edit) -> Case:
-        edited = replace(self, edits=(*self.edits, edit))
-        edited.__dict__["ct"] = self.ct
-        if edit.kind not in ("undo", "redo"):  # those replay the others
-            edited.__dict__["lesions"] = _apply(edit, self.lesions)  # an edit that cannot be made raises here
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._history()[0])
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._history()[1])
+
+    def with_edits(self, edits: Sequence[Edit], lesions: LesionMap | None = None) -> Case:
+        """The case with more edits; the lesions that they lead to, when the caller has them, are not derived again."""
+        edited = replace(self, edits=(*self.edits, *edits))
+        for name in ("ct", "auto_report", "voxel_checksum"):  # what no edit changes
+            if name in self.__dict__:
+                edited.__dict__[name] = self.__dict__[name]
+        if lesions is not None:
+            edited.__dict__["lesions"] = lesions
         return edited
 
     def _in_force(self) -> list[Edit]:
-        return self._history()[0]
+        return [edit for action in self._history()[0] for edit in action]
 
-    def _history(self) -> tuple[list[Edit], list[Edit]]:
-        """Edits in force and edits undone (latest last)."""
-        done: list[Edit] = []
-        undone: list[Edit] = []
+    def _history(self) -> tuple[list[list[Edit]], list[list[Edit]]]:
+        """Actions in force and actions undone (latest last), each with its edits."""
+        done: list[list[Edit]] = []
+        undone: list[list[Edit]] = []
         for edit in self.edits:
             if edit.kind == "undo":
                 undone.append(done.pop())
             elif edit.kind == "redo":
                 done.append(undone.pop())
+            elif edit.joined:
+                done[-1].append(edit)
             else:
-                done.append(edit)
+                done.append([edit])
                 undone.clear()
         return done, undone
 
@@ -266,8 +296,7 @@ class Case:
             write_volume(folder / "ct.nrrd", self.source_ct)
         write_lesion_map(folder / "auto.seg.nrrd", self.ct, self.auto)
         (folder / "edits.jsonl").write_text("")
-        for edit in self.edits:
-            append_edit(folder, edit)
+        append_edit(folder, *self.edits)
         write_json(folder / "report.json", self.report_document())
 
     @classmethod
@@ -299,7 +328,8 @@ class Case:
                 ),
                 slice_probability=_read_probability(document.get("slice_probability")),
             )
-        except (OSError, KeyError, TypeError, ValueError) as error:
+            _ = case.lesions  # edits that do not follow from each other end here
+        except (OSError, LookupError, TypeError, ValueError) as error:
             raise Refused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
         expected = document["checksums"]["voxels_sha256"]
         if case.voxel_checksum != expected:
@@ -311,10 +341,10 @@ class Case:
         return case
 
 
-def append_edit(folder: Path, edit: Edit) -> None:
-    """Add one line to edits.jsonl and wait until it is on the disk: no edit is lost by a crash."""
+def append_edit(folder: Path, *edits: Edit) -> None:
+    """Add a line for each to edits.jsonl and wait until they are on the disk: no edit is lost by a crash."""
     with (folder / "edits.jsonl").open("a") as file:
-        file.write(json.dumps(edit.to_json()) + "\n")
+        file.writelines(json.dumps(edit.to_json()) + "\n" for edit in edits)
         file.flush()
         os.fsync(file.fileno())
 
@@ -332,19 +362,74 @@ def _read_probability(told: Sequence[float | None] | None) -> NDArray[np.float64
     return None if told is None else np.array([np.nan if p is None else p for p in told], dtype=np.float64)
 
 
-def _apply(edit: Edit, lesions: LesionMap) -> LesionMap:
+class Action:
+    """Edits that a reader makes, and takes back, as one.
+
+    Parameters
+    ----------
+    case : as it was
+    who, when : reader and ISO 8601 time
+    """
+
+    def __init__(self, case: Case, *, who: str = "", when: str = "") -> None:
+        self._case, self._who, self._when = case, who, when
+        self._draft = Draft(case.lesions)
+        self._edits: list[Edit] = []
+
+    @property
+    def voxels(self) -> Voxels:
+        """Labelled voxels, as edited so far."""
+        return self._draft.voxels
+
+    @property
+    def arteries(self) -> Mapping[int, Artery]:
+        """Artery of each lesion, as edited so far."""
+        return self._draft.arteries
+
+    def case(self) -> Case:
+        """The case after the action; the same one when nothing was done."""
+        if not self._edits:
+            return self._case
+        return self._case.with_edits(self._edits, self._draft.lesions())
+
+    def reassign(self, lesion_id: int, artery: Artery) -> None:
+        self._do("reassign", lesion=lesion_id, artery=artery)
+
+    def remove(self, lesion_id: int) -> None:
+        self._do("remove", lesion=lesion_id)
+
+    def paint(self, flat: ArrayLike, artery: Artery) -> None:
+        """As `Case.paint`."""
+        indices = np.unique(np.asarray(flat, dtype=np.int64))
+        ct, threshold_hu = self._case.ct, self._case.protocol.label_threshold_hu
+        indices = indices[ct.hu.reshape(-1)[indices] >= threshold_hu]
+        if not indices.size:
+            raise ValueError(f"no painted voxel reaches {threshold_hu:g} HU; paint over calcium")
+        self._do("paint", artery=artery, runs=_runs(indices))
+
+    def erase(self, flat: ArrayLike) -> None:
+        self._do("erase", runs=_runs(np.unique(np.asarray(flat, dtype=np.int64))))
+
+    def _do(self, kind: str, **what: Any) -> None:
+        edit = Edit(kind, **what, who=self._who, when=self._when, joined=bool(self._edits))
+        _apply(edit, self._draft)  # an edit that cannot be made raises here
+        self._edits.append(edit)
+
+
+def _apply(edit: Edit, draft: Draft) -> None:
     note = LesionNote(source="reader", why=f"{edit.kind} by the reader")
     if edit.kind == "erase":
-        return lesions.erase(edit.flat)
-    if edit.kind == "paint" and edit.artery is not None:
-        return lesions.paint(edit.flat, edit.artery, note)
-    if edit.lesion is None:
+        draft.erase(edit.flat)
+    elif edit.kind == "paint" and edit.artery is not None:
+        draft.paint(edit.flat, edit.artery, note)
+    elif edit.lesion is None:
         raise ValueError(f"an edit of kind {edit.kind} must name a lesion")
-    if edit.kind == "remove":
-        return lesions.remove(edit.lesion)
-    if edit.artery is None:
+    elif edit.kind == "remove":
+        draft.remove(edit.lesion)
+    elif edit.artery is None:
         raise ValueError("a reassignment must name an artery")
-    return lesions.reassign(edit.lesion, edit.artery, note)
+    else:
+        draft.reassign(edit.lesion, edit.artery, note)
 
 
 def _runs(flat: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:

@@ -201,8 +201,19 @@ class Draft:
         self._notes = dict(lesions.notes)
         self._is_copy = False
 
+    @property
+    def voxels(self) -> Voxels:
+        """Of all lesions, as edited so far."""
+        return self._voxels
+
+    @property
+    def arteries(self) -> Mapping[int, Artery]:
+        """Of each lesion, as edited so far."""
+        return MappingProxyType(self._arteries)
+
     def lesions(self) -> LesionMap:
-        """The edited map. The draft must not be edited any further: the map holds its labels."""
+        """The edited map; editing the draft further leaves it as it is."""
+        self._is_copy = False
         return LesionMap(self._labels, self._arteries, self._notes, self._voxels)
 
     def reassign(self, lesion_id: int, artery: Artery, note: LesionNote | None = None) -> None:

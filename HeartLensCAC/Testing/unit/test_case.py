@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tiny_ct import make_ct
 
 from heartlens.calcium import extract_lesions
-from heartlens.case import Case, Edit, RiskInputs, append_edit
+from heartlens.case import Action, Case, Edit, RiskInputs, append_edit
 from heartlens.lesions import Artery
 from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Caution, Refused
@@ -184,3 +184,47 @@ def test_no_path_and_no_identity_in_report_json():
     text = json.dumps(case.report_document())
     assert "/home/name" not in text
     assert '"labels": "rules"' in text
+
+
+def test_an_action_of_several_edits_is_undone_and_redone_as_one(tmp_path):
+    case = make_case().reassign(1, Artery.LM)
+    action = Action(case, who="reader")
+    assert action.case() is case  # nothing done
+    action.reassign(2, Artery.LCX)
+    action.erase([15])
+    edited = action.case()
+    assert [edit.joined for edit in edited.edits] == [False, False, True]
+    assert edited.undo().report == case.report
+    assert edited.undo().redo().report == edited.report
+    assert edited.undo().undo().report == make_case().report
+    edited.save(tmp_path / "case")
+    assert Case.load(tmp_path / "case").undo().report == case.report
+
+
+def test_an_action_that_cannot_be_made_leaves_no_trace():
+    action = Action(make_case())
+    with pytest.raises(ValueError, match="no lesion 9"):
+        action.remove(9)
+    assert action.case().edits == ()
+
+
+def test_undo_and_redo_are_actions_of_their_own():
+    with pytest.raises(ValueError, match="undo is an action of its own"):
+        Edit("undo", joined=True)
+
+
+@pytest.mark.parametrize("edits", ['{"kind": "undo"}', '{"kind": "reassign", "lesion": 1, "joined": true}'])
+def test_edits_that_do_not_follow_from_each_other_are_refused(tmp_path, edits):
+    make_case().save(tmp_path / "case")
+    line = {**Edit("erase").to_json(), **json.loads(edits), "runs": []}
+    (tmp_path / "case" / "edits.jsonl").write_text(json.dumps(line) + "\n")
+    with pytest.raises(Refused, match="unreadable"):
+        Case.load(tmp_path / "case")
+
+
+def test_the_automatic_report_stays_when_the_case_is_edited():
+    case = make_case()
+    automatic = case.auto_report
+    assert automatic == case.report
+    assert case.remove(1).auto_report is automatic
+    assert case.remove(1).report != automatic

@@ -120,3 +120,12 @@ def test_a_draft_copies_the_volume_only_when_voxels_change(two_lesions):
     draft = Draft(two_lesions)
     draft.reassign(1, Artery.LCX)
     assert np.shares_memory(draft.lesions().labels, two_lesions.labels)
+
+
+def test_a_map_taken_from_a_draft_does_not_change_when_the_draft_goes_on(two_lesions):
+    draft = Draft(two_lesions)
+    draft.erase([0])
+    before = draft.lesions()
+    draft.erase([1])
+    assert before.labels.tolist() == [[[0, 1, 0, 2]]]
+    assert draft.lesions().labels.tolist() == [[[0, 0, 0, 2]]]
