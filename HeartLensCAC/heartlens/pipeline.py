@@ -108,7 +108,7 @@ def score_series(
     clock.lap("anatomy")
 
     tell("finding calcium", 0.3)
-    found = _find(ct, scored_ct, region, protocol, request, tell)
+    found = find_calcium(ct, scored_ct, region, protocol, request, tell)
     cautions += found.cautions
     clock.lap("calcium")
 
@@ -197,7 +197,7 @@ def _heart(ct: CTVolume, request: Request, cautions: list[Caution]) -> HeartRegi
 
 
 @dataclass(frozen=True, eq=False)
-class _Found:
+class Found:
     """Lesions on the scored grid, and how they came about."""
 
     lesions: LesionMap
@@ -206,20 +206,30 @@ class _Found:
     slice_probability: NDArray[np.float64] | None = None
 
 
-def _find(
+def find_calcium(
     ct: CTVolume,
     scored_ct: CTVolume,
     region: HeartRegion,
     protocol: ScoringProtocol,
     request: Request,
     tell: Progress,
-) -> _Found:
-    """Calcium by given labels, by a bundle's networks or by rules."""
+) -> Found:
+    """Calcium by given labels, by a bundle's networks or by rules.
+
+    Parameters
+    ----------
+    ct, scored_ct : as read, and as scored: the same, or its slabs
+    region : of `scored_ct`
+
+    Raises
+    ------
+    Refused : labels or a bundle that cannot be used
+    """
     if request.segmentation is not None:
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
         flat = np.flatnonzero(codes)
         lesions = extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol)
-        return _Found(lesions, {"labels": "segmentation", "bundle": None, "device": "cpu"})
+        return Found(lesions, {"labels": "segmentation", "bundle": None, "device": "cpu"})
     from heartlens.models.bundle import RULES, find_bundle, load_bundle
 
     folder = find_bundle(request.bundle)
@@ -230,12 +240,12 @@ def _find(
     if request.bundle != RULES:
         caution = Caution("no-bundle", f"no network bundle is installed; {found_by}")
     lesions, _ = find_lesions(scored_ct, region, protocol)
-    return _Found(lesions, {"labels": "rules", "bundle": None, "device": "cpu"}, (caution,))
+    return Found(lesions, {"labels": "rules", "bundle": None, "device": "cpu"}, (caution,))
 
 
 def _by_networks(
     ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol, bundle: Bundle, request: Request, tell: Progress
-) -> _Found:
+) -> Found:
     """The slice classifier chooses slices among those with candidates; the vessel network names islands on them."""
     from heartlens.inference import Networks, classify_slices, segment_vessels, slices_to_ask
 
@@ -262,7 +272,7 @@ def _by_networks(
         "device": networks.device,
         "slice_stage": probability is not None,
     }
-    return _Found(lesions, provenance, (*cautions, *networks.cautions), probability)
+    return Found(lesions, provenance, (*cautions, *networks.cautions), probability)
 
 
 def _caution_of(bundle: Bundle) -> Caution:
