@@ -71,12 +71,12 @@ def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
     try:
         sibling.mkdir(parents=True)
         yield sibling
-        if out.exists():
-            out.rename(replaced)
         try:
+            if out.exists():
+                out.rename(replaced)
             sibling.rename(out)
-        except OSError:
-            if replaced.exists():
+        except BaseException:  # Ctrl-C between the two renames must not lose the old result either
+            if replaced.exists() and not out.exists():
                 replaced.rename(out)
             raise
     except OSError as error:
@@ -86,7 +86,8 @@ def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
         ) from error
     finally:
         shutil.rmtree(sibling, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
+        if out.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
 
 
 def remove_unfinished(out: Path, pid: int) -> None:

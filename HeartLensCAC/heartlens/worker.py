@@ -5,8 +5,8 @@ Start it as `python -u -m heartlens worker`; what the lines say is in `heartlens
 
 - stdout carries events only: it is moved aside at the start and whatever a library prints goes to stderr, the log.
 - Jobs are done one after the other, in the order they came. Every job ends with exactly one of done, cancelled, error.
-- A cancelled job ends at its next step and leaves nothing behind. A result appears by one rename, so that killing the
-  process at any moment loses nothing.
+- A cancelled job ends at its next step, or soon in the midst of a long one, and leaves nothing behind.
+- A result appears by one rename, so that killing the process at any moment loses nothing.
 - When stdin ends, whoever asked is gone: the running job is dropped and the process exits with 0.
 - The log names jobs and stages, never a path, a patient or a value from a file.
 """
@@ -19,6 +19,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Iterator
@@ -30,8 +31,12 @@ from heartlens import __version__
 from heartlens.messages import BadCommand, CancelCommand, Event, ScoreCommand, read_command
 from heartlens.options import UsageError, options_of, request_of
 from heartlens.refusal import Refused
+from heartlens.whole_file import remove_unfinished
 
 logger = logging.getLogger("heartlens.worker")
+
+STEP_SECONDS = 1.0
+"""A cancelled job that has not come to its next step by then is interrupted in the middle of it."""
 
 GRACE_SECONDS = 5.0
 """How long a job may take to stop after stdin ended, before the process ends without it."""
@@ -89,18 +94,25 @@ class Worker:
         self._changed = threading.Condition()
         self._waiting: deque[ScoreCommand] = deque()
         self._running: str | None = None
-        self._is_cancelled = False  # of the running job
+        self._is_cancelled = False  # the running job
         self._is_deserted = False  # nobody is there any more
+        self._may_interrupt = False  # an interruption would hit a job and nothing else
 
     def work(self) -> int:
         """Do jobs until stdin ends."""
+        signal.signal(signal.SIGINT, self._interrupted)
         self._say(Event("ready", text=f"heartlens {__version__}", pid=os.getpid()))
         threading.Thread(target=self._listen, name="commands", daemon=True).start()
         import heartlens.outputs
         import heartlens.pipeline  # noqa: F401  # a first job finds the libraries loaded
 
         while (job := self._next()) is not None:
-            last = self._do(job)
+            try:
+                last = self._do(job)
+            except Cancelled:
+                last = Event("cancelled", job.job, text="cancelled; nothing was written")
+                remove_unfinished(Path(job.out), os.getpid())  # an interruption may have hit the cleaning, too
+            logger.info("job %s ends: %s %s", job.job, last.kind, last.code)
             with self._changed:
                 self._running = None
             self._say(last)
@@ -119,15 +131,14 @@ class Worker:
         """Do one job; returns the event that ends it."""
         logger.info("job %s begins", job.job)
         try:
-            last = self._score(job)
-        except Cancelled:
-            last = Event("cancelled", job.job, text="cancelled; nothing was written")
+            self._may_interrupt = True
+            return self._score(job)
         except Refused as refusal:
-            last = Event("error", job.job, code=refusal.code, text=refusal.text)
+            return Event("error", job.job, code=refusal.code, text=refusal.text)
         except UsageError as error:
-            last = Event("error", job.job, code="usage", text=str(error))
+            return Event("error", job.job, code="usage", text=str(error))
         except MemoryError:
-            last = Event(
+            return Event(
                 "error", job.job, code="memory",
                 text="there is not enough memory for this scan; close other programs, then score again",
             )  # fmt: skip
@@ -135,12 +146,12 @@ class Worker:
             # The message may hold a path or a value of a file; it goes to the reader, not into the log.
             places = "".join(traceback.format_tb(error.__traceback__))
             logger.error("job %s failed: %s\n%s", job.job, type(error).__name__, places)
-            last = Event(
+            return Event(
                 "error", job.job, code="failed",
                 text=f"scoring failed: {type(error).__name__}: {error}; the log says where",
             )  # fmt: skip
-        logger.info("job %s ends: %s %s", job.job, last.kind, last.code)
-        return last
+        finally:
+            self._may_interrupt = False
 
     def _score(self, job: ScoreCommand) -> Event:
         from heartlens.outputs import check_out, write_outputs
@@ -152,6 +163,8 @@ class Worker:
             nonlocal reached
             if self._is_cancelled or self._is_deserted:
                 raise Cancelled
+            if fraction >= 1:  # all is written, the rename comes next: from here on the job is done
+                self._may_interrupt = False
             reached = max(reached, min(fraction, 1.0))
             self._say(Event("progress", job.job, stage=stage, fraction=reached))
 
@@ -198,6 +211,7 @@ class Worker:
         with self._changed:
             if job == self._running:
                 self._is_cancelled = True
+                self._press_later(job)
                 return
             waiting = [command for command in self._waiting if command.job == job]
             for command in waiting:
@@ -215,9 +229,28 @@ class Worker:
         with self._changed:
             self._is_deserted = True
             self._changed.notify()
-        done = threading.Event()
-        done.wait(GRACE_SECONDS)  # the main thread ends the process first, unless a library does not let go of it
+            if self._running is not None:
+                self._press_later(self._running)
+        time.sleep(GRACE_SECONDS)  # the main thread ends the process first, unless a library does not let go of it
         os._exit(0)
+
+    def _press_later(self, job: str) -> None:
+        """Interrupt a job that does not come to its next step. The signal reaches the main thread, where jobs run."""
+
+        def press() -> None:
+            time.sleep(STEP_SECONDS)
+            while job == self._running and self._may_interrupt:
+                signal.raise_signal(signal.SIGINT)
+                time.sleep(STEP_SECONDS / 10)
+
+        threading.Thread(target=press, name="press", daemon=True).start()
+
+    def _interrupted(self, signal_number: int, frame: FrameType | None) -> None:
+        if not (self._is_cancelled or self._is_deserted):
+            raise KeyboardInterrupt  # a person at a terminal
+        if self._may_interrupt and not _is_importing(frame):
+            self._may_interrupt = False
+            raise Cancelled
 
     def _say(self, event: Event) -> None:
         line = event.line
@@ -262,6 +295,15 @@ def _lines(descriptor: int) -> Iterator[bytes]:
         while data := os.read(descriptor, 1 << 16):
             *lines, rest = (rest + data).split(b"\n")
             yield from lines
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """Whether a library is being loaded: one that is stopped half-way cannot be loaded again."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _terminate(signal_number: int, frame: FrameType | None) -> None:
