@@ -18,7 +18,15 @@ from heartlens.seg_nrrd import artery_codes, read_lesion_map, write_lesion_map, 
 from heartlens.segments import unknown_labels
 from heartlens.whole_file import require_readable, whole_file
 
-__all__ = ["read_labels", "read_lesion_map", "read_volume", "write_lesion_map", "write_seg_nrrd", "write_volume"]
+__all__ = [
+    "checked_volume",
+    "read_labels",
+    "read_lesion_map",
+    "read_volume",
+    "write_lesion_map",
+    "write_seg_nrrd",
+    "write_volume",
+]
 
 VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 
@@ -65,43 +73,67 @@ def read_volume(
         raise Refused(
             "unreadable", f"{path}: expected one number per voxel, found {values.shape[3]}; give one CT volume"
         )
-    _check_right_angles(image.affine, path)
-    values, affine = canonical_axes(values, image.affine)
-    try:
-        hu = np.ascontiguousarray(hu_array(values))
-    except ValueError as error:
-        raise Refused("unreadable", f"{path}: {error}; export the CT again") from None
-
     if not image.is_oriented:
         text = f"{path}: the file does not say how it lies in the patient; assumed the axes of its format"
         cautions.append(Caution("orientation", text))
+    header = CTHeader(
+        kvp=_first_number(kvp, image.keys.get(_KVP_KEY)),
+        slice_thickness_mm=_first_number(slice_thickness_mm, image.keys.get(_THICKNESS_KEY)),
+    )
+    ct, more = checked_volume(values, image.affine, header, where=str(path), allow=allow)
+    return ct, cautions + more
+
+
+def checked_volume(
+    values: NDArray,
+    affine: NDArray[np.float64],
+    header: CTHeader,
+    *,
+    where: str,
+    allow: frozenset[str] | set[str] = frozenset(),
+) -> tuple[CTVolume, list[Caution]]:
+    """A CT from voxels in any orientation, after the checks that need no DICOM header.
+
+    Parameters
+    ----------
+    values : (k, j, i), HU
+    affine : (4, 4), maps (i, j, k, 1) to LPS mm
+    where : the file or node, for messages
+
+    Raises
+    ------
+    Refused : ``unreadable``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
+    """
+    cautions: list[Caution] = []
+    _check_right_angles(affine, where)
+    values, affine = canonical_axes(values, affine)
+    try:
+        hu = np.ascontiguousarray(hu_array(values))
+    except ValueError as error:
+        raise Refused("unreadable", f"{where}: {error}; export the CT again") from None
+
     normal_cosine = affine[2, 2] / np.linalg.norm(affine[:3, 2])
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     ratio = max(spacing[:2]) / min(spacing[:2])
     if normal_cosine < AXIAL_COSINE:
-        text = f"{path}: expected axial slices (cosine {AXIAL_COSINE} or more), found {normal_cosine:.4f}"
+        text = f"{where}: expected axial slices (cosine {AXIAL_COSINE} or more), found {normal_cosine:.4f}"
         cautions.append(refuse_or_caution("not-axial", text, allow))
     elif ratio > SQUARE_PIXEL_RATIO:
         text = (
-            f"{path}: expected axial slices with square pixels, found {spacing[0]:.4g} x {spacing[1]:.4g} mm: "
+            f"{where}: expected axial slices with square pixels, found {spacing[0]:.4g} x {spacing[1]:.4g} mm: "
             "a coronal or sagittal stack"
         )
         cautions.append(refuse_or_caution("not-axial", text, allow))
     if len(hu) < FEWEST_SLICES:
-        text = f"{path}: expected {FEWEST_SLICES} slices or more, found {len(hu)}"
+        text = f"{where}: expected {FEWEST_SLICES} slices or more, found {len(hu)}"
         cautions.append(refuse_or_caution("few-slices", text, allow))
     if hu.min() > AIR_HU:
-        text = f"{path}: expected HU with air or lung below {AIR_HU}, found values from {hu.min():g} to {hu.max():g}"
+        text = f"{where}: expected HU with air or lung below {AIR_HU}, found values from {hu.min():g} to {hu.max():g}"
         cautions.append(refuse_or_caution("no-hu", text, allow))
-
     try:
-        header = CTHeader(
-            kvp=_first_number(kvp, image.keys.get(_KVP_KEY)),
-            slice_thickness_mm=_first_number(slice_thickness_mm, image.keys.get(_THICKNESS_KEY)),
-        )
         return CTVolume(hu, affine, header, allow_oblique="not-axial" in allow), cautions
     except ValueError as error:
-        raise Refused("unreadable", f"{path}: {error}") from None
+        raise Refused("unreadable", f"{where}: {error}") from None
 
 
 def write_volume(path: str | Path, ct: CTVolume) -> None:
@@ -183,16 +215,16 @@ def _read_image(path: Path) -> Nrrd:
     return Nrrd(values, affine, True, {})
 
 
-def _check_right_angles(affine: NDArray[np.float64], path: Path) -> None:
+def _check_right_angles(affine: NDArray[np.float64], where: str) -> None:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or lengths.min() <= 0:
-        raise Refused("unreadable", f"{path}: expected positive spacing, found {lengths.tolist()} mm; check the header")
+        raise Refused("unreadable", f"{where}: expected positive spacing, found {lengths.tolist()} mm; check the header")
     unit = affine[:3, :3] / lengths
     skew = np.abs(unit.T @ unit - np.eye(3)).max()
     if skew > SKEW_TOLERANCE:
         raise Refused(
             "tilt",
-            f"{path}: expected axes at right angles, found cosine {skew:.4f} between two of them, as a tilted gantry "
+            f"{where}: expected axes at right angles, found cosine {skew:.4f} between two of them, as a tilted gantry "
             "makes; resample the volume to right angles",
         )
 

@@ -118,7 +118,7 @@ def artery_codes(image: Nrrd, ct: CTVolume, path: Path) -> NDArray[np.uint8]:
     for segment in segments_of(image, path):
         flat = _voxels(image, segment, ct, path)
         if flat.size:
-            artery = segment_artery(path, segment.name, _region_codes(segment.tags))
+            artery = segment_artery(path, segment.name, region_codes(segment.tags))
             put_artery(flat_codes, flat, artery, path)
     return codes
 
@@ -161,7 +161,16 @@ def _voxels(image: Nrrd, segment: Segment, ct: CTVolume, path: Path) -> NDArray[
     return mapping.flat(ijk_of(where, layer.shape), ct, f"{path}, segment {segment.name!r}")
 
 
-def _region_codes(tags: Mapping[str, str]) -> list[str]:
+def terminology_entry(artery: Artery) -> str:
+    """What a segment of this artery is, in Slicer's notation; Slicer writes its DICOM SEG from it."""
+    region = REGIONS.get(artery)
+    kind = CALCIFICATION if region is None else PLAQUE
+    where = "~^^" if region is None else f"~SCT^{region.value}^{region.meaning}"
+    what = f"~SCT^{CATEGORY.value}^{CATEGORY.meaning}~SCT^{kind.value}^{kind.meaning}~^^"
+    return f"{_CATEGORIES}{what}~{_REGIONS}{where}~^^"
+
+
+def region_codes(tags: Mapping[str, str]) -> list[str]:
     """SCT anatomic region of a TerminologyEntry: the sixth of its fields between tildes."""
     fields = tags.get("TerminologyEntry", "").split("~")
     return [code.split("^")[1] for code in fields[5:7] if code.startswith("SCT^")]
@@ -186,12 +195,7 @@ def _segment_keys(
 ) -> dict[str, str]:
     k, j, i = ct.shape
     color = " ".join(f"{int(ARTERY_COLORS[artery][at : at + 2], 16) / 255:.6g}" for at in (1, 3, 5))
-    region = REGIONS.get(artery)
-    kind = CALCIFICATION if region is None else PLAQUE
-    where = "~^^" if region is None else f"~SCT^{region.value}^{region.meaning}"
-    what = f"~SCT^{CATEGORY.value}^{CATEGORY.meaning}~SCT^{kind.value}^{kind.meaning}~^^"
-    terms = f"{_CATEGORIES}{what}~{_REGIONS}{where}~^^"
-    all_tags = {"TerminologyEntry": terms, **tags}
+    all_tags = {"TerminologyEntry": terminology_entry(artery), **tags}
     return {
         f"Segment{n}_ID": segment_id,
         f"Segment{n}_Name": name,

@@ -59,7 +59,7 @@ def artery_of_regions(values: Iterable[str]) -> Artery | None:
     return found.pop() if len(found) == 1 else None
 
 
-def segment_artery(path: Path, name: str, regions: list[str]) -> Artery:
+def segment_artery(path: Path | str, name: str, regions: list[str]) -> Artery:
     """The artery that a segment's name or anatomic region codes say.
 
     Raises
@@ -79,7 +79,7 @@ def segment_artery(path: Path, name: str, regions: list[str]) -> Artery:
     return artery
 
 
-def put_artery(flat_codes: NDArray[np.uint8], flat: NDArray[np.int64], artery: Artery, path: Path) -> None:
+def put_artery(flat_codes: NDArray[np.uint8], flat: NDArray[np.int64], artery: Artery, path: Path | str) -> None:
     """Label voxels with an artery, in place.
 
     Raises
@@ -98,7 +98,7 @@ def put_artery(flat_codes: NDArray[np.uint8], flat: NDArray[np.int64], artery: A
     flat_codes[flat] = artery
 
 
-def unknown_labels(path: Path, found: Iterable[str]) -> Refused:
+def unknown_labels(path: Path | str, found: Iterable[str]) -> Refused:
     """The refusal of labels that name no artery."""
     meaning = ", ".join(f"{int(artery)} {artery.name}" for artery in Artery)
     return Refused("labels", f"{path}: expected {meaning} (or segments of these names), found {', '.join(found)}")
