@@ -46,9 +46,10 @@ class SampleRecipe:
     Parameters
     ----------
     classes : arteries in the order of the outputs after "none"; ("CALCIUM",) for one output, calcium or not
-    order : "balanced" shows every calcified slice once an epoch and draws others beside; "all" shows every slice;
-        "blank-kept" shows all calcified ones and the share `blank_share` of the others
-    positive_share : of each batch, for "balanced"
+    order : "balanced" shows every calcified slice once an epoch and draws others beside; "marked" takes those with any
+        label, also of what is not coronary, in place of the calcified; "all" shows every slice; "blank-kept" shows all
+        calcified ones and the share `blank_share` of the others
+    positive_share : of each batch, for "balanced" and "marked"
     blank_share : for "blank-kept"; Chew kept one blank image in eight
     only_mask : only pixels >= the view's threshold count; otherwise all do
     shift_mm, turn_degrees, zoom : largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
@@ -56,7 +57,7 @@ class SampleRecipe:
     """
 
     classes: tuple[str, ...] = ("LM", "LAD", "LCX", "RCA", "OTHER")
-    order: Literal["balanced", "all", "blank-kept"] = "balanced"
+    order: Literal["balanced", "marked", "all", "blank-kept"] = "balanced"
     positive_share: float = 0.5
     blank_share: float = 0.125
     only_mask: bool = True
@@ -142,6 +143,10 @@ class SliceSamples(Dataset[dict[str, Any]]):
             span = {n: hearts[shards.scans[n].voxels_sha256][2:] for n in scans}
             keep = np.array([span[n][0] <= k < span[n][1] for n, k in places.tolist()], bool) | calcified
         self.places, self.calcified = places[keep], calcified[keep]
+        self.positive = self.calcified
+        if recipe.order == "marked":
+            marked = {n: shards.labels(n).any(axis=(1, 2)) for n in scans}
+            self.positive = np.array([marked[n][k] for n, k in self.places.tolist()], bool)
         if not len(self.places):
             raise Refused("input", "the split has no slices; give it labelled patients")
         self.crops: dict[int, Crop] = {}
@@ -163,8 +168,8 @@ class SliceSamples(Dataset[dict[str, Any]]):
 
     def epoch(self, epoch: int) -> NDArray[np.int64]:
         """Sample numbers in the order of one epoch."""
-        if self.recipe.order == "balanced":
-            order = balanced_order(self.calcified, self.seed, epoch, self.recipe.positive_share)
+        if self.recipe.order in ("balanced", "marked"):
+            order = balanced_order(self.positive, self.seed, epoch, self.recipe.positive_share)
             return with_mined(order, self.calcified, self.mined, self.seed, epoch)
         if self.recipe.order == "all":
             return epoch_order(len(self), self.seed, epoch)

@@ -232,6 +232,16 @@ def test_only_pixels_above_the_threshold_count_and_half_of_a_batch_is_calcified(
     assert batch.image.shape == (4, 4, 32, 32)
 
 
+def test_the_marked_order_shows_every_slice_with_any_label_once_and_others_beside(blobs, tmp_path):
+    changes = ('samples.order="marked"', "samples.positive_share=0.8")
+    samples = read_data(tiny(*changes), blobs[1], blobs[2], tmp_path, Ranks()).training
+    order = samples.epoch(0)
+    labelled = [n for n, (scan, k) in enumerate(samples.places.tolist()) if blobs[1].labels(scan)[k].any()]
+    assert sum(samples.calcified) < len(labelled)  # the trap's slice is one of them
+    assert sorted(set(order) & set(labelled)) == labelled
+    assert len(order) == round(len(labelled) / 0.8)
+
+
 def test_calcium_that_has_no_output_does_not_count():
     table = SampleRecipe(classes=("LAD", "RCA")).class_of_code()
     assert table.tolist() == [0, -1, 1, -1, 2, 0, -1]  # none LM LAD LCX RCA OTHER UNASSIGNED
