@@ -1,10 +1,11 @@
 """From training runs to a bundle that HeartLens can load: the same weights as safetensors and ONNX, and a manifest.
 
 python -m training.export UNET_RUN [--slices SLICES_RUN] --out BUNDLE --name NAME --shards DIR --splits FILE
-    [--text trained_on="..."] [--domain kvp=80,140] [--cut-off P] [--slope A --intercept B]
+    [--text trained_on="..."] [--domain kvp=80,140] [--half]
 
 The bundle is written only when both files of each network say the same: logits and slice probabilities within rounding,
 every slice on the same side of the cut-off, and, on whole scans of the validation split, the same scores.
+The cut-off and the calibration of islands are those that the run froze, unless the command says others.
 """
 
 from __future__ import annotations
@@ -14,20 +15,16 @@ import copy
 import hashlib
 import json
 import sys
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import nn
 
-from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
-from heartlens.inference import Network, classify_slices, segment_vessels, slices_to_ask
 from heartlens.models.bundle import (
     MANIFEST,
     SCHEMA,
@@ -41,26 +38,20 @@ from heartlens.models.bundle import (
     VesselStage,
     load_bundle,
 )
-from heartlens.models.networks import OnnxNetwork
 from heartlens.models.slice_classifier import SliceClassifier
-from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
-from heartlens.scoring.report import ScoreReport, score_lesions
 from heartlens.whole_file import whole_folder
 from training.command import DONE, run_command
 from training.config import from_dict
+from training.cut_off import DEFAULT
 from training.data import Splits, scans_of
 from training.networks import build_network
+from training.onnx_file import half_state, rounded_to_half, store_as_half, write_onnx
+from training.parity import largest_change, require_parity
 from training.shards import ShardSet
 from training.train_slices import WEIGHTS as SLICE_WEIGHTS
 from training.train_slices import load_classifier
 from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
-
-LOGIT_TOLERANCE = 1e-3
-"""Largest difference of a logit between torch and ONNX Runtime that rounding explains."""
-
-PROBABILITY_TOLERANCE = 1e-3
-"""The same for the probability of a slice."""
 
 DEFAULT_TEXTS = {
     "version": "0",
@@ -71,14 +62,23 @@ DEFAULT_TEXTS = {
 }
 
 
+FILE_NAMES = {VESSEL: "vessel", SLICES: "slices"}
+
+
 @dataclass(frozen=True)
 class Trained:
-    """A network as a run left it."""
+    """A network as a run left it.
+
+    Parameters
+    ----------
+    islands : cut-off and calibration as the run froze them, see `training.cut_off.judge_islands`; empty before that
+    """
 
     network: nn.Module
     recipe: SegmentationRecipe
     step: int
     judgement: dict[str, float]
+    islands: Mapping[str, float] = field(default_factory=dict)
 
 
 def read_trained(run: Path) -> Trained:
@@ -100,7 +100,7 @@ def read_trained(run: Path) -> Trained:
     recipe = from_dict(SegmentationRecipe, told["recipe"], str(path))
     network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
     network.load_state_dict(told["network"])
-    return Trained(network.eval(), recipe, int(told["step"]), dict(told["judgement"]))
+    return Trained(network.eval(), recipe, int(told["step"]), dict(told["judgement"]), told.get("islands", {}))
 
 
 @dataclass(frozen=True)
@@ -130,15 +130,17 @@ class Said:
     ----------
     texts : see `heartlens.models.bundle.TEXTS`
     domain : scans that the training data looked like
-    cut_off, calibration : of the vessel stage, as they were fitted on validation patients
+    cut_off, calibration : of the vessel stage, in the place of those that the run froze
     metrics : figures of an evaluation, beside those of the runs
+    half : store large weights as 16-bit numbers, so that the bundle is half as large
     """
 
     texts: Mapping[str, str]
     domain: Domain = field(default_factory=Domain)
-    cut_off: float = 0.5
-    calibration: Calibration = field(default_factory=Calibration)
+    cut_off: float | None = None
+    calibration: Calibration | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    half: bool = False
 
 
 def export_bundle(
@@ -163,28 +165,45 @@ def export_bundle(
     unknown = sorted(set(said.texts) - set(TEXTS))
     if unknown:
         raise Refused("input", f"unknown text {unknown[0]}; a manifest has {', '.join(TEXTS)}")
-    vessel = VesselStage(recipe.view, ("none", *recipe.samples.classes), said.cut_off, said.calibration)
-    networks: dict[str, tuple[str, nn.Module, dict[str, Any]]] = {
-        VESSEL: ("vessel", trained.network, _vessel_architecture(recipe))
-    }
+    vessel = _vessel_stage(trained, said)
+    networks: dict[str, nn.Module] = {VESSEL: copy.deepcopy(trained.network).eval()}
+    architectures = {VESSEL: _vessel_architecture(recipe)}
     if slices is not None:
-        network = _at_size(slices)
-        networks[SLICES] = ("slices", network, {"name": "vit", **network.backbone.shape.to_json()})
+        networks[SLICES] = network = _at_size(slices)
+        architectures[SLICES] = {"name": "vit", **network.backbone.shape.to_json()}
+    plain = {role: copy.deepcopy(network) for role, network in networks.items()}
+    if said.half:
+        for network in networks.values():
+            rounded_to_half(network)
     with whole_folder(out) as folder:
         files = []
-        for role, (name, network, architecture) in networks.items():
-            state = {k: v.contiguous() for k, v in network.state_dict().items()}
-            (folder / f"{name}.safetensors").write_bytes(save(state))  # save_file would keep it from other users
+        for role, network in networks.items():
+            name = FILE_NAMES[role]
+            state = half_state(network) if said.half else network.state_dict()
+            content = save({k: v.contiguous() for k, v in state.items()})
+            (folder / f"{name}.safetensors").write_bytes(content)  # save_file would keep it from other users
             write_onnx(network, _example(role, vessel, slices), folder / f"{name}.onnx")
-            for form in ("safetensors", "onnx"):
-                files.append(_file_entry(folder / f"{name}.{form}", role, form, architecture))
+            if said.half:
+                store_as_half(folder / f"{name}.onnx")
+            files += [
+                _file_entry(folder / f"{name}.{form}", role, form, architectures[role])
+                for form in ("safetensors", "onnx")
+            ]
         manifest = _manifest(said, vessel, None if slices is None else slices.stage, trained, files)
         _write_manifest(folder, manifest)
-        manifest["parity"] = require_parity(
-            {role: network for role, (_, network, _) in networks.items()}, load_bundle(folder), scans
-        )
+        bundle = load_bundle(folder)
+        manifest["parity"] = require_parity(networks, bundle, scans)
+        if said.half:
+            manifest["parity"]["rounding"] = largest_change(plain, networks, bundle, scans)
         _write_manifest(folder, manifest)
     return load_bundle(out)
+
+
+def _vessel_stage(trained: Trained, said: Said) -> VesselStage:
+    frozen = trained.islands
+    cut_off = frozen.get("cut_off", DEFAULT) if said.cut_off is None else said.cut_off
+    calibration = said.calibration or Calibration(frozen.get("slope", 1.0), frozen.get("intercept", 0.0))
+    return VesselStage(trained.recipe.view, ("none", *trained.recipe.samples.classes), cut_off, calibration)
 
 
 def _at_size(slices: TrainedSlices) -> SliceClassifier:
@@ -198,103 +217,6 @@ def _example(role: str, vessel: VesselStage, slices: TrainedSlices | None) -> to
     if role == VESSEL or slices is None:
         return torch.zeros(2, vessel.view.channels, vessel.view.size_px, vessel.view.size_px)
     return torch.zeros(2, 1, slices.stage.view.size, slices.stage.view.size)
-
-
-def write_onnx(network: nn.Module, example: torch.Tensor, path: Path) -> None:
-    """Any number of slices of the example's size; operators of opset 20, weights inside the file."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own parts, which no user can change
-        program = torch.onnx.export(
-            network,
-            (example,),
-            input_names=["image"],
-            output_names=["told"],
-            dynamic_shapes=({0: torch.export.Dim("slices", min=1, max=4096)},),
-            opset_version=20,
-            external_data=False,
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    program.save(str(path), external_data=False)
-
-
-def require_parity(networks: Mapping[str, nn.Module], bundle: Bundle, scans: Sequence[CTVolume]) -> dict[str, float]:
-    """Refuse files that are not one network: by what they say of noise, and by the scores of whole scans.
-
-    Parameters
-    ----------
-    networks : in torch, by role
-
-    Returns
-    -------
-    {"logits", "slice_probability": largest differences, "scans": how many, "agatston": largest difference, always 0}
-    """
-    by_onnx = {role: OnnxNetwork(bundle, role, threads=1) for role in networks}
-    by_torch = {role: _torch_network(network) for role, network in networks.items()}
-    rng = np.random.default_rng(0)
-    view = bundle.vessel.view
-    noise = rng.random((3, view.channels, view.size_px, view.size_px), np.float32)
-    logits = _difference(by_torch[VESSEL], by_onnx[VESSEL], noise)
-    if not logits <= LOGIT_TOLERANCE:
-        raise Refused("input", f"torch and ONNX differ by {logits:g} in a logit, expected at most {LOGIT_TOLERANCE:g}")
-    found = {"logits": logits}
-    if bundle.slices is not None:
-        size = bundle.slices.view.size
-        found["slice_probability"] = _difference(
-            by_torch[SLICES], by_onnx[SLICES], 2 * rng.random((5, 1, size, size), np.float32) - 1
-        )
-    for n, ct in enumerate(scans):
-        (p, one, one_map), (q, other, other_map) = (_scored(ct, bundle, networks) for networks in (by_torch, by_onnx))
-        where = f"scan {n + 1} of {len(scans)}: torch and ONNX"
-        if bundle.slices is not None:
-            asked = ~np.isnan(p)
-            found["slice_probability"] = max(found["slice_probability"], float(np.abs(p - q)[asked].max(initial=0.0)))
-            across = ((p >= bundle.slices.cut_off) != (q >= bundle.slices.cut_off))[asked].sum()
-            if across:
-                raise Refused("input", f"{where} put {across} slices on different sides of the cut-off; choose another")
-        if one.total != other.total or one.arteries != other.arteries or not np.array_equal(one_map, other_map):
-            raise Refused(
-                "input",
-                f"{where} give different scores, {one.total.agatston:g} and {other.total.agatston:g}; "
-                "the export is not faithful",
-            )
-    worst = found.get("slice_probability", 0.0)
-    if not worst <= PROBABILITY_TOLERANCE:
-        raise Refused(
-            "input",
-            f"torch and ONNX differ by {worst:g} in the probability of a slice, "
-            f"expected at most {PROBABILITY_TOLERANCE:g}",
-        )
-    return {**found, "scans": len(scans), "agatston": 0.0}
-
-
-def _torch_network(network: nn.Module) -> Network:
-    def run(image: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
-            return np.asarray(network(torch.from_numpy(image)))
-
-    return run
-
-
-def _difference(one: Network, other: Network, image: np.ndarray) -> float:
-    return float(np.abs(one(image) - other(image)).max())
-
-
-def _scored(
-    ct: CTVolume, bundle: Bundle, networks: Mapping[str, Network]
-) -> tuple[np.ndarray, ScoreReport, np.ndarray]:
-    """(k,) slice probabilities, the report, and the artery of every voxel."""
-    protocol, region, vessel = ScoringProtocol(), heart_region(ct), bundle.vessel
-    chosen, p = None, np.full(ct.shape[0], np.nan)
-    if bundle.slices is not None:
-        p = classify_slices(ct, region, networks[SLICES], bundle.slices.view, slices_to_ask(ct, region, protocol))
-        chosen = np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off
-    lesions = segment_vessels(
-        ct, region, networks[VESSEL], vessel.view, vessel.classes, protocol, coronary_cut_off=vessel.cut_off,
-        calibration=vessel.calibration, slices=chosen,
-    )  # fmt: skip
-    return p, score_lesions(ct, lesions, protocol), lesions.artery_map()
 
 
 def _vessel_architecture(recipe: SegmentationRecipe) -> dict[str, Any]:
@@ -341,6 +263,7 @@ def _manifest(
                 "data": "validation split of the training data, per pixel",
                 "step": trained.step,
                 **trained.judgement,
+                "islands": dict(trained.islands),
             },
             **said.metrics,
         },
@@ -364,9 +287,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--text", action="append", default=[], metavar="KEY=TEXT", help=f"of {', '.join(TEXTS[1:])}")
     limits = ", ".join(one.name for one in fields(Domain))
     parser.add_argument("--domain", action="append", default=[], metavar="KEY=LOW,HIGH", help=f"of {limits}")
-    parser.add_argument("--cut-off", type=float, default=0.5, metavar="P", help="of islands (default 0.5)")
-    parser.add_argument("--slope", type=float, default=1.0, help="of the calibration (default 1)")
-    parser.add_argument("--intercept", type=float, default=0.0, help="of the calibration (default 0)")
+    parser.add_argument("--cut-off", type=float, metavar="P", help="of islands, in the place of the run's")
+    parser.add_argument("--calibration", type=float, nargs=2, metavar=("SLOPE", "INTERCEPT"), help="likewise")
+    parser.add_argument("--half", action="store_true", help="store weights as 16-bit numbers: half the size")
     parser.add_argument("--metrics", type=Path, metavar="FILE.json", help="figures of an evaluation, for the manifest")
     parser.add_argument("--compare", type=int, default=2, help="validation scans whose scores are compared (default 2)")
     parser.set_defaults(run=_run)
@@ -397,7 +320,8 @@ def _said(options: argparse.Namespace) -> Said:
     try:
         domain = Domain(**{key: (float(low), float(high)) for key, (low, high) in limits.items()})
         metrics = {} if options.metrics is None else json.loads(options.metrics.read_text(encoding="utf-8"))
-        return Said(texts, domain, options.cut_off, Calibration(options.slope, options.intercept), metrics)
+        calibration = None if options.calibration is None else Calibration(*options.calibration)
+        return Said(texts, domain, options.cut_off, calibration, metrics, options.half)
     except (OSError, ValueError) as error:
         raise Refused("input", f"cannot export with these settings: {error}") from None
 

@@ -8,10 +8,11 @@ import shutil
 import numpy as np
 import pytest
 from needed import need, torch
+from schematic_chest import schematic_chest
 
 from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
-from heartlens.inference import decide, segment_vessels
+from heartlens.inference import classify_slices, decide, segment_vessels, slices_to_ask
 from heartlens.lesions import Artery
 from heartlens.models.backbone import Backbone, BackboneShape
 from heartlens.models.bundle import SLICES, Calibration, Domain, SliceStage, load_bundle
@@ -22,13 +23,18 @@ from heartlens.models.slice_view import SliceView
 from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
 from training.config import as_dict, load_recipe
-from training.export import Said, Trained, export_bundle, read_trained, read_trained_slices
+from training.export import Said, Trained, TrainedSlices, export_bundle, read_trained, read_trained_slices
 from training.networks import build_network
 from training.train_slices import SCHEMA as SLICES_SCHEMA
 from training.train_slices import WEIGHTS as SLICE_WEIGHTS
 from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
 
 CLASSES = ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
+
+
+def chest_ct() -> CTVolume:
+    """A chest with a heart; calcium in it, so that there are slices to ask about."""
+    return schematic_chest(add=((40, -20, -30, 6, 500), (-10, 0, -60, 6, 400)))
 
 
 def spots_ct() -> CTVolume:
@@ -50,7 +56,8 @@ def run(tmp_path_factory):
     torch.manual_seed(0)
     network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
     content = {"schema": WEIGHTS_SCHEMA, "step": 7, "network": network.state_dict(), "recipe": as_dict(recipe)}
-    torch.save({**content, "judgement": {"validation_dice": 0.5}}, folder / BEST)
+    islands = {"cut_off": 0.3, "slope": 0.8, "intercept": 0.1}
+    torch.save({**content, "judgement": {"validation_dice": 0.5}, "islands": islands}, folder / BEST)
     return folder
 
 
@@ -71,7 +78,7 @@ def slices_run(tmp_path_factory):
 def bundle_folder(run, slices_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundle") / "tiny"
     said = Said({"name": "tiny", "licence": "Apache-2.0"}, Domain(kvp=(100, 130)), 0.4, Calibration(1.5, -0.25))
-    export_bundle(read_trained(run), out, said, [spots_ct()], read_trained_slices(slices_run))
+    export_bundle(read_trained(run), out, said, [spots_ct(), chest_ct()], read_trained_slices(slices_run))
     return out
 
 
@@ -87,7 +94,7 @@ def test_an_exported_bundle_says_what_it_is(bundle_folder):
     assert manifest["metrics"]["vessel"]["validation_dice"] == 0.5
     assert manifest["parity"]["logits"] < 1e-3
     assert manifest["parity"]["slice_probability"] < 1e-3
-    assert manifest["parity"]["scans"] == 1
+    assert manifest["parity"]["scans"] == 2
     assert {path.name for path in bundle_folder.iterdir()} == {
         "manifest.json", "vessel.onnx", "vessel.safetensors", "slices.onnx", "slices.safetensors",
     }  # fmt: skip
@@ -95,6 +102,7 @@ def test_an_exported_bundle_says_what_it_is(bundle_folder):
 
 def test_a_bundle_may_have_no_slice_stage(run, tmp_path):
     bundle = export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()])
+    assert (bundle.vessel.cut_off, bundle.vessel.calibration) == (0.3, Calibration(0.8, 0.1))  # as the run froze them
     assert bundle.slices is None
     assert {file.role for file in bundle.files} == {"vessel-unet"}
 
@@ -106,6 +114,21 @@ def test_both_doors_give_the_same_logits_for_any_number_of_slices(bundle_folder,
     one, other = TorchNetwork(bundle)(image), OnnxNetwork(bundle, threads=1)(image)
     assert one.shape == other.shape == (slices, 6, 32, 32)
     assert one == pytest.approx(other, abs=1e-4)
+
+
+def test_half_the_bits_are_half_the_size_and_both_doors_still_agree(run, slices_run, bundle_folder, tmp_path):
+    said = Said({"name": "half"}, half=True)
+    half = export_bundle(read_trained(run), tmp_path / "half", said, [chest_ct()], read_trained_slices(slices_run))
+    image = np.random.default_rng(3).random((2, 4, 32, 32), np.float32)
+    one, other = TorchNetwork(half)(image), OnnxNetwork(half, threads=1)(image)
+    assert one == pytest.approx(other, abs=1e-4)
+    whole = TorchNetwork(load_bundle(bundle_folder))(image)
+    assert 0 < np.abs(one - whole).max() < 0.05
+    bytes_of = {name: load_bundle(folder).file("slice-classifier", "safetensors").bytes
+                for name, folder in (("half", half.folder), ("whole", bundle_folder))}  # fmt: skip
+    assert bytes_of["half"] < 0.62 * bytes_of["whole"]
+    rounding = json.loads((half.folder / "manifest.json").read_text())["parity"]["rounding"]
+    assert 0 < rounding["slice_probability"] < 0.02
 
 
 @pytest.mark.parametrize("slices", [1, 5])
@@ -209,6 +232,29 @@ def test_a_slice_classifier_that_differs_is_not_exported(run, slices_run, tmp_pa
     with pytest.raises(Refused, match="in the probability of a slice"):
         export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()], trained)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_slice_on_the_cut_off_is_not_exported(run, slices_run, tmp_path, monkeypatch):
+    """Another rounding would move it across; here a small shift of ONNX's answer plays the rounding."""
+    import training.parity
+
+    class Shifted(OnnxNetwork):
+        def __call__(self, image):
+            told = super().__call__(image)
+            return told + np.float32(1e-5) if told.ndim == 1 else told
+
+    trained = read_trained_slices(slices_run)
+    ct = chest_ct()
+    asked = slices_to_ask(ct, heart_region(ct), ScoringProtocol())
+    view = trained.stage.view
+    with torch.inference_mode():
+        p = classify_slices(ct, heart_region(ct), lambda x: trained.network(torch.from_numpy(x)).numpy(), view, asked)[
+            asked
+        ]
+    on_edge = TrainedSlices(trained.network, SliceStage(view, float(p[0]) + 5e-6))
+    monkeypatch.setattr(training.parity, "OnnxNetwork", Shifted)
+    with pytest.raises(Refused, match="slices on different sides of the cut-off"):
+        export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [ct], on_edge)
 
 
 def test_export_asks_for_a_scan_and_known_texts(run, tmp_path):

@@ -1,0 +1,14 @@
+"""What pyproject.toml cannot say: the wheel takes the bundles from beside the library and puts them inside it."""
+
+from pathlib import Path
+
+from setuptools import find_namespace_packages, setup
+
+MODELS = Path("HeartLensCAC/Resources/Models")
+BUNDLES = {f"heartlens.bundles.{path.parent.name}": str(path.parent) for path in MODELS.glob("*/manifest.json")}
+
+setup(
+    packages=[*find_namespace_packages("HeartLensCAC", include=["heartlens", "heartlens.*"]), *BUNDLES],
+    package_dir={"": "HeartLensCAC", **BUNDLES},
+    package_data={"heartlens": ["tables/*.csv", "*.html.jinja", "py.typed"], **{name: ["*"] for name in BUNDLES}},
+)
