@@ -18,7 +18,13 @@ from torch.utils.checkpoint import checkpoint
 
 from heartlens.refusal import Refused
 
-WIDTHS = {"mini": (96, 4, 3), "compact": (128, 5, 4), "tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12)}
+WIDTHS = {
+    "mini": (96, 4, 3),
+    "compact": (128, 5, 4),
+    "tiny": (192, 12, 3),
+    "small": (384, 12, 6),
+    "base": (768, 12, 12),
+}
 """Embedding length, blocks, heads. tiny, small and base as in timm; mini and compact are ours, for tests and a CPU."""
 
 NORM_EPS = 1e-6
