@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens import __version__
+from heartlens.category_probability import category_probabilities
 from heartlens.ct import CTVolume
-from heartlens.lesions import Artery, Draft, LesionMap, LesionNote, Voxels
+from heartlens.lesions import SCORED, Artery, Draft, LesionMap, LesionNote, Voxels
 from heartlens.protocol import NOTICE, ScoringProtocol
 from heartlens.refusal import Caution, Refused
 from heartlens.risk import Risk, assess
@@ -152,7 +153,7 @@ class Case:
         if self.provenance.get("labels") in ("rules", "network"):
             codes.add("no-heart")  # nothing was looked at: a 0 would be a claim that nobody made
         withhold = next((c.text for c in self.cautions if c.code in codes), None)
-        return assess(
+        risk = assess(
             self.report.total.agatston,
             self.report.calcified_vessels,
             withhold=withhold,
@@ -160,11 +161,33 @@ class Case:
             has_unassigned=self.report.arteries[Artery.UNASSIGNED].agatston > 0,
             **{name: getattr(self.risk_inputs, name) for name in RiskInputs.__dataclass_fields__},
         )
+        if withhold or self.provenance.get("labels") != "network":
+            return risk
+        return replace(risk, category_probability=self._category_probability())
+
+    def _category_probability(self) -> tuple[tuple[str, float], ...] | None:
+        """From the networks' probability of each lesion, left-out ones too; what a reader decided is certain."""
+        lesions = self.report.lesions
+        certain = {True: 1.0, False: 0.0}
+        return category_probabilities(
+            [lesion.agatston for lesion in lesions],
+            [
+                certain[lesion.artery in SCORED] if lesion.probability is None else lesion.probability
+                for lesion in lesions
+            ],
+            unit=self.ct.pixel_area_mm2 * self.report.slice_factor,
+            scheme=self.risk_inputs.scheme,
+        )
 
     @cached_property
     def scored_codes(self) -> NDArray[np.uint8]:
         """(k, j, i) `Artery` code of every voxel that counts, on the source grid: what exports hold."""
         return source_labels(self.slab_codes, self.slab_count, self.source_ct.shape[0])
+
+    @property
+    def auto_codes(self) -> NDArray[np.uint8]:
+        """(k, j, i) the same before any edit."""
+        return source_labels(scored_voxels(self.ct, self.auto, self.protocol), self.slab_count, self.source_ct.shape[0])
 
     @cached_property
     def slab_codes(self) -> NDArray[np.uint8]:

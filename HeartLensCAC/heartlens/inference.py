@@ -25,6 +25,14 @@ from heartlens.refusal import Caution, Refused
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(n, channels, size, size) -> (n, classes, size, size) logits or (n,) probabilities, on whatever runs it."""
 
+KEPT_IN_DOUBT = 0.05
+"""Islands that are not called coronary stay on the map, as OTHER, from this calibrated probability on: a reader can see
+them and take them back, and the probability of a category counts them."""
+
+EDGE_LOG_ODDS = float(np.log(3))
+"""Nearer than this to the cut-off, in calibrated log odds, a lesion is marked for review. At a cut-off of one half that
+is a probability of 0.25 to 0.75: where the networks are wrong in one of four or more."""
+
 Told = Callable[[float], None]
 """Called between batches with the fraction that is done; what it raises ends the work."""
 
@@ -169,8 +177,10 @@ def segment_vessels(
 
     Returns
     -------
-    Lesions with the probability that they are coronary; islands that are none of it are left out
+    Lesions with the probability that they are coronary; the other islands are left out, save those that are OTHER or
+    in doubt (`KEPT_IN_DOUBT`). What is near the cut-off is marked for review (`EDGE_LOG_ODDS`).
     """
+    calibration = calibration or Calibration()
     candidates = candidate_mask(ct, protocol, region.box(ct) if region.in_view else None)
     k, j, i = np.unravel_index(candidates.flat, ct.shape)
     crop = place_crop(ct.shape, ct.spacing_mm, view, heart_center(ct, region))
@@ -188,9 +198,14 @@ def segment_vessels(
     votes_for = np.stack([np.bincount(voter, weights=of_class) for of_class in opinion.T], axis=1)
     vote = votes_for / np.bincount(voter)[:, None]
     artery, p_coronary = decide(vote, classes, coronary_cut_off)
-    p_coronary = p_coronary if calibration is None else calibration(p_coronary)
-    notes = [_note(p, v, classes) for p, v in zip(p_coronary, vote, strict=True)]
     member = number[island[named]]
+    counts = np.zeros(len(vote), bool)
+    counts[member[candidates.accepted[candidates.island[named]]]] = True
+    p_true = calibration(p_coronary)
+    artery[(artery == 0) & counts & (p_true >= KEPT_IN_DOUBT)] = Artery.OTHER
+    near = np.abs(calibration.log_odds(p_coronary) - calibration.log_odds(coronary_cut_off)) <= EDGE_LOG_ODDS
+    cut_off = float(calibration(coronary_cut_off))
+    notes = [_note(p, v, classes, cut_off if n else None) for p, v, n in zip(p_true, vote, near, strict=True)]
     return extract_lesions(ct, candidates.flat[named], artery[member], protocol, notes=notes, note_of_voxel=member)
 
 
@@ -246,7 +261,10 @@ def _opinions(
     return found
 
 
-def _note(p_coronary: float, vote: NDArray, classes: Sequence[str]) -> LesionNote:
+def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], near: float | None) -> LesionNote:
+    """What is said of an island; `near` is the calibrated cut-off when it is close."""
     order = np.argsort(-vote)[:2]
-    why = ", ".join(f"{classes[n]} {vote[n]:.2f}" for n in order)
-    return LesionNote(float(np.clip(p_coronary, 0, 1)), "network", f"its voxels vote {why}")
+    why = "its voxels vote " + ", ".join(f"{classes[n]} {vote[n]:.2f}" for n in order)
+    if near is not None:
+        why += f"; close to the cut-off of {near:.2f}: review"
+    return LesionNote(float(np.clip(p_coronary, 0, 1)), "network", why, near is not None)

@@ -64,11 +64,13 @@ class LesionNote:
     probability : that it is coronary calcium, 0 to 1; None when nobody estimated it
     source : "rules", "segmentation", "network" or "reader"
     why : one phrase a reader can check against the image
+    review : the decision was close, and a reader should look at this one first
     """
 
     probability: float | None = None
     source: str = "segmentation"
     why: str = ""
+    review: bool = False
 
     def __post_init__(self) -> None:
         if self.probability is not None and not 0 <= self.probability <= 1:

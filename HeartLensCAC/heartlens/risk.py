@@ -158,6 +158,8 @@ class Risk:
     sources : of everything that is given
     withheld : why there is no category; None when there is one
     is_estimate : the scan is not known to be ECG-gated, and the score has to be called estimated
+    category_probability : (category, probability) in the scheme's order, from the probabilities of the lesions; None
+        when nobody estimated those
     """
 
     agatston: float
@@ -180,6 +182,7 @@ class Risk:
     sources: tuple[str, ...] = ()
     withheld: str | None = None
     is_estimate: bool = False
+    category_probability: tuple[tuple[str, float], ...] | None = None
 
     def sentence(self) -> str:
         """Score, category with its range, and CAC-DRS in one line.
@@ -203,6 +206,7 @@ class Risk:
             "omitted": [{"what": what, "why": why} for what, why in self.omitted],
             "notes": list(self.notes),
             "sources": list(self.sources),
+            "category_probability": None if self.category_probability is None else dict(self.category_probability),
         }
 
     @classmethod
@@ -213,6 +217,7 @@ class Risk:
                 "omitted": tuple((row["what"], row["why"]) for row in document["omitted"]),
                 "notes": tuple(document["notes"]),
                 "sources": tuple(document["sources"]),
+                "category_probability": _pairs(document.get("category_probability")),
             }
         )
 
@@ -411,6 +416,10 @@ def _withheld(score: float, scheme: str, why: str, *, is_estimate: bool) -> Risk
         withheld=why,
         is_estimate=is_estimate,
     )
+
+
+def _pairs(told: Mapping[str, float] | None) -> tuple[tuple[str, float], ...] | None:
+    return None if told is None else tuple(told.items())
 
 
 def _scheme(scheme: str) -> Scheme:

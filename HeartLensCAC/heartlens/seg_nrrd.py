@@ -72,6 +72,7 @@ def write_lesion_map(path: str | Path, ct: CTVolume, lesions: LesionMap) -> None
             "probability": note.probability,
             "source": note.source,
             "why": note.why,
+            "review": note.review,
         }
         name = f"{artery.name}-{lesion_id:02d}"
         keys |= _segment_keys(n, f"Lesion_{lesion_id}", name, artery, lesion_id, ct, {_LESION_TAG: json.dumps(facts)})
@@ -97,7 +98,9 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
             lesion_id = int(facts["id"])
             labels.reshape(-1)[_voxels(image, segment, ct, path)] = lesion_id
             arteries[lesion_id] = Artery[facts["artery"]]
-            notes[lesion_id] = LesionNote(facts["probability"], facts["source"], facts["why"])
+            notes[lesion_id] = LesionNote(
+                facts["probability"], facts["source"], facts["why"], facts.get("review", False)
+            )
         return LesionMap(labels, arteries, notes)
     except (KeyError, ValueError) as error:
         raise Refused(

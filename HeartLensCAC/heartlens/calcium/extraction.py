@@ -150,7 +150,7 @@ def extract_lesions(
     for n, index in enumerate(_most_frequent(lesion, note_index)):
         note = notes[index]
         if not accepted[first[n]]:
-            note = LesionNote(note.probability, note.source, f"{TOO_SMALL}; {note.why}".rstrip("; "))
+            note = LesionNote(note.probability, note.source, f"{TOO_SMALL}; {note.why}".rstrip("; "), note.review)
         lesion_notes[int(rank[n])] = note
     return LesionMap(labels, lesion_arteries, lesion_notes)
 

@@ -50,7 +50,7 @@ class LesionScore:
     area_mm2 : largest accepted area on one slice
     slices : first and last slice index with an accepted part, inclusive
     centroid_lps_mm : of the accepted voxels
-    probability, source, why : from its `LesionNote`
+    probability, source, why, review : from its `LesionNote`
     """
 
     id: int
@@ -66,6 +66,7 @@ class LesionScore:
     probability: float | None
     source: str
     why: str
+    review: bool = False
 
 
 @dataclass(frozen=True)
@@ -342,6 +343,7 @@ class _Sums:
             probability=note.probability,
             source=note.source,
             why=note.why,
+            review=note.review,
         )
 
     def _agatston(self, weight_sum: float) -> float:
