@@ -112,6 +112,14 @@ class Reading:
     def redo(self) -> bool:
         return self._edit(self.case.redo)
 
+    @property
+    def can_undo(self) -> bool:
+        return _works(self.case.undo)
+
+    @property
+    def can_redo(self) -> bool:
+        return _works(self.case.redo)
+
     def take(self, edited: Case) -> bool:
         """Keep another state of the same case, as `scene.read_segmentation` returns it.
 
@@ -178,3 +186,11 @@ class Reading:
         except ValueError as error:
             raise Refused("input", str(error)) from error
         return self.take(edited)
+
+
+def _works(edit: Callable[[], Case]) -> bool:
+    try:
+        edit()
+    except ValueError:
+        return False
+    return True

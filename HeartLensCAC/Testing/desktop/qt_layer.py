@@ -26,8 +26,6 @@ MODULES = (QtCore, QtGui, QtWidgets, QtUiTools)
 raised_in_slots: list[BaseException] = []
 """What slots raised: Qt swallows it, the tests must not."""
 
-_plain_getattribute = QtCore.QObject.__getattribute__
-
 
 @cache
 def _properties(kind: type) -> frozenset[str]:
@@ -35,21 +33,30 @@ def _properties(kind: type) -> frozenset[str]:
     return frozenset(meta.property(i).name() for i in range(meta.propertyCount()))
 
 
-def _getattribute(self: QtCore.QObject, name: str) -> Any:
+def _with_manners(plain: Callable[[QtCore.QObject, str], Any]) -> Callable[[QtCore.QObject, str], Any]:
+    """A class's way of finding attributes, taught PythonQt's; classes with static methods have one of their own."""
+
+    def find(self: QtCore.QObject, name: str) -> Any:
+        return _find(self, name, plain)
+
+    return find
+
+
+def _find(self: QtCore.QObject, name: str, plain: Callable[[QtCore.QObject, str], Any]) -> Any:
     if name == "connect":
         return types.MethodType(connect, self)
     if name == "disconnect":
         return types.MethodType(disconnect, self)
     if name == "name":
-        return _plain_getattribute(self, "objectName")()
+        return plain(self, "objectName")()
     kind = type(self)
     if not name.startswith("_") and name in _properties(kind) and not _is_python(kind, name):
         try:
-            value = _plain_getattribute(self, name)
+            value = plain(self, name)
         except AttributeError:  # "checked": the getter has another name
-            return _plain_getattribute(self, "property")(name)
+            return plain(self, "property")(name)
         return value() if callable(value) else value
-    return _plain_getattribute(self, name)
+    return plain(self, name)
 
 
 @cache
@@ -82,12 +89,12 @@ def _signal(sender: QtCore.QObject, signature: str) -> Any:
     name, _, rest = signature.partition("(")
     stand_in = getattr(type(sender), "SIGNALS", {})
     if signature in stand_in:
-        return _plain_getattribute(sender, name)
-    meta = _plain_getattribute(sender, "metaObject")()
+        return getattr(sender, name)
+    meta = sender.metaObject()
     normalized = bytes(QtCore.QMetaObject.normalizedSignature(signature).data()).decode()
     if meta.indexOfSignal(normalized) < 0:
         raise AttributeError(f"{type(sender).__name__} has no signal {signature}")
-    signal = _plain_getattribute(sender, name)
+    signal = getattr(sender, name)
     try:
         return signal[rest.rstrip(")")]
     except (KeyError, IndexError, TypeError):
@@ -113,10 +120,13 @@ def install() -> types.ModuleType:
     """Teach QObject the manners, and make the module `qt`."""
     if "qt" in sys.modules:
         return sys.modules["qt"]
-    for module in MODULES:  # classes of two C++ bases, such as QProcess, do not inherit it
+    ways: dict[Any, Any] = {}
+    for module in MODULES:
         for kind in (getattr(module, name) for name in dir(module)):
             if inspect.isclass(kind) and issubclass(kind, QtCore.QObject):
-                kind.__getattribute__ = _getattribute  # type: ignore[method-assign]
+                ways[kind] = kind.__getattribute__
+    for kind, plain in ways.items():
+        kind.__getattribute__ = _with_manners(plain)
     QtCore.QObject.className = lambda self: self.metaObject().className()  # type: ignore[attr-defined]
     qt = types.ModuleType("qt")
 

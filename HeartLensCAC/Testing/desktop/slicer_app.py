@@ -10,6 +10,7 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +36,7 @@ class App:
 
     def __init__(self, application_logic: Any, folder: Path) -> None:
         self._logic = application_logic
+        self._folder = folder
         self.temporaryPath = str(folder / "temporary")
         self.defaultScenePath = str(folder / "scenes")
         for path in (self.temporaryPath, self.defaultScenePath):
@@ -69,9 +71,9 @@ class App:
         return SimpleNamespace(setText=lambda text: setattr(self, "clipped", text))
 
     def userSettings(self) -> Any:
-        return self._settings
+        import qt
 
-    _settings = SimpleNamespace()
+        return qt.QSettings(str(self._folder / "settings.ini"), qt.QSettings.IniFormat)
 
 
 class SliceView:
@@ -234,6 +236,8 @@ def fresh_dialogs() -> Dialogs:
     slicer.util.errorDisplay = slicer.util.warningDisplay = slicer.util.infoDisplay = dialogs.tell
     slicer.util.confirmOkCancelDisplay = slicer.util.confirmYesNoDisplay = dialogs.ask
     slicer.util.mainWindow = lambda verbose=True: None
+    slicer.util.setSliceViewerLayers = lambda **layers: None
+    slicer.util.WaitCursor = lambda show=True: nullcontext()
     slicer.util.showStatusMessage = lambda text, msec=0: None
     return dialogs
 

@@ -8,10 +8,11 @@ not Slicer's own widgets.
 from __future__ import annotations
 
 from typing import Any, ClassVar
+from xml.etree import ElementTree
 
 import slicer
 import vtk
-from PySide6.QtCore import Property, QFile, Qt, Signal
+from PySide6.QtCore import Property, QBuffer, QFile, Qt, Signal
 from PySide6.QtUiTools import QUiLoader
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -32,9 +33,6 @@ class qMRMLWidget(QWidget):
 
     def setMRMLScene(self, scene: Any) -> None:
         self.__dict__["_scene"] = scene
-        for child in self.findChildren(QWidget):
-            if isinstance(child, (qMRMLNodeComboBox, qMRMLSegmentEditorWidget)):
-                child.setMRMLScene(scene)
         self.mrmlSceneChanged.emit(scene)
 
     def mrmlScene(self) -> Any:
@@ -329,7 +327,7 @@ STAND_INS = {
 
 
 class SlicerUiLoader(QUiLoader):
-    """Loads a .ui whose CTK and Slicer widgets are stand-ins; a class that has none is an error."""
+    """Loads a .ui whose CTK and Slicer widgets are stand-ins; a class or a connection that none has is an error."""
 
     def createWidget(self, className: str, parent: QWidget | None = None, name: str = "") -> QWidget:
         if className in STAND_INS:
@@ -340,13 +338,27 @@ class SlicerUiLoader(QUiLoader):
         return super().createWidget(className, parent, name)
 
     def load(self, file: QFile, parent: QWidget | None = None) -> QWidget:
-        widget = super().load(file, parent)
-        for child in (widget, *widget.findChildren(QWidget)):
+        ui = ElementTree.fromstring(bytes(file.readAll().data()))
+        connections = ui.find("connections")
+        wires = [] if connections is None else list(connections)
+        if connections is not None:
+            ui.remove(connections)  # QUiLoader knows no signals of Python classes
+        buffer = QBuffer()
+        buffer.setData(ElementTree.tostring(ui))
+        widget = super().load(buffer, parent)
+        every = {child.objectName: child for child in (widget, *widget.findChildren(QWidget))}
+        for child in every.values():
             for raw in child.dynamicPropertyNames():
                 name = bytes(raw.data()).decode()
                 setter = getattr(child, f"set{name[0].upper()}{name[1:]}", None)
                 if setter is not None and type(child).__name__ in STAND_INS:
                     setter(child.property(name))
+            if isinstance(child, ctkCollapsibleButton):
+                child.setCollapsed(child.collapsed)  # its children were not there yet
+        for wire in wires:
+            said = {part.tag: part.text or "" for part in wire}
+            slot = getattr(every[said["receiver"]], said["slot"].partition("(")[0])
+            every[said["sender"]].connect(said["signal"], slot)
         return widget
 
 

@@ -1,0 +1,106 @@
+"""Input: which CT, what is known of it, and of whom it is."""
+
+from collections.abc import Callable
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from HeartLensCACLib.Parameters import Parameters
+from HeartLensCACLib.Scan import Scan, scanOf
+from HeartLensCACLib.Words import panelWords
+
+SEXES = (("", _("sex unknown")), ("F", _("female")), ("M", _("male")))
+RACES = (
+    ("", _("race not stated")),
+    ("white", _("White")),
+    ("chinese", _("Chinese")),
+    ("black", _("Black")),
+    ("hispanic", _("Hispanic")),
+)
+"""The groups of MESA's tables."""
+
+
+class InputSection:
+    """Parameters: ui : widgets by name; changed : called when another volume was chosen."""
+
+    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+        self.ui = ui
+        self._changed = changed
+        self._parameters: Parameters | None = None
+        self.scan: Scan | None = None
+        fill(ui.sexComboBox, SEXES)
+        fill(ui.raceComboBox, RACES)
+        ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onVolume)
+        ui.ageSpinBox.connect("valueChanged(int)", self._onPatient)
+        ui.sexComboBox.connect("currentIndexChanged(int)", self._onPatient)
+        ui.raceComboBox.connect("currentIndexChanged(int)", self._onPatient)
+
+    def setParameters(self, parameters: Parameters) -> None:
+        self._parameters = None  # so that filling the widgets writes nothing back
+        self.ui.volumeSelector.setCurrentNode(parameters.volume)
+        self.ui.ageSpinBox.setValue(parameters.ageYears or 0)
+        choose(self.ui.sexComboBox, parameters.sex)
+        choose(self.ui.raceComboBox, parameters.race)
+        self._parameters = parameters
+        self._look(self.ui.volumeSelector.currentNode())
+
+    def setEnabled(self, enabled: bool) -> None:
+        for widget in (self.ui.volumeSelector, self.ui.openCaseButton):
+            widget.setEnabled(enabled)
+
+    def options(self) -> "dict[str, Any]":
+        """What the panel says of the person, in the worker's words."""
+        parameters = self._parameters
+        return {"age": parameters.ageYears, "sex": parameters.sex or None, "race": parameters.race or None}
+
+    def refresh(self) -> None:
+        """Look at the volume again: it may have been changed since."""
+        self._look(self.ui.volumeSelector.currentNode())
+
+    def _onVolume(self, volume: Any = None) -> None:
+        if self._parameters is None:
+            return
+        volume = self.ui.volumeSelector.currentNode()
+        self._parameters.volume = volume
+        self._look(volume)
+        if self.scan is not None and self.scan.files:
+            self._fillPatient(self.scan)
+        self._changed()
+
+    def _look(self, volume: Any) -> None:
+        self.scan = None if volume is None else scanOf(volume)
+        if self.scan is None:
+            facts, notes = (_("Choose a CT volume, or open a case."),), ()
+        elif self.scan.refusal:
+            facts, notes = (_("Cannot be scored."),), (self.scan.refusal,)
+        else:
+            facts, notes = self.scan.facts, self.scan.cautions
+        self.ui.factsLabel.setText("\n".join(facts))
+        self.ui.warningsLabel.setText("\n".join(f"\u26a0 {panelWords(note)}" for note in notes) or _("none"))
+        self.ui.notesLabel.setVisible(self.scan is not None)
+        self.ui.warningsLabel.setVisible(self.scan is not None)
+
+    def _fillPatient(self, scan: Scan) -> None:
+        """What the header says replaces what was said of another patient; race is never in it."""
+        self.ui.ageSpinBox.setValue(int(scan.header.patient_age_years or 0))
+        choose(self.ui.sexComboBox, scan.header.patient_sex or "")
+        choose(self.ui.raceComboBox, "")
+
+    def _onPatient(self, *_args: Any) -> None:
+        if self._parameters is not None:
+            self._parameters.ageYears = self.ui.ageSpinBox.value
+            self._parameters.sex = chosen(self.ui.sexComboBox)
+            self._parameters.race = chosen(self.ui.raceComboBox)
+
+
+def fill(combo: Any, choices: Any) -> None:
+    for value, text in choices:
+        combo.addItem(text, value)
+
+
+def choose(combo: Any, value: str) -> None:
+    combo.setCurrentIndex(max(0, combo.findData(value)))
+
+
+def chosen(combo: Any) -> str:
+    return str(combo.itemData(combo.currentIndex) or "")

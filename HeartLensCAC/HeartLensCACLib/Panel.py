@@ -1,0 +1,453 @@
+"""The panel: what happens between its sections. It holds the reading that is open and the nodes that show it.
+
+Every way of editing ends in `_edited`: the case has changed and is on the disk, now the screen follows.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from heartlens.lesions import Artery
+from heartlens.messages import Event, Run
+from heartlens.protocol import NOTICE
+from heartlens.reading import Reading
+from heartlens.refusal import Refused
+from heartlens.signing import now
+from HeartLensCACLib.InputSection import InputSection
+from HeartLensCACLib.Parameters import Parameters
+from HeartLensCACLib.Requirements import areSatisfied
+from HeartLensCACLib.ResultSection import ResultSection
+from HeartLensCACLib.ReviewSection import Actions, ReviewSection
+from HeartLensCACLib.ScoreSection import ScoreSection
+from HeartLensCACLib.Shortcuts import Shortcuts
+from HeartLensCACLib.SignSection import SignSection
+from HeartLensCACLib.ViewClicks import ViewClicks
+from HeartLensCACLib.Words import TITLE, asksToAllow, tell, tellRefused
+
+STROKE_MS = 40
+"""The editor tells of one stroke several times; so long after the last of them it is committed."""
+
+REPORT_MS = 500
+"""The case folder's report.json follows the edits at this distance; the edits themselves do not wait."""
+
+
+class Panel:
+    """Parameters
+
+    ----------
+    ui : widgets by name, from HeartLensCAC.ui
+    """
+
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.reading: Reading | None = None
+        self.nodes: Any = None
+        self._watch: Any = None
+        self._showing = False
+        self._scored: dict[str, Any] = {}
+        ui.noticeLabel.setText(NOTICE)
+        self.input = InputSection(ui, self._onVolumeChanged)
+        self.score = ScoreSection(ui, self.startScoring, self._onRunEnded)
+        self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo))
+        self.result = ResultSection(ui)
+        self.sign = SignSection(ui, self.signAndExport, self.exportUnsigned)
+        self.clicks = ViewClicks(self.onViewClick)
+        self.shortcuts = Shortcuts(
+            {
+                "Z": self.undo,
+                "Y": self.redo,
+                "1": lambda: self.review.press(Artery.LM),
+                "2": lambda: self.review.press(Artery.LAD),
+                "3": lambda: self.review.press(Artery.LCX),
+                "4": lambda: self.review.press(Artery.RCA),
+                "0": lambda: self.review.press(Artery.OTHER),
+                "N": lambda: self.review.step(+1),
+                "P": lambda: self.review.step(-1),
+                "T": self.review.toggleTint,
+                "Del": self.review.removeSelected,
+            }
+        )
+        self._strokeTimer = _singleShot(STROKE_MS, self.commitStrokes)
+        self._reportTimer = _singleShot(REPORT_MS, self._saveReport)
+        ui.openCaseButton.connect("clicked(bool)", lambda _on=False: self.askForCase())
+
+    # Life of the module
+
+    def setParameters(self, parameters: Parameters) -> None:
+        """Another parameter node: after setup, and after a scene was closed or loaded."""
+        self.parameters = parameters
+        self.input.setParameters(parameters)
+        self.score.setParameters(parameters)
+        self.review.setParameters(parameters)
+        self._onVolumeChanged()
+
+    def enter(self, window: Any) -> None:
+        """Parameters: window : widget within whose window the keys work."""
+        self.shortcuts.install(window)
+        self.review.enter()
+        if self.reading is not None:
+            self.clicks.install()
+        self.input.refresh()
+
+    def exit(self) -> None:
+        self._flush()
+        self.shortcuts.remove()
+        self.clicks.remove()
+        self.review.exit()
+
+    def leaveScene(self) -> None:
+        """Before the scene closes: no run, no observer and no effect stays; the edits are on the disk already."""
+        self.score.stop()
+        self.closeCase()
+        self.review.dropEditorNode()
+
+    def close(self) -> None:
+        """Before the module is reloaded or Slicer ends."""
+        self.exit()
+        self.leaveScene()
+
+    # Score
+
+    def startScoring(self, allow: "frozenset[str]" = frozenset(), asShown: bool = False) -> None:
+        """Start a run of the chosen volume.
+
+        Parameters
+        ----------
+        allow : refusals that the reader has lifted
+        asShown : score the voxels on the screen, although the volume came from DICOM files
+        """
+        self._flush()
+        self.input.refresh()
+        scan = self.input.scan
+        if scan is None:
+            slicer.util.errorDisplay(_("Choose a CT volume first."), windowTitle=TITLE)
+            return
+        if not areSatisfied(self.parameters.bundle, self.parameters.device):
+            return
+        out = self.score.casesFolder / f"{datetime.now():%Y%m%d-%H%M%S}-{scan.volume.GetID()[-6:]}"
+        options = {**self.input.options(), **self.score.options(), "allow": sorted(allow)}
+        try:
+            source = self._source(scan, options, allow, asShown)
+            out.parent.mkdir(parents=True, exist_ok=True)
+        except Refused as refused:
+            if asksToAllow(refused.code, refused.text):
+                self.startScoring(allow | {refused.code}, asShown)
+            elif refused.code not in allow:
+                self._tellUnlessAsked(refused)
+            return
+        except OSError as error:
+            tellRefused("output", f"cannot write to {out.parent}: {error.strerror or error}")
+            return
+        self._scored = {"volume": scan.volume.GetID(), "allow": allow, "asShown": asShown, "series": not asShown}
+        self.score.start(Run(out=out, options=options, **source))
+        self.input.setEnabled(False)
+
+    def _source(self, scan: Any, options: "dict[str, Any]", allow: "frozenset[str]", asShown: bool) -> "dict[str, Any]":
+        """The DICOM files, or, where there are none or the volume is no longer what they say, its voxels as NRRD."""
+        from heartlens.files import write_volume
+        from heartlens.scene import case_ct
+
+        header = scan.header
+        ct, cautions = case_ct(scan.volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=allow)
+        isChanged = any(caution.code == "changed" for caution in cautions)
+        if scan.files and not asShown and not isChanged:
+            return {"files": scan.files}
+        options.update({"kvp": header.kvp, "thickness-mm": header.slice_thickness_mm})
+        folder = Path(slicer.app.temporaryPath) / f"HeartLens-{datetime.now():%Y%m%d%H%M%S%f}"
+        folder.mkdir(parents=True)
+        write_volume(folder / "ct.nrrd", ct)
+        return {"input": folder / "ct.nrrd"}
+
+    def _tellUnlessAsked(self, refused: Refused) -> None:
+        from heartlens.refusal import OVERRIDABLE
+
+        if refused.code not in OVERRIDABLE:  # the others were asked about, and declined
+            tell(refused)
+
+    def _onRunEnded(self, event: Event) -> None:
+        self.input.setEnabled(True)
+        self._onVolumeChanged()
+        scored, self._scored = self._scored, {}
+        if event.kind == "cancelled":
+            return
+        if event.kind == "error":
+            if asksToAllow(event.code, event.text):
+                self.startScoring(scored["allow"] | {event.code}, scored["asShown"])
+            elif not _isOverridable(event.code):
+                tellRefused(event.code, event.text)
+            return
+        volume = slicer.mrmlScene.GetNodeByID(scored["volume"])
+        if volume is None:
+            text = _("The volume was deleted while it was scored. Nothing is lost: open the case folder {folder}.")
+            slicer.util.errorDisplay(text.format(folder=event.case), windowTitle=TITLE)
+            return
+        try:
+            self.openCase(Path(event.case), volume)
+        except Refused as refused:
+            if refused.code in ("grid", "checksum") and not scored["asShown"]:
+                question = _(
+                    "The volume on the screen is not what its DICOM files hold: it was changed after it was loaded.\n\n"
+                    "Score what is on the screen? DICOM SEG and SR cannot be written then."
+                )
+                if slicer.util.confirmOkCancelDisplay(question, windowTitle=TITLE):
+                    self.startScoring(scored["allow"], asShown=True)
+            else:
+                tell(refused)
+        if event.text:
+            self.score.log(event.text)
+
+    # A case
+
+    def askForCase(self) -> None:
+        folder = qt.QFileDialog.getExistingDirectory(
+            self.ui.openCaseButton, _("Open a case folder"), str(self.score.casesFolder)
+        )
+        if folder:
+            self.openCaseFolder(Path(folder))
+
+    def openCaseFolder(self, folder: Path) -> None:
+        """Open a case and tell what is wrong with it where it cannot be opened; then everything is as it was."""
+        try:
+            self.openCase(folder, None)
+        except Refused as refused:
+            tell(refused)
+
+    def openCase(self, folder: Path, volume: Any) -> None:
+        """Show a case folder.
+
+        Parameters
+        ----------
+        volume : the node on which it was scored; None finds or makes one
+
+        Raises
+        ------
+        Refused : and nothing has changed
+        """
+        from heartlens.scene import Watch, show_case
+
+        reading = Reading.open(folder, reader=self.sign.observer)
+        nodes = show_case(slicer.mrmlScene, reading.case, volume=volume)
+        self.closeCase()
+        self.reading, self.nodes = reading, nodes
+        self.parameters.caseFolder = str(reading.folder)
+        self.parameters.volume = nodes.volume
+        self.input.setParameters(self.parameters)
+        self._watch = Watch(slicer.mrmlScene, nodes, self._onStroke, self._onNodeGone)
+        self._showing = True
+        self.review.show(reading, nodes)
+        self._showing = False
+        self.result.show(reading)
+        self.sign.show(reading)
+        self.clicks.install()
+        slicer.util.setSliceViewerLayers(background=nodes.volume, fit=True)
+
+    def closeCase(self, removeNodes: bool = True) -> None:
+        """Forget the case that is open; its folder keeps everything."""
+        from heartlens.scene import remove_case
+
+        self._flush()
+        self.clicks.remove()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+        nodes, self.nodes, self.reading = self.nodes, None, None
+        self.review.clear()
+        self.result.clear()
+        self.sign.clear()
+        if nodes is not None and removeNodes:
+            remove_case(slicer.mrmlScene, nodes)
+
+    def reopen(self) -> None:
+        """After a scene was loaded: the case it shows, with the edits that its folder holds."""
+        folder = Path(self.parameters.caseFolder) if self.parameters.caseFolder else None
+        if folder is None or self.reading is not None:
+            return
+        if not (folder / "case.json").is_file():
+            self.score.log(_("the case folder of this scene is gone: {folder}").format(folder=folder))
+            return
+        from heartlens.scene import find_cases, remove_case
+
+        for nodes in find_cases(slicer.mrmlScene):
+            if nodes.volume is self.parameters.volume:
+                remove_case(slicer.mrmlScene, nodes)  # shown anew from the folder, which holds every edit
+        try:
+            self.openCase(folder, self.parameters.volume)
+        except Refused as refused:
+            tell(refused)
+
+    # Edits
+
+    def assign(self, lesion: int, artery: Artery) -> None:
+        self._edit(lambda reading: reading.assign(lesion, artery))
+
+    def remove(self, lesion: int) -> None:
+        self._edit(lambda reading: reading.remove(lesion))
+
+    def undo(self) -> None:
+        if self.reading is not None:
+            self.commitStrokes()
+            if self.reading.can_undo:
+                self._edit(lambda reading: reading.undo())
+
+    def redo(self) -> None:
+        if self.reading is not None:
+            self.commitStrokes()
+            if self.reading.can_redo:
+                self._edit(lambda reading: reading.redo())
+
+    def onViewClick(self, ras: "tuple[float, float, float]", inSlice: bool) -> None:
+        """A click in a slice view, at a point of the patient in RAS mm; with Ctrl only that slice is meant."""
+        from heartlens.scene import index_of
+
+        artery = self.review.clickArtery
+        if self.reading is None or artery is None:
+            return
+        kji = index_of(self.reading.case.source_ct, ras)
+        try:
+            if self.reading.give(kji, artery, in_slice=inSlice):
+                self.review.select(None)
+                self._edited()
+        except Refused as refused:
+            slicer.util.showStatusMessage(refused.text, 5000)
+            self.score.log(refused.text)
+
+    def commitStrokes(self) -> None:
+        """Take what the segment editor did into the case."""
+        from heartlens.scene import read_segmentation
+
+        self._strokeTimer.stop()
+        if self.reading is None or self._showing:
+            return
+        self.reading.reader = self.sign.observer
+        try:
+            edited = read_segmentation(
+                slicer.mrmlScene, self.nodes, self.reading.case, who=self.reading.reader, when=now()
+            )
+            if self.reading.take(edited):
+                self._edited()
+            else:
+                self._updateScene()
+        except Refused as refused:
+            tell(refused)
+            self._updateScene()
+
+    def _edit(self, make: Callable[[Reading], bool]) -> None:
+        if self.reading is None:
+            return
+        if self._strokeTimer.active:
+            self.commitStrokes()
+        self.reading.reader = self.sign.observer
+        try:
+            if make(self.reading):
+                self._edited()
+        except Refused as refused:
+            tell(refused)
+
+    def _edited(self) -> None:
+        self._updateScene()
+        self.review.refresh(self.reading)
+        self.result.refresh(self.reading)
+        self.sign.refresh(self.reading)
+        self._reportTimer.start()
+
+    def _updateScene(self) -> None:
+        from heartlens.scene import update_lesions
+
+        self._showing = True
+        try:
+            update_lesions(slicer.mrmlScene, self.nodes, self.reading.case)
+        except Refused as refused:
+            tell(refused)
+        finally:
+            self._showing = False
+
+    def _onStroke(self) -> None:
+        if not self._showing:
+            self._strokeTimer.start()
+
+    def _onNodeGone(self, name: str) -> None:
+        """The reader deleted a node of the case: everything else of it leaves the panel, nothing the folder."""
+        if self.reading is None:
+            return
+        folder = self.reading.folder
+        self._strokeTimer.stop()
+        self.closeCase(removeNodes=False)
+        text = _("{name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
+        slicer.util.errorDisplay(text.format(name=name, folder=folder), windowTitle=TITLE)
+
+    def _flush(self) -> None:
+        """Bring everything to the disk that waits for a timer."""
+        if self._strokeTimer.active:
+            self.commitStrokes()
+        if self._reportTimer.active:
+            self._saveReport()
+
+    def _saveReport(self) -> None:
+        self._reportTimer.stop()
+        if self.reading is not None:
+            try:
+                self.reading.save_report()
+            except Refused as refused:
+                self.score.log(refused.text)
+
+    # Sign and export
+
+    def signAndExport(self) -> None:
+        self._flush()
+        try:
+            self.reading.sign(self.sign.observer, self.sign.organization, confirmed=self.sign.isConfirmed)
+        except Refused as refused:
+            tell(refused)
+            return
+        self._export("signed")
+
+    def exportUnsigned(self) -> None:
+        self._flush()
+        self._export("unsigned")
+
+    def _export(self, word: str) -> None:
+        out = _freeFolder(self.reading.folder.parent / word)
+        try:
+            with slicer.util.WaitCursor(True):
+                leftOut = self.reading.export(out)
+        except Refused as refused:
+            tell(refused)
+            return
+        self.sign.exported(out, leftOut)
+
+    def _onVolumeChanged(self) -> None:
+        scan = self.input.scan
+        if self.reading is not None and (scan is None or scan.volume is not self.nodes.volume):
+            self.closeCase()
+        if scan is None:
+            self.score.setReady(False, _("Choose a CT volume first."))
+        else:
+            self.score.setReady(not scan.refusal, scan.refusal or _("Find and score coronary calcium"))
+
+
+def _singleShot(ms: int, slot: Callable[[], None]) -> Any:
+    timer = qt.QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(ms)
+    timer.connect("timeout()", slot)
+    return timer
+
+
+def _freeFolder(wanted: Path) -> Path:
+    """The wanted folder, or the next name that is free: an export never replaces another."""
+    free, n = wanted, 2
+    while free.exists():
+        free = wanted.with_name(f"{wanted.name}-{n}")
+        n += 1
+    return free
+
+
+def _isOverridable(code: str) -> bool:
+    from heartlens.refusal import OVERRIDABLE
+
+    return code in OVERRIDABLE

@@ -1,0 +1,82 @@
+"""What the panel remembers with the scene, and what it remembers of the user."""
+
+from typing import Any
+
+import slicer
+
+from heartlens.lesions import Artery
+
+ORGAN = "HeartLens"
+"""Group of the user's settings."""
+
+
+class _Text:
+    """A parameter kept as text; a value that is not among `choices` reads as the default."""
+
+    def __init__(self, default: str = "", choices: tuple[str, ...] = ()) -> None:
+        self.default, self.choices = default, choices
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, parameters: "Parameters", owner: type) -> str:
+        said = parameters.node.GetParameter(self.name)
+        return said if said and (not self.choices or said in self.choices) else self.default
+
+    def __set__(self, parameters: "Parameters", value: str) -> None:
+        parameters.node.SetParameter(self.name, value)
+
+
+class Parameters:
+    """Typed view of the module's parameter node, which is saved with the scene.
+
+    Parameters
+    ----------
+    node : vtkMRMLScriptedModuleNode
+    """
+
+    caseFolder = _Text()
+    bundle = _Text()
+    device = _Text("auto", ("auto", "cpu", "cuda"))
+    scheme = _Text("heartlens")
+    sex = _Text("", ("M", "F"))
+    race = _Text("", ("white", "chinese", "black", "hispanic"))
+
+    def __init__(self, node: Any) -> None:
+        self.node = node
+
+    @property
+    def volume(self) -> Any:
+        return self.node.GetNodeReference("volume")
+
+    @volume.setter
+    def volume(self, volume: Any) -> None:
+        self.node.SetNodeReferenceID("volume", volume.GetID() if volume is not None else None)
+
+    @property
+    def ageYears(self) -> "int | None":
+        said = self.node.GetParameter("ageYears")
+        return int(said) if said.isdigit() and int(said) > 0 else None
+
+    @ageYears.setter
+    def ageYears(self, years: "int | None") -> None:
+        self.node.SetParameter("ageYears", str(years or ""))
+
+    @property
+    def artery(self) -> Artery:
+        """Where clicks and the brush go."""
+        said = self.node.GetParameter("artery")
+        return Artery[said] if said in Artery.__members__ else Artery.LAD
+
+    @artery.setter
+    def artery(self, artery: Artery) -> None:
+        self.node.SetParameter("artery", artery.name)
+
+
+def userSetting(name: str, default: str = "") -> str:
+    """What this user typed last time, on this computer."""
+    return str(slicer.app.userSettings().value(f"{ORGAN}/{name}", default) or default)
+
+
+def keepUserSetting(name: str, value: str) -> None:
+    slicer.app.userSettings().setValue(f"{ORGAN}/{name}", value)

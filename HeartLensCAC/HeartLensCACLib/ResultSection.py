@@ -1,0 +1,104 @@
+"""Result: the automatic numbers, the reader's, their difference, and the row of the risk table they fall in."""
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from heartlens.lesions import ARTERY_COLORS, CORONARY, Artery
+from heartlens.reading import Reading
+from heartlens.risk import SCHEMES, Risk
+from heartlens.scoring.report import Totals, display_agatston
+from HeartLensCACLib.Tables import LETTERS, fillTable, fitHeight
+
+MARK = "\u25b6 "
+"""Before the row of this score; bold as well, never by color alone."""
+
+
+class ResultSection:
+    def __init__(self, ui: Any) -> None:
+        self.ui = ui
+        self.clear()
+
+    def clear(self) -> None:
+        for table in (self.ui.totalsTable, self.ui.riskTable):
+            table.setRowCount(0)
+        for label in (self.ui.riskLabel, self.ui.contextLabel):
+            label.setText("")
+        self.ui.resultSection.setEnabled(False)
+        self.ui.resultSection.setCollapsed(True)
+
+    def show(self, reading: Reading) -> None:
+        self.refresh(reading)
+        self.ui.resultSection.setEnabled(True)
+        self.ui.resultSection.setCollapsed(False)
+
+    def refresh(self, reading: Reading) -> None:
+        self._fillTotals(reading)
+        risk = reading.case.risk
+        self.ui.riskLabel.setText(risk.sentence())
+        self._fillRisk(risk)
+        self.ui.contextLabel.setText("\n".join(contextLines(risk)))
+
+    def _fillTotals(self, reading: Reading) -> None:
+        was, now = reading.automatic.report, reading.case.report
+        hasMass = now.mass_factor_mg_per_mm3_hu is not None
+        columns = [_("artery"), _("automatic"), _("edited"), _("difference"), _("lesions"), _("volume mm³")]
+        if hasMass:
+            columns.append(_("mass mg"))
+        arteries = list(CORONARY)
+        unassigned = Artery.UNASSIGNED
+        if was.arteries[unassigned].lesions or now.arteries[unassigned].lesions:
+            arteries.append(unassigned)
+        rows = [
+            [(LETTERS[artery], ARTERY_COLORS[artery]), *_cells(was.arteries[artery], now.arteries[artery], hasMass)]
+            for artery in arteries
+        ]
+        rows.append([_("total"), *_cells(was.total, now.total, hasMass)])
+        fillTable(self.ui.totalsTable, columns, rows, marked=len(rows) - 1)
+        fitHeight(self.ui.totalsTable)
+
+    def _fillRisk(self, risk: Risk) -> None:
+        categories = SCHEMES[risk.scheme].categories
+        marked = next((n for n, row in enumerate(categories) if row.category == risk.category), None)
+        rows = [
+            [(MARK if n == marked else "    ") + row.shown, row.label if row.label != row.shown else "", row.finding]
+            for n, row in enumerate(categories)
+        ]
+        fillTable(self.ui.riskTable, [_("Agatston"), _("category"), _("finding")], rows, marked=marked)
+        fitHeight(self.ui.riskTable)
+
+
+def contextLines(risk: Risk) -> "list[str]":
+    """Percentile, arterial age and 10-year risk where they are known, and why not where they are not."""
+    lines = []
+    if risk.percentile_text:
+        lines.append(risk.percentile_text[:1].upper() + risk.percentile_text[1:] + ".")
+    if risk.arterial_age_years is not None:
+        lines.append(_("Arterial age {years:.0f} years (MESA 2009).").format(years=risk.arterial_age_years))
+    if risk.mesa_risk_percent is not None:
+        lines.append(
+            _(
+                "10-year risk of coronary heart disease {with_:.1f} % with calcium, {without:.1f} % without (MESA 2015)."
+            ).format(with_=risk.mesa_risk_percent, without=risk.mesa_risk_without_cac_percent)
+        )
+    lines += list(risk.notes)
+    reasons: dict[str, list[str]] = {}
+    for what, why in risk.omitted:
+        reasons.setdefault(why, []).append(what)
+    lines += [_("Not given: {what} ({why}).").format(what=", ".join(what), why=why) for why, what in reasons.items()]
+    return lines
+
+
+def _cells(was: Totals, now: Totals, hasMass: bool) -> "list[str]":
+    difference = now.agatston - was.agatston
+    sign = "" if difference == 0 else "+" if difference > 0 else "\u2212"
+    cells = [
+        display_agatston(was.agatston),
+        display_agatston(now.agatston),
+        sign + display_agatston(abs(difference)),
+        str(now.lesions),
+        f"{now.volume_mm3:.0f}",
+    ]
+    if hasMass:
+        cells.append("" if now.mass_mg is None else f"{now.mass_mg:.1f}")
+    return cells

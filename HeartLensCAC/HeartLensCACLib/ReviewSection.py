@@ -1,0 +1,293 @@
+"""Review: the lesions, and every way to correct them.
+
+Three ways lead to the same edits: the table with the artery buttons, a click in a slice view, and Slicer's own
+effects in the embedded segment editor. The case owns undo; the editor's own is off, so that there is only one.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from heartlens.case import Case
+from heartlens.lesions import ARTERY_COLORS, Artery
+from heartlens.reading import Reading
+from heartlens.scoring.report import LesionScore, display_agatston
+from HeartLensCACLib.Parameters import Parameters
+from HeartLensCACLib.Tables import LETTERS, colorIcon, fillTable
+
+EFFECTS = ("Paint", "Erase", "Scissors")
+
+COLUMNS = (
+    _("artery"), _("Agatston"), _("volume mm³"), _("area mm²"), _("peak HU"), _("slices"), _("found by"), _("p"),
+)  # fmt: skip
+
+EDITOR_TAG = "HeartLensCAC"
+"""Singleton tag of our segment editor node, so that the Segment Editor module keeps its own."""
+
+
+class Actions:
+    """What the section asks the panel to do.
+
+    Parameters
+    ----------
+    assign : a lesion to an artery
+    remove : a lesion
+    undo, redo : the latest edit
+    """
+
+    def __init__(
+        self,
+        assign: Callable[[int, Artery], None],
+        remove: Callable[[int], None],
+        undo: Callable[[], None],
+        redo: Callable[[], None],
+    ) -> None:
+        self.assign, self.remove, self.undo, self.redo = assign, remove, undo, redo
+
+
+class ReviewSection:
+    def __init__(self, ui: Any, actions: Actions) -> None:
+        self.ui = ui
+        self._actions = actions
+        self._parameters: Parameters | None = None
+        self._case: Case | None = None
+        self._nodes: Any = None
+        self._rows: list[LesionScore] = []
+        self._filling = False
+        self.buttons = {
+            Artery.LM: ui.lmButton,
+            Artery.LAD: ui.ladButton,
+            Artery.LCX: ui.lcxButton,
+            Artery.RCA: ui.rcaButton,
+            Artery.OTHER: ui.otherButton,
+        }
+        for artery, button in self.buttons.items():
+            button.setIcon(colorIcon(ARTERY_COLORS[artery]))
+            button.connect("clicked(bool)", lambda _on=False, artery=artery: self.press(artery))
+        ui.lesionTable.connect("itemSelectionChanged()", self._onSelection)
+        ui.previousButton.connect("clicked(bool)", lambda _on=False: self.step(-1))
+        ui.nextButton.connect("clicked(bool)", lambda _on=False: self.step(+1))
+        ui.removeButton.connect("clicked(bool)", lambda _on=False: self.removeSelected())
+        ui.undoButton.connect("clicked(bool)", lambda _on=False: actions.undo())
+        ui.redoButton.connect("clicked(bool)", lambda _on=False: actions.redo())
+        ui.tintCheckBox.connect("toggled(bool)", self._onTint)
+        self._setUpEditor()
+        self.clear()
+
+    def setParameters(self, parameters: Parameters) -> None:
+        self._parameters = parameters
+        self._showArtery()
+
+    # What is shown
+
+    def show(self, reading: Reading, nodes: Any) -> None:
+        """Another case."""
+        self._case, self._nodes = reading.case, nodes
+        self.setEditorNode()
+        self.ui.segmentEditor.setSegmentationNode(nodes.segmentation)
+        self.ui.segmentEditor.setSourceVolumeNode(nodes.volume)
+        self._setMask(reading.case)
+        self.ui.reviewSection.setEnabled(True)
+        self.ui.reviewSection.setCollapsed(False)
+        self.ui.tintCheckBox.setChecked(True)
+        self._showArtery()
+        self.refresh(reading)
+
+    def refresh(self, reading: Reading) -> None:
+        """Another state of the case; the selected lesion stays selected as long as it is there."""
+        selected, case = self.selectedLesion(), reading.case
+        self._case = case
+        self._filling = True
+        self._rows = list(case.report.lesions)
+        fillTable(self.ui.lesionTable, COLUMNS, [self._cells(row) for row in self._rows])
+        self._filling = False
+        self.select(selected, center=False)
+        self._showHint()
+        self.ui.undoButton.setEnabled(reading.can_undo)
+        self.ui.redoButton.setEnabled(reading.can_redo)
+
+    def clear(self) -> None:
+        self._case = self._nodes = None
+        self._rows = []
+        self.leaveEditor()
+        self.ui.lesionTable.setRowCount(0)
+        self.ui.reviewSection.setEnabled(False)
+        self.ui.reviewSection.setCollapsed(True)
+
+    # Lesions
+
+    def selectedLesion(self) -> "int | None":
+        row = self.ui.lesionTable.currentRow()
+        return self._rows[row].id if 0 <= row < len(self._rows) and self._isSelected(row) else None
+
+    def select(self, lesion: "int | None", center: bool = True) -> None:
+        """Select a lesion's row; None selects none."""
+        ids = [row.id for row in self._rows]
+        self._filling = not center
+        if lesion in ids:
+            self.ui.lesionTable.selectRow(ids.index(lesion))
+        else:
+            self.ui.lesionTable.clearSelection()
+            self.ui.lesionTable.setCurrentCell(-1, -1)
+        self._filling = False
+        self._showSelected()
+
+    def step(self, by: int) -> None:
+        """To the next or previous lesion of the table."""
+        if not self._rows:
+            return
+        lesion = self.selectedLesion()
+        ids = [row.id for row in self._rows]
+        row = (0 if by > 0 else len(ids) - 1) if lesion is None else (ids.index(lesion) + by) % len(ids)
+        self.select(ids[row])
+
+    def press(self, artery: Artery) -> None:
+        """An artery's button or key: the selected lesion goes there; clicks and the brush go there from now on."""
+        lesion = self.selectedLesion()
+        self._parameters.artery = artery
+        self._showArtery()
+        if lesion is not None:
+            self._actions.assign(lesion, artery)
+
+    def removeSelected(self) -> None:
+        lesion = self.selectedLesion()
+        if lesion is not None:
+            self._actions.remove(lesion)
+
+    def toggleTint(self) -> None:
+        self.ui.tintCheckBox.setChecked(not self.ui.tintCheckBox.checked)
+
+    @property
+    def clickArtery(self) -> "Artery | None":
+        """Where a click gives an island; None while an effect of the segment editor is at work and owns the mouse."""
+        if self._case is None or (self._editorNode is not None and self._editorNode.GetActiveEffectName()):
+            return None
+        return self._parameters.artery
+
+    # The segment editor
+
+    def setEditorNode(self) -> None:
+        """Our own node in the scene, found or made; a closed scene takes it away."""
+        node = slicer.mrmlScene.GetSingletonNode(EDITOR_TAG, "vtkMRMLSegmentEditorNode")
+        if node is None:
+            node = slicer.vtkMRMLSegmentEditorNode()
+            node.SetSingletonTag(EDITOR_TAG)
+            node = slicer.mrmlScene.AddNode(node)
+        self._editorNode = node
+        self.ui.segmentEditor.setMRMLSegmentEditorNode(node)
+
+    def leaveEditor(self) -> None:
+        """No effect may keep the mouse when nobody looks at the panel."""
+        if self._editorNode is not None:
+            self.ui.segmentEditor.setActiveEffectByName("")
+            self.ui.segmentEditor.setSegmentationNode(None)
+            self.ui.segmentEditor.setSourceVolumeNode(None)
+
+    def dropEditorNode(self) -> None:
+        """Before a scene closes."""
+        self.leaveEditor()
+        self.ui.segmentEditor.setMRMLSegmentEditorNode(None)
+        self._editorNode = None
+
+    def enter(self) -> None:
+        if self._nodes is not None:
+            self.ui.segmentEditor.setSegmentationNode(self._nodes.segmentation)
+            self.ui.segmentEditor.setSourceVolumeNode(self._nodes.volume)
+            self.ui.segmentEditor.setupViewObservations()
+
+    def exit(self) -> None:
+        if self._editorNode is not None:
+            self.ui.segmentEditor.setActiveEffectByName("")
+        self.ui.segmentEditor.removeViewObservations()
+
+    def _setUpEditor(self) -> None:
+        editor = self.ui.segmentEditor
+        self._editorNode: Any = None
+        editor.setMaximumNumberOfUndoStates(0)
+        editor.setUndoEnabled(False)
+        editor.setEffectNameOrder(list(EFFECTS))
+        editor.setUnorderedEffectsVisible(False)
+        editor.setSegmentationNodeSelectorVisible(False)
+        editor.setSourceVolumeNodeSelectorVisible(False)
+        editor.setSwitchToSegmentationsButtonVisible(False)
+        editor.setAddRemoveSegmentButtonsVisible(False)
+        editor.setSpecifyGeometryButtonVisible(False)
+        editor.setShow3DButtonVisible(False)
+        editor.setMaskingSectionVisible(False)
+        editor.setAutoShowSourceVolumeNode(False)
+
+    def _setMask(self, case: Case) -> None:
+        """Only calcium can be painted, and a voxel belongs to one artery: two would count it twice."""
+        node = self._editorNode
+        node.SetSourceVolumeIntensityMask(True)
+        top = max(float(case.source_ct.hu.max()), case.protocol.label_threshold_hu) + 1.0
+        node.SetSourceVolumeIntensityMaskRange(case.protocol.label_threshold_hu, top)
+        node.SetMaskMode(slicer.vtkMRMLSegmentationNode.EditAllowedEverywhere)
+        node.SetOverwriteMode(slicer.vtkMRMLSegmentEditorNode.OverwriteAllSegments)
+
+    # Drawing
+
+    def _cells(self, row: LesionScore) -> "list[Any]":
+        first, last = (index + 1 for index in row.slices)
+        return [
+            (LETTERS[row.artery], ARTERY_COLORS[row.artery]),
+            display_agatston(row.agatston) if row.artery is not Artery.OTHER else _("not counted"),
+            f"{row.volume_mm3:.0f}",
+            f"{row.area_mm2:.1f}",
+            f"{row.peak_hu:.0f}",
+            f"{first}" if first == last else f"{first}–{last}",
+            row.source,
+            "" if row.probability is None else f"{row.probability:.2f}",
+        ]
+
+    def _showArtery(self) -> None:
+        artery = self._parameters.artery
+        for own, button in self.buttons.items():
+            button.setChecked(own is artery)
+        if self._nodes is not None:
+            self.ui.segmentEditor.setCurrentSegmentID(artery.name)
+        self._showHint()
+
+    def _showHint(self) -> None:
+        if self._case is None or self._parameters is None:
+            self.ui.hintLabel.setText("")
+            return
+        letters = LETTERS[self._parameters.artery]
+        if self.selectedLesion() is not None:
+            text = _("Press 1 to 4 or 0 to give the selected lesion to another artery.")
+        else:
+            text = _("Click calcium in a slice to give it to {artery}; with Ctrl only its part in that slice.").format(
+                artery=letters
+            )
+        unassigned = sum(row.artery is Artery.UNASSIGNED for row in self._rows)
+        if unassigned:
+            text += " " + _("Without an artery: {count}.").format(count=unassigned)
+        self.ui.hintLabel.setText(text)
+
+    def _showSelected(self) -> None:
+        self.ui.removeButton.setEnabled(self.selectedLesion() is not None)
+        self._showHint()
+
+    def _isSelected(self, row: int) -> bool:
+        item = self.ui.lesionTable.item(row, 0)
+        return item is not None and item.isSelected()
+
+    def _onSelection(self) -> None:
+        if self._filling:
+            return
+        self._showSelected()
+        lesion = self.selectedLesion()
+        if lesion is not None:
+            row = next(row for row in self._rows if row.id == lesion)
+            x, y, z = row.centroid_lps_mm
+            slicer.vtkMRMLSliceNode.JumpAllSlices(
+                slicer.mrmlScene, -x, -y, z, slicer.vtkMRMLSliceNode.CenteredJumpSlice
+            )
+
+    def _onTint(self, shown: bool) -> None:
+        if self._nodes is not None:
+            display = self._nodes.segmentation.GetDisplayNode()
+            if display is not None:
+                display.SetVisibility(shown)

@@ -1,0 +1,71 @@
+"""Sample data "HeartLens phantom": a synthetic CT with known calcium, made here; nothing is downloaded."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+
+from HeartLensCACLib.Scan import FOLDER_ATTRIBUTE
+
+NAME = "HeartLensPhantom"
+SEED = 1
+SETTINGS = {
+    "field_of_view": "heart", "category": "101-400", "kvp": 120.0, "slice_thickness_mm": 3.0, "increment_mm": 3.0,
+    "is_gated": True, "motion_mm": 0.0,
+}  # fmt: skip
+"""A calcium-scoring protocol; the person, the plaques and the traps follow from the seed."""
+
+
+def register(iconPath: str) -> None:
+    """Tell the module Sample Data; done when Slicer has started."""
+    import SampleData
+
+    logic = SampleData.SampleDataLogic
+    if hasattr(logic, "registerCustomSampleDataCategory"):  # Slicer 5.12 and later
+        logic.registerCustomSampleDataCategory("HeartLens", _("HeartLens"))
+    logic.registerCustomSampleDataSource(
+        category="HeartLens",
+        sampleName=NAME,
+        thumbnailFileName=iconPath,
+        sampleDescription=_("HeartLens phantom: synthetic CT with known coronary calcium, made on this computer"),
+        customDownloader=lambda source: [load()],
+    )
+
+
+def load(folder: "Path | None" = None, seed: int = SEED, **settings: Any) -> Any:
+    """Make the phantom as DICOM and load it.
+
+    Parameters
+    ----------
+    folder : to make; None is a temporary one
+    settings : fields of `PhantomParameters`, instead of those of the sample
+
+    Returns
+    -------
+    vtkMRMLScalarVolumeNode that knows its DICOM files
+    """
+    from heartlens.phantom import PhantomParameters, make_phantom
+    from heartlens.phantom_files import write_phantom
+
+    phantom = make_phantom(PhantomParameters.random(seed, **{**SETTINGS, **settings}))
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="HeartLens-", dir=slicer.app.temporaryPath)) / "phantom"
+    write_phantom(folder, phantom, format="dicom")
+    return loadSeries(folder / "ct", name="HeartLens phantom")
+
+
+def loadSeries(folder: Path, name: str) -> Any:
+    """A DICOM series as a volume node, without the DICOM database."""
+    from heartlens.dicom.read import read_series
+    from heartlens.dicom.series import choose_series, find_series, rank_series
+
+    ct, _cautions = read_series(choose_series(rank_series(find_series(folder))))
+    ijkToRAS = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ct.affine  # DICOM's LPS to Slicer's RAS
+    volume = slicer.util.addVolumeFromArray(ct.hu, ijkToRAS=ijkToRAS, name=name)
+    volume.SetAttribute("DICOM.instanceUIDs", " ".join(ct.header.sop_instance_uids))
+    volume.SetAttribute(FOLDER_ATTRIBUTE, str(folder))
+    slicer.util.setSliceViewerLayers(background=volume, fit=True)
+    return volume

@@ -1,0 +1,98 @@
+"""What can be known of a volume before it is scored: where its DICOM files are, and what they say."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from heartlens.ct import CTHeader
+
+FOLDER_ATTRIBUTE = "HeartLens.DicomFolder"
+"""On volumes that were not loaded through the DICOM database, such as the sample: where their files lie."""
+
+HEADERS_READ = 5
+"""Headers read for the panel, spread over the series; the worker reads all of them."""
+
+UNKNOWN = CTHeader()
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A volume node and what belongs to it.
+
+    Parameters
+    ----------
+    files : DICOM files of its slices; empty when it did not come from DICOM, or they are gone
+    header : what the files say
+    cautions : codes and texts of what to know before trusting a score
+    refusal : why it cannot be scored; "" when nothing is known to speak against it
+    """
+
+    volume: Any
+    files: tuple[Path, ...] = ()
+    header: CTHeader = UNKNOWN
+    facts: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+    refusal: str = ""
+
+
+def scanOf(volume: Any) -> Scan:
+    """Look at a volume node; nothing is changed, and voxels are only looked at."""
+    from heartlens.protocol import ScoringProtocol
+    from heartlens.quality import acquisition_cautions
+    from heartlens.refusal import OVERRIDABLE, Refused
+    from heartlens.scene import case_ct
+
+    files = dicomFiles(volume)
+    header = headerOf(files)
+    try:
+        ct, assumed = case_ct(volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=OVERRIDABLE)
+    except Refused as refused:
+        return Scan(volume, files, header, refusal=refused.text)
+    ct = replace(ct, header=replace(header, sop_instance_uids=ct.header.sop_instance_uids))
+    cautions = [*assumed, *acquisition_cautions(ct, ScoringProtocol())]
+    return Scan(volume, files, header, factsOf(ct), tuple(caution.text for caution in cautions))
+
+
+def dicomFiles(volume: Any) -> tuple[Path, ...]:
+    """The DICOM files of a volume's slices, or none at all where one is missing."""
+    folder = volume.GetAttribute(FOLDER_ATTRIBUTE)
+    if folder and Path(folder).is_dir():
+        return tuple(sorted(path for path in Path(folder).rglob("*") if path.is_file()))
+    uids = (volume.GetAttribute("DICOM.instanceUIDs") or "").split()
+    database = getattr(slicer, "dicomDatabase", None)
+    if not uids or database is None or not database.isOpen:
+        return ()
+    files = tuple(Path(database.fileForInstance(uid) or "") for uid in uids)
+    return files if all(path.is_file() for path in files) else ()
+
+
+def headerOf(files: tuple[Path, ...]) -> CTHeader:
+    """What some of the files say, on whatever they agree."""
+    if not files:
+        return CTHeader()
+    from heartlens.dicom.acquisition import ct_header
+    from heartlens.dicom.header import Instance
+
+    step = max(1, (len(files) - 1) // (HEADERS_READ - 1))
+    instances = [instance for path in files[::step] if (instance := Instance.read(path)) is not None]
+    frames = [frame for instance in instances for frame in instance.frames[:1]]
+    return ct_header(frames, sop_instance_uids=(), frame_numbers=()) if frames else CTHeader()
+
+
+def factsOf(ct: Any) -> tuple[str, ...]:
+    """Two lines: the grid, and how it was acquired. What is unknown is said to be unknown."""
+    slices, rows, columns = ct.shape
+    dz, dy, dx = ct.spacing_mm
+    header = ct.header
+    pixel = f"{dx:.3g} mm" if abs(dx - dy) < 1e-3 else f"{dx:.3g} x {dy:.3g} mm"
+    thickness = "unknown thickness" if header.slice_thickness_mm is None else f"{header.slice_thickness_mm:g} mm thick"
+    voltage = "unknown tube voltage" if header.kvp is None else f"{header.kvp:g} kVp"
+    kernel = f"kernel {header.kernel}" if header.kernel else "unknown kernel"
+    gating = {True: "ECG-gated", False: "not ECG-gated", None: "gating unknown"}[header.is_gated]
+    contrast = {None: "contrast not stated", "": "no contrast"}.get(header.contrast, f"contrast: {header.contrast}")
+    return (
+        f"{columns} x {rows} pixels of {pixel}, {slices} slices every {dz:.3g} mm, {thickness}",
+        f"{voltage}, {kernel}, {gating}, {contrast}",
+    )

@@ -1,0 +1,172 @@
+"""Score: one button, what it is doing, its log, and the environment that it runs in."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from heartlens.messages import Event, Run
+from heartlens.risk import SCHEMES
+from HeartLensCACLib.Environment import DoctorRun, diagnostics
+from HeartLensCACLib.InputSection import choose, chosen, fill
+from HeartLensCACLib.Parameters import Parameters, keepUserSetting, userSetting
+from HeartLensCACLib.ScoreRun import ScoreRun
+
+IDLE, RUNNING, CANCELLING = "idle", "running", "cancelling"
+
+LOG_LINES = 2000
+"""Older lines of the log are dropped."""
+
+DEVICES = (("auto", _("fastest that is there")), ("cpu", _("CPU")), ("cuda", _("GPU (needs PyTorch)")))
+
+
+class ScoreSection:
+    """Parameters
+
+    ----------
+    ui : widgets by name
+    pressed : called when Score is pressed; the panel then calls `start`
+    ended : called with the last `Event` of the run
+    """
+
+    def __init__(self, ui: Any, pressed: Callable[[], None], ended: Callable[[Event], None]) -> None:
+        self.ui = ui
+        self._pressed, self._onEnded = pressed, ended
+        self._parameters: Parameters | None = None
+        self._run: ScoreRun | None = None
+        self._doctor: DoctorRun | None = None
+        self._isReady = False
+        fill(ui.deviceComboBox, DEVICES)
+        fill(ui.schemeComboBox, [(scheme.id, scheme.title) for scheme in SCHEMES.values()])
+        fill(ui.bundleComboBox, bundles())
+        ui.casesPathEdit.setCurrentPath(userSetting("casesFolder", defaultCasesFolder()))
+        ui.logText.setMaximumBlockCount(LOG_LINES)
+        ui.progressBar.setVisible(False)
+        ui.stageLabel.setVisible(False)
+        ui.scoreButton.connect("clicked(bool)", self._onButton)
+        ui.checkButton.connect("clicked(bool)", self.checkEnvironment)
+        ui.copyButton.connect("clicked(bool)", self.copyDiagnostics)
+        ui.casesPathEdit.connect("currentPathChanged(QString)", self._onCasesFolder)
+        for combo in (ui.bundleComboBox, ui.deviceComboBox, ui.schemeComboBox):
+            combo.connect("currentIndexChanged(int)", self._onOption)
+        self._draw()
+
+    def setParameters(self, parameters: Parameters) -> None:
+        self._parameters = None
+        choose(self.ui.bundleComboBox, parameters.bundle)
+        choose(self.ui.deviceComboBox, parameters.device)
+        choose(self.ui.schemeComboBox, parameters.scheme)
+        self._parameters = parameters
+
+    @property
+    def state(self) -> str:
+        if self._run is None:
+            return IDLE
+        return CANCELLING if self._run.cancelling else RUNNING
+
+    @property
+    def casesFolder(self) -> Path:
+        return Path(self.ui.casesPathEdit.currentPath or defaultCasesFolder()).expanduser()
+
+    def options(self) -> "dict[str, Any]":
+        """What the panel says of the method, in the worker's words."""
+        parameters = self._parameters
+        return {
+            "bundle": parameters.bundle or None,
+            "device": parameters.device,
+            "scheme": parameters.scheme,
+        }
+
+    def setReady(self, ready: bool, why: str) -> None:
+        """Parameters: why : shown as the tool tip, also when it is ready."""
+        self._isReady = ready
+        self.ui.scoreButton.setToolTip(why)
+        self._draw()
+
+    def start(self, run: Run) -> None:
+        """Start a run; one that still runs is abandoned."""
+        self.stop()
+        self._run = ScoreRun(run, self._onEvent, self.log)
+        self.log(_("scoring started"))
+        self._stage(_("starting"), 0.0)
+        self._run.start()
+        self._draw()
+
+    def stop(self) -> None:
+        """Abandon what runs; nothing of it is told any more."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.stop()
+        if self._doctor is not None:
+            self._doctor.stop()
+            self._doctor = None
+        self._draw()
+
+    def log(self, text: str) -> None:
+        self.ui.logText.appendPlainText(text)
+
+    def checkEnvironment(self, *_args: Any) -> None:
+        """Ask the worker's Python what it has; installs nothing, blocks nothing."""
+        if self._doctor is not None and self._doctor.isRunning:
+            return
+        self.ui.optionsSection.setCollapsed(False)
+        self.log(_("checking the environment..."))
+        self._doctor = DoctorRun(self.log)
+        self._doctor.start()
+
+    def copyDiagnostics(self, *_args: Any) -> None:
+        slicer.app.clipboard().setText(diagnostics(self.ui.logText.toPlainText()))
+        self.log(_("diagnostics copied to the clipboard; they hold no patient data"))
+
+    def _onButton(self, *_args: Any) -> None:
+        if self._run is None:
+            self._pressed()
+        elif not self._run.cancelling:
+            self._run.cancel()
+            self._draw()
+
+    def _onEvent(self, event: Event) -> None:
+        if event.kind == "progress":
+            self._stage(event.stage, event.fraction)
+        if not (event.is_last and self._run is not None and event.job == self._run.run.job):
+            return
+        self._run = None
+        self.log(event.text or {"done": _("done"), "cancelled": _("cancelled")}.get(event.kind, event.kind))
+        self._draw()
+        self._onEnded(event)
+
+    def _stage(self, stage: str, fraction: float) -> None:
+        self.ui.stageLabel.setText(stage)
+        self.ui.progressBar.setValue(round(100 * fraction))
+
+    def _draw(self) -> None:
+        state = self.state
+        words = {IDLE: _("Score"), RUNNING: _("Cancel"), CANCELLING: _("Cancelling...")}
+        self.ui.scoreButton.setText(words[state])
+        self.ui.scoreButton.setEnabled(state == RUNNING or (state == IDLE and self._isReady))
+        self.ui.progressBar.setVisible(state != IDLE)
+        self.ui.stageLabel.setVisible(state != IDLE)
+        for widget in (self.ui.bundleComboBox, self.ui.deviceComboBox, self.ui.schemeComboBox, self.ui.casesPathEdit):
+            widget.setEnabled(state == IDLE)
+
+    def _onOption(self, *_args: Any) -> None:
+        if self._parameters is not None:
+            self._parameters.bundle = chosen(self.ui.bundleComboBox)
+            self._parameters.device = chosen(self.ui.deviceComboBox)
+            self._parameters.scheme = chosen(self.ui.schemeComboBox)
+
+    def _onCasesFolder(self, *_args: Any) -> None:
+        keepUserSetting("casesFolder", self.ui.casesPathEdit.currentPath)
+
+
+def bundles() -> "list[tuple[str, str]]":
+    """Value and text of what can find calcium: installed networks first, always the rules."""
+    from heartlens.models.bundle import installed_bundles
+
+    return [*((name, name) for name in installed_bundles()), ("none", _("none: rules without a network"))]
+
+
+def defaultCasesFolder() -> str:
+    return str(Path(slicer.app.defaultScenePath) / "HeartLens")

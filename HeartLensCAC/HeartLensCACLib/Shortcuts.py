@@ -1,0 +1,38 @@
+"""The panel's keys, there only while the module is open, because two owners of one key fire neither."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import qt
+
+
+class Shortcuts:
+    """Keys of the whole window.
+
+    Parameters
+    ----------
+    actions : key sequence as Qt writes it, and what it does
+    """
+
+    def __init__(self, actions: Mapping[str, Callable[[], None]]) -> None:
+        self._actions = dict(actions)
+        self._installed: list[Any] = []
+
+    @property
+    def areInstalled(self) -> bool:
+        return bool(self._installed)
+
+    def install(self, window: Any) -> None:
+        """Parameters: window : widget within whose window the keys work."""
+        self.remove()
+        for key, action in self._actions.items():
+            shortcut = qt.QShortcut(qt.QKeySequence(key), window)
+            shortcut.connect("activated()", action)
+            self._installed.append(shortcut)
+
+    def remove(self) -> None:
+        for shortcut in self._installed:
+            shortcut.setEnabled(False)
+            shortcut.setParent(None)
+            shortcut.deleteLater()
+        self._installed = []

@@ -1,0 +1,113 @@
+"""Sign and export: what still stands in the way, who signs, and where everything was written."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from heartlens.reading import Reading
+from heartlens.signing import confirmation, obstacles
+from HeartLensCACLib.Parameters import keepUserSetting, userSetting
+
+
+class SignSection:
+    """Parameters
+
+    ----------
+    ui : widgets by name
+    sign : called to sign and export
+    export : called to export without signing
+    """
+
+    def __init__(self, ui: Any, sign: Callable[[], None], export: Callable[[], None]) -> None:
+        self.ui = ui
+        self._reading: Reading | None = None
+        ui.observerEdit.setText(userSetting("observer"))
+        ui.organizationEdit.setText(userSetting("organization"))
+        ui.observerEdit.connect("textChanged(QString)", self._draw)
+        ui.organizationEdit.connect("textChanged(QString)", self._draw)
+        ui.confirmCheckBox.connect("toggled(bool)", self._draw)
+        ui.signButton.connect("clicked(bool)", lambda _on=False: sign())
+        ui.exportButton.connect("clicked(bool)", lambda _on=False: export())
+        ui.openFolderButton.connect("clicked(bool)", self._onOpenFolder)
+        self.clear()
+
+    @property
+    def observer(self) -> str:
+        return self.ui.observerEdit.text.strip()
+
+    @property
+    def organization(self) -> str:
+        return self.ui.organizationEdit.text.strip()
+
+    @property
+    def isConfirmed(self) -> bool:
+        return bool(self.ui.confirmCheckBox.checked)
+
+    def clear(self) -> None:
+        self._reading = None
+        self._written: Path | None = None
+        self.ui.confirmCheckBox.setChecked(False)
+        for label in (self.ui.exportLabel, self.ui.obstaclesLabel):
+            label.setText("")
+        self.ui.signSection.setEnabled(False)
+        self.ui.signSection.setCollapsed(True)
+
+    def show(self, reading: Reading) -> None:
+        self._written = None
+        self.refresh(reading)
+        self.ui.signSection.setEnabled(True)
+        self.ui.signSection.setCollapsed(False)
+
+    def refresh(self, reading: Reading) -> None:
+        """After every edit: what was confirmed is another result now."""
+        self._reading = reading
+        self.ui.confirmCheckBox.setChecked(False)
+        self.ui.confirmCheckBox.setText(confirmation(reading.case))
+        self._draw()
+
+    def exported(self, folder: Path, leftOut: "list[str]") -> None:
+        keepUserSetting("observer", self.observer)
+        keepUserSetting("organization", self.organization)
+        self._written = folder
+        self._leftOut = leftOut
+        self._draw()
+
+    def _draw(self, *_args: Any) -> None:
+        reading = self._reading
+        if reading is None:
+            return
+        open_ = list(obstacles(reading.case, confirmed=self.isConfirmed))
+        if not self.isConfirmed:
+            open_.pop()  # the box that is to be ticked says it already
+        if not (self.observer and self.organization):
+            open_.append(_("Enter the observer's name and the organization."))
+        signature = reading.signature
+        self.ui.obstaclesLabel.setText("\n".join(open_))
+        self.ui.obstaclesLabel.setVisible(bool(open_) and signature is None)
+        self.ui.confirmCheckBox.setVisible(signature is None)
+        self.ui.signButton.setEnabled(not open_ and self.isConfirmed and signature is None)
+        self.ui.signButton.setToolTip(" ".join(open_) or _("Signing is final for this state; an edit takes it back."))
+        self.ui.exportButton.setEnabled(signature is None)
+        self.ui.openFolderButton.setEnabled(True)
+        lines = []
+        if signature is not None:
+            lines.append(
+                _("Signed by {observer}, {organization}, {when}.").format(
+                    observer=signature.observer,
+                    organization=signature.organization,
+                    when=signature.when.replace("T", " "),
+                )
+            )
+        if self._written is not None:
+            names = ", ".join(sorted(path.name for path in self._written.iterdir()))
+            lines.append(_("Written to {folder}: {names}.").format(folder=self._written, names=names))
+            lines += self._leftOut
+        self.ui.exportLabel.setText("\n".join(lines))
+        self.ui.exportLabel.setVisible(bool(lines))
+
+    def _onOpenFolder(self, *_args: Any) -> None:
+        folder = self._written or self._reading.folder
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
