@@ -17,7 +17,8 @@ FLOORS: dict[str, int] = {
     "refusal": 0, "ct": 0, "islands": 0, "lesions": 0, "protocol": 0, "slabs": 0, "whole_file": 0, "grid": 0,
     "kernels": 0, "messages": 0,
     # 1 sums
-    "scoring": 1, "risk": 1, "category_probability": 1, "cohorts": 1, "calcium": 1, "anatomy": 1, "quality": 1, "phantom": 1,
+    "scoring": 1, "risk": 1, "category_probability": 1, "cohorts": 1, "calcium": 1, "anatomy": 1, "quality": 1,
+    "phantom": 1,
     # 2 rooms: files and DICOM
     "dicom": 2, "files": 2, "nrrd": 2, "nifti": 2, "metaimage": 2, "seg_nrrd": 2, "segments": 2, "phantom_files": 2,
     "case": 2, "correction": 2, "signing": 2, "models": 2, "inference": 2,
