@@ -184,11 +184,6 @@ class Case:
         """(k, j, i) `Artery` code of every voxel that counts, on the source grid: what exports hold."""
         return source_labels(self.slab_codes, self.slab_count, self.source_ct.shape[0])
 
-    @property
-    def auto_codes(self) -> NDArray[np.uint8]:
-        """(k, j, i) the same before any edit."""
-        return source_labels(scored_voxels(self.ct, self.auto, self.protocol), self.slab_count, self.source_ct.shape[0])
-
     @cached_property
     def slab_codes(self) -> NDArray[np.uint8]:
         """(k, j, i) the same on the scored grid, that of `ct`."""

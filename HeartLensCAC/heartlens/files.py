@@ -218,7 +218,8 @@ def _read_image(path: Path) -> Nrrd:
 def _check_right_angles(affine: NDArray[np.float64], where: str) -> None:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or lengths.min() <= 0:
-        raise Refused("unreadable", f"{where}: expected positive spacing, found {lengths.tolist()} mm; check the header")
+        text = f"{where}: expected positive spacing, found {lengths.tolist()} mm; check the header"
+        raise Refused("unreadable", text)
     unit = affine[:3, :3] / lengths
     skew = np.abs(unit.T @ unit - np.eye(3)).max()
     if skew > SKEW_TOLERANCE:
