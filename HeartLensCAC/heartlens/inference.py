@@ -16,7 +16,14 @@ from heartlens.ct import CTVolume
 from heartlens.islands import find_islands
 from heartlens.lesions import Artery, LesionMap, LesionNote
 from heartlens.models.bundle import SLICES, VESSEL, Bundle, Calibration
-from heartlens.models.networks import OnnxNetwork, OutOfDeviceMemory, TorchNetwork, cpu_threads, sees_cuda
+from heartlens.models.networks import (
+    OnnxNetwork,
+    OutOfDeviceMemory,
+    TorchNetwork,
+    cpu_threads,
+    sees_cuda,
+    torch_can_run,
+)
 from heartlens.models.preprocess import Crop, View, heart_center, network_input, place_crop
 from heartlens.models.slice_view import SliceView
 from heartlens.protocol import ScoringProtocol
@@ -47,7 +54,7 @@ class Networks:
 
     Parameters
     ----------
-    device : "cpu", "cuda", or "auto": cuda where torch is installed and sees one
+    device : "cpu", "cuda", or "auto": cuda where torch is installed, sees one and knows the bundle's architectures
 
     Attributes
     ----------
@@ -63,11 +70,13 @@ class Networks:
     def __init__(self, bundle: Bundle, device: str = "auto") -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
-        has_cuda = device != "cpu" and sees_cuda()
-        if device == "cuda" and not has_cuda:
-            raise Refused(
-                "input", "--device cuda: torch is not installed or sees no GPU (heartlens doctor); use --device cpu"
-            )
+        has_cuda = device == "cuda" or (device == "auto" and torch_can_run(bundle))
+        if has_cuda and not sees_cuda():
+            if device == "cuda":
+                raise Refused(
+                    "input", "--device cuda: torch is not installed or sees no GPU (heartlens doctor); use --device cpu"
+                )
+            has_cuda = False
         self.bundle = bundle
         self.device = "cuda" if has_cuda else "cpu"
         self.cautions: list[Caution] = []

@@ -122,6 +122,17 @@ def _build(role: str, numbers: dict[str, Any]) -> torch.nn.Module:
     return UNet(UNetNumbers(**numbers))
 
 
+def torch_can_run(bundle: Bundle) -> bool:
+    """Whether every network of a bundle has weights for torch, of an architecture that is known here."""
+    roles = {file.role for file in bundle.files}
+    known = {
+        file.role
+        for file in bundle.files
+        if file.format == "safetensors" and file.architecture.get("name") in ARCHITECTURES.get(file.role, ())
+    }
+    return bool(roles) and roles == known
+
+
 def cpu_threads() -> int:
     """How many threads may compute: what `OMP_NUM_THREADS` says, else the cores that this process has.
 
