@@ -81,14 +81,14 @@ class ExperimentRecipe:
     supervised_steps, supervised_learning_rate : of the ceiling; its batch is that of `dino`
     """
 
-    patients: tuple[int, int, int] = (120, 30, 60)
+    patients: tuple[int, int, int] = (72, 18, 36)
     first_seed: int = 800000
-    matrix: int = 160
-    slice_mm: float = 3.0
+    matrix: int = 128
+    slice_mm: float = 4.0
     seeds: int = 3
     dino: DinoRecipe = field(default_factory=DinoRecipe)
     head: SlicesRecipe = field(default_factory=SlicesRecipe)
-    supervised_steps: int = 500
+    supervised_steps: int = 250
     supervised_learning_rate: float = 1e-3
 
     def __post_init__(self) -> None:
