@@ -139,13 +139,20 @@ class Data(NamedTuple):
 
 
 def train(
-    recipe: SegmentationRecipe, data: Data, run: Path, *, ranks: Ranks | None = None, until: int | None = None
+    recipe: SegmentationRecipe,
+    data: Data,
+    run: Path,
+    *,
+    start: Path | None = None,
+    ranks: Ranks | None = None,
+    until: int | None = None,
 ) -> bool:
     """Run, or go on with, one training.
 
     Parameters
     ----------
     run : folder of the run
+    start : `best.pt` of an earlier stage, whose weights this one begins with; the optimizer begins anew
     until : stop after this step as if a signal had come
 
     Returns
@@ -158,7 +165,7 @@ def train(
     DeadRun : three steps in a row were not finite
     """
     ranks = ranks or Ranks()
-    network, parallel, optimizer = build(recipe, ranks)
+    network, parallel, optimizer = build(recipe, ranks, start)
     best, bad_steps = BestSoFar(), BadSteps()
     parts = {"network": network, "optimizer": optimizer, "best": best, "data": data_checksum(data.training)}
     if recipe.mine:
@@ -273,11 +280,15 @@ def read_data(recipe: SegmentationRecipe, shards: ShardSet, splits: Splits, run:
     return Data(*(SliceSamples(shards, scans, recipe.view, recipe.samples, hearts, recipe.seed) for scans in chosen))
 
 
-def build(recipe: SegmentationRecipe, ranks: Ranks) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+def build(
+    recipe: SegmentationRecipe, ranks: Ranks, start: Path | None = None
+) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
     """The network, the same as it runs on all processes, and what moves it."""
     torch.manual_seed(recipe.seed)
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs).to(ranks.device)
+    if start is not None:
+        network.load_state_dict(read_start(start, recipe))
     if recipe.compile:
         network.compile()
     parallel = network
@@ -298,6 +309,29 @@ def build(recipe: SegmentationRecipe, ranks: Ranks) -> tuple[nn.Module, nn.Modul
             network.parameters(), lr=o.rate, momentum=o.momentum, weight_decay=o.weight_decay, nesterov=o.momentum > 0
         )
     return network, parallel, optimizer
+
+
+def read_start(path: Path, recipe: SegmentationRecipe) -> dict[str, torch.Tensor]:
+    """The weights that an earlier stage left.
+
+    Raises
+    ------
+    Refused : "input": there are none, or they are of another network, view or classes
+    """
+    try:
+        told = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise Refused("input", f"cannot read {path}: {error.strerror or error}; finish the earlier stage") from None
+    now = as_dict(recipe)
+    for part in ("network", "view"):
+        if told["recipe"][part] != now[part]:
+            raise Refused(
+                "input", f"{path} has {part} {told['recipe'][part]}, this recipe has {now[part]}; make them one"
+            )
+    if told["recipe"]["samples"]["classes"] != now["samples"]["classes"]:
+        raise Refused("input", f"{path} was trained for other classes than {now['samples']['classes']}")
+    weights: dict[str, torch.Tensor] = told["network"]
+    return weights
 
 
 def shard_weights(network: nn.Module) -> None:
@@ -403,7 +437,9 @@ def require_same_data(said: dict[str, Any], parts: dict[str, Any], run: Path) ->
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
-    return run_command(training_parser("train_unet", __doc__, _run), arguments)
+    parser = training_parser("train_unet", __doc__, _run)
+    parser.add_argument("--start", type=Path, metavar="RUN", help="begin with the best weights of an earlier stage")
+    return run_command(parser, arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -416,7 +452,8 @@ def _run(options: argparse.Namespace) -> int:
             shards.verify()
             write_recipe(recipe, options.out / "recipe.toml")
         data = read_data(recipe, shards, splits, options.out, ranks)
-        return run_training(lambda: train(recipe, data, options.out, ranks=ranks), options.out)
+        start = None if options.start is None else options.start / BEST
+        return run_training(lambda: train(recipe, data, options.out, start=start, ranks=ranks), options.out)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from training.run_log import read_log
 from training.scans import LabelledScan
 from training.segmentation_data import SampleRecipe, training_batches
 from training.shard_writer import write_shards
-from training.train_unet import SegmentationRecipe, read_data, train
+from training.train_unet import SegmentationRecipe, build, read_data, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -94,6 +94,17 @@ def test_twenty_steps_equal_ten_a_resumption_and_ten_bit_for_bit(blobs, tmp_path
     assert logs[0] == logs[1]
     assert sorted(logs[0]) == list(range(1, 21))
     assert [step for step in logs[0] if "mined" in logs[0][step]] == [9, 18] * mine
+
+
+def test_a_second_stage_begins_with_the_best_weights_of_the_first_and_refuses_another_network(blobs, tmp_path):
+    run(blobs, tmp_path / "first", until=20)
+    best = torch.load(tmp_path / "first" / "best.pt", weights_only=True)["network"]
+    (network, _, _) = build(tiny("steps=10"), Ranks(), tmp_path / "first" / "best.pt")
+    assert all(torch.equal(tensor, best[name]) for name, tensor in network.state_dict().items())
+    with pytest.raises(Refused, match="network"):
+        build(tiny("network.base=8"), Ranks(), tmp_path / "first" / "best.pt")
+    with pytest.raises(Refused, match="earlier stage"):
+        build(tiny(), Ranks(), tmp_path / "nowhere" / "best.pt")
 
 
 def test_a_run_that_is_complete_is_left_as_it_is(blobs, tmp_path):
