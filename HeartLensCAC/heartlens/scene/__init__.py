@@ -5,15 +5,24 @@ desktop, in a browser's server and in tests. Errors for the reader are `Refused`
 Slicer's space is RAS and ours is LPS; only `scene.geometry` turns one into the other.
 """
 
-from heartlens.scene.geometry import case_ct, index_of, position_of
-from heartlens.scene.nodes import CaseNodes, find_cases, remove_case, show_case, show_overlay, update_lesions
-from heartlens.scene.segmentation import labels_of, read_segmentation, voxels_in
+from heartlens.scene.geometry import case_ct, dicom_instances, index_of, position_of, voxels_in
+from heartlens.scene.nodes import (
+    CaseNodes,
+    find_cases,
+    read_segmentation,
+    remove_case,
+    show_case,
+    show_overlay,
+    update_lesions,
+)
+from heartlens.scene.segmentation import labels_of
 from heartlens.scene.watch import Watch
 
 __all__ = [
     "CaseNodes",
     "Watch",
     "case_ct",
+    "dicom_instances",
     "find_cases",
     "index_of",
     "labels_of",

@@ -5,10 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import slicer
+import vtk
 from numpy.typing import ArrayLike, NDArray
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-from heartlens.ct import CTVolume
-from heartlens.refusal import Caution
+from heartlens.calcium import candidate_mask
+from heartlens.case import Case
+from heartlens.ct import CTHeader, CTVolume
+from heartlens.files import checked_volume
+from heartlens.grid import IndexMap, index_map, require_same_extent
+from heartlens.refusal import Caution, Refused
+
+RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+"""Slicer works in RAS, DICOM in LPS: the one matrix that turns one into the other, either way."""
+
+SAME_HU = 0.01
+"""Slicer may keep rescaled values as double where we keep float32; more than this is another value."""
+
+_INSTANCES = "DICOM.instanceUIDs"
 
 
 def case_ct(
@@ -20,8 +35,8 @@ def case_ct(
 ) -> tuple[CTVolume, list[Caution]]:
     """A scalar volume node as a CT, for scoring what is on the screen.
 
-    The header knows the SOP Instance UIDs when the node was loaded from DICOM and has one per slice; nothing else of
-    the header is on the node (tube voltage and thickness are read from the DICOM files, or said by the reader).
+    Nothing of the DICOM header is on the node: an unchanged volume is better scored from its files (`dicom_instances`),
+    which know tube voltage and slice thickness and can be referred to by SEG and SR.
 
     Parameters
     ----------
@@ -31,7 +46,7 @@ def case_ct(
 
     Returns
     -------
-    ct : axes nearest to (S, P, L); no voxel resampled or changed
+    ct : axes nearest to (S, P, L); no voxel resampled or changed; it holds a copy of the voxels
     cautions : what was allowed or had to be assumed; ``changed`` when the node came from DICOM and no longer has the
         slices of its series
 
@@ -40,14 +55,150 @@ def case_ct(
     Refused : ``input`` (no volume, a label map, several components, no voxels, a transform on it), ``tilt``,
         ``not-axial``, ``few-slices``, ``no-hu``, ``unreadable``
     """
-    raise NotImplementedError
+    values = _values(volume)
+    header = CTHeader(kvp=kvp, slice_thickness_mm=slice_thickness_mm)
+    ct, cautions = checked_volume(values.copy(), lps_affine(volume), header, where="the volume", allow=allow)
+    if volume.GetAttribute(_INSTANCES) and not dicom_instances(volume):
+        text = (
+            "the volume came from DICOM and was cropped or resampled since: it is scored as it is on the screen, "
+            "and no DICOM SEG or SR can refer to it"
+        )
+        cautions.append(Caution("changed", text))
+    return ct, cautions
+
+
+def dicom_instances(volume: Any) -> tuple[str, ...]:
+    """SOP Instance UIDs of the files that a volume was loaded from; none when it no longer has their slices.
+
+    Changed voxels cannot be seen from here: `show_case` compares them with what was scored.
+    """
+    instances = tuple((volume.GetAttribute(_INSTANCES) or "").split())
+    image = volume.GetImageData()
+    slices = 0 if image is None else image.GetDimensions()[2]
+    return instances if len(instances) in (1, slices) else ()  # one: a multi-frame object
 
 
 def index_of(ct: CTVolume, ras_mm: ArrayLike) -> NDArray[np.float64]:
     """Fractional (..., 3) index [k, j, i] of (..., 3) RAS points, as a click in a slice view gives them."""
-    raise NotImplementedError
+    return ct.index_kji(np.asarray(ras_mm, dtype=np.float64) * (-1.0, -1.0, 1.0))
 
 
 def position_of(ct: CTVolume, kji: ArrayLike) -> NDArray[np.float64]:
     """(..., 3) RAS mm of array indices: where to center the views. For LPS mm, as reports have, negate x and y."""
-    raise NotImplementedError
+    return ct.lps_mm(kji) * (-1.0, -1.0, 1.0)
+
+
+def voxels_in(case: Case, volume: Any, extent: tuple[int, int, int, int, int, int]) -> NDArray[np.int64]:
+    """C-order indices into `case.ct` of the voxels at or above the threshold within an IJK extent of the volume.
+
+    Parameters
+    ----------
+    extent : first and last column, row and slice, inclusive, in the volume node's own IJK
+    """
+    mapping = index_map(_values(volume).shape, lps_affine(volume), case.source_ct, "the volume")
+    corners = np.array([extent[::2], extent[1::2]]) @ mapping.turn.T + mapping.shift
+    low = np.maximum(corners.min(axis=0), 0)[::-1]
+    high = corners.max(axis=0)[::-1] + 1
+    low[0], high[0] = low[0] // case.slab_count, -(-high[0] // case.slab_count)
+    box = tuple(slice(int(a), int(max(a, b))) for a, b in zip(low, np.minimum(high, case.ct.shape), strict=True))
+    return candidate_mask(case.ct, case.protocol, (box[0], box[1], box[2])).flat
+
+
+def lps_affine(node: Any) -> NDArray[np.float64]:
+    """(4, 4), maps IJK of a volume node or of an oriented image to LPS mm."""
+    matrix = vtk.vtkMatrix4x4()
+    if isinstance(node, slicer.vtkOrientedImageData):
+        node.GetImageToWorldMatrix(matrix)
+    else:
+        node.GetIJKToRASMatrix(matrix)
+    return RAS_LPS @ np.array([[matrix.GetElement(r, c) for c in range(4)] for r in range(4)])
+
+
+def ras_matrix(affine: NDArray[np.float64]) -> Any:
+    """vtkMatrix4x4, maps IJK to RAS mm, of an affine to LPS mm."""
+    matrix = vtk.vtkMatrix4x4()
+    matrix.DeepCopy((RAS_LPS @ affine).ravel())
+    return matrix
+
+
+def array_of(image: Any) -> NDArray:
+    """(k, j, i) view of the voxels of a vtkImageData; writing to it writes to the image."""
+    columns, rows, slices = image.GetDimensions()
+    if not columns * rows * slices or image.GetPointData().GetScalars() is None:
+        return np.zeros((0, 0, 0), np.uint8)
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(slices, rows, columns)
+
+
+def set_voxels(volume: Any, values: NDArray, affine: NDArray[np.float64]) -> None:
+    """Give a volume node a copy of (k, j, i) voxels, and their place."""
+    image = vtk.vtkImageData()
+    image.SetDimensions(*values.shape[::-1])
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values).reshape(-1), deep=True))
+    volume.SetIJKToRASMatrix(ras_matrix(affine))
+    volume.SetAndObserveImageData(image)
+
+
+def grid_of(volume: Any, ct: CTVolume, threshold_hu: float) -> IndexMap:
+    """How the volume's IJK lies on the CT that was scored, when it is that CT.
+
+    Raises
+    ------
+    Refused : ``input``, ``grid``, or ``checksum`` when a voxel that could count has another value
+    """
+    values = _values(volume)
+    mapping = index_map(values.shape, lps_affine(volume), ct, "the volume")
+    require_same_extent(values.shape, mapping, ct, "the volume")
+    values = on_ct_axes(values, mapping)
+    dense = np.maximum(values, ct.hu) >= threshold_hu
+    different = np.abs(values[dense].astype(np.float64) - ct.hu[dense]) > SAME_HU
+    if different.any():
+        raise Refused(
+            "checksum",
+            f"the volume: expected the voxels that were scored, found {int(different.sum())} at or above "
+            f"{threshold_hu:g} HU that changed since; score the volume again as it is now",
+        )
+    return mapping
+
+
+def on_ct_axes(values: NDArray, mapping: IndexMap) -> NDArray:
+    """(k, j, i) view of a full grid with the axes of the CT."""
+    source = np.abs(mapping.turn).argmax(axis=1)  # CT axis i, j, k is this axis of the grid
+    turned: NDArray = values.transpose([2 - source[2 - axis] for axis in range(3)])
+    backward = mapping.turn.sum(axis=1) < 0
+    return np.flip(turned, tuple(2 - axis for axis in range(3) if backward[axis]))
+
+
+def on_volume_axes(values: NDArray, mapping: IndexMap) -> NDArray:
+    """(k, j, i) view of an array on the CT's grid with the axes of the volume: the inverse of `on_ct_axes`."""
+    back = mapping.turn.T
+    return on_ct_axes(values, IndexMap(back, -back @ mapping.shift))
+
+
+def require_untransformed(node: Any, what: str) -> None:
+    """Refuse a node under a transform: its voxels are not where its geometry says."""
+    if node.GetParentTransformNode() is not None:
+        raise Refused(
+            "input",
+            f"{what}: expected no transform, found one on it; in the Data module, right-click its transform and choose "
+            "Harden transform, or drag the node out of it",
+        )
+
+
+def _values(volume: Any) -> NDArray:
+    """(k, j, i) view of a scalar volume node's voxels."""
+    if volume is None or not volume.IsA("vtkMRMLScalarVolumeNode"):
+        raise Refused("input", f"expected a CT volume, found {_kind(volume)}; choose a volume in the module's list")
+    if volume.IsA("vtkMRMLLabelMapVolumeNode"):
+        raise Refused("input", "expected a CT volume, found a label map; choose the CT it was drawn on")
+    image = volume.GetImageData()
+    if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
+        raise Refused("input", "the volume: expected voxels, found none; load the series again")
+    components = image.GetNumberOfScalarComponents()
+    if components != 1:
+        raise Refused("input", f"the volume: expected one value per voxel, found {components}; choose the CT itself")
+    require_untransformed(volume, "the volume")
+    return array_of(image)
+
+
+def _kind(node: Any) -> str:
+    return "none" if node is None else f"a {node.GetNodeTagName()} node"

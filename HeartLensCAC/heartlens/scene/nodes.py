@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
+import slicer
 from numpy.typing import NDArray
 
 from heartlens.case import Case
+from heartlens.correction import correct
+from heartlens.ct import CTVolume
+from heartlens.grid import IndexMap, index_map
+from heartlens.refusal import Refused
+from heartlens.scene.geometry import array_of, grid_of, lps_affine, require_untransformed, set_voxels
+from heartlens.scene.segmentation import fill, is_filled, labels_of
+from heartlens.scene.tables import fill_table, lesion_columns, risk_columns, slice_columns, total_columns
+
+WINDOW_HU = (-200.0, 500.0)
+"""Black and white of a CT that is made here: fat stays visible, calcium keeps shades up to the highest weight."""
+
+FILL_OPACITY = 0.4
+"""Of the color inside a segment in slice views: the HU below must stay readable."""
+
+_ROLE = "HeartLens."
 
 
 @dataclass(frozen=True)
@@ -18,11 +35,11 @@ class CaseNodes:
     Parameters
     ----------
     volume : vtkMRMLScalarVolumeNode, the CT
-    segmentation : vtkMRMLSegmentationNode, one segment per `Artery`, ids LM, LAD, LCX, RCA, OTHER, UNASSIGNED;
-        one layer, label value = artery code; what the reader edits
+    segmentation : vtkMRMLSegmentationNode, one segment per `Artery`, ids LM, LAD, LCX, RCA, OTHER, UNASSIGNED, all in
+        one layer with the artery's code as label value; what the reader edits
     automatic : the result before any edit; hidden from selectors, so that no tool can edit it
-    lesion_table, totals_table, risk_table, slice_table : vtkMRMLTableNode
-    chart : vtkMRMLPlotChartNode, score (and probability) along z, drawn from `slice_table`
+    lesion_table, totals_table, risk_table, slice_table : vtkMRMLTableNode, columns as in `scene.tables`
+    series, chart : vtkMRMLPlotSeriesNode and vtkMRMLPlotChartNode, score along z, drawn from `slice_table`
     overlay : vtkMRMLScalarVolumeNode of the slice probability, or None when the case has none
     """
 
@@ -33,8 +50,14 @@ class CaseNodes:
     totals_table: Any
     risk_table: Any
     slice_table: Any
+    series: Any
     chart: Any
     overlay: Any = None
+
+    def all(self) -> dict[str, Any]:
+        """The nodes by name, without those that the case does not have."""
+        named = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: node for name, node in named.items() if node is not None}
 
 
 def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = None) -> CaseNodes:
@@ -45,14 +68,24 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
     scene : vtkMRMLScene
     volume : the node on which the case was scored; None makes one. Other nodes go into its study of the subject
         hierarchy.
-    name : start of the nodes' names; the volume's name, or "HeartLens"
+    name : start of the nodes' names; the volume's name, or "CT"
 
     Raises
     ------
     Refused : ``grid`` or ``checksum``: the volume is another grid, or its voxels changed since they were scored;
         ``input``: a transform, or not a volume. Nothing was added.
     """
-    raise NotImplementedError
+    if volume is not None:
+        grid_of(volume, case.source_ct, case.protocol.label_threshold_hu)
+        if not scene.IsNodePresent(volume):
+            raise Refused("input", "the volume: it is no longer in the scene; load the series again")
+    added: list[Any] = []
+    try:
+        return _show(scene, case, volume, name or (volume.GetName() if volume is not None else "CT"), added)
+    except BaseException:
+        for node in reversed(added):
+            scene.RemoveNode(node)
+        raise
 
 
 def update_lesions(scene: Any, nodes: CaseNodes, case: Case) -> None:
@@ -64,7 +97,33 @@ def update_lesions(scene: Any, nodes: CaseNodes, case: Case) -> None:
     ------
     Refused : ``input``: a node of the case was deleted; show the case again (no edit is lost: they are in the case)
     """
-    raise NotImplementedError
+    mapping = _require_whole(scene, nodes, case)
+    if not is_filled(nodes.segmentation, case.scored_codes, case.source_ct):
+        algorithm_type = "SEMIAUTOMATIC" if case.edits else "AUTOMATIC"
+        fill(nodes.segmentation.GetSegmentation(), case.scored_codes, nodes.volume, mapping, algorithm_type)
+    _fill_tables(nodes, case)
+
+
+def read_segmentation(scene: Any, nodes: CaseNodes, case: Case, *, who: str = "", when: str = "") -> Case:
+    """Commit what the Segment Editor did: the case whose labels are those of the segmentation on the screen.
+
+    Call it after every stroke, then `update_lesions` with its result, which takes painted voxels below the threshold
+    and pieces below the minimum area off the screen again. All changes are one action in the case's undo.
+
+    Parameters
+    ----------
+    who, when : reader and ISO 8601 time, kept with each edit
+
+    Returns
+    -------
+    `case` itself, the same object, when nothing that counts has changed
+
+    Raises
+    ------
+    Refused : as `labels_of`, or ``input`` when a node of the case was deleted; case and scene are as they were
+    """
+    _require_whole(scene, nodes, case)
+    return correct(case, labels_of(nodes.segmentation, case.source_ct), who=who, when=when)
 
 
 def show_overlay(
@@ -81,14 +140,195 @@ def show_overlay(
     -------
     vtkMRMLScalarVolumeNode, in the case's study; show it as foreground
     """
-    raise NotImplementedError
+    _require_whole(scene, nodes, case)
+    added: list[Any] = []
+    try:
+        return _add_overlay(scene, nodes.volume, case.ct, values, f"{nodes.volume.GetName()} {name}", added)
+    except BaseException:
+        for node in reversed(added):
+            scene.RemoveNode(node)
+        raise
 
 
 def find_cases(scene: Any) -> list[CaseNodes]:
     """The cases in a scene whose nodes are all there, as after loading an MRB or reloading the module."""
-    raise NotImplementedError
+    found = []
+    for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
+        segmentation = scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode")
+        named = {
+            field.name: segmentation.GetNodeReference(_ROLE + field.name)
+            for field in fields(CaseNodes)
+            if field.name != "segmentation"
+        }
+        if all(node is not None for name, node in named.items() if name != "overlay"):
+            found.append(CaseNodes(segmentation=segmentation, **named))
+    return found
 
 
 def remove_case(scene: Any, nodes: CaseNodes, *, with_volume: bool = False) -> None:
     """Take the case's nodes out of the scene; nodes that are gone already are no matter."""
-    raise NotImplementedError
+    for name, node in reversed(nodes.all().items()):
+        if (name != "volume" or with_volume) and scene.IsNodePresent(node):
+            scene.RemoveNode(node)
+
+
+def _show(scene: Any, case: Case, volume: Any, name: str, added: list[Any]) -> CaseNodes:
+    def add(class_name: str, what: str) -> Any:
+        node = scene.AddNewNodeByClass(class_name, scene.GenerateUniqueName(f"{name} {what}".strip()))
+        added.append(node)
+        return node
+
+    if volume is None:
+        volume = _add_volume(add, case)
+    mapping = _mapping(volume, case.source_ct)
+    segmentation = _add_segmentation(add, "calcium", volume)
+    algorithm_type = "SEMIAUTOMATIC" if case.edits else "AUTOMATIC"
+    fill(segmentation.GetSegmentation(), case.scored_codes, volume, mapping, algorithm_type)
+    automatic = _add_segmentation(add, "calcium, automatic", volume)
+    fill(automatic.GetSegmentation(), replace(case, edits=()).scored_codes, volume, mapping, "AUTOMATIC")
+    automatic.GetDisplayNode().SetVisibility(False)
+    automatic.SetHideFromEditors(True)
+
+    tables = {what: add("vtkMRMLTableNode", what) for what in ("lesions", "totals", "risk", "slices")}
+    series, chart = _add_chart(add, tables["slices"])
+    overlay = None
+    if case.slice_probability is not None:
+        title = f"{name} slice probability"
+        overlay = _add_overlay(scene, volume, case.ct, np.nan_to_num(case.slice_probability), title, added)
+    nodes = CaseNodes(
+        volume=volume,
+        segmentation=segmentation,
+        automatic=automatic,
+        lesion_table=tables["lesions"],
+        totals_table=tables["totals"],
+        risk_table=tables["risk"],
+        slice_table=tables["slices"],
+        series=series,
+        chart=chart,
+        overlay=overlay,
+    )
+    _fill_tables(nodes, case)
+    for role, node in nodes.all().items():
+        if node is not segmentation:
+            segmentation.SetNodeReferenceID(_ROLE + role, node.GetID())
+    _put_in_study(scene, nodes, case)
+    return nodes
+
+
+def _add_volume(add: Callable[[str, str], Any], case: Case) -> Any:
+    volume = add("vtkMRMLScalarVolumeNode", "")
+    set_voxels(volume, case.source_ct.hu, case.source_ct.affine)
+    instances = dict.fromkeys(case.source_ct.header.sop_instance_uids)  # a multi-frame object repeats its own
+    if instances:
+        volume.SetAttribute("DICOM.instanceUIDs", " ".join(instances))
+    volume.CreateDefaultDisplayNodes()
+    low, high = WINDOW_HU
+    volume.GetDisplayNode().SetAutoWindowLevel(False)
+    volume.GetDisplayNode().SetWindowLevelMinMax(low, high)
+    return volume
+
+
+def _add_segmentation(add: Callable[[str, str], Any], what: str, volume: Any) -> Any:
+    node = add("vtkMRMLSegmentationNode", what)
+    node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetOpacity2DFill(FILL_OPACITY)
+    node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    return node
+
+
+def _add_chart(add: Callable[[str, str], Any], table: Any) -> tuple[Any, Any]:
+    series = add("vtkMRMLPlotSeriesNode", "score along z")
+    series.SetAndObserveTableNodeID(table.GetID())
+    series.SetXColumnName("z")
+    series.SetYColumnName("agatston")
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatterBar)
+    series.SetColor(0.0, 0.0, 0.0)
+    chart = add("vtkMRMLPlotChartNode", "score along z (chart)")
+    chart.AddAndObservePlotSeriesNodeID(series.GetID())
+    chart.SetTitle("Agatston score along z")
+    chart.SetXAxisTitle("z, mm (feet to head)")
+    chart.SetYAxisTitle("Agatston score of the slice")
+    chart.SetLegendVisibility(False)
+    return series, chart
+
+
+def _add_overlay(
+    scene: Any, volume: Any, ct: CTVolume, values: NDArray[np.floating], name: str, added: list[Any]
+) -> Any:
+    if values.ndim == 1:
+        values = np.repeat(values, 4).reshape(-1, 2, 2)  # two by two: one voxel has no inside to draw
+    slices, rows, columns = values.shape
+    if slices != ct.shape[0]:
+        raise ValueError(f"expected a plane for each of {ct.shape[0]} slices, got {slices}")
+    affine = np.array(ct.affine)
+    for axis, coarse, fine in ((0, columns, ct.shape[2]), (1, rows, ct.shape[1])):
+        step = fine / coarse  # columns of the CT that one of the map's covers
+        affine[:3, 3] += ct.affine[:3, axis] * (step - 1) / 2
+        affine[:3, axis] *= step
+    node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
+    added.append(node)
+    set_voxels(node, values.astype(np.float32), affine)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(0.0, max(1.0, float(values.max(initial=0.0))))
+    display.SetInterpolate(False)
+    _put_beside(scene, volume, node)
+    return node
+
+
+def _fill_tables(nodes: CaseNodes, case: Case) -> None:
+    fill_table(nodes.lesion_table, lesion_columns(case))
+    fill_table(nodes.totals_table, total_columns(case))
+    fill_table(nodes.risk_table, risk_columns(case))
+    fill_table(nodes.slice_table, slice_columns(case))
+
+
+def _put_in_study(scene: Any, nodes: CaseNodes, case: Case) -> None:
+    """All nodes of the case under the study of its volume; a volume without one gets one."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    top = hierarchy.GetSceneItemID()
+    item = _item_of(hierarchy, nodes.volume)
+    if hierarchy.GetItemParent(item) in (top, hierarchy.GetInvalidItemID()):
+        uid_name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName()
+        uid = case.source_ct.header.study_uid
+        study = hierarchy.GetItemByUID(uid_name, uid) if uid else hierarchy.GetInvalidItemID()
+        if study == hierarchy.GetInvalidItemID():
+            study = hierarchy.CreateStudyItem(top, f"{nodes.volume.GetName()} study")
+            if uid:
+                hierarchy.SetItemUID(study, uid_name, uid)
+        hierarchy.SetItemParent(item, study)
+    for node in nodes.all().values():
+        if node is not nodes.volume:
+            _put_beside(scene, nodes.volume, node)
+
+
+def _put_beside(scene: Any, volume: Any, node: Any) -> None:
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    hierarchy.SetItemParent(_item_of(hierarchy, node), hierarchy.GetItemParent(_item_of(hierarchy, volume)))
+
+
+def _item_of(hierarchy: Any, node: Any) -> int:
+    """The node's item; the desktop makes one for every node, a scene without an application does not."""
+    item = hierarchy.GetItemByDataNode(node)
+    if item == hierarchy.GetInvalidItemID():
+        item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
+    return int(item)
+
+
+def _require_whole(scene: Any, nodes: CaseNodes, case: Case) -> IndexMap:
+    """Refuse to go on when a node of the case was deleted, moved by a transform, or belongs to another case."""
+    for name, node in nodes.all().items():
+        if not scene.IsNodePresent(node):
+            what = name.replace("_", " ")
+            text = f"the {what} of this case was deleted from the scene; show the case again, its edits are not lost"
+            raise Refused("input", text)
+    require_untransformed(nodes.volume, "the volume")
+    require_untransformed(nodes.segmentation, "the segmentation")
+    return _mapping(nodes.volume, case.source_ct)
+
+
+def _mapping(volume: Any, ct: CTVolume) -> IndexMap:
+    k, j, i = array_of(volume.GetImageData()).shape
+    return index_map((k, j, i), lps_affine(volume), ct, "the volume")

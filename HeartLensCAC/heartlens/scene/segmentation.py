@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+import slicer
+import vtk
 from numpy.typing import NDArray
 
-from heartlens.case import Case
 from heartlens.ct import CTVolume
+from heartlens.grid import IndexMap, ijk_of, index_map
+from heartlens.lesions import ARTERY_COLORS, Artery
+from heartlens.refusal import Refused
+from heartlens.scene.geometry import array_of, lps_affine, on_volume_axes, require_untransformed
+from heartlens.seg_nrrd import region_codes, terminology_entry
+from heartlens.segments import artery_of_name, put_artery, segment_artery
 
-if TYPE_CHECKING:
-    from heartlens.scene.nodes import CaseNodes
+BINARY = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+
+ARTERY_TAG = "HeartLens.Artery"
+ALGORITHM_NAME = "HeartLens"
 
 
 def labels_of(segmentation: Any, ct: CTVolume) -> NDArray[np.uint8]:
     """`Artery` code of every voxel of a segmentation node, whatever program or tool made it.
 
-    A segment's artery is that of its HeartLens tag, else of its name and anatomic region (as in `--segmentation`).
+    A segment's artery is that of its name and anatomic region (as in `--segmentation`), or of its HeartLens tag.
     Empty segments are ignored. The node is not changed.
 
     Returns
@@ -29,35 +41,179 @@ def labels_of(segmentation: Any, ct: CTVolume) -> NDArray[np.uint8]:
     Refused : ``input`` (no segmentation, a transform on it, no binary labelmap); ``grid`` (its voxels are not those
         of the CT); ``labels`` (a segment with voxels names no artery, or two arteries share voxels)
     """
-    raise NotImplementedError
+    if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
+        raise Refused("input", "expected a segmentation; choose one in the module's list")
+    require_untransformed(segmentation, "the segmentation")
+    codes = np.zeros(ct.shape, np.uint8)
+    for layer in _layers(segmentation.GetSegmentation()):
+        if not layer.flat.size:
+            continue
+        where = index_map(layer.shape, layer.affine, ct, "the segmentation")
+        flat = where.flat(ijk_of(layer.flat, layer.shape), ct, "the segmentation")
+        for value, segment in layer.segments.items():
+            mine = flat[layer.values == value]
+            if mine.size:
+                put_artery(codes.reshape(-1), mine, artery_of(segment), "the segmentation")
+    return codes
 
 
-def read_segmentation(scene: Any, nodes: CaseNodes, case: Case, *, who: str = "", when: str = "") -> Case:
-    """Commit what the Segment Editor did: the case whose labels are those of the segmentation on the screen.
-
-    Call it after every stroke, then `update_lesions` with its result, which takes painted voxels below the threshold
-    and pieces below the minimum area off the screen again. All changes are one action in the case's undo.
-
-    Parameters
-    ----------
-    who, when : reader and ISO 8601 time, kept with each edit
-
-    Returns
-    -------
-    `case` itself, the same object, when nothing that counts has changed
+def artery_of(segment: Any) -> Artery:
+    """The artery that a vtkSegment stands for.
 
     Raises
     ------
-    Refused : as `labels_of`, or ``input`` when a node of the case was deleted; case and scene are as they were
+    Refused : ``labels``: it names none, or its name, its tag and its anatomic region name two
     """
-    raise NotImplementedError
+    name = segment.GetName() or ""
+    tagged = Artery.__members__.get(tag_of(segment, ARTERY_TAG) or "")
+    if tagged is not None and artery_of_name(name) in (None, tagged):
+        return tagged
+    terms = region_codes({"TerminologyEntry": segment.GetTerminology() or ""})
+    return segment_artery("the segmentation", name, terms)
 
 
-def voxels_in(case: Case, volume: Any, extent: tuple[int, int, int, int, int, int]) -> NDArray[np.int64]:
-    """C-order indices into `case.ct` of the voxels at or above the threshold within an IJK extent of the volume.
+@dataclass(frozen=True)
+class Layer:
+    """Segments that share one label map, without its empty voxels.
 
     Parameters
     ----------
-    extent : first and last column, row and slice, inclusive, in the volume node's own IJK
+    flat : (n,) C-order indices into its array
+    values : (n,) label value of each
+    affine : (4, 4), maps (i, j, k, 1) of that array, counted from its first voxel, to LPS mm
+    segments : vtkSegment of each label value
     """
-    raise NotImplementedError
+
+    shape: tuple[int, int, int]
+    flat: NDArray[np.int64]
+    values: NDArray
+    affine: NDArray[np.float64]
+    segments: MappingProxyType[int, Any]
+
+
+def _layers(segmentation: Any) -> Iterator[Layer]:
+    shared: dict[str, tuple[Any, dict[int, Any]]] = {}
+    for index in range(segmentation.GetNumberOfSegments()):
+        segment = segmentation.GetNthSegment(index)
+        image = segment.GetRepresentation(BINARY)
+        if image is None:
+            raise Refused(
+                "input",
+                f"segment {segment.GetName()!r}: expected a binary labelmap, found another representation; in the "
+                "Segmentations module make Binary labelmap the source representation",
+            )
+        shared.setdefault(image.GetAddressAsString(""), (image, {}))[1][int(segment.GetLabelValue())] = segment
+    for image, segments in shared.values():
+        values = array_of(image)
+        flat = np.flatnonzero(values)
+        affine = lps_affine(image)
+        affine[:3, 3] += affine[:3, :3] @ image.GetExtent()[::2]  # an image may begin at any index
+        k, j, i = values.shape
+        yield Layer((k, j, i), flat, values.reshape(-1)[flat], affine, MappingProxyType(segments))
+
+
+def fill(segmentation: Any, codes: NDArray[np.uint8], volume: Any, mapping: IndexMap, algorithm_type: str) -> None:
+    """Make a vtkSegmentation hold these labels: one segment an artery, all in one label map around the labels.
+
+    Segments that are there keep their place, visibility and selection; ones that stand for no artery of their own are
+    taken out, because their voxels are in the artery's segment now.
+
+    Parameters
+    ----------
+    codes : (k, j, i) `Artery` codes on the grid of the CT
+    volume : node whose grid the label map gets, so that the Segment Editor need not resample
+    mapping : from that grid to the CT
+    algorithm_type : AUTOMATIC or SEMIAUTOMATIC, for Slicer's DICOM SEG export
+    """
+    image = _image(on_volume_axes(codes, mapping), volume)
+    for segment_id in segmentation.GetSegmentIDs():
+        if segment_id not in Artery.__members__:
+            segmentation.RemoveSegment(segment_id)
+    images = {
+        segmentation.GetNthSegment(n).GetRepresentation(BINARY) for n in range(segmentation.GetNumberOfSegments())
+    }
+    if segmentation.GetNumberOfSegments() == len(Artery) and len(images) == 1 and None not in images:
+        # Written in place, as the Segment Editor does: whoever observes the label map stays with it.
+        _label(segmentation, algorithm_type)
+        images.pop().DeepCopy(image)
+        return
+    for artery in Artery:
+        segment = segmentation.GetSegment(artery.name)
+        if segment is not None:
+            segment.RemoveRepresentation(BINARY)
+            segment.AddRepresentation(BINARY, image)
+        else:
+            segment = slicer.vtkSegment()
+            segment.AddRepresentation(BINARY, image)
+            _describe(segment, artery, algorithm_type)
+            segmentation.AddSegment(segment, artery.name)
+    _label(segmentation, algorithm_type)
+
+
+def is_filled(segmentation: Any, codes: NDArray[np.uint8], ct: CTVolume) -> bool:
+    """Whether a segmentation node holds these labels already, in the arteries' own segments."""
+    inside = segmentation.GetSegmentation()
+    if list(inside.GetSegmentIDs()) != [artery.name for artery in Artery]:
+        return False
+    try:
+        return bool(np.array_equal(labels_of(segmentation, ct), codes))
+    except Refused:
+        return False
+
+
+def _label(segmentation: Any, algorithm_type: str) -> None:
+    for artery in Artery:
+        _describe(segmentation.GetSegment(artery.name), artery, algorithm_type)
+
+
+def _describe(segment: Any, artery: Artery, algorithm_type: str) -> None:
+    """Name, color, codes and label value; what is right already is left alone, because every change redraws."""
+    color = ARTERY_COLORS[artery]
+    rgb = tuple(int(color[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    if segment.GetName() != artery.name:
+        segment.SetName(artery.name)
+        segment.SetNameAutoGenerated(False)
+    if segment.GetColor() != rgb:
+        segment.SetColor(*rgb)
+        segment.SetColorAutoGenerated(False)
+    if segment.GetLabelValue() != artery:
+        segment.SetLabelValue(int(artery))
+    if segment.GetTerminology() != terminology_entry(artery):
+        segment.SetTerminology(terminology_entry(artery))
+    tags = {
+        ARTERY_TAG: artery.name,
+        "DICOM.SegmentAlgorithmType": algorithm_type,  # this and the next for Slicer's DICOM SEG export
+        "DICOM.SegmentAlgorithmName": ALGORITHM_NAME,
+    }
+    for key, text in tags.items():
+        if tag_of(segment, key) != text:
+            segment.SetTag(key, text)
+
+
+def tag_of(segment: Any, key: str) -> str | None:
+    """A vtkSegment's tag, or None."""
+    text = vtk.mutable("")
+    return str(text) if segment.GetTag(key, text) else None
+
+
+def _image(codes: NDArray[np.uint8], volume: Any) -> Any:
+    """vtkOrientedImageData of labels on the volume's grid, as large as the labels need."""
+    image = slicer.vtkOrientedImageData()
+    matrix = vtk.vtkMatrix4x4()
+    volume.GetIJKToRASMatrix(matrix)
+    image.SetGeometryFromImageToWorldMatrix(matrix)
+    box = _bounding_box(codes)
+    extent = [0, -1] * 3 if box is None else [end for axis in box[::-1] for end in (axis.start, axis.stop - 1)]
+    image.SetExtent(extent)
+    image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
+    if box is not None:
+        array_of(image)[:] = codes[box]
+    return image
+
+
+def _bounding_box(codes: NDArray[np.uint8]) -> tuple[slice, ...] | None:
+    """Slices, rows and columns between the first and the last label; None when there is none."""
+    planes = [np.flatnonzero(codes.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
+    if not planes[0].size:
+        return None
+    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in planes)

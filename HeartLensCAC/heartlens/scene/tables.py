@@ -1,0 +1,123 @@
+"""Numbers of a case as MRML table nodes. Unrounded; units stand at the columns; nan where a value is unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk
+
+from heartlens.case import Case
+from heartlens.lesions import CORONARY, Artery
+from heartlens.risk import SCHEMES
+
+TOTAL_ROW = "TOTAL"
+HERE = "◀"
+"""Marks the category of this case in the risk table."""
+
+
+class Column(NamedTuple):
+    """One column of a table: all text, all integers, or numbers with None for unknown."""
+
+    name: str
+    values: Sequence[Any]
+    unit: str = ""
+
+
+def lesion_columns(case: Case) -> list[Column]:
+    """One row a lesion, highest Agatston first, those outside the coronaries last; as in lesions.csv, but RAS."""
+    rows = case.report.lesions
+    return [
+        Column("id", [row.id for row in rows]),
+        Column("artery", [row.artery.name for row in rows]),
+        Column("agatston", [row.agatston for row in rows]),
+        Column("volume", [row.volume_mm3 for row in rows], "mm3"),
+        Column("mass", [_number(row.mass_mg) for row in rows], "mg"),
+        Column("peak", [row.peak_hu for row in rows], "HU"),
+        Column("mean", [row.mean_hu for row in rows], "HU"),
+        Column("area", [row.area_mm2 for row in rows], "mm2"),
+        Column("first slice", [row.slices[0] for row in rows]),
+        Column("last slice", [row.slices[1] for row in rows]),
+        Column("R", [-row.centroid_lps_mm[0] for row in rows], "mm"),
+        Column("A", [-row.centroid_lps_mm[1] for row in rows], "mm"),
+        Column("S", [row.centroid_lps_mm[2] for row in rows], "mm"),
+        Column("probability", [_number(row.probability) for row in rows]),
+        Column("source", [row.source for row in rows]),
+        Column("why", [row.why for row in rows]),
+    ]
+
+
+def total_columns(case: Case) -> list[Column]:
+    """One row an artery, empty ones included, then what is not assigned, the total, and what is not coronary."""
+    now, automatic = case.report, case.auto_report
+    rows = [
+        (artery.name, now.arteries[artery], automatic.arteries[artery]) for artery in (*CORONARY, Artery.UNASSIGNED)
+    ]
+    rows.append((TOTAL_ROW, now.total, automatic.total))
+    rows.append((Artery.OTHER.name, now.arteries[Artery.OTHER], automatic.arteries[Artery.OTHER]))
+    return [
+        Column("artery", [name for name, _, _ in rows]),
+        Column("lesions", [totals.lesions for _, totals, _ in rows]),
+        Column("agatston", [totals.agatston for _, totals, _ in rows]),
+        Column("volume", [totals.volume_mm3 for _, totals, _ in rows], "mm3"),
+        Column("mass", [_number(totals.mass_mg) for _, totals, _ in rows], "mg"),
+        Column("density", [_number(totals.density) for _, totals, _ in rows]),
+        Column("automatic agatston", [before.agatston for _, _, before in rows]),
+        Column("difference", [totals.agatston - before.agatston for _, totals, before in rows]),
+    ]
+
+
+def risk_columns(case: Case) -> list[Column]:
+    """One row a category of the case's scheme; the case's own is marked, none when the category is withheld."""
+    rows = SCHEMES[case.risk.scheme].categories
+    return [
+        Column("category", [row.label for row in rows]),
+        Column("range", [row.shown for row in rows], "Agatston"),
+        Column("this case", [HERE if row.category == case.risk.category else "" for row in rows]),
+        Column("finding", [row.finding for row in rows]),
+    ]
+
+
+def slice_columns(case: Case) -> list[Column]:
+    """One row a slice, foot to head; z is superior in RAS and LPS alike."""
+    rows = case.report.slices
+    return [
+        Column("slice", [row.index for row in rows]),
+        Column("z", [row.z_mm for row in rows], "mm"),
+        Column("agatston", [row.agatston for row in rows]),
+        Column("probability", [_number(row.probability) for row in rows]),
+    ]
+
+
+def fill_table(node: Any, columns: Sequence[Column]) -> None:
+    """Replace the content of a vtkMRMLTableNode, with one event."""
+    table = vtk.vtkTable()
+    for column in columns:
+        table.AddColumn(_array(column))
+    was_modifying = node.StartModify()
+    node.SetAndObserveTable(table)
+    for column in columns:
+        if column.unit and node.GetColumnUnitLabel(column.name) != column.unit:
+            node.SetColumnUnitLabel(column.name, column.unit)
+    node.SetUseColumnTitleAsColumnHeader(True)
+    node.SetLocked(True)
+    node.EndModify(was_modifying)
+
+
+def _array(column: Column) -> Any:
+    values = column.values
+    if any(isinstance(value, str) for value in values):
+        array = vtk.vtkStringArray()
+        for value in values:
+            array.InsertNextValue(value)
+    else:
+        whole = bool(values) and all(isinstance(value, int) for value in values)
+        array = numpy_to_vtk(np.array(values, dtype=np.int32 if whole else np.float64), deep=True)
+    array.SetName(column.name)
+    return array
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
