@@ -1,0 +1,235 @@
+"""Build the bundle that HeartLens ships, from phantoms alone.
+
+python -m training.embedded WORK [--stages data unet dino slices bundle judge] [--workers N]
+
+Each stage goes on where it was stopped. What is already there is left as it is; delete a folder to make it anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+import heartlens.phantom
+import training.train_unet
+from heartlens import __version__
+from heartlens.anatomy import heart_region
+from heartlens.ct import CTVolume
+from heartlens.models.preprocess import heart_center
+from heartlens.phantom import PhantomParameters, make_phantom
+from heartlens.whole_file import whole_file
+from training.command import DONE, run_command
+from training.data import Splits
+from training.scans import LabelledScan
+from training.shard_writer import write_shards
+from training.shards import INDEX
+from training.sources import pseudonym
+
+RECIPES = Path(__file__).parent / "runs"
+
+GENERATOR = "8ed23cb5543d2d119d42584527519cb949e0098e76271f2f2c32581128cbb5e1"
+"""SHA-256 of the phantom's source when training began (`generator_hash`). Another one means training again."""
+
+
+class Seeds(NamedTuple):
+    """Phantoms of one purpose: no seed has two."""
+
+    first: int
+    count: int
+
+    @property
+    def range(self) -> range:
+        return range(self.first, self.first + self.count)
+
+
+TRAINING, VALIDATION, SPARE = Seeds(500_000, 280), Seeds(600_000, 60), Seeds(690_000, 4)
+"""Trained on; looked at while training, for cut-offs and calibration; and a few that fill the splits' third part."""
+
+TEST = Seeds(700_000, 200)
+"""For the published figures alone. Nothing here makes them."""
+
+PART = 40
+"""Phantoms of one shard folder: what a kill loses at most."""
+
+FIRST = 3
+"""Shard folders of the first stage of the vessel network, which begins while the others are made."""
+
+PLAIN = 3
+"""Every so many-th phantom of training is drawn as those of validation are. The others have more calcium and decoys:
+making a person takes seconds, laying another plaque takes none, and every island is a lesson."""
+
+SQUARE_MM = 180.0
+"""What is kept of a training slice around the heart: what the networks see, and room to shift it."""
+
+
+def generator_hash() -> str:
+    """SHA-256 over the source files of the phantom, in the order of their names."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(heartlens.phantom.__file__).parent.glob("*.py")):
+        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()
+
+
+def parameters_of(seed: int) -> PhantomParameters:
+    """The phantom of a seed."""
+    if seed not in TRAINING.range or seed % PLAIN == 0:
+        return PhantomParameters.varied(seed)
+    if seed % PLAIN == 1:
+        return PhantomParameters.varied(seed, category=">400", matched_burden=">400")
+    counts = np.random.default_rng([seed, 6]).integers((0, 1, 1, 1), (4, 6, 6, 6))  # LM, LAD, LCX, RCA
+    return PhantomParameters.varied(seed, plaques=tuple(int(n) for n in counts), matched_burden=">400")
+
+
+def make_scan(seed: int) -> tuple[LabelledScan, list[float]]:
+    """One phantom for the shards, and its heart as `training.segmentation_data.find_hearts` tells it.
+
+    The heart is found on the whole scan; of a training scan only its surroundings are kept.
+    """
+    phantom = make_phantom(parameters_of(seed))
+    ct, labels = phantom.ct, phantom.labels
+    region = heart_region(ct)
+    row, column = heart_center(ct, region)
+    low, high = region.box(ct)[0].indices(ct.shape[0])[:2] if region.in_view else (0, 0)
+    low, high = (low, high) if high > low else (0, ct.shape[0])
+    if seed in TRAINING.range:
+        first = max(low - 1, 0)
+        window = (
+            slice(first, high + 1),
+            *(_around(c, n, s) for c, n, s in zip((row, column), ct.shape[1:], ct.spacing_mm[1:], strict=True)),
+        )
+        ct, labels = _cut(ct, window), np.ascontiguousarray(labels[window])
+        low, high, row, column = low - first, high - first, row - window[1].start, column - window[2].start
+    scan = LabelledScan(
+        name=f"phantom/{seed}",
+        patient=pseudonym("phantom", str(seed)),
+        source="phantom",
+        ct=ct,
+        labels=labels,
+        provenance={"made_by": "phantom", "version": __version__, "parameters": phantom.truth["parameters"]},
+    )
+    return scan, [row, column, float(low), float(high)]
+
+
+def _around(center: float, length: int, spacing_mm: float) -> slice:
+    """Rows or columns around the heart, a multiple of 32 of them, so that shards of one size hold many scans."""
+    wanted = min(-(-round(SQUARE_MM / spacing_mm) // 32) * 32, length)
+    first = min(max(round(center - wanted / 2), 0), length - wanted)
+    return slice(first, first + wanted)
+
+
+def _cut(ct: CTVolume, window: tuple[slice, ...]) -> CTVolume:
+    hu = np.ascontiguousarray(ct.hu[window])
+    affine = ct.affine.copy()
+    affine[:3, 3] = (ct.affine @ (window[2].start, window[1].start, window[0].start, 1.0))[:3]
+    return CTVolume(hu, affine, replace(ct.header, sop_instance_uids=ct.header.sop_instance_uids[window[0]]))
+
+
+def training_folders(work: Path) -> list[Path]:
+    """Shard folders of training, in their order."""
+    return [work / f"shards-{n:02d}" for n in range(-(-TRAINING.count // PART))]
+
+
+def parts(work: Path) -> dict[Path, range]:
+    """Shard folders and the seeds in each; validation comes early, so that it is there when training begins."""
+    first, *rest = (
+        (folder, TRAINING.range[n * PART : (n + 1) * PART]) for n, folder in enumerate(training_folders(work))
+    )
+    held_out = [(work / "shards-validation", VALIDATION.range), (work / "shards-spare", SPARE.range)]
+    return dict([first, *held_out, *rest])
+
+
+def make_data(work: Path, workers: int) -> None:
+    """Shards, the place of each heart, and splits."""
+    for folder, seeds in parts(work).items():
+        if (folder / INDEX).exists():
+            continue
+        hearts: dict[int, list[float]] = {}
+
+        def made(seeds: range = seeds, hearts: dict[int, list[float]] = hearts) -> Iterator[LabelledScan]:
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                for seed, (scan, heart) in zip(seeds, pool.map(make_scan, seeds), strict=True):
+                    hearts[seed] = heart
+                    yield scan
+
+        shards = write_shards(folder, made())
+        found = {scan.voxels_sha256: hearts[int(scan.name.split("/")[1])] for scan in shards.scans}
+        with whole_file(folder / "hearts.json") as sibling:
+            sibling.write_text(json.dumps(found))
+        print(f"{folder.name}: {len(shards.scans)} phantoms", flush=True)
+    Splits(*(_patients(s) for s in (TRAINING, VALIDATION, SPARE))).save(work / "splits.json")
+
+
+def first_unet(work: Path, _: int) -> None:
+    """The network that names islands, as soon as the first phantoms are there."""
+    _run_command(training.train_unet.main, work, "unet-1", shards=FIRST)
+
+
+def whole_unet(work: Path, _: int) -> None:
+    """The same network goes on with all of them."""
+    _run_command(training.train_unet.main, work, "unet-2", "--start", str(work / "unet-1"))
+
+
+STAGES: dict[str, Callable[[Path, int], None]] = {"data": make_data, "unet-1": first_unet, "unet-2": whole_unet}
+
+
+def _run_command(
+    command: Callable[[Sequence[str]], int], work: Path, name: str, *more: str, shards: int | None = None
+) -> None:
+    """Run a training command with its recipe in its folder, where the hearts that were found are laid before it.
+
+    Parameters
+    ----------
+    shards : use so many folders of training phantoms; None uses all
+    """
+    run = work / name
+    run.mkdir(exist_ok=True)
+    folders = [*parts(work)]
+    folders = [f for f in folders if f not in training_folders(work)[shards:]] if shards else folders
+    found: dict[str, list[float]] = {}
+    for folder in folders:
+        found |= json.loads((folder / "hearts.json").read_text())
+    with whole_file(run / "hearts.json") as sibling:
+        sibling.write_text(json.dumps(found))
+    splits = run / "splits.json"
+    patients = [_patients(s) for s in (TRAINING, VALIDATION, SPARE)]
+    Splits(patients[0][: shards * PART if shards else None], *patients[1:]).save(splits)
+    data = ["--shards", *map(str, folders), "--splits", str(splits)]
+    code = command([str(RECIPES / f"embedded-{name}.toml"), *data, "--out", str(run), *more])
+    if code != DONE:
+        raise SystemExit(code)
+
+
+def _patients(seeds: Seeds) -> tuple[str, ...]:
+    return tuple(pseudonym("phantom", str(seed)) for seed in seeds.range)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.embedded", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("work", type=Path, help="folder for shards, runs and the bundle")
+    parser.add_argument("--stages", nargs="+", choices=tuple(STAGES), default=tuple(STAGES))
+    parser.add_argument("--workers", type=int, default=2, help="processes that make phantoms (default 2)")
+    parser.set_defaults(run=_run)
+    return run_command(parser, arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    options.work.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        if stage in options.stages:
+            STAGES[stage](options.work, options.workers)
+    return DONE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
