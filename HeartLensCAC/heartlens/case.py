@@ -21,8 +21,8 @@ from heartlens.lesions import SCORED, Artery, Draft, LesionMap, LesionNote, Voxe
 from heartlens.protocol import NOTICE, ScoringProtocol
 from heartlens.refusal import Caution, Refused
 from heartlens.risk import Risk, assess
-from heartlens.scoring.report import ScoreReport, score_lesions, scored_voxels
-from heartlens.slabs import average_slabs, slices_per_slab, source_labels
+from heartlens.scoring.report import Labelled, ScoreReport, counted_voxels, score_lesions
+from heartlens.slabs import average_slabs, slices_per_slab, source_voxels
 
 REPORT_SCHEMA = "heartlens.report/1"
 CASE_SCHEMA = "heartlens.case/1"
@@ -180,14 +180,26 @@ class Case:
         )
 
     @cached_property
-    def scored_codes(self) -> NDArray[np.uint8]:
-        """(k, j, i) `Artery` code of every voxel that counts, on the source grid: what exports hold."""
-        return source_labels(self.slab_codes, self.slab_count, self.source_ct.shape[0])
+    def counted(self) -> Labelled:
+        """The voxels that count, on the scored grid, that of `ct`."""
+        return counted_voxels(self.ct, self.lesions, self.protocol)
+
+    @property
+    def shown(self) -> Labelled:
+        """The voxels that count, on the source grid: what exports and screens hold."""
+        if self.slab_count == 1:
+            return self.counted
+        flat = source_voxels(self.counted.flat, self.slab_count, self.ct.shape[1] * self.ct.shape[2])
+        codes = np.repeat(self.counted.codes, self.slab_count)
+        order = np.argsort(flat)
+        return Labelled(flat[order], codes[order])
 
     @cached_property
-    def slab_codes(self) -> NDArray[np.uint8]:
-        """(k, j, i) the same on the scored grid, that of `ct`."""
-        return scored_voxels(self.ct, self.lesions, self.protocol)
+    def scored_codes(self) -> NDArray[np.uint8]:
+        """(k, j, i) `Artery` code of every voxel that counts, on the source grid: what exports hold."""
+        codes = np.zeros(self.source_ct.shape, np.uint8)
+        codes.reshape(-1)[self.shown.flat] = self.shown.codes
+        return codes
 
     # Edits. Each returns a new Case; nothing is scored until its report is asked for.
 

@@ -12,6 +12,7 @@ from heartlens.calcium import candidate_mask
 from heartlens.case import Action, Case
 from heartlens.islands import find_islands
 from heartlens.lesions import Artery
+from heartlens.scoring.report import Labelled
 
 CLICK_CAP_MM3 = 1500.0
 """Largest island that one click takes; spec 7.2. What is larger is bone, or a plaque that runs into the aorta."""
@@ -38,8 +39,19 @@ def correct(case: Case, codes: NDArray[np.uint8], *, who: str = "", when: str = 
     """
     if codes.shape != case.source_ct.shape:
         raise ValueError(f"codes must lie on the grid of the CT, {case.source_ct.shape}, got {codes.shape}")
-    changed = _unequal(np.ascontiguousarray(codes).reshape(-1), case.scored_codes.reshape(-1))
-    changed, wanted = _on_scored_grid(case, changed, codes.reshape(-1)[changed])
+    flat = np.flatnonzero(codes != 0)
+    return correct_voxels(case, Labelled(flat, codes.reshape(-1)[flat]), who=who, when=when)
+
+
+def correct_voxels(case: Case, labels: Labelled, *, who: str = "", when: str = "") -> Case:
+    """`correct`, from the labelled voxels alone: a reader's stroke must not cost a walk through the volume.
+
+    Parameters
+    ----------
+    labels : on the grid of `case.source_ct`; all other voxels are without label
+    """
+    changed, wanted = _differing(case.shown, labels)
+    changed, wanted = _on_scored_grid(case, changed, wanted)
     return relabel(case, changed, wanted, who=who, when=when)
 
 
@@ -139,7 +151,7 @@ class _Relabelled:
         before[np.searchsorted(flat, lesions.voxels.flat)] = lesions.artery_of_voxels()
         codes = before.copy()
         codes[np.searchsorted(flat, changed)] = wanted
-        visible = case.slab_codes.reshape(-1)[flat] > 0
+        visible = np.isin(flat, case.counted.flat, assume_unique=True)
         return cls._with_islands(case, flat, was, codes, codes != before, visible)
 
     @classmethod
@@ -209,13 +221,14 @@ class _Relabelled:
         return Artery(int(self.codes[island[0]]))
 
 
-def _unequal(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.int64]:
-    """Where two arrays differ. Eight voxels are compared at once: nearly all are equal."""
-    whole = a.size // 8 * 8
-    words = np.flatnonzero(a[:whole].view(np.uint64) != b[:whole].view(np.uint64))
-    near = (words[:, None] * 8 + np.arange(8)).reshape(-1)
-    near = np.concatenate([near, np.arange(whole, a.size)])
-    return near[a[near] != b[near]]
+def _differing(before: Labelled, after: Labelled) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Voxels whose label changed, ascending, and their new one; 0 where it is gone."""
+    flat = np.union1d(before.flat, after.flat)
+    codes = np.zeros((2, flat.size), np.uint8)
+    for row, labels in enumerate((before, after)):
+        codes[row, np.searchsorted(flat, labels.flat)] = labels.codes
+    changed = codes[0] != codes[1]
+    return flat[changed], codes[1, changed]
 
 
 def _on_scored_grid(

@@ -75,3 +75,15 @@ def source_labels(slab_codes: NDArray, count: int, slices: int) -> NDArray:
         return slab_codes
     codes = np.repeat(slab_codes, count, axis=0)
     return np.concatenate([codes, np.zeros((slices - codes.shape[0], *codes.shape[1:]), codes.dtype)])
+
+
+def source_voxels(slab_flat: NDArray[np.int64], count: int, in_slice: int) -> NDArray[np.int64]:
+    """Source voxels of slab voxels, `count` for each, slice after slice: (n,) to (n * count,) C-order indices.
+
+    Parameters
+    ----------
+    in_slice : voxels of one slice
+    """
+    slab, pixel = np.divmod(slab_flat, in_slice)
+    slices = slab[:, None] * count + np.arange(count)
+    return (slices * in_slice + pixel[:, None]).reshape(-1)

@@ -168,12 +168,6 @@ def on_ct_axes(values: NDArray, mapping: IndexMap) -> NDArray:
     return np.flip(turned, tuple(2 - axis for axis in range(3) if backward[axis]))
 
 
-def on_volume_axes(values: NDArray, mapping: IndexMap) -> NDArray:
-    """(k, j, i) view of an array on the CT's grid with the axes of the volume: the inverse of `on_ct_axes`."""
-    back = mapping.turn.T
-    return on_ct_axes(values, IndexMap(back, -back @ mapping.shift))
-
-
 def require_untransformed(node: Any, what: str) -> None:
     """Refuse a node under a transform: its voxels are not where its geometry says."""
     if node.GetParentTransformNode() is not None:

@@ -11,12 +11,12 @@ import slicer
 from numpy.typing import NDArray
 
 from heartlens.case import Case
-from heartlens.correction import correct
+from heartlens.correction import correct_voxels
 from heartlens.ct import CTVolume
 from heartlens.grid import IndexMap, index_map
 from heartlens.refusal import Refused
 from heartlens.scene.geometry import array_of, grid_of, lps_affine, require_untransformed, set_voxels
-from heartlens.scene.segmentation import fill, is_filled, labels_of
+from heartlens.scene.segmentation import fill, is_filled, labelled_voxels
 from heartlens.scene.tables import fill_table, lesion_columns, risk_columns, slice_columns, total_columns
 
 WINDOW_HU = (-200.0, 500.0)
@@ -98,9 +98,8 @@ def update_lesions(scene: Any, nodes: CaseNodes, case: Case) -> None:
     Refused : ``input``: a node of the case was deleted; show the case again (no edit is lost: they are in the case)
     """
     mapping = _require_whole(scene, nodes, case)
-    if not is_filled(nodes.segmentation, case.scored_codes, case.source_ct):
-        algorithm_type = "SEMIAUTOMATIC" if case.edits else "AUTOMATIC"
-        fill(nodes.segmentation.GetSegmentation(), case.scored_codes, nodes.volume, mapping, algorithm_type)
+    if not is_filled(nodes.segmentation, case.shown, case.source_ct):
+        _fill(nodes.segmentation, case, nodes.volume, mapping)
     _fill_tables(nodes, case)
 
 
@@ -123,7 +122,7 @@ def read_segmentation(scene: Any, nodes: CaseNodes, case: Case, *, who: str = ""
     Refused : as `labels_of`, or ``input`` when a node of the case was deleted; case and scene are as they were
     """
     _require_whole(scene, nodes, case)
-    return correct(case, labels_of(nodes.segmentation, case.source_ct), who=who, when=when)
+    return correct_voxels(case, labelled_voxels(nodes.segmentation, case.source_ct), who=who, when=when)
 
 
 def show_overlay(
@@ -182,10 +181,9 @@ def _show(scene: Any, case: Case, volume: Any, name: str, added: list[Any]) -> C
         volume = _add_volume(add, case)
     mapping = _mapping(volume, case.source_ct)
     segmentation = _add_segmentation(add, "calcium", volume)
-    algorithm_type = "SEMIAUTOMATIC" if case.edits else "AUTOMATIC"
-    fill(segmentation.GetSegmentation(), case.scored_codes, volume, mapping, algorithm_type)
+    _fill(segmentation, case, volume, mapping)
     automatic = _add_segmentation(add, "calcium, automatic", volume)
-    fill(automatic.GetSegmentation(), replace(case, edits=()).scored_codes, volume, mapping, "AUTOMATIC")
+    _fill(automatic, replace(case, edits=()), volume, mapping)
     automatic.GetDisplayNode().SetVisibility(False)
     automatic.SetHideFromEditors(True)
 
@@ -276,6 +274,11 @@ def _add_overlay(
     display.SetInterpolate(False)
     _put_beside(scene, volume, node)
     return node
+
+
+def _fill(node: Any, case: Case, volume: Any, mapping: IndexMap) -> None:
+    algorithm_type = "SEMIAUTOMATIC" if case.edits else "AUTOMATIC"
+    fill(node.GetSegmentation(), case.shown, case.source_ct, volume, mapping, algorithm_type)
 
 
 def _fill_tables(nodes: CaseNodes, case: Case) -> None:

@@ -16,9 +16,10 @@ from heartlens.ct import CTVolume
 from heartlens.grid import IndexMap, ijk_of, index_map
 from heartlens.lesions import ARTERY_COLORS, Artery
 from heartlens.refusal import Refused
-from heartlens.scene.geometry import array_of, lps_affine, on_volume_axes, require_untransformed
+from heartlens.scene.geometry import array_of, lps_affine, require_untransformed
+from heartlens.scoring.report import Labelled
 from heartlens.seg_nrrd import region_codes, terminology_entry
-from heartlens.segments import artery_of_name, put_artery, segment_artery
+from heartlens.segments import artery_of_name, segment_artery
 
 BINARY = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
@@ -41,20 +42,55 @@ def labels_of(segmentation: Any, ct: CTVolume) -> NDArray[np.uint8]:
     Refused : ``input`` (no segmentation, a transform on it, no binary labelmap); ``grid`` (its voxels are not those
         of the CT); ``labels`` (a segment with voxels names no artery, or two arteries share voxels)
     """
+    labels = labelled_voxels(segmentation, ct)
+    codes = np.zeros(ct.shape, np.uint8)
+    codes.reshape(-1)[labels.flat] = labels.codes
+    return codes
+
+
+def labelled_voxels(segmentation: Any, ct: CTVolume) -> Labelled:
+    """`labels_of`, the labelled voxels alone."""
     if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
         raise Refused("input", "expected a segmentation; choose one in the module's list")
     require_untransformed(segmentation, "the segmentation")
-    codes = np.zeros(ct.shape, np.uint8)
+    parts: list[Labelled] = []
     for layer in _layers(segmentation.GetSegmentation()):
         if not layer.flat.size:
             continue
         where = index_map(layer.shape, layer.affine, ct, "the segmentation")
         flat = where.flat(ijk_of(layer.flat, layer.shape), ct, "the segmentation")
-        for value, segment in layer.segments.items():
-            mine = flat[layer.values == value]
-            if mine.size:
-                put_artery(codes.reshape(-1), mine, artery_of(segment), "the segmentation")
-    return codes
+        code = np.zeros(int(layer.values.max()) + 1, np.uint8)
+        for value in np.flatnonzero(np.bincount(layer.values)):
+            if int(value) in layer.segments:  # what belongs to no segment any more is not shown either
+                code[value] = artery_of(layer.segments[int(value)])
+        codes = code[layer.values]
+        parts.append(Labelled(flat[codes > 0], codes[codes > 0]))
+    return _united(parts)
+
+
+def _united(parts: list[Labelled]) -> Labelled:
+    """The labels of several layers, ascending.
+
+    Raises
+    ------
+    Refused : ``labels``, when a voxel is in two arteries
+    """
+    if not parts:
+        return Labelled(np.zeros(0, np.int64), np.zeros(0, np.uint8))
+    flat = np.concatenate([part.flat for part in parts])
+    codes = np.concatenate([part.codes for part in parts])
+    order = np.argsort(flat, kind="stable")
+    flat, codes = flat[order], codes[order]
+    repeated = np.flatnonzero(flat[1:] == flat[:-1])
+    clash = repeated[codes[repeated] != codes[repeated + 1]]
+    if clash.size:
+        first, second = (Artery(int(codes[at])).name for at in (clash[0], clash[0] + 1))
+        raise Refused(
+            "labels",
+            f"the segmentation: expected every voxel in one artery, found {clash.size} in two ({first} and {second} "
+            "among them); erase them from one of the two, with Overwrite all segments switched on",
+        )
+    return Labelled(np.delete(flat, repeated), np.delete(codes, repeated))
 
 
 def artery_of(segment: Any) -> Artery:
@@ -105,14 +141,16 @@ def _layers(segmentation: Any) -> Iterator[Layer]:
         shared.setdefault(image.GetAddressAsString(""), (image, {}))[1][int(segment.GetLabelValue())] = segment
     for image, segments in shared.values():
         values = array_of(image)
-        flat = np.flatnonzero(values)
+        flat = np.flatnonzero(values != 0)
         affine = lps_affine(image)
         affine[:3, 3] += affine[:3, :3] @ image.GetExtent()[::2]  # an image may begin at any index
         k, j, i = values.shape
         yield Layer((k, j, i), flat, values.reshape(-1)[flat], affine, MappingProxyType(segments))
 
 
-def fill(segmentation: Any, codes: NDArray[np.uint8], volume: Any, mapping: IndexMap, algorithm_type: str) -> None:
+def fill(
+    segmentation: Any, labels: Labelled, ct: CTVolume, volume: Any, mapping: IndexMap, algorithm_type: str
+) -> None:
     """Make a vtkSegmentation hold these labels: one segment an artery, all in one label map around the labels.
 
     Segments that are there keep their place, visibility and selection; ones that stand for no artery of their own are
@@ -120,12 +158,12 @@ def fill(segmentation: Any, codes: NDArray[np.uint8], volume: Any, mapping: Inde
 
     Parameters
     ----------
-    codes : (k, j, i) `Artery` codes on the grid of the CT
+    labels : on the grid of `ct`
     volume : node whose grid the label map gets, so that the Segment Editor need not resample
     mapping : from that grid to the CT
     algorithm_type : AUTOMATIC or SEMIAUTOMATIC, for Slicer's DICOM SEG export
     """
-    image = _image(on_volume_axes(codes, mapping), volume)
+    image = _image(labels, ct, volume, mapping)
     for segment_id in segmentation.GetSegmentIDs():
         if segment_id not in Artery.__members__:
             segmentation.RemoveSegment(segment_id)
@@ -150,15 +188,15 @@ def fill(segmentation: Any, codes: NDArray[np.uint8], volume: Any, mapping: Inde
     _label(segmentation, algorithm_type)
 
 
-def is_filled(segmentation: Any, codes: NDArray[np.uint8], ct: CTVolume) -> bool:
+def is_filled(segmentation: Any, labels: Labelled, ct: CTVolume) -> bool:
     """Whether a segmentation node holds these labels already, in the arteries' own segments."""
-    inside = segmentation.GetSegmentation()
-    if list(inside.GetSegmentIDs()) != [artery.name for artery in Artery]:
+    if list(segmentation.GetSegmentation().GetSegmentIDs()) != [artery.name for artery in Artery]:
         return False
     try:
-        return bool(np.array_equal(labels_of(segmentation, ct), codes))
+        held = labelled_voxels(segmentation, ct)
     except Refused:
         return False
+    return np.array_equal(held.flat, labels.flat) and np.array_equal(held.codes, labels.codes)
 
 
 def _label(segmentation: Any, algorithm_type: str) -> None:
@@ -196,24 +234,18 @@ def tag_of(segment: Any, key: str) -> str | None:
     return str(text) if segment.GetTag(key, text) else None
 
 
-def _image(codes: NDArray[np.uint8], volume: Any) -> Any:
+def _image(labels: Labelled, ct: CTVolume, volume: Any, mapping: IndexMap) -> Any:
     """vtkOrientedImageData of labels on the volume's grid, as large as the labels need."""
     image = slicer.vtkOrientedImageData()
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     image.SetGeometryFromImageToWorldMatrix(matrix)
-    box = _bounding_box(codes)
-    extent = [0, -1] * 3 if box is None else [end for axis in box[::-1] for end in (axis.start, axis.stop - 1)]
-    image.SetExtent(extent)
+    ijk = (ijk_of(labels.flat, ct.shape) - mapping.shift) @ mapping.turn  # a turn's inverse is its transpose
+    low, high = (ijk.min(axis=0), ijk.max(axis=0)) if labels.flat.size else (np.zeros(3, int), np.full(3, -1))
+    image.SetExtent(np.stack([low, high], axis=1).reshape(-1).tolist())
     image.AllocateScalars(vtk.VTK_UNSIGNED_CHAR, 1)
-    if box is not None:
-        array_of(image)[:] = codes[box]
+    if labels.flat.size:
+        values = array_of(image)
+        values[:] = 0
+        values[tuple((ijk - low).T[::-1])] = labels.codes
     return image
-
-
-def _bounding_box(codes: NDArray[np.uint8]) -> tuple[slice, ...] | None:
-    """Slices, rows and columns between the first and the last label; None when there is none."""
-    planes = [np.flatnonzero(codes.any(axis=axes)) for axes in ((1, 2), (0, 2), (0, 1))]
-    if not planes[0].size:
-        return None
-    return tuple(slice(int(found[0]), int(found[-1]) + 1) for found in planes)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,12 +216,31 @@ def score_lesions(
     )
 
 
+class Labelled(NamedTuple):
+    """Labels of some voxels of a volume, without the empty ones.
+
+    Parameters
+    ----------
+    flat : (n,) int64, C-order indices into (k, j, i), ascending
+    codes : (n,) `Artery` code of each
+    """
+
+    flat: NDArray[np.int64]
+    codes: NDArray[np.uint8]
+
+
+def counted_voxels(ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -> Labelled:
+    """The voxels that count for Agatston."""
+    counted = _Counted.of(ct, lesions, protocol)
+    kept = counted.weight > 0
+    return Labelled(counted.flat[kept], counted.artery[kept])
+
+
 def scored_voxels(ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -> NDArray[np.uint8]:
     """(k, j, i) `Artery` code of the voxels that count for Agatston; what every exported segmentation holds."""
-    counted = _Counted.of(ct, lesions, protocol)
+    counted = counted_voxels(ct, lesions, protocol)
     codes = np.zeros(ct.shape, np.uint8)
-    kept = counted.weight > 0
-    np.put(codes, counted.flat[kept], counted.artery[kept])
+    np.put(codes, counted.flat, counted.codes)
     return codes
 
 
