@@ -1,25 +1,27 @@
-"""Folders of patients: which file is the CT, which are the labels, and which patient of one is which of the other.
+"""Whom an evaluation compares: folders of patients, or the labelled scans of shards.
 
-A patient is a folder or, for label maps alone, a file. HeartLens results, case folders and phantoms are known; so is
-any folder that holds a CT and one label map, `.seg.nrrd` or DICOM SEG.
+In a folder, a patient is a folder or, for label maps alone, a file. HeartLens results, case folders and phantoms are
+known; so is any folder that holds a CT and one label map, `.seg.nrrd` or DICOM SEG.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.case import Case
 from heartlens.ct import CTVolume
-from heartlens.files import VOLUME_ENDINGS, read_labels
+from heartlens.files import VOLUME_ENDINGS, read_labels, write_volume
 from heartlens.pipeline import Request, read_ct, score_series
 from heartlens.refusal import Refused
 from training.evaluation import Failure
+from training.shards import ShardSet
 
 LABEL_ENDINGS = (".seg.nrrd", *VOLUME_ENDINGS, ".dcm")
 
@@ -40,7 +42,8 @@ class Pair:
     ----------
     ct : the scan
     reference, predicted : (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
-    slice_probability : (k,) of calcium on each slice; None when nobody estimated it
+    slice_probability : (k,) of calcium on each slice, NaN where it was not asked; None when nobody estimated it
+    integrated : (k, j, i) what the same program predicts with its own slice stage; None when it has none
     cautions : codes of the warnings that reading gave
     """
 
@@ -49,6 +52,7 @@ class Pair:
     reference: NDArray[np.uint8]
     predicted: NDArray[np.uint8]
     slice_probability: NDArray[np.float64] | None = None
+    integrated: NDArray[np.uint8] | None = None
     cautions: tuple[str, ...] = ()
 
 
@@ -146,13 +150,44 @@ def predicted_pairs(reference: Path, request: Request, *, ct: Path | None = None
     for name, entry in find_patients(reference).items():
         try:
             scan, codes, cautions = _read_reference(entry, _scan_of(name, ct), request.allow)
-            case = score_series(_scan_path(entry, _scan_of(name, ct)), request).case
-            _check_same_scan(case.source_ct, scan, entry.place)
-            told = tuple(c.code for c in case.cautions if c.code != "no-bundle")
-            cautions = tuple(dict.fromkeys((*cautions, *told)))
-            yield Pair(name, scan, codes, case.scored_codes, case.slice_probability, cautions)
+            path = _scan_path(entry, _scan_of(name, ct))
+            yield _scored_pair(name, scan, codes, path, request, cautions)
         except Refused as refusal:
             yield Failure(name, _one_line(refusal))
+
+
+def shard_pairs(shards: ShardSet, scans: Sequence[int], request: Request) -> Iterator[Pair | Failure]:
+    """The same for labelled scans of shards, each by way of a file, as a user's scan comes.
+
+    Parameters
+    ----------
+    scans : numbers of the scans
+    """
+    for n in scans:
+        name = shards.scans[n].name
+        try:
+            scan, codes = shards.ct(n), np.array(shards.labels(n))
+            with TemporaryDirectory() as folder:
+                path = Path(folder) / "ct.nrrd"
+                write_volume(path, scan)
+                yield _scored_pair(name, scan, codes, path, request, ())
+        except Refused as refusal:
+            yield Failure(name, _one_line(refusal))
+
+
+def _scored_pair(
+    name: str, scan: CTVolume, codes: NDArray[np.uint8], path: Path, request: Request, cautions: tuple[str, ...]
+) -> Pair:
+    """What HeartLens makes of a scan; twice where there is a slice stage, with it and without."""
+    case = score_series(path, request).case
+    _check_same_scan(case.source_ct, scan, path)
+    # Said of every scan alike: the report says once what predicted.
+    told = tuple(c.code for c in case.cautions if c.code not in ("no-bundle", "rules", "network"))
+    cautions = tuple(dict.fromkeys((*cautions, *told)))
+    if case.slice_probability is None:
+        return Pair(name, scan, codes, case.scored_codes, cautions=cautions)
+    alone = score_series(path, replace(request, slice_stage=False)).case
+    return Pair(name, scan, codes, alone.scored_codes, case.slice_probability, case.scored_codes, cautions)
 
 
 def count_patients(reference: Path, prediction: Path | None) -> int:
@@ -174,7 +209,8 @@ def _is_one_patient(found: dict[str, Entry], folder: Path) -> bool:
 def _read_pair(name: str, known: Entry, predicted: Entry, scan: Path | None, allow: frozenset[str]) -> Pair:
     beside = scan or known.ct or predicted.ct
     ct, codes, cautions = _read_reference(known, beside, allow)
-    return Pair(name, ct, codes, _read_prediction(predicted, ct), _slice_probability(predicted, ct), cautions)
+    found = _read_prediction(predicted, ct)
+    return Pair(name, ct, codes, found, _slice_probability(predicted, ct), cautions=cautions)
 
 
 def _read_reference(
@@ -229,10 +265,11 @@ def _slice_probability(entry: Entry, ct: CTVolume) -> NDArray[np.float64] | None
             told = document if isinstance(document, list) else [row["probability"] for row in document["slices"]]
             if told and all(value is None for value in told):
                 continue
-            values = np.array(told, np.float64)
+            values = np.array(told, np.float64)  # None, a slice that was not asked, becomes NaN
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Refused("unreadable", f"{path}: expected a probability for each slice, found: {error}") from None
-        if values.shape != (ct.shape[0],) or not ((values >= 0) & (values <= 1)).all():
+        asked = values[np.isfinite(values)]
+        if values.shape != (ct.shape[0],) or not ((asked >= 0) & (asked <= 1)).all():
             raise Refused(
                 "labels", f"{path}: expected {ct.shape[0]} probabilities of 0 to 1, found {values.size} values; fix it"
             )

@@ -1,31 +1,50 @@
-"""Judge labels against a reference: one command, one report.json and one report.html.
+"""Judge labels against a reference: one command, one report.json and one page, index.html.
 
+python -m training.evaluate --shards DIR --splits FILE --bundle NAME|DIR|none [--backbone NAME=RUN ...] --out DIR
 python -m training.evaluate --reference DIR (--prediction DIR | --bundle NAME|DIR|none) --out DIR
+
+The first form judges HeartLens on the test patients of a split, a bundle with its slice stage and without. The second
+judges any program's segmentations, or HeartLens, on a folder of patients.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from heartlens import __version__
+from heartlens.models.bundle import find_bundle, load_bundle
 from heartlens.pipeline import Request
 from heartlens.protocol import PROFILES, ScoringProtocol
 from heartlens.refusal import OVERRIDABLE, Refused
 from heartlens.whole_file import whole_file
-from training.cohort import Pair, count_patients, predicted_pairs, read_pairs
+from training.cohort import Pair, count_patients, predicted_pairs, read_pairs, shard_pairs
 from training.command import DONE, Progress, run_command
-from training.evaluation import INTEGRATED, SCHEMA, SEGMENTATION, Evaluation, Failure, Patient, Settings
+from training.data import SPLITS, Splits, check_splits, scans_of
+from training.evaluation import (
+    INTEGRATED,
+    SCHEMA,
+    SEGMENTATION,
+    BackboneSummary,
+    Evaluation,
+    Failure,
+    Patient,
+    Settings,
+)
 from training.metrics import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
 from training.overlap import compare, slices_above
+from training.shards import ShardSet
 from training.summary import summarize, summarize_classifier
 
 __all__ = ["Evaluation", "Failure", "Pair", "evaluate", "main"]
 
-REPORT_JSON, REPORT_HTML = "report.json", "report.html"
+REPORT_JSON, REPORT_HTML = "report.json", "index.html"
 
 
 def evaluate(
@@ -34,6 +53,8 @@ def evaluate(
     title: str = "",
     reference: str = "",
     predicted: str = "",
+    bundle: Mapping[str, str] | None = None,
+    backbones: Mapping[str, BackboneSummary] | None = None,
     protocol: ScoringProtocol | None = None,
     slice_cutoff: float | None = None,
     draws: int = BOOTSTRAP_DRAWS,
@@ -45,10 +66,11 @@ def evaluate(
     Parameters
     ----------
     pairs : may be a generator: one pair is held at a time
-    title, reference, predicted : said on the report
+    title, reference, predicted, bundle : said on the report
+    backbones : judged elsewhere, see `training.side_by_side`; shown beside the slice stage
     protocol : scores both sides
     slice_cutoff : least probability of a calcified slice; with it, every prediction is also judged on calcified
-        slices alone, and these are then the scores that count
+        slices alone (or, where the program has a slice stage, as that predicted), and these are the scores that count
     draws, seed : of the bootstrap
     progress : called with the name of each patient
 
@@ -77,6 +99,7 @@ def evaluate(
             title=title,
             reference=reference,
             predicted=predicted,
+            bundle=dict(bundle or {}),
             protocol=protocol.name,
             threshold_hu=protocol.threshold_hu,
             slice_cutoff=slice_cutoff,
@@ -91,12 +114,13 @@ def evaluate(
             for stage in patients[0].stages
         },
         classifier=summarize_classifier(patients, slice_cutoff, draws=draws, seed=seed),
+        backbones=dict(backbones or {}),
     )
 
 
 def _judged(pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | None) -> Patient:
-    for labels in (pair.reference, pair.predicted):
-        if labels.shape != pair.ct.shape:
+    for labels in (pair.reference, pair.predicted, pair.integrated):
+        if labels is not None and labels.shape != pair.ct.shape:
             raise Refused(
                 "grid", f"expected labels of the shape of the CT, {pair.ct.shape}, found {labels.shape}; resample them"
             )
@@ -104,12 +128,14 @@ def _judged(pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | None) -
     if probability is not None and len(probability) != pair.ct.shape[0]:
         raise Refused("labels", f"expected {pair.ct.shape[0]} slice probabilities, found {len(probability)}")
     stages = {SEGMENTATION: compare(pair.ct, pair.reference, pair.predicted, protocol)}
-    if slice_cutoff is not None:
+    if pair.integrated is not None:
+        stages[INTEGRATED] = compare(pair.ct, pair.reference, pair.integrated, protocol)
+    elif slice_cutoff is not None:
         if probability is None:
             raise Refused("labels", "expected slice probabilities, as a slice cut-off was given; found none")
         gated = slices_above(pair.predicted, probability, slice_cutoff)
         stages[INTEGRATED] = compare(pair.ct, pair.reference, gated, protocol)
-    told = None if probability is None else tuple(float(p) for p in probability)
+    told = None if probability is None else tuple(None if math.isnan(p) else float(p) for p in probability)
     return Patient(pair.name, stages, told, pair.cautions)
 
 
@@ -120,39 +146,96 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     check_target(options.out, options.force)
-    allow = frozenset(options.allow)
-    protocol = PROFILES[options.profile]
-    pairs: Iterable[Pair | Failure]
-    if options.prediction is not None:
-        pairs = read_pairs(options.reference, options.prediction, ct=options.ct, allow=allow)
-        predicted = str(options.prediction)
-    else:
-        request = Request(allow=allow, bundle=options.bundle, protocol=protocol)
-        pairs = predicted_pairs(options.reference, request, ct=options.ct)
-        predicted = "HeartLens rules" if options.bundle == "none" else f"HeartLens bundle {options.bundle}"
-    bar = Progress("patient", count_patients(options.reference, options.prediction))
+    source = _shard_source(options) if options.shards else _folder_source(options)
+    bar = Progress("patient", source.patients)
     try:
         evaluation = evaluate(
-            pairs,
-            title=options.title or predicted,
-            reference=str(options.reference),
-            predicted=predicted,
-            protocol=protocol,
-            slice_cutoff=options.slice_cutoff,
+            source.pairs,
+            title=options.title or source.predicted,
+            reference=source.reference,
+            predicted=source.predicted,
+            bundle=source.bundle,
+            backbones=source.backbones,
+            protocol=PROFILES[options.profile],
+            slice_cutoff=source.slice_cutoff,
             draws=options.draws,
             seed=options.seed,
             progress=bar.step,
         )
     finally:
         bar.close()
-    write_report(options.out, evaluation)
+    write_report(options.out, evaluation, pictures=source.pictures)
     print(summary_text(evaluation))
     print(f"report: {options.out / REPORT_HTML}")
     return DONE
 
 
+class Source(NamedTuple):
+    """What is compared, and what the report says of it; see `evaluate` for the names."""
+
+    pairs: Iterable[Pair | Failure]
+    patients: int
+    reference: str
+    predicted: str
+    bundle: Mapping[str, str]
+    slice_cutoff: float | None
+    backbones: Mapping[str, BackboneSummary] = MappingProxyType({})
+    pictures: Sequence[tuple[str, str]] = ()
+
+
+def _folder_source(options: argparse.Namespace) -> Source:
+    if options.splits or options.backbone:
+        raise Refused("input", "--splits and --backbone go with --shards; give --shards in the place of --reference")
+    count = count_patients(options.reference, options.prediction)
+    reference, cutoff = str(options.reference), options.slice_cutoff
+    if options.prediction is not None:
+        pairs = read_pairs(options.reference, options.prediction, ct=options.ct, allow=frozenset(options.allow))
+        return Source(pairs, count, reference, str(options.prediction), {}, cutoff)
+    predicted, facts, cutoff = _predictor(options.bundle, cutoff)
+    pairs = predicted_pairs(options.reference, _request(options), ct=options.ct)
+    return Source(pairs, count, reference, predicted, facts, cutoff)
+
+
+def _shard_source(options: argparse.Namespace) -> Source:
+    if options.splits is None or options.bundle is None:
+        raise Refused("input", "--shards needs --splits, to know whom to judge on, and --bundle, to know what to judge")
+    shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
+    check_splits(shards, splits)
+    scans = scans_of(shards, getattr(splits, options.part))
+    predicted, facts, cutoff = _predictor(options.bundle, options.slice_cutoff)
+    backbones: Mapping[str, BackboneSummary] = {}
+    pictures: Sequence[tuple[str, str]] = ()
+    if options.backbone:
+        from training.side_by_side import compare_backbones
+
+        runs = dict(options.backbone)
+        backbones, pictures = compare_backbones(runs, shards, scans, draws=options.draws, seed=options.seed)
+    kinds = ", ".join(sorted({shards.scans[n].source for n in scans}))
+    reference = f"labels of {len(scans)} scans ({kinds}), {options.part} patients of {options.splits.name}"
+    pairs = shard_pairs(shards, scans, _request(options))
+    return Source(pairs, len(scans), reference, predicted, facts, cutoff, backbones, pictures)
+
+
+def _request(options: argparse.Namespace) -> Request:
+    return Request(allow=frozenset(options.allow), bundle=options.bundle, protocol=PROFILES[options.profile])
+
+
+def _predictor(asked: str, cutoff: float | None) -> tuple[str, dict[str, str], float | None]:
+    """What predicts in words, the facts of its bundle, and the cut-off of its slice stage."""
+    folder = find_bundle(asked)
+    if folder is None:
+        return "HeartLens rules", {}, cutoff
+    bundle = load_bundle(folder)
+    if bundle.slices is not None and cutoff is not None:
+        raise Refused("input", f"{folder} brings a cut-off for slices; leave out --slice-cutoff")
+    facts = {name: bundle.texts[name] for name in ("trained_on", "field_of_view", "licence")}
+    facts["cut_off"] = f"{bundle.vessel.cut_off:g}"
+    facts |= {path: f"SHA-256 {checksum[:16]}…" for path, checksum in bundle.checksums().items()}
+    return f"HeartLens bundle {bundle.title}", facts, cutoff if bundle.slices is None else bundle.slices.cut_off
+
+
 def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] = ()) -> None:
-    """Write report.json and report.html into a folder, both or neither.
+    """Write report.json and index.html into a folder, both or neither.
 
     Parameters
     ----------
@@ -217,9 +300,17 @@ def summary_text(evaluation: Evaluation) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate",
-        description="Judge coronary calcium labels against a reference; write report.json and report.html.",
+        description="Judge coronary calcium labels against a reference; write report.json and index.html.",
     )
-    parser.add_argument("--reference", type=Path, required=True, help="folder of patients with true labels and CT")
+    truth = parser.add_mutually_exclusive_group(required=True)
+    truth.add_argument("--reference", type=Path, help="folder of patients with true labels and CT")
+    truth.add_argument("--shards", type=Path, nargs="+", action="extend", metavar="DIR", help="labelled scans")
+    parser.add_argument("--splits", type=Path, metavar="FILE.json", help="whom to judge on, with --shards")
+    parser.add_argument("--part", choices=SPLITS, default="test", help="of the splits (default test)")
+    parser.add_argument(
+        "--backbone", type=_named_run, action="append", default=[], metavar="NAME=RUN",
+        help="a run of training.train_slices to show side by side with others, with --shards (repeatable)",
+    )  # fmt: skip
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--prediction", type=Path, help="folder of patients of the same names with predicted labels")
     source.add_argument("--bundle", metavar="NAME|DIR|none", help="let HeartLens predict; none: by rules")
@@ -247,6 +338,13 @@ def _probability(text: str) -> float:
     if not 0 <= value <= 1:
         raise argparse.ArgumentTypeError(f"must lie in 0..1, got {text}")
     return value
+
+
+def _named_run(text: str) -> tuple[str, Path]:
+    name, equals, run = text.partition("=")
+    if not (name and equals and run):
+        raise argparse.ArgumentTypeError(f"must be NAME=RUN, got {text}")
+    return name, Path(run)
 
 
 def _positive(text: str) -> int:

@@ -32,13 +32,14 @@ class Patient:
     ----------
     name : of the folder or file, as the user called it
     stages : a `Comparison` for `SEGMENTATION` and, with a slice stage, for `INTEGRATED`
-    slice_probability : of calcium, foot to head; None when nobody estimated it
+    slice_probability : of calcium, foot to head; None when nobody estimated it, None in it for a slice that was not
+        asked, such as one without dense voxels in the heart
     cautions : codes of the warnings that reading gave
     """
 
     name: str
     stages: Mapping[str, Comparison]
-    slice_probability: tuple[float, ...] | None = None
+    slice_probability: tuple[float | None, ...] | None = None
     cautions: tuple[str, ...] = ()
 
 
@@ -104,28 +105,58 @@ class StageSummary:
 
 @dataclass(frozen=True)
 class ClassifierSummary:
-    """The slice classifier by itself.
+    """A slice classifier by itself.
 
     Parameters
     ----------
-    counts : of slices at the cut-off; None without one
-    reliability : bins that hold slices
-    estimates : sensitivity, specificity, ... at the cut-off; area_under_roc and calibration_error without interval
+    slices, asked : how many there are, and how many it was asked about; the others count as without calcium
+    cut_off : at or above it a slice counts as calcified; None when nobody said
+    counts : of all slices at the cut-off; None without one
+    reliability : bins that hold slices that were asked
+    estimates : sensitivity, specificity, ... at the cut-off; area_under_roc and calibration_error of the slices that
+        were asked, without interval
     """
 
     slices: int
+    asked: int
+    cut_off: float | None
     counts: Counts | None
     reliability: tuple[ReliabilityBin, ...]
     estimates: Mapping[str, Estimate]
 
 
 @dataclass(frozen=True)
+class BackboneSummary:
+    """One of several pre-trained backbones side by side: its classifier on all slices, and where it looks.
+
+    Parameters
+    ----------
+    classifier : see `ClassifierSummary`
+    looked_at : slices with calcium whose attention was read
+    attention_on_calcium : share of the class token's attention on patches with labelled calcium, mean over slices
+    calcium_area : share of the patches that have some: what attention without aim would give
+    """
+
+    classifier: ClassifierSummary
+    looked_at: int
+    attention_on_calcium: Estimate
+    calcium_area: float | None
+
+
+@dataclass(frozen=True)
 class Settings:
-    """What the numbers depend on besides the patients."""
+    """What the numbers depend on besides the patients.
+
+    Parameters
+    ----------
+    bundle : facts of the bundle that predicted, such as its name and the checksums of its files
+    slice_cutoff : of the slice stage
+    """
 
     title: str
     reference: str
     predicted: str
+    bundle: Mapping[str, str]
     protocol: str
     threshold_hu: float
     slice_cutoff: float | None
@@ -136,13 +167,20 @@ class Settings:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The whole result: report.json."""
+    """The whole result: report.json.
+
+    Parameters
+    ----------
+    classifier : the slice stage of what predicted; None when there is none
+    backbones : by name, others to compare with, as the paper compares DINO and DINO-LG
+    """
 
     settings: Settings
     patients: tuple[Patient, ...]
     failures: tuple[Failure, ...]
     stages: Mapping[str, StageSummary]
     classifier: ClassifierSummary | None
+    backbones: Mapping[str, BackboneSummary]
 
     @property
     def final_stage(self) -> str:

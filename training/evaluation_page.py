@@ -85,6 +85,7 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
         lesions=_lesion_rows(evaluation),
         size_figures=_size_figures(evaluation),
         classifier=_classifier(evaluation),
+        backbones=_backbone_rows(evaluation),
         pictures=list(pictures),
         patients=_patient_rows(evaluation),
         cautions=sorted({code for patient in evaluation.patients for code in patient.cautions}),
@@ -132,11 +133,14 @@ def _slice_sources(evaluation: Evaluation) -> list[tuple[str, Counts, dict[str, 
     for stage, summary in evaluation.stages.items():
         name = f"labels, {stage}" if len(evaluation.stages) > 1 else "labels"
         rows.append((name, summary.slices, {c: summary.estimates[f"slices.{c}"] for c in _SLICE_COLUMNS}))
-    classifier = evaluation.classifier
-    if classifier is not None and classifier.counts is not None:
-        name = f"slice classifier at {evaluation.settings.slice_cutoff:g}"
-        rows.insert(0, (name, classifier.counts, {c: classifier.estimates[f"slices.{c}"] for c in _SLICE_COLUMNS}))
-    return rows
+    judged = [("slice stage", evaluation.classifier)]
+    judged += [(f"{name}, every slice", b.classifier) for name, b in evaluation.backbones.items()]
+    above = [
+        (f"{name}, at {c.cut_off:.3g}", c.counts, {n: c.estimates[f"slices.{n}"] for n in _SLICE_COLUMNS})
+        for name, c in judged
+        if c is not None and c.counts is not None
+    ]
+    return [*above, *rows]
 
 
 def _slice_rows(evaluation: Evaluation) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -256,10 +260,20 @@ def _classifier(evaluation: Evaluation) -> dict[str, Any] | None:
     picture = figures.reliability_figure(summary.reliability, error.value)
     return {
         "slices": f"{summary.slices:,}",
+        "asked": f"{summary.asked:,}",
         "area": _shown(summary.estimates["area_under_roc"])[0],
         "error": _shown(error)[0],
         "figure": (figures.data_url(picture), "Probability against the share of slices with calcium"),
     }
+
+
+def _backbone_rows(evaluation: Evaluation) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Area under the ROC curve, and how much of the attention lies on calcium, against its area."""
+    rows = []
+    for name, b in evaluation.backbones.items():
+        attention = (_shown(share, 4) for share in (b.attention_on_calcium, Estimate(b.calcium_area)))
+        rows.append((name, [_shown(b.classifier.estimates["area_under_roc"]), (f"{b.looked_at:,}", ""), *attention]))
+    return rows
 
 
 def _patient_rows(evaluation: Evaluation) -> list[dict[str, Any]]:

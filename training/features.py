@@ -61,7 +61,7 @@ def embed_slices(
     ----------
     network : (n, 1, size, size) -> (n, dim)
     numbers : of the slices
-    place : where to look at a slice; None looks at the middle of each, `view.field_mm` wide
+    place : where to look at a slice; None looks where the view is laid, see `middle`
 
     Returns
     -------
@@ -81,9 +81,10 @@ def embed_slices(
 
 
 def middle(slices: SliceSet, number: int, view: SliceView) -> Place:
-    """The square in the middle of a slice, as wide as the view."""
+    """The square that the view shows of a slice: around its middle, or around that of the heart."""
     height_mm, width_mm = slices.extent_mm(number)
-    return Place((height_mm / 2, width_mm / 2), (view.field_mm, view.field_mm))
+    center_mm = slices.heart_mm(number) if view.center == "heart" else (height_mm / 2, width_mm / 2)
+    return Place(center_mm, (view.field_mm, view.field_mm))
 
 
 def knn_probability(

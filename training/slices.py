@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from heartlens.anatomy import heart_region
+from heartlens.models.preprocess import heart_center
 from heartlens.refusal import Refused
 from training.augment import AugmentConfig, Views, draw_views, lesion_boxes_px, stack
 from training.sampling import batch_at, epoch_order, share_of_rank
@@ -28,6 +30,8 @@ class SliceSet:
     ----------
     shards : where they are read from
     scans : numbers of the scans
+    hearts : row and column of the middle of the heart, by checksum of the voxels, as
+        `training.segmentation_data.find_hearts` gives them; what is missing is found when it is asked for
 
     Attributes
     ----------
@@ -36,7 +40,9 @@ class SliceSet:
     is_labelled : (n,) bool, of a scan whose labels are complete: without calcium it has none
     """
 
-    def __init__(self, shards: ShardSet, scans: Sequence[int]) -> None:
+    def __init__(
+        self, shards: ShardSet, scans: Sequence[int], hearts: Mapping[str, Sequence[float]] | None = None
+    ) -> None:
         if not scans:
             raise Refused("input", "there is no scan to read slices of; the split is empty")
         self.shards = shards
@@ -45,6 +51,7 @@ class SliceSet:
         labelled = {n: shards.scans[n].is_labelled for n in scans}
         self.is_labelled = np.array([labelled[n] for n in self.places[:, 0].tolist()], dtype=bool)
         self._boxes_px: dict[tuple[int, bool], NDArray[np.int64]] = {}
+        self._hearts_px: dict[str, tuple[float, float]] = {n: (v[0], v[1]) for n, v in (hearts or {}).items()}
 
     def __len__(self) -> int:
         return len(self.places)
@@ -69,6 +76,16 @@ class SliceSet:
         _, rows, columns = self.shards.scans[self.places[number, 0]].shape
         row_mm, column_mm = self.spacing_mm(number)
         return rows * row_mm, columns * column_mm
+
+    def heart_mm(self, number: int) -> tuple[float, float]:
+        """Row and column of the middle of the heart, from the outer corner of the first pixel; equal in all slices."""
+        scan = int(self.places[number, 0])
+        voxels = self.shards.scans[scan].voxels_sha256
+        if voxels not in self._hearts_px:
+            ct = self.shards.ct(scan)
+            self._hearts_px[voxels] = heart_center(ct, heart_region(ct))
+        (row, column), (row_mm, column_mm) = self._hearts_px[voxels], self.spacing_mm(number)
+        return (row + 0.5) * row_mm, (column + 0.5) * column_mm
 
     def boxes_mm(self, number: int, *, is_coronary: bool = True) -> NDArray[np.float64]:
         """(lesions, 4): top, left, bottom, right of each annotated coronary area, or of each OTHER one."""

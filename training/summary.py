@@ -95,28 +95,59 @@ def summarize(comparisons: Sequence[Comparison], *, draws: int, seed: int) -> St
 def summarize_classifier(
     patients: Sequence[Patient], cutoff: float | None, *, draws: int, seed: int
 ) -> ClassifierSummary | None:
-    """The slice classifier against the reference's calcified slices; None when no patient has probabilities."""
-    told = [(p.stages[SEGMENTATION].reference_slices, p.slice_probability) for p in patients if p.slice_probability]
-    if not told:
-        return None
+    """The slice stage against the reference's calcified slices; None when no patient has probabilities."""
+    told = [
+        (p.stages[SEGMENTATION].reference_slices, np.array(p.slice_probability, np.float64))
+        for p in patients
+        if p.slice_probability
+    ]
+    return summarize_slices(told, cutoff, draws=draws, seed=seed) if told else None
+
+
+def summarize_slices(
+    told: Sequence[tuple[Sequence[bool], NDArray[np.float64]]], cutoff: float | None, *, draws: int, seed: int
+) -> ClassifierSummary:
+    """A slice classifier on the slices of some patients.
+
+    Parameters
+    ----------
+    told : of each patient, which slices show calcium, and the probability of it; NaN where it was not asked
+    """
     truth = np.concatenate([np.array(reference, bool) for reference, _ in told])
-    probability = np.concatenate([np.array(p, np.float64) for _, p in told])
-    bins = metrics.reliability(truth, probability)
+    probability = np.concatenate([p for _, p in told])
+    asked = np.isfinite(probability)
+    bins = metrics.reliability(truth[asked], probability[asked])
     estimates = _Estimates(len(told))
     total = None
     if cutoff is not None:
-        each = [count_slices(reference, [v >= cutoff for v in p]) for reference, p in told]
+        each = [count_slices(reference, (p >= cutoff).tolist()) for reference, p in told]  # NaN is below
         total = _add_counts(estimates, "slices", each, _SLICE_STATISTICS)
     return ClassifierSummary(
         slices=int(truth.size),
+        asked=int(asked.sum()),
+        cut_off=cutoff,
         counts=total,
         reliability=tuple(b for b in bins if b.n),
         estimates={
             **estimates.computed(draws, seed),
-            "area_under_roc": Estimate(_or_none(metrics.area_under_roc(truth, probability))),
+            "area_under_roc": Estimate(_or_none(metrics.area_under_roc(truth[asked], probability[asked]))),
             "calibration_error": Estimate(_or_none(metrics.calibration_error(bins))),
         },
     )
+
+
+def mean_of_patients(values: Sequence[Sequence[float]], *, draws: int, seed: int) -> Estimate:
+    """Mean of values that lie in groups, one group a patient; without value when there are none."""
+    sums = np.array([(math.fsum(group), len(group)) for group in values if group], np.float64)
+    if not sums.size:
+        return Estimate(None)
+
+    def statistics(drawn: Drawn) -> list[float]:
+        total, n = sums[drawn].sum(axis=0).tolist()
+        return [metrics.ratio(total, n)]
+
+    (interval,) = metrics.bootstrap(statistics, len(sums), draws=draws, seed=seed)
+    return Estimate(statistics(np.arange(len(sums)))[0], _or_none(interval.low), _or_none(interval.high))
 
 
 Drawn = NDArray[np.int64]

@@ -34,7 +34,7 @@ from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
 from training.checkpoint import Checkpoints, read_checkpoint, stop_signals, write_torch
 from training.command import run_command, run_training, training_parser
-from training.config import as_dict, fingerprint, load_recipe, write_recipe
+from training.config import added, as_dict, fingerprint, load_recipe, write_recipe
 from training.cut_off import choose_cut_off
 from training.data import Splits, check_splits, scans_of
 from training.distributed import Ranks, process_group
@@ -42,6 +42,7 @@ from training.features import Place, embed_slices, knn_probability, middle
 from training.metrics import area_under_roc, counts
 from training.run_log import RunLog, make_run_folder
 from training.sampling import epoch_order
+from training.segmentation_data import find_hearts
 from training.shards import ShardSet
 from training.slices import SliceSet
 from training.train_dino import DinoRecipe
@@ -61,7 +62,7 @@ class SlicesRecipe:
     views : embeddings of each training slice; the first is the whole view, the others random crops, resized
     crop_sides : smallest and largest crop, as a share of the view's side
     cut_off : "youden" (sensitivity + specificity is largest) or "f1", on validation
-    field_mm, size, window_hu : of the view
+    field_mm, size, window_hu, center : of the view
     neighbors : of the second opinion
     """
 
@@ -78,17 +79,18 @@ class SlicesRecipe:
     neighbors: int = 20
     bf16: bool = False
     seed: int = 0
+    center: Literal["slice", "heart"] = added("slice")
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch, self.views, self.neighbors) < 1:
             raise ValueError("epochs, batch, views and neighbors must be 1 or more")
         if not 0 < self.crop_sides[0] <= self.crop_sides[1] <= 1:
             raise ValueError(f"crop_sides must be shares of the view's side, ascending, got {self.crop_sides}")
-        SliceView(self.field_mm, self.size, self.window_hu)
+        _ = self.view
 
     @property
     def view(self) -> SliceView:
-        return SliceView(self.field_mm, self.size, self.window_hu)
+        return SliceView(self.field_mm, self.size, self.window_hu, self.center)
 
 
 class Features(NamedTuple):
@@ -377,7 +379,7 @@ def _run(options: argparse.Namespace) -> int:
     recipe = load_recipe(SlicesRecipe, options.recipe, options.changes)
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     check_splits(shards, splits)
-    training, validation = (SliceSet(shards, scans_of(shards, p)) for p in (splits.train, splits.validation))
+    chosen = [scans_of(shards, patients) for patients in (splits.train, splits.validation)]
     backbone = load_teacher(options.backbone)
     with process_group(options.device) as ranks:
         make_run_folder(options.out)
@@ -386,6 +388,10 @@ def _run(options: argparse.Namespace) -> int:
         write_recipe(recipe, options.out / "recipe.toml")
 
         def fit() -> bool:
+            hearts = {}
+            if recipe.center == "heart":
+                hearts = find_hearts(shards, [n for scans in chosen for n in scans], options.out / "hearts.json", ranks)
+            training, validation = (SliceSet(shards, scans, hearts) for scans in chosen)
             features = read_features(recipe, backbone, training, validation, ranks.device, options.out / FEATURES)
             report = train(recipe, backbone, features, options.out, ranks=ranks)
             if report is not None:

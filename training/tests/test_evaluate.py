@@ -226,7 +226,7 @@ def test_the_page_stands_alone_and_shows_every_table_and_failure():
         pictures=[("data:image/png;base64,AA==", "attention")],
     )
     for heading in ("Slices with calcium", "Overlap of each artery", "Precision and recall", "Risk categories",
-                    "Calcium or none", "Agatston scores", "Lesions", "Pictures", "Patients"):  # fmt: skip
+                    "Calcium or none", "Agatston scores", "Lesions", "Where the backbones look", "Patients"):  # fmt: skip
         assert f"<h2>{heading}" in page
     assert "no &lt;scan&gt;" in page
     assert "R&amp;D" in page
@@ -261,7 +261,7 @@ def test_label_maps_by_another_program_are_compared_by_name(phantoms, copies, tm
         scores = patient["stages"][SEGMENTATION]["reference_agatston"]
         for artery in CORONARY:
             assert scores[artery.name] == pytest.approx(truth[artery.name]["agatston"])
-    assert {path.name for path in out.iterdir()} == {"report.json", "report.html"}
+    assert {path.name for path in out.iterdir()} == {"report.json", "index.html"}
     said = capsys.readouterr().out
     assert "3 patients compared, 0 failed" in said
     assert "ICC(2,1) of the Agatston score                  1.000" in said
