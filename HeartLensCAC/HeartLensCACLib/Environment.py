@@ -54,7 +54,6 @@ def diagnostics(log: str) -> str:
         f"HeartLens {__version__}",
         f"Slicer {app.applicationVersion} (revision {app.revision})",
         f"Python {platform.python_version()}, {platform.system()} {platform.machine()}",
-        f"Qt {qt.qVersion()}",
         "",
         "Log:",
         log,

@@ -291,13 +291,13 @@ class Panel:
     def undo(self) -> None:
         if self.reading is not None:
             self.commitStrokes()
-            if self.reading.can_undo:
+            if self.reading.case.can_undo:
                 self._edit(lambda reading: reading.undo())
 
     def redo(self) -> None:
         if self.reading is not None:
             self.commitStrokes()
-            if self.reading.can_redo:
+            if self.reading.case.can_redo:
                 self._edit(lambda reading: reading.redo())
 
     def onViewClick(self, ras: "tuple[float, float, float]", inSlice: bool) -> None:

@@ -25,12 +25,12 @@ class ResultSection:
         for label in (self.ui.riskLabel, self.ui.contextLabel):
             label.setText("")
         self.ui.resultSection.setEnabled(False)
-        self.ui.resultSection.setCollapsed(True)
+        self.ui.resultSection.collapsed = True
 
     def show(self, reading: Reading) -> None:
         self.refresh(reading)
         self.ui.resultSection.setEnabled(True)
-        self.ui.resultSection.setCollapsed(False)
+        self.ui.resultSection.collapsed = False
 
     def refresh(self, reading: Reading) -> None:
         self._fillTotals(reading)
@@ -40,7 +40,7 @@ class ResultSection:
         self.ui.contextLabel.setText("\n".join(contextLines(risk)))
 
     def _fillTotals(self, reading: Reading) -> None:
-        was, now = reading.automatic.report, reading.case.report
+        was, now = reading.case.auto_report, reading.case.report
         hasMass = now.mass_factor_mg_per_mm3_hu is not None
         columns = [_("artery"), _("automatic"), _("edited"), _("difference"), _("lesions"), _("volume mm³")]
         if hasMass:
@@ -76,11 +76,8 @@ def contextLines(risk: Risk) -> "list[str]":
     if risk.arterial_age_years is not None:
         lines.append(_("Arterial age {years:.0f} years (MESA 2009).").format(years=risk.arterial_age_years))
     if risk.mesa_risk_percent is not None:
-        lines.append(
-            _(
-                "10-year risk of coronary heart disease {with_:.1f} % with calcium, {without:.1f} % without (MESA 2015)."
-            ).format(with_=risk.mesa_risk_percent, without=risk.mesa_risk_without_cac_percent)
-        )
+        text = _("10-year risk of coronary heart disease {has:.1f} % with calcium, {lacks:.1f} % without (MESA 2015).")
+        lines.append(text.format(has=risk.mesa_risk_percent, lacks=risk.mesa_risk_without_cac_percent))
     lines += list(risk.notes)
     reasons: dict[str, list[str]] = {}
     for what, why in risk.omitted:

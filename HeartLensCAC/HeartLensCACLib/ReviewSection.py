@@ -90,7 +90,7 @@ class ReviewSection:
         self.ui.segmentEditor.setSourceVolumeNode(nodes.volume)
         self._setMask(reading.case)
         self.ui.reviewSection.setEnabled(True)
-        self.ui.reviewSection.setCollapsed(False)
+        self.ui.reviewSection.collapsed = False
         self.ui.tintCheckBox.setChecked(True)
         self._showArtery()
         self.refresh(reading)
@@ -105,8 +105,8 @@ class ReviewSection:
         self._filling = False
         self.select(selected, center=False)
         self._showHint()
-        self.ui.undoButton.setEnabled(reading.can_undo)
-        self.ui.redoButton.setEnabled(reading.can_redo)
+        self.ui.undoButton.setEnabled(case.can_undo)
+        self.ui.redoButton.setEnabled(case.can_redo)
 
     def clear(self) -> None:
         self._case = self._nodes = None
@@ -114,7 +114,7 @@ class ReviewSection:
         self.leaveEditor()
         self.ui.lesionTable.setRowCount(0)
         self.ui.reviewSection.setEnabled(False)
-        self.ui.reviewSection.setCollapsed(True)
+        self.ui.reviewSection.collapsed = True
 
     # Lesions
 
@@ -208,7 +208,7 @@ class ReviewSection:
         editor.setMaximumNumberOfUndoStates(0)
         editor.setUndoEnabled(False)
         editor.setEffectNameOrder(list(EFFECTS))
-        editor.setUnorderedEffectsVisible(False)
+        editor.unorderedEffectsVisible = False
         editor.setSegmentationNodeSelectorVisible(False)
         editor.setSourceVolumeNodeSelectorVisible(False)
         editor.setSwitchToSegmentationsButtonVisible(False)

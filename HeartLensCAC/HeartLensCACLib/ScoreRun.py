@@ -71,14 +71,15 @@ class ScoreRun:
         """Abandon the run at once: nothing of it is told any more, and no process stays behind."""
         self._ended = True
         self.timer.stop()
-        if self.process.state() != qt.QProcess.NotRunning:
+        if not self.isGone:
             self._kill()
             self.process.waitForFinished(GRACE_MS)
         self.run.ended(-1)
 
     @property
-    def isOver(self) -> bool:
-        return self._ended
+    def isGone(self) -> bool:
+        """Whether no process of it is left."""
+        return self.process.state() == qt.QProcess.NotRunning
 
     def _onStarted(self) -> None:
         if self.cancelling:

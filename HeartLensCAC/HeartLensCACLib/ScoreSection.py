@@ -36,12 +36,13 @@ class ScoreSection:
         self._pressed, self._onEnded = pressed, ended
         self._parameters: Parameters | None = None
         self._run: ScoreRun | None = None
+        self._leaving: list[ScoreRun] = []  # told everything, but their process still has to end
         self._doctor: DoctorRun | None = None
         self._isReady = False
         fill(ui.deviceComboBox, DEVICES)
         fill(ui.schemeComboBox, [(scheme.id, scheme.title) for scheme in SCHEMES.values()])
         fill(ui.bundleComboBox, bundles())
-        ui.casesPathEdit.setCurrentPath(userSetting("casesFolder", defaultCasesFolder()))
+        ui.casesPathEdit.currentPath = userSetting("casesFolder", defaultCasesFolder())
         ui.logText.setMaximumBlockCount(LOG_LINES)
         ui.progressBar.setVisible(False)
         ui.stageLabel.setVisible(False)
@@ -96,9 +97,12 @@ class ScoreSection:
 
     def stop(self) -> None:
         """Abandon what runs; nothing of it is told any more."""
-        run, self._run = self._run, None
-        if run is not None:
+        if self._run is not None:
+            self._leaving.append(self._run)
+            self._run = None
+        for run in self._leaving:
             run.stop()
+        self._leaving = []
         if self._doctor is not None:
             self._doctor.stop()
             self._doctor = None
@@ -111,7 +115,7 @@ class ScoreSection:
         """Ask the worker's Python what it has; installs nothing, blocks nothing."""
         if self._doctor is not None and self._doctor.isRunning:
             return
-        self.ui.optionsSection.setCollapsed(False)
+        self.ui.optionsSection.collapsed = False
         self.log(_("checking the environment..."))
         self._doctor = DoctorRun(self.log)
         self._doctor.start()
@@ -132,6 +136,7 @@ class ScoreSection:
             self._stage(event.stage, event.fraction)
         if not (event.is_last and self._run is not None and event.job == self._run.run.job):
             return
+        self._leaving = [run for run in self._leaving if not run.isGone] + [self._run]
         self._run = None
         self.log(event.text or {"done": _("done"), "cancelled": _("cancelled")}.get(event.kind, event.kind))
         self._draw()

@@ -53,13 +53,13 @@ class SignSection:
         for label in (self.ui.exportLabel, self.ui.obstaclesLabel):
             label.setText("")
         self.ui.signSection.setEnabled(False)
-        self.ui.signSection.setCollapsed(True)
+        self.ui.signSection.collapsed = True
 
     def show(self, reading: Reading) -> None:
         self._written = None
         self.refresh(reading)
         self.ui.signSection.setEnabled(True)
-        self.ui.signSection.setCollapsed(False)
+        self.ui.signSection.collapsed = False
 
     def refresh(self, reading: Reading) -> None:
         """After every edit: what was confirmed is another result now."""

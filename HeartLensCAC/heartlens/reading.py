@@ -5,8 +5,9 @@ The panel and the browser hold one `Reading`; it knows no window and no scene.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.case import Case, append_edit, write_json
+from heartlens.case import Case, Edit, append_edit, write_json
 from heartlens.correction import correct, give, lesion_at
 from heartlens.lesions import Artery
 from heartlens.outputs import write_outputs
@@ -57,13 +58,6 @@ class Reading:
         if not (chosen / "case.json").is_file():
             raise Refused("input", f"{folder} holds no HeartLens case: expected case.json in it; choose a case folder")
         return cls(chosen, Case.load(chosen), reader=reader)
-
-    @cached_property
-    def automatic(self) -> Case:
-        """The result before any edit."""
-        case = replace(self.case, edits=())
-        case.__dict__["ct"] = self.case.ct
-        return case
 
     @cached_property
     def sources(self) -> Sequence[Any]:
@@ -112,14 +106,6 @@ class Reading:
     def redo(self) -> bool:
         return self._edit(self.case.redo)
 
-    @property
-    def can_undo(self) -> bool:
-        return _works(self.case.undo)
-
-    @property
-    def can_redo(self) -> bool:
-        return _works(self.case.redo)
-
     def take(self, edited: Case) -> bool:
         """Keep another state of the same case, as `scene.read_segmentation` returns it.
 
@@ -136,8 +122,7 @@ class Reading:
         if edited.edits[: len(self.case.edits)] != self.case.edits:
             raise ValueError("this is not a later state of the case that is open")
         try:
-            for edit in edited.edits[len(self.case.edits) :]:
-                append_edit(self.folder, edit)
+            _append_whole(self.folder, edited.edits[len(self.case.edits) :])
         except OSError as error:
             raise Refused(
                 "output",
@@ -188,9 +173,13 @@ class Reading:
         return self.take(edited)
 
 
-def _works(edit: Callable[[], Case]) -> bool:
+def _append_whole(folder: Path, edits: Sequence[Edit]) -> None:
+    """Write an action into the journal; half of one is worse than none."""
+    journal = folder / "edits.jsonl"
+    before_bytes = journal.stat().st_size
     try:
-        edit()
-    except ValueError:
-        return False
-    return True
+        append_edit(folder, *edits)
+    except OSError:
+        with suppress(OSError):
+            os.truncate(journal, before_bytes)
+        raise

@@ -6,6 +6,7 @@ with the same names; the scene, its nodes, the segmentation and the segment edit
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import types
@@ -229,6 +230,16 @@ def boot(folder: Path) -> None:
     _module("SampleData", SampleDataLogic=SampleDataLogic)
     _boot_scene(folder)
     slicer.qMRMLSegmentEditorWidget = widgets.qMRMLSegmentEditorWidget
+
+
+def load_module() -> Any:
+    """HeartLensCAC.py, read from its path as Slicer's module factory does."""
+    if "HeartLensCACModule" not in sys.modules:
+        spec = importlib.util.spec_from_file_location("HeartLensCACModule", MODULE_FOLDER / "HeartLensCAC.py")
+        module = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
+        sys.modules["HeartLensCACModule"] = module
+        spec.loader.exec_module(module)  # type: ignore[union-attr]
+    return sys.modules["HeartLensCACModule"]
 
 
 def fresh_dialogs() -> Dialogs:

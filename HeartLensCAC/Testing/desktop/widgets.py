@@ -51,7 +51,7 @@ class ctkCollapsibleButton(QWidget):
         self._title = QToolButton(self)
         self._title.setToolButtonStyle(Qt.ToolButtonTextBesideIcon)
         self._title.setStyleSheet("QToolButton { text-align: left; font-weight: bold; }")
-        self._title.clicked.connect(lambda: self.setCollapsed(not self._collapsed))
+        self._title.clicked.connect(lambda: self._write_collapsed(not self._collapsed))
         self._collapsed = False
         self._text = ""
         self.setContentsMargins(0, self.TITLE_PX, 0, 0)
@@ -64,7 +64,7 @@ class ctkCollapsibleButton(QWidget):
         self._text = text
         self._draw()
 
-    def setCollapsed(self, collapsed: bool) -> None:
+    def _write_collapsed(self, collapsed: bool) -> None:
         self._collapsed = collapsed
         for child in self.children():
             if isinstance(child, QWidget) and child is not self._title:
@@ -84,7 +84,7 @@ class ctkCollapsibleButton(QWidget):
         return self._collapsed
 
     text = Property(str, _read_text, setText)
-    collapsed = Property(bool, _read_collapsed, setCollapsed)
+    collapsed = Property(bool, _read_collapsed, _write_collapsed)
 
 
 class qMRMLNodeComboBox(QComboBox):
@@ -232,9 +232,11 @@ class qMRMLSegmentEditorWidget(QGroupBox):
         self._order = list(names)
         self._show_effects()
 
-    def setUnorderedEffectsVisible(self, visible: bool) -> None:
+    def _write_unordered(self, visible: bool) -> None:
         self._unordered = visible
         self._show_effects()
+
+    unorderedEffectsVisible = property(lambda self: self._unordered, _write_unordered)  # no slot of that name
 
     def setActiveEffectByName(self, name: str) -> None:
         if self._node is not None:
@@ -311,13 +313,13 @@ class ctkPathLineEdit(QWidget):
         row.addWidget(QToolButton(self, text="…"))
         self._edit.textChanged.connect(self.currentPathChanged)
 
-    def setCurrentPath(self, path: str) -> None:
+    def _write_path(self, path: str) -> None:
         self._edit.setText(path)
 
     def _read_path(self) -> str:
         return str(self._edit.text)
 
-    currentPath = Property(str, _read_path, setCurrentPath)
+    currentPath = Property(str, _read_path, _write_path)
 
 
 STAND_INS = {
@@ -350,11 +352,11 @@ class SlicerUiLoader(QUiLoader):
         for child in every.values():
             for raw in child.dynamicPropertyNames():
                 name = bytes(raw.data()).decode()
-                setter = getattr(child, f"set{name[0].upper()}{name[1:]}", None)
-                if setter is not None and type(child).__name__ in STAND_INS:
-                    setter(child.property(name))
+                if type(child).__name__ in STAND_INS:
+                    assert hasattr(type(child), name), f"{type(child).__name__} has no property {name}"
+                    setattr(child, name, child.property(name))
             if isinstance(child, ctkCollapsibleButton):
-                child.setCollapsed(child.collapsed)  # its children were not there yet
+                child.collapsed = child.collapsed  # its children were not there yet
         for wire in wires:
             said = {part.tag: part.text or "" for part in wire}
             slot = getattr(every[said["receiver"]], said["slot"].partition("(")[0])

@@ -1,0 +1,173 @@
+"""A reader at the panel: what a person does with mouse, keys, brush and eraser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+from installed import need
+
+need("PySide6", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
+slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
+
+import qt  # noqa: E402
+import slicer.util  # noqa: E402
+import vtk  # noqa: E402
+from PySide6.QtCore import QPoint  # noqa: E402
+from PySide6.QtTest import QTest  # noqa: E402
+from vtk.util.numpy_support import numpy_to_vtk  # noqa: E402
+
+KEYS = {"Del": qt.Qt.Key_Delete, **{letter: getattr(qt.Qt, f"Key_{letter}") for letter in "ZYNPT01234"}}
+
+
+class Reader:
+    """Parameters
+
+    ----------
+    module : fixture of that name
+    folder : DICOM series to read
+    """
+
+    def __init__(self, module: SimpleNamespace, folder: Path) -> None:
+        self.module = module
+        self.ui, self.dialogs, self.wait = module.ui, module.dialogs, module.wait
+        self.volume = module.load(folder)
+        self.ui.volumeSelector.setCurrentNode(self.volume)
+        self.ui.bundleComboBox.setCurrentIndex(self.ui.bundleComboBox.findData("none"))
+
+    @property
+    def panel(self) -> Any:
+        return self.module.widget.panel
+
+    # Mouse and keys
+
+    def click(self, button: Any) -> None:
+        assert button.enabled, button.name
+        QTest.mouseClick(button, qt.Qt.LeftButton, qt.Qt.NoModifier, QPoint(10, button.height // 2))
+        qt.QApplication.processEvents()
+
+    def key(self, key: str) -> None:
+        window = self.module.widget.parent
+        window.activateWindow()
+        window.setFocus()
+        QTest.keyClick(window, KEYS[key])
+        qt.QApplication.processEvents()
+
+    def type_into(self, edit: Any, text: str) -> None:
+        edit.clear()
+        edit.setFocus()
+        QTest.keyClicks(edit, text)
+
+    def click_row(self, row: int) -> None:
+        table = self.ui.lesionTable
+        at = table.visualItemRect(table.item(row, 1)).center()
+        QTest.mouseClick(table.viewport(), qt.Qt.LeftButton, qt.Qt.NoModifier, at)
+        assert self.panel.review.selectedLesion() is not None
+
+    def click_row_of(self, lesion: int) -> None:
+        ids = [row.id for row in self.panel.reading.case.report.lesions]
+        self.click_row(ids.index(lesion))
+
+    # Steps of the journey
+
+    def press_score(self) -> None:
+        self.click(self.ui.scoreButton)
+
+    def score(self) -> None:
+        self.press_score()
+        self.wait(lambda: self.ui.scoreButton.text == "Score" and (self.panel.reading or self.dialogs.shown), 120)
+        assert self.dialogs.shown == []
+
+    def sign(self) -> None:
+        self.type_into(self.ui.observerEdit, "Reader^Rita")
+        self.type_into(self.ui.organizationEdit, "Phantom Hospital")
+        self.click(self.ui.confirmCheckBox)
+        self.click(self.ui.signButton)
+        assert self.dialogs.shown == []
+
+    def close_scene(self) -> None:
+        slicer.mrmlScene.Clear()
+
+    def open_case(self, folder: Path) -> None:
+        """The button, with the folder chosen in the dialog."""
+        chooser = qt.QFileDialog.getExistingDirectory
+        qt.QFileDialog.getExistingDirectory = lambda *_: str(folder)
+        try:
+            self.click(self.ui.openCaseButton)
+        finally:
+            qt.QFileDialog.getExistingDirectory = chooser
+
+    def shown(self) -> list[list[str]]:
+        """Every text of the tables."""
+        return [
+            [table.item(r, c).text() for r in range(table.rowCount) for c in range(table.columnCount)]
+            for table in (self.ui.lesionTable, self.ui.totalsTable, self.ui.riskTable)
+        ]
+
+    def shown_artery(self, lesion: int) -> str:
+        ids = [row.id for row in self.panel.reading.case.report.lesions]
+        return str(self.ui.lesionTable.item(ids.index(lesion), 0).text())
+
+    # Views and brushes
+
+    def click_in_view(self, name: str, lesion: int, *, ctrl: bool = False, drag: bool = False) -> None:
+        """A click on a voxel of a lesion, in a view that shows it."""
+        case = self.panel.reading.case
+        flat = case.lesions.voxels.flat[case.lesions.voxels.ids == lesion]
+        kji = np.array(np.unravel_index(flat[len(flat) // 2], case.ct.shape), float)
+        x, y, z = case.ct.lps_mm(kji)
+        view = self.module.views[name]
+        view.node.JumpSliceByCentering(-x, -y, z)
+        to_xy = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(view.node.GetXYToRAS(), to_xy)
+        px, py, *_ = to_xy.MultiplyPoint((-x, -y, z, 1.0))
+        start = (round(px), round(py))
+        view.click(*start, ctrl=ctrl, drag_to=(start[0] + 30, start[1]) if drag else None)
+        qt.QApplication.processEvents()
+
+    def paint_free_calcium(self, segment: str) -> int:
+        """Brush over bright voxels that no lesion has, such as rib; the mask and threshold decide what is taken.
+
+        Returns
+        -------
+        Number of voxels brushed
+        """
+        case = self.panel.reading.case
+        free = (case.ct.hu >= 200) & (case.lesions.labels == 0)
+        k, j, i = (int(at[len(at) // 2]) for at in np.nonzero(free))
+        brushed = np.zeros(case.ct.shape, np.uint8)
+        brushed[k, j - 2 : j + 3, i - 2 : i + 3] = 1
+        self._stroke("Paint", segment, brushed)
+        return int(brushed.sum())
+
+    def erase_lesion(self, lesion: int) -> None:
+        case = self.panel.reading.case
+        brushed = (case.lesions.labels == lesion).astype(np.uint8)
+        self._stroke("Erase", case.lesions.arteries[lesion].name, brushed)
+
+    def _stroke(self, effect: str, segment: str, brushed: Any) -> None:
+        """One stroke as Slicer's effects make it: a modifier label map through the segment editor's logic, with the
+        masks that the panel has set."""
+        self.ui.segmentEditor.setActiveEffectByName(effect)
+        node = self.panel.review._editorNode
+        node.SetSelectedSegmentID(segment)
+        logic = slicer.vtkSlicerSegmentEditorLogic()
+        logic.SetMRMLScene(slicer.mrmlScene)
+        logic.SetSegmentEditorNode(node)
+        logic.SetSegmentationNode(node.GetSegmentationNode())
+        logic.SetSourceVolumeNode(node.GetSourceVolumeNode())
+        logic.UpdateReferenceGeometryImage()
+        logic.UpdateMaskLabelmap()
+        modifier = slicer.vtkOrientedImageData()
+        modifier.DeepCopy(logic.GetReferenceGeometryImage())
+        modifier.GetPointData().SetScalars(numpy_to_vtk(brushed.ravel(), deep=True))
+        add = effect == "Paint"
+        mode = logic.ModificationModeAdd if add else logic.ModificationModeRemove
+        seen = len(self.panel.reading.case.edits)
+        extent = [0] * 6
+        modifier.GetExtent(extent)
+        logic.ModifySegmentByLabelmap(node.GetSegmentationNode(), segment, modifier, mode, extent, True, False)
+        self.wait(lambda: len(self.panel.reading.case.edits) > seen)
+        self.ui.segmentEditor.setActiveEffectByName("")

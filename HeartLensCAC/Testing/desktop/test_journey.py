@@ -1,0 +1,251 @@
+"""The reader's journey, whole: score, cancel, score, correct, undo, sign, close, re-open. Real clicks, keys, worker,
+scene and segment editor logic; the totals are checked by a scorer that shares no code with ours."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pydicom
+import pytest
+from desktop.reader import Reader
+from plain_scoring import plain_score
+from slicer.util import arrayFromSegmentBinaryLabelmap
+
+from heartlens.lesions import CORONARY, Artery
+
+
+@pytest.fixture
+def reader(module, phantom_ct):
+    return Reader(module, phantom_ct)
+
+
+def scored_plainly(panel):
+    """Agatston per artery of the voxels that are in the segmentation on the screen."""
+    nodes, ct = panel.nodes, panel.reading.case.source_ct
+    labels = np.zeros(ct.shape, np.uint8)
+    for artery in Artery:
+        labels[arrayFromSegmentBinaryLabelmap(nodes.segmentation, artery.name, nodes.volume) > 0] = artery
+    k, j, i = (slice(at.min(), at.max() + 1) for at in np.nonzero(labels))
+    out = plain_score(
+        ct.hu[k, j, i].tolist(),
+        labels[k, j, i].tolist(),
+        pixel_area=ct.pixel_area_mm2,
+        increment=ct.increment_mm,
+        edges=(130, 200, 300, 400),
+        min_area=1.0,
+        min_pixels=1,
+        connectivity=4,
+        k_factor=ct.increment_mm / 3,
+        mass_factor=None,
+    )
+    return {artery: out[artery]["agatston"] for artery in Artery}
+
+
+def test_phantom_to_signed_report_and_back(reader, phantom_ct):
+    panel, ui = reader.panel, reader.ui
+
+    reader.press_score()
+    reader.wait(lambda: ui.progressBar.value > 0)
+    reader.press_score()  # cancel
+    reader.wait(lambda: ui.scoreButton.text == "Score")
+    assert panel.reading is None
+    reader.score()
+    automatic = {artery: panel.reading.case.report.arteries[artery].agatston for artery in CORONARY}
+    assert automatic[Artery.LAD] > 100
+
+    # Two lesions go to other arteries: one by the button, one by its key.
+    first, second = (row.id for row in panel.reading.case.report.lesions[:2])
+    reader.click_row(0)
+    reader.click(ui.lcxButton)
+    assert panel.reading.case.lesions.arteries[first] is Artery.LCX
+    reader.click_row_of(second)
+    reader.key("4")
+    assert panel.reading.case.lesions.arteries[second] is Artery.RCA
+
+    # Paint over calcium that nobody took, erase a lesion, and take the erasing back.
+    before = panel.reading.case
+    painted = reader.paint_free_calcium("LM")
+    assert panel.reading.case.report.arteries[Artery.LM].agatston > 0
+    assert painted > 0
+    lesions = len(panel.reading.case.report.lesions)
+    reader.erase_lesion(panel.reading.case.report.lesions[0].id)
+    assert len(panel.reading.case.report.lesions) == lesions - 1
+    reader.key("Z")
+    assert len(panel.reading.case.report.lesions) == lesions
+    assert len(panel.reading.case.edits) > len(before.edits)
+
+    report = panel.reading.case.report
+    plain = scored_plainly(panel)
+    for artery in CORONARY:
+        assert report.arteries[artery].agatston == pytest.approx(plain[artery])
+    assert report.total.agatston == pytest.approx(sum(plain[a] for a in (*CORONARY, Artery.UNASSIGNED)))
+
+    # What the panel shows is the case, rounded.
+    total = ui.totalsTable.rowCount - 1
+    assert ui.totalsTable.item(total, 1).text() == f"{round(sum(automatic.values()))}"
+    assert ui.totalsTable.item(total, 2).text() == f"{round(report.total.agatston)}"
+
+    # Sign: blocked until confirmed and named.
+    assert not ui.signButton.enabled
+    reader.type_into(ui.observerEdit, "Reader^Rita")
+    reader.type_into(ui.organizationEdit, "Phantom Hospital")
+    assert not ui.signButton.enabled
+    reader.click(ui.confirmCheckBox)
+    assert ui.signButton.enabled
+    reader.click(ui.signButton)
+    assert reader.dialogs.shown == []
+    out = panel.reading.folder.parent / "signed"
+    assert {path.name for path in out.iterdir()} == {
+        "report.json", "lesions.csv", "segmentation.seg.nrrd", "segmentation.dcm", "report.dcm", "report.html",
+        "labels.nrrd", "case",
+    }  # fmt: skip
+    sr = pydicom.dcmread(out / "report.dcm")
+    assert sr.VerificationFlag == "VERIFIED"
+    assert sr.VerifyingObserverSequence[0].VerifyingObserverName == "Reader^Rita"
+    seg = pydicom.dcmread(out / "segmentation.dcm")
+    assert {s.SegmentLabel for s in seg.SegmentSequence} >= {"LM", "LAD", "LCX", "RCA"}
+    assert int(seg.pixel_array.sum()) == int((panel.reading.case.scored_codes > 0).sum())
+    assert "Signed by Reader^Rita, Phantom Hospital" in (out / "report.html").read_text()
+    assert json.loads((out / "report.json").read_text())["signature"]["organization"] == "Phantom Hospital"
+
+    # Close, re-open: the same numbers, bit for bit.
+    folder, shown = panel.reading.folder, reader.shown()
+    reader.close_scene()
+    assert panel.reading is None
+    assert ui.totalsTable.rowCount == 0
+    reader.open_case(folder)
+    assert panel.reading.case.report == report
+    assert reader.shown() == shown
+    assert panel.reading.signature.observer == "Reader^Rita"
+    assert json.loads((folder / "report.json").read_text()) == json.loads(
+        json.dumps(panel.reading.case.report_document())
+    )
+
+
+def test_a_click_in_a_slice_view_gives_the_island_to_the_active_artery(reader):
+    reader.score()
+    panel = reader.panel
+    lesion = next(row for row in panel.reading.case.report.lesions if row.artery is Artery.LAD)
+    reader.key("3")
+    reader.click_in_view("Red", lesion.id)
+    assert panel.reading.case.lesions.arteries[lesion.id] is Artery.LCX
+    assert reader.shown_artery(lesion.id) == "LCX"
+
+
+def test_ctrl_click_takes_only_the_part_in_the_slice(reader):
+    reader.score()
+    panel = reader.panel
+    lesion = next(row for row in panel.reading.case.report.lesions if row.slices[1] > row.slices[0])
+    total = panel.reading.case.report.total.agatston
+    reader.key("4")
+    reader.click_in_view("Red", lesion.id, ctrl=True)
+    report = panel.reading.case.report
+    slices = [row.slices for row in report.lesions if row.artery is Artery.RCA and row.source == "reader"]
+    assert [last - first for first, last in slices] == [0]
+    assert report.total.agatston == pytest.approx(total)
+
+
+def test_a_drag_is_no_click(reader):
+    reader.score()
+    lesion = reader.panel.reading.case.report.lesions[0]
+    reader.key("3")
+    reader.click_in_view("Red", lesion.id, drag=True)
+    assert reader.panel.reading.case.edits == ()
+
+
+def test_while_an_effect_is_active_the_views_belong_to_it(reader):
+    reader.score()
+    lesion = reader.panel.reading.case.report.lesions[0]
+    reader.key("3")
+    reader.ui.segmentEditor.setActiveEffectByName("Paint")
+    reader.click_in_view("Red", lesion.id)
+    assert reader.panel.reading.case.edits == ()
+
+
+def test_a_click_beside_calcium_changes_nothing_and_opens_no_dialog(reader):
+    reader.score()
+    reader.panel.onViewClick((0.0, 0.0, -1000.0), False)
+    assert reader.panel.reading.case.edits == ()
+    assert reader.dialogs.shown == []
+
+
+def test_next_and_previous_walk_the_table_and_center_the_views(reader):
+    reader.score()
+    rows = reader.panel.reading.case.report.lesions
+    reader.key("N")
+    reader.key("N")
+    assert reader.panel.review.selectedLesion() == rows[1].id
+    reader.key("P")
+    assert reader.panel.review.selectedLesion() == rows[0].id
+    x, y, z = rows[0].centroid_lps_mm
+    for view in reader.module.views.values():
+        matrix = view.node.GetSliceToRAS()
+        center = [matrix.GetElement(axis, 3) for axis in range(3)]
+        assert center == pytest.approx([-x, -y, z])
+
+
+def test_delete_removes_the_selected_lesion_and_redo_does_it_again(reader):
+    reader.score()
+    panel = reader.panel
+    lesion = panel.reading.case.report.lesions[0].id
+    reader.click_row(0)
+    reader.key("Del")
+    assert lesion not in panel.reading.case.lesions.arteries
+    reader.key("Z")
+    assert lesion in panel.reading.case.lesions.arteries
+    reader.key("Y")
+    assert lesion not in panel.reading.case.lesions.arteries
+
+
+def test_an_artery_key_without_a_selected_lesion_moves_none(reader):
+    reader.score()
+    reader.key("4")
+    assert reader.panel.reading.case.edits == ()
+    assert reader.panel.parameters.artery is Artery.RCA
+    assert reader.panel.review._editorNode.GetSelectedSegmentID() == "RCA"
+
+
+def test_every_edit_is_on_the_disk_at_once(reader):
+    reader.score()
+    journal = reader.panel.reading.folder / "edits.jsonl"
+    reader.click_row(0)
+    reader.click(reader.ui.rcaButton)
+    assert len(journal.read_text().splitlines()) == 1
+    reader.key("Z")
+    assert [json.loads(line)["kind"] for line in journal.read_text().splitlines()] == ["reassign", "undo"]
+
+
+def test_an_edit_after_signing_takes_the_signature_back(reader):
+    reader.score()
+    reader.sign()
+    assert reader.panel.reading.signature is not None
+    reader.click_row(0)
+    reader.click(reader.ui.rcaButton)
+    assert reader.panel.reading.signature is None
+    assert not reader.ui.signButton.enabled
+    assert not reader.ui.confirmCheckBox.checked
+    reader.sign()
+    names = {path.name for path in reader.panel.reading.folder.parent.iterdir()}
+    assert {"signed", "signed-2"} <= names
+
+
+def test_keys_are_gone_when_another_module_is_open(reader):
+    reader.score()
+    reader.click_row(0)
+    reader.module.widget.exit()
+    reader.key("4")
+    assert reader.panel.reading.case.edits == ()
+    assert not reader.panel.clicks.areInstalled
+    reader.module.widget.enter()
+    reader.click_row(0)
+    reader.key("4")
+    assert len(reader.panel.reading.case.edits) == 1
+
+
+def test_typing_a_name_presses_no_shortcut(reader):
+    reader.score()
+    reader.click_row(0)
+    reader.type_into(reader.ui.observerEdit, "Zyn 1234")
+    assert reader.ui.observerEdit.text == "Zyn 1234"
+    assert reader.panel.reading.case.edits == ()
