@@ -70,7 +70,7 @@ def serve() -> int:
     faulthandler.enable(sys.stderr)  # a segmentation fault in a library then says where it was
     signal.signal(signal.SIGTERM, _terminate)
     if hasattr(os, "nice"):
-        os.nice(NICENESS)
+        os.nice(max(0, NICENESS - os.nice(0)))
     worker = Worker(commands, events)
     try:
         return worker.work()
