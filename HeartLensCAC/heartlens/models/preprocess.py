@@ -7,6 +7,7 @@ Only the grid within the slice is resampled: a field of view of 160 mm and one o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -169,6 +170,7 @@ def nearest(values: NDArray, crop: Crop) -> NDArray:
     return found
 
 
+@lru_cache(maxsize=8)  # the slices of a scan, and the mask of each, lie under the same crop
 def _weights(pixels: int, crop: Crop, axis: int) -> NDArray[np.float32]:
     """(size_px, pixels) share of each CT row or column in each of the view's: a triangle at least one pixel wide."""
     places = crop.in_slice(axis)
@@ -177,7 +179,9 @@ def _weights(pixels: int, crop: Crop, axis: int) -> NDArray[np.float32]:
     # For linear interpolation the shares already sum to 1; a wider triangle meets the grid unevenly. At the edge
     # what is missing is air.
     whole = np.maximum(0.0, 1 - np.abs(places[:, None] - _grid_around(places, reach)) / reach).sum(axis=1) / reach
-    return (near / whole[:, None]).astype(np.float32)
+    weights = (near / whole[:, None]).astype(np.float32)
+    weights.setflags(write=False)
+    return weights
 
 
 def _grid_around(places: NDArray[np.float64], reach: float) -> NDArray[np.float64]:
