@@ -52,7 +52,8 @@ def run_training(train: Callable[[], bool], out: Path) -> int:
     """
     from training.collapse import DeadRun
 
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    logging.getLogger("training").setLevel(logging.INFO)  # ours alone: libraries say more than anybody wants to read
     try:
         is_complete = train()
     except DeadRun as death:

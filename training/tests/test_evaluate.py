@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import plain_bundle
 import pytest
 
 from heartlens.case import Case
@@ -18,7 +19,7 @@ from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import write_seg
 from heartlens.dicom.series import find_series
 from heartlens.dicom.write import write_ct_series
-from heartlens.files import write_seg_nrrd, write_volume
+from heartlens.files import read_labels, read_volume, write_seg_nrrd, write_volume
 from heartlens.lesions import CORONARY, Artery
 from heartlens.nrrd import write_nrrd
 from heartlens.outputs import write_outputs
@@ -27,10 +28,14 @@ from heartlens.phantom_files import write_phantom
 from heartlens.pipeline import Request, score_series
 from heartlens.refusal import Refused
 from training.cohort import Pair, find_patients, read_pairs
+from training.data import Splits
 from training.evaluate import evaluate, main
-from training.evaluation import INTEGRATED, SEGMENTATION, Estimate, Evaluation, Failure
+from training.evaluation import INTEGRATED, SEGMENTATION, BackboneSummary, Estimate, Evaluation, Failure
 from training.evaluation_page import render_page
 from training.metrics import Counts
+from training.scans import LabelledScan
+from training.shard_writer import write_shards
+from training.summary import mean_of_patients, summarize_slices
 
 LAD, RCA = int(Artery.LAD), int(Artery.RCA)
 SPACING = np.diag([1.0, 1.0, 3.0, 1.0])
@@ -144,6 +149,51 @@ def test_the_slice_stage_is_judged_beside_the_labels_alone():
     assert sum(b.n for b in evaluation.classifier.reliability) == 8
 
 
+def test_a_program_with_its_own_slice_stage_is_judged_by_what_it_predicts():
+    """Its second prediction counts, not the first with slices cleared; a slice that was not asked has no calcium."""
+    asked = np.array([np.nan, 0.9, 0.2, np.nan])
+    missed = np.array([0.3, np.nan, np.nan, np.nan])  # the slice with calcium was not asked about
+    pairs = [tiny_pair("a", 10, 10, slice_probability=asked), tiny_pair("b", 20, 20, slice_probability=missed)]
+    pairs = [replace(p, integrated=tiny_pair("", n, n // 2).predicted) for p, n in zip(pairs, (10, 20), strict=True)]
+    evaluation = evaluate(pairs, slice_cutoff=0.5, draws=20)
+    assert evaluation.estimate("voxels.LAD.recall", SEGMENTATION).value == 1
+    assert evaluation.estimate("voxels.LAD.recall").value == pytest.approx(15 / 30)
+    classifier = evaluation.classifier
+    assert (classifier.slices, classifier.asked, classifier.cut_off) == (8, 3, 0.5)
+    assert classifier.counts == Counts(tp=1, fp=0, fn=1, tn=6)
+    assert classifier.estimates["area_under_roc"].value == 1  # of the three that were asked about
+    assert sum(b.n for b in classifier.reliability) == 3
+    assert evaluation.patients[0].slice_probability == (None, 0.9, 0.2, None)
+    text = json.dumps(evaluation.to_json(), allow_nan=False)
+    assert Evaluation.from_json(json.loads(text)) == evaluation
+    assert "was asked about 3 of 8 slices" in render_page(evaluation)
+
+
+def test_backbones_are_shown_beside_the_slice_stage():
+    judged = {
+        name: BackboneSummary(
+            summarize_slices([([False, True], np.array(p))], 0.5, draws=5, seed=1), 3, Estimate(0.25, 0.2, 0.3), 0.125
+        )
+        for name, p in (("DINO", [0.9, 0.1]), ("DINO-LG", [0.1, 0.9]))
+    }
+    evaluation = evaluate([tiny_pair("a", 10, 10), tiny_pair("b", 0, 0)], draws=5, backbones=judged)
+    page = render_page(evaluation)
+    assert re.findall(r"<figcaption>Slices: (.*?)</figcaption>", page) == [
+        "DINO, every slice, at 0.5", "DINO-LG, every slice, at 0.5", "labels",
+    ]  # fmt: skip
+    assert judged["DINO"].classifier.counts == Counts(tp=0, fp=1, fn=1, tn=0)
+    for shown in ("0.2500", "0.2000 to 0.3000", "0.1250"):
+        assert shown in page
+    assert Evaluation.from_json(json.loads(json.dumps(evaluation.to_json()))) == evaluation
+
+
+def test_a_mean_over_patients_weighs_slices_and_draws_patients():
+    told = mean_of_patients([[1.0, 1.0, 1.0], [], [0.0]], draws=200, seed=1)
+    assert told.value == 0.75
+    assert (told.low, told.high) == (0, 1)  # both draws of one patient alone occur
+    assert mean_of_patients([[], []], draws=5, seed=1) == Estimate(None)
+
+
 def test_probabilities_without_a_cut_off_are_judged_by_themselves():
     evaluation = evaluate([tiny_pair("a", 10, 10, slice_probability=np.array([0.1, 0.9, 0.2, 0.1]))], draws=5)
     assert list(evaluation.stages) == [SEGMENTATION]
@@ -226,7 +276,8 @@ def test_the_page_stands_alone_and_shows_every_table_and_failure():
         pictures=[("data:image/png;base64,AA==", "attention")],
     )
     for heading in ("Slices with calcium", "Overlap of each artery", "Precision and recall", "Risk categories",
-                    "Calcium or none", "Agatston scores", "Lesions", "Where the backbones look", "Patients"):  # fmt: skip
+                    "Calcium or none", "Agatston scores", "Lesions", "Where the backbones look",
+                    "Patients"):  # fmt: skip
         assert f"<h2>{heading}" in page
     assert "no &lt;scan&gt;" in page
     assert "R&amp;D" in page
@@ -244,6 +295,74 @@ def test_the_page_says_how_to_get_the_slice_stage_when_there_is_none():
     assert "--slice-cutoff" in page
     assert "with the slice stage" not in page
     assert SEGMENTATION not in page  # there is nothing that it could be told apart from
+
+
+# Shards
+
+
+@pytest.fixture(scope="module")
+def shards(phantoms, tmp_path_factory) -> Path:
+    """The phantoms as shards, with splits: p5 is the one test patient."""
+    folder = tmp_path_factory.mktemp("shards")
+    scans = []
+    for name in ("p3", "p5"):
+        ct, _ = read_volume(phantoms / name / "ct.nrrd")
+        scans.append(LabelledScan(name, name, "phantom", ct, read_labels(phantoms / name / "labels.nrrd", ct)))
+    other, labels = tiny_scan(9)
+    scans.append(LabelledScan("p0", "p0", "phantom", other, labels))
+    write_shards(folder / "shards", scans)
+    Splits(("p0",), ("p3",), ("p5",)).save(folder / "splits.json")
+    return folder
+
+
+def test_shards_give_the_numbers_of_the_folder_that_they_were_made_of(phantoms, shards, tmp_path):
+    data = ("--shards", shards / "shards", "--splits", shards / "splits.json")
+    assert run(*data, "--bundle", "none", "--out", tmp_path / "shards", "--draws", 5) == 0
+    assert run("--reference", phantoms, "--bundle", "none", "--out", tmp_path / "folder", "--draws", 5) == 0
+    one, other = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("shards", "folder"))
+    assert [p["name"] for p in one["patients"]] == ["p5"]
+    assert one["patients"][0]["stages"] == other["patients"][2]["stages"]
+    assert one["settings"]["reference"] == "labels of 1 scans (phantom), test patients of splits.json"
+
+
+def test_a_bundle_is_judged_with_and_without_its_slice_stage(shards, tmp_path):
+    """Its classifier never says 1, so that with a cut-off of 1 no slice is looked at and every score is 0."""
+    pytest.importorskip("onnxruntime")
+    folder = tmp_path / "bundle"
+    shutil.copytree(plain_bundle.FOLDER, folder)
+    document = plain_bundle.manifest(folder, slices={"input": plain_bundle.SLICE_VIEW, "cut_off": 1.0})
+    document["vessel"]["cut_off"] = 0.0  # every island that it sees is LAD
+    (folder / "manifest.json").write_text(json.dumps(document))
+    data = ("--shards", shards / "shards", "--splits", shards / "splits.json")
+    assert run(*data, "--bundle", folder, "--out", tmp_path / "out", "--draws", 5) == 0
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    (patient,) = report["patients"]
+    alone, integrated = (patient["stages"][stage] for stage in (SEGMENTATION, INTEGRATED))
+    assert alone["predicted_agatston"]["LAD"] > 0
+    assert integrated["predicted_agatston"]["all"] == 0
+    assert report["settings"]["slice_cutoff"] == 1
+    asked = [p for p in patient["slice_probability"] if p is not None]
+    assert 0 < report["classifier"]["asked"] == len(asked) < len(patient["slice_probability"])
+    page = (tmp_path / "out" / "index.html").read_text().replace("&#39;", "'")
+    assert "the bundle's classifier: the vessel network sees slices of probability 1 or more" in page
+    assert "vessel.onnx: SHA-256 " in page
+    assert run(*data, "--bundle", folder, "--out", tmp_path / "no", "--slice-cutoff", 0.5) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--shards", "s", "--bundle", "none"), "--shards needs --splits"),
+        (("--shards", "s", "--splits", "x", "--prediction", "p"), "--bundle, to know what to judge"),
+        (("--reference", "r", "--bundle", "none", "--backbone", "DINO=run"), "go with --shards"),
+        (("--reference", "r", "--bundle", "nobody"), "bundle 'nobody': expected a folder"),
+    ],
+)
+def test_words_that_do_not_go_together_are_refused(tmp_path, capsys, monkeypatch, words, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r" / "someone").mkdir(parents=True)
+    assert run(*words, "--out", tmp_path / "out") == 3
+    assert said in capsys.readouterr().err
 
 
 # Folders
