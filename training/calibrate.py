@@ -1,0 +1,199 @@
+"""Fit what a bundle says of lesions to validation scans: probability, cut-off of islands, cut-off of slices.
+
+python -m training.calibrate BUNDLE --shards DIR ... --splits FILE [--cut-off f1|youden|P] [--slice-sensitivity P]
+
+The scans go through the networks as HeartLens runs them, from the bundle's ONNX files. The weights stay as they are;
+the manifest is written anew, whole or not at all. Test scans are not looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.anatomy import heart_region
+from heartlens.ct import CTVolume
+from heartlens.inference import Networks, classify_slices, slices_to_ask
+from heartlens.lesions import CORONARY
+from heartlens.models.bundle import MANIFEST, Bundle, load_bundle
+from heartlens.protocol import ScoringProtocol
+from heartlens.refusal import Refused
+from heartlens.whole_file import whole_file
+from training import metrics
+from training.command import DONE, Progress, add_data, run_command
+from training.cut_off import Islands, choose_cut_off, fit_calibration, read_islands
+from training.data import Splits, check_splits, scans_of
+from training.shards import ShardSet
+
+RULES = ("f1", "youden")
+
+
+def calibrate(
+    bundle: Bundle,
+    scans: Sequence[int],
+    shards: ShardSet,
+    *,
+    cut_off: str | float | None = None,
+    slice_sensitivity: float | None = None,
+) -> dict[str, Any]:
+    """What the manifest should say, by the scans.
+
+    Parameters
+    ----------
+    scans : numbers of labelled scans that nothing was trained on
+    cut_off : "f1" or "youden" chooses the one of islands; a number sets it; None leaves it
+    slice_sensitivity : share of calcified slices that the slice stage must let pass; None leaves its cut-off
+
+    Returns
+    -------
+    {"vessel": {...}, "slices": {...} or absent, "before", "after": calibration errors, "islands", "coronary"}
+
+    Raises
+    ------
+    Refused : "input": too few islands of a kind, or a slice cut-off is asked for and the bundle has no slice stage
+    """
+    islands = _islands(bundle, scans, shards)
+    slope, intercept = fit_calibration(islands.is_coronary, islands.probability)
+    if cut_off is None:
+        chosen = bundle.vessel.cut_off
+    elif isinstance(cut_off, str):
+        chosen = choose_cut_off(islands.is_coronary, islands.probability, cut_off)
+    else:
+        chosen = cut_off
+    vessel = {"cut_off": float(chosen), "calibration": {"slope": slope, "intercept": intercept}}
+    told: dict[str, Any] = {"vessel": vessel, "islands": len(islands.probability)}
+    told["coronary"] = int(islands.is_coronary.sum())
+    told["before"] = _error(islands, bundle.vessel.calibration(islands.probability))
+    told["after"] = _error(islands, type(bundle.vessel.calibration)(slope, intercept)(islands.probability))
+    if slice_sensitivity is not None:
+        p, truth = _slices(bundle, scans, shards)
+        told["slices"] = {"cut_off": sensitive_cut_off(truth, p, slice_sensitivity)}
+        judged = metrics.counts(truth, p >= told["slices"]["cut_off"])
+        told["slice_stage"] = {
+            "slices": int(p.size),
+            "calcified": int(truth.sum()),
+            "passed": judged.tp,
+            "kept_out": judged.tn,
+        }
+    return told
+
+
+def sensitive_cut_off(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitivity: float) -> float:
+    """The highest cut-off at which so large a share of positives passes, midway to the next lower probability.
+
+    Examples
+    --------
+    >>> sensitive_cut_off(np.array([True, True, False, True]), np.array([0.9, 0.6, 0.5, 0.2]), 0.6)
+    0.55
+
+    Raises
+    ------
+    Refused : "input": no positives
+    """
+    if not truth.any():
+        raise Refused("input", "validation has no calcified slice among those with candidates; give it more patients")
+    positives = np.sort(p[truth])[::-1]
+    edge = positives[int(np.ceil(sensitivity * positives.size - 1e-9)) - 1]
+    lower = p[p < edge]
+    return float((edge + (lower.max() if lower.size else 0.0)) / 2)
+
+
+def write_manifest(bundle: Bundle, told: dict[str, Any]) -> None:
+    """Put new cut-offs and calibration into a bundle's manifest, with what they rest on."""
+    path = bundle.folder / MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for stage in ("vessel", "slices"):
+        if stage in told:
+            manifest[stage] = {**manifest[stage], **told[stage]}
+    kept = ("islands", "coronary", "before", "after", "slice_stage")
+    manifest["metrics"] = {**manifest["metrics"], "calibrated_on": {k: told[k] for k in kept if k in told}}
+    with whole_file(path) as sibling:
+        sibling.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    load_bundle(bundle.folder)
+
+
+def _islands(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> Islands:
+    vessel, networks = bundle.vessel, Networks(bundle, "cpu")
+    found = read_islands(networks.vessel, _read(scans, shards), vessel.view, vessel.classes)
+    if found.is_coronary.all() or not found.is_coronary.any():
+        raise Refused("input", "validation needs islands that are coronary and islands that are not; give more scans")
+    return found
+
+
+def _slices(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Probability and truth of every slice that HeartLens would ask about."""
+    networks, stage = Networks(bundle, "cpu"), bundle.slices
+    if stage is None or networks.slices is None:
+        raise Refused("input", f"{bundle.folder} has no slice stage; leave --slice-sensitivity out")
+    p, truth = [], []
+    for ct, codes in _read(scans, shards):
+        region = heart_region(ct)
+        asked = slices_to_ask(ct, region, ScoringProtocol())
+        told = classify_slices(ct, region, networks.slices, stage.view, asked)
+        p.append(told[asked])
+        truth.append(np.isin(codes, [int(artery) for artery in CORONARY]).any(axis=(1, 2))[asked])
+    return np.concatenate(p), np.concatenate(truth)
+
+
+def _read(scans: Sequence[int], shards: ShardSet) -> Iterator[tuple[CTVolume, NDArray[np.uint8]]]:
+    bar = Progress("scan", len(scans))
+    try:
+        for n in scans:
+            bar.step(shards.scans[n].name)
+            yield shards.ct(n), np.array(shards.labels(n))
+    finally:
+        bar.close()
+
+
+def _error(islands: Islands, p: NDArray[np.float64]) -> float:
+    return metrics.calibration_error(metrics.reliability(islands.is_coronary, p))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("bundle", type=Path, help="folder of a bundle; its manifest is written anew")
+    add_data(parser)
+    parser.add_argument("--cut-off", type=_cut_off, metavar="f1|youden|P", help="of islands (default: as it is)")
+    parser.add_argument(
+        "--slice-sensitivity", type=float, metavar="P",
+        help="share of calcified slices that the slice stage must let pass (default: its cut-off stays)",
+    )  # fmt: skip
+    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
+    parser.set_defaults(run=_run)
+    return run_command(parser, arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    bundle = load_bundle(options.bundle)
+    shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
+    check_splits(shards, splits)
+    told = calibrate(
+        bundle, scans_of(shards, splits.validation), shards, cut_off=options.cut_off,
+        slice_sensitivity=options.slice_sensitivity,
+    )  # fmt: skip
+    print(json.dumps(told, indent=1))
+    if not options.dry_run:
+        write_manifest(bundle, told)
+        print(f"Manifest: {bundle.folder / MANIFEST}")
+    return DONE
+
+
+def _cut_off(text: str) -> str | float:
+    if text in RULES:
+        return text
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must be {', '.join(RULES)} or lie in 0..1, got {text}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,117 @@
+"""Calibration of a finished bundle: the manifest changes, the weights do not, and nothing is fitted to too little."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from needed import need, torch
+from schematic_chest import schematic_chest
+
+from heartlens.models.bundle import Calibration, Domain, load_bundle
+from heartlens.models.slice_view import SliceView
+from heartlens.refusal import Refused
+from training.calibrate import calibrate, main, sensitive_cut_off
+from training.config import as_dict, load_recipe
+from training.data import Splits
+from training.export import Said, export_bundle, read_trained, read_trained_slices
+from training.networks import build_network
+from training.scans import LabelledScan
+from training.shard_writer import write_shards
+from training.shards import ShardSet
+from training.train_slices import SCHEMA as SLICES_SCHEMA
+from training.train_slices import WEIGHTS as SLICE_WEIGHTS
+from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
+
+
+def chest(number: int) -> LabelledScan:
+    """A chest with ten spots; by the labels, every second is coronary."""
+    places = [(40 - 9 * n, -20 + 2 * number, -30 - 8 * (n % 5), 3.5, 450 + 10 * n) for n in range(10)]
+    ct = schematic_chest(add=tuple(places))
+    index = np.stack(np.meshgrid(*(np.arange(n) for n in ct.shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    bright = np.flatnonzero(ct.hu.reshape(-1) >= 130)
+    at = ct.lps_mm(index[bright])
+    labels = np.zeros(ct.hu.size, np.uint8)
+    for n, (x, y, z, radius, _) in enumerate(places):
+        labels[bright[np.linalg.norm(at - (x, y, z), axis=1) < radius + 1]] = 2 if n % 2 else 5
+    return LabelledScan(f"chest/{number}", f"person-{number}", "phantom", ct, labels.reshape(ct.shape))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Shards of four chests, two of them for validation, and a bundle with random weights."""
+    need("onnxscript")
+    folder = tmp_path_factory.mktemp("calibrate")
+    write_shards(folder / "shards", (chest(n) for n in range(4)))
+    Splits(("person-0",), ("person-1", "person-2"), ("person-3",)).save(folder / "splits.json")
+    (folder / "unet").mkdir()
+    (folder / "slices").mkdir()
+    recipe = load_recipe(
+        SegmentationRecipe, None, ["view.size_px=32", "view.spacing_mm=4.0", "network.base=4", "network.depth=2",
+                                   "network.groups=2"],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
+    content = {"schema": WEIGHTS_SCHEMA, "step": 1, "network": network.state_dict(), "recipe": as_dict(recipe)}
+    torch.save({**content, "judgement": {}, "islands": {"cut_off": 0.3, "slope": 1.0, "intercept": 0.0}},
+               folder / "unet" / BEST)  # fmt: skip
+    from heartlens.models.backbone import Backbone, BackboneShape
+    from heartlens.models.slice_classifier import SliceClassifier
+
+    classifier = SliceClassifier(Backbone(BackboneShape(24, 2, 2, 8, 32)))
+    torch.nn.init.normal_(classifier.head.weight, std=1.0)  # so that probabilities differ
+    told = {"schema": SLICES_SCHEMA, "backbone": classifier.backbone.shape.to_json(), "cut_off": 0.25}
+    view = SliceView(160, 32, center="heart")
+    torch.save({**told, "state": classifier.state_dict(), "view": view.to_json()}, folder / "slices" / SLICE_WEIGHTS)
+    said = Said({"name": "tiny"}, Domain(), 0.4, Calibration())
+    export_bundle(
+        read_trained(folder / "unet"), folder / "bundle", said, [chest(0).ct], read_trained_slices(folder / "slices")
+    )
+    return folder
+
+
+def arguments(data, *more: str) -> list[str]:
+    return [str(data / "bundle"), "--shards", str(data / "shards"), "--splits", str(data / "splits.json"), *more]
+
+
+def test_the_manifest_changes_and_the_weights_do_not(data, capsys):
+    before = load_bundle(data / "bundle")
+    manifest = (data / "bundle" / "manifest.json").read_text()
+    assert main(arguments(data, "--cut-off", "f1", "--slice-sensitivity", "0.9", "--dry-run")) == 0
+    assert (data / "bundle" / "manifest.json").read_text() == manifest
+    told = json.loads(capsys.readouterr().out)
+    assert main(arguments(data, "--cut-off", "f1", "--slice-sensitivity", "0.9")) == 0
+    after = load_bundle(data / "bundle")
+    assert after.checksums() == before.checksums()
+    assert after.vessel.cut_off == told["vessel"]["cut_off"]
+    assert after.vessel.calibration == Calibration(**told["vessel"]["calibration"])
+    assert after.slices is not None
+    assert after.slices.cut_off == told["slices"]["cut_off"]
+    stage = told["slice_stage"]
+    assert 0.9 * stage["calcified"] <= stage["passed"] <= stage["calcified"] <= stage["slices"]
+    assert (told["islands"], after.metrics["calibrated_on"]["islands"]) == (told["islands"], told["islands"])
+    assert 0 < told["coronary"] < told["islands"]
+
+
+def test_a_given_cut_off_is_taken_and_what_is_not_asked_for_stays(data):
+    bundle = load_bundle(data / "bundle")
+    told = calibrate(bundle, (1, 2), ShardSet.open(data / "shards"), cut_off=0.7)
+    assert told["vessel"]["cut_off"] == 0.7
+    assert "slices" not in told
+    told = calibrate(bundle, (1, 2), ShardSet.open(data / "shards"))
+    assert told["vessel"]["cut_off"] == bundle.vessel.cut_off
+
+
+@pytest.mark.parametrize(("sensitivity", "cut_off"), [(1.0, 0.15), (0.75, 0.35), (0.5, 0.65), (0.25, 0.85)])
+def test_the_slice_cut_off_lets_the_share_pass_and_lies_between_probabilities(sensitivity, cut_off):
+    p = np.array([0.9, 0.8, 0.4, 0.2, 0.5, 0.3, 0.1])
+    truth = np.array([True, True, True, True, False, False, False])
+    chosen = sensitive_cut_off(truth, p, sensitivity)
+    assert chosen == pytest.approx(cut_off)
+    assert (p[truth] >= chosen).mean() >= sensitivity
+
+
+def test_slices_without_calcium_give_no_cut_off():
+    with pytest.raises(Refused, match="no calcified slice"):
+        sensitive_cut_off(np.zeros(3, bool), np.array([0.1, 0.2, 0.3]), 0.9)
