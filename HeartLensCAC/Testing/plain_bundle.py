@@ -1,6 +1,6 @@
 """A bundle whose networks can be worked out by hand, so that running one is tested without torch and without training.
 
-The vessel network looks at one pixel: LAD when it is bright, sigmoid((HU - 400) / 100), at 600 HU e^2 / (1 + e^2); it is
+The vessel network looks at one pixel: LAD when it is bright, sigmoid((HU - 400) / 100), at 600 HU 0.88; it is
 written as two logits, 0 for none and (HU - 400) / 100 for LAD. The slice classifier looks at the brightest pixel of its
 view: sigmoid((HU - 400) / 50). `python HeartLensCAC/Testing/plain_bundle.py` writes `data/plain_bundle`; it needs onnx.
 """

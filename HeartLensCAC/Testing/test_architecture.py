@@ -23,7 +23,7 @@ FLOORS: dict[str, int] = {
     "dicom": 2, "files": 2, "nrrd": 2, "nifti": 2, "metaimage": 2, "seg_nrrd": 2, "segments": 2, "phantom_files": 2,
     "case": 2, "correction": 2, "signing": 2, "models": 2, "inference": 2,
     # 3 road
-    "pipeline": 3, "outputs": 3, "options": 3, "worker": 3, "reading": 3, "report_html": 3, "figures": 3,
+    "pipeline": 3, "outputs": 3, "options": 3, "worker": 3, "reading": 3, "doctor": 3, "report_html": 3, "figures": 3,
     # 4 bridge
     "scene": 4,
     # 5 doors

@@ -80,6 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(run=_run_demo)
 
     doctor = commands.add_parser("doctor", help="say what is installed and whether scoring works here")
+    doctor.add_argument("--bundle", metavar="NAME|DIR|none", help="to examine; default: installed bundle, or the rules")
+    doctor.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the networks")
     doctor.set_defaults(run=_run_doctor)
 
     worker = commands.add_parser("worker", help="take jobs on stdin, one JSON object a line (for programs)")
@@ -150,6 +152,12 @@ def table(case: Case) -> str:
             f"{name:<12}{totals.lesions:>8}{display_agatston(totals.agatston):>10}{totals.volume_mm3:>12.1f}{mass:>10}"
         )
     lines += ["", risk.sentence()]
+    if risk.category_probability:
+        from heartlens.category_probability import display_percent
+
+        likely = [(name, p) for name, p in risk.category_probability if p >= 0.005]
+        told = ", ".join(f"{name} {display_percent(p)}" for name, p in likely)
+        lines.append(f"Probability from the networks: {told}.")
     if report.dropped_small_count:
         what = "1 island" if report.dropped_small_count == 1 else f"{report.dropped_small_count} islands"
         lines.append(f"{what} below the minimum size not counted ({report.dropped_small_area_mm2:.2f} mm2)")
@@ -200,10 +208,12 @@ def _run_demo(options: argparse.Namespace) -> int:
     phantom = make_phantom(PhantomParameters.random(options.seed, **DEMO_SCAN))
     with whole_folder(options.out, force=True, is_ours=lambda old: is_result(old / "result")) as folder:
         write_phantom(folder / "phantom", phantom, format="dicom")
-        result = score_series(folder / "phantom" / "ct", Request(bundle="none", risk=RiskInputs()), progress=bar)
+        result = score_series(folder / "phantom" / "ct", Request(risk=RiskInputs()), progress=bar)
         left_out = write_outputs(result, folder / "result")
     bar.close()
-    print(f"A synthetic chest CT (seed {options.seed}) was written as DICOM and scored by the rules.\n")
+    bundle = result.case.provenance["bundle"]
+    by = f"the networks of bundle {bundle}" if bundle else "the rules"
+    print(f"A synthetic chest CT (seed {options.seed}) was written as DICOM and scored by {by}.\n")
     print(table(result.case))
     truth = phantom.truth["arteries"]
     known = ", ".join(f"{a.name} {display_agatston(truth[a.name]['agatston'])}" for a in CORONARY)
@@ -217,45 +227,9 @@ def _run_demo(options: argparse.Namespace) -> int:
 
 
 def _run_doctor(options: argparse.Namespace) -> int:
-    """Versions, decoders, and a worked example scored by the code that is installed here."""
-    import platform
-    from importlib import metadata
+    from heartlens.doctor import examine
 
-    print(f"heartlens {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    needed_for = {
-        "numpy": "everything", "scipy": "finding the heart", "pydicom": "DICOM", "highdicom": "SEG and SR",
-        "SimpleITK": "MHA and other programs' NRRD", "jinja2": "report.html", "matplotlib": "plots of evaluations",
-        "onnxruntime": "networks", "pylibjpeg-openjpeg": "JPEG 2000", "pyjpegls": "JPEG-LS", "python-gdcm": "JPEG",
-    }  # fmt: skip
-    missing = 0
-    for name, purpose in needed_for.items():
-        try:
-            print(f"  {name:<20}{metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            missing += 1
-            print(f"  {name:<20}missing; needed for {purpose}: pip install {name}")
-    works = _worked_example()
-    print(f"worked example (10 by hand): {works:g}")
-    print("bundle: none; calcium is found and named by rules")
-    return DONE if works == 10 and not missing else REFUSED
-
-
-def _worked_example() -> float:
-    """Two slices of eight pixels of 0.25 mm2: 200 HU with one pixel of 450, and 180 HU. 8 + 2 by hand."""
-    import numpy as np
-
-    from heartlens.calcium import extract_lesions
-    from heartlens.ct import CTVolume
-    from heartlens.protocol import ScoringProtocol
-    from heartlens.scoring.report import score_lesions
-
-    hu = np.zeros((2, 8, 8), np.int16)
-    hu[0, 2:4, 2:6], hu[1, 2:4, 2:6] = 200, 180
-    hu[0, 2, 2] = 450
-    ct = CTVolume(hu, np.diag([0.5, 0.5, 3.0, 1.0]))
-    flat = np.flatnonzero(hu)
-    protocol = ScoringProtocol()
-    return score_lesions(ct, extract_lesions(ct, flat, np.full(flat.size, 2), protocol), protocol).total.agatston
+    return DONE if examine(print, bundle=options.bundle, device=options.device) else REFUSED
 
 
 def _run_worker(options: argparse.Namespace) -> int:

@@ -63,6 +63,21 @@ def category_probabilities(
     )
 
 
+def display_percent(p: float) -> str:
+    """A probability as it is shown: whole percent, and neither 0 nor 100 for what is neither.
+
+    Examples
+    --------
+    >>> [display_percent(p) for p in (0.0, 0.001, 0.254, 0.998, 1.0)]
+    ['0 %', '<1 %', '25 %', '>99 %', '100 %']
+    """
+    if 0 < p < 0.005:
+        return "<1 %"
+    if 0.995 <= p < 1:
+        return ">99 %"
+    return f"{100 * p:.0f} %"
+
+
 def _with_lesion(chance: NDArray[np.float64], units: int, p: float) -> NDArray[np.float64]:
     """(total,) probability of each total when one more lesion may count."""
     wider = np.zeros(chance.size + units)

@@ -18,6 +18,7 @@ import jinja2
 
 from heartlens import __version__
 from heartlens.case import Case
+from heartlens.category_probability import display_percent
 from heartlens.figures import (
     CROP_MM,
     WINDOW_HU,
@@ -87,6 +88,7 @@ def render_report(case: Case, *, identity: Identity | None = None, signature: Si
         total=display_agatston(report.total.agatston),
         risk=risk,
         scheme=scheme,
+        chances=_chances(risk),
         ruler="" if risk.withheld else scale_ruler(scheme.categories, risk.agatston, risk.category or ""),
         technique=technique_sentence(case),
         cautions=case.cautions,
@@ -107,6 +109,7 @@ def render_report(case: Case, *, identity: Identity | None = None, signature: Si
         outside=sum(lesion.artery not in SCORED for lesion in report.lesions),
         has_mass=report.mass_factor_mg_per_mm3_hu is not None,
         has_why=any(lesion.why for lesion in report.lesions),
+        has_review=any(lesion.review for lesion in report.lesions),
         has_probability=any(lesion.probability is not None for lesion in report.lesions),
         signoff=_signoff(case, signature),
         protocol=protocol_rows(case),
@@ -189,6 +192,11 @@ def _facts(case: Case) -> list[tuple[str, str]]:
     return facts
 
 
+def _chances(risk: Risk) -> dict[str, str]:
+    """Probability of each category as it is printed; empty when nobody estimated it."""
+    return {category: display_percent(p) for category, p in risk.category_probability or ()}
+
+
 def _context(case: Case) -> list[tuple[str, str]]:
     risk = case.risk
     rows = []
@@ -214,6 +222,13 @@ def _flags(case: Case) -> list[str]:
     report = case.report
     total = report.total.agatston
     flags = []
+    close = [lesion for lesion in report.lesions if lesion.review]
+    if close:
+        numbers = ", ".join(str(lesion.id) for lesion in close)
+        flags.append(
+            f"{_count(len(close), 'lesion')} close to the networks' cut-off, to be reviewed first: {numbers}. "
+            f"Counted of these: {sum(lesion.artery in SCORED for lesion in close)}."
+        )
     if total == 0 and case.risk.scheme != "heartlens":  # the HeartLens table says it in its finding
         flags.append(SCHEMES["heartlens"].categories[0].finding)
     if total == 0 and report.dropped_small_count:
@@ -283,6 +298,7 @@ def _lesion_row(case: Case, lesion: LesionScore) -> dict[str, Any]:
         "probability": _number(lesion.probability, 2),
         "source": lesion.source,
         "why": lesion.why,
+        "review": lesion.review,
     }
 
 
@@ -335,6 +351,7 @@ def _provenance(case: Case) -> list[tuple[str, str]]:
         ("HeartLens", __version__),
         ("Labels from", str(facts.get("labels") or "not stated")),
         ("Network bundle", str(facts.get("bundle") or "none")),
+        *((f"{name}, SHA-256", str(digest)) for name, digest in sorted((facts.get("checksums") or {}).items())),
         ("Device", str(facts.get("device") or "not stated")),
         ("Time", _seconds(facts.get("seconds"))),
         ("Scanner", scanner),

@@ -206,7 +206,7 @@ def test_totals_arteries_and_lesions_are_those_of_the_report(pages):
     assert re.search(r"Total 3 67 90\.0 \S+ 19\.68", text)
     assert "Outside the coronaries, not counted 1 lesion Below" in text
     assert re.search(r"4 other 36 27\.0 \d", text)
-    assert "Gray rows (1) lie outside the coronary arteries and are not counted." in text
+    assert "Gray rows (1) were judged not coronary and are not counted." in text
     assert "Calcium in the left main coronary artery: Agatston 16, 24 % of the total." in text
 
 
