@@ -69,14 +69,6 @@ def slab_labels(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     return best
 
 
-def source_labels(slab_codes: NDArray, count: int, slices: int) -> NDArray:
-    """Labels on the source slices: each slab's labels on every slice that was averaged into it."""
-    if slab_codes.shape[0] == slices:
-        return slab_codes
-    codes = np.repeat(slab_codes, count, axis=0)
-    return np.concatenate([codes, np.zeros((slices - codes.shape[0], *codes.shape[1:]), codes.dtype)])
-
-
 def source_voxels(slab_flat: NDArray[np.int64], count: int, in_slice: int) -> NDArray[np.int64]:
     """Source voxels of slab voxels, `count` for each, slice after slice: (n,) to (n * count,) C-order indices.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heartlens.slabs import average_slabs, slab_labels, slices_per_slab, source_labels
+from heartlens.slabs import average_slabs, slab_labels, slices_per_slab, source_voxels
 
 
 def test_three_slices_of_one_millimetre_become_one_of_three(a_ct):
@@ -47,9 +47,9 @@ def test_a_slab_takes_the_most_frequent_label_of_its_slices():
     assert slab_labels(codes[:4], 2)[:, 0, 0].tolist() == [2, 4]  # a tie goes to the smaller number
 
 
-def test_slab_labels_return_to_every_slice_they_came_from():
-    back = source_labels(np.array([2, 4])[:, None, None], 3, 7)
-    assert back[:, 0, 0].tolist() == [2, 2, 2, 4, 4, 4, 0]
+def test_slab_voxels_return_to_every_slice_they_came_from():
+    # 4 voxels a slice: voxel 1 of slab 0 and voxel 2 of slab 1, three slices each
+    assert source_voxels(np.array([1, 6]), 3, 4).tolist() == [1, 5, 9, 14, 18, 22]
 
 
 def test_one_slice_per_slab_changes_nothing(a_ct):

@@ -84,7 +84,7 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
         return _show(scene, case, volume, name or (volume.GetName() if volume is not None else "CT"), added)
     except BaseException:
         for node in reversed(added):
-            scene.RemoveNode(node)
+            _remove(scene, node)
         raise
 
 
@@ -145,7 +145,7 @@ def show_overlay(
         return _add_overlay(scene, nodes.volume, case.ct, values, f"{nodes.volume.GetName()} {name}", added)
     except BaseException:
         for node in reversed(added):
-            scene.RemoveNode(node)
+            _remove(scene, node)
         raise
 
 
@@ -168,7 +168,18 @@ def remove_case(scene: Any, nodes: CaseNodes, *, with_volume: bool = False) -> N
     """Take the case's nodes out of the scene; nodes that are gone already are no matter."""
     for name, node in reversed(nodes.all().items()):
         if (name != "volume" or with_volume) and scene.IsNodePresent(node):
-            scene.RemoveNode(node)
+            _remove(scene, node)
+
+
+def _remove(scene: Any, node: Any) -> None:
+    """Take a node out of the scene, with what only it used: how it is drawn and where it was saved."""
+    count = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
+    own = [node.GetNthDisplayNode(n) for n in range(count)]
+    own += [node.GetStorageNode()] if node.IsA("vtkMRMLStorableNode") else []
+    scene.RemoveNode(node)
+    for other in own:
+        if other is not None and scene.IsNodePresent(other):
+            scene.RemoveNode(other)
 
 
 def _show(scene: Any, case: Case, volume: Any, name: str, added: list[Any]) -> CaseNodes:
