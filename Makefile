@@ -12,13 +12,14 @@ else
 TEST_SETUP := $(VENV)/installed-test
 endif
 
-.PHONY: help demo test check bench rules clean
+.PHONY: help demo test check bench rules evaluate-embedded clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
 	@echo "make test    install what the tests need, check style and types, run all tests"
-	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json"
+	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
+	@echo "make evaluate-embedded   judge the bundle on 200 phantoms (an hour); prints the tables of docs/models.md"
 	@echo "make clean   remove $(VENV), caches and the demo"
 
 $(VENV)/installed: $(REQUIREMENTS)
@@ -60,12 +61,18 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-bench: $(VENV)/installed-test
+bench: $(TEST_SETUP)
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/bench.py --json bench.json
+	@if $(BIN)/python -c 'import torch' 2>/dev/null; then $(BIN)/python -m training.bench --json bench-training.json; \
+	 else echo; echo "Training was left out: it needs PyTorch (0.8 GB). To time it too: make bench TRAINING=true"; fi
 
 rules: $(VENV)/installed-test
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/rules_on_phantoms.py
 
+# The figures of docs/models.md. Phantoms are made once and kept; nothing may be tuned on them.
+evaluate-embedded: $(VENV)/installed-test
+	$(BIN)/python -m training.evaluate_embedded --cache evaluation/phantoms --out evaluation --docs docs/models.md
+
 clean:
-	rm -rf $(VENV) .venv-nnunet demo build dist bench.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet demo build dist bench.json bench-training.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
