@@ -70,7 +70,7 @@ rules: $(VENV)/installed-test
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/rules_on_phantoms.py
 
 # The figures of docs/models.md. Phantoms are made once and kept; nothing may be tuned on them.
-evaluate-embedded: $(VENV)/installed-test
+evaluate-embedded: $(VENV)/installed-training
 	$(BIN)/python -m training.evaluate_embedded --cache evaluation/phantoms --out evaluation --docs docs/models.md
 
 clean:
