@@ -12,6 +12,13 @@ else
 TEST_SETUP := $(VENV)/installed-test
 endif
 
+# The tests of the scene and of the module need the classes of Slicer (0.9 GB, twice). CI runs them; elsewhere:
+# make test SLICER_CORE=true
+SLICER_CORE ?= $(CI)
+ifeq ($(SLICER_CORE),true)
+TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
+endif
+
 .PHONY: help demo test check bench rules evaluate-embedded clean
 
 help:
@@ -20,6 +27,7 @@ help:
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
 	@echo "make evaluate-embedded   judge the bundle on 200 phantoms (an hour); prints the tables of docs/models.md"
+	@echo "make slicer  use this checkout in a local 3D Slicer (SLICER=/path/to/Slicer) and run the tests that need one"
 	@echo "make clean   remove $(VENV), caches and the demo"
 
 $(VENV)/installed: $(REQUIREMENTS)
@@ -50,11 +58,27 @@ $(VENV)/installed-training: $(VENV)/installed-test training/requirements.txt tra
 	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nnunetv2 acvl-utils batchgenerators
 	@touch $@
 
+# Slicer's classes without the application: MRML, segmentations, Segment Editor.
+$(VENV)/installed-slicer: $(VENV)/installed-test HeartLensCAC/Resources/requirements-slicer.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r HeartLensCAC/Resources/requirements-slicer.txt
+	@touch $@
+
+# The older Slicer, in an environment of its own that borrows the rest from $(VENV). It has wheels for Python 3.11 alone.
+.venv-511/installed: | $(VENV)/installed-test
+	$(PYTHON) -m venv .venv-511
+	.venv-511/bin/python -m pip install --quiet --disable-pip-version-check --no-deps vtk==9.6.0 slicer-core==5.11.0.6
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+	  > "$$(.venv-511/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/heartlens.pth"
+	@touch $@
+
 demo: $(VENV)/installed
 	$(BIN)/heartlens demo --out demo
 
 test: $(TEST_SETUP) check
 	$(BIN)/python -m pytest --numprocesses auto
+ifeq ($(SLICER_CORE),true)
+	.venv-511/bin/python -m pytest -p no:cacheprovider HeartLensCAC/Testing/scene
+endif
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check
@@ -73,6 +97,9 @@ rules: $(VENV)/installed-test
 evaluate-embedded: $(VENV)/installed-training
 	$(BIN)/python -m training.evaluate_embedded --cache evaluation/phantoms --out evaluation --docs docs/models.md
 
+slicer:
+	$(PYTHON) scripts/in_slicer.py $(if $(SLICER),--slicer "$(SLICER)")
+
 clean:
-	rm -rf $(VENV) .venv-nnunet demo build dist bench.json bench-training.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-511 demo build dist bench.json bench-training.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
