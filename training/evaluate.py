@@ -211,7 +211,8 @@ def _shard_source(options: argparse.Namespace) -> Source:
         runs = dict(options.backbone)
         backbones, pictures = compare_backbones(runs, shards, scans, draws=options.draws, seed=options.seed)
     kinds = ", ".join(sorted({shards.scans[n].source for n in scans}))
-    reference = f"labels of {len(scans)} scans ({kinds}), {options.part} patients of {options.splits.name}"
+    told = f"{len(scans)} scans" if len(scans) > 1 else "1 scan"
+    reference = f"labels of {told} ({kinds}), {options.part} patients of {options.splits.name}"
     pairs = shard_pairs(shards, scans, _request(options))
     return Source(pairs, len(scans), reference, predicted, facts, cutoff, backbones, pictures)
 

@@ -31,6 +31,9 @@ HEADLINES = (
 )
 """What the terminal and the top of the page show."""
 
+FEW = 20
+"""Fewer patients than these: the page says that their intervals are not to be relied on."""
+
 _CATEGORY_ROWS = (
     ("same category", "accuracy"),
     ("within one category", "within_one"),
@@ -67,6 +70,7 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
         notice=NOTICE,
         settings=settings,
         evaluation=evaluation,
+        is_few=len(evaluation.patients) < FEW,
         stages=list(_named_stages(evaluation)),
         final=evaluation.final_stage,
         is_integrated=INTEGRATED in stages,

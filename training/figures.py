@@ -225,7 +225,7 @@ def attention_figure(
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
     with matplotlib.rc_context(_STYLE):
         panels = len(attention) + 1
-        figure = Figure(figsize=(2.35 * panels, 2.35 * rows / columns + 0.45), layout="constrained")
+        figure = Figure(figsize=(2.35 * panels, 2.35 * rows / columns + (0.45 if title else 0.2)), layout="constrained")
         for n, axes in enumerate(np.atleast_1d(figure.subplots(1, panels))):
             axes.imshow(hu, cmap="gray", vmin=window_hu[0], vmax=window_hu[1], extent=extent)
             name = "CT"

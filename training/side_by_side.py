@@ -4,6 +4,7 @@ where they look (Figure 3)."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from heartlens.models.slice_view import SliceView
 from heartlens.refusal import Refused
 from training import figures
 from training.attention import AttentionMap, attention_of_slices
+from training.augment import NOT_CORONARY
 from training.evaluation import BackboneSummary, Estimate
 from training.features import embed_slices
 from training.shards import ShardSet
@@ -59,8 +61,8 @@ def compare_backbones(
     slices = SliceSet(shards, scans)
     patients = np.array([shards.scans[n].patient for n in slices.places[:, 0].tolist()])
     calcified = np.flatnonzero(slices.is_calcified)
-    looked_at = calcified[np.unique(np.linspace(0, len(calcified) - 1, LOOKED_AT).round().astype(int))]
-    looked_at = looked_at if len(calcified) else calcified
+    evenly = np.linspace(0, len(calcified) - 1, min(LOOKED_AT, len(calcified))).round().astype(int)
+    looked_at = calcified[evenly]
     rows = attention_of_slices({name: c.backbone for name, (c, _, _) in found.items()}, slices, looked_at, view)
     summaries = {}
     for name, (classifier, _, cut_off) in found.items():
@@ -104,15 +106,15 @@ def _picture(slices: SliceSet, number: int, row: Mapping[str, AttentionMap], vie
     """The slice finer than the network sees it, and each backbone's attention, mean over its heads."""
     scan, k = slices.places[number].tolist()
     low, high = figures.WINDOW_HU
-    fine = SliceView(view.field_mm, max(SHOWN_PX, view.size), figures.WINDOW_HU, view.center)
-    center_mm = slices.heart_mm(number) if view.center == "heart" else None
-    seen = fine.look(np.array(slices.shards.image(scan)[k]), slices.spacing_mm(number), center_mm)
-    calcium = next(iter(row.values())).calcium
-    grown = calcium.repeat(-(-fine.size // len(calcium)), axis=0).repeat(-(-fine.size // len(calcium)), axis=1)
+    fine = replace(view, size=max(SHOWN_PX, view.size), window_hu=figures.WINDOW_HU)
+    where = slices.spacing_mm(number), slices.heart_mm(number) if view.center == "heart" else None
+    seen = fine.look(np.array(slices.shards.image(scan)[k]), *where)
+    is_calcium = ~np.isin(np.array(slices.shards.labels(scan)[k]), NOT_CORONARY)
+    calcium = replace(fine, window_hu=(0.0, 1000.0)).look(np.where(is_calcium, 1000.0, 0.0), *where) > 0
     picture = figures.attention_figure(
         (seen + 1) / 2 * (high - low) + low,
         {f"{name} ({shown.on_calcium:.1%} on calcium)": shown.mean for name, shown in row.items()},
-        lesions=grown[: fine.size, : fine.size],
+        lesions=calcium,
     )
     area = next(iter(row.values())).calcium_area
     caption = f"{slices.name(number)}: calcium outlined, on {area:.1%} of the patches"

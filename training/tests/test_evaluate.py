@@ -31,7 +31,7 @@ from training.cohort import Pair, find_patients, read_pairs
 from training.data import Splits
 from training.evaluate import evaluate, main
 from training.evaluation import INTEGRATED, SEGMENTATION, BackboneSummary, Estimate, Evaluation, Failure
-from training.evaluation_page import render_page
+from training.evaluation_page import FEW, render_page
 from training.metrics import Counts
 from training.scans import LabelledScan
 from training.shard_writer import write_shards
@@ -290,6 +290,12 @@ def test_the_page_stands_alone_and_shows_every_table_and_failure():
     assert "nan" not in re.sub(r"base64,[^\"]*", "", page)
 
 
+def test_the_page_says_when_its_patients_are_few():
+    few, many = (evaluate([tiny_pair(str(n), n, n) for n in range(count)], draws=5) for count in (FEW - 1, FEW))
+    assert f"{FEW - 1} patients are few" in render_page(few)
+    assert "patients are few" not in render_page(many)
+
+
 def test_the_page_says_how_to_get_the_slice_stage_when_there_is_none():
     page = render_page(evaluate([tiny_pair("a", 10, 8), tiny_pair("b", 0, 0)], draws=5))
     assert "--slice-cutoff" in page
@@ -322,7 +328,7 @@ def test_shards_give_the_numbers_of_the_folder_that_they_were_made_of(phantoms, 
     one, other = (json.loads((tmp_path / name / "report.json").read_text()) for name in ("shards", "folder"))
     assert [p["name"] for p in one["patients"]] == ["p5"]
     assert one["patients"][0]["stages"] == other["patients"][2]["stages"]
-    assert one["settings"]["reference"] == "labels of 1 scans (phantom), test patients of splits.json"
+    assert one["settings"]["reference"] == "labels of 1 scan (phantom), test patients of splits.json"
 
 
 def test_a_bundle_is_judged_with_and_without_its_slice_stage(shards, tmp_path):

@@ -12,10 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import torch
 
+from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
+from heartlens.inference import classify_slices
 from heartlens.models.backbone import Backbone, BackboneShape
 from heartlens.models.slice_classifier import SliceClassifier
 from heartlens.models.slice_view import SliceView
+from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.refusal import Refused
 from training.attention import attention_map, attention_of_slices
 from training.checkpoint import read_checkpoint
@@ -23,10 +26,12 @@ from training.config import load_recipe, write_recipe
 from training.cut_off import choose_cut_off
 from training.data import Splits
 from training.features import embed_slices, knn_probability, look_at, middle
+from training.metrics import counts
 from training.run_log import read_log
 from training.scans import LabelledScan
 from training.shard_writer import write_shards
 from training.shards import ShardSet
+from training.side_by_side import compare_backbones
 from training.slices import SliceSet
 from training.train_dino import DinoRecipe
 from training.train_dino import train as pretrain
@@ -40,6 +45,7 @@ from training.train_slices import (
     load_classifier,
     load_teacher,
     main,
+    read_features,
     train,
 )
 
@@ -104,6 +110,36 @@ def test_the_view_of_inference_is_the_view_of_training(row_mm, column_mm, seed):
     center, side = middle_of(hu, row_mm, column_mm), torch.tensor([[70.0, 70.0]])
     seen = look_at(torch.from_numpy(hu)[None], torch.tensor([[row_mm, column_mm]]), view, center, side)[0, 0]
     np.testing.assert_allclose(view.look(hu, (row_mm, column_mm)), seen, atol=2e-4)
+
+
+def test_a_view_around_the_heart_is_the_same_in_training_and_in_use(tmp_path, backbone):
+    parameters = PhantomParameters.random(
+        3, matrix=64, pixel_mm=5.5, field_of_view="chest", slice_thickness_mm=10.0, increment_mm=10.0, traps=()
+    )
+    ct = make_phantom(parameters).ct
+    shards = write_shards(tmp_path / "s", [LabelledScan("p", "p", "phantom", ct, np.zeros(ct.shape, np.uint8))])
+    region, view = heart_region(ct), SliceView(120, 32, center="heart")
+    slices = SliceSet(shards, [0])
+    height_mm, width_mm = slices.extent_mm(0)
+    assert np.abs(np.subtract(slices.heart_mm(0), (height_mm / 2, width_mm / 2))).max() > 5  # not where it would be
+    classifier = SliceClassifier(backbone)
+    numbers = np.arange(len(slices))
+    expected = head_probability(classifier.head, embed_slices(backbone, slices, numbers, view, device=CPU))
+
+    def network(image):
+        with torch.no_grad():
+            return classifier(torch.from_numpy(image)).numpy()
+
+    found = classify_slices(ct, region, network, view, np.ones(len(slices), bool))
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert np.ptp(expected) > 0.01
+
+
+def test_hearts_that_were_found_are_taken(slices):
+    voxels = slices.shards.scans[0].voxels_sha256
+    known = SliceSet(slices.shards, [0], {voxels: [10.0, 20.0, 0.0, 6.0]})
+    assert known.heart_mm(3) == (42.0, 82.0)  # pixels of 4 mm, from the corner of the first
+    assert middle(known, 3, SliceView(100, 32, center="heart")).center_mm == (42.0, 82.0)
 
 
 def middle_of(hu, row_mm, column_mm):
@@ -340,3 +376,53 @@ def test_attention_is_a_map_over_the_slice_and_says_how_much_is_on_calcium(slice
 def test_attention_without_labels_says_nothing_of_calcium(backbone):
     shown = attention_map(backbone, np.zeros((40, 40)), (4, 4), SliceView(160, 32))
     assert np.isnan([shown.on_calcium, shown.calcium_area]).all()
+
+
+# Side by side
+
+
+@pytest.fixture(scope="module")
+def slice_runs(folder, dino_run, tmp_path_factory) -> dict[str, Path]:
+    """Two fits on one backbone, with other seeds."""
+    shards, runs = ShardSet.open(folder / "shards"), {}
+    backbone = load_teacher(dino_run).eval()
+    known, asked = SliceSet(shards, range(4)), SliceSet(shards, [4, 5])
+    for n, name in enumerate(("DINO", "DINO-LG")):
+        run, recipe = tmp_path_factory.mktemp(name), replace(TINY, seed=n)
+        train(recipe, backbone, read_features(recipe, backbone, known, asked, CPU, run / "features"), run)
+        runs[name] = run
+    return runs
+
+
+def test_backbones_side_by_side_are_judged_on_every_slice_and_asked_where_they_look(folder, slice_runs):
+    shards = ShardSet.open(folder / "shards")
+    judged, pictures = compare_backbones(slice_runs, shards, [5, 6], draws=20, seed=1)
+    assert list(judged) == ["DINO", "DINO-LG"]
+    slices = SliceSet(shards, [5, 6])
+    classifier, view, cut_off = load_classifier(slice_runs["DINO"] / "slice_classifier.pt")
+    p = head_probability(classifier.head, embed_slices(classifier.backbone, slices, range(12), view, device=CPU))
+    one = judged["DINO"]
+    assert one.classifier.counts == counts(slices.is_calcified, p >= cut_off)
+    assert (one.classifier.slices, one.classifier.asked, one.classifier.cut_off) == (12, 12, cut_off)
+    rows = attention_of_slices({"x": classifier.backbone}, slices, np.flatnonzero(slices.is_calcified), view)
+    assert one.looked_at == 4
+    assert one.attention_on_calcium.value == pytest.approx(np.mean([row["x"].on_calcium for row in rows]))
+    assert one.calcium_area == pytest.approx(np.mean([row["x"].calcium_area for row in rows]))
+    assert [caption.split(" slice")[0] for _, caption in sorted(pictures, key=lambda p: p[1])] == ["made/5", "made/6"]
+    assert all(url.startswith("data:image/png;base64,") for url, _ in pictures)
+
+
+def test_scans_without_calcium_are_judged_without_attention(folder, slice_runs, tmp_path):
+    blank = LabelledScan("blank", "b", "phantom", scan(9).ct, np.zeros((6, 40, 40), np.uint8))
+    judged, pictures = compare_backbones(slice_runs, write_shards(tmp_path / "s", [blank]), [0], draws=5, seed=1)
+    assert (judged["DINO"].looked_at, judged["DINO"].calcium_area, pictures) == (0, None, [])
+    assert judged["DINO"].attention_on_calcium.value is None
+
+
+def test_backbones_of_other_views_are_not_compared(folder, slice_runs, tmp_path):
+    content = torch.load(slice_runs["DINO"] / "slice_classifier.pt", weights_only=True)
+    content["view"]["field_mm"] = 150.0
+    torch.save(content, tmp_path / "slice_classifier.pt")
+    with pytest.raises(Refused, match="DINO, other see slices in different views"):
+        compare_backbones({"DINO": slice_runs["DINO"], "other": tmp_path}, ShardSet.open(folder / "shards"), [6],
+                          draws=5, seed=1)  # fmt: skip
