@@ -19,12 +19,13 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test check bench rules evaluate-embedded clean
+.PHONY: help demo test check bench road rules evaluate-embedded clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
 	@echo "make test    install what the tests need, check style and types, run all tests"
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
+	@echo "make road    make phantoms, train small networks on them, judge the bundle; into road/ (SIZE=smoke: a minute)"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
 	@echo "make evaluate-embedded   judge the bundle on 200 phantoms (an hour); prints the tables of docs/models.md"
 	@echo "make slicer  use this checkout in a local 3D Slicer (SLICER=/path/to/Slicer) and run the tests that need one"
@@ -42,10 +43,14 @@ $(VENV)/installed-test: $(VENV)/installed
 	@touch $@
 
 # torch first and at this version: a CPU build where the index has one. timm names torchvision, which is not needed.
-$(VENV)/installed-training: $(VENV)/installed-test training/requirements.txt training/requirements-test.txt
+$(VENV)/installed-networks: $(VENV)/installed training/requirements.txt training/requirements-no-deps.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r training/requirements.txt -r training/requirements-test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r training/requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r training/requirements-no-deps.txt
+	@touch $@
+
+$(VENV)/installed-training: $(VENV)/installed-test $(VENV)/installed-networks training/requirements-test.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r training/requirements-test.txt
 	$(MAKE) .venv-nnunet/installed
 	@touch $@
 
@@ -90,6 +95,9 @@ bench: $(TEST_SETUP)
 	@if $(BIN)/python -c 'import torch' 2>/dev/null; then $(BIN)/python -m training.bench --json bench-training.json; \
 	 else echo; echo "Training was left out: it needs PyTorch (0.8 GB). To time it too: make bench TRAINING=true"; fi
 
+road: $(VENV)/installed-networks
+	$(BIN)/python -m training.road --out road $(if $(SIZE),--size $(SIZE))
+
 rules: $(VENV)/installed-test
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/rules_on_phantoms.py
 
@@ -101,5 +109,5 @@ slicer:
 	$(PYTHON) scripts/in_slicer.py $(if $(SLICER),--slicer "$(SLICER)")
 
 clean:
-	rm -rf $(VENV) .venv-nnunet .venv-511 demo build dist bench.json bench-training.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-511 demo road build dist bench.json bench-training.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
