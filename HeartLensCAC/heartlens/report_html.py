@@ -188,7 +188,7 @@ def _facts(case: Case) -> list[tuple[str, str]]:
         facts.append(("Left-main share", f"{100 * report.left_main_share:.0f} %"))
     other = report.arteries[Artery.OTHER]
     if other.lesions:
-        facts.append(("Outside the coronaries, not counted", _count(other.lesions, "lesion")))
+        facts.append(("Judged not coronary, not counted", _count(other.lesions, "lesion")))
     return facts
 
 

@@ -204,7 +204,7 @@ def test_totals_arteries_and_lesions_are_those_of_the_report(pages):
     assert re.search(r"LM Left main coronary artery 1 16 12\.0 \S+ 4\.32 4\.00", text)
     assert re.search(r"LCX Left circumflex coronary artery 0 0 0\.0 0\.0 0\.00 –", text)
     assert re.search(r"Total 3 67 90\.0 \S+ 19\.68", text)
-    assert "Outside the coronaries, not counted 1 lesion Below" in text
+    assert "Judged not coronary, not counted 1 lesion Below" in text
     assert re.search(r"4 other 36 27\.0 \d", text)
     assert "Gray rows (1) were judged not coronary and are not counted." in text
     assert "Calcium in the left main coronary artery: Agatston 16, 24 % of the total." in text
@@ -358,3 +358,27 @@ def test_the_reason_of_each_lesion_stands_below_it():
     page = page_of(make_case(BOXES[:2], notes=notes))
     assert "0.91 rules: on the course of the LAD, 20 mm from the aortic root" in page.text
     assert "Probability" in page.text
+
+
+def by_networks(*review: int) -> Case:
+    """LAD of 50 with probability 0.6, LM of 16 with 0.98, RCA of 1 with 0.3, and 36 judged not coronary with 0.2."""
+    said = enumerate((0.6, 0.98, 0.3, 0.2), 1)
+    notes = {n: LesionNote(p, "network", "a vote", n in review) for n, p in said}
+    return make_case(BOXES, notes=notes, labels="network")
+
+
+def test_lesions_near_the_cut_off_are_marked_wherever_they_stand():
+    html = render_report(by_networks(1, 4))
+    assert html.count('<span class="badge">review</span>') == 3  # two rows, and the picture of the one that counts
+    text = page_of(by_networks(1, 4)).text
+    assert "2 lesions close to the networks' cut-off, to be reviewed first: 1, 4. Counted of these: 1." in text
+    assert "review" not in page_of(by_networks()).text
+
+
+def test_the_probability_of_the_category_stands_beside_it():
+    """Moderate needs LAD, LM and what was left out: 0.6 * 0.98 * 0.2. At most 10 needs none: 0.4 * 0.02 * 0.8."""
+    text = page_of(by_networks()).text
+    assert "Probability of this category: 88 %" in text
+    assert "101–400 moderate 12 %" in text
+    assert "1–10 minimal <1 %" in text
+    assert "Probability of this category" not in page_of(make_case(BOXES)).text  # rules: nobody calibrated them
