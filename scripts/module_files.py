@@ -15,7 +15,11 @@ MODULE = Path(__file__).resolve().parents[1] / "HeartLensCAC"
 LEFT_OUT = ("Testing", "heartlens.egg-info", "__pycache__")
 """Folders of the checkout that are no part of the installed module."""
 
-FOR_DEVELOPERS = ("Resources/requirements-test.txt", "Resources/Icons/HeartLensCAC.svg")
+FOR_DEVELOPERS = (
+    "Resources/requirements-test.txt",
+    "Resources/requirements-slicer.txt",
+    "Resources/Icons/HeartLensCAC.svg",
+)
 
 
 def scripts() -> list[str]:

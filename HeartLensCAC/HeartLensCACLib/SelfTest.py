@@ -1,0 +1,241 @@
+"""The reader's journey at the real panel: Reload and Test in developer mode, and Testing/in_slicer.
+
+Buttons are clicked, rows selected, and the brush is moved in the Red view; nothing stands in for Slicer here.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import slicer
+
+from heartlens.lesions import CORONARY, Artery
+from HeartLensCACLib import Requirements, SampleCT
+
+PHANTOM = {"seed": 7, "matrix": 192}
+"""Small and quick, with plaques in LAD, LCX and RCA."""
+
+LIMIT_SECONDS = 300
+"""Only keeps a hung test from hanging Slicer."""
+
+BRUSH_MM = 4.0
+ERASER_MM = 25.0
+
+
+class Hands:
+    """What a person does with the mouse.
+
+    Parameters
+    ----------
+    widget : the module's widget
+    """
+
+    def __init__(self, widget: Any) -> None:
+        self.widget, self.ui = widget, widget.ui
+
+    @property
+    def panel(self) -> Any:
+        return self.widget.panel
+
+    def wait(self, until: Callable[[], Any], what: str) -> None:
+        """Let Slicer work until something is true."""
+        end = time.monotonic() + LIMIT_SECONDS
+        while not until():
+            slicer.app.processEvents()
+            assert time.monotonic() < end, f"it never happened: {what}"
+            time.sleep(0.005)
+
+    def click(self, button: Any) -> None:
+        assert button.enabled, f"{button.name} cannot be clicked"
+        button.click()
+        slicer.app.processEvents()
+
+    def choose(self, lesion: int) -> None:
+        """A click on the lesion's row."""
+        ids = [row.id for row in self.panel.reading.case.report.lesions]
+        self.ui.lesionTable.selectRow(ids.index(lesion))
+        assert self.panel.review.selectedLesion() == lesion
+
+    def at(self, kji: Any) -> "tuple[int, int]":
+        """Where a voxel lies in the Red view, after the view went there."""
+        import vtk
+
+        x, y, z = self.panel.reading.case.source_ct.lps_mm(np.asarray(kji, float))
+        node = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceNode()
+        node.SetOrientationToAxial()
+        node.JumpSliceByCentering(-x, -y, z)
+        slicer.app.processEvents()
+        toView = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), toView)
+        column, row, *_rest = toView.MultiplyPoint((-x, -y, z, 1.0))
+        return round(column), round(row)
+
+    def clickView(self, kji: Any, ctrl: bool = False) -> None:
+        place = self.at(kji)
+        interactor = slicer.app.layoutManager().sliceWidget("Red").sliceView().interactor()
+        interactor.SetEventInformation(*place, int(ctrl), 0)
+        for event in ("MouseMoveEvent", "LeftButtonPressEvent", "LeftButtonReleaseEvent"):
+            interactor.InvokeEvent(event)
+        slicer.app.processEvents()
+
+    def brush(self, effect: str, artery: Artery, kji: Any, diameterMm: float) -> None:
+        """One dab with Paint or Erase."""
+        seen = len(self.panel.reading.case.edits)
+        editor = self.ui.segmentEditor
+        editor.setActiveEffectByName(effect)
+        editor.setCurrentSegmentID(artery.name)
+        tool = editor.activeEffect()
+        tool.setCommonParameter("BrushDiameterIsRelative", 0)
+        tool.setCommonParameter("BrushAbsoluteDiameter", diameterMm)
+        tool.setCommonParameter("BrushSphere", 0)
+        self.clickView(kji)
+        self.wait(lambda: len(self.panel.reading.case.edits) > seen, f"{effect} changes the case")
+        editor.setActiveEffectByName("")
+
+
+def journey(widget: Any, say: Callable[[str], Any] = print, hands: "Hands | None" = None) -> None:
+    """Phantom, score, cancel, score, correct, sign, export, close, re-open.
+
+    Parameters
+    ----------
+    widget : the module's widget
+    say : tells the person who watches
+    hands : who does it; a `Hands` where Slicer has views and effects
+
+    Raises
+    ------
+    AssertionError : at the first step that did not do what it should
+    """
+    hands = hands or Hands(widget)
+    with TemporaryDirectory(dir=slicer.app.temporaryPath) as folder:
+        kept = widget.ui.casesPathEdit.currentPath
+        declined = set(Requirements._declined)
+        Requirements._declined.update(Requirements.ALWAYS)  # a test installs nothing
+        try:
+            widget.ui.casesPathEdit.currentPath = str(Path(folder) / "cases")
+            _journey(hands, Path(folder), say)
+        finally:
+            Requirements._declined.clear()
+            Requirements._declined.update(declined)
+            widget.panel.score.stop()
+            widget.ui.casesPathEdit.currentPath = kept
+            slicer.mrmlScene.Clear()  # the case leaves the panel before its folder goes
+
+
+def _journey(hands: Hands, folder: Path, say: Callable[[str], Any]) -> None:
+    panel, ui = hands.panel, hands.ui
+
+    say("A synthetic CT is made and loaded")
+    volume = SampleCT.load(folder / "phantom", **PHANTOM)
+    ui.volumeSelector.setCurrentNode(volume)
+    ui.bundleComboBox.setCurrentIndex(ui.bundleComboBox.findData("none"))
+
+    say("Score, cancel, score")
+    hands.click(ui.scoreButton)
+    hands.wait(lambda: ui.progressBar.value > 0, "the worker says how far it is")
+    hands.click(ui.scoreButton)
+    hands.wait(lambda: panel.score.state == "idle", "the run is cancelled")
+    assert panel.reading is None, "a cancelled run shows nothing"
+    hands.click(ui.scoreButton)
+    hands.wait(lambda: panel.score.state == "idle", "the run ends")
+    assert panel.reading is not None, ui.logText.toPlainText()
+    automatic = panel.reading.case.report
+    assert automatic.total.agatston > 0
+
+    say("Two lesions go to other arteries")
+    first, second = (row.id for row in automatic.lesions[:2])
+    hands.choose(first)
+    hands.click(ui.lcxButton)
+    hands.choose(second)
+    hands.click(ui.rcaButton)
+    arteries = panel.reading.case.lesions.arteries
+    assert (arteries[first], arteries[second]) == (Artery.LCX, Artery.RCA)
+
+    say("A click in a view gives an island to the active artery")
+    panel.review.select(None)
+    hands.click(ui.ladButton)
+    hands.clickView(_voxelOf(panel.reading.case, second))
+    assert panel.reading.case.lesions.arteries[second] is Artery.LAD
+
+    say("Calcium that nobody took is painted, a lesion is erased, and the erasing undone")
+    free = _freeCalcium(panel.reading.case)
+    before = panel.reading.case.report.arteries[Artery.LM].agatston
+    hands.brush("Paint", Artery.LM, free, BRUSH_MM)
+    painted = panel.reading.case.report
+    assert painted.arteries[Artery.LM].agatston > before
+    dense = panel.reading.case.lesions.labels > 0
+    assert panel.reading.case.ct.hu[dense].min() >= 130, "the brush takes calcium alone"
+    target = panel.reading.case.report.lesions[0]
+    hands.brush("Erase", target.artery, _voxelOf(panel.reading.case, target.id), ERASER_MM)
+    assert panel.reading.case.report.total.agatston < painted.total.agatston
+    hands.click(ui.undoButton)
+    assert panel.reading.case.report == painted
+    hands.wait(lambda: not panel._reportTimer.active, "the report is on the disk")
+
+    say("The totals are those of the voxels on the screen")
+    plain = scoreOfSegmentation(panel.nodes, panel.reading.case)
+    for artery in CORONARY:
+        got = painted.arteries[artery].agatston
+        assert abs(got - plain[artery]) <= 1e-6 * max(1.0, got), f"{artery.name}: {got} and {plain[artery]}"
+
+    say("Sign and export")
+    assert not ui.signButton.enabled
+    ui.observerEdit.setText("Reader^Rita")
+    ui.organizationEdit.setText("Phantom Hospital")
+    assert not ui.signButton.enabled
+    hands.click(ui.confirmCheckBox)
+    hands.click(ui.signButton)
+    signed = panel.reading.folder.parent / "signed"
+    written = {path.name for path in signed.iterdir()}
+    assert {"report.json", "lesions.csv", "segmentation.seg.nrrd", "labels.nrrd", "case"} <= written, written
+    if Requirements._isInstalled("highdicom"):
+        assert {"segmentation.dcm", "report.dcm"} <= written, written
+    if Requirements._isInstalled("jinja2"):
+        assert "report.html" in written, written
+
+    say("Close and re-open: the same numbers, bit for bit")
+    opened = panel.reading.folder
+    slicer.mrmlScene.Clear()
+    assert panel.reading is None
+    assert ui.lesionTable.rowCount == 0
+    panel.openCaseFolder(opened)
+    assert panel.reading.case.report == painted
+    assert panel.reading.signature.observer == "Reader^Rita"
+
+
+def scoreOfSegmentation(nodes: Any, case: Any) -> "dict[Artery, float]":
+    """Agatston of each artery's segment, slice by slice from the voxels on the screen, without HeartLens's scorer.
+
+    A second way to the number: 4-connected islands on each slice by scipy, area times the weight of the peak.
+    """
+    from scipy import ndimage
+
+    ct = case.source_ct
+    out = {}
+    for artery in CORONARY:
+        mask = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, artery.name, nodes.volume)
+        total = 0.0
+        for k in range(ct.shape[0]) if mask is not None else ():
+            islands, count = ndimage.label((np.asarray(mask[k]) > 0) & (ct.hu[k] >= 130))
+            for n in range(1, count + 1):
+                hu = ct.hu[k][islands == n]
+                area = hu.size * ct.pixel_area_mm2
+                if area >= 1.0 - 1e-6:
+                    total += area * sum(hu.max() >= edge for edge in (130, 200, 300, 400))
+        out[artery] = total * ct.increment_mm / 3.0
+    return out
+
+
+def _voxelOf(case: Any, lesion: int) -> "tuple[int, int, int]":
+    """A voxel in the middle of a lesion."""
+    at = np.argwhere(case.lesions.labels == lesion)
+    return tuple(int(n) for n in at[len(at) // 2])
+
+
+def _freeCalcium(case: Any) -> "tuple[int, int, int]":
+    """A bright voxel that no lesion has, such as one of a rib."""
+    at = np.argwhere((case.ct.hu >= 200) & (case.lesions.labels == 0))
+    return tuple(int(n) for n in at[len(at) // 2])
