@@ -16,19 +16,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from heartlens.lesions import Artery
 from heartlens.models.preprocess import View
 from heartlens.refusal import Refused
-from training.checkpoint import Checkpoints, stop_signals, whole_state, write_torch
+from training.best_weights import BEST, WEIGHTS_SCHEMA, BestSoFar, freeze_cut_off, save_best  # noqa: F401  - who reads a run takes both names from here
+from training.checkpoint import Checkpoints, stop_signals
 from training.collapse import BadSteps
 from training.command import run_command, run_training, training_parser
 from training.config import added, as_dict, free, load_recipe, write_recipe
-from training.cut_off import judge_islands, read_islands
 from training.data import Splits, check_splits, scans_of
 from training.distributed import Ranks, all_sum, any_rank, process_group
 from training.losses import LossRecipe, loss_of_sums, loss_sums, segmentation_loss
@@ -46,9 +44,6 @@ from training.segmentation_data import (
     validation_batches,
 )
 from training.shards import ShardSet
-
-WEIGHTS_SCHEMA = "heartlens.segmentation/1"
-BEST = "best.pt"
 
 
 @dataclass(frozen=True)
@@ -244,32 +239,6 @@ def batches_of(
         done = last
 
 
-def freeze_cut_off(run: Path, recipe: SegmentationRecipe, validation: SliceSamples, ranks: Ranks) -> None:
-    """Write the islands' cut-off and calibration beside the best weights: `best.pt`, key "islands".
-
-    It is chosen once, on whole scans of validation patients, by the vote of islands that HeartLens will take. A network
-    that only says calcium or not names no islands and has none.
-    """
-    path = run / BEST
-    if not ranks.is_first or recipe.samples.outputs == 1 or not path.exists():
-        return
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if "islands" in content:
-        return
-    network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
-    network.load_state_dict(content["network"])
-    network.to(ranks.device).eval()
-
-    def ask(image: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return np.asarray(network(torch.from_numpy(image).to(ranks.device)).cpu())
-
-    shards = validation.shards
-    scans = ((shards.ct(n), np.array(shards.labels(n))) for n in sorted(validation.crops))
-    islands = read_islands(ask, scans, recipe.view, ("none", *recipe.samples.classes))
-    write_torch({**content, "islands": judge_islands(islands)}, path)
-
-
 def read_data(recipe: SegmentationRecipe, shards: ShardSet, splits: Splits, run: Path, ranks: Ranks) -> Data:
     """The slices of the splits' patients; hearts are found once and kept in the run's folder."""
     check_splits(shards, splits)
@@ -386,45 +355,6 @@ def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationReci
     told["validation_dice"] = float(each[seen].mean()) if bool(seen.any()) else 0.0
     told |= {f"dice_{name}": float(each[c]) for c, name in enumerate(recipe.samples.classes) if bool(seen[c])}
     return told
-
-
-class BestSoFar:
-    """The best validation, and how often the rate was halved for want of a better one."""
-
-    def __init__(self) -> None:
-        self.dice, self.loss, self.waited, self.rate_factor = -1.0, math.inf, 0, 1.0
-
-    def take(self, judgement: dict[str, float], recipe: OptimizerRecipe) -> bool:
-        """Note one validation; whether its Dice is the best so far."""
-        self.waited = 0 if judgement["validation_loss"] < self.loss else self.waited + 1
-        self.loss = min(self.loss, judgement["validation_loss"])
-        if recipe.schedule == "plateau" and self.waited >= recipe.patience:
-            self.rate_factor, self.waited = self.rate_factor / 2, 0
-        is_best = judgement["validation_dice"] > self.dice
-        self.dice = max(self.dice, judgement["validation_dice"])
-        return is_best
-
-    def state_dict(self) -> dict[str, float]:
-        return dict(self.__dict__)
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        self.__dict__.update(state)
-
-
-def save_best(
-    run: Path, network: nn.Module, recipe: SegmentationRecipe, step: int, judgement: dict[str, float], ranks: Ranks
-) -> None:
-    """Keep the weights with the best validation Dice, for export."""
-    weights = whole_state(network)
-    if ranks.is_first:
-        content = {
-            "schema": WEIGHTS_SCHEMA,
-            "step": step,
-            "network": weights,
-            "recipe": as_dict(recipe),
-            "judgement": judgement,
-        }
-        write_torch(content, run / BEST)
 
 
 def require_same_data(said: dict[str, Any], parts: dict[str, Any], run: Path) -> None:
