@@ -127,6 +127,17 @@ def test_importing_a_floor_loads_no_library_of_a_higher_one(floor):
     assert not loaded & HEAVY_AT_IMPORT[floor]
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "scene").glob("*.py")), ids=lambda p: p.name)
+def test_the_scene_is_passed_in_and_slicer_gives_only_classes(path):
+    """The desktop has slicer.mrmlScene, app, modules and util; a browser's server and the tests do not."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "slicer":
+            assert node.attr.startswith("vtk"), f"{path.name}:{node.lineno}: slicer.{node.attr}"
+    outside = {name for name in imports_of(path) if name.split(".")[0] not in {"heartlens", *sys.stdlib_module_names}}
+    allowed = {"slicer", "vtk"}  # not slicer.util, and no module that only the desktop or only the wheel has
+    assert {n for n in outside if not n.startswith(("numpy", "vtk.util.numpy_support."))} <= allowed, outside
+
+
 def test_importing_heartlens_imports_nothing_else():
     code = "import sys; before = set(sys.modules); import heartlens; print(sorted(set(sys.modules) - before))"
     run = subprocess.run(
