@@ -231,6 +231,8 @@ class Panel:
         from heartlens.scene import Watch, show_case
 
         reading = Reading.open(folder, reader=self.sign.observer)
+        if volume is None:
+            volume = _volumeOf(reading)
         nodes = show_case(slicer.mrmlScene, reading.case, volume=volume)
         self.closeCase()
         self.reading, self.nodes = reading, nodes
@@ -428,6 +430,24 @@ class Panel:
             self.score.setReady(False, _("Choose a CT volume first."))
         else:
             self.score.setReady(not scan.refusal, scan.refusal or _("Find and score coronary calcium"))
+
+
+def _volumeOf(reading: Reading) -> Any:
+    """The volume of the scene that was loaded from the case's DICOM images and still shows them; None if there is
+    none."""
+    from heartlens.scene import case_ct, dicom_instances
+
+    ct = reading.case.source_ct
+    for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        uids = dicom_instances(volume)
+        if uids and set(uids) == set(ct.header.sop_instance_uids):
+            try:
+                shown, _cautions = case_ct(volume)
+            except Refused:
+                continue
+            if shown.shape == ct.shape and (shown.hu == ct.hu).all():
+                return volume
+    return None
 
 
 def _singleShot(ms: int, slot: Callable[[], None]) -> Any:

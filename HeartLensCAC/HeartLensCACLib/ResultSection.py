@@ -64,7 +64,7 @@ class ResultSection:
             [(MARK if n == marked else "    ") + row.shown, row.label if row.label != row.shown else "", row.finding]
             for n, row in enumerate(categories)
         ]
-        fillTable(self.ui.riskTable, [_("Agatston"), _("category"), _("finding")], rows, marked=marked)
+        fillTable(self.ui.riskTable, [_("Agatston"), _("category"), _("finding")], rows, marked=marked, stretch=True)
         fitHeight(self.ui.riskTable)
 
 

@@ -15,12 +15,13 @@ from heartlens.lesions import ARTERY_COLORS, Artery
 from heartlens.reading import Reading
 from heartlens.scoring.report import LesionScore, display_agatston
 from HeartLensCACLib.Parameters import Parameters
-from HeartLensCACLib.Tables import LETTERS, colorIcon, fillTable
+from HeartLensCACLib.Tables import LETTERS, colorIcon, fillTable, fitHeight
 
 EFFECTS = ("Paint", "Erase", "Scissors")
 
 COLUMNS = (
-    _("artery"), _("Agatston"), _("volume mm³"), _("area mm²"), _("peak HU"), _("slices"), _("found by"), _("p"),
+    _("artery"), _("Agatston"), _("volume mm³"), _("area mm²"), _("peak HU"), _("slices"), _("found by"),
+    _("confidence"),
 )  # fmt: skip
 
 EDITOR_TAG = "HeartLensCAC"
@@ -102,6 +103,7 @@ class ReviewSection:
         self._filling = True
         self._rows = list(case.report.lesions)
         fillTable(self.ui.lesionTable, COLUMNS, [self._cells(row) for row in self._rows])
+        fitHeight(self.ui.lesionTable)
         self._filling = False
         self.select(selected, center=False)
         self._showHint()

@@ -25,17 +25,24 @@ def colorIcon(color: str) -> Any:
     return qt.QIcon(picture)
 
 
-def fillTable(table: Any, columns: Sequence[str], rows: "Sequence[Sequence[Any]]", marked: "int | None" = None) -> None:
+def fillTable(
+    table: Any,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    marked: int | None = None,
+    stretch: bool = False,
+) -> None:
     """Replace a table's content.
 
     Parameters
     ----------
     rows : cells; a text, or (text, color) for a text with a square of that color
     marked : row that stands out in bold
+    stretch : the last column takes the room that is left: for texts, not for numbers
     """
     table.setColumnCount(len(columns))
     table.setHorizontalHeaderLabels(list(columns))
-    table.verticalHeader().setVisible(False)
     table.setRowCount(len(rows))
     for r, cells in enumerate(rows):
         for c, cell in enumerate(cells):
@@ -44,7 +51,7 @@ def fillTable(table: Any, columns: Sequence[str], rows: "Sequence[Sequence[Any]]
             if color is not None:
                 item.setIcon(colorIcon(color))
             if c > 0 and text[:1] in "-+<−0123456789":
-                item.setTextAlignment(int(qt.Qt.AlignRight) | int(qt.Qt.AlignVCenter))
+                item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             if r == marked:
                 font = item.font()
                 font.setBold(True)
@@ -52,7 +59,7 @@ def fillTable(table: Any, columns: Sequence[str], rows: "Sequence[Sequence[Any]]
             table.setItem(r, c, item)
     table.resizeColumnsToContents()
     table.resizeRowsToContents()
-    table.horizontalHeader().setStretchLastSection(True)
+    table.horizontalHeader().setStretchLastSection(stretch)
 
 
 def fitHeight(table: Any, most: int = 12) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +40,23 @@ def phantom_ct(slicer_running: None, tmp_path_factory: pytest.TempPathFactory) -
     phantom = make_phantom(PhantomParameters.random(7, **{**SampleCT.SETTINGS, "matrix": 192}))
     write_phantom(folder, phantom, format="dicom")
     return folder / "ct"
+
+
+@pytest.fixture(scope="session")
+def scored_once(phantom_ct: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The phantom's result folder, as the worker leaves it."""
+    from heartlens.outputs import write_outputs
+    from heartlens.pipeline import Request, score_series
+
+    out = tmp_path_factory.mktemp("scored") / "result"
+    write_outputs(score_series(sorted(phantom_ct.iterdir()), Request(bundle="none")), out)
+    return out
+
+
+@pytest.fixture
+def scored_case(scored_once: Path, tmp_path: Path) -> Path:
+    """A result folder of one's own, to open and to edit."""
+    return Path(shutil.copytree(scored_once, tmp_path / "scored"))
 
 
 @pytest.fixture

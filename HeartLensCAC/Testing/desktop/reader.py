@@ -10,16 +10,16 @@ import numpy as np
 from installed import need
 
 need("PySide6", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
-slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
+need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
-import qt  # noqa: E402
-import slicer.util  # noqa: E402
+import slicer  # noqa: E402
 import vtk  # noqa: E402
-from PySide6.QtCore import QPoint  # noqa: E402
+from PySide6.QtCore import QPoint, Qt  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
+from PySide6.QtWidgets import QApplication, QFileDialog  # noqa: E402
 from vtk.util.numpy_support import numpy_to_vtk  # noqa: E402
 
-KEYS = {"Del": qt.Qt.Key_Delete, **{letter: getattr(qt.Qt, f"Key_{letter}") for letter in "ZYNPT01234"}}
+KEYS = {"Del": Qt.Key_Delete, **{letter: getattr(Qt, f"Key_{letter}") for letter in "ZYNPT01234"}}
 
 
 class Reader:
@@ -45,15 +45,15 @@ class Reader:
 
     def click(self, button: Any) -> None:
         assert button.enabled, button.name
-        QTest.mouseClick(button, qt.Qt.LeftButton, qt.Qt.NoModifier, QPoint(10, button.height // 2))
-        qt.QApplication.processEvents()
+        QTest.mouseClick(button, Qt.LeftButton, Qt.NoModifier, QPoint(10, button.height // 2))
+        QApplication.processEvents()
 
     def key(self, key: str) -> None:
         window = self.module.widget.parent
         window.activateWindow()
         window.setFocus()
         QTest.keyClick(window, KEYS[key])
-        qt.QApplication.processEvents()
+        QApplication.processEvents()
 
     def type_into(self, edit: Any, text: str) -> None:
         edit.clear()
@@ -63,7 +63,7 @@ class Reader:
     def click_row(self, row: int) -> None:
         table = self.ui.lesionTable
         at = table.visualItemRect(table.item(row, 1)).center()
-        QTest.mouseClick(table.viewport(), qt.Qt.LeftButton, qt.Qt.NoModifier, at)
+        QTest.mouseClick(table.viewport(), Qt.LeftButton, Qt.NoModifier, at)
         assert self.panel.review.selectedLesion() is not None
 
     def click_row_of(self, lesion: int) -> None:
@@ -92,12 +92,12 @@ class Reader:
 
     def open_case(self, folder: Path) -> None:
         """The button, with the folder chosen in the dialog."""
-        chooser = qt.QFileDialog.getExistingDirectory
-        qt.QFileDialog.getExistingDirectory = lambda *_: str(folder)
+        chooser = QFileDialog.getExistingDirectory
+        QFileDialog.getExistingDirectory = lambda *_: str(folder)
         try:
             self.click(self.ui.openCaseButton)
         finally:
-            qt.QFileDialog.getExistingDirectory = chooser
+            QFileDialog.getExistingDirectory = chooser
 
     def shown(self) -> list[list[str]]:
         """Every text of the tables."""
@@ -125,7 +125,7 @@ class Reader:
         px, py, *_ = to_xy.MultiplyPoint((-x, -y, z, 1.0))
         start = (round(px), round(py))
         view.click(*start, ctrl=ctrl, drag_to=(start[0] + 30, start[1]) if drag else None)
-        qt.QApplication.processEvents()
+        QApplication.processEvents()
 
     def paint_free_calcium(self, segment: str) -> int:
         """Brush over bright voxels that no lesion has, such as rib; the mask and threshold decide what is taken.
@@ -166,8 +166,8 @@ class Reader:
         add = effect == "Paint"
         mode = logic.ModificationModeAdd if add else logic.ModificationModeRemove
         seen = len(self.panel.reading.case.edits)
-        extent = [0] * 6
-        modifier.GetExtent(extent)
-        logic.ModifySegmentByLabelmap(node.GetSegmentationNode(), segment, modifier, mode, extent, True, False)
+        logic.ModifySegmentByLabelmap(
+            node.GetSegmentationNode(), segment, modifier, mode, modifier.GetExtent(), True, False
+        )
         self.wait(lambda: len(self.panel.reading.case.edits) > seen)
         self.ui.segmentEditor.setActiveEffectByName("")

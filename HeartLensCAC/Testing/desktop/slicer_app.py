@@ -81,13 +81,13 @@ class SliceView:
     """A slice view without a window: the real slice node, and an interactor that takes events."""
 
     def __init__(self, name: str) -> None:
-        self.node = slicer.vtkMRMLSliceNode()
-        self.node.SetLayoutName(name)
-        self.node.SetName(name)
-        self.node.SetOrientationToAxial()
+        node = slicer.vtkMRMLSliceNode()
+        node.SetLayoutName(name)
+        node.SetSingletonTag(name)  # a closed scene keeps it, as in Slicer
+        self.node = slicer.mrmlScene.AddNode(node)
+        self.node.SetOrientation("Axial")
         self.node.SetDimensions(400, 400, 1)
         self.node.SetFieldOfView(200, 200, 1)
-        slicer.mrmlScene.AddNode(self.node)
         self._interactor = vtk.vtkGenericRenderWindowInteractor()
 
     def sliceView(self) -> SliceView:
@@ -292,6 +292,7 @@ def _boot_scene(folder: Path) -> None:
     editor_logic = slicer.vtkSlicerSegmentEditorLogic()  # registers the node class with the scene
     editor_logic.SetMRMLScene(scene)
     modules.heartlenscac = SimpleNamespace(path=str(MODULE_FOLDER / "HeartLensCAC.py"))
+    slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
     slicer.mrmlScene, slicer.modules = scene, modules
     slicer.app = App(app, folder)
     slicer.dicomDatabase = DicomDatabase()

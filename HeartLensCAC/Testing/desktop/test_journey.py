@@ -17,7 +17,15 @@ from heartlens.lesions import CORONARY, Artery
 
 @pytest.fixture
 def reader(module, phantom_ct):
+    """Before a scan that has not been scored."""
     return Reader(module, phantom_ct)
+
+
+@pytest.fixture
+def reading(reader, scored_case):
+    """With the scored case open."""
+    reader.open_case(scored_case)
+    return reader
 
 
 def scored_plainly(panel):
@@ -27,7 +35,7 @@ def scored_plainly(panel):
     for artery in Artery:
         labels[arrayFromSegmentBinaryLabelmap(nodes.segmentation, artery.name, nodes.volume) > 0] = artery
     k, j, i = (slice(at.min(), at.max() + 1) for at in np.nonzero(labels))
-    out = plain_score(
+    out, *_ = plain_score(
         ct.hu[k, j, i].tolist(),
         labels[k, j, i].tolist(),
         pixel_area=ct.pixel_area_mm2,
@@ -37,7 +45,7 @@ def scored_plainly(panel):
         min_pixels=1,
         connectivity=4,
         k_factor=ct.increment_mm / 3,
-        mass_factor=None,
+        mass_factor=0.0,
     )
     return {artery: out[artery]["agatston"] for artery in Artery}
 
@@ -115,6 +123,7 @@ def test_phantom_to_signed_report_and_back(reader, phantom_ct):
     assert panel.reading is None
     assert ui.totalsTable.rowCount == 0
     reader.open_case(folder)
+    assert reader.dialogs.shown == []
     assert panel.reading.case.report == report
     assert reader.shown() == shown
     assert panel.reading.signature.observer == "Reader^Rita"
@@ -123,129 +132,117 @@ def test_phantom_to_signed_report_and_back(reader, phantom_ct):
     )
 
 
-def test_a_click_in_a_slice_view_gives_the_island_to_the_active_artery(reader):
-    reader.score()
-    panel = reader.panel
+def test_a_click_in_a_slice_view_gives_the_island_to_the_active_artery(reading):
+    panel = reading.panel
     lesion = next(row for row in panel.reading.case.report.lesions if row.artery is Artery.LAD)
-    reader.key("3")
-    reader.click_in_view("Red", lesion.id)
+    reading.key("3")
+    reading.click_in_view("Red", lesion.id)
     assert panel.reading.case.lesions.arteries[lesion.id] is Artery.LCX
-    assert reader.shown_artery(lesion.id) == "LCX"
+    assert reading.shown_artery(lesion.id) == "LCX"
 
 
-def test_ctrl_click_takes_only_the_part_in_the_slice(reader):
-    reader.score()
-    panel = reader.panel
+def test_ctrl_click_takes_only_the_part_in_the_slice(reading):
+    panel = reading.panel
     lesion = next(row for row in panel.reading.case.report.lesions if row.slices[1] > row.slices[0])
     total = panel.reading.case.report.total.agatston
-    reader.key("4")
-    reader.click_in_view("Red", lesion.id, ctrl=True)
+    reading.key("4")
+    reading.click_in_view("Red", lesion.id, ctrl=True)
     report = panel.reading.case.report
     slices = [row.slices for row in report.lesions if row.artery is Artery.RCA and row.source == "reader"]
     assert [last - first for first, last in slices] == [0]
     assert report.total.agatston == pytest.approx(total)
 
 
-def test_a_drag_is_no_click(reader):
-    reader.score()
-    lesion = reader.panel.reading.case.report.lesions[0]
-    reader.key("3")
-    reader.click_in_view("Red", lesion.id, drag=True)
-    assert reader.panel.reading.case.edits == ()
+def test_a_drag_is_no_click(reading):
+    lesion = reading.panel.reading.case.report.lesions[0]
+    reading.key("3")
+    reading.click_in_view("Red", lesion.id, drag=True)
+    assert reading.panel.reading.case.edits == ()
 
 
-def test_while_an_effect_is_active_the_views_belong_to_it(reader):
-    reader.score()
-    lesion = reader.panel.reading.case.report.lesions[0]
-    reader.key("3")
-    reader.ui.segmentEditor.setActiveEffectByName("Paint")
-    reader.click_in_view("Red", lesion.id)
-    assert reader.panel.reading.case.edits == ()
+def test_while_an_effect_is_active_the_views_belong_to_it(reading):
+    lesion = reading.panel.reading.case.report.lesions[0]
+    reading.key("3")
+    reading.ui.segmentEditor.setActiveEffectByName("Paint")
+    reading.click_in_view("Red", lesion.id)
+    assert reading.panel.reading.case.edits == ()
 
 
-def test_a_click_beside_calcium_changes_nothing_and_opens_no_dialog(reader):
-    reader.score()
-    reader.panel.onViewClick((0.0, 0.0, -1000.0), False)
-    assert reader.panel.reading.case.edits == ()
-    assert reader.dialogs.shown == []
+def test_a_click_beside_calcium_changes_nothing_and_opens_no_dialog(reading):
+    reading.panel.onViewClick((0.0, 0.0, -1000.0), False)
+    assert reading.panel.reading.case.edits == ()
+    assert reading.dialogs.shown == []
 
 
-def test_next_and_previous_walk_the_table_and_center_the_views(reader):
-    reader.score()
-    rows = reader.panel.reading.case.report.lesions
-    reader.key("N")
-    reader.key("N")
-    assert reader.panel.review.selectedLesion() == rows[1].id
-    reader.key("P")
-    assert reader.panel.review.selectedLesion() == rows[0].id
+def test_next_and_previous_walk_the_table_and_center_the_views(reading):
+    rows = reading.panel.reading.case.report.lesions
+    reading.key("N")
+    reading.key("N")
+    assert reading.panel.review.selectedLesion() == rows[1].id
+    reading.key("P")
+    assert reading.panel.review.selectedLesion() == rows[0].id
     x, y, z = rows[0].centroid_lps_mm
-    for view in reader.module.views.values():
+    for view in reading.module.views.values():
         matrix = view.node.GetSliceToRAS()
         center = [matrix.GetElement(axis, 3) for axis in range(3)]
         assert center == pytest.approx([-x, -y, z])
 
 
-def test_delete_removes_the_selected_lesion_and_redo_does_it_again(reader):
-    reader.score()
-    panel = reader.panel
+def test_delete_removes_the_selected_lesion_and_redo_does_it_again(reading):
+    panel = reading.panel
     lesion = panel.reading.case.report.lesions[0].id
-    reader.click_row(0)
-    reader.key("Del")
+    reading.click_row(0)
+    reading.key("Del")
     assert lesion not in panel.reading.case.lesions.arteries
-    reader.key("Z")
+    reading.key("Z")
     assert lesion in panel.reading.case.lesions.arteries
-    reader.key("Y")
+    reading.key("Y")
     assert lesion not in panel.reading.case.lesions.arteries
 
 
-def test_an_artery_key_without_a_selected_lesion_moves_none(reader):
-    reader.score()
-    reader.key("4")
-    assert reader.panel.reading.case.edits == ()
-    assert reader.panel.parameters.artery is Artery.RCA
-    assert reader.panel.review._editorNode.GetSelectedSegmentID() == "RCA"
+def test_an_artery_key_without_a_selected_lesion_moves_none(reading):
+    reading.key("4")
+    assert reading.panel.reading.case.edits == ()
+    assert reading.panel.parameters.artery is Artery.RCA
+    assert reading.panel.review._editorNode.GetSelectedSegmentID() == "RCA"
 
 
-def test_every_edit_is_on_the_disk_at_once(reader):
-    reader.score()
-    journal = reader.panel.reading.folder / "edits.jsonl"
-    reader.click_row(0)
-    reader.click(reader.ui.rcaButton)
+def test_every_edit_is_on_the_disk_at_once(reading):
+    journal = reading.panel.reading.folder / "edits.jsonl"
+    reading.click_row(0)
+    reading.click(reading.ui.rcaButton)
     assert len(journal.read_text().splitlines()) == 1
-    reader.key("Z")
+    reading.key("Z")
     assert [json.loads(line)["kind"] for line in journal.read_text().splitlines()] == ["reassign", "undo"]
 
 
-def test_an_edit_after_signing_takes_the_signature_back(reader):
-    reader.score()
-    reader.sign()
-    assert reader.panel.reading.signature is not None
-    reader.click_row(0)
-    reader.click(reader.ui.rcaButton)
-    assert reader.panel.reading.signature is None
-    assert not reader.ui.signButton.enabled
-    assert not reader.ui.confirmCheckBox.checked
-    reader.sign()
-    names = {path.name for path in reader.panel.reading.folder.parent.iterdir()}
+def test_an_edit_after_signing_takes_the_signature_back(reading):
+    reading.sign()
+    assert reading.panel.reading.signature is not None
+    reading.click_row(0)
+    reading.click(reading.ui.rcaButton)
+    assert reading.panel.reading.signature is None
+    assert not reading.ui.signButton.enabled
+    assert not reading.ui.confirmCheckBox.checked
+    reading.sign()
+    names = {path.name for path in reading.panel.reading.folder.parent.iterdir()}
     assert {"signed", "signed-2"} <= names
 
 
-def test_keys_are_gone_when_another_module_is_open(reader):
-    reader.score()
-    reader.click_row(0)
-    reader.module.widget.exit()
-    reader.key("4")
-    assert reader.panel.reading.case.edits == ()
-    assert not reader.panel.clicks.areInstalled
-    reader.module.widget.enter()
-    reader.click_row(0)
-    reader.key("4")
-    assert len(reader.panel.reading.case.edits) == 1
+def test_keys_are_gone_when_another_module_is_open(reading):
+    reading.click_row(0)
+    reading.module.widget.exit()
+    reading.key("4")
+    assert reading.panel.reading.case.edits == ()
+    assert not reading.panel.clicks.areInstalled
+    reading.module.widget.enter()
+    reading.click_row(0)
+    reading.key("4")
+    assert len(reading.panel.reading.case.edits) == 1
 
 
-def test_typing_a_name_presses_no_shortcut(reader):
-    reader.score()
-    reader.click_row(0)
-    reader.type_into(reader.ui.observerEdit, "Zyn 1234")
-    assert reader.ui.observerEdit.text == "Zyn 1234"
-    assert reader.panel.reading.case.edits == ()
+def test_typing_a_name_presses_no_shortcut(reading):
+    reading.click_row(0)
+    reading.type_into(reading.ui.observerEdit, "Zyn 1234")
+    assert reading.ui.observerEdit.text == "Zyn 1234"
+    assert reading.panel.reading.case.edits == ()

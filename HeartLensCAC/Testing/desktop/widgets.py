@@ -265,6 +265,8 @@ class qMRMLSegmentEditorWidget(QGroupBox):
 
     def _show_effects(self) -> None:
         for button in self._buttons.values():
+            self._row.removeWidget(button)
+            button.setParent(None)
             button.deleteLater()
         names = self._order + [n for n in self.EFFECTS if self._unordered and n not in self._order]
         self._buttons = {}

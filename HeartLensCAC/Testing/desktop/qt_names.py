@@ -1,0 +1,80 @@
+"""What the panel uses of Qt, CTK and Slicer's widgets, and where the same is used in Slicer's own Python scripts.
+
+Paths are those of Slicer's repository at 583e9b37d5 (2026-08-21). "wrapped": no script of Slicer uses this name, but
+it is a public member of a QtCore, QtGui or QtWidgets class, all of which PythonQt's generated wrappers offer; nobody
+has seen it run in Slicer yet. Of classes that are not Qt's own, PythonQt offers properties, slots and Q_INVOKABLE
+methods alone; there the path is that of the header that declares it so.
+"""
+
+PROCESSES = "Modules/Scripted/DICOMLib/DICOMProcesses.py"
+PACKAGING = "Base/Python/slicer/packaging.py"
+BROWSER = "Modules/Scripted/DICOMLib/DICOMBrowser.py"
+EDITOR = "Modules/Loadable/Segmentations/Widgets/qMRMLSegmentEditorWidget.h"
+WRAPPED = "wrapped"
+
+QT_NAMES = {
+    "qt.QColor": "Base/Python/slicer/parameterNodeWrapper/guiConnectors.py",
+    "qt.QDesktopServices.openUrl": "Base/Python/slicer/ScriptedLoadableModule.py",
+    "qt.QFileDialog.getExistingDirectory": "Applications/SlicerApp/Testing/Python/JRC2013VisTest.py",
+    "qt.QIcon": "Base/Python/slicer/ScriptedLoadableModule.py",
+    "qt.QKeySequence": PACKAGING,
+    "qt.QPixmap": "Docs/developer_guide/script_repository/plots.md",
+    "qt.QProcess": PROCESSES,
+    "qt.QProcess.FailedToStart": PROCESSES,
+    "qt.QProcess.MergedChannels": WRAPPED,
+    "qt.QProcess.NotRunning": PROCESSES,
+    "qt.QProcess.Running": WRAPPED,
+    "qt.QShortcut": PACKAGING,
+    "qt.QTableWidgetItem": BROWSER,
+    "qt.QTimer": PACKAGING,
+    "qt.QUrl.fromLocalFile": WRAPPED,
+    "qt.Qt.AlignRight": WRAPPED,
+    "qt.Qt.AlignVCenter": WRAPPED,
+}
+"""Names that begin with qt."""
+
+SIGNALS = {
+    "aboutToQuit()": "Modules/Scripted/DICOMLib",
+    "activated()": "Docs/developer_guide/script_repository/gui.md",
+    "clicked(bool)": "Applications/SlicerApp/Testing/Python/AtlasTests.py",
+    "currentIndexChanged(int)": "Applications/SlicerApp/Testing/Python/ScenePerformanceTest.py",
+    "currentNodeChanged(vtkMRMLNode*)": "Extensions/Testing/ScriptedLoadableExtensionTemplate",
+    "currentPathChanged(QString)": "ctkPathLineEdit.h",
+    "errorOccurred(QProcess::ProcessError)": WRAPPED,
+    "finished(int,QProcess::ExitStatus)": WRAPPED,
+    "itemSelectionChanged()": "Modules/Scripted/ExtensionWizard/ExtensionWizardLib/EditableTreeWidget.py",
+    "readyReadStandardError()": WRAPPED,
+    "readyReadStandardOutput()": PROCESSES,
+    "started()": WRAPPED,
+    "startupCompleted()": "Utilities/Templates/Modules/Scripted/TemplateKey.py",
+    "textChanged(QString)": WRAPPED,
+    "timeout()": PACKAGING,
+    "toggled(bool)": "Applications/SlicerApp/Testing/Python/JRC2013VisTest.py",
+    "valueChanged(int)": "Base/Python/slicer/util.py",
+}
+"""Signatures that the panel connects to. None of them was removed or overloaded away between Qt 5.15 and Qt 6."""
+
+SEGMENT_EDITOR = {
+    "removeViewObservations": EDITOR,
+    "setActiveEffectByName": EDITOR,
+    "setAddRemoveSegmentButtonsVisible": EDITOR,
+    "setAutoShowSourceVolumeNode": EDITOR,
+    "setCurrentSegmentID": EDITOR,
+    "setEffectNameOrder": EDITOR,
+    "setMRMLSegmentEditorNode": EDITOR,
+    "setMaskingSectionVisible": EDITOR,
+    "setMaximumNumberOfUndoStates": EDITOR,
+    "setSegmentationNode": EDITOR,
+    "setSegmentationNodeSelectorVisible": EDITOR,
+    "setShow3DButtonVisible": EDITOR,
+    "setSourceVolumeNode": EDITOR,
+    "setSourceVolumeNodeSelectorVisible": EDITOR,
+    "setSpecifyGeometryButtonVisible": EDITOR,
+    "setSwitchToSegmentationsButtonVisible": EDITOR,
+    "setUndoEnabled": EDITOR,
+    "setupViewObservations": EDITOR,
+    "unorderedEffectsVisible": EDITOR,
+}
+"""Slots, Q_INVOKABLE methods and one property of qMRMLSegmentEditorWidget."""
+
+GONE_IN_QT6 = {"QTextCodec", "QRegExp", "QDesktopWidget", "stateChanged(int)", "currentIndexChanged(QString)"}
