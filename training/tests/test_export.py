@@ -10,8 +10,10 @@ import pytest
 from needed import need, torch
 from schematic_chest import schematic_chest
 
+import heartlens.inference
 from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
+from heartlens.files import write_volume
 from heartlens.inference import classify_slices, decide, segment_vessels, slices_to_ask
 from heartlens.lesions import Artery
 from heartlens.models.backbone import Backbone, BackboneShape
@@ -20,11 +22,16 @@ from heartlens.models.networks import OnnxNetwork, TorchNetwork
 from heartlens.models.preprocess import View
 from heartlens.models.slice_classifier import SliceClassifier
 from heartlens.models.slice_view import SliceView
+from heartlens.pipeline import Request, score_series
 from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
+from training import export
 from training.config import as_dict, load_recipe
+from training.data import Splits
 from training.export import Said, Trained, TrainedSlices, export_bundle, read_trained, read_trained_slices
 from training.networks import build_network
+from training.scans import LabelledScan
+from training.shard_writer import write_shards
 from training.train_slices import SCHEMA as SLICES_SCHEMA
 from training.train_slices import WEIGHTS as SLICE_WEIGHTS
 from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
@@ -266,6 +273,65 @@ def test_export_asks_for_a_scan_and_known_texts(run, tmp_path):
         read_trained(tmp_path)
     with pytest.raises(Refused, match="expected a slice classifier"):
         read_trained_slices(tmp_path)
+
+
+def test_a_ct_scores_the_same_through_torch_and_onnx(bundle_folder, tmp_path, monkeypatch):
+    """On a GPU where there is one; elsewhere torch on the CPU plays its part in the same door."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    used = []
+
+    def network(bundle, role, *, device=device):
+        used.append(role)
+        return TorchNetwork(bundle, role, device="cuda" if torch.cuda.is_available() else "cpu")
+
+    monkeypatch.setattr(heartlens.inference, "sees_cuda", lambda: True)
+    monkeypatch.setattr(heartlens.inference, "TorchNetwork", network)
+    write_volume(tmp_path / "ct.nrrd", chest_ct())
+    one, other = (
+        score_series(tmp_path / "ct.nrrd", Request(bundle=str(bundle_folder), device=d)).case for d in ("cuda", "cpu")
+    )
+    assert set(used) == {"vessel-unet", "slice-classifier"}
+    assert (one.provenance["device"], other.provenance["device"]) == ("cuda", "cpu")
+    assert one.report.total == other.report.total
+    assert np.array_equal(one.lesions.artery_map(), other.lesions.artery_map())
+    assert one.slice_probability == pytest.approx(other.slice_probability, abs=1e-4, nan_ok=True)
+    assert [a.review for a in one.report.lesions] == [b.review for b in other.report.lesions]
+
+
+def test_the_command_writes_a_bundle_from_runs_and_shards(run, slices_run, tmp_path):
+    """Three patients; the one for validation is a chest with a heart."""
+    scans = {
+        "a": spots_ct(),
+        "b": chest_ct(),
+        "c": CTVolume(np.zeros((3, 8, 8), np.int16), np.diag([1.0, 1.0, 3.0, 1.0])),
+    }
+    write_shards(
+        tmp_path / "shards",
+        [LabelledScan(f"phantom/{n}", n, "phantom", ct, np.zeros(ct.shape, np.uint8)) for n, ct in scans.items()],
+    )
+    Splits(("a",), ("b",), ("c",)).save(tmp_path / "splits.json")
+    words = f"{run} --slices {slices_run} --out {tmp_path / 'out'} --name worded --shards {tmp_path / 'shards'}"
+    words += f" --splits {tmp_path / 'splits.json'} --domain kvp=80,140 --calibration 1.25 -0.5 --half"
+    assert export.main([*words.split(), "--text", "trained_on=a chest"]) == 0
+    bundle = load_bundle(tmp_path / "out")
+    assert bundle.domain == Domain(kvp=(80, 140))
+    assert (bundle.vessel.cut_off, bundle.vessel.calibration) == (0.3, Calibration(1.25, -0.5))
+    assert bundle.texts["trained_on"] == "a chest"
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["parity"]["scans"] == 1
+
+
+@pytest.mark.parametrize("words", ["--domain kv=80,140", "--domain kvp=80", "--text licence", "--calibration -1 0"])
+def test_the_command_refuses_words_that_it_cannot_mean(run, tmp_path, capsys, words):
+    Splits(("a",), ("b",), ("c",)).save(tmp_path / "splits.json")
+    write_shards(
+        tmp_path / "shards", [LabelledScan("phantom/b", "b", "phantom", spots_ct(), np.zeros((3, 40, 40), np.uint8))]
+    )
+    plain = (
+        f"{run} --out {tmp_path / 'out'} --name x --shards {tmp_path / 'shards'} --splits {tmp_path / 'splits.json'}"
+    )
+    assert export.main(f"{plain} {words}".split()) == 3
+    assert "error: input:" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
 
 
 def test_islands_vote_and_are_named_whole():
