@@ -10,12 +10,14 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +26,7 @@ import numpy as np
 from heartlens.case import Case
 from heartlens.dicom.write import write_ct_series
 from heartlens.lesions import Artery
+from heartlens.messages import Event, Run
 from heartlens.models.bundle import RULES, find_bundle, load_bundle
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.pipeline import Request, score_series
@@ -143,11 +146,13 @@ def main() -> None:
             figures += score_in_process(
                 f"the same by bundle {load_bundle(bundle).title}", small, 6.0, 1200.0, options.runs, bundle=str(bundle)
             )
+        figures += worker_times("48 slices", small, options.runs)
         figures += in_this_process(score_series(small, Request(bundle="none")).case, options.runs)
         large = scan(
             Path(folder) / "chest", 300, field_of_view="chest", slice_thickness_mm=1.0, increment_mm=0.8,
         )  # fmt: skip
         figures += score_in_process("300 slices of 512x512, DICOM", large, 12.0, 1500.0, max(1, options.runs // 2))
+        figures += worker_times("300 slices", large, options.runs)
     machine = (
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
@@ -156,6 +161,67 @@ def main() -> None:
     if options.json:
         document = {"machine": machine, "runs": options.runs, "figures": [vars(figure) for figure in figures]}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+class Worker:
+    """The worker with one job, and the moments of what it says."""
+
+    def __init__(self, series: Path, out: Path) -> None:
+        self.start = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-u", "-m", "heartlens", "worker"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.run = Run(input=series, out=out, options={"bundle": RULES})
+        self.tell(self.run.command)
+
+    def tell(self, line: bytes) -> None:
+        self.process.stdin.write(line)
+        self.process.stdin.flush()
+
+    def moments(self) -> Iterator[tuple[float, Event]]:
+        """Seconds since the start, and what was said then, to the end of the job."""
+        while not self.run.is_over and (data := os.read(self.process.stdout.fileno(), 1 << 16)):
+            yield from ((time.perf_counter() - self.start, event) for event in self.run.feed(data))
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def worker_times(what: str, series: Path, runs: int) -> list[Figure]:
+    """From the start of the process to its first progress, and from a cancellation at any moment to its end."""
+    first, waited = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Worker(series, Path(folder) / "whole")
+        told = [at for at, event in whole.moments() if event.kind == "progress"]
+        whole.close()
+        for n in range(2 * runs):
+            worker = Worker(series, Path(folder) / "cancelled")
+            wanted = told[0] + (told[-1] - told[0]) * n / (2 * runs)  # moments spread over the whole job
+            timer = None
+            asked: list[float] = []
+
+            def cancel(worker: Worker = worker, asked: list[float] = asked) -> None:
+                asked.append(time.perf_counter() - worker.start)
+                worker.tell(worker.run.cancellation)
+
+            for at, event in worker.moments():
+                if event.kind == "progress" and timer is None:
+                    first.append(at)
+                    timer = threading.Timer(max(0.0, wanted - at), cancel)
+                    timer.start()
+            if worker.run.last is not None and worker.run.last.kind == "cancelled":
+                waited.append(at - asked[0])
+            elif timer is not None:
+                timer.cancel()  # it was done before the moment came
+            worker.close()
+            shutil.rmtree(Path(folder) / "cancelled", ignore_errors=True)
+    return [
+        Figure(f"{what}: worker's start to first progress", statistics.median(first), 2.0, "s"),
+        Figure(f"{what}: slowest of {len(waited)} cancellations", max(waited), 2.0, "s"),
+    ]
 
 
 def in_this_process(case: Case, runs: int) -> list[Figure]:
