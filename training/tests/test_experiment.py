@@ -1,0 +1,150 @@
+"""The experiment on guidance: arms that differ in the guides alone, figures by hand, a verdict by its rule."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from needed import torch  # noqa: F401
+
+from heartlens.ct import CTVolume
+from heartlens.refusal import Refused
+from training.augment import AugmentConfig
+from training.config import as_dict, load_recipe
+from training.experiment import ARMS, RECIPE, ExperimentRecipe, open_data, run
+from training.experiment_summary import Answers, Asked, figures, summarize, table, verdict
+from training.scans import LabelledScan
+from training.shard_writer import write_shards
+from training.train_dino import DinoRecipe
+from training.train_slices import SlicesRecipe
+
+TINY = ExperimentRecipe(
+    patients=(4, 2, 2),
+    seeds=1,
+    supervised_steps=2,
+    dino=DinoRecipe(
+        backbone="vit_mini_patch8_32", hidden=16, bottleneck=8, prototypes=12, teacher_temperature=0.04, steps=2,
+        batch=8, bf16=False, save_every=1,
+        augment=AugmentConfig(global_size=32, local_size=16, random_local_crops=1, guided_local_crops=2),
+    ),
+    head=SlicesRecipe(size=32, views=1, field_mm=120.0),
+)  # fmt: skip
+
+
+def scan(number: int) -> LabelledScan:
+    """Six slices of 160 mm: coronary calcium on two, a trap on two."""
+    rng = np.random.default_rng(number)
+    hu = rng.integers(-100, 100, (6, 40, 40)).astype(np.int16)
+    labels = np.zeros(hu.shape, np.uint8)
+    for k, code in ((1, 4), (2, 5), (3, 2), (5, 5)):
+        row, column = rng.integers(8, 26, 2)
+        hu[k, row : row + 6, column : column + 6] = 900
+        labels[k, row : row + 6, column : column + 6] = code
+    return LabelledScan(f"made/{number}", f"patient-{number}", "phantom", CTVolume(hu, np.diag([4.0, 4, 3, 1])), labels)
+
+
+def test_arms_have_one_budget_and_differ_in_the_guides_alone():
+    recipe = load_recipe(ExperimentRecipe, RECIPE)
+    told = {arm: as_dict(recipe.arm(arm, 2)) for arm in ARMS}
+    crops = {(a["augment"]["random_local_crops"], a["augment"]["guided_local_crops"]) for a in told.values()}
+    assert crops == {(4, 0), (2, 2)}
+    assert [told[arm]["augment"]["guided_by"] for arm in ARMS[1:]] == ["coronary", "traps", "shuffled"]
+    for arm in told.values():
+        for name in ("random_local_crops", "guided_local_crops", "guided_by"):
+            del arm["augment"][name]
+    assert all(arm == told["dino"] for arm in told.values())
+
+
+def test_the_experiment_runs_goes_on_and_tells_every_arm(tmp_path, capsys):
+    write_shards(tmp_path / "shards", (scan(n) for n in range(8)))
+    assert run(TINY, tmp_path)
+    document = json.loads((tmp_path / "experiment.json").read_text())
+    assert set(document["methods"]) == {*ARMS, "random", "supervised", "threshold"}
+    assert document["data"]["test"] == {"patients": 2, "slices": 12, "calcified": 4}
+    assert document["died"] == {}
+    assert (tmp_path / "experiment.png").stat().st_size > 1000
+    answers = sorted((tmp_path / "answers").iterdir())
+    times = [path.stat().st_mtime_ns for path in answers]
+    (tmp_path / "answers" / "traps-0.npz").unlink()
+    assert run(TINY, tmp_path)
+    again = json.loads((tmp_path / "experiment.json").read_text())
+    assert again["methods"] == document["methods"]
+    assert [p.stat().st_mtime_ns == t for p, t in zip(answers, times, strict=True)].count(False) == 1
+    assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
+
+
+def test_other_data_than_the_recipe_asks_for_is_refused(tmp_path):
+    write_shards(tmp_path / "shards", (scan(n) for n in range(7)))
+    with pytest.raises(Refused, match="holds 7 scans, expected 8"):
+        open_data(TINY, tmp_path)
+
+
+# Figures
+
+ASKED = Asked(
+    validation=np.array([True, False, True, False]),
+    test=np.array([True, True, True, False, False, False, False, False]),
+    patient=np.array([0, 0, 1, 0, 0, 1, 1, 1]),
+    area_mm2=np.array([5.0, 20.0, 50.0, 0, 0, 0, 0, 0]),
+)
+
+
+def answers(test) -> Answers:
+    return Answers(np.array([0.9, 0.1, 0.8, 0.2]), np.array(test))
+
+
+def test_figures_by_hand():
+    """At 0.5: 20 and 50 mm2 are found, 5 is missed, one of five others is called: F1 is 4 / (3 + 3)."""
+    one = answers([0.3, 0.7, 0.9, 0.1, 0.2, 0.4, 0.6, 0.05])
+    f1, auroc, sensitivity, neighbors, *recall = figures(ASKED, one, 0.5, np.arange(8))
+    assert f1 == pytest.approx(4 / 6)
+    assert auroc == pytest.approx((3 + 5 + 5) / 15)
+    assert sensitivity == pytest.approx(2 / 3)  # 90 % of five negatives are all of them: above 0.6
+    assert np.isnan(neighbors)
+    assert recall == [0, 1, 1]
+
+
+def test_differences_are_paired_and_means_over_seeds():
+    good, bad = answers([0.9] * 3 + [0.1] * 5), answers([0.1] * 3 + [0.9] * 5)
+    told = summarize(ASKED, {"dino": [bad, bad], "dino-lg": [good, bad]})
+    assert told["methods"]["dino-lg"]["f1"]["value"] == pytest.approx(0.5)
+    assert told["differences"]["dino-lg - dino"]["f1"]["value"] == pytest.approx(0.5)
+    assert [seed["f1"] for seed in told["methods"]["dino-lg"]["seeds"]] == [1, 0]
+    same = summarize(ASKED, {"dino": [good], "dino-lg": [good]})["differences"]["dino-lg - dino"]["f1"]
+    assert same == {"value": 0, "low": 0, "high": 0}
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "traps", "words"),
+    [
+        (0.05, 0.01, 0.01, "better than DINO, and than guidance at wrong places"),
+        (0.05, 0.01, -0.01, "but not than guidance at wrong places"),
+        (0.05, -0.01, 0.01, "null result"),
+        (0.02, 0.01, 0.01, "null result"),
+    ],
+)
+def test_the_verdict_follows_the_rule(value, low, traps, words):
+    effect = {"f1": {"value": value, "low": low, "high": 0.1}}
+    wrong = {"f1": {"value": 0.02, "low": traps, "high": 0.1}}
+    told = {"dino-lg - dino": effect, "dino-lg - traps": wrong, "dino-lg - shuffled": wrong}
+    assert words in verdict(told)
+
+
+def test_a_dead_run_is_told():
+    told = summarize(ASKED, {"dino": [answers([0.9] * 8)]})
+    document = {
+        "phantom_seeds": [1, 2], "data": {}, "commit": "none", "died": {"traps-0": "embeddings collapsed"}, **told,
+    }  # fmt: skip
+    assert "Runs that died: traps-0: embeddings collapsed." in table(document)
+    assert "no verdict: an arm is missing" in table(document)
+
+
+def test_answers_of_another_recipe_are_not_taken(tmp_path):
+    answers([0.5] * 8).save(tmp_path / "a.npz", "one")
+    assert Answers.load(tmp_path / "a.npz", "other") is None
+    kept = Answers.load(tmp_path / "a.npz", "one")
+    assert kept is not None
+    assert kept.test.tolist() == [0.5] * 8
+    assert replace(kept).neighbors_test is None
