@@ -204,6 +204,16 @@ def stop_signals() -> Iterator[StopRequest]:
             signal.signal(number, handler)
 
 
+def leave_signals_to_the_run(worker: int) -> None:
+    """First thing in a process that only reads slices (`worker_init_fn`).
+
+    torchrun, SLURM and Ctrl-C tell the whole group of processes. A reader that ended at once would end the run with it,
+    in the middle of the step after which it was to save; readers end when the run does.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class StopRequest:
     """Whether the process was asked to stop, and by which signal."""
 

@@ -23,6 +23,7 @@ from heartlens.lesions import SCORED, Artery
 from heartlens.models.preprocess import Crop, View, heart_center, nearest, network_input, place_crop
 from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
+from training.checkpoint import leave_signals_to_the_run
 from training.distributed import Ranks, barrier
 from training.sampling import (
     balanced_order,
@@ -253,6 +254,7 @@ def training_batches(
         dataset,
         batch_sampler=order,
         num_workers=workers,
+        worker_init_fn=leave_signals_to_the_run,
         pin_memory=ranks.device.type == "cuda",
         persistent_workers=False,
     ):
@@ -272,7 +274,9 @@ def validation_batches(
     whole = -(-len(asked) // ranks.world) * ranks.world
     own = [(UNVARIED, asked[n]) if n < len(asked) else (UNCOUNTED, 0) for n in range(ranks.rank, whole, ranks.world)]
     chunks: Any = [own[n : n + batch] for n in range(0, len(own), batch)]
-    for samples in DataLoader(dataset, batch_sampler=chunks, num_workers=workers):
+    for samples in DataLoader(
+        dataset, batch_sampler=chunks, num_workers=workers, worker_init_fn=leave_signals_to_the_run
+    ):
         yield to_batch(samples, dataset, ranks.device)
 
 

@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from heartlens.models.backbone import Backbone, BackboneShape, load_timm_weights
 from heartlens.refusal import Refused
 from training.augment import AugmentConfig, render_views
-from training.checkpoint import Checkpoints, stop_signals
+from training.checkpoint import Checkpoints, leave_signals_to_the_run, stop_signals
 from training.collapse import BadSteps, CollapseWatch, DeadRun, effective_rank, teacher_entropy
 from training.command import run_command, run_training, training_parser
 from training.config import free, load_recipe, write_recipe
@@ -242,6 +242,7 @@ def train(
         batch_size=None,
         sampler=range(start, schedule.steps),
         num_workers=recipe.workers,
+        worker_init_fn=leave_signals_to_the_run,
         pin_memory=device.type == "cuda",
     )
     log = RunLog(run, ranks, "train_dino", schedule.steps, start)

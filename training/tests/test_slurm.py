@@ -1,4 +1,7 @@
-"""The SLURM example, with stand-ins for the three commands of a cluster: where the limit comes, the job is requeued."""
+"""A job on a cluster comes to its time limit: the run saves, also with processes that read, and the job is requeued.
+
+SLURM's three commands are stand-ins; the run is real.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,20 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from needed import torch
+
+from training.data import split_patients
+from training.run_log import read_log
+from training.shard_writer import write_shards
+from training.tests.test_train_unet import TINY, blob_scan
 
 SCRIPT = Path(__file__).resolve().parents[1] / "slurm.sbatch"
+REPOSITORY = SCRIPT.parents[1]
 
 STANDINS = {
     "scontrol": '[ "$1" = show ] && { echo node1; echo node2; } || echo "scontrol $*" >> "$TOLD"',
@@ -57,3 +68,30 @@ def test_a_run_that_ends_by_itself_ends_the_job_with_its_code(job, code):
     done = subprocess.run(["bash", str(SCRIPT), "training.train_unet"], env={**job, "END": str(code)}, timeout=60)
     assert done.returncode == code
     assert len(told(job)) == 1
+
+
+def test_a_signal_to_all_processes_of_a_run_lets_it_save(tmp_path):
+    """torchrun, SLURM and Ctrl-C tell readers too; one that ended at once would end the run before it saves."""
+    shards = write_shards(tmp_path / "shards", (blob_scan(n) for n in range(10)))
+    split_patients(shards, seed=1, proportions=(6, 2, 2)).save(tmp_path / "splits.json")
+    (tmp_path / "empty.toml").write_text("")
+    long = ["steps=100000", "save_every=100000", "validate_every=100000", "workers=1"]
+    words = [
+        str(tmp_path / "empty.toml"), *TINY, *long, "--shards", str(tmp_path / "shards"),
+        "--splits", str(tmp_path / "splits.json"), "--out", str(tmp_path / "run"), "--device", "cpu",
+    ]  # fmt: skip
+    paths = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "HeartLensCAC")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "training.train_unet", *words],
+        env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and len(read_log(tmp_path / "run")) < 3:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 4, errors
+    (saved,) = (tmp_path / "run" / "checkpoints").iterdir()
+    assert torch.load(saved, weights_only=True)["step"] == max(read_log(tmp_path / "run"))
