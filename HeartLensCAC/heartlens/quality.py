@@ -117,7 +117,7 @@ def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]
     """
     findings = _implausible_hu(ct, region)
     if not region.in_view:
-        text = "no heart found between two lungs: expected a chest or a heart-cropped CT; nothing can be named by rules"
+        text = "no heart found between two lungs: expected a chest or a heart-cropped CT; nothing can be named"
         return [*findings, ("no-heart", text)]
     blood, noise = region.blood_hu, region.noise_hu
     if blood is not None and blood > CONTRAST_BLOOD_HU:
@@ -139,7 +139,7 @@ def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]
     if slices.size:
         text = (
             f"metal near the heart on slices {slices.min() + 1} to {slices.max() + 1}: streaks imitate plaque; "
-            "the rules count nothing within 25 mm of it"
+            "rules count nothing within 25 mm of it, networks may: look there first"
         )
         findings.append(("metal", text))
     return findings
