@@ -283,6 +283,21 @@ def test_a_case_is_found_again_and_removed_without_its_volume(scene, make_case, 
     assert state_of(scene) == before
 
 
+def test_cases_shown_and_removed_again_and_again_leave_nothing_in_the_hierarchy(scene, make_case):
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    for _ in range(3):
+        remove_case(scene, show_case(scene, make_case()), with_volume=True)
+    items = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), items, True)
+    assert [hierarchy.GetItemLevel(items.GetId(n)) for n in range(items.GetNumberOfIds())] == ["Study"]
+
+
+def test_the_window_of_the_volume_shows_fat_and_grades_of_calcium(scene, make_case):
+    display = show_case(scene, make_case()).volume.GetDisplayNode()
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-200, 500)
+    assert not display.GetAutoWindowLevel()
+
+
 # What is refused, and that the scene is as it was
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from numpy.typing import NDArray
 
 from heartlens.case import Case
@@ -176,7 +177,13 @@ def _remove(scene: Any, node: Any) -> None:
     count = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
     own = [node.GetNthDisplayNode(n) for n in range(count)]
     own += [node.GetStorageNode()] if node.IsA("vtkMRMLStorableNode") else []
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    item = hierarchy.GetItemByDataNode(node)
     scene.RemoveNode(node)
+    left = vtk.vtkIdList()
+    hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), left, True)
+    if left.IsId(item) >= 0:  # the desktop took it out with the node, a scene without an application did not
+        hierarchy.RemoveItem(item, False, False)
     for other in own:
         if other is not None and scene.IsNodePresent(other):
             scene.RemoveNode(other)
@@ -226,15 +233,21 @@ def _show(scene: Any, case: Case, volume: Any, name: str, added: list[Any]) -> C
 
 def _add_volume(add: Callable[[str, str], Any], case: Case) -> Any:
     volume = add("vtkMRMLScalarVolumeNode", "")
+    _draw_between(volume, *WINDOW_HU)
     set_voxels(volume, case.source_ct.hu, case.source_ct.affine)
     instances = dict.fromkeys(case.source_ct.header.sop_instance_uids)  # a multi-frame object repeats its own
     if instances:
         volume.SetAttribute("DICOM.instanceUIDs", " ".join(instances))
-    volume.CreateDefaultDisplayNodes()
-    low, high = WINDOW_HU
-    volume.GetDisplayNode().SetAutoWindowLevel(False)
-    volume.GetDisplayNode().SetWindowLevelMinMax(low, high)
     return volume
+
+
+def _draw_between(volume: Any, low: float, high: float) -> Any:
+    """Display a volume with this window; before it has voxels, or Slicer works out a window of its own for a second."""
+    volume.CreateDefaultDisplayNodes()
+    display = volume.GetDisplayNode()
+    display.SetAutoWindowLevel(False)
+    display.SetWindowLevelMinMax(low, high)
+    return display
 
 
 def _add_segmentation(add: Callable[[str, str], Any], what: str, volume: Any) -> Any:
@@ -276,13 +289,10 @@ def _add_overlay(
         affine[:3, axis] *= step
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", scene.GenerateUniqueName(name))
     added.append(node)
-    set_voxels(node, values.astype(np.float32), affine)
-    node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
+    display = _draw_between(node, 0.0, max(1.0, float(values.max(initial=0.0))))
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
-    display.SetAutoWindowLevel(False)
-    display.SetWindowLevelMinMax(0.0, max(1.0, float(values.max(initial=0.0))))
     display.SetInterpolate(False)
+    set_voxels(node, values.astype(np.float32), affine)
     _put_beside(scene, volume, node)
     return node
 
