@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import scene_times
 
 from heartlens.case import Case
 from heartlens.dicom.write import write_ct_series
@@ -147,7 +148,10 @@ def main() -> None:
                 f"the same by bundle {load_bundle(bundle).title}", small, 6.0, 1200.0, options.runs, bundle=str(bundle)
             )
         figures += worker_times("48 slices", small, options.runs)
-        figures += in_this_process(score_series(small, Request(bundle="none")).case, options.runs)
+        case = score_series(small, Request(bundle="none")).case
+        figures += in_this_process(case, options.runs)
+        if scene_times.can_run():
+            figures += [Figure(*row) for row in scene_times.scene_times(case, options.runs)]
         large = scan(
             Path(folder) / "chest", 300, field_of_view="chest", slice_thickness_mm=1.0, increment_mm=0.8,
         )  # fmt: skip
@@ -158,6 +162,8 @@ def main() -> None:
     )
     print(f"{machine}; median of {options.runs} runs\n{'':<58}{'measured':>10}{'budget':>10}")
     print("\n".join(figure.row() for figure in figures))
+    if not scene_times.can_run():
+        print(f"\n{scene_times.LEFT_OUT}")
     if options.json:
         document = {"machine": machine, "runs": options.runs, "figures": [vars(figure) for figure in figures]}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
