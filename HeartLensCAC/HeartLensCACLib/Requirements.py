@@ -3,18 +3,21 @@
 PyTorch is never installed from here: the extension PyTorch chooses the build for the computer's GPU.
 """
 
-from importlib import metadata
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
+from heartlens.requirements import is_installed, missing
 from HeartLensCACLib.Words import TITLE
 
-ALWAYS = ("jinja2>=3.1", "highdicom>=0.27")
+NEEDED = ("numpy", "scipy", "pydicom")
+"""Without them, or with older ones, nothing can be scored. Slicer 5.12 brings them; 5.10 an older pydicom."""
+
+OPTIONAL = ("jinja2", "highdicom")
 """For the page and for SEG and SR; without them a run is still scored, and says what it left out."""
 
-NETWORKS = ("onnxruntime>=1.17",)
+NETWORKS = ("onnxruntime",)
 """For networks on the CPU."""
 
 _declined: "set[str]" = set()
@@ -29,21 +32,19 @@ def areSatisfied(bundle: str, device: str) -> bool:
     device : "cuda" needs PyTorch
     """
     usesNetworks = bundle != "none"
-    if usesNetworks and device == "cuda" and not _isInstalled("torch"):
+    if usesNetworks and device == "cuda" and not is_installed("torch"):
         _tellAboutTorch()
         return False
-    missing = [need for need in (*ALWAYS, *(NETWORKS if usesNetworks else ())) if not _isInstalled(_name(need))]
-    missing = [need for need in missing if need not in _declined]
-    if not missing:
-        return True
+    vital = (*NEEDED, *(NETWORKS if usesNetworks else ()))
+    wanted = [need for need in missing((*vital, *OPTIONAL)) if need.name not in _declined]
+    if not wanted:
+        return not missing(vital)
     question = _("This run uses libraries that are not installed yet: {names}.\n\nInstall them into Slicer's Python?")
-    if slicer.util.confirmOkCancelDisplay(question.format(names=", ".join(missing)), windowTitle=TITLE):
-        _install(missing)
+    if slicer.util.confirmOkCancelDisplay(question.format(names=", ".join(n.word for n in wanted)), windowTitle=TITLE):
+        _install([need.word for need in wanted])
     else:
-        _declined.update(missing)
-    return not (
-        usesNetworks and any(_name(need) == "onnxruntime" for need in missing) and not _isInstalled("onnxruntime")
-    )
+        _declined.update(need.name for need in wanted if need.name in OPTIONAL)  # what is vital is asked for again
+    return not missing(vital)
 
 
 def _install(requirements: "list[str]") -> None:
@@ -60,19 +61,6 @@ def _packaging() -> Any:
     except ImportError:
         return None
     return slicer.packaging
-
-
-def _isInstalled(name: str) -> bool:
-    """By its metadata: nothing is imported into Slicer's process."""
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _name(requirement: str) -> str:
-    return requirement.partition(">=")[0]
 
 
 def _tellAboutTorch() -> None:

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "heartlens"
 FLOORS: dict[str, int] = {
     # 0 ground: values, numpy alone
     "refusal": 0, "ct": 0, "islands": 0, "lesions": 0, "protocol": 0, "slabs": 0, "whole_file": 0, "grid": 0,
-    "kernels": 0, "messages": 0,
+    "kernels": 0, "messages": 0, "requirements": 0,
     # 1 sums
     "scoring": 1, "risk": 1, "category_probability": 1, "cohorts": 1, "calcium": 1, "anatomy": 1, "quality": 1,
     "phantom": 1,

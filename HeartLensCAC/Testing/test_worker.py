@@ -463,3 +463,20 @@ def test_a_failure_that_nobody_foresaw_reaches_the_reader_but_not_the_log(phanto
         assert "KeyError" in worker.log
         assert "worker.py" in worker.log
         assert "Rosenblatt" not in worker.log
+
+
+def test_a_library_that_is_missing_costs_only_what_needs_it_and_the_door_is_told(phantom, out):
+    absent = (
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        top = name.split('.')[0]\n"
+        "        if top in ('highdicom', 'jinja2'): raise ModuleNotFoundError(name, name=top)\n"
+        "sys.meta_path.insert(0, Absent())"
+    )
+    with with_changed(absent) as worker:
+        done = worker.finish(worker.start(input=phantom / "ct", out=out, options=RULES))
+    assert done.kind == "done"
+    assert "DICOM SEG or SR was not written: it needs highdicom" in done.text
+    assert "report.html was not written: it needs jinja2" in done.text
+    assert {path.name for path in out.iterdir()} == {"report.json", "lesions.csv", "segmentation.seg.nrrd", "case"}

@@ -227,8 +227,14 @@ def _run_demo(options: argparse.Namespace) -> int:
 
 
 def _run_doctor(options: argparse.Namespace) -> int:
-    from heartlens.doctor import examine
+    try:
+        from heartlens.doctor import examine
+    except ModuleNotFoundError:  # a library without which nothing runs: say at least which
+        from heartlens.requirements import missing
 
+        for requirement in missing():
+            print(f"  {requirement.line}")
+        return REFUSED
     return DONE if examine(print, bundle=options.bundle, device=options.device) else REFUSED
 
 

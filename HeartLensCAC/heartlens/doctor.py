@@ -21,14 +21,8 @@ from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.pipeline import Request, score_series
 from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
+from heartlens.requirements import missing, requirements
 from heartlens.scoring.report import score_lesions
-
-LIBRARIES = {
-    "numpy": "everything", "scipy": "finding the heart", "pydicom": "DICOM", "highdicom": "SEG and SR",
-    "SimpleITK": "MHA and other programs' NRRD", "jinja2": "report.html", "matplotlib": "plots of evaluations",
-    "onnxruntime": "networks", "pylibjpeg-openjpeg": "JPEG 2000", "pyjpegls": "JPEG-LS", "python-gdcm": "JPEG",
-}  # fmt: skip
-"""What HeartLens is installed with, and what for."""
 
 SELF_TEST_SEED = 5
 SELF_TEST_SCAN = {
@@ -66,12 +60,9 @@ def examine(say: Callable[[str], None], *, bundle: str | None = None, device: st
 
 
 def _libraries(say: Callable[[str], None]) -> bool:
-    missing = 0
-    for name, purpose in LIBRARIES.items():
-        version = _version(name)
-        missing += version is None
-        say(f"  {name:<20}{version or f'missing; needed for {purpose}: pip install {name}'}")
-    return not missing
+    for requirement in requirements():
+        say(f"  {requirement.line}")
+    return not missing()
 
 
 def _version(name: str) -> str | None:

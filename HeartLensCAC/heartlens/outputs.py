@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,8 @@ from heartlens.refusal import Refused
 from heartlens.signing import Signature, write_signature
 from heartlens.whole_file import check_folder, whole_folder
 
-OPTIONAL = ("jinja2",)
-"""Libraries without which everything but report.html is still written."""
+OPTIONAL = {"jinja2": "report.html", "highdicom": "DICOM SEG or SR"}
+"""Libraries without which everything but these is still written."""
 
 LESION_COLUMNS = (
     "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
@@ -45,7 +46,7 @@ def write_outputs(
 
     Returns
     -------
-    What was left out, and why: report.html needs jinja2
+    What was left out, and why: see `OPTIONAL`
 
     Raises
     ------
@@ -53,20 +54,17 @@ def write_outputs(
     """
     check_out(out, force=force)
     case = result.case
-    left_out = []
+    left_out: list[str] = []
     with whole_folder(out, force=force, is_ours=is_result) as folder:
         write_json(folder / "report.json", _report_document(case, signature))
         write_lesions_csv(folder / "lesions.csv", case)
         told(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
-        _write_dicom(folder, result, signature, told)
+        with _noting(left_out):
+            _write_dicom(folder, result, signature, told)
         told(0.7)
-        try:
+        with _noting(left_out):
             _write_html(folder / "report.html", result, identify, signature)
-        except ModuleNotFoundError as error:
-            if error.name not in OPTIONAL:
-                raise
-            left_out.append(f"report.html was not written: it needs {error.name} (pip install {error.name})")
         told(0.8)
         case.save(folder / "case")
         if signature is not None:
@@ -74,6 +72,17 @@ def write_outputs(
             write_labels(folder / "labels.nrrd", case)
         told(1.0)
     return left_out
+
+
+@contextmanager
+def _noting(left_out: list[str]) -> Iterator[None]:
+    """Note what cannot be written for want of a library."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        left_out.append(f"{OPTIONAL[error.name]} was not written: it needs {error.name} (pip install {error.name})")
 
 
 def write_labels(path: Path, case: Case) -> None:
