@@ -57,6 +57,7 @@ class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(scene, scene.EndCloseEvent, self.onSceneEndClose)
         self.addObserver(scene, scene.EndImportEvent, self.onSceneEndImport)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
+        self.panel.reopen()
 
     def enter(self):
         self.panel.enter(slicer.util.mainWindow() or self.parent)

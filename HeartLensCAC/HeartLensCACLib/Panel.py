@@ -123,6 +123,7 @@ class Panel:
         """
         self._flush()
         self.input.refresh()
+        self._showReadiness()
         scan = self.input.scan
         if scan is None:
             slicer.util.errorDisplay(_("Choose a CT volume first."), windowTitle=TITLE)
@@ -265,7 +266,7 @@ class Panel:
             remove_case(slicer.mrmlScene, nodes)
 
     def reopen(self) -> None:
-        """After a scene was loaded: the case it shows, with the edits that its folder holds."""
+        """After a scene was loaded or the module was reloaded: the case it shows, with the edits in its folder."""
         folder = Path(self.parameters.caseFolder) if self.parameters.caseFolder else None
         if folder is None or self.reading is not None:
             return
@@ -379,6 +380,7 @@ class Panel:
         folder = self.reading.folder
         self._strokeTimer.stop()
         self.closeCase(removeNodes=False)
+        self.parameters.caseFolder = ""
         text = _("{name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
         slicer.util.errorDisplay(text.format(name=name, folder=folder), windowTitle=TITLE)
 
@@ -426,6 +428,11 @@ class Panel:
         scan = self.input.scan
         if self.reading is not None and (scan is None or scan.volume is not self.nodes.volume):
             self.closeCase()
+            self.parameters.caseFolder = ""
+        self._showReadiness()
+
+    def _showReadiness(self) -> None:
+        scan = self.input.scan
         if scan is None:
             self.score.setReady(False, _("Choose a CT volume first."))
         else:

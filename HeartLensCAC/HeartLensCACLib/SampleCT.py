@@ -57,12 +57,17 @@ def load(folder: "Path | None" = None, seed: int = SEED, **settings: Any) -> Any
     return loadSeries(folder / "ct", name="HeartLens phantom")
 
 
-def loadSeries(folder: Path, name: str) -> Any:
-    """A DICOM series as a volume node, without the DICOM database."""
+def loadSeries(folder: Path, name: str, allow: frozenset[str] = frozenset()) -> Any:
+    """A DICOM series as a volume node, without the DICOM database.
+
+    Parameters
+    ----------
+    allow : refusals that do not matter for looking at it
+    """
     from heartlens.dicom.read import read_series
     from heartlens.dicom.series import choose_series, find_series, rank_series
 
-    ct, _cautions = read_series(choose_series(rank_series(find_series(folder))))
+    ct, _cautions = read_series(choose_series(rank_series(find_series(folder))), allow=allow)
     ijkToRAS = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ct.affine  # DICOM's LPS to Slicer's RAS
     volume = slicer.util.addVolumeFromArray(ct.hu, ijkToRAS=ijkToRAS, name=name)
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(ct.header.sop_instance_uids))

@@ -128,6 +128,7 @@ def _wait(until: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def _load(folder: Path) -> Any:
+    from heartlens.refusal import OVERRIDABLE
     from HeartLensCACLib import SampleCT
 
-    return SampleCT.loadSeries(folder, name="CT")
+    return SampleCT.loadSeries(folder, name="CT", allow=OVERRIDABLE)  # as Slicer, which loads anything
