@@ -54,13 +54,15 @@ def make_hu() -> np.ndarray:
 def make_case() -> Callable[..., Case]:
     """`make_case(**changes)`: LAD 2 x 32 voxels at 250 HU, RCA 16 at 450 HU, 32 at 700 HU not coronary."""
 
-    def make(*, hu: np.ndarray | None = None, affine: np.ndarray = AFFINE, **changes: Any) -> Case:
+    def make(
+        *, hu: np.ndarray | None = None, affine: np.ndarray = AFFINE, from_dicom: bool = True, **changes: Any
+    ) -> Case:
         hu = make_hu() if hu is None else hu
         codes = np.zeros(hu.shape, np.uint8)
         codes[2:4, 8:12, 8:16], codes[6, 20:24, 20:24], codes[9, 20:24, 32:40] = Artery.LAD, Artery.RCA, Artery.OTHER
         header = CTHeader(
             study_uid="2.25.1", series_uid="2.25.2", kvp=120.0, slice_thickness_mm=2.5,
-            sop_instance_uids=tuple(f"2.25.3.{k}" for k in range(len(hu))),
+            sop_instance_uids=tuple(f"2.25.3.{k}" for k in range(len(hu))) if from_dicom else (),
         )  # fmt: skip
         ct = CTVolume(hu, affine, header)
         protocol = ScoringProtocol(mass_factor_mg_per_mm3_hu=0.0008)

@@ -17,6 +17,7 @@ from heartlens.scene import (  # noqa: E402
     find_cases,
     labels_of,
     remove_case,
+    require_scored,
     show_case,
     show_overlay,
     update_lesions,
@@ -326,6 +327,15 @@ def test_another_volume_is_refused_and_nothing_is_added(scene, make_case, state_
     other.SetAndObserveTransformNodeID(None)
     scene.RemoveNode(scene.GetFirstNodeByName("moved"))
     assert state_of(scene) == {**before, f"{other.GetID()} voxels": case.ct.hu.tobytes()}
+
+
+def test_a_volume_edited_after_it_was_shown_is_found_out_before_signing(scene, make_case):
+    case = make_case()
+    volume = show_case(scene, case).volume
+    require_scored(volume, case)
+    array_of(volume.GetImageData())[0, 0, 0] = 1000
+    with pytest.raises(Refused, match=r"checksum: .*found 1 at or above 130 HU"):
+        require_scored(volume, case)
 
 
 def test_a_volume_of_double_values_is_the_same_volume(scene, make_case):

@@ -78,6 +78,28 @@ def dicom_instances(volume: Any) -> tuple[str, ...]:
     return instances if len(instances) in (1, slices) else ()  # one: a multi-frame object
 
 
+def require_scored(volume: Any, case: Case) -> None:
+    """Refuse a volume that is not, or is no longer, the one that was scored; ask before a result is signed.
+
+    Raises
+    ------
+    Refused : ``input``, ``grid``, or ``checksum`` when a voxel that could count has another value
+    """
+    ct, threshold_hu = case.source_ct, case.protocol.label_threshold_hu
+    values = _values(volume)
+    mapping = index_map(values.shape, lps_affine(volume), ct, "the volume")
+    require_same_extent(values.shape, mapping, ct, "the volume")
+    values = on_ct_axes(values, mapping)
+    dense = np.maximum(values, ct.hu) >= threshold_hu
+    different = np.abs(values[dense].astype(np.float64) - ct.hu[dense]) > SAME_HU
+    if different.any():
+        raise Refused(
+            "checksum",
+            f"the volume: expected the voxels that were scored, found {int(different.sum())} at or above "
+            f"{threshold_hu:g} HU that changed since; score the volume again as it is now",
+        )
+
+
 def index_of(ct: CTVolume, ras_mm: ArrayLike) -> NDArray[np.float64]:
     """Fractional (..., 3) index [k, j, i] of (..., 3) RAS points, as a click in a slice view gives them."""
     return ct.index_kji(np.asarray(ras_mm, dtype=np.float64) * (-1.0, -1.0, 1.0))
@@ -136,28 +158,6 @@ def set_voxels(volume: Any, values: NDArray, affine: NDArray[np.float64]) -> Non
     image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values).reshape(-1), deep=True))
     volume.SetIJKToRASMatrix(ras_matrix(affine))
     volume.SetAndObserveImageData(image)
-
-
-def grid_of(volume: Any, ct: CTVolume, threshold_hu: float) -> IndexMap:
-    """How the volume's IJK lies on the CT that was scored, when it is that CT.
-
-    Raises
-    ------
-    Refused : ``input``, ``grid``, or ``checksum`` when a voxel that could count has another value
-    """
-    values = _values(volume)
-    mapping = index_map(values.shape, lps_affine(volume), ct, "the volume")
-    require_same_extent(values.shape, mapping, ct, "the volume")
-    values = on_ct_axes(values, mapping)
-    dense = np.maximum(values, ct.hu) >= threshold_hu
-    different = np.abs(values[dense].astype(np.float64) - ct.hu[dense]) > SAME_HU
-    if different.any():
-        raise Refused(
-            "checksum",
-            f"the volume: expected the voxels that were scored, found {int(different.sum())} at or above "
-            f"{threshold_hu:g} HU that changed since; score the volume again as it is now",
-        )
-    return mapping
 
 
 def on_ct_axes(values: NDArray, mapping: IndexMap) -> NDArray:

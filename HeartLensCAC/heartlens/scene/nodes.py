@@ -16,7 +16,7 @@ from heartlens.correction import correct_voxels
 from heartlens.ct import CTVolume
 from heartlens.grid import IndexMap, index_map
 from heartlens.refusal import Refused
-from heartlens.scene.geometry import array_of, grid_of, lps_affine, require_untransformed, set_voxels
+from heartlens.scene.geometry import array_of, lps_affine, require_scored, require_untransformed, set_voxels
 from heartlens.scene.segmentation import fill, is_filled, labelled_voxels
 from heartlens.scene.tables import fill_table, lesion_columns, risk_columns, slice_columns, total_columns
 
@@ -77,7 +77,7 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
         ``input``: a transform, or not a volume. Nothing was added.
     """
     if volume is not None:
-        grid_of(volume, case.source_ct, case.protocol.label_threshold_hu)
+        require_scored(volume, case)
         if not scene.IsNodePresent(volume):
             raise Refused("input", "the volume: it is no longer in the scene; load the series again")
     added: list[Any] = []
