@@ -262,3 +262,48 @@ def test_a_slicer_that_only_pretends_to_run_the_tests_is_not_believed(tmp_path):
     run = in_slicer("--slicer", pretender, "--test")
     assert run.returncode == 1
     assert "counts as a failure" in run.stderr
+
+
+ALONE = """
+import sys
+from types import SimpleNamespace
+app = SimpleNamespace(applicationVersion="none", testingEnabled=lambda: True)
+util = SimpleNamespace(exit=sys.exit)
+"""
+"""As much of Slicer as the runner itself needs; the tests that it runs here need none of it."""
+
+
+@pytest.mark.parametrize(
+    ("tests", "code", "told"),
+    [
+        ({}, 1, {"run": 0, "bad": 0}),
+        ({"slicer_good": "def test_it(self): assert True"}, 0, {"run": 1, "bad": 0}),
+        ({"slicer_good": "def test_it(self): assert True", "slicer_bad": "def test_it(self): assert False"}, 1,
+         {"run": 2, "bad": 1}),
+        ({"slicer_skipped": "def test_it(self): self.skipTest('no')"}, 1, {"run": 1, "bad": 0}),
+        ({"slicer_odd": "def test_it(self): pass\n    import nowhere"}, 1, {"run": 1, "bad": 1}),
+        ({"slicer_empty": "x = 1"}, 1, {"run": 0, "bad": 0}),
+        ({"test_elsewhere": "def test_it(self): assert True"}, 1, {"run": 0, "bad": 0}),
+    ],
+    ids=["no file", "good", "one bad", "all skipped", "cannot be imported", "no test", "another name"],
+)  # fmt: skip
+def test_the_runner_in_slicer_fails_closed(tmp_path, tests, code, told):
+    (tmp_path / "run.py").write_bytes((MODULE / "Testing" / "in_slicer" / "run.py").read_bytes())
+    (tmp_path / "slicer.py").write_text(ALONE)
+    for name, body in tests.items():
+        (tmp_path / f"{name}.py").write_text(f"import unittest\nclass TestIt(unittest.TestCase):\n    {body}\n")
+    run = subprocess.run(
+        [sys.executable, "-B", tmp_path / "run.py", tmp_path / "told.json"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert run.returncode == code, run.stdout + run.stderr
+    assert json.loads((tmp_path / "told.json").read_text()).items() >= told.items()
+    assert script("in_slicer").verdict(run.returncode, tmp_path / "told.json") == code
+
+
+def test_the_tests_for_a_real_slicer_are_found_by_their_names():
+    found = [path.name for path in (MODULE / "Testing" / "in_slicer").glob("slicer_*.py")]
+    assert found == ["slicer_journey.py"]
+    tree = ast.parse((MODULE / "Testing" / "in_slicer" / "slicer_journey.py").read_text())
+    names = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
+    assert "test_the_readers_journey" in names

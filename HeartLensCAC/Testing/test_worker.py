@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -480,3 +481,17 @@ def test_a_library_that_is_missing_costs_only_what_needs_it_and_the_door_is_told
     assert "DICOM SEG or SR was not written: it needs highdicom" in done.text
     assert "report.html was not written: it needs jinja2" in done.text
     assert {path.name for path in out.iterdir()} == {"report.json", "lesions.csv", "segmentation.seg.nrrd", "case"}
+
+
+def test_the_example_of_the_documentation_does_what_it_says(phantom, tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "worker.md").read_text()
+    example = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1]
+    (tmp_path / "example.py").write_text(example.replace("phantom/ct", (phantom / "ct").as_posix()))
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1"}
+    run = subprocess.run(
+        [sys.executable, "example.py"], cwd=tmp_path, env=environment, timeout=LIMIT_SECONDS, check=True,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    last = run.stdout.splitlines()[-1].split()
+    assert last == ["done", str(tmp_path / "result" / "case")]
+    assert " 90% writing" in run.stdout
