@@ -83,20 +83,6 @@ def test_spatial_attention_adds_101_parameters_and_weighs_places_alike_in_all_ch
     assert ((ratio > 0) & (ratio < 1)).all()
 
 
-@pytest.mark.parametrize("name", PAPER)
-def test_a_paper_recipe_starts_steps_and_resumes_at_batch_1(blobs, tmp_path, name):  # noqa: F811
-    small = {"paper-swin-unet": "network.base=12", "chew-1": "network.base=8"}.get(name, "network.base=4")
-    if name.startswith("paper-") and name != "paper-unet":
-        need("monai")
-    recipe = load_recipe(SegmentationRecipe, RUNS / f"{name}.toml", [*MINIATURE, small])
-    data = read_data(recipe, blobs[1], blobs[2], tmp_path, Ranks())
-    from training.train_unet import train
-
-    assert not train(recipe, data, tmp_path, until=1)
-    assert train(recipe, data, tmp_path)
-    assert (tmp_path / "best.pt").exists()
-
-
 def test_activations_of_a_convolution_and_a_rectifier_are_input_and_output():
     """4-byte numbers: an 8 x 8 input for the convolution, two 8 x 8 outputs for the rectifier."""
     network = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3, padding=1), torch.nn.ReLU())

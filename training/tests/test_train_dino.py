@@ -19,7 +19,6 @@ import pytest
 from needed import torch
 
 from heartlens.ct import CTVolume
-from heartlens.models.backbone import BackboneShape
 from heartlens.refusal import Refused
 from training.augment import AugmentConfig
 from training.checkpoint import read_checkpoint
@@ -316,20 +315,6 @@ def test_recipes_of_the_paper_are_those_of_its_table_3(name, random_crops, guide
         local = learner(torch.empty(3, 1, recipe.augment.local_size, recipe.augment.local_size))[1]
     assert (tuple(embedding.shape), tuple(cosines.shape), tuple(local.shape)) == ((2, 768), (2, 2048), (3, 2048))
     assert sum(p.numel() for p in learner.backbone.parameters()) == 85_807_878
-
-
-def test_a_paper_recipe_steps_and_resumes_at_batch_1_with_reduced_crops(tmp_path, slices):
-    recipe = load_recipe(
-        DinoRecipe,
-        RUNS / "paper-dino-lg.toml",
-        ["batch=1", "steps=2", "augment.random_local_crops=1", "augment.guided_local_crops=1", "recompute=true",
-         "augment.global_size=32", "augment.local_size=16", "prototypes=64", "hidden=64", "views_per_pass=1",
-         "workers=0"],
-    )  # fmt: skip
-    assert BackboneShape.named(recipe.backbone) == BackboneShape(768, 12, 12, 8, 224)
-    assert not train(recipe, slices, tmp_path, until=1)
-    assert train(recipe, slices, tmp_path)
-    assert math.isfinite(read_log(tmp_path)[2]["loss"])
 
 
 def test_memory_is_measured_per_view_and_falls_with_recomputing_and_fewer_views_at_once():
