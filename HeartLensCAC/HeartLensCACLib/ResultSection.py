@@ -35,7 +35,7 @@ class ResultSection:
     def refresh(self, reading: Reading) -> None:
         self._fillTotals(reading)
         risk = reading.case.risk
-        self.ui.riskLabel.setText(risk.sentence())
+        self.ui.riskLabel.setText(f"{risk.sentence()} {risk.finding}".strip())
         self._fillRisk(risk)
         self.ui.contextLabel.setText("\n".join(contextLines(risk)))
 

@@ -20,8 +20,8 @@ from HeartLensCACLib.Tables import LETTERS, colorIcon, fillTable, fitHeight
 EFFECTS = ("Paint", "Erase", "Scissors")
 
 COLUMNS = (
-    _("artery"), _("Agatston"), _("volume mm³"), _("area mm²"), _("peak HU"), _("slices"), _("found by"),
-    _("confidence"),
+    _("artery"), _("Agatston"), _("volume\nmm³"), _("area\nmm²"), _("peak\nHU"), _("slices"), _("found\nby"),
+    _("confi-\ndence"),
 )  # fmt: skip
 
 EDITOR_TAG = "HeartLensCAC"

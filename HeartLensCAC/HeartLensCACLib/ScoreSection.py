@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -18,6 +19,9 @@ IDLE, RUNNING, CANCELLING = "idle", "running", "cancelling"
 
 LOG_LINES = 2000
 """Older lines of the log are dropped."""
+
+OTHER_FOLDER = "?"
+"""Entry that asks for a folder."""
 
 DEVICES = (("auto", _("fastest that is there")), ("cpu", _("CPU")), ("cuda", _("GPU (needs PyTorch)")))
 
@@ -50,16 +54,18 @@ class ScoreSection:
         ui.checkButton.connect("clicked(bool)", self.checkEnvironment)
         ui.copyButton.connect("clicked(bool)", self.copyDiagnostics)
         ui.casesPathEdit.connect("currentPathChanged(QString)", self._onCasesFolder)
-        for combo in (ui.bundleComboBox, ui.deviceComboBox, ui.schemeComboBox):
+        ui.bundleComboBox.connect("currentIndexChanged(int)", self._onBundle)
+        for combo in (ui.deviceComboBox, ui.schemeComboBox):
             combo.connect("currentIndexChanged(int)", self._onOption)
         self._draw()
 
     def setParameters(self, parameters: Parameters) -> None:
         self._parameters = None
-        choose(self.ui.bundleComboBox, parameters.bundle)
+        self._showBundle(parameters.bundle)
         choose(self.ui.deviceComboBox, parameters.device)
         choose(self.ui.schemeComboBox, parameters.scheme)
         self._parameters = parameters
+        self._onOption()  # what is shown is what runs
 
     @property
     def state(self) -> str:
@@ -156,6 +162,19 @@ class ScoreSection:
         for widget in (self.ui.bundleComboBox, self.ui.deviceComboBox, self.ui.schemeComboBox, self.ui.casesPathEdit):
             widget.setEnabled(state == IDLE)
 
+    def _showBundle(self, bundle: str) -> None:
+        """Choose a bundle; a folder of the reader's own gets an entry."""
+        combo = self.ui.bundleComboBox
+        if combo.findData(bundle) < 0 and bundle and Path(bundle).is_dir():
+            combo.insertItem(0, Path(bundle).name, bundle)
+        choose(combo, bundle)
+
+    def _onBundle(self, *_args: Any) -> None:
+        if chosen(self.ui.bundleComboBox) == OTHER_FOLDER:
+            folder = qt.QFileDialog.getExistingDirectory(self.ui.bundleComboBox, _("Open a folder of networks"), "")
+            self._showBundle(folder or (self._parameters.bundle if self._parameters is not None else ""))
+        self._onOption()
+
     def _onOption(self, *_args: Any) -> None:
         if self._parameters is not None:
             self._parameters.bundle = chosen(self.ui.bundleComboBox)
@@ -170,7 +189,11 @@ def bundles() -> "list[tuple[str, str]]":
     """Value and text of what can find calcium: installed networks first, always the rules."""
     from heartlens.models.bundle import installed_bundles
 
-    return [*((name, name) for name in installed_bundles()), ("none", _("none: rules without a network"))]
+    return [
+        *((name, name) for name in installed_bundles()),
+        ("none", _("none: rules without a network")),
+        (OTHER_FOLDER, _("networks in another folder...")),
+    ]
 
 
 def defaultCasesFolder() -> str:

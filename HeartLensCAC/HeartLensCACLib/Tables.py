@@ -48,6 +48,7 @@ def fillTable(
         for c, cell in enumerate(cells):
             text, color = cell if isinstance(cell, tuple) else (cell, None)
             item = qt.QTableWidgetItem(text)
+            item.setToolTip(text)  # a narrow panel cuts it
             if color is not None:
                 item.setIcon(colorIcon(color))
             if c > 0 and text[:1] in "-+<−0123456789":
@@ -59,7 +60,8 @@ def fillTable(
             table.setItem(r, c, item)
     table.resizeColumnsToContents()
     table.resizeRowsToContents()
-    table.horizontalHeader().setStretchLastSection(stretch)
+    if stretch:
+        table.horizontalHeader().setSectionResizeMode(len(columns) - 1, qt.QHeaderView.Stretch)
 
 
 def fitHeight(table: Any, most: int = 12) -> None:

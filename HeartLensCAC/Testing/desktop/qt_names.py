@@ -16,6 +16,7 @@ QT_NAMES = {
     "qt.QColor": "Base/Python/slicer/parameterNodeWrapper/guiConnectors.py",
     "qt.QDesktopServices.openUrl": "Base/Python/slicer/ScriptedLoadableModule.py",
     "qt.QFileDialog.getExistingDirectory": "Applications/SlicerApp/Testing/Python/JRC2013VisTest.py",
+    "qt.QHeaderView.Stretch": BROWSER,
     "qt.QIcon": "Base/Python/slicer/ScriptedLoadableModule.py",
     "qt.QKeySequence": PACKAGING,
     "qt.QPixmap": "Docs/developer_guide/script_repository/plots.md",

@@ -94,6 +94,21 @@ def test_quitting_slicer_while_it_scores_leaves_no_process(module, phantom_ct):
     assert not processes_left()
 
 
+def test_networks_of_another_folder_can_be_chosen_and_are_remembered(module, monkeypatch, tmp_path):
+    import qt
+
+    combo = module.ui.bundleComboBox
+    before = module.panel.parameters.bundle
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: "")
+    combo.setCurrentIndex(combo.findData("?"))
+    assert module.panel.parameters.bundle == before, "a dialog that is closed chooses nothing"
+    (tmp_path / "my-networks").mkdir()
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "my-networks"))
+    combo.setCurrentIndex(combo.findData("?"))
+    assert combo.currentText == "my-networks"
+    assert module.panel.score.options()["bundle"] == str(tmp_path / "my-networks")
+
+
 def test_checking_the_environment_reports_into_the_log_and_imports_nothing_here(module):
     import sys
 
