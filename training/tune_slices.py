@@ -96,6 +96,10 @@ class TunedClassifier(nn.Module):
     def __init__(self, classifier: SliceClassifier) -> None:
         super().__init__()
         self.classifier = classifier.requires_grad_(True)
+        # The head that was fitted to frozen features is steep where they hardly vary: the first step of the backbone
+        # would throw it off (loss 14 after 40 steps). It begins anew.
+        nn.init.trunc_normal_(classifier.head.weight, std=0.02)
+        nn.init.zeros_(classifier.head.bias)
         self.patch_head = nn.Linear(classifier.backbone.shape.dim, 1)
 
     def forward(self, view: Tensor) -> tuple[Tensor, Tensor]:
