@@ -199,8 +199,6 @@ class Panel:
                     self.startScoring(scored["allow"], asShown=True)
             else:
                 tell(refused)
-        if event.text:
-            self.score.log(event.text)
 
     # A case
 
@@ -271,7 +269,7 @@ class Panel:
         if folder is None or self.reading is not None:
             return
         if not (folder / "case.json").is_file():
-            self.score.log(_("the case folder of this scene is gone: {folder}").format(folder=folder))
+            self.score.log(_("the case folder of this scene is no longer where it was"))
             return
         from heartlens.scene import find_cases, remove_case
 
@@ -397,7 +395,7 @@ class Panel:
             try:
                 self.reading.save_report()
             except Refused as refused:
-                self.score.log(refused.text)
+                self.score.log(_("report.json could not be written: {code}").format(code=refused.code))
 
     # Sign and export
 

@@ -144,7 +144,9 @@ class ScoreSection:
             return
         self._leaving = [run for run in self._leaving if not run.isGone] + [self._run]
         self._run = None
-        self.log(event.text or {"done": _("done"), "cancelled": _("cancelled")}.get(event.kind, event.kind))
+        # An error's text may hold a path, and a path a name: it is shown, and not kept in a log that people send.
+        said = {"cancelled": _("cancelled"), "error": _("error: {code}").format(code=event.code)}
+        self.log(said.get(event.kind) or event.text or _("done"))
         self._draw()
         self._onEnded(event)
 

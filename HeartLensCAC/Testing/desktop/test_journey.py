@@ -8,7 +8,7 @@ import json
 import numpy as np
 import pydicom
 import pytest
-from desktop.reader import Reader
+from desktop.reader import Reader, slicer
 from plain_scoring import plain_score
 from slicer.util import arrayFromSegmentBinaryLabelmap
 
@@ -246,3 +246,36 @@ def test_typing_a_name_presses_no_shortcut(reading):
     reading.type_into(reading.ui.observerEdit, "Zyn 1234")
     assert reading.ui.observerEdit.text == "Zyn 1234"
     assert reading.panel.reading.case.edits == ()
+
+
+def test_a_second_run_takes_the_place_of_the_first(reader):
+    reader.score()
+    first = reader.panel.reading.folder
+    nodes = slicer.mrmlScene.GetNumberOfNodes()
+    reader.click_row(0)
+    reader.click(reader.ui.rcaButton)
+    reader.press_score()
+    reader.wait(lambda: reader.panel.reading.folder != first)
+    assert reader.panel.reading.case.edits == ()
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodes
+    assert len((first / "edits.jsonl").read_text().splitlines()) == 1, "the first case keeps its edits"
+
+
+def test_colors_can_be_hidden_and_shown(reading):
+    display = reading.panel.nodes.segmentation.GetDisplayNode()
+    reading.key("T")
+    assert not display.GetVisibility()
+    reading.key("T")
+    assert display.GetVisibility()
+
+
+def test_a_case_opened_from_its_folder_takes_the_volume_that_is_there(reading):
+    assert reading.panel.nodes.volume is reading.volume
+
+
+def test_the_report_in_the_case_folder_follows_the_edits(reading):
+    reading.click_row(0)
+    reading.click(reading.ui.otherButton)
+    total = reading.panel.reading.case.report.total.agatston
+    saved = reading.panel.reading.folder / "report.json"
+    reading.wait(lambda: json.loads(saved.read_text())["total"]["agatston"] == total)

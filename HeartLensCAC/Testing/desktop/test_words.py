@@ -1,0 +1,62 @@
+"""How the panel says what the library says, and where it takes its numbers from."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture
+def words(slicer_running):
+    from HeartLensCACLib import Words
+
+    return Words
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("80 kVp scored with the 120 kVp thresholds; --kvp-adapted uses others", "80 kVp scored with the 120 kVp thresholds"),
+        ("contrast found; choose another series; --allow contrast scores it anyway", "contrast found; choose another series"),
+        ("a plain text", "a plain text"),
+        ("a range of 3--4 mm", "a range of 3--4 mm"),
+    ],
+)  # fmt: skip
+def test_clauses_about_options_are_left_out(words, said, shown):
+    assert words.panelWords(said) == shown
+
+
+def test_a_text_that_is_all_option_is_kept(words):
+    assert words.panelWords("give --kvp N") == "give --kvp N"
+
+
+def test_no_caution_of_the_library_loses_its_first_clause(words, a_ct):
+    import numpy as np
+
+    from heartlens.protocol import ScoringProtocol
+    from heartlens.quality import acquisition_cautions
+
+    ct = a_ct(np.zeros((4, 8, 8), np.int16), kvp=80.0, slice_thickness_mm=1.0, kernel="B70f")
+    for caution in acquisition_cautions(ct, ScoringProtocol()):
+        shown = words.panelWords(caution.text)
+        assert "--" not in shown
+        assert caution.text.startswith(shown[:20])
+
+
+def test_the_row_of_the_score_is_marked_and_context_says_why_a_number_is_missing(slicer_running):
+    from heartlens.risk import assess
+    from HeartLensCACLib.ResultSection import contextLines
+
+    lines = contextLines(assess(250.0, 2, age_years=60, sex="F", race="white", is_gated=True))
+    assert any("percentile for a 60-year-old White woman" in line for line in lines)
+    assert any(line.startswith("Arterial age") for line in lines)
+    assert any("risk factors" in line for line in lines if line.startswith("Not given"))
+
+
+def test_facts_say_what_is_unknown(slicer_running, a_ct):
+    import numpy as np
+
+    from HeartLensCACLib.Scan import factsOf
+
+    grid, how = factsOf(a_ct(np.zeros((4, 8, 8), np.int16), spacing_mm=(3, 0.5, 0.4)))
+    assert grid == "8 x 8 pixels of 0.4 x 0.5 mm, 4 slices every 3 mm, unknown thickness"
+    assert how == "unknown tube voltage, unknown kernel, gating unknown, contrast not stated"
