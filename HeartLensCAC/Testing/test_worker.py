@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pydicom
 import pytest
+import SimpleITK as sitk
+from plain_bundle import FOLDER as PLAIN_BUNDLE
 from worker_process import LIMIT_SECONDS, WORKER, WorkerProcess
 
 from heartlens.__main__ import main
@@ -132,6 +134,26 @@ def test_two_jobs_are_done_in_the_order_they_came(worker, phantom, tmp_path):
 def test_the_worker_ends_with_0_when_stdin_ends(fresh_worker):
     assert fresh_worker.lines(1)[0].kind == "ready"
     assert fresh_worker.close() == 0
+
+
+def test_networks_tell_every_batch_and_give_what_the_command_line_gives(worker, phantom, tmp_path, out):
+    run = worker.start(input=phantom / "ct", out=out, options={"bundle": PLAIN_BUNDLE, "device": "cpu"})
+    events = list(worker.events(run))
+    assert events[-1].kind == "done"
+    stages = [event.stage for event in events]
+    assert stages.count("choosing slices") >= 2
+    assert stages.count("naming arteries") >= 1
+    assert main(["score", str(phantom / "ct"), "--bundle", str(PLAIN_BUNDLE), "--out", str(tmp_path / "other")]) == 0
+    assert report(out) == report(tmp_path / "other")
+    assert report(out)["provenance"]["bundle"] == "plain 1"
+
+
+def test_a_job_is_cancelled_between_the_batches_of_a_network(worker, phantom, out):
+    run = worker.start(input=phantom / "ct", out=out, options={"bundle": PLAIN_BUNDLE})
+    worker.until(run, "choosing slices")
+    worker.tell(run.cancellation)
+    assert worker.finish(run).kind == "cancelled"
+    assert list(out.parent.iterdir()) == []
 
 
 # Cancelling
@@ -377,6 +399,43 @@ def test_a_job_that_cannot_be_done_ends_with_the_reason_and_the_disk_untouched(
     assert code in (None, error.code)
     assert text in error.text
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def changed(phantom, folder, **tags):
+    """The phantom's DICOM with other words in every header."""
+    shutil.copytree(phantom / "ct", folder)
+    for path in folder.iterdir():
+        dataset = pydicom.dcmread(path)
+        for keyword, value in tags.items():
+            setattr(dataset, keyword, value)
+        dataset.save_as(path)
+    return folder
+
+
+def test_what_may_be_allowed_is_refused_first_and_scored_when_it_is_allowed(worker, phantom, tmp_path, out):
+    series = changed(phantom, tmp_path / "contrast", ContrastBolusAgent="Iohexol")
+    refused = worker.finish(worker.start(input=series, out=out, options=RULES))
+    assert (refused.code, out.exists()) == ("contrast", False)
+    assert worker.finish(worker.start(input=series, out=out, options={**RULES, "allow": ["contrast"]})).kind == "done"
+    assert "contrast" in {warning["code"] for warning in report(out)["warnings"]}
+
+
+def test_what_is_no_ct_and_labels_of_another_grid_are_refused(worker, phantom, tmp_path, out):
+    series = changed(phantom, tmp_path / "mr", Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4")
+    assert worker.finish(worker.start(input=series, out=out, options=RULES)).code == "modality"
+    labels = sitk.ReadImage(str(phantom / "labels.nrrd"))
+    labels.SetOrigin([1000.0, 0.0, 0.0])
+    sitk.WriteImage(labels, str(tmp_path / "elsewhere.nrrd"))
+    options = {"segmentation": tmp_path / "elsewhere.nrrd"}
+    assert worker.finish(worker.start(input=phantom / "ct", out=out, options=options)).code == "grid"
+    assert not out.exists()
+
+
+def test_a_file_that_is_gone_when_its_turn_comes_is_named(worker, phantom, tmp_path, out):
+    files = sorted((phantom / "ct").iterdir())
+    error = worker.finish(worker.start(files=[*files, tmp_path / "gone.dcm"], out=out, options=RULES))
+    assert (error.kind, error.code) == ("error", "input")
+    assert "gone.dcm" in error.text
 
 
 @POSIX
