@@ -525,21 +525,36 @@ def test_a_failure_that_nobody_foresaw_reaches_the_reader_but_not_the_log(phanto
         assert "Rosenblatt" not in worker.log
 
 
-def test_a_library_that_is_missing_costs_only_what_needs_it_and_the_door_is_told(phantom, out):
-    absent = (
+def without(*libraries):
+    """Python code after which these libraries are not there."""
+    return (
         "import sys\n"
         "class Absent:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
         "        top = name.split('.')[0]\n"
-        "        if top in ('highdicom', 'jinja2'): raise ModuleNotFoundError(name, name=top)\n"
-        "sys.meta_path.insert(0, Absent())"
+        f"        if top in {libraries!r}: raise ModuleNotFoundError('No module named ' + top, name=top)\n"
+        "sys.meta_path.insert(0, Absent())\n"
+        "import heartlens.requirements as r\n"
+        "installed = r.installed_version\n"
+        f"r.installed_version = lambda name: None if name in {libraries!r} else installed(name)"
     )
-    with with_changed(absent) as worker:
+
+
+def test_a_library_that_is_missing_costs_only_what_needs_it_and_the_door_is_told(phantom, out):
+    with with_changed(without("highdicom", "jinja2")) as worker:
         done = worker.finish(worker.start(input=phantom / "ct", out=out, options=RULES))
     assert done.kind == "done"
     assert "DICOM SEG or SR was not written: it needs highdicom" in done.text
     assert "report.html was not written: it needs jinja2" in done.text
     assert {path.name for path in out.iterdir()} == {"report.json", "lesions.csv", "segmentation.seg.nrrd", "case"}
+
+
+def test_a_library_without_which_nothing_runs_is_named_with_the_way_to_get_it(phantom, out):
+    with with_changed(without("scipy")) as worker:
+        error = worker.finish(worker.start(input=phantom / "ct", out=out, options=RULES))
+        assert (error.kind, error.code) == ("error", "failed")
+        assert 'scipy missing; needed for finding the heart: pip install "scipy>=1.11"' in error.text
+        assert worker.close() == 0
 
 
 def test_the_example_of_the_documentation_does_what_it_says(phantom, tmp_path):

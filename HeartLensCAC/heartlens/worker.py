@@ -31,6 +31,7 @@ from heartlens import __version__
 from heartlens.messages import BadCommand, CancelCommand, Event, ScoreCommand, read_command
 from heartlens.options import UsageError, options_of, request_of
 from heartlens.refusal import Refused
+from heartlens.requirements import missing
 from heartlens.whole_file import remove_unfinished
 
 logger = logging.getLogger("heartlens.worker")
@@ -103,8 +104,9 @@ class Worker:
         signal.signal(signal.SIGINT, self._interrupted)
         self._say(Event("ready", text=f"heartlens {__version__}", pid=os.getpid()))
         threading.Thread(target=self._listen, name="commands", daemon=True).start()
-        import heartlens.outputs
-        import heartlens.pipeline  # noqa: F401  # a first job finds the libraries loaded
+        with suppress(ModuleNotFoundError):  # a job will say what is missing
+            import heartlens.outputs
+            import heartlens.pipeline  # noqa: F401  # a first job finds the libraries loaded
 
         while (job := self._next()) is not None:
             try:
@@ -142,6 +144,10 @@ class Worker:
                 "error", job.job, code="memory",
                 text="there is not enough memory for this scan; close other programs, then score again",
             )  # fmt: skip
+        except ModuleNotFoundError as error:
+            logger.error("job %s: %s is not installed", job.job, error.name)
+            lines = "; ".join(" ".join(requirement.line.split()) for requirement in missing())
+            return Event("error", job.job, code="failed", text=f"{error}. {lines or 'Install it, then score again'}")
         except Exception as error:
             # The message may hold a path or a value of a file; it goes to the reader, not into the log.
             places = "".join(traceback.format_tb(error.__traceback__))
