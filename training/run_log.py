@@ -6,11 +6,14 @@ import json
 import math
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from heartlens.refusal import Refused
+from heartlens.whole_file import whole_file
 from training.distributed import Ranks
 
 FILE = "log.jsonl"
@@ -26,6 +29,10 @@ class RunLog:
     run : folder of the run
     stage : name in the bar, such as "train_dino"
     steps, start : how many there are, and how many are done
+
+    Raises
+    ------
+    Refused : ``output``, here and in `note`, when the disk does not take it
     """
 
     def __init__(self, run: Path, ranks: Ranks, stage: str, steps: int, start: int = 0) -> None:
@@ -37,10 +44,12 @@ class RunLog:
         self._shown: dict[str, float] = {}
         self._board: Any = None
         if self._writes:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_run_folder(self.path.parent)
             kept = [line for line in _lines(self.path) if line["step"] <= start] if start else []
-            self.path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-            self._board = _tensorboard(Path(run))
+            with whole_file(self.path) as sibling:
+                sibling.write_text("".join(json.dumps(line) + "\n" for line in kept))
+            with self._on_disk():
+                self._board = _tensorboard(Path(run), start)
 
     def note(self, step: int, **values: float) -> None:
         """Write some figures of a step."""
@@ -48,11 +57,12 @@ class RunLog:
             return
         self._shown |= values
         finite = {name: value if math.isfinite(value) else None for name, value in values.items()}  # JSON has no NaN
-        with open(self.path, "a") as file:
-            file.write(json.dumps({"step": step, **finite}) + "\n")
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
+        with self._on_disk():
+            with open(self.path, "a") as file:
+                file.write(json.dumps({"step": step, **finite}) + "\n")
+            if self._board is not None:
+                for name, value in values.items():
+                    self._board.add_scalar(name, value, step)
 
     def step(self, step: int, images: int) -> None:
         """Count a step and the images it saw; shows the bar."""
@@ -61,6 +71,16 @@ class RunLog:
             loss = f" loss {self._shown['loss']:.3f}" if "loss" in self._shown else ""
             text = f"{self.stage} {step} of {self.steps}, {self.images_per_second:.1f} images/s{loss}"
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    @contextmanager
+    def _on_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or error
+            raise Refused(
+                "output", f"cannot write {self.path}: {reason}; make room, and the same command goes on from here"
+            ) from None
 
     @property
     def images_per_second(self) -> float:
@@ -111,9 +131,10 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _tensorboard(run: Path) -> Any:
+def _tensorboard(run: Path, start: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(run / "tensorboard"))
+    # Steps that were shown before a kill and are done again must not be shown twice.
+    return SummaryWriter(str(run / "tensorboard"), purge_step=start + 1 if start else None)
