@@ -57,6 +57,7 @@ def test_facts_say_what_is_unknown(slicer_running, a_ct):
 
     from HeartLensCACLib.Scan import factsOf
 
-    grid, how = factsOf(a_ct(np.zeros((4, 8, 8), np.int16), spacing_mm=(3, 0.5, 0.4)))
+    hu = np.zeros((4, 8, 8), np.int16)
+    grid, how = factsOf(a_ct(hu, spacing_mm=(3, 0.5, 0.4), kvp=None, slice_thickness_mm=None))
     assert grid == "8 x 8 pixels of 0.4 x 0.5 mm, 4 slices every 3 mm, unknown thickness"
     assert how == "unknown tube voltage, unknown kernel, gating unknown, contrast not stated"
