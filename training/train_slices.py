@@ -2,6 +2,7 @@
 
 python -m training.train_slices training/runs/mini-slices.toml [KEY=VALUE ...] --backbone DINO_RUN \\
     --shards DIR --splits FILE --out RUN
+torchrun --nproc-per-node=8 -m training.train_slices ...
 
 Embeddings are computed once and kept in the run's folder; the head is fitted in seconds. The cut-off is chosen on
 validation patients and saved with the weights; test patients are not looked at here. The same command again goes on
@@ -33,11 +34,11 @@ from heartlens.models.slice_view import SliceView
 from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
 from training.checkpoint import Checkpoints, read_checkpoint, stop_signals, write_torch
-from training.command import run_command, run_training, training_parser
+from training.command import Progress, run_command, run_training, training_parser
 from training.config import added, as_dict, fingerprint, load_recipe, write_recipe
 from training.cut_off import choose_cut_off
 from training.data import Splits, check_splits, scans_of
-from training.distributed import Ranks, process_group
+from training.distributed import Ranks, all_sum, any_rank, barrier, process_group
 from training.features import Place, embed_slices, knn_probability, middle
 from training.metrics import area_under_roc, counts
 from training.run_log import RunLog, make_run_folder
@@ -48,6 +49,9 @@ from training.slices import SliceSet
 from training.train_dino import DinoRecipe
 
 SCHEMA = "heartlens.slice-classifier/1"
+EMBEDDED_AT_ONCE = 64
+"""Slices that go through the backbone at once."""
+
 WEIGHTS, FEATURES, REPORT = "slice_classifier.pt", "features", "slice_classifier.json"
 
 
@@ -197,13 +201,16 @@ def read_features(
     validation: SliceSet,
     device: torch.device,
     folder: Path,
+    ranks: Ranks | None = None,
 ) -> Features:
     """Embed every slice of the labelled scans; minutes, where fitting takes seconds.
 
     Parameters
     ----------
     folder : keeps the embeddings of each view; those that are there already, of the same backbone and slices, are taken
+    ranks : the processes that share the work; all of them get all embeddings
     """
+    ranks = ranks or Ranks()
     backbone.to(device).eval()
     how: dict[str, Any] = {"view": recipe.view, "device": device, "bf16": recipe.bf16}
     said = [fingerprint(recipe), training.identity(), validation.identity(), checksum(backbone)]
@@ -215,16 +222,34 @@ def read_features(
         places = [place for place, _ in crops]
         labels.append([is_calcified for _, is_calcified in crops])
         path = folder / f"view-{view}.npz"
-        seen.append(_kept(path, identity))
-        if seen[-1] is None:
-            seen[-1] = embed_slices(backbone, training, np.arange(len(training)), place=places.__getitem__, **how)
-            _keep(path, identity, seen[-1])
-    path = folder / "validation.npz"
-    asked = _kept(path, identity)
-    if asked is None:
-        asked = embed_slices(backbone, validation, np.arange(len(validation)), **how)
-        _keep(path, identity, asked)
+        seen.append(_embedded(backbone, training, path, identity, ranks, place=places.__getitem__, **how))
+    asked = _embedded(backbone, validation, folder / "validation.npz", identity, ranks, **how)
     return Features(np.stack(seen), np.array(labels), asked, validation.is_calcified.copy())
+
+
+def _embedded(
+    backbone: Backbone, slices: SliceSet, path: Path, identity: str, ranks: Ranks, **how: Any
+) -> NDArray[np.float32]:
+    """Embeddings of all slices: those that are kept, or each process takes its share of the batches."""
+    kept = _kept(path, identity)
+    if not any_rank(kept is None, ranks):
+        assert kept is not None
+        return kept
+    found = torch.zeros(len(slices), backbone.shape.dim)
+    firsts = range(ranks.rank * EMBEDDED_AT_ONCE, len(slices), ranks.world * EMBEDDED_AT_ONCE)
+    bar = Progress(f"{path.stem}: batch", len(firsts)) if ranks.is_first else None
+    for first in firsts:
+        # The same batches whatever the number of processes: a sum may depend on what else is in its batch.
+        numbers = np.arange(first, min(first + EMBEDDED_AT_ONCE, len(slices)))
+        found[numbers] = torch.from_numpy(embed_slices(backbone, slices, numbers, batch=EMBEDDED_AT_ONCE, **how))
+        if bar is not None:
+            bar.step()
+    if bar is not None:
+        bar.close()
+    embeddings = all_sum(found.to(ranks.device)).cpu().numpy()
+    if ranks.is_first:
+        _keep(path, identity, embeddings)
+    return embeddings
 
 
 def _kept(path: Path, identity: str) -> NDArray[np.float32] | None:
@@ -272,6 +297,7 @@ def train(
     Parameters
     ----------
     run : folder of the run
+    ranks : all processes fit the same head, which takes seconds; the first one writes
     until : stop after this epoch as if a signal had come
 
     Returns
@@ -282,6 +308,7 @@ def train(
     ------
     Refused : the run was begun with another recipe, backbone or slices, or the disk is full
     """
+    ranks = ranks or Ranks()
     fit = HeadFit(recipe, features)
     data = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in features)).hexdigest()
     parts = {"head": fit.head, "optimizer": fit.optimizer, "data": data}
@@ -289,15 +316,17 @@ def train(
     done, said = checkpoints.resume(parts)
     if said and said["data"] != data:
         raise Refused("input", f"{run} was begun with another backbone or other slices; give another --out")
+    barrier()  # nobody saves before everybody has seen what was saved
     labels = features.validation_labels
-    with stop_signals() as stop, RunLog(run, ranks or Ranks(), "train_slices", recipe.epochs, done) as log:
+    with stop_signals() as stop, RunLog(run, ranks, "train_slices", recipe.epochs, done) as log:
         for epoch in range(done, recipe.epochs):
             loss = fit.epoch(epoch)
             auc = area_under_roc(labels, head_probability(fit.folded(), features.validation))
             log.note(epoch + 1, loss=loss, validation_auc=auc)
             log.step(epoch + 1, features.training.shape[1])
-            checkpoints.save(epoch + 1, parts)
-            if (stop.came or epoch + 1 == until) and epoch + 1 < recipe.epochs:
+            is_asked = any_rank(stop.came, ranks) or epoch + 1 == until
+            checkpoints.save(epoch + 1, parts, ranks)
+            if is_asked and epoch + 1 < recipe.epochs:
                 return None
     head = fit.folded()
     p = head_probability(head, features.validation)
@@ -315,12 +344,13 @@ def train(
         "validation": judge(labels, p, cut_off),
         "validation_knn": judge(labels, neighbors, 0.5),
     }
-    classifier = SliceClassifier(backbone)
-    classifier.head = head
-    state = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
-    write_torch({**report, "state": state, "recipe": as_dict(recipe)}, run / WEIGHTS)
-    with whole_file(run / REPORT) as sibling:
-        sibling.write_text(json.dumps(report, indent=1) + "\n")
+    if ranks.is_first:
+        classifier = SliceClassifier(backbone)
+        classifier.head = head
+        state = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
+        write_torch({**report, "state": state, "recipe": as_dict(recipe)}, run / WEIGHTS)
+        with whole_file(run / REPORT) as sibling:
+            sibling.write_text(json.dumps(report, indent=1) + "\n")
     return report
 
 
@@ -382,19 +412,23 @@ def _run(options: argparse.Namespace) -> int:
     chosen = [scans_of(shards, patients) for patients in (splits.train, splits.validation)]
     backbone = load_teacher(options.backbone)
     with process_group(options.device) as ranks:
-        make_run_folder(options.out)
-        Checkpoints(options.out, recipe).check()
-        shards.verify()
-        write_recipe(recipe, options.out / "recipe.toml")
+        if ranks.is_first:
+            make_run_folder(options.out)
+            Checkpoints(options.out, recipe).check()
+            shards.verify()
+            write_recipe(recipe, options.out / "recipe.toml")
+        barrier()
 
         def fit() -> bool:
             hearts = {}
             if recipe.center == "heart":
                 hearts = find_hearts(shards, [n for scans in chosen for n in scans], options.out / "hearts.json", ranks)
             training, validation = (SliceSet(shards, scans, hearts) for scans in chosen)
-            features = read_features(recipe, backbone, training, validation, ranks.device, options.out / FEATURES)
+            features = read_features(
+                recipe, backbone, training, validation, ranks.device, options.out / FEATURES, ranks
+            )
             report = train(recipe, backbone, features, options.out, ranks=ranks)
-            if report is not None:
+            if report is not None and ranks.is_first:
                 v = report["validation"]
                 told = f"sensitivity {v['sensitivity']:.3f}, specificity {v['specificity']:.3f}, AUC {v['auc']:.3f}"
                 print(f"validation: {told}\nneighbors:  AUC {report['validation_knn']['auc']:.3f}")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,7 +55,8 @@ from training.train_slices import (
 CPU = torch.device("cpu")
 SHAPE = BackboneShape.named("vit_mini_patch8_32")
 TINY = SlicesRecipe(size=32, views=2)
-RUNS = Path(__file__).resolve().parents[1] / "runs"
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUNS = REPOSITORY / "training" / "runs"
 
 
 def scan(number: int) -> LabelledScan:
@@ -288,6 +292,38 @@ def test_the_command_fits_chooses_and_saves(tmp_path, folder, dino_run, capsys):
     assert main([words[0], "seed=3", *words[1:]]) == 3
     assert "another recipe (setting: in the checkpoint, now): seed: 0, 3" in capsys.readouterr().err
     assert load_recipe(SlicesRecipe, tmp_path / "run" / "recipe.toml").seed == 0  # the run's own is left
+
+
+def test_two_processes_embed_fit_and_choose_as_one(tmp_path, folder, dino_run, monkeypatch):
+    """Through torchrun, over gloo; 24 slices in batches of 8 give both processes something to embed."""
+    write_recipe(replace(TINY, epochs=3), tmp_path / "recipe.toml")
+    words = [str(tmp_path / "recipe.toml"), "--backbone", str(dino_run), "--shards", str(folder / "shards")]
+    words += ["--splits", str(folder / "splits.json"), "--device", "cpu", "--out"]
+    monkeypatch.setattr("training.train_slices.EMBEDDED_AT_ONCE", 8)
+    assert main([*words, str(tmp_path / "one")]) == 0
+    small = "import sys, training.train_slices as t; t.EMBEDDED_AT_ONCE = 8; sys.exit(t.main(sys.argv[1:]))"
+    (tmp_path / "small.py").write_text(small)
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "small.py"),
+        *words, str(tmp_path / "two"),
+    ]  # fmt: skip
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "HeartLensCAC")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    for _ in range(2):  # the second start finds everything done
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-6000:]
+        assert done.stdout.count("validation: sensitivity") == 1  # one process speaks
+    for name in ("view-0", "view-1", "validation"):
+        one, two = (np.load(tmp_path / run / "features" / f"{name}.npz")["embeddings"] for run in ("one", "two"))
+        assert (one != 0).any(axis=1).all()
+        np.testing.assert_allclose(one, two, atol=1e-6)
+    heads = [read_checkpoint(tmp_path / run / "checkpoints" / "step-000000003.pt")["parts"]["head"]
+             for run in ("one", "two")]  # fmt: skip
+    assert all((heads[0][name] - heads[1][name]).abs().max() < 1e-6 for name in heads[0])
+    one, two = (json.loads((tmp_path / run / "slice_classifier.json").read_text()) for run in ("one", "two"))
+    assert one.pop("cut_off") == pytest.approx(two.pop("cut_off"), abs=1e-6)
+    assert one == two
+    assert not list((tmp_path / "two").rglob(".*"))
 
 
 def test_20_epochs_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, backbone):
