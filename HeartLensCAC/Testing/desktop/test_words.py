@@ -15,12 +15,12 @@ def words(slicer_running):
 @pytest.mark.parametrize(
     ("said", "shown"),
     [
-        ("80 kVp scored with the 120 kVp thresholds; --kvp-adapted uses others", "80 kVp scored with the 120 kVp thresholds"),
-        ("contrast found; choose another series; --allow contrast scores it anyway", "contrast found; choose another series"),
+        ("80 kVp, scored as 120 kVp; --kvp-adapted uses other thresholds", "80 kVp, scored as 120 kVp"),
+        ("contrast found; choose another series; --allow contrast scores it", "contrast found; choose another series"),
         ("a plain text", "a plain text"),
         ("a range of 3--4 mm", "a range of 3--4 mm"),
     ],
-)  # fmt: skip
+)
 def test_clauses_about_options_are_left_out(words, said, shown):
     assert words.panelWords(said) == shown
 
