@@ -55,7 +55,7 @@ class Panel:
         self.score = ScoreSection(ui, self.startScoring, self._onRunEnded)
         self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo))
         self.result = ResultSection(ui)
-        self.sign = SignSection(ui, self.signAndExport, self.exportUnsigned)
+        self.sign = SignSection(ui, self.signAndExport, self.export)
         self.clicks = ViewClicks(self.onViewClick)
         self.shortcuts = Shortcuts(
             {
@@ -400,19 +400,21 @@ class Panel:
     # Sign and export
 
     def signAndExport(self) -> None:
+        from heartlens.scene import require_scored
+
         self._flush()
         try:
+            require_scored(self.nodes.volume, self.reading.case)  # who signs has looked at the volume on the screen
             self.reading.sign(self.sign.observer, self.sign.organization, confirmed=self.sign.isConfirmed)
         except Refused as refused:
             tell(refused)
             return
-        self._export("signed")
+        self.export()
 
-    def exportUnsigned(self) -> None:
+    def export(self) -> None:
+        """Write the state that is shown into a new folder, with its signature where it has one."""
         self._flush()
-        self._export("unsigned")
-
-    def _export(self, word: str) -> None:
+        word = "unsigned" if self.reading.signature is None else "signed"
         out = _freeFolder(self.reading.folder.parent / word)
         try:
             with slicer.util.WaitCursor(True):

@@ -18,7 +18,7 @@ class SignSection:
     ----------
     ui : widgets by name
     sign : called to sign and export
-    export : called to export without signing
+    export : called to export the state as it is, without signing or after it was signed
     """
 
     def __init__(self, ui: Any, sign: Callable[[], None], export: Callable[[], None]) -> None:
@@ -90,7 +90,8 @@ class SignSection:
         self.ui.confirmCheckBox.setVisible(signature is None)
         self.ui.signButton.setEnabled(not open_ and self.isConfirmed and signature is None)
         self.ui.signButton.setToolTip(" ".join(open_) or _("Signing is final for this state; an edit takes it back."))
-        self.ui.exportButton.setEnabled(signature is None)
+        # A signature stands even where writing failed after it, or the case was opened on another day.
+        self.ui.exportButton.setText(_("Export unsigned") if signature is None else _("Export again"))
         self.ui.openFolderButton.setEnabled(True)
         lines = []
         if signature is not None:

@@ -166,6 +166,7 @@ def _write_dicom(folder: Path, result: Result, signature: Signature | None, told
         cautions=case.cautions,
         observer=None if signature is None else signature.observer,
         organization=None if signature is None else signature.organization,
+        signed=None if signature is None else signature.when,
     )
 
 

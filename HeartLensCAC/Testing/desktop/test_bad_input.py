@@ -217,6 +217,41 @@ def test_calcium_without_an_artery_blocks_signing(reading):
     assert reading.ui.signButton.enabled
 
 
+def test_a_volume_that_changed_since_it_was_scored_cannot_be_signed(reading):
+    panel = reading.panel
+    voxels = slicer.util.arrayFromVolume(reading.volume)
+    voxels[20, 90:94, 90:94] = 900
+    slicer.util.arrayFromVolumeModified(reading.volume)
+    reading.type_into(reading.ui.observerEdit, "Reader^Rita")
+    reading.type_into(reading.ui.organizationEdit, "Phantom Hospital")
+    reading.click(reading.ui.confirmCheckBox)
+    reading.click(reading.ui.signButton)
+    assert "score the volume again" in the_dialog(reading)
+    assert panel.reading.signature is None
+    assert not (panel.reading.folder / "signature.json").exists()
+    assert not (panel.reading.folder.parent / "signed").exists()
+
+
+def test_a_signed_case_whose_export_failed_is_exported_again(reading, monkeypatch):
+    from heartlens import reading as library
+    from heartlens.refusal import Refused
+
+    def full(*_, **__):
+        raise Refused("output", "cannot write there: no space left on device")
+
+    reading.type_into(reading.ui.observerEdit, "Reader^Rita")
+    reading.type_into(reading.ui.organizationEdit, "Phantom Hospital")
+    reading.click(reading.ui.confirmCheckBox)
+    with monkeypatch.context() as patched:
+        patched.setattr(library, "write_outputs", full)
+        reading.click(reading.ui.signButton)
+    assert "no space left" in the_dialog(reading)
+    assert reading.panel.reading.signature is not None
+    reading.click(reading.ui.exportButton)
+    signed = reading.panel.reading.folder.parent / "signed"
+    assert pydicom.dcmread(signed / "report.dcm").VerificationFlag == "VERIFIED"
+
+
 def test_zero_has_to_be_confirmed_in_its_own_words(reading):
     for row in reading.panel.reading.case.report.lesions:
         reading.panel.remove(row.id)

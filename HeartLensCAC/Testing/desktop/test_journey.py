@@ -131,6 +131,20 @@ def test_phantom_to_signed_report_and_back(reader, phantom_ct):
         json.dumps(panel.reading.case.report_document())
     )
 
+    # What was signed can be written again on another day, by the same name and of the same moment.
+    assert not ui.signButton.enabled
+    reader.click(ui.exportButton)
+    again = pydicom.dcmread(folder.parent / "signed-2" / "report.dcm")
+    assert again.VerifyingObserverSequence == sr.VerifyingObserverSequence
+
+
+def test_what_nobody_signed_is_exported_as_unverified(reading):
+    reading.click(reading.ui.exportButton)
+    out = reading.panel.reading.folder.parent / "unsigned"
+    assert pydicom.dcmread(out / "report.dcm").VerificationFlag == "UNVERIFIED"
+    assert not (out / "labels.nrrd").exists(), "nobody checked the labels"
+    assert "signature" not in json.loads((out / "report.json").read_text())
+
 
 def test_a_click_in_a_slice_view_gives_the_island_to_the_active_artery(reading):
     panel = reading.panel

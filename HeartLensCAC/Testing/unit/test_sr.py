@@ -305,6 +305,12 @@ def test_a_signed_report_names_who_signed(tmp_path):
     assert (who.VerifyingObserverName, who.VerifyingOrganization) == ("Reader^One", "Clinic")
 
 
+def test_the_moment_of_verification_is_that_of_the_signature(tmp_path):
+    sign = {"observer": "Reader^One", "organization": "Clinic", "signed": "2026-11-21T13:03:02-05:00"}
+    written = Written(tmp_path, sign=sign, LAD=280)
+    assert written.dataset.VerifyingObserverSequence[0].VerificationDateTime == "20261121130302-0500"
+
+
 @pytest.mark.parametrize(
     ("charset", "name"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ def write_sr(
     cautions: Sequence[Caution] = (),
     observer: str | None = None,
     organization: str | None = None,
+    signed: str | None = None,
 ) -> Dataset:
     """Write a Comprehensive 3D SR: one group for the total, one per artery; also at score 0.
 
@@ -54,6 +56,7 @@ def write_sr(
     sources : headers of the images that `ct` was read from, one per slice
     seg : what `write_seg` returned; None at score 0, then only the CT is referred to
     observer, organization : who has signed, and for whom; the document is verified only with both
+    signed : when, ISO 8601; None is now
 
     Returns
     -------
@@ -97,6 +100,10 @@ def write_sr(
             verifying_observer_name=observer if organization else None,
             verifying_organization=organization if observer else None,
         )
+        if signed and document.VerificationFlag == "VERIFIED":
+            # highdicom writes the moment of writing; a signed case may be written again on another day.
+            moment = datetime.fromisoformat(signed).strftime("%Y%m%d%H%M%S%z")
+            document.VerifyingObserverSequence[0].VerificationDateTime = moment
         document.SpecificCharacterSet = CHARACTER_SET
         scheme = Dataset()
         scheme.CodingSchemeDesignator = codes.PRIVATE_SCHEME
