@@ -1,6 +1,6 @@
 """Build the bundle that HeartLens ships, from phantoms alone.
 
-python -m training.embedded WORK [--stages data unet-1 unet-2 dino slices tuned bundle] [--workers N]
+python -m training.embedded WORK [--stages data unet dino slices tuned bundle] [--workers N]
 
 Each stage goes on where it was stopped. What is already there is left as it is; delete a folder to make it anew.
 """
@@ -85,9 +85,6 @@ TEST = Seeds(700_000, 200)
 
 PART = 40
 """Phantoms of one shard folder: what a kill loses at most."""
-
-FIRST = 3
-"""Shard folders of the first stage of the vessel network, which begins while the others are made."""
 
 PLAIN = 3
 """Every so many-th phantom of training is drawn as those of validation are. The others have more calcium and decoys:
@@ -194,14 +191,9 @@ def make_data(work: Path, workers: int) -> None:
     Splits(*(_patients(s) for s in (TRAINING, VALIDATION, SPARE))).save(work / "splits.json")
 
 
-def first_unet(work: Path, _: int) -> None:
-    """The network that names islands, as soon as the first phantoms are there."""
-    _run_command(training.train_unet.main, work, "unet-1", shards=FIRST)
-
-
-def whole_unet(work: Path, _: int) -> None:
-    """The same network goes on with all of them."""
-    _run_command(training.train_unet.main, work, "unet-2", "--start", str(work / "unet-1"))
+def train_unet(work: Path, _: int) -> None:
+    """The network that names islands."""
+    _run_command(training.train_unet.main, work, "unet")
 
 
 def pretrain(work: Path, _: int) -> None:
@@ -224,7 +216,7 @@ def export_bundle(work: Path, _: int) -> None:
     domain = [f"--domain={name}={low:g},{high:g}" for name, (low, high) in DOMAIN.items()]
     texts = [f"--text={name}={text}" for name, text in TEXTS.items()]
     data = ["--shards", str(work / "shards-validation"), "--splits", str(work / "splits.json")]
-    runs = [str(work / "unet-2"), "--slices", str(work / "tuned")]
+    runs = [str(work / "unet"), "--slices", str(work / "tuned")]
     code = training.export.main([*runs, "--out", str(work / "bundle"), "--name", NAME, *data, *domain, *texts])
     if code != DONE:
         raise SystemExit(code)
@@ -232,8 +224,7 @@ def export_bundle(work: Path, _: int) -> None:
 
 STAGES: dict[str, Callable[[Path, int], None]] = {
     "data": make_data,
-    "unet-1": first_unet,
-    "unet-2": whole_unet,
+    "unet": train_unet,
     "dino": pretrain,
     "slices": fit_slices,
     "tuned": tune_slices,
@@ -241,28 +232,16 @@ STAGES: dict[str, Callable[[Path, int], None]] = {
 }
 
 
-def _run_command(
-    command: Callable[[Sequence[str]], int], work: Path, name: str, *more: str, shards: int | None = None
-) -> None:
-    """Run a training command with its recipe in its folder, where the hearts that were found are laid before it.
-
-    Parameters
-    ----------
-    shards : use so many folders of training phantoms; None uses all
-    """
+def _run_command(command: Callable[[Sequence[str]], int], work: Path, name: str, *more: str) -> None:
+    """Run a training command with its recipe in its folder, where the hearts that were found are laid before it."""
     run = work / name
     run.mkdir(exist_ok=True)
-    folders = [*parts(work)]
-    folders = [f for f in folders if f not in training_folders(work)[shards:]] if shards else folders
     found: dict[str, list[float]] = {}
-    for folder in folders:
+    for folder in parts(work):
         found |= json.loads((folder / "hearts.json").read_text())
     with whole_file(run / "hearts.json") as sibling:
         sibling.write_text(json.dumps(found))
-    splits = run / "splits.json"
-    patients = [_patients(s) for s in (TRAINING, VALIDATION, SPARE)]
-    Splits(patients[0][: shards * PART if shards else None], *patients[1:]).save(splits)
-    data = ["--shards", *map(str, folders), "--splits", str(splits)]
+    data = ["--shards", *map(str, parts(work)), "--splits", str(work / "splits.json")]
     code = command([str(RECIPES / f"embedded-{name}.toml"), *data, "--out", str(run), *more])
     if code != DONE:
         raise SystemExit(code)

@@ -59,7 +59,7 @@ def segmentation_loss(
     ----------
     logits : (n, classes, rows, columns), class 0 none; (n, 1, rows, columns) for calcium or not
     target : (n, rows, columns) integer class
-    mask : (n, rows, columns) bool, pixels that count
+    mask : (n, rows, columns) bool, pixels that count; or their weights, 0 where they do not
 
     Returns
     -------

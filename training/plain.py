@@ -183,7 +183,7 @@ def plain_batch(samples: Iterable[dict[str, Any]]) -> tuple[Tensor, Tensor, Tens
     images, targets, masks = [], [], []
     for sample in samples:
         image = torch.from_numpy(sample["image"])[None]
-        codes = torch.from_numpy(np.stack([sample["target"], sample["mask"]]).astype(np.float32))[None]
+        codes = torch.from_numpy(np.stack([sample["target"], sample["weight"] > 0]).astype(np.float32))[None]
         if "move" in sample:
             move = torch.from_numpy(sample["move"])[None]
             grid = functional.affine_grid(move, list(image.shape), align_corners=False)

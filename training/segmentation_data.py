@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
 from heartlens.anatomy import heart_region
@@ -24,6 +25,7 @@ from heartlens.models.preprocess import Crop, View, heart_center, nearest, netwo
 from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
 from training.checkpoint import leave_signals_to_the_run
+from training.config import added
 from training.distributed import Ranks, barrier
 from training.sampling import (
     balanced_order,
@@ -53,6 +55,8 @@ class SampleRecipe:
     positive_share : of each batch, for "balanced" and "marked"
     blank_share : for "blank-kept"; Chew kept one blank image in eight
     only_mask : only pixels >= the view's threshold count; otherwise all do
+    even_islands : a pixel weighs 1 / sqrt(pixels of its island on the slice, 8-connected), so that one large plaque does
+        not outweigh twenty small ones, which count as much when islands are named
     shift_mm, turn_degrees, zoom : largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
     noise_hu, offset_hu : largest added noise (standard deviation) and offset, within the window
     """
@@ -67,6 +71,7 @@ class SampleRecipe:
     zoom: float = 0.1
     noise_hu: float = 15.0
     offset_hu: float = 10.0
+    even_islands: bool = added(False)
 
     def __post_init__(self) -> None:
         known = [artery.name for artery in Artery]
@@ -102,15 +107,20 @@ UNVARIED, UNCOUNTED = -1, -2
 class Batch(NamedTuple):
     """Samples on one device.
 
-    image : (n, channels, rows, columns) fp32; target : (n, rows, columns) class; mask : (n, rows, columns) bool;
-    names : scan and slice of each; numbers : of the samples
+    image : (n, channels, rows, columns) fp32; target : (n, rows, columns) class; weight : (n, rows, columns) fp32, 0
+    where a pixel does not count; names : scan and slice of each; numbers : of the samples
     """
 
     image: torch.Tensor
     target: torch.Tensor
-    mask: torch.Tensor
+    weight: torch.Tensor
     names: list[str]
     numbers: torch.Tensor
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """(n, rows, columns) bool, pixels that count."""
+        return self.weight > 0
 
 
 class SliceSamples(Dataset[dict[str, Any]]):
@@ -192,7 +202,8 @@ class SliceSamples(Dataset[dict[str, Any]]):
         elif recipe.only_mask:
             # A labelled pixel counts in any case: the nearest pixel of the CT may lie a hair below the threshold.
             counted &= (nearest(hu[k], crop) >= view.threshold_hu) | (target > 0)
-        sample = {"image": image, "target": np.maximum(target, 0).astype(np.int16), "mask": counted, "number": n}
+        weight = even_weights(counted) if recipe.even_islands else counted.astype(np.float32)
+        sample = {"image": image, "target": np.maximum(target, 0).astype(np.int16), "weight": weight, "number": n}
         if epoch >= 0:
             rng = sample_rng(self.seed, epoch, n)
             width_mm = view.size_px * (view.spacing_mm or self.shards.scans[scan].spacing_mm[1] * crop.step[0])
@@ -213,17 +224,31 @@ def _draw_move(recipe: SampleRecipe, width_mm: float, rng: np.random.Generator) 
     return np.array([[cosine, -sine, shift[0]], [sine, cosine, shift[1]]], np.float32)
 
 
+def even_weights(counted: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """1 / sqrt(pixels of the island, 8-connected) on each pixel that counts, 0 elsewhere.
+
+    Examples
+    --------
+    >>> even_weights(np.array([[1, 1, 0, 1], [1, 1, 0, 0]], bool)).tolist()
+    [[0.5, 0.5, 0.0, 1.0], [0.5, 0.5, 0.0, 0.0]]
+    """
+    island, _ = ndimage.label(counted, np.ones((3, 3)))
+    size = np.bincount(island.reshape(-1))
+    size[0] = 1
+    return np.where(counted, 1 / np.sqrt(size[island]), 0).astype(np.float32)
+
+
 def to_batch(samples: dict[str, Any], dataset: SliceSamples, device: torch.device) -> Batch:
     """Carry collated samples to the device, and turn, shift and zoom them there, all at once."""
     image = samples["image"].to(device, non_blocking=True)
-    codes = torch.stack([samples["target"].float(), samples["mask"].float()], dim=1).to(device, non_blocking=True)
+    codes = torch.stack([samples["target"].float(), samples["weight"].float()], dim=1).to(device, non_blocking=True)
     if "move" in samples:
         move = samples["move"].to(device, non_blocking=True)
         grid = torch.nn.functional.affine_grid(move, list(image.shape), align_corners=False)
         image = torch.nn.functional.grid_sample(image, grid, align_corners=False)
         codes = torch.nn.functional.grid_sample(codes, grid, mode="nearest", align_corners=False)
     names = [dataset.name(int(n)) for n in samples["number"]]
-    return Batch(image, codes[:, 0].long(), codes[:, 1] > 0, names, samples["number"])
+    return Batch(image, codes[:, 0].long(), codes[:, 1], names, samples["number"])
 
 
 class _Steps:

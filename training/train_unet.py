@@ -177,7 +177,7 @@ def train(
                 group["lr"] = rate
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
                 logits = parallel(channels_last(batch.image, recipe))
-            loss = segmentation_loss(recipe.loss, logits, batch.target, batch.mask)
+            loss = segmentation_loss(recipe.loss, logits, batch.target, batch.weight)
             loss.backward()
             gradient = clip_gradient(network, recipe.optimizer.clip)
             is_bad = any_rank(not math.isfinite(loss.item() + gradient), ranks)
@@ -342,7 +342,7 @@ def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationReci
     for batch in validation_batches(samples, recipe.batch, ranks, recipe.workers):
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
             logits = network(channels_last(batch.image, recipe)).float()
-        sums += loss_sums(logits, batch.target, batch.mask, recipe.loss.class_weights)
+        sums += loss_sums(logits, batch.target, batch.weight, recipe.loss.class_weights)
         found = (logits[:, 0] > 0).long() if outputs == 1 else logits.argmax(dim=1)
         for c in range(hard.shape[1]):
             predicted, true = (found == c + 1) & batch.mask, (batch.target == c + 1) & batch.mask

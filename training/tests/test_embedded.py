@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from needed import torch
+from needed import torch  # noqa: F401  - skips, or fails in CI, without it
 
 from heartlens.phantom import PhantomParameters, make_phantom
 from training import embedded
@@ -55,8 +55,7 @@ def test_what_is_kept_of_a_training_scan_lies_where_it_lay(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        ("unet-1", SegmentationRecipe),
-        ("unet-2", SegmentationRecipe),
+        ("unet", SegmentationRecipe),
         ("dino", DinoRecipe),
         ("slices", SlicesRecipe),
         ("tuned", TuneRecipe),
@@ -64,9 +63,3 @@ def test_what_is_kept_of_a_training_scan_lies_where_it_lay(monkeypatch):
 )
 def test_every_recipe_can_be_read(name, kind):
     assert load_recipe(kind, embedded.RECIPES / f"embedded-{name}.toml") != kind()
-
-
-def test_both_stages_of_the_vessel_network_are_one_network():
-    one, two = (load_recipe(SegmentationRecipe, embedded.RECIPES / f"embedded-unet-{n}.toml") for n in (1, 2))
-    assert (one.view, one.network, one.samples.classes) == (two.view, two.network, two.samples.classes)
-    assert torch.__version__

@@ -23,7 +23,7 @@ from training.distributed import Ranks
 from training.mining import find_false_alarms
 from training.run_log import read_log
 from training.scans import LabelledScan
-from training.segmentation_data import SampleRecipe, training_batches
+from training.segmentation_data import SampleRecipe, even_weights, training_batches
 from training.shard_writer import write_shards
 from training.train_unet import SegmentationRecipe, build, read_data, train
 
@@ -274,3 +274,18 @@ def test_hearts_are_found_once_and_a_broken_file_is_made_anew(blobs, tmp_path):
     path.write_text(before[:20])
     read_data(recipe, blobs[1], blobs[2], tmp_path, Ranks())
     assert path.read_text() == before
+
+
+def test_even_islands_let_a_small_one_weigh_more_than_its_pixels(blobs, tmp_path):
+    changes = ("samples.shift_mm=0", "samples.turn_degrees=0", "samples.zoom=0", "samples.noise_hu=0")
+    samples = read_data(tiny("samples.even_islands=true", *changes), blobs[1], blobs[2], tmp_path, Ranks()).training
+    batch = next(training_batches(samples, 4, 0, 1, Ranks(), 0))
+    # every island of these scans is 4 x 4 pixels and alone on its slice
+    assert batch.weight[batch.mask].unique().tolist() == [0.25]
+    counted = np.zeros((8, 8), bool)
+    counted[0, 0] = counted[1, 1] = True  # touch at a corner: one island of two
+    counted[4:7, 4:7] = True
+    weight = even_weights(counted)
+    assert weight[0, 0] == weight[1, 1] == pytest.approx(2**-0.5)
+    assert weight[5, 5] == pytest.approx(1 / 3)
+    assert not weight[~counted].any()

@@ -54,6 +54,16 @@ def test_neighbors_and_mask_are_channels_and_the_ends_are_repeated():
     assert view.channels == 4
 
 
+@pytest.mark.parametrize(
+    ("increment_mm", "seen"), [(1.0, [0, 1, 4, 7, 8]), (2.0, [0, 2, 4, 6, 8]), (5.0, [2, 3, 4, 5, 6])]
+)
+def test_neighbors_lie_as_far_apart_in_mm_as_slices_allow(increment_mm, seen):
+    hu = np.full((9, 2, 2), 100, np.int16) * np.arange(9, dtype=np.int16)[:, None, None]
+    view = View(2, 0.5, (0.0, 1000.0), neighbors=2, with_mask=False, neighbor_mm=3.0)
+    crop = place_crop(hu.shape, (increment_mm, 0.5, 0.5), view)
+    assert network_input(hu, 4, crop, view)[:, 0, 0] * 10 == pytest.approx(seen)
+
+
 def test_the_window_becomes_0_to_1_and_cuts():
     hu = np.array([[[-2000, -200], [400, 3000]]], np.int16)
     view = View(2, 0.5, neighbors=0, with_mask=False)

@@ -32,6 +32,8 @@ class View:
     spacing_mm : of its pixels; 0 fits the whole field of view into `size_px`, whatever that makes of a millimeter
     window_hu : becomes 0 to 1; what lies outside is cut off
     neighbors : slices below and above that are seen too; the first and last slice are repeated
+    neighbor_mm : from one of these to the next, as nearly as whole slices allow; 0 takes adjacent slices, so that what a
+        network sees of the third dimension depends on the scan's increment
     with_mask : the last channel is the share of each pixel that is at or above `threshold_hu`
     threshold_hu : of the mask
     """
@@ -42,9 +44,10 @@ class View:
     neighbors: int = 1
     with_mask: bool = True
     threshold_hu: float = 130.0
+    neighbor_mm: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.size_px < 1 or self.spacing_mm < 0 or self.neighbors < 0:
+        if self.size_px < 1 or min(self.spacing_mm, self.neighbors, self.neighbor_mm) < 0:
             raise ValueError(f"size_px must be positive, spacing_mm and neighbors not negative, got {self}")
         if self.window_hu[1] <= self.window_hu[0]:
             raise ValueError(f"window_hu must ascend, got {self.window_hu}")
@@ -67,11 +70,13 @@ class Crop:
     first : (row, column) of the CT, with fractions, under the center of the view's first pixel
     step : (rows, columns) of the CT from one pixel of the view to the next
     size_px : of the view
+    slice_step : slices of the CT from one neighbor to the next
     """
 
     first: tuple[float, float]
     step: tuple[float, float]
     size_px: int
+    slice_step: int = 1
 
     def in_slice(self, axis: int) -> NDArray[np.float64]:
         """(size_px,) fractional row (`axis` 0) or column (1) of the CT under each pixel of the view."""
@@ -102,7 +107,8 @@ def place_crop(
         step = view.spacing_mm / spacing_mm[1], view.spacing_mm / spacing_mm[2]
     middle = center if center is not None and not view.is_whole_field else ((shape[1] - 1) / 2, (shape[2] - 1) / 2)
     half = (view.size_px - 1) / 2
-    return Crop((middle[0] - half * step[0], middle[1] - half * step[1]), step, view.size_px)
+    slice_step = max(1, round(view.neighbor_mm / spacing_mm[0]))
+    return Crop((middle[0] - half * step[0], middle[1] - half * step[1]), step, view.size_px, slice_step)
 
 
 def heart_center(ct: CTVolume, region: HeartRegion) -> tuple[float, float]:
@@ -125,8 +131,8 @@ def network_input(hu: NDArray, k: int, crop: Crop, view: View) -> NDArray[np.flo
     -------
     (channels, size_px, size_px): slices from foot to head, 0 to 1, then the mask
     """
-    around = np.clip(np.arange(k - view.neighbors, k + view.neighbors + 1), 0, hu.shape[0] - 1)
-    slices = np.asarray(hu[around[0] : around[-1] + 1])[around - around[0]].astype(np.float32)
+    around = np.clip(k + crop.slice_step * np.arange(-view.neighbors, view.neighbors + 1), 0, hu.shape[0] - 1)
+    slices = np.asarray(hu[around]).astype(np.float32)
     low, high = view.window_hu
     image = (resample(slices, crop, outside=AIR_HU) - low) / (high - low)
     channels = np.clip(image, 0, 1, out=image)
