@@ -55,8 +55,8 @@ class SampleRecipe:
     positive_share : of each batch, for "balanced" and "marked"
     blank_share : for "blank-kept"; Chew kept one blank image in eight
     only_mask : only pixels >= the view's threshold count; otherwise all do
-    even_islands : a pixel weighs 1 / sqrt(pixels of its island on the slice, 8-connected), so that one large plaque does
-        not outweigh twenty small ones, which count as much when islands are named
+    even_islands : a pixel weighs 1 / sqrt(pixels of its island on the slice, 8-connected), so that one large plaque
+        does not outweigh twenty small ones, which count as much when islands are named
     shift_mm, turn_degrees, zoom : largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
     noise_hu, offset_hu : largest added noise (standard deviation) and offset, within the window
     """

@@ -32,7 +32,7 @@ class View:
     spacing_mm : of its pixels; 0 fits the whole field of view into `size_px`, whatever that makes of a millimeter
     window_hu : becomes 0 to 1; what lies outside is cut off
     neighbors : slices below and above that are seen too; the first and last slice are repeated
-    neighbor_mm : from one of these to the next, as nearly as whole slices allow; 0 takes adjacent slices, so that what a
+    neighbor_mm : from one of these to the next, as nearly as whole slices allow; 0 takes adjacent slices, and what a
         network sees of the third dimension depends on the scan's increment
     with_mask : the last channel is the share of each pixel that is at or above `threshold_hu`
     threshold_hu : of the mask
