@@ -5,6 +5,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from heartlens.ct import CTHeader
 from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Scan import Scan, scanOf
 from HeartLensCACLib.Words import panelWords
@@ -21,11 +22,17 @@ RACES = (
 
 
 class InputSection:
-    """Parameters: ui : widgets by name; changed : called when another volume was chosen."""
+    """Parameters
 
-    def __init__(self, ui: Any, changed: Callable[[], None]) -> None:
+    ----------
+    ui : widgets by name
+    changed : called when another volume was chosen
+    described : called when something else was said of the person
+    """
+
+    def __init__(self, ui: Any, changed: Callable[[], None], described: Callable[[], None]) -> None:
         self.ui = ui
-        self._changed = changed
+        self._changed, self._described = changed, described
         self._parameters: Parameters | None = None
         self.scan: Scan | None = None
         fill(ui.sexComboBox, SEXES)
@@ -61,11 +68,12 @@ class InputSection:
         if self._parameters is None:
             return
         volume = self.ui.volumeSelector.currentNode()
+        isOther = volume is not None and volume is not self._parameters.volume
         self._parameters.volume = volume
         self._look(volume)
-        if self.scan is not None and self.scan.files:
-            self._fillPatient(self.scan)
-        self._changed()
+        self._changed()  # first: the case that was open is not of this person
+        if isOther:
+            self._fillPatient(self.scan.header)
 
     def _look(self, volume: Any) -> None:
         self.scan = None if volume is None else scanOf(volume)
@@ -80,10 +88,11 @@ class InputSection:
         self.ui.notesLabel.setVisible(self.scan is not None)
         self.ui.warningsLabel.setVisible(self.scan is not None)
 
-    def _fillPatient(self, scan: Scan) -> None:
-        """What the header says replaces what was said of another patient; race is never in it."""
-        self.ui.ageSpinBox.setValue(int(scan.header.patient_age_years or 0))
-        choose(self.ui.sexComboBox, scan.header.patient_sex or "")
+    def _fillPatient(self, header: CTHeader) -> None:
+        """What the header says, or that it says nothing, replaces what was said of another patient; race is never in
+        it."""
+        self.ui.ageSpinBox.setValue(int(header.patient_age_years or 0))
+        choose(self.ui.sexComboBox, header.patient_sex or "")
         choose(self.ui.raceComboBox, "")
 
     def _onPatient(self, *_args: Any) -> None:
@@ -91,6 +100,7 @@ class InputSection:
             self._parameters.ageYears = self.ui.ageSpinBox.value
             self._parameters.sex = chosen(self.ui.sexComboBox)
             self._parameters.race = chosen(self.ui.raceComboBox)
+            self._described()
 
 
 def fill(combo: Any, choices: Any) -> None:

@@ -4,6 +4,7 @@ Every way of editing ends in `_edited`: the case has changed and is on the disk,
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -51,8 +52,8 @@ class Panel:
         self._showing = False
         self._scored: dict[str, Any] = {}
         ui.noticeLabel.setText(NOTICE)
-        self.input = InputSection(ui, self._onVolumeChanged)
-        self.score = ScoreSection(ui, self.startScoring, self._onRunEnded)
+        self.input = InputSection(ui, self._onVolumeChanged, self.regrade)
+        self.score = ScoreSection(ui, self.startScoring, self._onRunEnded, self.regrade)
         self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo))
         self.result = ResultSection(ui)
         self.sign = SignSection(ui, self.signAndExport, self.export)
@@ -237,7 +238,7 @@ class Panel:
         self.reading, self.nodes = reading, nodes
         self.parameters.caseFolder = str(reading.folder)
         self.parameters.volume = nodes.volume
-        self.input.setParameters(self.parameters)
+        self._showPerson()
         self._watch = Watch(slicer.mrmlScene, nodes, self._onStroke, self._onNodeGone)
         self._showing = True
         self.review.show(reading, nodes)
@@ -280,6 +281,33 @@ class Panel:
             self.openCase(folder, self.parameters.volume)
         except Refused as refused:
             tell(refused)
+
+    # Of whom it is
+
+    def regrade(self) -> None:
+        """The reader said more of the person, or chose another table: the score stays, what it means follows."""
+        if self.reading is None:
+            return
+        self._flush()
+        said, was = self.parameters, self.reading.case.risk_inputs
+        isSameAge = (said.ageYears or 0) == int(was.age_years or 0)  # the panel shows whole years
+        age = was.age_years if isSameAge else said.ageYears
+        inputs = replace(was, scheme=said.scheme, age_years=age, sex=said.sex or None, race=said.race or None)
+        try:
+            if self.reading.grade(inputs):
+                self._edited()
+        except Refused as refused:
+            self._showPerson()
+            tell(refused)
+
+    def _showPerson(self) -> None:
+        """The panel says of the person what the case does."""
+        inputs = self.reading.case.risk_inputs
+        self.parameters.ageYears = int(inputs.age_years or 0)
+        self.parameters.sex, self.parameters.race = inputs.sex or "", inputs.race or ""
+        self.parameters.scheme = inputs.scheme
+        self.input.setParameters(self.parameters)
+        self.score.setParameters(self.parameters)
 
     # Edits
 

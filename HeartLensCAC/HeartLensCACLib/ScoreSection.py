@@ -33,11 +33,18 @@ class ScoreSection:
     ui : widgets by name
     pressed : called when Score is pressed; the panel then calls `start`
     ended : called with the last `Event` of the run
+    tableChosen : called when another risk table was chosen
     """
 
-    def __init__(self, ui: Any, pressed: Callable[[], None], ended: Callable[[Event], None]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        pressed: Callable[[], None],
+        ended: Callable[[Event], None],
+        tableChosen: Callable[[], None],
+    ) -> None:
         self.ui = ui
-        self._pressed, self._onEnded = pressed, ended
+        self._pressed, self._onEnded, self._tableChosen = pressed, ended, tableChosen
         self._parameters: Parameters | None = None
         self._run: ScoreRun | None = None
         self._leaving: list[ScoreRun] = []  # told everything, but their process still has to end
@@ -55,8 +62,8 @@ class ScoreSection:
         ui.copyButton.connect("clicked(bool)", self.copyDiagnostics)
         ui.casesPathEdit.connect("currentPathChanged(QString)", self._onCasesFolder)
         ui.bundleComboBox.connect("currentIndexChanged(int)", self._onBundle)
-        for combo in (ui.deviceComboBox, ui.schemeComboBox):
-            combo.connect("currentIndexChanged(int)", self._onOption)
+        ui.deviceComboBox.connect("currentIndexChanged(int)", self._onOption)
+        ui.schemeComboBox.connect("currentIndexChanged(int)", self._onScheme)
         self._draw()
 
     def setParameters(self, parameters: Parameters) -> None:
@@ -182,6 +189,11 @@ class ScoreSection:
             self._parameters.bundle = chosen(self.ui.bundleComboBox)
             self._parameters.device = chosen(self.ui.deviceComboBox)
             self._parameters.scheme = chosen(self.ui.schemeComboBox)
+
+    def _onScheme(self, *_args: Any) -> None:
+        if self._parameters is not None:
+            self._onOption()
+            self._tableChosen()
 
     def _onCasesFolder(self, *_args: Any) -> None:
         keepUserSetting("casesFolder", self.ui.casesPathEdit.currentPath)

@@ -23,6 +23,7 @@ from heartlens.refusal import Caution, Refused
 from heartlens.risk import Risk, assess
 from heartlens.scoring.report import Labelled, ScoreReport, counted_voxels, score_lesions
 from heartlens.slabs import average_slabs, slices_per_slab, source_voxels
+from heartlens.whole_file import whole_file
 
 REPORT_SCHEMA = "heartlens.report/1"
 CASE_SCHEMA = "heartlens.case/1"
@@ -254,6 +255,14 @@ class Case:
     def can_redo(self) -> bool:
         return bool(self._history()[1])
 
+    def graded(self, risk_inputs: RiskInputs) -> Case:
+        """The same lesions and scores, graded for what is now known of the person, or by another table."""
+        graded = replace(self, risk_inputs=risk_inputs)
+        for name in ("ct", "auto_report", "voxel_checksum", "lesions", "report", "counted"):  # what no grading changes
+            if name in self.__dict__:
+                graded.__dict__[name] = self.__dict__[name]
+        return graded
+
     def with_edits(self, edits: Sequence[Edit], lesions: LesionMap | None = None) -> Case:
         """The case with more edits; the lesions that they lead to, when the caller has them, are not derived again."""
         edited = replace(self, edits=(*self.edits, *edits))
@@ -377,6 +386,18 @@ def append_edit(folder: Path, *edits: Edit) -> None:
         file.writelines(json.dumps(edit.to_json()) + "\n" for edit in edits)
         file.flush()
         os.fsync(file.fileno())
+
+
+def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:
+    """Change what a saved case knows of the person, and by which table it is graded.
+
+    Raises
+    ------
+    Refused : ``output``, the disk does not take it; the case is as it was
+    """
+    document = json.loads((folder / "case.json").read_text())
+    with whole_file(folder / "case.json") as sibling:
+        write_json(sibling, {**document, "risk_inputs": asdict(risk_inputs)})
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.case import Case, Edit, append_edit, write_json
+from heartlens.case import Case, Edit, RiskInputs, append_edit, save_risk_inputs, write_json
 from heartlens.correction import correct, give, lesion_at
 from heartlens.lesions import Artery
 from heartlens.outputs import write_outputs
@@ -105,6 +105,35 @@ class Reading:
 
     def redo(self) -> bool:
         return self._edit(self.case.redo)
+
+    def grade(self, risk_inputs: RiskInputs) -> bool:
+        """Grade the score anew for what is now known of the person, or by another table; lesions and scores stay.
+
+        A signature was given to the result as it was, and is taken back.
+
+        Returns
+        -------
+        whether anything changed
+
+        Raises
+        ------
+        Refused : ``input``: no such person; ``output``: the disk does not take it; the case is as it was
+        """
+        if risk_inputs == self.case.risk_inputs:
+            return False
+        graded = self.case.graded(risk_inputs)
+        try:
+            _ = graded.risk
+        except ValueError as error:
+            raise Refused("input", str(error)) from error
+        try:
+            (self.folder / "signature.json").unlink(missing_ok=True)  # first: it must not outlive what was signed
+            self.signature = None
+            save_risk_inputs(self.folder, risk_inputs)
+        except OSError as error:
+            raise Refused("output", f"cannot write to {self.folder}: {error.strerror or error}; allow it") from error
+        self.case = graded
+        return True
 
     def take(self, edited: Case) -> bool:
         """Keep another state of the same case, as `scene.read_segmentation` returns it.

@@ -293,3 +293,39 @@ def test_the_report_in_the_case_folder_follows_the_edits(reading):
     total = reading.panel.reading.case.report.total.agatston
     saved = reading.panel.reading.folder / "report.json"
     reading.wait(lambda: json.loads(saved.read_text())["total"]["agatston"] == total)
+
+
+def test_the_patient_and_the_table_can_be_told_after_scoring_and_no_edit_is_lost(reading):
+    panel, ui = reading.panel, reading.ui
+    reading.click_row(0)
+    reading.click(ui.rcaButton)
+    report = panel.reading.case.report
+    assert "Not given: MESA percentile (not known: race)" in ui.contextLabel.text
+    ui.ageSpinBox.setValue(60)
+    ui.raceComboBox.setCurrentIndex(ui.raceComboBox.findText("White"))
+    assert "60-year-old White woman" in ui.contextLabel.text
+    ui.schemeComboBox.setCurrentIndex(ui.schemeComboBox.findData("five-bin"))
+    assert panel.reading.case.risk.scheme == "five-bin"
+    assert panel.reading.case.report == report
+    folder, shown = panel.reading.folder, reading.shown()
+    reading.close_scene()
+    assert ui.ageSpinBox.value == 0
+    reading.open_case(folder)
+    assert (ui.ageSpinBox.value, ui.sexComboBox.currentText) == (60, "female")
+    assert ui.raceComboBox.currentText == "White"
+    assert reading.shown() == shown
+    assert len(panel.reading.case.edits) == 1
+
+
+def test_another_volume_is_not_taken_for_the_same_patient(reading):
+    reading.ui.raceComboBox.setCurrentIndex(1)
+    folder = reading.panel.reading.folder
+    said = (folder / "case.json").read_text()
+    slicer.util.addVolumeFromArray(np.zeros((24, 64, 64), np.int16), name="other")
+    reading.ui.volumeSelector.setCurrentNode(slicer.util.getNode("other"))
+    assert reading.panel.reading is None
+    assert reading.ui.ageSpinBox.value == 0
+    assert reading.ui.sexComboBox.currentText == "sex unknown"
+    assert reading.ui.raceComboBox.currentText == "race not stated"
+    assert (folder / "case.json").read_text() == said
+    assert reading.dialogs.shown == []

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from heartlens.case import Case
+from heartlens.case import Case, RiskInputs
 from heartlens.files import read_labels
 from heartlens.lesions import Artery, LesionMap
 from heartlens.outputs import write_outputs
@@ -143,3 +143,39 @@ def test_an_unsigned_export_says_that_nobody_signed(two_lesions, tmp_path):
 def test_a_folder_without_a_case_is_refused(tmp_path):
     with pytest.raises(Refused, match=r"no HeartLens case: expected case\.json"):
         Reading.open(tmp_path)
+
+
+def test_what_is_known_of_the_person_changes_the_grading_and_not_the_score(reading):
+    reading.assign(2, Artery.RCA)
+    report = reading.case.report
+    assert reading.case.risk.percentile is None
+    person = RiskInputs(age_years=60.0, sex="F", race="white")
+    assert reading.grade(person)
+    assert reading.case.risk.percentile is not None
+    assert reading.case.report == report
+    again = Reading.open(reading.folder)
+    assert again.case.risk_inputs == person
+    assert again.case.report == report
+    assert again.case.risk == reading.case.risk
+
+
+def test_the_same_person_again_is_no_change_and_keeps_the_signature(reading):
+    reading.assign(2, Artery.RCA)
+    reading.sign(**RITA, confirmed=True)
+    assert not reading.grade(RiskInputs())
+    assert Reading.open(reading.folder).signature is not None
+
+
+def test_another_person_takes_the_signature_back(reading):
+    reading.assign(2, Artery.RCA)
+    reading.sign(**RITA, confirmed=True)
+    reading.grade(RiskInputs(age_years=60.0))
+    assert reading.signature is None
+    assert Reading.open(reading.folder).signature is None
+
+
+def test_a_person_that_cannot_be_kept_is_not_taken(reading):
+    (reading.folder / "case.json").rename(reading.folder / "elsewhere.json")
+    with pytest.raises(Refused, match="cannot write"):
+        reading.grade(RiskInputs(age_years=60.0))
+    assert reading.case.risk_inputs == RiskInputs()
