@@ -217,7 +217,9 @@ def export_bundle(work: Path, _: int) -> None:
     texts = [f"--text={name}={text}" for name, text in TEXTS.items()]
     data = ["--shards", str(work / "shards-validation"), "--splits", str(work / "splits.json")]
     runs = [str(work / "unet"), "--slices", str(work / "tuned")]
-    code = training.export.main([*runs, "--out", str(work / "bundle"), "--name", NAME, *data, *domain, *texts])
+    code = training.export.main(
+        [*runs, "--out", str(work / "bundle"), "--name", NAME, "--half", *data, *domain, *texts]
+    )
     if code != DONE:
         raise SystemExit(code)
 
