@@ -331,10 +331,17 @@ class Panel:
 
     def onViewClick(self, ras: "tuple[float, float, float]", inSlice: bool) -> None:
         """A click in a slice view, at a point of the patient in RAS mm; with Ctrl only that slice is meant."""
-        from heartlens.scene import index_of
+        from heartlens.scene import index_of, require_untransformed
 
         artery = self.review.clickArtery
         if self.reading is None or artery is None:
+            return
+        try:
+            # Under a transform the views show another place than the one that would be edited.
+            require_untransformed(self.nodes.volume, "the volume")
+            require_untransformed(self.nodes.segmentation, "the segmentation")
+        except Refused as refused:
+            tell(refused)
             return
         kji = index_of(self.reading.case.source_ct, ras)
         try:
@@ -363,7 +370,7 @@ class Panel:
                 self._updateScene()
         except Refused as refused:
             tell(refused)
-            self._updateScene()
+            self._updateScene(isTold=True)
 
     def _edit(self, make: Callable[[Reading], bool]) -> None:
         if self.reading is None:
@@ -384,14 +391,16 @@ class Panel:
         self.sign.refresh(self.reading)
         self._reportTimer.start()
 
-    def _updateScene(self) -> None:
+    def _updateScene(self, isTold: bool = False) -> None:
+        """Parameters: isTold : the reader was told already what stands in the way; one dialog is enough."""
         from heartlens.scene import update_lesions
 
         self._showing = True
         try:
             update_lesions(slicer.mrmlScene, self.nodes, self.reading.case)
         except Refused as refused:
-            tell(refused)
+            if not isTold:
+                tell(refused)
         finally:
             self._showing = False
 

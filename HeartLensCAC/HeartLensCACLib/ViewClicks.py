@@ -1,4 +1,5 @@
-"""Clicks in slice views, as points of the patient. A drag is no click: it pans, zooms or changes the window."""
+"""Clicks in slice views, as points of the patient. A drag is no click: it pans, zooms or changes the window. While a
+markup is being placed, the click is the markup's."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,6 +22,7 @@ class ViewClicks:
     def __init__(self, clicked: Callable[[tuple[float, float, float], bool], None]) -> None:
         self._clicked = clicked
         self._observed: list[tuple[Any, int]] = []
+        self._manager: Any = None
         self._pressed: tuple[int, int] | None = None
 
     @property
@@ -29,9 +31,22 @@ class ViewClicks:
 
     def install(self) -> None:
         self.remove()
-        manager = slicer.app.layoutManager()
-        for name in manager.sliceViewNames() if manager is not None else ():
-            widget = manager.sliceWidget(name)
+        self._manager = slicer.app.layoutManager()
+        if self._manager is None:
+            return
+        self._manager.connect("layoutChanged(int)", self._observe)  # another layout may have views of its own
+        self._observe()
+
+    def remove(self) -> None:
+        if self._manager is not None:
+            self._manager.disconnect("layoutChanged(int)", self._observe)
+            self._manager = None
+        self._stopObserving()
+
+    def _observe(self, *_args: Any) -> None:
+        self._stopObserving()
+        for name in self._manager.sliceViewNames():
+            widget = self._manager.sliceWidget(name)
             interactor, node = widget.sliceView().interactor(), widget.mrmlSliceNode()
 
             def onPress(caller: Any, event: str) -> None:
@@ -46,7 +61,7 @@ class ViewClicks:
             ):
                 self._observed.append((interactor, interactor.AddObserver(event, slot)))
 
-    def remove(self) -> None:
+    def _stopObserving(self) -> None:
         for interactor, tag in self._observed:
             interactor.RemoveObserver(tag)
         self._observed = []
@@ -56,6 +71,9 @@ class ViewClicks:
         pressed, self._pressed = self._pressed, None
         x, y = interactor.GetEventPosition()
         if pressed is None or max(abs(x - pressed[0]), abs(y - pressed[1])) > SLOP_PIXELS:
+            return
+        interaction = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+        if interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place:
             return
         r, a, s, _one = sliceNode.GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))
         self._clicked((r, a, s), bool(interactor.GetControlKey()))

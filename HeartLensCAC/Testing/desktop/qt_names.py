@@ -44,6 +44,7 @@ SIGNALS = {
     "errorOccurred(QProcess::ProcessError)": WRAPPED,
     "finished(int,QProcess::ExitStatus)": WRAPPED,
     "itemSelectionChanged()": "Modules/Scripted/ExtensionWizard/ExtensionWizardLib/EditableTreeWidget.py",
+    "layoutChanged(int)": "Libs/MRML/Widgets/qMRMLLayoutManager.h",
     "readyReadStandardError()": WRAPPED,
     "readyReadStandardOutput()": PROCESSES,
     "started()": WRAPPED,

@@ -44,6 +44,7 @@ class App:
             Path(path).mkdir(parents=True, exist_ok=True)
         self.slots: dict[str, list[Callable[[], None]]] = {}
         self.slice_widgets: dict[str, Any] = {}
+        self._layouts = LayoutManager(self)
         self.clipped = ""
 
     def applicationLogic(self) -> Any:
@@ -63,10 +64,8 @@ class App:
         for slot in list(self.slots.get(signal, [])):
             slot()
 
-    def layoutManager(self) -> Any:
-        return SimpleNamespace(
-            sliceViewNames=lambda: tuple(self.slice_widgets), sliceWidget=lambda name: self.slice_widgets[name]
-        )
+    def layoutManager(self) -> LayoutManager:
+        return self._layouts
 
     def clipboard(self) -> Any:
         return SimpleNamespace(setText=lambda text: setattr(self, "clipped", text))
@@ -75,6 +74,34 @@ class App:
         import qt
 
         return qt.QSettings(str(self._folder / "settings.ini"), qt.QSettings.IniFormat)
+
+
+class LayoutManager:
+    """The slice views of the layout that is shown, and word of another layout."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+        self._slots: list[Callable[..., None]] = []
+
+    def sliceViewNames(self) -> tuple[str, ...]:
+        return tuple(self._app.slice_widgets)
+
+    def sliceWidget(self, name: str) -> Any:
+        return self._app.slice_widgets[name]
+
+    def connect(self, signal: str, slot: Callable[..., None]) -> None:
+        assert signal == "layoutChanged(int)", signal
+        self._slots.append(slot)
+
+    def disconnect(self, signal: str, slot: Callable[..., None]) -> None:
+        assert signal == "layoutChanged(int)", signal
+        self._slots.remove(slot)
+
+    def show(self, **views: SliceView) -> None:
+        """Another layout, with these views in addition."""
+        self._app.slice_widgets.update(views)
+        for slot in list(self._slots):
+            slot(0)
 
 
 class SliceView:

@@ -134,6 +134,24 @@ def test_a_case_whose_segmentation_is_deleted_closes_and_keeps_its_edits(reading
     assert reading.panel.reading.case.report == report
 
 
+@pytest.mark.parametrize("moved", ["volume", "segmentation"])
+def test_a_case_that_came_under_a_transform_is_not_edited_at_another_place(reading, moved):
+    panel = reading.panel
+    lesion = panel.reading.case.report.lesions[0].id
+    transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
+    node = getattr(panel.nodes, moved)
+    node.SetAndObserveTransformNodeID(transform.GetID())
+    reading.key("3")
+    reading.click_in_view("Red", lesion)
+    assert "Harden transform" in the_dialog(reading)
+    assert panel.reading.case.edits == ()
+    panel.commitStrokes()
+    assert "Harden transform" in the_dialog(reading)
+    node.SetAndObserveTransformNodeID(None)
+    reading.click_in_view("Red", lesion)
+    assert panel.reading.case.lesions.arteries[lesion] is Artery.LCX
+
+
 def test_voxels_in_two_arteries_are_refused_and_the_screen_goes_back(reading):
     panel = reading.panel
     report = panel.reading.case.report

@@ -182,6 +182,33 @@ def test_while_an_effect_is_active_the_views_belong_to_it(reading):
     assert reading.panel.reading.case.edits == ()
 
 
+def test_a_view_of_another_layout_takes_clicks_as_well(reading):
+    from desktop.slicer_app import SliceView
+
+    lesion = next(row for row in reading.panel.reading.case.report.lesions if row.artery is Artery.LAD)
+    reading.key("3")
+    slicer.app.layoutManager().show(Red2=SliceView("Red2"))
+    reading.click_in_view("Red2", lesion.id)
+    assert reading.panel.reading.case.lesions.arteries[lesion.id] is Artery.LCX
+    assert len(reading.panel.reading.case.edits) == 1
+
+
+def test_a_click_that_places_a_markup_is_not_ours(reading):
+    lesion = reading.panel.reading.case.report.lesions[0]
+    reading.key("3")
+    node = slicer.vtkMRMLInteractionNode()
+    node.SetSingletonTag("Singleton")
+    node = slicer.mrmlScene.AddNode(node)
+    assert node.GetID() == "vtkMRMLInteractionNodeSingleton", "as in Slicer"
+    node.SetCurrentInteractionMode(node.Place)
+    reading.click_in_view("Red", lesion.id)
+    assert reading.panel.reading.case.edits == ()
+    node.SetCurrentInteractionMode(node.ViewTransform)
+    reading.click_in_view("Red", lesion.id)
+    assert len(reading.panel.reading.case.edits) == 1
+    slicer.mrmlScene.RemoveNode(node)
+
+
 def test_a_click_beside_calcium_changes_nothing_and_opens_no_dialog(reading):
     reading.panel.onViewClick((0.0, 0.0, -1000.0), False)
     assert reading.panel.reading.case.edits == ()

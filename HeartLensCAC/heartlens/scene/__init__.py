@@ -5,7 +5,15 @@ desktop, in a browser's server and in tests. Errors for the reader are `Refused`
 Slicer's space is RAS and ours is LPS; only `scene.geometry` turns one into the other.
 """
 
-from heartlens.scene.geometry import case_ct, dicom_instances, index_of, position_of, require_scored, voxels_in
+from heartlens.scene.geometry import (
+    case_ct,
+    dicom_instances,
+    index_of,
+    position_of,
+    require_scored,
+    require_untransformed,
+    voxels_in,
+)
 from heartlens.scene.nodes import (
     CaseNodes,
     find_cases,
@@ -30,6 +38,7 @@ __all__ = [
     "read_segmentation",
     "remove_case",
     "require_scored",
+    "require_untransformed",
     "show_case",
     "show_overlay",
     "update_lesions",
