@@ -114,7 +114,7 @@ class ClassifierSummary:
     counts : of all slices at the cut-off; None without one
     reliability : bins that hold slices that were asked
     estimates : sensitivity, specificity, ... at the cut-off; area_under_roc and calibration_error of the slices that
-        were asked, without interval
+        were asked
     """
 
     slices: int

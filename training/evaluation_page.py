@@ -121,6 +121,11 @@ def _shown(estimate: Estimate, digits: int = 3) -> tuple[str, str]:
     return value, f"{_number(estimate.low, digits)} to {_number(estimate.high, digits)}"
 
 
+def _in_words(estimate: Estimate) -> str:
+    value, interval = _shown(estimate)
+    return f"{value} ({interval})" if interval else value
+
+
 def _number(value: float, digits: int) -> str:
     text = f"{value:,.{digits}f}"
     return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
@@ -265,8 +270,8 @@ def _classifier(evaluation: Evaluation) -> dict[str, Any] | None:
     return {
         "slices": f"{summary.slices:,}",
         "asked": f"{summary.asked:,}",
-        "area": _shown(summary.estimates["area_under_roc"])[0],
-        "error": _shown(error)[0],
+        "area": _in_words(summary.estimates["area_under_roc"]),
+        "error": _in_words(error),
         "figure": (figures.data_url(picture), "Probability against the share of slices with calcium"),
     }
 

@@ -118,6 +118,16 @@ def summarize_slices(
     asked = np.isfinite(probability)
     bins = metrics.reliability(truth[asked], probability[asked])
     estimates = _Estimates(len(told))
+    seen = [(np.array(reference, bool)[np.isfinite(p)], p[np.isfinite(p)]) for reference, p in told]
+
+    def statistics(drawn: Drawn) -> list[float]:
+        known, said = (np.concatenate([seen[n][side] for n in drawn]) for side in (0, 1))
+        return [
+            metrics.area_under_roc(known, said),
+            metrics.calibration_error(metrics.reliability(known, said)),
+        ]
+
+    estimates.add("", ("area_under_roc", "calibration_error"), statistics)
     total = None
     if cutoff is not None:
         each = [count_slices(reference, (p >= cutoff).tolist()) for reference, p in told]  # NaN is below
@@ -128,11 +138,7 @@ def summarize_slices(
         cut_off=cutoff,
         counts=total,
         reliability=tuple(b for b in bins if b.n),
-        estimates={
-            **estimates.computed(draws, seed),
-            "area_under_roc": Estimate(_or_none(metrics.area_under_roc(truth[asked], probability[asked]))),
-            "calibration_error": Estimate(_or_none(metrics.calibration_error(bins))),
-        },
+        estimates=estimates.computed(draws, seed),
     )
 
 
@@ -163,7 +169,7 @@ class _Estimates:
         self.functions: list[Callable[[Drawn], Sequence[float]]] = []
 
     def add(self, prefix: str, names: Sequence[str], function: Callable[[Drawn], Sequence[float]]) -> None:
-        self.names += [f"{prefix}.{name}" for name in names]
+        self.names += [f"{prefix}.{name}" if prefix else name for name in names]
         self.functions.append(function)
 
     def computed(self, draws: int, seed: int) -> dict[str, Estimate]:

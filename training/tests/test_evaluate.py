@@ -187,6 +187,18 @@ def test_backbones_are_shown_beside_the_slice_stage():
     assert Evaluation.from_json(json.loads(json.dumps(evaluation.to_json()))) == evaluation
 
 
+def test_the_area_under_the_roc_curve_has_an_interval_over_patients():
+    """Patient a is ordered perfectly, b the other way round: draws of one patient alone give 1 and 0."""
+    told = [([False, True], np.array([0.2, 0.7])), ([True, False], np.array([0.3, 0.6]))]
+    area = summarize_slices(told, None, draws=200, seed=1).estimates["area_under_roc"]
+    assert area == (0.75, 0, 1)
+    error = summarize_slices(told, None, draws=200, seed=1).estimates["calibration_error"]
+    # a alone is off by 0.2 and 0.3, b alone by 0.7 and 0.6; in both together 0.3, 0.6 and 0.7 stay in bins of their own
+    assert error == (pytest.approx(0.45), pytest.approx(0.25), pytest.approx(0.65))
+    one = tiny_pair("a", 10, 10, slice_probability=np.array([0.1, 0.9, 0.2, 0.1]))
+    assert "area under the ROC curve 1.000 (1.000 to 1.000), calibration error" in render_page(evaluate([one], draws=5))
+
+
 def test_a_mean_over_patients_weighs_slices_and_draws_patients():
     told = mean_of_patients([[1.0, 1.0, 1.0], [], [0.0]], draws=200, seed=1)
     assert told.value == 0.75
