@@ -3,6 +3,7 @@
 Every way of editing ends in `_edited`: the case has changed and is on the disk, now the screen follows.
 """
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -51,6 +52,7 @@ class Panel:
         self._watch: Any = None
         self._showing = False
         self._scored: dict[str, Any] = {}
+        self._copy: Path | None = None
         ui.noticeLabel.setText(NOTICE)
         self.input = InputSection(ui, self._onVolumeChanged, self.regrade)
         self.score = ScoreSection(ui, self.startScoring, self._onRunEnded, self.regrade)
@@ -104,6 +106,7 @@ class Panel:
     def leaveScene(self) -> None:
         """Before the scene closes: no run, no observer and no effect stays; the edits are on the disk already."""
         self.score.stop()
+        self._dropCopy()
         self.closeCase()
         self.review.dropEditorNode()
 
@@ -137,12 +140,14 @@ class Panel:
             source = self._source(scan, options, allow, asShown)
             out.parent.mkdir(parents=True, exist_ok=True)
         except Refused as refused:
+            self._dropCopy()
             if asksToAllow(refused.code, refused.text):
                 self.startScoring(allow | {refused.code}, asShown)
             elif refused.code not in allow:
                 self._tellUnlessAsked(refused)
             return
         except OSError as error:
+            self._dropCopy()
             tellRefused("output", f"cannot write to {out.parent}: {error.strerror or error}")
             return
         self._scored = {"volume": scan.volume.GetID(), "allow": allow, "asShown": asShown, "series": not asShown}
@@ -162,8 +167,15 @@ class Panel:
         options.update({"kvp": header.kvp, "thickness-mm": header.slice_thickness_mm})
         folder = Path(slicer.app.temporaryPath) / f"HeartLens-{datetime.now():%Y%m%d%H%M%S%f}"
         folder.mkdir(parents=True)
+        self._copy = folder
         write_volume(folder / "ct.nrrd", ct)
         return {"input": folder / "ct.nrrd"}
+
+    def _dropCopy(self) -> None:
+        """A copy of a person's scan is not left about: the case folder has its own."""
+        if self._copy is not None:
+            shutil.rmtree(self._copy, ignore_errors=True)
+            self._copy = None
 
     def _tellUnlessAsked(self, refused: Refused) -> None:
         from heartlens.refusal import OVERRIDABLE
@@ -172,6 +184,7 @@ class Panel:
             tell(refused)
 
     def _onRunEnded(self, event: Event) -> None:
+        self._dropCopy()
         self.input.setEnabled(True)
         self._onVolumeChanged()
         scored, self._scored = self._scored, {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -29,6 +30,11 @@ def nodes():
     """Names of every node that a user can see."""
     every = [slicer.mrmlScene.GetNthNode(n) for n in range(slicer.mrmlScene.GetNumberOfNodes())]
     return sorted(node.GetID() for node in every if not node.GetHideFromEditors() and node.GetSaveWithScene())
+
+
+def copies():
+    """Copies of volumes that were made for a worker to read."""
+    return [path.name for path in Path(slicer.app.temporaryPath).rglob("ct.nrrd")]
 
 
 def the_dialog(reader):
@@ -106,6 +112,27 @@ def test_a_volume_changed_after_loading_is_scored_as_it_is_shown_and_gets_no_dic
     written = {path.name for path in (reader.panel.reading.folder.parent / "signed").iterdir()}
     assert "report.json" in written
     assert not {"segmentation.dcm", "report.dcm"} & written
+
+    folder, report = reader.panel.reading.folder, reader.panel.reading.case.report
+    assert copies() == [], "the copy that the worker read is gone"
+    reader.close_scene()
+    reader.open_case(folder)
+    assert reader.panel.reading.case.report == report
+
+
+def test_no_copy_of_a_scan_is_left_by_a_run_that_was_cancelled_or_abandoned(module, phantom_ct):
+    reader = Reader(module, phantom_ct)
+    reader.volume.RemoveAttribute("DICOM.instanceUIDs")
+    reader.volume.RemoveAttribute("HeartLens.DicomFolder")
+    reader.press_score()
+    assert len(copies()) == 1
+    reader.press_score()  # cancel
+    reader.wait(lambda: reader.ui.scoreButton.text == "Score")
+    assert copies() == []
+    reader.press_score()
+    reader.wait(lambda: reader.ui.progressBar.value > 0)
+    reader.close_scene()
+    assert copies() == []
 
 
 def test_a_volume_deleted_while_it_is_scored_leaves_the_result_in_its_folder(reader):

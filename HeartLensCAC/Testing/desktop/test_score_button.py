@@ -94,6 +94,15 @@ def test_quitting_slicer_while_it_scores_leaves_no_process(module, phantom_ct):
     assert not processes_left()
 
 
+def test_a_module_reloaded_while_it_scores_leaves_no_process(module, phantom_ct):
+    ready(module, phantom_ct)
+    module.ui.scoreButton.click()
+    module.wait(processes_left)
+    module.widget.cleanup()
+    assert not processes_left()
+    assert module.dialogs.shown == []
+
+
 def test_networks_of_another_folder_can_be_chosen_and_are_remembered(module, monkeypatch, tmp_path):
     import qt
 
