@@ -34,6 +34,7 @@ from heartlens.models.slice_view import SliceView
 from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
 from training.checkpoint import Checkpoints, read_checkpoint, stop_signals, write_torch
+from training.collapse import DeadRun
 from training.command import Progress, run_command, run_training, training_parser
 from training.config import added, as_dict, fingerprint, load_recipe, write_recipe
 from training.cut_off import choose_cut_off
@@ -209,6 +210,10 @@ def read_features(
     ----------
     folder : keeps the embeddings of each view; those that are there already, of the same backbone and slices, are taken
     ranks : the processes that share the work; all of them get all embeddings
+
+    Raises
+    ------
+    DeadRun : embeddings that are not finite
     """
     ranks = ranks or Ranks()
     backbone.to(device).eval()
@@ -247,6 +252,13 @@ def _embedded(
     if bar is not None:
         bar.close()
     embeddings = all_sum(found.to(ranks.device)).cpu().numpy()
+    bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
+    if bad.size:
+        told = ", ".join(slices.name(n) for n in bad[:5].tolist())
+        raise DeadRun(
+            f"{path.stem}: the embeddings of {bad.size} of {len(slices)} slices are not finite (first {told}); look at "
+            "the pre-training, or set bf16=false"
+        )
     if ranks.is_first:
         _keep(path, identity, embeddings)
     return embeddings
@@ -307,6 +319,7 @@ def train(
     Raises
     ------
     Refused : the run was begun with another recipe, backbone or slices, or the disk is full
+    DeadRun : the loss is not finite
     """
     ranks = ranks or Ranks()
     fit = HeadFit(recipe, features)
@@ -321,6 +334,8 @@ def train(
     with stop_signals() as stop, RunLog(run, ranks, "train_slices", recipe.epochs, done) as log:
         for epoch in range(done, recipe.epochs):
             loss = fit.epoch(epoch)
+            if not math.isfinite(loss):
+                raise DeadRun(f"epoch {epoch + 1}: the loss is not finite; lower the learning rate")
             auc = area_under_roc(labels, head_probability(fit.folded(), features.validation))
             log.note(epoch + 1, loss=loss, validation_auc=auc)
             log.step(epoch + 1, features.training.shape[1])

@@ -25,6 +25,7 @@ from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.refusal import Refused
 from training.attention import attention_map, attention_of_slices
 from training.checkpoint import read_checkpoint
+from training.collapse import DeadRun
 from training.config import load_recipe, write_recipe
 from training.cut_off import choose_cut_off
 from training.data import Splits
@@ -351,6 +352,26 @@ def test_a_fit_is_not_continued_on_other_features(tmp_path, backbone):
     other = features._replace(validation=features.validation + 1)
     with pytest.raises(Refused, match="begun with another backbone or other slices"):
         train(recipe, backbone, other, tmp_path)
+
+
+def test_embeddings_that_are_not_finite_end_the_run_and_name_the_slices(tmp_path, slices):
+    """A slice of many: the head would learn from it and say nothing of any slice, with a cut-off that is no number."""
+
+    class Broken(Backbone):
+        def forward(self, x):
+            return torch.where((torch.arange(len(x)) == 3)[:, None], torch.nan, super().forward(x))
+
+    broken = Broken(SHAPE).requires_grad_(False)
+    with pytest.raises(DeadRun, match=r"view-0: .* 1 of 24 slices are not finite \(first made/0 slice 3\)"):
+        read_features(TINY, broken, slices, slices, CPU, tmp_path)
+    assert list(tmp_path.iterdir()) == []  # what is not finite is not kept
+
+
+def test_a_fit_that_diverges_ends_and_leaves_no_classifier(tmp_path, backbone):
+    recipe = SlicesRecipe(views=2, learning_rate=1e37)
+    with pytest.raises(DeadRun, match=r"epoch \d: the loss is not finite; lower the learning rate"):
+        train(recipe, backbone, gaussian_features(), tmp_path)
+    assert not (tmp_path / "slice_classifier.pt").exists()
 
 
 def test_a_loaded_classifier_gives_the_probabilities_that_were_judged(tmp_path, folder, dino_run):
