@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import panel_times
 import scene_times
 
 from heartlens.case import Case
@@ -152,6 +153,8 @@ def main() -> None:
         figures += in_this_process(case, options.runs)
         if scene_times.can_run():
             figures += [Figure(*row) for row in scene_times.scene_times(case, options.runs)]
+        if panel_times.can_run():
+            figures += [Figure(*row) for row in panel_times.panel_times(small, options.runs)]
         large = scan(
             Path(folder) / "chest", 300, field_of_view="chest", slice_thickness_mm=1.0, increment_mm=0.8,
         )  # fmt: skip
@@ -162,7 +165,7 @@ def main() -> None:
     )
     print(f"{machine}; median of {options.runs} runs\n{'':<58}{'measured':>10}{'budget':>10}")
     print("\n".join(figure.row() for figure in figures))
-    if not scene_times.can_run():
+    if not (scene_times.can_run() and panel_times.can_run()):
         print(f"\n{scene_times.LEFT_OUT}")
     if options.json:
         document = {"machine": machine, "runs": options.runs, "figures": [vars(figure) for figure in figures]}

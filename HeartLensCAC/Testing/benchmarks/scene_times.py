@@ -15,7 +15,7 @@ import numpy as np
 from heartlens.case import Case
 from heartlens.lesions import Artery
 
-LEFT_OUT = "The scene was left out: it needs Slicer's classes (0.9 GB). To time it too: make bench SLICER_CORE=true"
+LEFT_OUT = "Scene and panel need Slicer's classes and Qt (0.9 GB). To time them too: make bench SLICER_CORE=true"
 
 
 def can_run() -> bool:
