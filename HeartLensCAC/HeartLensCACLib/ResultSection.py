@@ -1,5 +1,6 @@
 """Result: the automatic numbers, the reader's, their difference, and the row of the risk table they fall in."""
 
+import math
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -86,13 +87,19 @@ def contextLines(risk: Risk) -> "list[str]":
     return lines
 
 
+def shownDifference(was: float, now: float) -> str:
+    """What a reader gets who subtracts the two scores as they are shown; "<1" where only what is not shown differs."""
+    steps = math.floor(now + 0.5) - math.floor(was + 0.5)
+    if was == now:
+        return "0"
+    return ("+" if now > was else "\u2212") + (str(abs(steps)) if steps else "<1")
+
+
 def _cells(was: Totals, now: Totals, hasMass: bool) -> "list[str]":
-    difference = now.agatston - was.agatston
-    sign = "" if difference == 0 else "+" if difference > 0 else "\u2212"
     cells = [
         display_agatston(was.agatston),
         display_agatston(now.agatston),
-        sign + display_agatston(abs(difference)),
+        shownDifference(was.agatston, now.agatston),
         str(now.lesions),
         f"{now.volume_mm3:.0f}",
     ]

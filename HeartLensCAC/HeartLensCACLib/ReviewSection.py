@@ -24,6 +24,9 @@ COLUMNS = (
     _("confi-\ndence"),
 )  # fmt: skip
 
+LOOK_FIRST = "?"
+"""Beside the confidence of a lesion that the networks were not sure of."""
+
 EDITOR_TAG = "HeartLensCAC"
 """Singleton tag of our segment editor node, so that the Segment Editor module keeps its own."""
 
@@ -241,7 +244,7 @@ class ReviewSection:
             f"{row.peak_hu:.0f}",
             f"{first}" if first == last else f"{first}–{last}",
             row.source,
-            "" if row.probability is None else f"{row.probability:.2f}",
+            _confidence(row),
         ]
 
     def _showArtery(self) -> None:
@@ -266,6 +269,9 @@ class ReviewSection:
         unassigned = sum(row.artery is Artery.UNASSIGNED for row in self._rows)
         if unassigned:
             text += " " + _("Without an artery: {count}.").format(count=unassigned)
+        unsure = sum(row.review for row in self._rows)
+        if unsure:
+            text += " " + _("Look first at those marked {mark}: {count}.").format(mark=LOOK_FIRST, count=unsure)
         self.ui.hintLabel.setText(text)
 
     def _showSelected(self) -> None:
@@ -293,3 +299,8 @@ class ReviewSection:
             display = self._nodes.segmentation.GetDisplayNode()
             if display is not None:
                 display.SetVisibility(shown)
+
+
+def _confidence(row: LesionScore) -> str:
+    said = "" if row.probability is None else f"{row.probability:.2f}"
+    return f"{said} {LOOK_FIRST}".strip() if row.review else said

@@ -356,3 +356,23 @@ def test_another_volume_is_not_taken_for_the_same_patient(reading):
     assert reading.ui.raceComboBox.currentText == "race not stated"
     assert (folder / "case.json").read_text() == said
     assert reading.dialogs.shown == []
+
+
+def test_lesions_that_the_networks_were_not_sure_of_are_marked_until_the_reader_decides(reader, scored_case, tmp_path):
+    from dataclasses import replace
+
+    from heartlens.case import Case
+    from heartlens.lesions import LesionMap
+
+    case = Case.load(scored_case / "case")
+    unsure = case.report.lesions[2].id
+    notes = {**case.auto.notes, unsure: replace(case.auto.notes[unsure], probability=0.51, review=True)}
+    replace(case, auto=LesionMap(case.auto.labels, case.auto.arteries, notes)).save(tmp_path / "case")
+    reader.open_case(tmp_path / "case")
+    confidence = [reader.ui.lesionTable.item(r, 7).text() for r in range(reader.ui.lesionTable.rowCount)]
+    assert [text for text in confidence if "?" in text] == ["0.51 ?"]
+    assert confidence[2] == "0.51 ?"
+    assert "Look first at those marked ?: 1." in reader.ui.hintLabel.text
+    reader.click_row_of(unsure)
+    reader.click(reader.ui.lcxButton)
+    assert "?" not in reader.ui.hintLabel.text

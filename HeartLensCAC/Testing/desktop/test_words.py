@@ -61,3 +61,20 @@ def test_facts_say_what_is_unknown(slicer_running, a_ct):
     grid, how = factsOf(a_ct(hu, spacing_mm=(3, 0.5, 0.4), kvp=None, slice_thickness_mm=None))
     assert grid == "8 x 8 pixels of 0.4 x 0.5 mm, 4 slices every 3 mm, unknown thickness"
     assert how == "unknown tube voltage, unknown kernel, gating unknown, contrast not stated"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "shown"),
+    [
+        (10.0, 20.0, "+10"),
+        (265.6, 258.4, "\u22128"),  # shown as 266 and 258
+        (266.4, 258.6, "\u22127"),  # shown as 266 and 259
+        (0.0, 0.3, "+<1"),
+        (10.4, 10.2, "\u2212<1"),
+        (7.0, 7.0, "0"),
+    ],
+)
+def test_the_difference_is_that_of_the_scores_as_they_are_shown(slicer_running, was, now, shown):
+    from HeartLensCACLib.ResultSection import shownDifference
+
+    assert shownDifference(was, now) == shown
