@@ -8,7 +8,7 @@ from slicer.i18n import tr as _
 from heartlens.ct import CTHeader
 from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Scan import Scan, scanOf
-from HeartLensCACLib.Words import panelWords
+from HeartLensCACLib.Words import WARNING, panelWords
 
 SEXES = (("", _("sex unknown")), ("F", _("female")), ("M", _("male")))
 RACES = (
@@ -84,7 +84,7 @@ class InputSection:
         else:
             facts, notes = self.scan.facts, self.scan.cautions
         self.ui.factsLabel.setText("\n".join(facts))
-        self.ui.warningsLabel.setText("\n".join(f"\u26a0 {panelWords(note)}" for note in notes) or _("none"))
+        self.ui.warningsLabel.setText("\n".join(f"{WARNING} {panelWords(note)}" for note in notes) or _("none"))
         self.ui.notesLabel.setVisible(self.scan is not None)
         self.ui.warningsLabel.setVisible(self.scan is not None)
 

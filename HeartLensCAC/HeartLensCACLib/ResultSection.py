@@ -10,6 +10,7 @@ from heartlens.reading import Reading
 from heartlens.risk import SCHEMES, Risk
 from heartlens.scoring.report import Totals, display_agatston
 from HeartLensCACLib.Tables import LETTERS, fillTable, fitHeight
+from HeartLensCACLib.Words import WARNING, panelWords
 
 MARK = "\u25b6 "
 """Before the row of this score; bold as well, never by color alone."""
@@ -23,7 +24,7 @@ class ResultSection:
     def clear(self) -> None:
         for table in (self.ui.totalsTable, self.ui.riskTable):
             table.setRowCount(0)
-        for label in (self.ui.riskLabel, self.ui.contextLabel):
+        for label in (self.ui.riskLabel, self.ui.contextLabel, self.ui.cautionsLabel):
             label.setText("")
         self.ui.resultSection.setEnabled(False)
         self.ui.resultSection.collapsed = True
@@ -39,6 +40,9 @@ class ResultSection:
         self.ui.riskLabel.setText(f"{risk.sentence()} {risk.finding}".strip())
         self._fillRisk(risk)
         self.ui.contextLabel.setText("\n".join(contextLines(risk)))
+        cautions = [f"{WARNING} {panelWords(caution.text)}" for caution in reading.case.cautions]
+        self.ui.cautionsLabel.setText("\n".join(cautions))  # as in the report: the run may have met more than the scan
+        self.ui.cautionsLabel.setVisible(bool(cautions))
 
     def _fillTotals(self, reading: Reading) -> None:
         was, now = reading.case.auto_report, reading.case.report

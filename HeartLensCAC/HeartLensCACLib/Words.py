@@ -9,6 +9,9 @@ from heartlens.refusal import OVERRIDABLE, Refused
 
 TITLE = "HeartLens"
 
+WARNING = "\u26a0"
+"""Before each caution."""
+
 _WAY_OUT = {
     "output": _("Choose another folder under Score, Options."),
     "memory": _("Close other programs, or choose the device CPU, then score again."),

@@ -79,6 +79,7 @@ def test_contrast_is_scored_only_when_the_reader_says_so_and_the_report_tells(mo
     reader.wait(lambda: reader.panel.reading is not None)
     assert "Score it anyway?" in the_dialog(reader)
     assert "contrast" in {caution.code for caution in reader.panel.reading.case.cautions}
+    assert "Iohexol" in reader.ui.cautionsLabel.text
 
 
 def test_of_two_volumes_of_one_study_the_chosen_one_is_scored(module, phantom_ct, tmp_path):
@@ -177,6 +178,24 @@ def test_a_case_that_came_under_a_transform_is_not_edited_at_another_place(readi
     node.SetAndObserveTransformNodeID(None)
     reading.click_in_view("Red", lesion)
     assert panel.reading.case.lesions.arteries[lesion] is Artery.LCX
+
+
+def test_a_gpu_without_memory_is_told_where_the_result_is(reader, scored_case, tmp_path):
+    """The worker goes on with the CPU and says so in the case, as test_inference shows; the panel passes it on."""
+    from dataclasses import replace
+
+    from heartlens.case import Case
+    from heartlens.refusal import Caution
+
+    case = Case.load(scored_case / "case")
+    text = "the GPU ran out of memory; the networks ran on the CPU; --device cpu does so from the start"
+    replace(case, cautions=(*case.cautions, Caution("device", text))).save(tmp_path / "case")
+    reader.open_case(tmp_path / "case")
+    assert "the GPU ran out of memory; the networks ran on the CPU" in reader.ui.cautionsLabel.text
+    assert "--device" not in reader.ui.cautionsLabel.text
+    assert not reader.ui.cautionsLabel.isHidden()
+    reader.close_scene()
+    assert reader.ui.cautionsLabel.text == ""
 
 
 def test_voxels_in_two_arteries_are_refused_and_the_screen_goes_back(reading):
