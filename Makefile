@@ -83,7 +83,7 @@ demo: $(VENV)/installed
 test: $(TEST_SETUP) check
 	$(BIN)/python -m pytest --numprocesses auto
 ifeq ($(SLICER_CORE),true)
-	.venv-511/bin/python -m pytest -p no:cacheprovider HeartLensCAC/Testing/scene
+	.venv-511/bin/python -m pytest -p no:cacheprovider HeartLensCAC/Testing/scene HeartLensCAC/Testing/desktop/test_journey.py
 endif
 
 check: $(VENV)/installed-test

@@ -307,3 +307,25 @@ def test_the_tests_for_a_real_slicer_are_found_by_their_names():
     tree = ast.parse((MODULE / "Testing" / "in_slicer" / "slicer_journey.py").read_text())
     names = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert "test_the_readers_journey" in names
+
+
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_in_ci_a_layer_that_cannot_run_is_a_failure(monkeypatch, ci, outcome):
+    from installed import need
+
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="needs no_such_library: pip install it"):
+        need("no_such_library", "pip install it")
+
+
+def test_ci_runs_the_scene_and_the_journey_on_both_versions_of_slicer(require_tool):
+    assert "export CI=true" in (REPOSITORY / ".ci" / "run").read_text()
+    told = subprocess.run(
+        [require_tool("make"), "--dry-run", "--always-make", "CI=true", "test"],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert "requirements-slicer.txt" in told
+    assert "slicer-core==5.11" in told
+    assert "-m pytest --numprocesses auto" in told, "every folder of tests, on the newer one"
+    older = next(line for line in told.splitlines() if ".venv-511/bin/python -m pytest" in line)
+    assert {"HeartLensCAC/Testing/scene", "HeartLensCAC/Testing/desktop/test_journey.py"} <= set(older.split())
