@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.cm
+import matplotlib.colors
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,6 +32,9 @@ CATEGORY_EDGES = (10.5, 100.5, 400.5)
 """Where schemes `dino-lg` and `heartlens` cut scores that are rounded half up."""
 
 WINDOW_HU = (-200.0, 500.0)
+
+LEAST_TOP = 1.5
+"""Upper end of the scale of attention, times even, unless some patch has more: what is next to even is to look so."""
 
 _STYLE: dict[str, Any] = {
     "font.size": 9,
@@ -218,34 +223,55 @@ def attention_figure(
     ----------
     hu : (rows, columns) of one slice, HU
     attention : by name of the network, (h, w) self-attention of the class token, or (heads, h, w), whose mean is
-        shown; any resolution that covers the slice. Each panel is scaled to its own largest value.
+        shown; any resolution that covers the slice. All panels have one scale, in multiples of what a patch would get
+        if the network looked everywhere alike, by their logarithm; where it looks less than that, the CT is left as it
+        is.
     lesions : (rows, columns) annotated calcium, outlined in every panel
     """
     rows, columns = hu.shape
+    shown = {name: _times_even(name, values) for name, values in attention.items()}
+    top = max(LEAST_TOP, *(float(times.max()) for times in shown.values()))
+    scale = matplotlib.colors.LogNorm(1, top)
     extent = (-0.5, columns - 0.5, rows - 0.5, -0.5)
     with matplotlib.rc_context(_STYLE):
         panels = len(attention) + 1
-        figure = Figure(figsize=(2.35 * panels, 2.35 * rows / columns + (0.45 if title else 0.2)), layout="constrained")
+        size = (2.35 * panels + (0.6 if shown else 0), 2.35 * rows / columns + (0.45 if title else 0.2))
+        figure = Figure(figsize=size, layout="constrained")
         for n, axes in enumerate(np.atleast_1d(figure.subplots(1, panels))):
             axes.imshow(hu, cmap="gray", vmin=window_hu[0], vmax=window_hu[1], extent=extent)
             name = "CT"
             if n:
-                name, values = list(attention.items())[n - 1]
-                mean = np.asarray(values, dtype=np.float64)
-                mean = mean.mean(axis=0) if mean.ndim == 3 else mean
-                if mean.ndim != 2 or not np.isfinite(mean).all() or mean.min() < 0:
-                    raise ValueError(f"attention of {name} must be (h, w) or (heads, h, w), finite and 0 or more")
-                top = float(mean.max()) or 1.0
+                name, times = list(shown.items())[n - 1]
                 # Patches stay visible: smoothing would show a precision that the network does not have.
-                alpha = 0.75 * mean / top
-                axes.imshow(mean / top, cmap="inferno", vmin=0, vmax=1, alpha=alpha, extent=extent)
+                alpha = 0.8 * np.log(np.maximum(times, 1)) / math.log(top)
+                axes.imshow(times, cmap="plasma", norm=scale, alpha=alpha, extent=extent)
+                told = f"at most {times.max():.3g} times even"
+                axes.text(0.02, 0.02, told, transform=axes.transAxes, color="white", fontsize=7.5)
             if lesions is not None and lesions.any():
                 axes.contour(lesions, levels=[0.5], colors="#56B4E9", linewidths=0.8)
             axes.set_title(name, loc="left")
             axes.set_axis_off()
+        if shown:
+            colors = matplotlib.cm.ScalarMappable(scale, "plasma")
+            bar = figure.colorbar(colors, ax=figure.axes, shrink=0.8, aspect=25, pad=0.01)
+            bar.set_label("Attention, times even", fontsize=8)
+            ticks = [1.0, top**0.5, top]
+            bar.set_ticks(ticks, labels=[f"{t:.3g}" for t in ticks], fontsize=8)
+            bar.ax.minorticks_off()
+            bar.outline.set_visible(False)
         if title:
             figure.suptitle(title, x=0.01, ha="left", fontsize=9.5)
     return figure
+
+
+def _times_even(name: str, attention: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """(h, w) mean over heads, in multiples of the mean over patches; 1 everywhere where there is none."""
+    mean = np.asarray(attention, dtype=np.float64)
+    mean = mean.mean(axis=0) if mean.ndim == 3 else mean
+    if mean.ndim != 2 or not np.isfinite(mean).all() or mean.min() < 0:
+        raise ValueError(f"attention of {name} must be (h, w) or (heads, h, w), finite and 0 or more")
+    even = float(mean.mean())
+    return mean / even if even else np.ones(mean.shape)
 
 
 def data_url(figure: Figure, *, kind: str = "svg", dpi: int = 200) -> str:

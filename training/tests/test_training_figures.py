@@ -77,11 +77,26 @@ def test_attention_of_two_networks_lies_beside_the_slice():
     lesions[10:14, 20:24] = True
     heads = np.random.default_rng(0).random((3, 4, 3))
     figure = figures.attention_figure(hu, {"DINO": heads[0], "DINO-LG": heads}, lesions=lesions)
-    assert [axes.get_title(loc="left") for axes in figure.axes] == ["CT", "DINO", "DINO-LG"]
-    overlay = figure.axes[2].images[1]
-    assert np.allclose(overlay.get_array(), heads.mean(axis=0) / heads.mean(axis=0).max())
+    *panels, scale = figure.axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["CT", "DINO", "DINO-LG"]
+    assert scale.get_ylabel() == "Attention, times even"
+    overlay = panels[2].images[1]
+    assert np.allclose(overlay.get_array(), heads.mean(axis=0) / heads.mean())
     assert tuple(overlay.get_extent()) == (-0.5, 41.5, 55.5, -0.5)  # covers the slice, whatever its own grid
-    assert all(axes.collections for axes in figure.axes)  # the outline of the lesion
+    assert all(axes.collections for axes in panels)  # the outline of the lesion
+
+
+def test_attention_has_one_scale_and_what_is_even_or_less_leaves_the_ct_as_it_is():
+    hu = np.zeros((8, 8), np.int16)
+    sharp = np.array([[5.0, 1.0], [1.0, 1.0]])  # even is 2: one patch has 2.5 times that, the others half
+    figure = figures.attention_figure(hu, {"sharp": sharp, "even": np.full((2, 2), 0.3)})
+    overlays = [axes.images[1] for axes in figure.axes[1:3]]
+    assert [overlay.get_clim() for overlay in overlays] == [(1, 2.5)] * 2
+    assert overlays[0].get_alpha() == pytest.approx(np.array([[0.8, 0], [0, 0]]))
+    assert not overlays[1].get_alpha().any()
+    assert [axes.texts[0].get_text() for axes in figure.axes[1:3]] == ["at most 2.5 times even", "at most 1 times even"]
+    nearly = figures.attention_figure(hu, {"nearly even": np.array([[1.0, 1.1]])}).axes[1].images[1]
+    assert nearly.get_alpha().max() < 0.12  # a twentieth more than even is not to look like a finding
 
 
 def test_attention_that_is_none_is_an_error():
