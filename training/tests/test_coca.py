@@ -222,6 +222,18 @@ def test_of_series_of_equal_length_the_lower_number_is_read(coca, read, plaque_c
     np.testing.assert_array_equal(read(78).ct.hu, plaque_ct.hu)
 
 
+@pytest.mark.parametrize("numbers", [(5, 5), (None, None)])
+def test_of_series_of_equal_length_and_number_the_lower_uid_is_read(coca, read, plaque_ct, coca_ct, numbers):
+    """Whatever their folders are called, and also where the numbers are lost."""
+    other = coca_ct(plaque_ct.hu - 500, uid=2)
+    for ct, folder, number in ((other, "a", numbers[0]), (plaque_ct, "b", numbers[1])):
+        for path in coca.images(78, ct, folder=folder).iterdir():
+            edit(path, SeriesNumber=number)
+    patient = read(78)
+    assert patient.ct.header.series_uid == "2.25.1.2"
+    np.testing.assert_array_equal(patient.ct.hu, plaque_ct.hu)
+
+
 def test_a_file_that_belongs_to_no_series_is_left_out_and_noted(coca, read, plaque_ct, coca_ct):
     folder = coca.images(159, plaque_ct)
     stray = coca.images(159, coca_ct(plaque_ct.hu[:1], uid=2), folder="stray") / "IM-6130-0001.dcm"

@@ -134,3 +134,29 @@ def test_the_commands_train_and_judge_an_ensemble(blobs, tmp_path, capsys):  # n
     assert "names no artery" in capsys.readouterr().err
     assert train_unet.main([*chew, "steps=3", *data, "--out", out, "--device", "cpu"]) == 3
     assert "another recipe (setting: in the checkpoint, now): steps: 2, 3" in capsys.readouterr().err
+
+
+def test_both_ensembles_of_the_study_are_trained_and_judged_by_their_commands(blobs, tmp_path, capsys):  # noqa: F811
+    """Models 3 and 5 with model 1, from their recipes; each is its own product, and not a member alone."""
+    data = ["--shards", str(blobs[0] / "shards"), "--splits", str(blobs[0] / "splits.json")]
+    runs = {model: str(tmp_path / model) for model in ("chew-1", "chew-3", "chew-5")}
+    for model, out in runs.items():
+        words = [str(RUNS / f"{model}.toml"), *MINIATURE, "network.base=4", *data, "--out", out, "--device", "cpu"]
+        assert train_unet.main(words) == 0
+    capsys.readouterr()
+    told = []
+    for words in ([runs["chew-3"], runs["chew-1"]], [runs["chew-5"], runs["chew-1"]], [runs["chew-3"]]):
+        assert ensemble.main([*words, *data, "--json"]) == 0
+        told.append(json.loads(capsys.readouterr().out)["bce"])
+    assert len(set(told)) == 3
+
+
+def test_networks_that_see_other_views_or_name_arteries_make_no_ensemble(blobs, tmp_path, capsys):  # noqa: F811
+    data = ["--shards", str(blobs[0] / "shards"), "--splits", str(blobs[0] / "splits.json")]
+    for name, change in (("a", "seed=0"), ("b", "view.size_px=32"), ("c", 'samples.classes=["LAD"]')):
+        words = [str(RUNS / "chew-1.toml"), *MINIATURE, "network.base=4", change]  # of two values the last one holds
+        assert train_unet.main([*words, *data, "--device", "cpu", "--out", str(tmp_path / name)]) == 0
+    capsys.readouterr()
+    for other in ("b", "c"):
+        assert ensemble.main([str(tmp_path / "a"), str(tmp_path / other), *data]) == 3
+        assert "expected networks of one output that see the same view" in capsys.readouterr().err
