@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import resource
 import shutil
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import a_disk_with_room_for
 from needed import torch  # noqa: F401  - the commands need it
 
 from heartlens.ct import CTVolume
@@ -66,17 +65,6 @@ def refused(capsys) -> str:
     lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1
     return lines[0]
-
-
-@contextmanager
-def a_disk_with_room_for(size: int):
-    """No file grows beyond `size` bytes: what the kernel says of a full disk, without filling one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from full_disk import a_disk_with_room_for
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -182,6 +183,15 @@ def test_splits_of_other_shards_are_refused():
     splits = split_patients(shards, seed=0)
     with pytest.raises(Refused, match="1 patients of the splits are not in the shards"):
         pretraining_patients(shards, replace(splits, test=(*splits.test, "stranger")))
+
+
+def test_splits_that_the_disk_does_not_take_leave_those_of_before(tmp_path):
+    splits = Splits(("a", "b"), ("c",), ("d",))
+    splits.save(tmp_path / "splits.json")
+    with a_disk_with_room_for(20), pytest.raises(Refused, match="output: cannot write"):
+        replace(splits, seed=5).save(tmp_path / "splits.json")
+    assert Splits.load(tmp_path / "splits.json") == splits
+    assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_splits_survive_a_file(tmp_path):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import plain_bundle
 import pytest
+from full_disk import a_disk_with_room_for
 
 from heartlens.case import Case
 from heartlens.ct import CTHeader, CTVolume
@@ -29,7 +30,7 @@ from heartlens.pipeline import Request, score_series
 from heartlens.refusal import Refused
 from training.cohort import Pair, find_patients, read_pairs
 from training.data import Splits
-from training.evaluate import evaluate, main
+from training.evaluate import evaluate, main, write_report
 from training.evaluation import INTEGRATED, SEGMENTATION, BackboneSummary, Estimate, Evaluation, Failure
 from training.evaluation_page import FEW, render_page
 from training.metrics import Counts
@@ -572,6 +573,18 @@ def test_an_earlier_evaluation_is_replaced_only_with_force(tmp_path, capsys):
     assert "--force" in capsys.readouterr().err
     assert run(*command, "--force", "--title", "second") == 0
     assert json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["title"] == "second"
+
+
+@pytest.mark.parametrize("room", [1000, 60_000])
+def test_a_full_disk_leaves_no_half_report(tmp_path, room):
+    """Neither file where there is room for none, or for the numbers but not for the page."""
+    evaluation = evaluate([tiny_pair("a", 10, 10)], draws=5)
+    with a_disk_with_room_for(room), pytest.raises(Refused, match="output: cannot write"):
+        write_report(tmp_path / "out", evaluation)
+    assert list((tmp_path / "out").iterdir()) == []
+    write_report(tmp_path / "out", evaluation)
+    sizes = {path.name: path.stat().st_size for path in (tmp_path / "out").iterdir()}
+    assert sizes["report.json"] < 60_000 < sizes["index.html"]
 
 
 @pytest.mark.parametrize("more", [("--slice-cutoff", 2), ("--draws", 0), ("--prediction", "x")])

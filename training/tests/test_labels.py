@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from full_disk import a_disk_with_room_for
 
 from heartlens.case import Case
 from heartlens.ct import CTHeader, CTVolume
@@ -338,6 +339,17 @@ def test_an_existing_folder_is_not_overwritten(tmp_path, saved_case, capsys):
     assert main([str(saved_case), "--format=nifti", f"--out={tmp_path / 'out'}"]) == 3
     assert "exists; choose another --out" in capsys.readouterr().err
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+
+
+@pytest.mark.parametrize("format", ["nnunet", "nifti", "coco", "coca"])
+def test_a_full_disk_ends_the_export_in_one_line_and_leaves_no_half_export(tmp_path, saved_case, format, capsys):
+    before = sorted(tmp_path.rglob("*"))
+    with a_disk_with_room_for(100):
+        assert main([str(saved_case), f"--format={format}", f"--out={tmp_path / 'out'}"]) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("error: output: cannot write ")
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_outlines_on_a_real_scan_come_back_through_its_own_dicom_files(tmp_path):

@@ -8,12 +8,12 @@ import math
 import sys
 
 import pytest
+from full_disk import a_disk_with_room_for
 from needed import need, torch  # noqa: F401  - the log knows which process writes
 
 from heartlens.refusal import Refused
 from training.distributed import Ranks
 from training.run_log import RunLog, read_log
-from training.tests.test_bad_input import a_disk_with_room_for
 
 
 def curve(run, name: str) -> list[tuple[int, float]]:
