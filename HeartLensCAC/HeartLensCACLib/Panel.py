@@ -77,6 +77,8 @@ class Panel:
         )
         self._strokeTimer = _singleShot(STROKE_MS, self.commitStrokes)
         self._reportTimer = _singleShot(REPORT_MS, self._saveReport)
+        self._closed: tuple[str, Path] | None = None
+        self._closedTimer = _singleShot(0, self._tellIfVolumeDeleted)
         ui.openCaseButton.connect("clicked(bool)", lambda _on=False: self.askForCase())
 
     # Life of the module
@@ -107,6 +109,7 @@ class Panel:
         """Before the scene closes: no run, no observer and no effect stays; the edits are on the disk already."""
         self.score.stop()
         self._dropCopy()
+        self._closed = None
         self.closeCase()
         self.review.dropEditorNode()
 
@@ -429,8 +432,11 @@ class Panel:
         self._strokeTimer.stop()
         self.closeCase(removeNodes=False)
         self.parameters.caseFolder = ""
-        text = _("{name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
-        slicer.util.errorDisplay(text.format(name=name, folder=folder), windowTitle=TITLE)
+        self._tellDeleted(name, folder)
+
+    def _tellDeleted(self, name: str, folder: Path) -> None:
+        text = _("The {name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
+        slicer.util.errorDisplay(text.format(name=name.replace("_", " "), folder=folder), windowTitle=TITLE)
 
     def _flush(self) -> None:
         """Bring everything to the disk that waits for a timer."""
@@ -477,9 +483,17 @@ class Panel:
     def _onVolumeChanged(self) -> None:
         scan = self.input.scan
         if self.reading is not None and (scan is None or scan.volume is not self.nodes.volume):
+            self._closed = (self.nodes.volume.GetID(), self.reading.folder)
             self.closeCase()
             self.parameters.caseFolder = ""
+            self._closedTimer.start()  # the selector may tell of a deletion before the scene has made it
         self._showReadiness()
+
+    def _tellIfVolumeDeleted(self) -> None:
+        """The reader chose another volume, which needs no word, or deleted the one of the case."""
+        closed, self._closed = self._closed, None
+        if closed is not None and slicer.mrmlScene.GetNodeByID(closed[0]) is None:
+            self._tellDeleted("volume", closed[1])
 
     def _showReadiness(self) -> None:
         scan = self.input.scan

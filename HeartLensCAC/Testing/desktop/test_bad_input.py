@@ -150,12 +150,16 @@ def test_a_volume_deleted_while_it_is_scored_leaves_the_result_in_its_folder(rea
     assert reader.panel.reading.case.report.total.agatston > 100
 
 
-def test_a_case_whose_segmentation_is_deleted_closes_and_keeps_its_edits(reading):
+@pytest.mark.parametrize("node", ["segmentation", "volume", "totals_table"])
+def test_a_case_of_which_a_node_is_deleted_closes_and_keeps_its_edits(reading, node):
     reading.click_row(0)
     reading.click(reading.ui.rcaButton)
     report, folder = reading.panel.reading.case.report, reading.panel.reading.folder
-    slicer.mrmlScene.RemoveNode(reading.panel.nodes.segmentation)
-    assert str(folder) in the_dialog(reading)
+    slicer.mrmlScene.RemoveNode(getattr(reading.panel.nodes, node))
+    reading.wait(lambda: reading.dialogs.shown)
+    text = the_dialog(reading)
+    assert str(folder) in text
+    assert f"The {node.replace('_', ' ')} was deleted" in text
     assert reading.panel.reading is None
     assert not reading.ui.reviewSection.enabled
     reading.open_case(folder)

@@ -289,6 +289,18 @@ def test_typing_a_name_presses_no_shortcut(reading):
     assert reading.panel.reading.case.edits == ()
 
 
+def test_typing_an_age_presses_no_shortcut(reading):
+    from PySide6.QtTest import QTest
+
+    reading.click_row(0)
+    reading.ui.ageSpinBox.setFocus()
+    reading.ui.ageSpinBox.selectAll()
+    QTest.keyClicks(reading.ui.ageSpinBox, "40")
+    assert reading.ui.ageSpinBox.value == 40
+    assert reading.panel.reading.case.edits == ()
+    assert reading.panel.reading.case.risk_inputs.age_years == 40
+
+
 def test_a_second_run_takes_the_place_of_the_first(reader):
     reader.score()
     first = reader.panel.reading.folder
@@ -355,6 +367,7 @@ def test_another_volume_is_not_taken_for_the_same_patient(reading):
     assert reading.ui.sexComboBox.currentText == "sex unknown"
     assert reading.ui.raceComboBox.currentText == "race not stated"
     assert (folder / "case.json").read_text() == said
+    reading.wait(lambda: not reading.panel._closedTimer.active)
     assert reading.dialogs.shown == []
 
 
