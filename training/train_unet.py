@@ -22,7 +22,7 @@ from torch import nn
 from heartlens.lesions import Artery
 from heartlens.models.preprocess import View
 from heartlens.refusal import Refused
-from training.best_weights import BEST, WEIGHTS_SCHEMA, BestSoFar, freeze_cut_off, save_best  # noqa: F401  - who reads a run takes both names from here
+from training.best_weights import BEST, WEIGHTS_SCHEMA, BestSoFar, freeze_cut_off, save_best
 from training.checkpoint import Checkpoints, stop_signals
 from training.collapse import BadSteps
 from training.command import run_command, run_training, training_parser
@@ -285,12 +285,17 @@ def read_start(path: Path, recipe: SegmentationRecipe) -> dict[str, torch.Tensor
 
     Raises
     ------
-    Refused : "input": there are none, or they are of another network, view or classes
+    Refused : "input": there are none, or they are of another network, view or classes; "unreadable": no such file
     """
+    if not path.is_file():
+        raise Refused("input", f"no such file: {path}; finish the earlier stage")
     try:
         told = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise Refused("input", f"cannot read {path}: {error.strerror or error}; finish the earlier stage") from None
+        if told["schema"] != WEIGHTS_SCHEMA:
+            raise ValueError(f"schema {told['schema']!r}")
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        words = " ".join(str(error).split())[:120]
+        raise Refused("unreadable", f"{path}: expected weights ({WEIGHTS_SCHEMA}), found: {words}") from None
     now = as_dict(recipe)
     for part in ("network", "view"):
         if told["recipe"][part] != now[part]:

@@ -15,6 +15,7 @@ from needed import torch
 from heartlens.ct import CTVolume
 from heartlens.lesions import Artery
 from heartlens.refusal import Refused
+from training.best_weights import BestSoFar
 from training.checkpoint import read_checkpoint
 from training.collapse import DeadRun
 from training.config import fingerprint, load_recipe
@@ -25,7 +26,7 @@ from training.run_log import read_log
 from training.scans import LabelledScan
 from training.segmentation_data import SampleRecipe, even_weights, training_batches
 from training.shard_writer import write_shards
-from training.train_unet import SegmentationRecipe, build, read_data, train
+from training.train_unet import OptimizerRecipe, SegmentationRecipe, build, read_data, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -105,6 +106,38 @@ def test_a_second_stage_begins_with_the_best_weights_of_the_first_and_refuses_an
         build(tiny("network.base=8"), Ranks(), tmp_path / "first" / "best.pt")
     with pytest.raises(Refused, match="earlier stage"):
         build(tiny(), Ranks(), tmp_path / "nowhere" / "best.pt")
+    whole = (tmp_path / "first" / "best.pt").read_bytes()
+    for content in (whole[: len(whole) // 2], b"no weights", b""):
+        (tmp_path / "first" / "best.pt").write_bytes(content)
+        with pytest.raises(Refused, match=r"unreadable: .*best\.pt: expected weights"):
+            build(tiny(), Ranks(), tmp_path / "first" / "best.pt")
+
+
+def test_the_rate_halves_when_validation_does_not_improve_also_across_a_resumption(blobs, tmp_path):
+    """A rate that moves no weight: no validation is better than the first, and two in a row are the patience."""
+    changes = ("steps=8", "validate_every=1", "optimizer.name=sgd", "optimizer.rate=1e-30", "optimizer.patience=2")
+    assert not run(blobs, tmp_path, *changes, "optimizer.schedule=plateau", until=4)
+    assert run(blobs, tmp_path, *changes, "optimizer.schedule=plateau")
+    rates = [told["rate"] / 1e-30 for told in read_log(tmp_path).values()]
+    assert rates == pytest.approx([1, 1, 1, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1 / 8])
+
+
+def test_a_better_validation_keeps_the_rate():
+    best, recipe = BestSoFar(), OptimizerRecipe(schedule="plateau", patience=2)
+    for loss in (3.0, 4.0, 2.0, 2.5, 1.0):
+        best.take({"validation_loss": loss, "validation_dice": 0.5}, recipe)
+    assert best.rate_factor == 1
+    for _ in range(2):
+        best.take({"validation_loss": 1.0, "validation_dice": 0.5}, recipe)
+    assert best.rate_factor == 0.5
+
+
+def test_schedules_are_functions_of_the_step():
+    cosine = OptimizerRecipe(rate=2.0, warmup_steps=4)
+    assert [cosine.rate_at(step, 104) for step in (0, 1, 4, 54)] == pytest.approx([0.4, 0.8, 2, 1])
+    assert cosine.rate_at(103, 104) < 0.001
+    constant = OptimizerRecipe(rate=1e-4, schedule="constant")
+    assert {constant.rate_at(step, 100) for step in range(100)} == {1e-4}
 
 
 def test_a_run_that_is_complete_is_left_as_it_is(blobs, tmp_path):
