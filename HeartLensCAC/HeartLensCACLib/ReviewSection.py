@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 from heartlens.case import Case
 from heartlens.lesions import ARTERY_COLORS, Artery
 from heartlens.reading import Reading
+from heartlens.scoring.agatston import density_weight
 from heartlens.scoring.report import LesionScore, display_agatston
 from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Tables import LETTERS, colorIcon, fillTable, fitHeight
@@ -20,8 +21,8 @@ from HeartLensCACLib.Tables import LETTERS, colorIcon, fillTable, fitHeight
 EFFECTS = ("Paint", "Erase", "Scissors")
 
 COLUMNS = (
-    _("artery"), _("Agatston"), _("volume\nmm³"), _("area\nmm²"), _("peak\nHU"), _("slices"), _("found\nby"),
-    _("confi-\ndence"),
+    _("artery"), _("Agatston"), _("volume\nmm³"), _("area\nmm²"), _("peak\nHU"), _("weight"), _("slices"),
+    _("found\nby"), _("confi-\ndence"),
 )  # fmt: skip
 
 LOOK_FIRST = "?"
@@ -242,6 +243,7 @@ class ReviewSection:
             f"{row.volume_mm3:.0f}",
             f"{row.area_mm2:.1f}",
             f"{row.peak_hu:.0f}",
+            str(int(density_weight(row.peak_hu, edges_hu=self._case.protocol.edges_hu))),
             f"{first}" if first == last else f"{first}–{last}",
             row.source,
             _confidence(row),

@@ -382,7 +382,12 @@ def test_lesions_that_the_networks_were_not_sure_of_are_marked_until_the_reader_
     notes = {**case.auto.notes, unsure: replace(case.auto.notes[unsure], probability=0.51, review=True)}
     replace(case, auto=LesionMap(case.auto.labels, case.auto.arteries, notes)).save(tmp_path / "case")
     reader.open_case(tmp_path / "case")
-    confidence = [reader.ui.lesionTable.item(r, 7).text() for r in range(reader.ui.lesionTable.rowCount)]
+    table = reader.ui.lesionTable
+    weights = [
+        table.item(r, 5).text() for r in range(table.rowCount)
+    ]  # 1 from 130 HU, 2 from 200, 3 from 300, 4 from 400
+    assert weights == [str(min(int(table.item(r, 4).text()) // 100, 4)) for r in range(table.rowCount)]
+    confidence = [table.item(r, 8).text() for r in range(table.rowCount)]
     assert [text for text in confidence if "?" in text] == ["0.51 ?"]
     assert confidence[2] == "0.51 ?"
     assert "Look first at those marked ?: 1." in reader.ui.hintLabel.text
