@@ -1,0 +1,90 @@
+"""The bundle that ships: small, intact, honest about itself, the default, and the same through both of its doors."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+from conftest import skip_or_fail
+
+from heartlens.__main__ import main
+from heartlens.anatomy import heart_region
+from heartlens.inference import classify_slices, segment_vessels, slices_to_ask
+from heartlens.models.bundle import SLICES, VESSEL, find_bundle, load_bundle
+from heartlens.models.networks import OnnxNetwork, TorchNetwork
+from heartlens.phantom import PhantomParameters, make_phantom
+from heartlens.phantom_files import write_phantom
+from heartlens.protocol import ScoringProtocol
+from heartlens.scoring.report import score_lesions
+
+LARGEST_BYTES = 25_000_000
+
+SEED = 910_001
+"""Of no other use: neither trained on nor judged by."""
+
+SCAN = {
+    "field_of_view": "heart", "matrix": 256, "pixel_mm": 0.8, "slice_thickness_mm": 3.0, "increment_mm": 3.0,
+    "kvp": 120.0, "noise_hu": 14.0, "kernel": "standard", "motion_mm": 0.0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bundle():
+    folder = find_bundle(None)
+    assert folder is not None, "no bundle ships with HeartLens"
+    return load_bundle(folder)  # verifies every checksum
+
+
+@pytest.fixture(scope="module")
+def phantom():
+    return make_phantom(PhantomParameters.varied(SEED, **SCAN, category="101-400", matched_burden="101-400"))
+
+
+def test_it_is_small_and_says_that_no_patient_was_seen_in_training(bundle):
+    assert bundle.title.startswith("heartlens-embedded")
+    assert sum(path.stat().st_size for path in bundle.folder.iterdir()) <= LARGEST_BYTES
+    assert "no patient" in bundle.texts["trained_on"]
+    assert "Not for diagnosis" in bundle.texts["intended_use"]
+
+
+def test_it_has_both_stages_each_for_both_doors(bundle):
+    assert {(file.role, file.format) for file in bundle.files} == {
+        (role, form) for role in (SLICES, VESSEL) for form in ("onnx", "safetensors")
+    }
+    assert bundle.vessel.classes == ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
+
+
+def test_score_uses_it_unless_asked_otherwise_and_the_report_says_so(bundle, phantom, tmp_path, capsys):
+    write_phantom(tmp_path / "phantom", phantom, format="nrrd")
+    assert main(["score", str(tmp_path / "phantom" / "ct.nrrd"), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["provenance"]["bundle"] == bundle.title
+    (warning,) = (w["text"] for w in report["warnings"] if w["code"] == "network")
+    assert "phantoms" in warning
+    assert main(["score", str(tmp_path / "phantom" / "ct.nrrd"), "--json", "--bundle", "none"]) == 0
+    assert json.loads(capsys.readouterr().out)["provenance"]["bundle"] is None
+
+
+def test_torch_and_onnx_give_the_same_slices_and_the_same_score(bundle, phantom):
+    if importlib.util.find_spec("torch") is None or importlib.util.find_spec("safetensors") is None:
+        skip_or_fail("torch and safetensors are not installed")
+    ct, protocol = phantom.ct, ScoringProtocol()
+    region = heart_region(ct)
+    asked = slices_to_ask(ct, region, protocol)
+    told, scores = [], []
+    for door in (OnnxNetwork, TorchNetwork):
+        p = classify_slices(ct, region, door(bundle, SLICES), bundle.slices.view, asked)
+        chosen = asked & (np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off)
+        lesions = segment_vessels(
+            ct, region, door(bundle, VESSEL), bundle.vessel.view, bundle.vessel.classes, protocol,
+            coronary_cut_off=bundle.vessel.cut_off, calibration=bundle.vessel.calibration, slices=chosen,
+        )  # fmt: skip
+        report = score_lesions(ct, lesions, protocol)
+        told.append(p)
+        scores.append({artery.name: totals.agatston for artery, totals in report.arteries.items()})
+    assert np.isnan(told[0][~asked]).all()
+    assert np.abs(told[0] - told[1])[asked].max() < 1e-3
+    assert scores[0] == scores[1]
+    assert sum(scores[0].values()) > 0
