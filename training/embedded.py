@@ -1,6 +1,6 @@
 """Build the bundle that HeartLens ships, from phantoms alone.
 
-python -m training.embedded WORK [--stages data unet dino slices tuned bundle] [--workers N]
+python -m training.embedded WORK [--stages data unet lone dino slices tuned bundle] [--workers N]
 
 Each stage goes on where it was stopped. What is already there is left as it is; delete a folder to make it anew.
 """
@@ -196,6 +196,11 @@ def train_unet(work: Path, _: int) -> None:
     _run_command(training.train_unet.main, work, "unet")
 
 
+def train_on_lone_slices(work: Path, _: int) -> None:
+    """The same network goes on, and also sees slices without neighbors."""
+    _run_command(training.train_unet.main, work, "lone", "--start", str(work / "unet"))
+
+
 def pretrain(work: Path, _: int) -> None:
     """The backbone of the slice classifier, by label-guided DINO."""
     _run_command(training.train_dino.main, work, "dino")
@@ -216,7 +221,7 @@ def export_bundle(work: Path, _: int) -> None:
     domain = [f"--domain={name}={low:g},{high:g}" for name, (low, high) in DOMAIN.items()]
     texts = [f"--text={name}={text}" for name, text in TEXTS.items()]
     data = ["--shards", str(work / "shards-validation"), "--splits", str(work / "splits.json")]
-    runs = [str(work / "unet"), "--slices", str(work / "tuned")]
+    runs = [str(work / "lone"), "--slices", str(work / "tuned")]
     code = training.export.main(
         [*runs, "--out", str(work / "bundle"), "--name", NAME, "--half", *data, *domain, *texts]
     )
@@ -227,6 +232,7 @@ def export_bundle(work: Path, _: int) -> None:
 STAGES: dict[str, Callable[[Path, int], None]] = {
     "data": make_data,
     "unet": train_unet,
+    "lone": train_on_lone_slices,
     "dino": pretrain,
     "slices": fit_slices,
     "tuned": tune_slices,

@@ -57,6 +57,8 @@ class SampleRecipe:
     only_mask : only pixels >= the view's threshold count; otherwise all do
     even_islands : a pixel weighs 1 / sqrt(pixels of its island on the slice, 8-connected), so that one large plaque
         does not outweigh twenty small ones, which count as much when islands are named
+    lone_share : of the samples, those whose neighbors are the slice itself, as at the ends of a scan and where there is
+        one slice; a network that never saw that takes what is on such a slice for something upright
     shift_mm, turn_degrees, zoom : largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
     noise_hu, offset_hu : largest added noise (standard deviation) and offset, within the window
     """
@@ -72,6 +74,7 @@ class SampleRecipe:
     noise_hu: float = 15.0
     offset_hu: float = 10.0
     even_islands: bool = added(False)
+    lone_share: float = added(0.0)
 
     def __post_init__(self) -> None:
         known = [artery.name for artery in Artery]
@@ -80,8 +83,8 @@ class SampleRecipe:
             raise ValueError(f'classes must be ["{CALCIUM}"] or different ones of {known}, got {list(self.classes)}')
         if min(self.shift_mm, self.turn_degrees, self.noise_hu, self.offset_hu) < 0 or not 0 <= self.zoom < 1:
             raise ValueError("shift_mm, turn_degrees, noise_hu and offset_hu must not be negative, zoom within 0 to 1")
-        if not 0 < self.positive_share < 1 or not 0 <= self.blank_share <= 1:
-            raise ValueError("positive_share and blank_share must lie between 0 and 1")
+        if not 0 < self.positive_share < 1 or not 0 <= self.blank_share <= 1 or not 0 <= self.lone_share <= 1:
+            raise ValueError("positive_share, blank_share and lone_share must lie between 0 and 1")
 
     @property
     def outputs(self) -> int:
@@ -212,6 +215,8 @@ class SliceSamples(Dataset[dict[str, Any]]):
             scale = view.window_hu[1] - view.window_hu[0]
             noise = rng.standard_normal(image[:images].shape, dtype=np.float32) * rng.uniform(0, recipe.noise_hu)
             image[:images] += (noise + rng.uniform(-recipe.offset_hu, recipe.offset_hu)) / scale
+            if recipe.lone_share and rng.random() < recipe.lone_share:
+                image[:images] = image[view.neighbors]
         return sample
 
 

@@ -56,6 +56,7 @@ def test_what_is_kept_of_a_training_scan_lies_where_it_lay(monkeypatch):
     ("name", "kind"),
     [
         ("unet", SegmentationRecipe),
+        ("lone", SegmentationRecipe),
         ("dino", DinoRecipe),
         ("slices", SlicesRecipe),
         ("tuned", TuneRecipe),

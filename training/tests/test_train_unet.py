@@ -309,6 +309,19 @@ def test_hearts_are_found_once_and_a_broken_file_is_made_anew(blobs, tmp_path):
     assert path.read_text() == before
 
 
+def test_a_share_of_samples_stands_alone_and_the_others_are_as_they_were(blobs, tmp_path):
+    plain = read_data(tiny(), blobs[1], blobs[2], tmp_path, Ranks()).training
+    half = read_data(tiny("samples.lone_share=0.5"), blobs[1], blobs[2], tmp_path, Ranks()).training
+    lone = []
+    for n in range(len(plain)):
+        was, now = plain[(0, n)]["image"], half[(0, n)]["image"]
+        lone.append(np.array_equal(now[0], now[1]) and np.array_equal(now[2], now[1]))
+        assert np.array_equal(now[1], was[1])
+        assert np.array_equal(now[3], was[3])  # the mask
+        assert lone[-1] or np.array_equal(now, was)
+    assert 0.3 < np.mean(lone) < 0.7
+
+
 def test_even_islands_let_a_small_one_weigh_more_than_its_pixels(blobs, tmp_path):
     changes = ("samples.shift_mm=0", "samples.turn_degrees=0", "samples.zoom=0", "samples.noise_hu=0")
     samples = read_data(tiny("samples.even_islands=true", *changes), blobs[1], blobs[2], tmp_path, Ranks()).training
