@@ -77,8 +77,8 @@ def read_volume(
         text = f"{path}: the file does not say how it lies in the patient; assumed the axes of its format"
         cautions.append(Caution("orientation", text))
     header = CTHeader(
-        kvp=_first_number(kvp, image.keys.get(_KVP_KEY)),
-        slice_thickness_mm=_first_number(slice_thickness_mm, image.keys.get(_THICKNESS_KEY)),
+        kvp=_said_or_read(kvp, image, _KVP_KEY, f"{path}: give --kvp"),
+        slice_thickness_mm=_said_or_read(slice_thickness_mm, image, _THICKNESS_KEY, f"{path}: give --thickness-mm"),
     )
     ct, more = checked_volume(values, image.affine, header, where=str(path), allow=allow)
     return ct, cautions + more
@@ -230,11 +230,14 @@ def _check_right_angles(affine: NDArray[np.float64], where: str) -> None:
         )
 
 
-def _first_number(*values: float | str | None) -> float | None:
-    for value in values:
-        if value is not None:
-            return float(value)
-    return None
+def _said_or_read(said: float | None, image: Nrrd, key: str, way_out: str) -> float | None:
+    """What the user said, else what the file says, else None."""
+    if said is not None or (text := image.keys.get(key)) is None:
+        return said
+    try:
+        return float(text)
+    except ValueError:
+        raise Refused("unreadable", f"{way_out}; expected a number for {key}, found {text[:40]!r}") from None
 
 
 def _is_dicom(path: Path) -> bool:

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import itertools
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -499,6 +500,15 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path, ct, kind,
     for read in (read_volume, lambda p: read_labels(p, ct)):
         with contextlib.suppress(Refused):
             read(path)
+
+
+def test_a_tube_voltage_that_is_no_number_is_refused_unless_it_is_said(tmp_path, ct):
+    path = tmp_path / "ct.nrrd"
+    write_volume(path, replace(ct, header=replace(ct.header, kvp=120.0)))
+    path.write_bytes(path.read_bytes().replace(b"HeartLens_KVP:=120.0", b"HeartLens_KVP:=12?.0"))
+    with pytest.raises(Refused, match=r"give --kvp; expected a number for HeartLens_KVP, found '12\?\.0'"):
+        read_volume(path)
+    assert read_volume(path, kvp=100.0)[0].header.kvp == 100.0
 
 
 MHA = """ObjectType = Image
