@@ -171,6 +171,22 @@ def test_outside_its_domain_the_scan_is_scored_and_the_report_warns(scan, instal
     assert any(w["code"] == "domain" and "pixel 2.8 mm, expected 0.3 to 1" in w["text"] for w in warnings)
 
 
+def test_slices_on_which_the_networks_contradict_each_other_are_told(scan, scored, chest, installed, capsys):
+    assert "unsettled" not in {c.code for c in scored.cautions}
+    changed = manifest(installed)
+    changed["vessel"]["cut_off"] = 0.999999  # nothing is coronary, while the classifier is sure of 900 HU
+    (installed / "manifest.json").write_text(json.dumps(changed))
+    assert main(["score", str(scan), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["total"]["agatston"] == 0
+    (text,) = (w["text"] for w in report["warnings"] if w["code"] == "unsettled")
+    sure = [s for s in report["slices"] if (s["probability"] or 0) >= 0.9]
+    likeliest = max(sure, key=lambda s: s["probability"])
+    assert abs(likeliest["z_mm"] - SURE[0][2]) <= SURE[1]
+    assert f"slice index {likeliest['index']} (z {likeliest['z_mm']:.1f} mm, {likeliest['probability']:.2f})" in text
+    assert text.count("mm, ") == min(len(sure), 5)
+
+
 def test_progress_goes_up_slice_by_slice_and_a_caller_may_end_it(scan):
     heard = []
     score_series(scan, Request(bundle=str(FOLDER), device="cpu"), progress=lambda *told: heard.append(told))

@@ -14,7 +14,7 @@ from heartlens.anatomy import HeartRegion
 from heartlens.calcium import candidate_mask, extract_lesions
 from heartlens.ct import CTVolume
 from heartlens.islands import find_islands
-from heartlens.lesions import Artery, LesionMap, LesionNote
+from heartlens.lesions import CORONARY, Artery, LesionMap, LesionNote
 from heartlens.models.bundle import SLICES, VESSEL, Bundle, Calibration
 from heartlens.models.networks import (
     OnnxNetwork,
@@ -39,6 +39,10 @@ them and take them back, and the probability of a category counts them."""
 EDGE_LOG_ODDS = float(np.log(3))
 """Nearer than this to the cut-off, in calibrated log odds, a lesion is marked for review. At a cut-off of one half that
 is a probability of 0.25 to 0.75: where the networks are wrong in one of four or more."""
+
+SURE_OF_SLICE = 0.9
+"""From this p(calcified) on, a slice without any lesion called coronary is told of: one of the two networks is wrong
+there. A choice, not a fitted value."""
 
 Told = Callable[[float], None]
 """Called between batches with the fraction that is done; what it raises ends the work."""
@@ -158,6 +162,24 @@ def classify_slices(
         seen = [view.look(ct.hu[k], ct.spacing_mm[1:], center_mm) for k in chunk]
         found[chunk] = network(np.stack(seen)[:, None])
     return found
+
+
+def unsettled_slices(probability: NDArray[np.float64], lesions: LesionMap) -> NDArray[np.int64]:
+    """Slices that the classifier is sure of (`SURE_OF_SLICE`) and on which no lesion is called coronary.
+
+    Parameters
+    ----------
+    probability : (k,) p(calcified), nan where it was not asked
+
+    Returns
+    -------
+    (n,) slice indices, ascending
+    """
+    coronary = [lesion for lesion, artery in lesions.arteries.items() if artery in CORONARY]
+    named = lesions.voxels.flat[np.isin(lesions.voxels.ids, coronary)]
+    sure = np.nan_to_num(probability, nan=0.0) >= SURE_OF_SLICE
+    sure[np.unravel_index(named, lesions.labels.shape)[0]] = False
+    return np.flatnonzero(sure)
 
 
 def segment_vessels(

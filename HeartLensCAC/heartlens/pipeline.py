@@ -247,7 +247,7 @@ def _by_networks(
     ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol, bundle: Bundle, request: Request, tell: Progress
 ) -> Found:
     """The slice classifier chooses slices among those with candidates; the vessel network names islands on them."""
-    from heartlens.inference import Networks, classify_slices, segment_vessels, slices_to_ask
+    from heartlens.inference import Networks, classify_slices, segment_vessels, slices_to_ask, unsettled_slices
 
     networks = Networks(bundle, request.device)
     cautions = [_caution_of(bundle), *bundle.domain.cautions(ct)]
@@ -265,6 +265,8 @@ def _by_networks(
         calibration=vessel.calibration, slices=chosen, batch=networks.batch,
         told=lambda done: tell("naming arteries", 0.6 + 0.3 * done),
     )  # fmt: skip
+    if probability is not None:
+        cautions += _unsettled(ct, probability, unsettled_slices(probability, lesions))
     provenance = {
         "labels": "network",
         "bundle": bundle.title,
@@ -273,6 +275,23 @@ def _by_networks(
         "slice_stage": probability is not None,
     }
     return Found(lesions, provenance, (*cautions, *networks.cautions), probability)
+
+
+def _unsettled(ct: CTVolume, probability: NDArray[np.float64], slices: NDArray[np.int64]) -> list[Caution]:
+    """Where the networks contradict each other, the likeliest slice first: there a reader looks first."""
+    if not slices.size:
+        return []
+    z_mm = ct.lps_mm(np.stack([slices, 0 * slices, 0 * slices], axis=-1))[:, 2]
+    order = np.argsort(-probability[slices], kind="stable")
+    told = ", ".join(f"{slices[n]} (z {z_mm[n]:.1f} mm, {probability[slices[n]]:.2f})" for n in order[:5])
+    more = f" and {slices.size - 5} more" if slices.size > 5 else ""
+    return [
+        Caution(
+            "unsettled",
+            f"the slice classifier sees coronary calcium where no island was called coronary, on slice index "
+            f"{told}{more}: look at these slices, and take back what belongs to an artery",
+        )
+    ]
 
 
 def _caution_of(bundle: Bundle) -> Caution:
