@@ -53,8 +53,9 @@ def told(job) -> list[str]:
 
 def test_before_the_limit_the_run_saves_and_the_job_is_queued_again(job):
     process = subprocess.Popen(["bash", str(SCRIPT), "training.train_unet", "a.toml", "--out", "R"], env=job)
-    while not told(job):
+    while not told(job) and process.poll() is None:
         time.sleep(0.02)
+    assert process.poll() is None, "the job ended before its step began"
     process.send_signal(signal.SIGUSR1)
     assert process.wait(timeout=60) == 0
     run, *after = told(job)
