@@ -1,6 +1,6 @@
 """Is label guidance worth anything? DINO-LG against DINO, and against guidance at wrong places, at one budget.
 
-python -m training.experiment --out DIR [--recipe training/runs/experiment.toml] [KEY=VALUE ...]
+python -m training.experiment --out DIR [--recipe training/runs/experiment.toml] [--device auto] [KEY=VALUE ...]
 
 Makes the phantoms, pre-trains every arm with every seed, fits the same linear head on each, and writes
 experiment.json, table.md and experiment.png. The same command again goes on where it was stopped. The question, the
@@ -14,7 +14,10 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +40,7 @@ from training.command import CANCELLED, DONE, run_command
 from training.config import fingerprint, load_recipe, write_recipe
 from training.data import Splits, pretraining_scans, scans_of
 from training.distillation import rise_then_cosine
+from training.distributed import Ranks, process_group
 from training.experiment_summary import Answers, Asked, draw_figure, summarize, table
 from training.features import embed_slices, knn_probability, look_at
 from training.provenance import machine, source_commit
@@ -63,7 +67,8 @@ RANDOM, SUPERVISED, THRESHOLD = "random", "supervised", "threshold"
 FEATURES = "features"
 """Folder of a run's embeddings."""
 
-CPU = torch.device("cpu")
+ALONE = Ranks()
+"""One process, on the CPU."""
 
 
 @dataclass(frozen=True)
@@ -117,32 +122,39 @@ class Data:
 # Data
 
 
-def phantoms(recipe: ExperimentRecipe) -> Iterator[LabelledScan]:
+def phantoms(recipe: ExperimentRecipe, workers: int = 1) -> Iterator[LabelledScan]:
     """Scans in which as many bright spots lie off the coronary arteries as on them, alike in size and density."""
-    for seed in range(recipe.first_seed, recipe.first_seed + sum(recipe.patients)):
-        parameters = PhantomParameters.varied(
-            seed,
-            field_of_view="heart",
-            matrix=recipe.matrix,
-            slice_thickness_mm=recipe.slice_mm,
-            increment_mm=recipe.slice_mm,
-        )
-        phantom = make_phantom(parameters)
-        logger.info("phantom %d", seed)
-        yield LabelledScan(
-            f"phantom/{seed}",
-            pseudonym("phantom", str(seed)),
-            "phantom",
-            phantom.ct,
-            phantom.labels,
-            provenance={"made_by": "phantom", "parameters": phantom.truth["parameters"]},
-        )
+    seeds = range(recipe.first_seed, recipe.first_seed + sum(recipe.patients))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        made = map(partial(_scan, recipe), seeds) if workers <= 1 else pool.map(partial(_scan, recipe), seeds)
+        for seed, scan in zip(seeds, made, strict=True):
+            logger.info("phantom %d", seed)
+            yield scan
 
 
-def open_data(recipe: ExperimentRecipe, out: Path) -> Data:
+def _scan(recipe: ExperimentRecipe, seed: int) -> LabelledScan:
+    parameters = PhantomParameters.varied(
+        seed,
+        field_of_view="heart",
+        matrix=recipe.matrix,
+        slice_thickness_mm=recipe.slice_mm,
+        increment_mm=recipe.slice_mm,
+    )
+    phantom = make_phantom(parameters)
+    return LabelledScan(
+        f"phantom/{seed}",
+        pseudonym("phantom", str(seed)),
+        "phantom",
+        phantom.ct,
+        phantom.labels,
+        provenance={"made_by": "phantom", "parameters": phantom.truth["parameters"]},
+    )
+
+
+def open_data(recipe: ExperimentRecipe, out: Path, workers: int = 1) -> Data:
     """Make the phantoms, or open those of an earlier start; who is in which part is decided by the seed alone."""
     folder = out / "shards"
-    shards = ShardSet.open(folder) if folder.exists() else write_shards(folder, phantoms(recipe))
+    shards = ShardSet.open(folder) if folder.exists() else write_shards(folder, phantoms(recipe, workers))
     if len(shards.scans) != sum(recipe.patients):
         raise Refused("input", f"{folder} holds {len(shards.scans)} scans, expected {sum(recipe.patients)}; delete it")
     patients = [scan.patient for scan in shards.scans]
@@ -185,7 +197,9 @@ def _calcified_mm2(slices: SliceSet) -> NDArray[np.float64]:
 # Answers
 
 
-def answers_of_backbone(recipe: ExperimentRecipe, backbone: Backbone, data: Data, seed: int, folder: Path) -> Answers:
+def answers_of_backbone(
+    recipe: ExperimentRecipe, backbone: Backbone, data: Data, seed: int, folder: Path, ranks: Ranks = ALONE
+) -> Answers:
     """Of a linear head on frozen embeddings, and of their neighbors.
 
     Parameters
@@ -194,8 +208,8 @@ def answers_of_backbone(recipe: ExperimentRecipe, backbone: Backbone, data: Data
     """
     head_recipe = replace(recipe.head, seed=seed)
     backbone = backbone.eval().requires_grad_(False)
-    features = read_features(head_recipe, backbone, data.training, data.validation, CPU, folder)
-    test = embed_slices(backbone, data.test, np.arange(len(data.test)), head_recipe.view, device=CPU)
+    features = read_features(head_recipe, backbone, data.training, data.validation, ranks.device, folder)
+    test = embed_slices(backbone, data.test, np.arange(len(data.test)), head_recipe.view, device=ranks.device)
     head = fit_head(head_recipe, features)
     near = (features.training[0], features.training_labels[0])
     return Answers(
@@ -206,18 +220,20 @@ def answers_of_backbone(recipe: ExperimentRecipe, backbone: Backbone, data: Data
     )
 
 
-def pretrained(recipe: ExperimentRecipe, arm: str, seed: int, data: Data, run: Path) -> Answers | None:
+def pretrained(
+    recipe: ExperimentRecipe, arm: str, seed: int, data: Data, run: Path, ranks: Ranks = ALONE
+) -> Answers | None:
     """Pre-train one arm and ask it; None when it was asked to stop."""
-    if not train(recipe.arm(arm, seed), data.training, run):
+    if not train(recipe.arm(arm, seed), data.training, run, ranks=ranks):
         return None
-    return answers_of_backbone(recipe, load_teacher(run), data, seed, run / FEATURES)
+    return answers_of_backbone(recipe, load_teacher(run), data, seed, run / FEATURES, ranks)
 
 
-def supervised(recipe: ExperimentRecipe, seed: int, data: Data) -> Answers:
+def supervised(recipe: ExperimentRecipe, seed: int, data: Data, ranks: Ranks = ALONE) -> Answers:
     """The same network, trained through with the labels of the same patients."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = SliceClassifier(Backbone(BackboneShape.named(recipe.dino.backbone)))
+        network = SliceClassifier(Backbone(BackboneShape.named(recipe.dino.backbone))).to(ranks.device)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
     slices, how, batch = data.training, replace(recipe.head, seed=seed), recipe.dino.batch
     steps, peak = recipe.supervised_steps, recipe.supervised_learning_rate
@@ -229,11 +245,11 @@ def supervised(recipe: ExperimentRecipe, seed: int, data: Data) -> Answers:
         crops = [crops_of(how, slices, n, epoch + 1) for n in numbers]
         images, spacing_mm = slices.read(numbers)
         center_mm, side_mm = (
-            torch.tensor([getattr(place, part) for place, _ in crops], dtype=torch.float64)
+            torch.tensor([getattr(place, part) for place, _ in crops], dtype=torch.float64, device=ranks.device)
             for part in ("center_mm", "side_mm")
         )
-        seen = look_at(images, spacing_mm, how.view, center_mm, side_mm)
-        truth = torch.tensor([float(is_calcified) for _, is_calcified in crops])
+        seen = look_at(images.to(ranks.device), spacing_mm.to(ranks.device), how.view, center_mm, side_mm)
+        truth = torch.tensor([float(is_calcified) for _, is_calcified in crops], device=ranks.device)
         loss = functional.binary_cross_entropy_with_logits(network.logits(seen), truth)
         optimizer.zero_grad()
         loss.backward()
@@ -241,7 +257,7 @@ def supervised(recipe: ExperimentRecipe, seed: int, data: Data) -> Answers:
         optimizer.step()
     network.eval().requires_grad_(False)
     return Answers(*(
-        embed_slices(network, part, np.arange(len(part)), how.view, device=CPU).astype(np.float64)
+        embed_slices(network, part, np.arange(len(part)), how.view, device=ranks.device).astype(np.float64)
         for part in (data.validation, data.test)
     ))  # fmt: skip
 
@@ -267,18 +283,18 @@ def _bright_mm2(slices: SliceSet) -> NDArray[np.float64]:
 # The journey
 
 
-def run(recipe: ExperimentRecipe, out: Path) -> bool:
+def run(recipe: ExperimentRecipe, out: Path, *, ranks: Ranks = ALONE, workers: int = 1) -> bool:
     """Everything; returns whether it is complete."""
     make_run_folder(out)
     write_recipe(recipe, out / "recipe.toml")
-    data = open_data(recipe, out)
+    data = open_data(recipe, out, workers)
     jobs: list[tuple[str, int, Callable[[], Answers | None]]] = [(THRESHOLD, 0, lambda: threshold_rule(data))]
     for seed in range(recipe.seeds):  # seed by seed, so that an experiment cut short is still a fair one
         for arm in ARMS:
-            job = _bound(pretrained, recipe, arm, seed, data, out / "runs" / f"{arm}-{seed}")
+            job = _bound(pretrained, recipe, arm, seed, data, out / "runs" / f"{arm}-{seed}", ranks)
             jobs.append((arm, seed, job))
-        jobs.append((RANDOM, seed, _bound(_untrained, recipe, seed, data, out / "runs" / f"{RANDOM}-{seed}")))
-        jobs.append((SUPERVISED, seed, _bound(supervised, recipe, seed, data)))
+        jobs.append((RANDOM, seed, _bound(_untrained, recipe, seed, data, out / "runs" / f"{RANDOM}-{seed}", ranks)))
+        jobs.append((SUPERVISED, seed, _bound(supervised, recipe, seed, data, ranks)))
     identity = json.dumps([fingerprint(recipe)["sha256"], data.training.identity(), data.test.identity()])
     found: dict[str, list[Answers]] = {}
     died: dict[str, str] = {}
@@ -330,9 +346,9 @@ def write_result(
     print(text)
 
 
-def _untrained(recipe: ExperimentRecipe, seed: int, data: Data, run: Path) -> Answers:
+def _untrained(recipe: ExperimentRecipe, seed: int, data: Data, run: Path, ranks: Ranks) -> Answers:
     learner = build_learner(replace(recipe.dino, seed=seed), recipe.dino.prototypes or 2)
-    return answers_of_backbone(recipe, learner.backbone, data, seed, run / FEATURES)
+    return answers_of_backbone(recipe, learner.backbone, data, seed, run / FEATURES, ranks)
 
 
 def _bound(function: Callable[..., Answers | None], *arguments: object) -> Callable[[], Answers | None]:
@@ -345,13 +361,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="settings that differ from the recipe")
     parser.add_argument("--recipe", type=Path, default=RECIPE, help="TOML file (default: %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the experiment; one begun is gone on with")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--workers", type=int, default=1, help="processes that make phantoms (default 1)")
     parser.set_defaults(run=_run)
     return run_command(parser, arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    if not run(load_recipe(ExperimentRecipe, options.recipe, options.changes), options.out):
+    recipe = load_recipe(ExperimentRecipe, options.recipe, options.changes)
+    with process_group(options.device) as ranks:
+        is_complete = run(recipe, options.out, ranks=ranks, workers=options.workers)
+    if not is_complete:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return CANCELLED
     print(f"Experiment: {options.out}")

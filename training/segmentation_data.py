@@ -61,6 +61,9 @@ class SampleRecipe:
         one slice; a network that never saw that takes what is on such a slice for something upright
     shift_mm, turn_degrees, zoom : largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
     noise_hu, offset_hu : largest added noise (standard deviation) and offset, within the window
+    warp_mm : standard deviation of a smooth bend of the slice, whose knots lie `KNOT_MM` apart; no two hearts are alike
+    cover_share : of the samples, those on parts of which what is darker than soft tissue nearly vanishes in it: hearts
+        with little fat, and arteries with an atrium or a collapsed lung beside them where others have air
     """
 
     classes: tuple[str, ...] = ("LM", "LAD", "LCX", "RCA", "OTHER")
@@ -75,16 +78,22 @@ class SampleRecipe:
     offset_hu: float = 10.0
     even_islands: bool = added(False)
     lone_share: float = added(0.0)
+    warp_mm: float = added(0.0)
+    cover_share: float = added(0.0)
 
     def __post_init__(self) -> None:
         known = [artery.name for artery in Artery]
         unknown = [name for name in self.classes if name not in known]
         if self.classes != (CALCIUM,) and (unknown or not self.classes or len(set(self.classes)) < len(self.classes)):
             raise ValueError(f'classes must be ["{CALCIUM}"] or different ones of {known}, got {list(self.classes)}')
-        if min(self.shift_mm, self.turn_degrees, self.noise_hu, self.offset_hu) < 0 or not 0 <= self.zoom < 1:
-            raise ValueError("shift_mm, turn_degrees, noise_hu and offset_hu must not be negative, zoom within 0 to 1")
-        if not 0 < self.positive_share < 1 or not 0 <= self.blank_share <= 1 or not 0 <= self.lone_share <= 1:
-            raise ValueError("positive_share, blank_share and lone_share must lie between 0 and 1")
+        lengths = self.shift_mm, self.turn_degrees, self.noise_hu, self.offset_hu, self.warp_mm
+        if min(lengths) < 0 or not 0 <= self.zoom < 1:
+            raise ValueError(
+                "shift_mm, turn_degrees, noise_hu, offset_hu and warp_mm must not be negative, zoom within 0 to 1"
+            )
+        shares = self.blank_share, self.lone_share, self.cover_share
+        if not 0 < self.positive_share < 1 or not all(0 <= share <= 1 for share in shares):
+            raise ValueError("positive_share, blank_share, lone_share and cover_share must lie between 0 and 1")
 
     @property
     def outputs(self) -> int:
@@ -102,6 +111,15 @@ class SampleRecipe:
                 table[Artery[name]] = n
         return table
 
+
+KNOT_MM = 30.0
+"""Between the knots of what varies smoothly over a slice."""
+
+COVER_HU = (0.0, 70.0)
+"""Range of the soft tissue that covers."""
+
+COVER_KEPT = 0.1
+"""Of how much darker than the tissue something was: a trace of it stays, as of fat between muscles."""
 
 UNVARIED, UNCOUNTED = -1, -2
 """In the place of an epoch: a sample as it is, and one that fills a batch and of which no pixel counts."""
@@ -217,6 +235,17 @@ class SliceSamples(Dataset[dict[str, Any]]):
             image[:images] += (noise + rng.uniform(-recipe.offset_hu, recipe.offset_hu)) / scale
             if recipe.lone_share and rng.random() < recipe.lone_share:
                 image[:images] = image[view.neighbors]
+            knots = max(2, round(width_mm / KNOT_MM))
+            if recipe.warp_mm:
+                bend = rng.standard_normal((2, knots, knots), dtype=np.float32)
+                sample["bend"] = bend * np.float32(recipe.warp_mm * 2 / width_mm)
+            if recipe.cover_share:
+                # The field is above 0 where tissue covers: anywhere from a corner to most of the slice.
+                field = rng.standard_normal((1, knots, knots), dtype=np.float32) - np.float32(rng.uniform(-1.0, 2.0))
+                level = (np.float32(rng.uniform(*COVER_HU)) - view.window_hu[0]) / scale
+                is_covered = rng.random() < recipe.cover_share
+                sample["cover"] = field if is_covered else np.full_like(field, -1)
+                sample["cover_level"] = np.float32(level)
         return sample
 
 
@@ -250,10 +279,41 @@ def to_batch(samples: dict[str, Any], dataset: SliceSamples, device: torch.devic
     if "move" in samples:
         move = samples["move"].to(device, non_blocking=True)
         grid = torch.nn.functional.affine_grid(move, list(image.shape), align_corners=False)
+        if "bend" in samples:
+            grid = grid + _smooth(samples["bend"].to(device, non_blocking=True), image).permute(0, 2, 3, 1)
         image = torch.nn.functional.grid_sample(image, grid, align_corners=False)
         codes = torch.nn.functional.grid_sample(codes, grid, mode="nearest", align_corners=False)
+    if "cover" in samples:
+        field = _smooth(samples["cover"].to(device, non_blocking=True), image)
+        level = samples["cover_level"].to(device, non_blocking=True).view(-1, 1, 1, 1)
+        channels = 2 * dataset.view.neighbors + 1
+        image[:, :channels] = cover(image[:, :channels], field, level)
     names = [dataset.name(int(n)) for n in samples["number"]]
     return Batch(image, codes[:, 0].long(), codes[:, 1], names, samples["number"])
+
+
+def _smooth(knots: torch.Tensor, image: torch.Tensor) -> torch.Tensor:
+    """(n, c, knots, knots) -> (n, c, rows, columns)."""
+    size = list(image.shape[-2:])
+    return torch.nn.functional.interpolate(knots, size=size, mode="bicubic", align_corners=True)
+
+
+def cover(image: torch.Tensor, field: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+    """Where the field is positive, what is darker than the level nearly takes it; what is brighter stays as it is.
+
+    Parameters
+    ----------
+    image : (n, channels, rows, columns); field : (n, 1, rows, columns); level : (n, 1, 1, 1), as the image is scaled
+
+    Examples
+    --------
+    >>> slices = torch.tensor([[[[0.0, 0.5, 0.9, 0.0]]]])
+    >>> covered = cover(slices, torch.tensor([[[[1.0, 1.0, 1.0, -1.0]]]]), torch.tensor([[[[0.5]]]]))
+    >>> [round(v, 3) for v in covered.flatten().tolist()]
+    [0.45, 0.5, 0.9, 0.0]
+    """
+    covered = torch.maximum(image, level + COVER_KEPT * (image - level))
+    return torch.where(field > 0, covered, image)
 
 
 class _Steps:

@@ -40,8 +40,10 @@ def test_what_is_kept_of_a_training_scan_lies_where_it_lay(monkeypatch):
     )
     monkeypatch.setattr(embedded, "parameters_of", lambda seed: small)
     phantom = make_phantom(small)
-    scan, (row, column, low, high) = embedded.make_scan(embedded.TRAINING.first)
-    whole, (whole_row, whole_column, whole_low, _) = embedded.make_scan(embedded.VALIDATION.first)
+    scan, ((row, column, low, high), asked) = embedded.make_scan(embedded.TRAINING.first)
+    whole, ((whole_row, whole_column, whole_low, _), whole_asked) = embedded.make_scan(embedded.VALIDATION.first)
+    assert asked is None
+    assert whole_asked is not None
     assert scan.ct.shape[1:] == (96, 96)  # 82 pixels are 180 mm; the next multiple of 32
     assert np.array_equal(whole.ct.hu, phantom.ct.hu)
     offset = np.rint(phantom.ct.index_kji(scan.ct.affine[:3, 3])).astype(int)
@@ -56,7 +58,6 @@ def test_what_is_kept_of_a_training_scan_lies_where_it_lay(monkeypatch):
     ("name", "kind"),
     [
         ("unet", SegmentationRecipe),
-        ("lone", SegmentationRecipe),
         ("dino", DinoRecipe),
         ("slices", SlicesRecipe),
         ("tuned", TuneRecipe),
