@@ -24,7 +24,7 @@ from training.distributed import Ranks
 from training.mining import find_false_alarms
 from training.run_log import read_log
 from training.scans import LabelledScan
-from training.segmentation_data import SampleRecipe, even_weights, training_batches
+from training.segmentation_data import SampleRecipe, even_weights, to_batch, training_batches
 from training.shard_writer import write_shards
 from training.train_unet import OptimizerRecipe, SegmentationRecipe, build, read_data, train
 
@@ -320,6 +320,57 @@ def test_a_share_of_samples_stands_alone_and_the_others_are_as_they_were(blobs, 
         assert np.array_equal(now[3], was[3])  # the mask
         assert lone[-1] or np.array_equal(now, was)
     assert 0.3 < np.mean(lone) < 0.7
+
+
+STILL = ("samples.shift_mm=0", "samples.turn_degrees=0", "samples.zoom=0", "samples.noise_hu=0", "samples.offset_hu=0")
+
+
+def test_soft_tissue_covers_what_is_darker_and_leaves_what_is_brighter(blobs, tmp_path):
+    plain = read_data(tiny(*STILL), blobs[1], blobs[2], tmp_path, Ranks()).training
+    covered = read_data(tiny("samples.cover_share=1", *STILL), blobs[1], blobs[2], tmp_path, Ranks()).training
+    low, high = plain.view.window_hu
+    changed = 0.0
+    for step in range(4):
+        was, now = (next(training_batches(s, 4, step, step + 1, Ranks(), 0)) for s in (plain, covered))
+        hu_was, hu_now = (batch.image[:, :3] * (high - low) + low for batch in (was, now))
+        bright = hu_was >= 70.0
+        assert torch.equal(hu_was[bright], hu_now[bright])
+        assert (hu_now >= hu_was - 1e-3).all()
+        moved = (hu_now - hu_was) > 1.0
+        assert (hu_now[moved] < 70.0).all()
+        assert torch.equal(was.image[:, 3], now.image[:, 3])  # the mask
+        assert torch.equal(was.target, now.target)
+        changed += float(moved.float().mean()) / 4
+    assert 0.05 < changed < 0.95
+
+
+def test_no_sample_is_covered_without_a_share_and_about_half_with_a_half(blobs, tmp_path):
+    half = read_data(tiny("samples.cover_share=0.5"), blobs[1], blobs[2], tmp_path, Ranks()).training
+    fields = [half[(epoch, n)]["cover"] for epoch in range(8) for n in range(len(half))]
+    assert 0.35 < np.mean([(field == -1).all() for field in fields]) < 0.65
+    assert "cover" not in read_data(tiny(), blobs[1], blobs[2], tmp_path, Ranks()).training[(0, 0)]
+
+
+def test_a_bent_slice_is_moved_by_as_many_millimeters_as_asked_and_its_labels_with_it(blobs, tmp_path):
+    """A slice that holds its own column numbers says where each of its pixels was read."""
+    bent = read_data(tiny("samples.warp_mm=2", *STILL), blobs[1], blobs[2], tmp_path, Ranks()).training
+    size = bent.view.size_px
+    samples = [bent[(epoch, n)] for epoch in range(6) for n in range(len(bent))]
+    columns = torch.arange(size, dtype=torch.float32).expand(len(samples), 4, size, size)
+    told = {
+        "image": columns,
+        "target": torch.arange(size, dtype=torch.int16).expand(len(samples), size, size),
+        "weight": torch.ones(len(samples), size, size),
+        **{name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in ("move", "bend")},
+        "number": torch.zeros(len(samples), dtype=torch.int64),
+    }
+    batch = to_batch(told, bent, torch.device("cpu"))
+    inner = slice(size // 2 - 1, size // 2 + 1)
+    moved_mm = (batch.image[:, 0] - columns[:, 0])[:, inner, inner] * bent.view.spacing_mm
+    # In the middle of four knots, each of which moves by 2 mm on its own, their mean moves by half of that.
+    assert float(moved_mm.square().mean().sqrt()) == pytest.approx(1.0, rel=0.3)
+    nearest = batch.target[:, inner, inner].float() - batch.image[:, 0, inner, inner]
+    assert float(nearest.abs().max()) <= 0.5 + 1e-4
 
 
 def test_even_islands_let_a_small_one_weigh_more_than_its_pixels(blobs, tmp_path):
