@@ -267,7 +267,7 @@ def bench_slices(stage: str, backbone: Backbone, recipe: SlicesRecipe, slices: S
                 fit_head(chosen, read_features(chosen, backbone, slices, slices, device, Path(run)))
 
         ours[precision] = timed(fit, len(slices) * recipe.epochs, device, 1)
-    head = nn.Linear(backbone.shape.dim, 1)
+    head = nn.Linear(backbone.shape.dim, 1).to(device)
     optimizer = torch.optim.SGD(head.parameters(), lr=1e-3, momentum=0.9)
     images, spacing_mm = slices.read(range(len(slices)))
 

@@ -246,7 +246,7 @@ def plain_head_epoch(
     ----------
     images : (1, size, size) each, cut for this epoch
     """
-    truth = torch.as_tensor(np.asarray(is_calcified)).float()
+    truth = torch.as_tensor(np.asarray(is_calcified)).float().to(images[0].device)
     total = 0.0
     for first in range(0, len(images), batch):
         with torch.no_grad():

@@ -5,6 +5,7 @@ The island is the lesion, because a reader clicks islands; so the networks' opin
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -45,6 +46,10 @@ SURE_OF_SLICE = 0.9
 """From this p(calcified) on, a slice without any lesion called coronary is told of: one of the two networks is wrong
 there. A choice, not a fitted value."""
 
+WORTH_A_GPU = 200
+"""Slices from which "auto" starts torch for a GPU. On one scan the CPU was done in 5 s where an H200 took 11, six of them
+to import torch and wake the GPU; a CPU of two cores does some 200 slices in that time."""
+
 Told = Callable[[float], None]
 """Called between batches with the fraction that is done; what it raises ends the work."""
 
@@ -59,7 +64,9 @@ class Networks:
 
     Parameters
     ----------
-    device : "cpu", "cuda", or "auto": cuda where torch is installed, sees one and knows the bundle's architectures
+    device : "cpu", "cuda", or "auto": cuda where torch is installed, sees one and knows the bundle's architectures, and
+        it is worth waking it: torch is loaded already, or there are `WORTH_A_GPU` slices
+    slices : how many there are to look at, for "auto"; None is many
 
     Attributes
     ----------
@@ -72,10 +79,11 @@ class Networks:
     Refused : "input": cuda was asked for and there is none, or a file that cannot be run
     """
 
-    def __init__(self, bundle: Bundle, device: str = "auto") -> None:
+    def __init__(self, bundle: Bundle, device: str = "auto", *, slices: int | None = None) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
-        has_cuda = device == "cuda" or (device == "auto" and torch_can_run(bundle))
+        is_worth_it = slices is None or slices >= WORTH_A_GPU or "torch" in sys.modules
+        has_cuda = device == "cuda" or (device == "auto" and is_worth_it and torch_can_run(bundle))
         if has_cuda and not sees_cuda():
             if device == "cuda":
                 raise Refused(

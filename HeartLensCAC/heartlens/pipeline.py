@@ -249,9 +249,9 @@ def _by_networks(
     """The slice classifier chooses slices among those with candidates; the vessel network names islands on them."""
     from heartlens.inference import Networks, classify_slices, segment_vessels, slices_to_ask, unsettled_slices
 
-    networks = Networks(bundle, request.device)
-    cautions = [_caution_of(bundle), *bundle.domain.cautions(ct)]
     chosen = slices_to_ask(ct, region, protocol)
+    networks = Networks(bundle, request.device, slices=int(chosen.sum()))
+    cautions = [_caution_of(bundle), *bundle.domain.cautions(ct)]
     probability, together = None, None
     if bundle.slices is not None and networks.slices is not None and request.slice_stage:
         probability = classify_slices(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import heartlens.inference
 import heartlens.models.networks
 from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
-from heartlens.inference import BATCH, Networks, classify_slices, segment_vessels, slices_to_ask
+from heartlens.inference import BATCH, WORTH_A_GPU, Networks, classify_slices, segment_vessels, slices_to_ask
 from heartlens.lesions import Artery
 from heartlens.models.bundle import Calibration, load_bundle
 from heartlens.models.networks import OnnxNetwork, OutOfDeviceMemory, cpu_threads
@@ -191,6 +192,17 @@ def test_auto_does_not_ask_for_a_gpu_that_could_not_run_the_bundle(bundle, monke
     """The plain bundle has ONNX files alone."""
     monkeypatch.setattr(heartlens.inference, "sees_cuda", lambda: pytest.fail("nobody needs to know"))
     assert Networks(bundle, "auto").device == "cpu"
+
+
+def test_auto_does_not_wake_a_gpu_for_a_few_slices_unless_torch_is_awake(bundle, monkeypatch):
+    monkeypatch.setattr(heartlens.inference, "torch_can_run", lambda bundle: True)
+    monkeypatch.setattr(heartlens.inference, "sees_cuda", lambda: True)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+    few, many = WORTH_A_GPU - 1, WORTH_A_GPU
+    assert [Networks(bundle, "auto", slices=n).device for n in (few, many, None)] == ["cpu", "cuda", "cuda"]
+    assert Networks(bundle, "cuda", slices=few).device == "cuda"
+    monkeypatch.setitem(sys.modules, "torch", object())
+    assert Networks(bundle, "auto", slices=few).device == "cuda"
 
 
 def test_when_the_gpu_is_full_the_cpu_goes_on_and_says_so(bundle, networks, monkeypatch):
