@@ -47,7 +47,7 @@ SURE_OF_SLICE = 0.9
 there. A choice, not a fitted value."""
 
 WORTH_A_GPU = 200
-"""Slices from which "auto" starts torch for a GPU. On one scan the CPU was done in 5 s where an H200 took 11, six of them
+"""Slices from which "auto" starts torch for a GPU. On one scan the CPU was done in 5 s where an H200 took 11, 6 of them
 to import torch and wake the GPU; a CPU of two cores does some 200 slices in that time."""
 
 Told = Callable[[float], None]
