@@ -58,7 +58,7 @@ NAME = "heartlens-embedded"
 TEXTS = {
     "version": "2",
     "licence": "Apache-2.0",
-    "trained_on": "Synthetic phantoms of HeartLens alone (1000 for training, 100 for validation); no patient was seen "
+    "trained_on": "Synthetic phantoms of HeartLens alone (560 for training, 100 for validation); no patient was seen "
     "in training. What it does on patients is not known.",
     "intended_use": "Research and teaching. Not for diagnosis; every lesion is to be checked by a reader.",
     "field_of_view": "CT without contrast that shows the whole heart; fields of 150 to 420 mm, increments of 1 to "
@@ -85,7 +85,7 @@ class Seeds(NamedTuple):
         return range(self.first, self.first + self.count)
 
 
-TRAINING, VALIDATION, SPARE = Seeds(500_000, 1000), Seeds(600_000, 100), Seeds(690_000, 4)
+TRAINING, VALIDATION, SPARE = Seeds(500_000, 560), Seeds(600_000, 100), Seeds(690_000, 4)
 """Trained on; looked at while training, for cut-offs and calibration; and a few that fill the splits' third part."""
 
 TEST = Seeds(720_000, 200)
