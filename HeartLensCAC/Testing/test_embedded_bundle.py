@@ -11,11 +11,14 @@ from conftest import skip_or_fail
 
 from heartlens.__main__ import main
 from heartlens.anatomy import heart_region
+from heartlens.calcium import extract_lesions
 from heartlens.inference import classify_slices, segment_vessels, slices_to_ask
+from heartlens.lesions import Artery
 from heartlens.models.bundle import SLICES, VESSEL, find_bundle, load_bundle
 from heartlens.models.networks import OnnxNetwork, TorchNetwork
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.phantom_files import write_phantom
+from heartlens.pipeline import Request, score_series
 from heartlens.protocol import ScoringProtocol
 from heartlens.scoring.report import score_lesions
 
@@ -23,6 +26,8 @@ LARGEST_BYTES = 25_000_000
 
 SEED = 910_001
 """Of no other use: neither trained on nor judged by."""
+
+STENTED = (910_010, 910_011, 910_012)
 
 SCAN = {
     "field_of_view": "heart", "matrix": 256, "pixel_mm": 0.8, "slice_thickness_mm": 3.0, "increment_mm": 3.0,
@@ -56,6 +61,24 @@ def test_it_has_both_stages_each_for_both_doors(bundle):
     assert bundle.vessel.classes == ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
 
 
+def test_both_networks_name_islands_and_what_is_likelier_than_not_is_coronary(bundle):
+    assert bundle.slices.together.cut_off == 0.5
+    assert bundle.slices.together.vessel > bundle.slices.together.slices > 0
+
+
+def test_it_tells_stents_from_plaque(tmp_path):
+    """Bundle 1 called every stent coronary. The metal is all that lies in these arteries, and it would count."""
+    protocol = ScoringProtocol()
+    for seed in STENTED:
+        drawn = PhantomParameters.varied(seed, **SCAN, category="0", matched_burden="0", traps=("stent",))
+        phantom = make_phantom(drawn)
+        flat = np.flatnonzero(phantom.labels)
+        metal = extract_lesions(phantom.ct, flat, np.full(flat.size, Artery.LAD, np.uint8), protocol)
+        assert score_lesions(phantom.ct, metal, protocol).total.agatston > 100
+        write_phantom(tmp_path / str(seed), phantom, format="nrrd")
+        assert score_series(tmp_path / str(seed) / "ct.nrrd", Request()).case.report.total.agatston == 0
+
+
 def test_score_uses_it_unless_asked_otherwise_and_the_report_says_so(bundle, phantom, tmp_path, capsys):
     write_phantom(tmp_path / "phantom", phantom, format="nrrd")
     assert main(["score", str(tmp_path / "phantom" / "ct.nrrd"), "--json"]) == 0
@@ -80,6 +103,7 @@ def test_torch_and_onnx_give_the_same_slices_and_the_same_score(bundle, phantom)
         lesions = segment_vessels(
             ct, region, door(bundle, VESSEL), bundle.vessel.view, bundle.vessel.classes, protocol,
             coronary_cut_off=bundle.vessel.cut_off, calibration=bundle.vessel.calibration, slices=chosen,
+            together=bundle.slices.together, slice_probability=p,
         )  # fmt: skip
         report = score_lesions(ct, lesions, protocol)
         told.append(p)
