@@ -1,9 +1,6 @@
 """Fit what a bundle says of lesions to validation scans: probability, cut-off of islands, cut-off of slices.
 
 python -m training.calibrate BUNDLE --shards DIR ... --splits FILE [--cut-off f1|youden|P] [--slice-sensitivity P]
-python -m training.calibrate BUNDLE --shards DIR ... --splits FILE --together
-
-The second form fits how both networks together say what an island is, and leaves all else as it is.
 
 The scans go through the networks as HeartLens runs them, from the bundle's ONNX files. The weights stay as they are;
 the manifest is written anew, whole or not at all. Test scans are not looked at.
@@ -15,24 +12,23 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.anatomy import HeartRegion, heart_region
+from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
 from heartlens.inference import Networks, classify_slices, slices_to_ask
 from heartlens.lesions import CORONARY
-from heartlens.models.bundle import MANIFEST, Bundle, load_bundle, logit
+from heartlens.models.bundle import MANIFEST, Bundle, load_bundle
 from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
 from training import metrics
 from training.command import DONE, Progress, add_data, run_command
-from training.cut_off import Islands, choose_cut_off, fit_calibration, fit_together, read_islands
+from training.cut_off import Islands, choose_cut_off, fit_calibration, read_islands
 from training.data import Splits, check_splits, scans_of
 from training.shards import ShardSet
 
@@ -89,40 +85,6 @@ def calibrate(
     return told
 
 
-def calibrate_together(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> dict[str, Any]:
-    """How the slice classifier's word and the vessel network's make one probability of an island, by the scans.
-
-    Returns
-    -------
-    {"together": {...} for the manifest's slice stage or None, "islands", "coronary", "f1_together", "f1_vessel": at the
-    cut-offs of each, on islands of slices that pass}
-
-    Raises
-    ------
-    Refused : "input": the bundle has no slice stage
-    """
-    networks, stage, vessel = Networks(bundle, "cpu"), bundle.slices, bundle.vessel
-    classifier = networks.slices
-    if stage is None or classifier is None:
-        raise Refused("input", f"{bundle.folder} has no slice stage; leave --together out")
-
-    def choose(ct: CTVolume, region: HeartRegion) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-        asked = slices_to_ask(ct, region, ScoringProtocol())
-        p = classify_slices(ct, region, classifier, stage.view, asked)
-        return asked & (np.nan_to_num(p, nan=-1.0) >= stage.cut_off), p
-
-    islands = read_islands(networks.vessel, _read(scans, shards), vessel.view, vessel.classes, choose)
-    together, truth = fit_together(islands), islands.is_coronary
-    told: dict[str, Any] = {"together": None, "islands": len(truth), "coronary": int(truth.sum())}
-    told["f1_vessel"] = metrics.counts(truth, islands.probability >= vessel.cut_off).f1
-    if together is not None:
-        log_odds = together.log_odds(islands.probability, islands.slice_log_odds)
-        told["together"] = asdict(together)
-        told["f1_together"] = metrics.counts(truth, log_odds >= logit(together.cut_off)).f1
-        told["after_together"] = _error(islands, 1 / (1 + np.exp(-log_odds)))
-    return told
-
-
 def sensitive_cut_off(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitivity: float) -> float:
     """The highest cut-off at which so large a share of positives passes, midway to the next lower probability.
 
@@ -150,12 +112,8 @@ def write_manifest(bundle: Bundle, told: dict[str, Any]) -> None:
     for stage in ("vessel", "slices"):
         if stage in told:
             manifest[stage] = {**manifest[stage], **told[stage]}
-    name = "calibrated_on"
-    if "together" in told:
-        manifest["slices"]["together"] = told["together"]
-        name = "together_on"
-    kept = ("islands", "coronary", "before", "after", "slice_stage", "f1_vessel", "f1_together", "after_together")
-    manifest["metrics"] = {**manifest["metrics"], name: {k: told[k] for k in kept if k in told}}
+    kept = ("islands", "coronary", "before", "after", "slice_stage")
+    manifest["metrics"] = {**manifest["metrics"], "calibrated_on": {k: told[k] for k in kept if k in told}}
     with whole_file(path) as sibling:
         sibling.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     load_bundle(bundle.folder)
@@ -208,9 +166,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--slice-sensitivity", type=float, metavar="P",
         help="share of calcified slices that the slice stage must let pass (default: its cut-off stays)",
     )  # fmt: skip
-    parser.add_argument(
-        "--together", action="store_true", help="fit how both networks say together what an island is, and nothing else"
-    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
     parser.set_defaults(run=_run)
     return run_command(parser, arguments)
@@ -220,15 +175,10 @@ def _run(options: argparse.Namespace) -> int:
     bundle = load_bundle(options.bundle)
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     check_splits(shards, splits)
-    scans = scans_of(shards, splits.validation)
-    if options.together:
-        if options.cut_off is not None or options.slice_sensitivity is not None:
-            raise Refused("input", "--together changes nothing else; choose cut-offs first, in a call of its own")
-        told = calibrate_together(bundle, scans, shards)
-    else:
-        told = calibrate(
-            bundle, scans, shards, cut_off=options.cut_off, slice_sensitivity=options.slice_sensitivity
-        )  # fmt: skip
+    told = calibrate(
+        bundle, scans_of(shards, splits.validation), shards, cut_off=options.cut_off,
+        slice_sensitivity=options.slice_sensitivity,
+    )  # fmt: skip
     print(json.dumps(told, indent=1))
     if not options.dry_run:
         write_manifest(bundle, told)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.anatomy import HeartRegion, heart_region
+from heartlens.anatomy import heart_region
+from heartlens.calcium import TOO_SMALL
 from heartlens.ct import CTVolume
-from heartlens.inference import Network, coronary_probability, vote_islands
+from heartlens.inference import Network, segment_vessels
 from heartlens.lesions import SCORED
-from heartlens.models.bundle import Together, logit
 from heartlens.models.preprocess import View
 from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
@@ -21,7 +21,8 @@ from training.metrics import ratio
 DEFAULT = 0.5
 """The cut-off of a network that nobody could ask."""
 
-LIKELIER_THAN_NOT = 0.5
+SMALLEST = 1e-6
+"""A probability of 0 or 1 has no logit."""
 
 ENOUGH = 10
 """Islands of each kind below which a calibration would follow chance."""
@@ -88,96 +89,58 @@ def fit_calibration(is_positive: NDArray[np.bool_], probability: NDArray[np.floa
     >>> round(slope, 2), round(abs(intercept), 2)
     (0.17, 0.0)
     """
-    line = _fit_logistic(is_positive, np.stack([logit(probability), np.ones(len(probability))], axis=1))
-    return (float(line[0]), float(line[1])) if line is not None and line[0] > 0 else (1.0, 0.0)
-
-
-def fit_together(islands: Islands) -> Together | None:
-    """What both networks say of an island as one probability; it is coronary when that is likelier than not.
-
-    Of calibrated probabilities the cut-off with the best F1 is half of that F1 (Lipton et al. 2014, arXiv 1402.1892),
-    which is near one half for any network worth using. The best one of a few hundred islands is mostly chance: with
-    bundle 2 it was 0.79, at which calcium would be left out that is thrice likelier than not.
-
-    Returns
-    -------
-    None when there are fewer than `ENOUGH` of a kind, or one of the networks makes nothing better: a likelier slice or
-    a likelier vote must make calcium likelier
-    """
-    truth = islands.is_coronary
-    sides = [logit(islands.probability), islands.slice_log_odds, np.ones(len(truth))]
-    plane = _fit_logistic(truth, np.stack(sides, axis=1))
-    if plane is None or not min(plane[:2]) > 0:
-        return None
-    return Together(*map(float, plane), LIKELIER_THAN_NOT)
-
-
-def _fit_logistic(is_positive: NDArray[np.bool_], x: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Weights of a logistic regression with Platt's targets; None when there are too few of a kind."""
     n, m = int(is_positive.sum()), int((~is_positive).sum())
     if min(n, m) < ENOUGH:
-        return None
+        return 1.0, 0.0
     target = np.where(is_positive, (n + 1) / (n + 2), 1 / (m + 2))
-    weights = np.zeros(x.shape[1])
+    kept = np.clip(probability, SMALLEST, 1 - SMALLEST)
+    x = np.stack([np.log(kept / (1 - kept)), np.ones(kept.size)], axis=1)
+    line = np.zeros(2)
     for _ in range(100):  # Newton's steps of a logistic regression: a handful are enough
-        p = 1 / (1 + np.exp(-x @ weights))
+        p = 1 / (1 + np.exp(-x @ line))
         step = np.linalg.lstsq((x * (p * (1 - p))[:, None]).T @ x, x.T @ (target - p), rcond=None)[0]
-        weights += step
+        line += step
         if np.abs(step).max() < 1e-10:
             break
-    return weights if np.isfinite(weights).all() else None
+    return (float(line[0]), float(line[1])) if line[0] > 0 and np.isfinite(line).all() else (1.0, 0.0)
 
 
 class Islands(NamedTuple):
-    """What networks say of the islands that count, and what they are.
+    """What a network says of the islands that count, and what they are.
 
     Parameters
     ----------
     probability : (n,) that it is coronary, uncalibrated: the mean over its voxels
     is_coronary : (n,) most of its voxels are labelled as coronary calcium
-    slice_log_odds : (n,) mean log odds of its slices; nan where no classifier was asked
     """
 
     probability: NDArray[np.float64]
     is_coronary: NDArray[np.bool_]
-    slice_log_odds: NDArray[np.float64]
-
-
-ChooseSlices = Callable[[CTVolume, HeartRegion], tuple[NDArray[np.bool_], NDArray[np.float64]]]
-"""(k,) which slices the vessel network is shown, and p(calcified) of each."""
 
 
 def read_islands(
-    network: Network,
-    scans: Iterable[tuple[CTVolume, NDArray[np.uint8]]],
-    view: View,
-    classes: Sequence[str],
-    choose_slices: ChooseSlices | None = None,
+    network: Network, scans: Iterable[tuple[CTVolume, NDArray[np.uint8]]], view: View, classes: Sequence[str]
 ) -> Islands:
-    """Ask networks about every island in the heart region, as HeartLens will.
+    """Ask a network about every island in the heart region, as HeartLens will.
 
     Parameters
     ----------
     scans : CT and `Artery` codes of each
     classes : "none" first
-    choose_slices : the slice stage; None shows all slices
     """
     protocol = ScoringProtocol()
-    p, truth, of_slices = [np.zeros(0)], [np.zeros(0, bool)], [np.zeros(0)]
+    p, truth = [], []
     for ct, codes in scans:
-        region = heart_region(ct)
-        chosen, told = (None, None) if choose_slices is None else choose_slices(ct, region)
-        votes = vote_islands(
-            ct, region, network, view, len(classes), protocol, slices=chosen, slice_probability=told
-        )  # fmt: skip
-        if votes is None:
-            continue
-        labelled = np.isin(codes.reshape(-1)[votes.flat], SCORED)
-        coronary, size = np.bincount(votes.member, weights=labelled), np.bincount(votes.member)
-        p.append(coronary_probability(votes.vote, classes)[votes.counts])
-        truth.append((2 * coronary > size)[votes.counts])
-        of_slices.append(votes.slice_log_odds[votes.counts])
-    return Islands(np.concatenate(p), np.concatenate(truth), np.concatenate(of_slices))
+        # With a cut-off of 0 nothing is left out; what is too small to count has a note that says so.
+        lesions = segment_vessels(ct, heart_region(ct), network, view, classes, protocol, coronary_cut_off=0.0)
+        labelled = np.isin(codes.reshape(-1)[lesions.voxels.flat], SCORED)
+        size = np.bincount(lesions.voxels.ids)
+        coronary = np.bincount(lesions.voxels.ids, weights=labelled)
+        for lesion, note in lesions.notes.items():
+            if note.probability is not None and not note.why.startswith(TOO_SMALL):
+                p.append(note.probability)
+                truth.append(bool(2 * coronary[lesion] > size[lesion]))
+    return Islands(np.array(p, np.float64), np.array(truth, bool))
 
 
 def judge_islands(islands: Islands) -> dict[str, float | int]:
@@ -187,7 +150,7 @@ def judge_islands(islands: Islands) -> dict[str, float | int]:
     -------
     {"cut_off", "slope", "intercept", "islands", "coronary", "f1"}; the cut-off is `DEFAULT` where only one kind occurs
     """
-    p, truth = islands.probability, islands.is_coronary
+    p, truth = islands
     try:
         cut_off = choose_cut_off(truth, p, "f1")
     except Refused:

@@ -25,7 +25,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import heartlens.phantom
-import training.calibrate
 import training.export
 import training.train_dino
 import training.train_slices
@@ -270,8 +269,6 @@ def export_bundle(work: Path, _: int) -> None:
     code = training.export.main(
         [*runs, "--out", str(work / "bundle"), "--name", NAME, "--half", *data, *domain, *texts]
     )
-    if code == DONE:
-        code = training.calibrate.main([str(work / "bundle"), "--together", *data])
     if code != DONE:
         raise SystemExit(code)
 

@@ -106,7 +106,7 @@ def manifest_identity(bundle: Bundle) -> dict[str, Any]:
     return {
         "files": bundle.checksums(),
         "vessel": [bundle.vessel.cut_off, bundle.vessel.calibration.slope, bundle.vessel.calibration.intercept],
-        "slices": None if bundle.slices is None else [bundle.slices.cut_off, repr(bundle.slices.together)],
+        "slices": None if bundle.slices is None else bundle.slices.cut_off,
     }
 
 

@@ -256,7 +256,7 @@ def _manifest(
             "cut_off": vessel.cut_off,
             "calibration": asdict(vessel.calibration),
         },
-        "slices": None if slices is None else _slices_entry(slices),
+        "slices": None if slices is None else {"input": slices.view.to_json(), "cut_off": slices.cut_off},
         "domain": asdict(said.domain),
         "metrics": {
             "vessel": {
@@ -269,11 +269,6 @@ def _manifest(
         },
         "files": files,
     }
-
-
-def _slices_entry(slices: SliceStage) -> dict[str, Any]:
-    together = None if slices.together is None else asdict(slices.together)
-    return {"input": slices.view.to_json(), "cut_off": slices.cut_off, "together": together}
 
 
 def _write_manifest(folder: Path, manifest: dict[str, Any]) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from heartlens.anatomy import HeartRegion, heart_region
 from heartlens.calcium import extract_lesions
 from heartlens.ct import CTVolume
-from heartlens.inference import Networks, classify_slices, segment_vessels, slices_to_ask
+from heartlens.inference import Networks, segment_vessels, slices_to_ask
 from heartlens.islands import find_islands
 from heartlens.lesions import CORONARY, SCORED, Artery, LesionMap
 from heartlens.models.bundle import RULES, find_bundle, load_bundle
@@ -239,23 +239,18 @@ def _on_nothing(lesions: LesionMap, codes: NDArray[np.uint8], predicted: NDArray
 def island_votes(
     ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, bundle: str | Path | None, *, device: str = "cpu"
 ) -> Iterator[Vote]:
-    """The probability of every island that the vessel network sees, as the bundle says it, those left out included.
+    """The calibrated probability of every island that the vessel network sees, those it leaves out included.
 
-    A cut-off of 0 keeps all islands; only their probabilities are read.
+    It names islands at a cut-off of 0, so that all are kept; only their probabilities are read.
     """
     folder = find_bundle(None if bundle is None else str(bundle))
     if folder is None:
         return
     known = load_bundle(folder)
     vessel, networks = known.vessel, Networks(known, device)
-    chosen, p, together = slices_to_ask(ct, region, PROTOCOL), None, None
-    if known.slices is not None and networks.slices is not None and known.slices.together is not None:
-        p = classify_slices(ct, region, networks.slices, known.slices.view, chosen, batch=networks.batch)
-        chosen = chosen & (np.nan_to_num(p, nan=-1.0) >= known.slices.cut_off)
-        together = replace(known.slices.together, cut_off=0.0)
     lesions = segment_vessels(
         ct, region, networks.vessel, vessel.view, vessel.classes, PROTOCOL, coronary_cut_off=0.0,
-        calibration=vessel.calibration, slices=chosen, together=together, slice_probability=p, batch=networks.batch,
+        calibration=vessel.calibration, slices=slices_to_ask(ct, region, PROTOCOL), batch=networks.batch,
     )  # fmt: skip
     counted = scored_voxels(ct, lesions, PROTOCOL).reshape(-1)
     for lesion_id, note in lesions.notes.items():

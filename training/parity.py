@@ -91,13 +91,13 @@ def _scored(
 ) -> tuple[np.ndarray, ScoreReport, np.ndarray]:
     """(k,) slice probabilities, the report, and the artery of every voxel."""
     protocol, region, vessel = ScoringProtocol(), heart_region(ct), bundle.vessel
-    chosen, together, p = None, None, np.full(ct.shape[0], np.nan)
+    chosen, p = None, np.full(ct.shape[0], np.nan)
     if bundle.slices is not None:
         p = classify_slices(ct, region, networks[SLICES], bundle.slices.view, slices_to_ask(ct, region, protocol))
-        chosen, together = np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off, bundle.slices.together
+        chosen = np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off
     lesions = segment_vessels(
         ct, region, networks[VESSEL], vessel.view, vessel.classes, protocol, coronary_cut_off=vessel.cut_off,
-        calibration=vessel.calibration, slices=chosen, together=together, slice_probability=p,
+        calibration=vessel.calibration, slices=chosen,
     )  # fmt: skip
     return p, score_lesions(ct, lesions, protocol), lesions.artery_map()
 

@@ -21,7 +21,6 @@ from heartlens.files import write_volume
 from heartlens.lesions import Artery
 from heartlens.pipeline import Request, score_series
 from heartlens.protocol import ScoringProtocol
-from heartlens.refusal import Refused
 from heartlens.risk import category
 from heartlens.scoring.report import score_lesions
 
@@ -114,40 +113,6 @@ def test_without_the_slice_stage_every_candidate_is_looked_at(scan, chest):
     assert lesion_at(case, chest, UNSEEN).artery is Artery.OTHER
     assert case.slice_probability is None
     assert case.provenance["slice_stage"] is False
-
-
-def test_the_slices_have_a_say_where_the_manifest_gives_them_one(scan, chest, scored, tmp_path):
-    """With the vessel network's weight 1 and the slices' near 0 nothing changes; a slice's doubt takes all away."""
-
-    def case(folder, **together):
-        shutil.copytree(FOLDER, tmp_path / folder)
-        slices = {**manifest(FOLDER)["slices"], "together": together}
-        (tmp_path / folder / "manifest.json").write_text(json.dumps(manifest(FOLDER, slices=slices)))
-        return score_series(scan, Request(bundle=str(tmp_path / folder), device="cpu")).case
-
-    same = case("same", vessel=1.0, slices=1e-9, intercept=0.0, cut_off=0.5)
-    assert same.report.total == scored.report.total
-    for one in (SURE, CLOSE, DOUBTED):
-        found, before = lesion_at(same, chest, one), lesion_at(scored, chest, one)
-        assert found.probability == pytest.approx(before.probability, abs=1e-6)
-        assert found.review is before.review
-    none = case("none", vessel=1.0, slices=1e-9, intercept=-30.0, cut_off=0.5)
-    assert none.report.total.agatston == 0
-    more = case("more", vessel=1.0, slices=20.0, intercept=0.0, cut_off=0.5)
-    assert lesion_at(more, chest, DOUBTED).artery is Artery.LAD  # its slices are those of `CLOSE`, which are likely
-
-
-@pytest.mark.parametrize(
-    ("together", "what"),
-    [({"vessel": -1.0, "slices": 1.0, "intercept": 0.0, "cut_off": 0.5}, "positive"),
-     ({"vessel": 1.0, "slices": 1.0, "intercept": 0.0, "cut_off": 1.5}, "cut-off")],
-)  # fmt: skip
-def test_a_manifest_whose_networks_cannot_be_weighed_is_refused(scan, tmp_path, together, what):
-    shutil.copytree(FOLDER, tmp_path / "bundle")
-    slices = {**manifest(FOLDER)["slices"], "together": together}
-    (tmp_path / "bundle" / "manifest.json").write_text(json.dumps(manifest(FOLDER, slices=slices)))
-    with pytest.raises(Refused, match=what):
-        score_series(scan, Request(bundle=str(tmp_path / "bundle"), device="cpu"))
 
 
 def test_the_report_names_the_bundle_and_what_it_was_trained_on(scored):

@@ -61,11 +61,6 @@ def test_it_has_both_stages_each_for_both_doors(bundle):
     assert bundle.vessel.classes == ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
 
 
-def test_both_networks_name_islands_and_what_is_likelier_than_not_is_coronary(bundle):
-    assert bundle.slices.together.cut_off == 0.5
-    assert bundle.slices.together.vessel > bundle.slices.together.slices > 0
-
-
 def test_it_tells_stents_from_plaque(tmp_path):
     """Bundle 1 called every stent coronary. The metal is all that lies in these arteries, and it would count."""
     protocol = ScoringProtocol()
@@ -103,7 +98,6 @@ def test_torch_and_onnx_give_the_same_slices_and_the_same_score(bundle, phantom)
         lesions = segment_vessels(
             ct, region, door(bundle, VESSEL), bundle.vessel.view, bundle.vessel.classes, protocol,
             coronary_cut_off=bundle.vessel.cut_off, calibration=bundle.vessel.calibration, slices=chosen,
-            together=bundle.slices.together, slice_probability=p,
         )  # fmt: skip
         report = score_lesions(ct, lesions, protocol)
         told.append(p)

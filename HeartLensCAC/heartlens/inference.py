@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from heartlens.calcium import candidate_mask, extract_lesions
 from heartlens.ct import CTVolume
 from heartlens.islands import find_islands
 from heartlens.lesions import CORONARY, Artery, LesionMap, LesionNote
-from heartlens.models.bundle import SLICES, VESSEL, Bundle, Calibration, Together, logit
+from heartlens.models.bundle import SLICES, VESSEL, Bundle, Calibration
 from heartlens.models.networks import (
     OnnxNetwork,
     OutOfDeviceMemory,
@@ -191,66 +190,6 @@ def unsettled_slices(probability: NDArray[np.float64], lesions: LesionMap) -> ND
     return np.flatnonzero(sure)
 
 
-class Votes(NamedTuple):
-    """What the vessel network says of islands: every one of dense voxels that the view shows, whole or in part.
-
-    Parameters
-    ----------
-    flat, member : (voxels,) of the islands, whole, and the number of the island of each
-    vote : (islands, classes) mean probability over the island's voxels that were seen
-    slice_log_odds : (islands,) mean over the same voxels of their slice's log odds; nan where nobody asked
-    counts : (islands,) bool, it is large enough to count
-    """
-
-    flat: NDArray[np.int64]
-    member: NDArray[np.int64]
-    vote: NDArray[np.float64]
-    slice_log_odds: NDArray[np.float64]
-    counts: NDArray[np.bool_]
-
-
-def vote_islands(
-    ct: CTVolume,
-    region: HeartRegion,
-    network: Network,
-    view: View,
-    classes: int,
-    protocol: ScoringProtocol,
-    *,
-    slices: NDArray[np.bool_] | None = None,
-    slice_probability: NDArray[np.float64] | None = None,
-    batch: int = BATCH,
-    told: Told | None = None,
-) -> Votes | None:
-    """Ask the vessel network about every island of dense voxels; parameters as in `segment_vessels`.
-
-    Returns
-    -------
-    None when there is no island to ask about
-    """
-    candidates = candidate_mask(ct, protocol, region.box(ct) if region.in_view else None)
-    k, j, i = np.unravel_index(candidates.flat, ct.shape)
-    crop = place_crop(ct.shape, ct.spacing_mm, view, heart_center(ct, region))
-    row, column = crop.in_view(j, 0), crop.in_view(i, 1)
-    seen = (row >= 0) & (row < view.size_px) & (column >= 0) & (column < view.size_px)
-    island = find_islands(candidates.flat, ct.shape, connectivity=26)
-    votes = seen if slices is None else seen & slices[k]
-    has_vote = np.zeros(island.max(initial=-1) + 1, bool)
-    has_vote[island[votes]] = True
-    if not has_vote.any():
-        return None
-    opinion = _opinions(ct, network, view, crop, (k[votes], row[votes], column[votes]), classes, batch, told)
-    number = np.cumsum(has_vote) - 1  # of the islands that have a vote
-    voter, named = number[island[votes]], has_vote[island]
-    voters = np.bincount(voter)
-    vote = np.stack([np.bincount(voter, weights=of_class) for of_class in opinion.T], axis=1) / voters[:, None]
-    of_slice = np.full(ct.shape[0], np.nan) if slice_probability is None else logit(slice_probability)
-    member = number[island[named]]
-    counts = np.zeros(len(vote), bool)
-    counts[member[candidates.accepted[candidates.island[named]]]] = True
-    return Votes(candidates.flat[named], member, vote, np.bincount(voter, of_slice[k[votes]]) / voters, counts)
-
-
 def segment_vessels(
     ct: CTVolume,
     region: HeartRegion,
@@ -262,8 +201,6 @@ def segment_vessels(
     coronary_cut_off: float = 0.5,
     calibration: Calibration | None = None,
     slices: NDArray[np.bool_] | None = None,
-    together: Together | None = None,
-    slice_probability: NDArray[np.float64] | None = None,
     batch: int = BATCH,
     told: Told | None = None,
 ) -> LesionMap:
@@ -276,84 +213,65 @@ def segment_vessels(
     calibration : makes the probability that is noted; None leaves the vote as it is
     slices : (k,) slices to look at; None looks at all with dense voxels in the heart. An island that reaches one of
         them is named as a whole, by its voxels there
-    together : decides in the place of `coronary_cut_off` and `calibration`, by both networks
-    slice_probability : (k,) p(calcified) of `slices`, for `together`
 
     Returns
     -------
     Lesions with the probability that they are coronary; the other islands are left out, save those that are OTHER or
     in doubt (`KEPT_IN_DOUBT`). What is near the cut-off is marked for review (`EDGE_LOG_ODDS`).
     """
-    if together is not None and slice_probability is None:
-        raise ValueError("together needs slice_probability: the classifier has to be asked first")
-    votes = vote_islands(
-        ct, region, network, view, len(classes), protocol, slices=slices, slice_probability=slice_probability,
-        batch=batch, told=told,
-    )  # fmt: skip
-    if votes is None:
+    calibration = calibration or Calibration()
+    candidates = candidate_mask(ct, protocol, region.box(ct) if region.in_view else None)
+    k, j, i = np.unravel_index(candidates.flat, ct.shape)
+    crop = place_crop(ct.shape, ct.spacing_mm, view, heart_center(ct, region))
+    row, column = crop.in_view(j, 0), crop.in_view(i, 1)
+    seen = (row >= 0) & (row < view.size_px) & (column >= 0) & (column < view.size_px)
+    island = find_islands(candidates.flat, ct.shape, connectivity=26)
+    votes = seen if slices is None else seen & slices[k]
+    has_vote = np.zeros(island.max(initial=-1) + 1, bool)
+    has_vote[island[votes]] = True
+    if not has_vote.any():
         return LesionMap.empty(ct.shape)
-    p_coronary = coronary_probability(votes.vote, classes)
-    if together is None:
-        calibration = calibration or Calibration()
-        is_coronary, edge = p_coronary >= coronary_cut_off, calibration.log_odds(coronary_cut_off)
-        log_odds = calibration.log_odds(p_coronary)
-    else:
-        log_odds, edge = together.log_odds(p_coronary, votes.slice_log_odds), logit(together.cut_off)
-        is_coronary = log_odds >= edge
-    p_true = 1 / (1 + np.exp(-log_odds))
-    artery = name_islands(votes.vote, classes, is_coronary)
-    artery[(artery == 0) & votes.counts & (p_true >= KEPT_IN_DOUBT)] = Artery.OTHER
-    near = np.abs(log_odds - edge) <= EDGE_LOG_ODDS
-    cut_off = float(1 / (1 + np.exp(-edge)))
-    of_slices = np.full(len(p_true), np.nan) if together is None else 1 / (1 + np.exp(-votes.slice_log_odds))
-    notes = [
-        _note(p, v, classes, of_slice, cut_off if n else None)
-        for p, v, of_slice, n in zip(p_true, votes.vote, of_slices, near, strict=True)
-    ]
-    return extract_lesions(
-        ct, votes.flat, artery[votes.member], protocol, notes=notes, note_of_voxel=votes.member
-    )  # fmt: skip
+    opinion = _opinions(ct, network, view, crop, (k[votes], row[votes], column[votes]), len(classes), batch, told)
+    number = np.cumsum(has_vote) - 1  # of the islands that have a vote
+    voter, named = number[island[votes]], has_vote[island]
+    votes_for = np.stack([np.bincount(voter, weights=of_class) for of_class in opinion.T], axis=1)
+    vote = votes_for / np.bincount(voter)[:, None]
+    artery, p_coronary = decide(vote, classes, coronary_cut_off)
+    member = number[island[named]]
+    counts = np.zeros(len(vote), bool)
+    counts[member[candidates.accepted[candidates.island[named]]]] = True
+    p_true = calibration(p_coronary)
+    artery[(artery == 0) & counts & (p_true >= KEPT_IN_DOUBT)] = Artery.OTHER
+    near = np.abs(calibration.log_odds(p_coronary) - calibration.log_odds(coronary_cut_off)) <= EDGE_LOG_ODDS
+    cut_off = float(calibration(coronary_cut_off))
+    notes = [_note(p, v, classes, cut_off if n else None) for p, v, n in zip(p_true, vote, near, strict=True)]
+    return extract_lesions(ct, candidates.flat[named], artery[member], protocol, notes=notes, note_of_voxel=member)
 
 
-def coronary_probability(vote: NDArray, classes: Sequence[str]) -> NDArray[np.float64]:
-    """(islands,) probability of all arteries together.
-
-    Parameters
-    ----------
-    vote : (islands, classes) mean probabilities
-    """
-    arteries = [n for n, name in enumerate(classes) if n and Artery[name] is not Artery.OTHER]
-    total: NDArray[np.float64] = vote[:, arteries].sum(axis=1)
-    return total
-
-
-def name_islands(vote: NDArray, classes: Sequence[str], is_coronary: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def decide(
+    vote: NDArray, classes: Sequence[str], coronary_cut_off: float
+) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The artery of each island from its mean probabilities.
 
-    The likeliest artery names a coronary island. Any other is OTHER where the network has that class and finds it
-    likelier than none.
+    An island is coronary when the arteries together reach the cut-off; then the likeliest of them names it. Otherwise
+    it is OTHER where the network has that class and finds it likelier than none.
 
     Parameters
     ----------
     vote : (islands, classes)
-    is_coronary : (islands,)
 
     Returns
     -------
-    (islands,) `Artery` code, 0 for none
-
-    Examples
-    --------
-    >>> votes = np.array([[0.1, 0.3, 0.5, 0.1], [0.1, 0.1, 0.3, 0.5]])
-    >>> [Artery(n).name for n in name_islands(votes, ("none", "LM", "LAD", "OTHER"), np.array([True, False]))]
-    ['LAD', 'OTHER']
+    artery : (islands,) `Artery` code, 0 for none
+    p_coronary : (islands,)
     """
     codes = np.array([0, *(Artery[name] for name in classes[1:])], np.uint8)
     coronary = np.flatnonzero((codes > 0) & (codes != Artery.OTHER))
+    p_coronary = vote[:, coronary].sum(axis=1)
     rest = np.flatnonzero((codes == 0) | (codes == Artery.OTHER))
     named = codes[coronary[vote[:, coronary].argmax(axis=1)]]
     left = codes[rest[vote[:, rest].argmax(axis=1)]]
-    return np.where(is_coronary, named, left).astype(np.uint8)
+    return np.where(p_coronary >= coronary_cut_off, named, left).astype(np.uint8), p_coronary
 
 
 def _opinions(
@@ -382,18 +300,10 @@ def _opinions(
     return found
 
 
-def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], of_slice: float, near: float | None) -> LesionNote:
-    """What is said of an island.
-
-    Parameters
-    ----------
-    of_slice : p(calcified) of its slices; nan where it has no say
-    near : the cut-off when it is close
-    """
+def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], near: float | None) -> LesionNote:
+    """What is said of an island; `near` is the calibrated cut-off when it is close."""
     order = np.argsort(-vote)[:2]
     why = "its voxels vote " + ", ".join(f"{classes[n]} {vote[n]:.2f}" for n in order)
-    if np.isfinite(of_slice):
-        why += f"; its slices {of_slice:.2f}"
     if near is not None:
         why += f"; close to the cut-off of {near:.2f}: review"
     return LesionNote(float(np.clip(p_coronary, 0, 1)), "network", why, near is not None)

@@ -252,19 +252,18 @@ def _by_networks(
     chosen = slices_to_ask(ct, region, protocol)
     networks = Networks(bundle, request.device, slices=int(chosen.sum()))
     cautions = [_caution_of(bundle), *bundle.domain.cautions(ct)]
-    probability, together = None, None
+    probability = None
     if bundle.slices is not None and networks.slices is not None and request.slice_stage:
         probability = classify_slices(
             ct, region, networks.slices, bundle.slices.view, chosen, batch=networks.batch,
             told=lambda done: tell("choosing slices", 0.3 + 0.3 * done),
         )  # fmt: skip
         chosen = chosen & (np.nan_to_num(probability, nan=-1.0) >= bundle.slices.cut_off)
-        together = bundle.slices.together
     vessel = bundle.vessel
     lesions = segment_vessels(
         ct, region, networks.vessel, vessel.view, vessel.classes, protocol, coronary_cut_off=vessel.cut_off,
-        calibration=vessel.calibration, slices=chosen, together=together, slice_probability=probability,
-        batch=networks.batch, told=lambda done: tell("naming arteries", 0.6 + 0.3 * done),
+        calibration=vessel.calibration, slices=chosen, batch=networks.batch,
+        told=lambda done: tell("naming arteries", 0.6 + 0.3 * done),
     )  # fmt: skip
     if probability is not None:
         cautions += _unsettled(ct, probability, unsettled_slices(probability, lesions))

@@ -9,7 +9,7 @@ import pytest
 from needed import need, torch
 from schematic_chest import schematic_chest
 
-from heartlens.models.bundle import Calibration, Domain, Together, load_bundle
+from heartlens.models.bundle import Calibration, Domain, load_bundle
 from heartlens.models.slice_view import SliceView
 from heartlens.refusal import Refused
 from training.calibrate import calibrate, main, sensitive_cut_off
@@ -115,23 +115,3 @@ def test_the_slice_cut_off_lets_the_share_pass_and_lies_between_probabilities(se
 def test_slices_without_calcium_give_no_cut_off():
     with pytest.raises(Refused, match="no calcified slice"):
         sensitive_cut_off(np.zeros(3, bool), np.array([0.1, 0.2, 0.3]), 0.9)
-
-
-@pytest.mark.parametrize("fitted", [None, Together(1.5, 0.25, -0.5, 0.375)])
-def test_together_changes_the_slice_stage_alone_and_says_what_it_is_worth(data, capsys, monkeypatch, fitted):
-    """Two networks with random weights are fitted to nothing that can be foretold; what was fitted is written."""
-    before = json.loads((data / "bundle" / "manifest.json").read_text())
-    assert main(arguments(data, "--together", "--cut-off", "f1")) == 3
-    assert "call of its own" in capsys.readouterr().err
-    assert main(arguments(data, "--together", "--dry-run")) == 0
-    assert json.loads(capsys.readouterr().out)["coronary"] == 10
-    monkeypatch.setattr("training.calibrate.fit_together", lambda islands: fitted)
-    assert main(arguments(data, "--together")) == 0
-    after = json.loads((data / "bundle" / "manifest.json").read_text())
-    assert after["vessel"] == before["vessel"]
-    assert {**after["slices"], "together": None} == {**before["slices"], "together": None}
-    stage = load_bundle(data / "bundle").slices
-    assert stage is not None
-    assert stage.together == fitted
-    assert after["metrics"]["together_on"]["islands"] == 20
-    assert ("f1_together" in after["metrics"]["together_on"]) == (fitted is not None)

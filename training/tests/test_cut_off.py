@@ -9,22 +9,14 @@ from needed import torch  # noqa: F401  - the package under test needs it
 from heartlens.ct import CTVolume
 from heartlens.lesions import Artery
 from heartlens.models.preprocess import View
-from training.cut_off import (
-    ENOUGH,
-    Islands,
-    choose_cut_off,
-    fit_calibration,
-    fit_together,
-    judge_islands,
-    read_islands,
-)
+from training.cut_off import ENOUGH, Islands, choose_cut_off, fit_calibration, judge_islands, read_islands
 
 CLASSES = ("none", "LAD", "RCA", "OTHER")
 LAD, OTHER = int(Artery.LAD), int(Artery.OTHER)
 
 
 def islands(said: list[float], truth: list[int]) -> Islands:
-    return Islands(np.array(said), np.array(truth, bool), np.full(len(said), np.nan))
+    return Islands(np.array(said), np.array(truth, bool))
 
 
 def test_every_island_that_counts_is_asked_and_its_label_is_that_of_most_of_its_voxels():
@@ -91,33 +83,3 @@ def test_sure_and_right_stays_finite():
 def test_a_rule_that_is_none_is_an_error():
     with pytest.raises(ValueError, match="youden or f1"):
         choose_cut_off(np.array([True, False]), np.array([0.9, 0.1]), "best")
-
-
-def drawn_islands(count: int, seed: int, slices: float) -> Islands:
-    """Truth drawn from log odds 1.5 v + `slices` s - 0.5 of two independent opinions."""
-    rng = np.random.default_rng(seed)
-    v, s = rng.normal(0, 2, (2, count))
-    truth = rng.random(count) < 1 / (1 + np.exp(-(1.5 * v + slices * s - 0.5)))
-    return Islands(1 / (1 + np.exp(-v)), truth, s)
-
-
-def test_the_weights_of_two_opinions_are_found_again():
-    """20000 islands drawn from known weights; their standard errors are near 0.03."""
-    together = fit_together(drawn_islands(20_000, 3, 0.8))
-    assert together is not None
-    assert (together.vessel, together.slices, together.intercept) == pytest.approx((1.5, 0.8, -0.5), abs=0.1)
-
-
-def test_two_opinions_name_more_islands_rightly_than_one():
-    known, new = drawn_islands(4000, 4, 0.8), drawn_islands(4000, 5, 0.8)
-    together = fit_together(known)
-    assert together is not None
-    alone = choose_cut_off(known.is_coronary, known.probability, "f1")
-    both = 1 / (1 + np.exp(-together.log_odds(new.probability, new.slice_log_odds)))
-    right = [(said == new.is_coronary).mean() for said in (both >= together.cut_off, new.probability >= alone)]
-    assert right[0] > right[1] + 0.02
-
-
-@pytest.mark.parametrize("islands", [drawn_islands(ENOUGH, 6, 0.8), drawn_islands(4000, 7, -0.8)])
-def test_a_classifier_that_misleads_gets_no_say_and_neither_do_few_islands(islands):
-    assert fit_together(islands) is None

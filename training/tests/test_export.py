@@ -14,17 +14,10 @@ import heartlens.inference
 from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
 from heartlens.files import write_volume
-from heartlens.inference import (
-    classify_slices,
-    coronary_probability,
-    name_islands,
-    segment_vessels,
-    slices_to_ask,
-    vote_islands,
-)
+from heartlens.inference import classify_slices, decide, segment_vessels, slices_to_ask
 from heartlens.lesions import Artery
 from heartlens.models.backbone import Backbone, BackboneShape
-from heartlens.models.bundle import SLICES, Calibration, Domain, SliceStage, Together, load_bundle
+from heartlens.models.bundle import SLICES, Calibration, Domain, SliceStage, load_bundle
 from heartlens.models.networks import OnnxNetwork, TorchNetwork
 from heartlens.models.preprocess import View
 from heartlens.models.slice_classifier import SliceClassifier
@@ -380,45 +373,10 @@ def test_a_majority_names_the_island():
 
 def test_the_cut_off_decides_and_the_likeliest_artery_names():
     vote = np.array([[0.3, 0.2, 0.25, 0.05, 0.1, 0.1], [0.6, 0.1, 0.1, 0, 0.1, 0.1], [0.2, 0, 0.1, 0, 0, 0.7]])
-    p = coronary_probability(vote, CLASSES)
+    artery, p = decide(vote, CLASSES, 0.5)
     assert p == pytest.approx([0.6, 0.3, 0.1])
-    assert name_islands(vote, CLASSES, p >= 0.5).tolist() == [Artery.LAD, 0, Artery.OTHER]
-    assert name_islands(vote, CLASSES, p >= 0.3).tolist() == [Artery.LAD, Artery.LM, Artery.OTHER]
-
-
-def test_a_likely_slice_carries_an_island_over_the_cut_off_and_an_unlikely_one_takes_it_away():
-    """Half of its voxels vote LAD; with weight 1 for each network the slice alone decides. Worked out by hand."""
-
-    def undecided(image):
-        logits = np.full((len(image), 6, 40, 40), -30, np.float32)
-        logits[:, 2] = logits[:, 5] = 0  # LAD and OTHER, one half each
-        return logits
-
-    ct = spots_ct()
-    given = (ct, heart_region(ct), undecided, View(40, 1.0), CLASSES, ScoringProtocol())
-    both = Together(vessel=1.0, slices=1.0, intercept=-1.0, cut_off=0.5)
-    for p, artery, probability in ((0.9, Artery.LAD, 9 / np.e), (0.5, Artery.OTHER, 1 / np.e)):
-        lesions = segment_vessels(*given, together=both, slice_probability=np.full(ct.shape[0], p))
-        assert set(lesions.arteries.values()) == {artery}
-        (note, *_) = lesions.notes.values()
-        assert note.probability == pytest.approx(probability / (1 + probability), abs=1e-6)
-        assert f"its slices {p:.2f}" in note.why
-    with pytest.raises(ValueError, match="slice_probability"):
-        segment_vessels(*given, together=both)
-
-
-def test_an_island_on_two_slices_takes_the_mean_of_their_log_odds_by_its_voxels():
-    """16 voxels on slice 1 and 4 on slice 2: 0.8 of one and 0.2 of the other."""
-    ct = spots_ct()
-    told = np.array([0.5, 0.9, 0.2])
-
-    def flat(image):
-        return np.zeros((len(image), 6, 40, 40), np.float32)
-
-    votes = vote_islands(ct, heart_region(ct), flat, View(40, 1.0), 6, ScoringProtocol(), slice_probability=told)
-    assert votes is not None
-    found = dict(zip(np.bincount(votes.member).tolist(), votes.slice_log_odds.tolist(), strict=True))
-    assert found == pytest.approx({20: 0.8 * np.log(9) - 0.2 * np.log(4), 16: np.log(9)})
+    assert artery.tolist() == [Artery.LAD, 0, Artery.OTHER]
+    assert decide(vote, CLASSES, 0.3)[0].tolist() == [Artery.LAD, Artery.LM, Artery.OTHER]
 
 
 def test_a_scan_without_dense_voxels_goes_through_no_network():

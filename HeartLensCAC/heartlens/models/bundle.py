@@ -60,19 +60,6 @@ class BundleFile:
     bytes: int
 
 
-def logit(p: ArrayLike) -> NDArray[np.float64]:
-    """Log odds of probabilities, kept within `LEAST_ODDS` of 0 and 1.
-
-    Examples
-    --------
-    >>> logit([0.5, 1.0]).round(3).tolist()
-    [0.0, 13.816]
-    """
-    kept = np.clip(np.asarray(p, np.float64), LEAST_ODDS, 1 - LEAST_ODDS)
-    told: NDArray[np.float64] = np.log(kept / (1 - kept))
-    return told
-
-
 @dataclass(frozen=True)
 class Calibration:
     """From what a network says to how often it is right: a straight line in log odds (Platt 1999).
@@ -92,7 +79,8 @@ class Calibration:
 
     def log_odds(self, p: ArrayLike) -> NDArray[np.float64]:
         """Calibrated log odds of uncalibrated probabilities."""
-        told: NDArray[np.float64] = self.slope * logit(p) + self.intercept
+        kept = np.clip(np.asarray(p, np.float64), LEAST_ODDS, 1 - LEAST_ODDS)
+        told: NDArray[np.float64] = self.slope * np.log(kept / (1 - kept)) + self.intercept
         return told
 
     def __call__(self, p: ArrayLike) -> NDArray[np.float64]:
@@ -104,46 +92,6 @@ class Calibration:
         [0.25, 0.5]
         """
         told: NDArray[np.float64] = 1 / (1 + np.exp(-self.log_odds(p)))
-        return told
-
-
-@dataclass(frozen=True)
-class Together:
-    """What both networks say of an island, as one probability: a plane in their log odds (logistic regression).
-
-    Parameters
-    ----------
-    vessel : weight of the vessel network's log odds; positive
-    slices : weight of the mean log odds of the island's slices; positive, for a slice with calcium makes it likelier
-    intercept : added to the log odds
-    cut_off : least probability of this kind that makes an island coronary
-    """
-
-    vessel: float
-    slices: float
-    intercept: float
-    cut_off: float
-
-    def __post_init__(self) -> None:
-        numbers = self.vessel, self.slices, self.intercept
-        if not (all(map(math.isfinite, numbers)) and self.vessel > 0 and self.slices > 0):
-            raise ValueError(f"together needs positive finite weights, got {self}")
-        _check_cut_off(self.cut_off)
-
-    def log_odds(self, p: ArrayLike, slice_log_odds: ArrayLike) -> NDArray[np.float64]:
-        """Of islands.
-
-        Parameters
-        ----------
-        p : (n,) uncalibrated probability of all arteries, by the vessel network
-        slice_log_odds : (n,) see `island_slice_log_odds` of `heartlens.inference`
-
-        Examples
-        --------
-        >>> Together(1.0, 0.5, -1.0, 0.5).log_odds([0.5], [4.0]).tolist()
-        [1.0]
-        """
-        told: NDArray[np.float64] = self.vessel * logit(p) + self.slices * np.asarray(slice_log_odds) + self.intercept
         return told
 
 
@@ -178,13 +126,10 @@ class SliceStage:
     ----------
     view : what it sees
     cut_off : at or above it a slice counts as calcified
-    together : how its probability and the vessel network's make that of an island; None leaves the vessel network alone
-        to name islands on slices that pass
     """
 
     view: SliceView
     cut_off: float
-    together: Together | None = None
 
     def __post_init__(self) -> None:
         _check_cut_off(self.cut_off)
@@ -347,16 +292,9 @@ def _read_manifest(folder: Path, told: dict[str, Any]) -> Bundle:
         vessel=VesselStage(
             View(**seen), tuple(map(str, vessel["classes"])), vessel["cut_off"], Calibration(**vessel["calibration"])
         ),
-        slices=None if slices is None else _slice_stage(slices),
+        slices=None if slices is None else SliceStage(SliceView.from_json(slices["input"]), slices["cut_off"]),
         domain=Domain(**{name: limit and (float(limit[0]), float(limit[1])) for name, limit in limits.items()}),
         metrics=told["metrics"],
-    )
-
-
-def _slice_stage(told: dict[str, Any]) -> SliceStage:
-    together = told.get("together")
-    return SliceStage(
-        SliceView.from_json(told["input"]), told["cut_off"], None if together is None else Together(**together)
     )
 
 
