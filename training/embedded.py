@@ -8,15 +8,17 @@ What is already there is left as it is; delete a folder to make it anew. A GPU i
 
 from __future__ import annotations
 
+import _thread
 import argparse
 import hashlib
 import json
-import os
-import signal
+import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,9 +36,11 @@ from heartlens import __version__
 from heartlens.anatomy import heart_region
 from heartlens.ct import CTVolume
 from heartlens.inference import slices_to_ask
+from heartlens.models.bundle import MANIFEST
 from heartlens.models.preprocess import heart_center
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.protocol import ScoringProtocol
+from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
 from training.command import CANCELLED, DONE, run_command
 from training.data import Splits
@@ -210,13 +214,14 @@ def parts(work: Path) -> dict[Path, range]:
 
 def make_data(work: Path, workers: int) -> None:
     """Shards, the place of each heart, and splits."""
-    missing = [part for part in parts(work).items() if not (part[0] / INDEX).exists()]
+    missing = [part for part in parts(work).items() if not _is_whole(part[0])]
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         begun: list[list[Made]] = []
         for n, (folder, seeds) in enumerate(missing):
             # The next part is made while this one is written; more would only wait in memory.
             begun += [[pool.submit(make_scan, s) for s in later] for _, later in missing[len(begun) : n + 2]]
+            shutil.rmtree(folder, ignore_errors=True)  # a part that was cut short between its shards and what was found
             by_seed: dict[int, Found] = {}
             shards = write_shards(folder, _as_made(seeds, begun[n], by_seed))
             found = {scan.voxels_sha256: by_seed[int(scan.name.split("/")[1])] for scan in shards.scans}
@@ -226,6 +231,10 @@ def make_data(work: Path, workers: int) -> None:
     finally:
         pool.shutdown(cancel_futures=True)
     Splits(*(_patients(s) for s in (TRAINING, VALIDATION, SPARE))).save(work / "splits.json")
+
+
+def _is_whole(part: Path) -> bool:
+    return all((part / name).exists() for name in (INDEX, HEARTS, ASKED))
 
 
 def _as_made(seeds: range, futures: list[Made], found: dict[int, Found]) -> Iterator[LabelledScan]:
@@ -261,7 +270,10 @@ def tune_slices(work: Path, _: int) -> None:
 
 
 def export_bundle(work: Path, _: int) -> None:
-    """The bundle, in the folder `bundle`; an earlier one is in the way and must be deleted."""
+    """The bundle, in the folder `bundle`; one that is there is left as it is."""
+    if (work / "bundle" / MANIFEST).exists():
+        print(f"{work / 'bundle'} is there already")
+        return
     domain = [f"--domain={name}={low:g},{high:g}" for name, (low, high) in DOMAIN.items()]
     texts = [f"--text={name}={text}" for name, text in TEXTS.items()]
     data = ["--shards", str(work / "shards-validation"), "--splits", str(work / "splits.json")]
@@ -318,20 +330,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.workers < 1:
+        raise Refused("input", f"--workers must be 1 or more, got {options.workers}")
     options.work.mkdir(parents=True, exist_ok=True)
-    if options.minutes is not None:
-        # As if somebody had pressed Ctrl+C: training saves where it is, and of the phantoms a part is lost at most.
-        sitting = threading.Timer(60 * options.minutes, os.kill, (os.getpid(), signal.SIGINT))
-        sitting.daemon = True
-        sitting.start()
     try:
-        for stage in STAGES:
-            if stage in options.stages:
-                STAGES[stage](options.work, options.workers)
+        with _sitting(options.minutes) as is_over:
+            for stage in STAGES:
+                if stage in options.stages:
+                    STAGES[stage](options.work, options.workers)
+                    if is_over():  # a stage that was in its last step has ended as if nobody had asked it to stop
+                        raise KeyboardInterrupt
     except KeyboardInterrupt:
         print("stopped; the same command goes on from here", file=sys.stderr)
         return CANCELLED
     return DONE
+
+
+@contextmanager
+def _sitting(minutes: float | None) -> Iterator[Callable[[], bool]]:
+    """After so long, as if somebody had pressed Ctrl+C: training saves where it is.
+
+    Yields
+    ------
+    whether the time is over
+    """
+    if minutes is None:
+        yield lambda: False
+        return
+    end = time.monotonic() + 60 * minutes
+    clock = threading.Timer(60 * minutes, _thread.interrupt_main)  # os.kill would end the process at once on Windows
+    clock.daemon = True
+    clock.start()
+    try:
+        yield lambda: time.monotonic() >= end
+    finally:
+        clock.cancel()
 
 
 if __name__ == "__main__":

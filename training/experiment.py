@@ -125,11 +125,15 @@ class Data:
 def phantoms(recipe: ExperimentRecipe, workers: int = 1) -> Iterator[LabelledScan]:
     """Scans in which as many bright spots lie off the coronary arteries as on them, alike in size and density."""
     seeds = range(recipe.first_seed, recipe.first_seed + sum(recipe.patients))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        made = map(partial(_scan, recipe), seeds) if workers <= 1 else pool.map(partial(_scan, recipe), seeds)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn")) if workers > 1 else None
+    try:
+        made = (map if pool is None else pool.map)(partial(_scan, recipe), seeds)
         for seed, scan in zip(seeds, made, strict=True):
             logger.info("phantom %d", seed)
             yield scan
+    finally:
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 def _scan(recipe: ExperimentRecipe, seed: int) -> LabelledScan:

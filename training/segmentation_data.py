@@ -61,7 +61,7 @@ class SampleRecipe:
         one slice; a network that never saw that takes what is on such a slice for something upright
     shift_mm, turn_degrees, zoom : largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
     noise_hu, offset_hu : largest added noise (standard deviation) and offset, within the window
-    warp_mm : standard deviation of a smooth bend of the slice, at its knots, `KNOT_MM` apart; no two hearts are alike
+    warp_mm : standard deviation of a smooth bend of the slice, at its knots (`KNOT_MM`); no two hearts are alike
     cover_share : of the samples, those on parts of which what is darker than soft tissue nearly vanishes in it: hearts
         with little fat, and arteries with an atrium or a collapsed lung beside them where others have air
     """
@@ -113,7 +113,7 @@ class SampleRecipe:
 
 
 KNOT_MM = 30.0
-"""Between the knots of what varies smoothly over a slice."""
+"""A view has a knot for so many mm of what varies smoothly over it, its edges included: 5 in a row for 160 mm."""
 
 COVER_HU = (0.0, 70.0)
 """Range of the soft tissue that covers."""

@@ -120,6 +120,8 @@ class SegmentationRecipe:
             raise ValueError(f"batch and epochs (or steps) must be at least 1, got {self.batch}, {self.epochs}")
         if self.mine < 0 or (self.mine and self.samples.order != "balanced"):
             raise ValueError(f'mine must not be negative and needs samples.order="balanced", got {self.mine}')
+        if self.view.is_whole_field and (self.samples.warp_mm or self.samples.cover_share):
+            raise ValueError("samples.warp_mm and cover_share need a view of fixed spacing, view.spacing_mm is 0")
         if self.view.size_px % multiple_px(self.network):
             raise ValueError(f"view.size_px must be a multiple of {multiple_px(self.network)}, got {self.view.size_px}")
         if self.network.name == "swin-unet" and self.network.base % 12:

@@ -81,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
 
     doctor = commands.add_parser("doctor", help="say what is installed and whether scoring works here")
     doctor.add_argument("--bundle", metavar="NAME|DIR|none", help="to examine; default: installed bundle, or the rules")
-    doctor.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the networks")
+    doctor.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="for the networks; auto: a GPU if worth waking",
+    )
     doctor.set_defaults(run=_run_doctor)
 
     worker = commands.add_parser("worker", help="take jobs on stdin, one JSON object a line (for programs)")

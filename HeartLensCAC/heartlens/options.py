@@ -33,7 +33,12 @@ def add_score_options(score: argparse.ArgumentParser) -> None:
         help="score these labels: .seg.nrrd, DICOM SEG, label map (1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED)",
     )  # fmt: skip
     labels.add_argument("--bundle", metavar="NAME|DIR|none", help="networks; none: rules; default: installed bundle")
-    labels.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="for the networks")
+    labels.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="for the networks; auto: a GPU if worth waking",
+    )
 
     protocol = score.add_argument_group("protocol")
     protocol.add_argument("--profile", default="agatston-1990", help="agatston-1990 (default), siemens, philips, canon")

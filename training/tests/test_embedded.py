@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import json
+import time
+from concurrent.futures import Future
+
 import numpy as np
 import pytest
 from needed import torch  # noqa: F401  - skips, or fails in CI, without it
 
 from heartlens.phantom import PhantomParameters, make_phantom
 from training import embedded
+from training.checkpoint import stop_signals
+from training.command import CANCELLED
 from training.config import load_recipe
+from training.distributed import Ranks
+from training.segmentation_data import find_hearts
+from training.shards import ShardSet
+from training.slices import SliceSet
 from training.train_dino import DinoRecipe
 from training.train_slices import SlicesRecipe
 from training.train_unet import SegmentationRecipe
-from training.tune_slices import TuneRecipe
+from training.tune_slices import TuneRecipe, find_asked
 
 
 def test_the_phantom_is_the_one_that_the_shipped_networks_were_trained_on():
@@ -65,3 +75,95 @@ def test_what_is_kept_of_a_training_scan_lies_where_it_lay(monkeypatch):
 )
 def test_every_recipe_can_be_read(name, kind):
     assert load_recipe(kind, embedded.RECIPES / f"embedded-{name}.toml") != kind()
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Four people in two parts, of phantoms that are made in a moment."""
+    monkeypatch.setattr(embedded, "TRAINING", embedded.Seeds(500_000, 2))
+    monkeypatch.setattr(embedded, "VALIDATION", embedded.Seeds(600_000, 1))
+    monkeypatch.setattr(embedded, "SPARE", embedded.Seeds(690_000, 1))
+    monkeypatch.setattr(embedded, "PART", 1)
+    monkeypatch.setattr(embedded, "ProcessPoolExecutor", InThisProcess)
+    monkeypatch.setattr(embedded, "parameters_of", lambda seed: PhantomParameters.random(
+        seed, field_of_view="heart", cover="heart", matrix=64, pixel_mm=3.2, slice_thickness_mm=8.0, increment_mm=8.0
+    ))  # fmt: skip
+
+
+class InThisProcess:
+    """A pool of one, so that what a test has changed holds in it; it counts what was begun."""
+
+    begun = 0
+
+    def __init__(self, workers, mp_context):
+        pass
+
+    def submit(self, make, seed):
+        InThisProcess.begun += 1
+        future: Future = Future()
+        future.set_result(make(seed))
+        return future
+
+    def shutdown(self, cancel_futures):
+        assert cancel_futures
+
+
+def test_a_part_that_was_cut_short_is_made_anew_and_the_others_are_left(small, tmp_path):
+    InThisProcess.begun = 0
+    assert embedded.main([str(tmp_path), "--stages", "data"]) == 0
+    assert InThisProcess.begun == 4
+    whole = (tmp_path / "shards-00" / "index.json").read_bytes()
+    (tmp_path / "shards-00" / embedded.HEARTS).unlink()  # killed between the shards and what was found in them
+    other = (tmp_path / "shards-01" / "index.json").stat()
+    assert embedded.main([str(tmp_path), "--stages", "data"]) == 0
+    assert InThisProcess.begun == 5
+    assert (tmp_path / "shards-00" / "index.json").read_bytes() == whole
+    assert (tmp_path / "shards-01" / "index.json").stat() == other
+    hearts = json.loads((tmp_path / "shards-00" / embedded.HEARTS).read_text())
+    asked = json.loads((tmp_path / "shards-validation" / embedded.ASKED).read_text())
+    assert [len(found) for found in hearts.values()] == [4]
+    assert len(asked) == 1
+    assert json.loads((tmp_path / "shards-00" / embedded.ASKED).read_text()) == {}
+
+
+def test_what_was_found_is_what_training_would_find_itself(small, tmp_path):
+    assert embedded.main([str(tmp_path), "--stages", "data"]) == 0
+    folder = tmp_path / "shards-validation"
+    shards = ShardSet.open(folder)
+    hearts = find_hearts(shards, [0], tmp_path / "hearts.json", Ranks())
+    assert json.loads((folder / embedded.HEARTS).read_text()) == hearts
+    slices = SliceSet(shards, [0], hearts)
+    asked = find_asked(shards, slices, tmp_path / "asked.json")
+    assert np.flatnonzero(asked).tolist() == next(iter(json.loads((folder / embedded.ASKED).read_text()).values()))
+
+
+def test_a_sitting_that_is_over_begins_no_other_stage_and_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    """The first stage is in its last step when the time is over: it hears the signal, and ends as if it had not."""
+    begun = []
+
+    def deaf(work, workers):
+        begun.append("data")
+        with stop_signals() as stop:
+            end = time.monotonic() + 20
+            while not stop.came and time.monotonic() < end:
+                time.sleep(0.01)
+            assert stop.came
+
+    monkeypatch.setitem(embedded.STAGES, "data", deaf)
+    monkeypatch.setitem(embedded.STAGES, "unet", lambda work, workers: begun.append("unet"))
+    assert embedded.main([str(tmp_path), "--stages", "data", "unet", "--minutes", "0.002"]) == CANCELLED
+    assert begun == ["data"]
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_a_sitting_ends_a_stage_that_knows_no_signals(tmp_path, monkeypatch):
+    monkeypatch.setitem(embedded.STAGES, "data", lambda work, workers: [time.sleep(0.01) for _ in range(2000)])
+    assert embedded.main([str(tmp_path), "--stages", "data", "--minutes", "0.002"]) == CANCELLED
+
+
+def test_a_bundle_that_is_there_is_left_and_no_workers_are_refused(tmp_path, capsys):
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / "manifest.json").write_text("{}")
+    assert embedded.main([str(tmp_path), "--stages", "bundle"]) == 0
+    assert "is there already" in capsys.readouterr().out
+    assert embedded.main([str(tmp_path), "--workers", "0"]) == 3

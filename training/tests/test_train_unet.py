@@ -373,6 +373,12 @@ def test_a_bent_slice_is_moved_by_as_many_millimeters_as_asked_and_its_labels_wi
     assert float(nearest.abs().max()) <= 0.5 + 1e-4
 
 
+@pytest.mark.parametrize("change", ["samples.warp_mm=2", "samples.cover_share=0.5"])
+def test_a_view_of_the_whole_field_has_no_millimeters_to_bend_or_cover_by(change):
+    with pytest.raises((ValueError, Refused), match="fixed spacing"):
+        tiny("view.spacing_mm=0", change)
+
+
 def test_even_islands_let_a_small_one_weigh_more_than_its_pixels(blobs, tmp_path):
     changes = ("samples.shift_mm=0", "samples.turn_degrees=0", "samples.zoom=0", "samples.noise_hu=0")
     samples = read_data(tiny("samples.even_islands=true", *changes), blobs[1], blobs[2], tmp_path, Ranks()).training
