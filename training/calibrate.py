@@ -12,13 +12,14 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.anatomy import heart_region
+from heartlens.anatomy import HeartRegion, heart_region
 from heartlens.ct import CTVolume
 from heartlens.inference import Networks, classify_slices, slices_to_ask
 from heartlens.lesions import CORONARY
@@ -53,26 +54,15 @@ def calibrate(
 
     Returns
     -------
-    {"vessel": {...}, "slices": {...} or absent, "before", "after": calibration errors, "islands", "coronary"}
+    {"vessel": {...}, "slices": {...} or absent, "before", "after": calibration errors, "islands", "coronary": of those
+    on slices that pass; "missed", "false": of them, at the cut-off}
 
     Raises
     ------
     Refused : "input": too few islands of a kind, or a slice cut-off is asked for and the bundle has no slice stage
     """
-    islands = _islands(bundle, scans, shards)
-    slope, intercept = fit_calibration(islands.is_coronary, islands.probability)
-    if cut_off is None:
-        chosen = bundle.vessel.cut_off
-    elif isinstance(cut_off, str):
-        chosen = choose_cut_off(islands.is_coronary, islands.probability, cut_off)
-    else:
-        chosen = cut_off
-    vessel = {"cut_off": float(chosen), "calibration": {"slope": slope, "intercept": intercept}}
-    told: dict[str, Any] = {"vessel": vessel, "islands": len(islands.probability)}
-    told["coronary"] = int(islands.is_coronary.sum())
-    told["before"] = _error(islands, bundle.vessel.calibration(islands.probability))
-    told["after"] = _error(islands, type(bundle.vessel.calibration)(slope, intercept)(islands.probability))
-    if slice_sensitivity is not None:
+    told: dict[str, Any] = {}
+    if slice_sensitivity is not None:  # first, because it decides which islands there are
         p, truth = _slices(bundle, scans, shards)
         told["slices"] = {"cut_off": sensitive_cut_off(truth, p, slice_sensitivity)}
         judged = metrics.counts(truth, p >= told["slices"]["cut_off"])
@@ -82,6 +72,22 @@ def calibrate(
             "passed": judged.tp,
             "kept_out": judged.tn,
         }
+        assert bundle.slices is not None
+        bundle = replace(bundle, slices=replace(bundle.slices, cut_off=told["slices"]["cut_off"]))
+    islands = _islands(bundle, scans, shards)
+    slope, intercept = fit_calibration(islands.is_coronary, islands.probability)
+    if cut_off is None:
+        chosen = bundle.vessel.cut_off
+    elif isinstance(cut_off, str):
+        chosen = choose_cut_off(islands.is_coronary, islands.probability, cut_off)
+    else:
+        chosen = cut_off
+    vessel = {"cut_off": float(chosen), "calibration": {"slope": slope, "intercept": intercept}}
+    told |= {"vessel": vessel, "islands": len(islands.probability), "coronary": int(islands.is_coronary.sum())}
+    told["before"] = _error(islands, bundle.vessel.calibration(islands.probability))
+    told["after"] = _error(islands, type(bundle.vessel.calibration)(slope, intercept)(islands.probability))
+    said = islands.probability >= chosen
+    told["missed"], told["false"] = int((islands.is_coronary & ~said).sum()), int((~islands.is_coronary & said).sum())
     return told
 
 
@@ -112,7 +118,7 @@ def write_manifest(bundle: Bundle, told: dict[str, Any]) -> None:
     for stage in ("vessel", "slices"):
         if stage in told:
             manifest[stage] = {**manifest[stage], **told[stage]}
-    kept = ("islands", "coronary", "before", "after", "slice_stage")
+    kept = ("islands", "coronary", "missed", "false", "before", "after", "slice_stage")
     manifest["metrics"] = {**manifest["metrics"], "calibrated_on": {k: told[k] for k in kept if k in told}}
     with whole_file(path) as sibling:
         sibling.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -120,8 +126,18 @@ def write_manifest(bundle: Bundle, told: dict[str, Any]) -> None:
 
 
 def _islands(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> Islands:
-    vessel, networks = bundle.vessel, Networks(bundle, "cpu")
-    found = read_islands(networks.vessel, _read(scans, shards), vessel.view, vessel.classes)
+    """Those that the bundle would name: on slices with candidates that its slice stage, if it has one, lets pass."""
+    vessel, networks, stage = bundle.vessel, Networks(bundle, "cpu"), bundle.slices
+    classifier = networks.slices
+
+    def choose(ct: CTVolume, region: HeartRegion) -> NDArray[np.bool_]:
+        asked = slices_to_ask(ct, region, ScoringProtocol())
+        if stage is None or classifier is None:
+            return asked
+        p = classify_slices(ct, region, classifier, stage.view, asked)
+        return asked & (np.nan_to_num(p, nan=-1.0) >= stage.cut_off)
+
+    found = read_islands(networks.vessel, _read(scans, shards), vessel.view, vessel.classes, choose)
     if found.is_coronary.all() or not found.is_coronary.any():
         raise Refused("input", "validation needs islands that are coronary and islands that are not; give more scans")
     return found

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.anatomy import heart_region
+from heartlens.anatomy import HeartRegion, heart_region
 from heartlens.calcium import TOO_SMALL
 from heartlens.ct import CTVolume
 from heartlens.inference import Network, segment_vessels
@@ -118,8 +118,16 @@ class Islands(NamedTuple):
     is_coronary: NDArray[np.bool_]
 
 
+ChooseSlices = Callable[[CTVolume, HeartRegion], NDArray[np.bool_]]
+"""(k,) which slices the vessel network is shown."""
+
+
 def read_islands(
-    network: Network, scans: Iterable[tuple[CTVolume, NDArray[np.uint8]]], view: View, classes: Sequence[str]
+    network: Network,
+    scans: Iterable[tuple[CTVolume, NDArray[np.uint8]]],
+    view: View,
+    classes: Sequence[str],
+    choose_slices: ChooseSlices | None = None,
 ) -> Islands:
     """Ask a network about every island in the heart region, as HeartLens will.
 
@@ -127,12 +135,15 @@ def read_islands(
     ----------
     scans : CT and `Artery` codes of each
     classes : "none" first
+    choose_slices : what comes before the network; None shows it all slices with dense voxels
     """
     protocol = ScoringProtocol()
     p, truth = [], []
     for ct, codes in scans:
         # With a cut-off of 0 nothing is left out; what is too small to count has a note that says so.
-        lesions = segment_vessels(ct, heart_region(ct), network, view, classes, protocol, coronary_cut_off=0.0)
+        region = heart_region(ct)
+        slices = None if choose_slices is None else choose_slices(ct, region)
+        lesions = segment_vessels(ct, region, network, view, classes, protocol, coronary_cut_off=0.0, slices=slices)
         labelled = np.isin(codes.reshape(-1)[lesions.voxels.flat], SCORED)
         size = np.bincount(lesions.voxels.ids)
         coronary = np.bincount(lesions.voxels.ids, weights=labelled)

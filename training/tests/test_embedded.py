@@ -31,15 +31,18 @@ def test_the_phantom_is_the_one_that_the_shipped_networks_were_trained_on():
 
 
 def test_no_seed_has_two_purposes():
-    every = [*embedded.TRAINING.range, *embedded.VALIDATION.range, *embedded.SPARE.range, *embedded.TEST.range]
+    trained = [*embedded.TRAINING.range, *embedded.VALIDATION.range, *embedded.SPARE.range]
+    every = [*trained, *embedded.CALIBRATION.range, *embedded.TEST.range]
     assert len(set(every)) == len(every)
-    made = {seed for seeds in embedded.parts(embedded.Path("work")).values() for seed in seeds}
-    assert not made & set(embedded.TEST.range)
-    assert made == {*embedded.TRAINING.range, *embedded.VALIDATION.range, *embedded.SPARE.range}
+    work = embedded.Path("work")
+    assert sorted(s for seeds in embedded.parts(work).values() for s in seeds) == sorted(trained)
+    assert [s for seeds in embedded.calibration_parts(work).values() for s in seeds] == [*embedded.CALIBRATION.range]
 
 
 def test_phantoms_of_validation_are_drawn_as_any_other_and_those_of_training_hold_more():
     assert embedded.parameters_of(embedded.VALIDATION.first) == PhantomParameters.varied(embedded.VALIDATION.first)
+    first = embedded.CALIBRATION.first
+    assert embedded.parameters_of(first) == PhantomParameters.varied(first, matrix=512)
     burdens = {embedded.parameters_of(seed).matched_burden for seed in embedded.TRAINING.range if seed % embedded.PLAIN}
     assert burdens == {">400"}
 
@@ -79,10 +82,11 @@ def test_every_recipe_can_be_read(name, kind):
 
 @pytest.fixture
 def small(monkeypatch):
-    """Four people in two parts, of phantoms that are made in a moment."""
+    """Five people in as many parts, of phantoms that are made in a moment."""
     monkeypatch.setattr(embedded, "TRAINING", embedded.Seeds(500_000, 2))
     monkeypatch.setattr(embedded, "VALIDATION", embedded.Seeds(600_000, 1))
     monkeypatch.setattr(embedded, "SPARE", embedded.Seeds(690_000, 1))
+    monkeypatch.setattr(embedded, "CALIBRATION", embedded.Seeds(720_000, 1))
     monkeypatch.setattr(embedded, "PART", 1)
     monkeypatch.setattr(embedded, "ProcessPoolExecutor", InThisProcess)
     monkeypatch.setattr(embedded, "parameters_of", lambda seed: PhantomParameters.random(
@@ -111,12 +115,12 @@ class InThisProcess:
 def test_a_part_that_was_cut_short_is_made_anew_and_the_others_are_left(small, tmp_path):
     InThisProcess.begun = 0
     assert embedded.main([str(tmp_path), "--stages", "data"]) == 0
-    assert InThisProcess.begun == 4
+    assert InThisProcess.begun == 5
     whole = (tmp_path / "shards-00" / "index.json").read_bytes()
     (tmp_path / "shards-00" / embedded.HEARTS).unlink()  # killed between the shards and what was found in them
     other = (tmp_path / "shards-01" / "index.json").stat()
     assert embedded.main([str(tmp_path), "--stages", "data"]) == 0
-    assert InThisProcess.begun == 5
+    assert InThisProcess.begun == 6
     assert (tmp_path / "shards-00" / "index.json").read_bytes() == whole
     assert (tmp_path / "shards-01" / "index.json").stat() == other
     hearts = json.loads((tmp_path / "shards-00" / embedded.HEARTS).read_text())
