@@ -1,6 +1,6 @@
 """Fit what a bundle says of lesions to validation scans: probability, cut-off of islands, cut-off of slices.
 
-python -m training.calibrate BUNDLE --shards DIR ... --splits FILE [--cut-off f1|youden|P] [--slice-sensitivity P]
+python -m training.calibrate BUNDLE --shards DIR ... --splits FILE [--cut-off RULE|P] [--slice-sensitivity P]
 
 The scans go through the networks as HeartLens runs them, from the bundle's ONNX files. The weights stay as they are;
 the manifest is written anew, whole or not at all. Test scans are not looked at.
@@ -29,11 +29,9 @@ from heartlens.refusal import Refused
 from heartlens.whole_file import whole_file
 from training import metrics
 from training.command import DONE, Progress, add_data, run_command
-from training.cut_off import Islands, choose_cut_off, fit_calibration, read_islands
+from training.cut_off import CUT_OFF_RULES, Islands, choose_cut_off, fit_calibration, read_islands
 from training.data import Splits, check_splits, scans_of
 from training.shards import ShardSet
-
-RULES = ("f1", "youden")
 
 
 def calibrate(
@@ -49,7 +47,7 @@ def calibrate(
     Parameters
     ----------
     scans : numbers of labelled scans that nothing was trained on
-    cut_off : "f1" or "youden" chooses the one of islands; a number sets it; None leaves it
+    cut_off : one of `CUT_OFF_RULES` chooses the one of islands; a number sets it; None leaves it
     slice_sensitivity : share of calcified slices that the slice stage must let pass; None leaves its cut-off
 
     Returns
@@ -177,7 +175,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("bundle", type=Path, help="folder of a bundle; its manifest is written anew")
     add_data(parser)
-    parser.add_argument("--cut-off", type=_cut_off, metavar="f1|youden|P", help="of islands (default: as it is)")
+    parser.add_argument(
+        "--cut-off",
+        type=_cut_off,
+        metavar="RULE|P",
+        help="of islands: f1, youden, balanced or a number (default: as it is)",
+    )
     parser.add_argument(
         "--slice-sensitivity", type=float, metavar="P",
         help="share of calcified slices that the slice stage must let pass (default: its cut-off stays)",
@@ -203,11 +206,11 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _cut_off(text: str) -> str | float:
-    if text in RULES:
+    if text in CUT_OFF_RULES:
         return text
     value = float(text)
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must be {', '.join(RULES)} or lie in 0..1, got {text}")
+        raise argparse.ArgumentTypeError(f"must be {', '.join(CUT_OFF_RULES)} or lie in 0..1, got {text}")
     return value
 
 

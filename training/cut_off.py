@@ -18,6 +18,8 @@ from heartlens.protocol import ScoringProtocol
 from heartlens.refusal import Refused
 from training.metrics import ratio
 
+CUT_OFF_RULES = ("youden", "f1", "balanced")
+
 DEFAULT = 0.5
 """The cut-off of a network that nobody could ask."""
 
@@ -37,7 +39,8 @@ def choose_cut_off(is_positive: NDArray[np.bool_], probability: NDArray[np.float
     Parameters
     ----------
     is_positive, probability : (n,)
-    rule : "youden" (sensitivity + specificity is largest) or "f1"
+    rule : "youden" (sensitivity + specificity is largest), "f1", or "balanced": as many are missed as are called
+        falsely, so that neither pulls a sum of what was found to its side
 
     Raises
     ------
@@ -47,9 +50,11 @@ def choose_cut_off(is_positive: NDArray[np.bool_], probability: NDArray[np.float
     --------
     >>> choose_cut_off(np.array([False, False, True, True]), np.array([0.1, 0.3, 0.5, 0.9]), "youden")
     0.4
+    >>> choose_cut_off(np.array([False, True, False, True]), np.array([0.1, 0.3, 0.5, 0.9]), "balanced")
+    0.4
     """
-    if rule not in ("youden", "f1"):
-        raise ValueError(f"rule must be youden or f1, got {rule!r}")
+    if rule not in CUT_OFF_RULES:
+        raise ValueError(f"rule must be {', '.join(CUT_OFF_RULES)}, got {rule!r}")
     if is_positive.all() or not is_positive.any():
         raise Refused(
             "input", "validation needs slices with and without calcium to choose a cut-off; give it more patients"
@@ -61,6 +66,8 @@ def choose_cut_off(is_positive: NDArray[np.bool_], probability: NDArray[np.float
     false = (found & ~is_positive).sum(1)
     if rule == "youden":
         merit = hit / is_positive.sum() - false / (~is_positive).sum()
+    elif rule == "balanced":
+        merit = -np.abs(is_positive.sum() - hit - false).astype(float)
     else:
         merit = 2 * hit / (hit + false + is_positive.sum())
     return float(candidates[np.flatnonzero(merit >= merit.max() - 1e-12)[0]])

@@ -300,7 +300,7 @@ def export_bundle(work: Path, _: int) -> None:
     if code != DONE:
         raise SystemExit(code)
     bundle, shards = load_bundle(uncalibrated), ShardSet.open(*calibration_parts(work))
-    write_manifest(bundle, calibrate(bundle, range(len(shards.scans)), shards, cut_off="f1"))
+    write_manifest(bundle, calibrate(bundle, range(len(shards.scans)), shards, cut_off="balanced"))
     uncalibrated.rename(work / "bundle")
 
 

@@ -81,5 +81,15 @@ def test_sure_and_right_stays_finite():
 
 
 def test_a_rule_that_is_none_is_an_error():
-    with pytest.raises(ValueError, match="youden or f1"):
+    with pytest.raises(ValueError, match="youden, f1"):
         choose_cut_off(np.array([True, False]), np.array([0.9, 0.1]), "best")
+
+
+def test_a_balanced_cut_off_misses_as_many_as_it_calls_falsely():
+    """By hand: at 0.45 one of 0.4 is missed and one of 0.5 is false. F1 would take 0.35, where none is missed."""
+    truth = np.array([1, 1, 1, 0, 1, 0, 0], bool)
+    p = np.array([0.9, 0.8, 0.7, 0.5, 0.4, 0.3, 0.2])
+    assert choose_cut_off(truth, p, "balanced") == pytest.approx(0.45)
+    assert choose_cut_off(truth, p, "f1") == pytest.approx(0.35)
+    with pytest.raises(ValueError, match="balanced"):
+        choose_cut_off(truth, p, "even")
