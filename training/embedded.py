@@ -100,7 +100,7 @@ TEST = Seeds(740_000, 200)
 and looked into: whatever was chosen afterwards had seen them."""
 
 MATRIX = 512
-"""Rows and columns of a scan for calibration."""
+"""Rows and columns of a scan for calibration and for figures, as scanners give them; training has fewer."""
 
 HEARTS = "hearts.json"
 

@@ -24,10 +24,7 @@ from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.phantom_files import is_phantom, write_phantom
 from heartlens.pipeline import Request, read_ct
 from heartlens.refusal import OVERRIDABLE
-from training.embedded import generator_hash
-
-MATRIX = 512
-"""Rows and columns of a judged phantom, as scanners give them; training has fewer."""
+from training.embedded import MATRIX, generator_hash
 
 
 @dataclass(frozen=True)

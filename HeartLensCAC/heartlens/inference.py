@@ -45,9 +45,9 @@ SURE_OF_SLICE = 0.9
 """From this p(calcified) on, a slice without any lesion called coronary is told of: one of the two networks is wrong
 there. A choice, not a fitted value."""
 
-WORTH_A_GPU = 200
-"""Slices from which "auto" starts torch for a GPU. On one scan the CPU was done in 5 s where an H200 took 11, 6 of them
-to import torch and wake the GPU; a CPU of two cores does some 200 slices in that time."""
+WORTH_A_GPU = 100
+"""Slices from which "auto" starts torch for a GPU. One scan took 5 s on the CPU and 6 s more with an H200, which had
+torch to import and a GPU to wake; two CPU cores take some 20 slices a second through both networks."""
 
 Told = Callable[[float], None]
 """Called between batches with the fraction that is done; what it raises ends the work."""
