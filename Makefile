@@ -97,14 +97,14 @@ bench: $(TEST_SETUP)
 	 else echo; echo "Training was left out: it needs PyTorch (0.8 GB). To time it too: make bench TRAINING=true"; fi
 
 road: $(VENV)/installed-networks
-	$(BIN)/python -m training.road --out road $(if $(SIZE),--size $(SIZE))
+	$(BIN)/python -m training.end_to_end --out road $(if $(SIZE),--size $(SIZE))
 
 rules: $(VENV)/installed-test
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/rules_on_phantoms.py
 
 # The figures of docs/models.md. Phantoms are made once and kept; nothing may be tuned on them.
 evaluate-embedded: $(VENV)/installed-training
-	$(BIN)/python -m training.evaluate_embedded --cache evaluation/phantoms --out evaluation --docs docs/models.md
+	$(BIN)/python -m training.evaluate_phantoms --cache evaluation/phantoms --out evaluation --docs docs/models.md
 
 pictures: $(VENV)/installed-slicer
 	HEARTLENS_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest HeartLensCAC/Testing/desktop/test_pictures.py

@@ -13,5 +13,8 @@ if "editable_wheel" in sys.argv:  # the library then lies in the checkout, and f
 setup(
     packages=[*find_namespace_packages("HeartLensCAC", include=["heartlens", "heartlens.*"]), *BUNDLES],
     package_dir={"": "HeartLensCAC", **BUNDLES},
-    package_data={"heartlens": ["tables/*.csv", "*.html.jinja", "py.typed"], **{name: ["*"] for name in BUNDLES}},
+    package_data={
+        "heartlens": ["risk/tables/*.csv", "report/*.html.jinja", "py.typed"],
+        **{name: ["*"] for name in BUNDLES},
+    },
 )

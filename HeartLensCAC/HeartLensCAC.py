@@ -116,7 +116,7 @@ class HeartLensCACLogic(ScriptedLoadableModuleLogic):
         """
         import subprocess
 
-        from heartlens.messages import Run
+        from heartlens.app.messages import Run
         from HeartLensCACLib.ScoreRun import LIBRARY_FOLDER, pythonProgram
 
         words = {name.replace("_", "-"): value for name, value in options.items()}

@@ -29,18 +29,18 @@ import pydicom
 import torch
 from torch import nn
 
+from heartlens.core.errors import Refused
 from heartlens.dicom.write import write_ct_series
-from heartlens.models.backbone import Backbone, BackboneShape
-from heartlens.refusal import Refused
-from training.command import DONE, run_command
-from training.config import load_recipe
-from training.distributed import Ranks
-from training.plain import PlainDino, plain_crops, plain_head_epoch, plain_unet_step, plain_views
-from training.segmentation_data import SliceSamples, find_hearts
-from training.shard_writer import write_shards
-from training.shards import ShardSet
-from training.slices import SliceSet, ViewBatches
-from training.sources import phantom_scans
+from heartlens.networks.backbone import Backbone, BackboneShape
+from training.datasets.segmentation_dataset import SliceSamples, find_hearts
+from training.datasets.shard_writer import write_shards
+from training.datasets.shards import ShardSet
+from training.datasets.slice_dataset import SliceSet, ViewBatches
+from training.datasets.sources import phantom_scans
+from training.dino.reference import PlainDino, plain_crops, plain_head_epoch, plain_unet_step, plain_views
+from training.engine.cli import DONE, run_command
+from training.engine.config import load_recipe
+from training.engine.distributed import Ranks
 from training.train_dino import DinoRecipe, build_learner, build_optimizer, plan
 from training.train_dino import train as train_dino
 from training.train_slices import SlicesRecipe, fit_head, read_features

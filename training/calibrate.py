@@ -20,18 +20,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.anatomy import HeartRegion, heart_region
-from heartlens.ct import CTVolume
-from heartlens.inference import Networks, classify_slices, slices_to_ask
-from heartlens.lesions import CORONARY
-from heartlens.models.bundle import MANIFEST, Bundle, load_bundle
-from heartlens.protocol import ScoringProtocol
-from heartlens.refusal import Refused
-from heartlens.whole_file import whole_file
-from training import metrics
-from training.command import DONE, Progress, add_data, run_command
-from training.cut_off import CUT_OFF_RULES, Islands, choose_cut_off, fit_calibration, read_islands
-from training.data import Splits, check_splits, scans_of
-from training.shards import ShardSet
+from heartlens.core.atomic import whole_file
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import CORONARY
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.networks.bundle import MANIFEST, Bundle, load_bundle
+from heartlens.networks.inference import Networks, classify_slices, slices_to_ask
+from training.datasets.shards import ShardSet
+from training.datasets.splits import Splits, check_splits, scans_of
+from training.deploy.cutoff import CUT_OFF_RULES, Islands, choose_cut_off, fit_calibration, read_islands
+from training.engine.cli import DONE, Progress, add_data, run_command
+from training.metrics import agreement as metrics
 
 
 def calibrate(

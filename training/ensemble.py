@@ -17,14 +17,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from heartlens.refusal import Refused
-from training.command import DONE, run_command
-from training.data import SPLITS, Splits, check_splits, scans_of
-from training.distributed import Ranks
+from heartlens.core.errors import Refused
+from training.datasets.segmentation_dataset import SliceSamples, find_hearts, validation_batches
+from training.datasets.shards import ShardSet
+from training.datasets.splits import SPLITS, Splits, check_splits, scans_of
+from training.engine.cli import DONE, run_command
+from training.engine.distributed import Ranks
 from training.export import read_trained
-from training.losses import LossRecipe, loss_of_sums, loss_sums
-from training.segmentation_data import SliceSamples, find_hearts, validation_batches
-from training.shards import ShardSet
+from training.segmentation.losses import LossRecipe, loss_of_sums, loss_sums
 
 SMALLEST = 1e-6
 """A probability of 0 or 1 has no logit; BCE of a product that is exactly 0 would be infinite."""

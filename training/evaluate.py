@@ -19,15 +19,16 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from heartlens import __version__
-from heartlens.models.bundle import find_bundle, load_bundle
+from heartlens.core.atomic import whole_file
+from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.protocol import PROFILES, ScoringProtocol
+from heartlens.networks.bundle import find_bundle, load_bundle
 from heartlens.pipeline import Request
-from heartlens.protocol import PROFILES, ScoringProtocol
-from heartlens.refusal import OVERRIDABLE, Refused
-from heartlens.whole_file import whole_file
-from training.cohort import Pair, count_patients, predicted_pairs, read_pairs, shard_pairs
-from training.command import DONE, Progress, run_command
-from training.data import SPLITS, Splits, check_splits, scans_of
-from training.evaluation import (
+from training.datasets.shards import ShardSet
+from training.datasets.splits import SPLITS, Splits, check_splits, scans_of
+from training.engine.cli import DONE, Progress, run_command
+from training.evaluation.pairs import Pair, count_patients, predicted_pairs, read_pairs, shard_pairs
+from training.evaluation.results import (
     INTEGRATED,
     SCHEMA,
     SEGMENTATION,
@@ -37,10 +38,9 @@ from training.evaluation import (
     Patient,
     Settings,
 )
-from training.metrics import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
-from training.overlap import compare, slices_above
-from training.shards import ShardSet
-from training.summary import summarize, summarize_classifier
+from training.evaluation.statistics import summarize, summarize_classifier
+from training.metrics.agreement import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
+from training.metrics.overlap import compare, slices_above
 
 __all__ = ["Evaluation", "Failure", "Pair", "evaluate", "main"]
 
@@ -67,7 +67,7 @@ def evaluate(
     ----------
     pairs : may be a generator: one pair is held at a time
     title, reference, predicted, bundle : said on the report
-    backbones : judged elsewhere, see `training.side_by_side`; shown beside the slice stage
+    backbones : judged elsewhere, see `training.evaluation.side_by_side`; shown beside the slice stage
     protocol : scores both sides
     slice_cutoff : least probability of a calcified slice; with it, every prediction is also judged on calcified
         slices alone (or, where the program has a slice stage, as that predicted), and these are the scores that count
@@ -206,7 +206,7 @@ def _shard_source(options: argparse.Namespace) -> Source:
     backbones: Mapping[str, BackboneSummary] = {}
     pictures: Sequence[tuple[str, str]] = ()
     if options.backbone:
-        from training.side_by_side import compare_backbones
+        from training.evaluation.side_by_side import compare_backbones
 
         runs = dict(options.backbone)
         backbones, pictures = compare_backbones(runs, shards, scans, draws=options.draws, seed=options.seed)
@@ -247,7 +247,7 @@ def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tup
     ------
     Refused : ``output``
     """
-    from training.evaluation_page import render_page
+    from training.evaluation.page import render_page
 
     document = json.dumps(evaluation.to_json(), indent=1, allow_nan=False) + "\n"
     page = render_page(evaluation, pictures=pictures)
@@ -285,7 +285,7 @@ def check_target(out: Path, force: bool) -> None:
 
 def summary_text(evaluation: Evaluation) -> str:
     """The figures to look at first, one a line, and every patient that failed."""
-    from training.evaluation_page import HEADLINES
+    from training.evaluation.page import HEADLINES
 
     lines = [f"{len(evaluation.patients)} patients compared, {len(evaluation.failures)} failed"]
     lines += [f"  failed: {failure.name}: {failure.reason}" for failure in evaluation.failures]

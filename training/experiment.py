@@ -28,29 +28,29 @@ from torch.nn import functional
 
 from heartlens.anatomy import heart_region
 from heartlens.calcium import candidate_mask
-from heartlens.lesions import CORONARY
-from heartlens.models.backbone import Backbone, BackboneShape
-from heartlens.models.slice_classifier import SliceClassifier
+from heartlens.core.atomic import whole_file
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import CORONARY
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.networks.backbone import Backbone, BackboneShape
+from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.phantom import PhantomParameters, make_phantom
-from heartlens.protocol import ScoringProtocol
-from heartlens.refusal import Refused
-from heartlens.whole_file import whole_file
-from training.collapse import DeadRun
-from training.command import CANCELLED, DONE, run_command
-from training.config import fingerprint, load_recipe, write_recipe
-from training.data import Splits, pretraining_scans, scans_of
-from training.distillation import rise_then_cosine
-from training.distributed import Ranks, process_group
-from training.experiment_summary import Answers, Asked, draw_figure, summarize, table
-from training.features import embed_slices, knn_probability, look_at
-from training.provenance import machine, source_commit
-from training.run_log import make_run_folder
-from training.sampling import balanced_order, batch_at
-from training.scans import LabelledScan
-from training.shard_writer import write_shards
-from training.shards import ShardSet
-from training.slices import SliceSet
-from training.sources import pseudonym
+from training.datasets.sampling import balanced_order, batch_at
+from training.datasets.scans import LabelledScan
+from training.datasets.shard_writer import write_shards
+from training.datasets.shards import ShardSet
+from training.datasets.slice_dataset import SliceSet
+from training.datasets.sources import pseudonym
+from training.datasets.splits import Splits, pretraining_scans, scans_of
+from training.dino.distillation import rise_then_cosine
+from training.dino.features import embed_slices, knn_probability, look_at
+from training.engine.cli import CANCELLED, DONE, run_command
+from training.engine.config import fingerprint, load_recipe, write_recipe
+from training.engine.distributed import Ranks, process_group
+from training.engine.monitor import DeadRun
+from training.engine.provenance import machine, source_commit
+from training.engine.run_log import make_run_folder
+from training.evaluation.experiment_summary import Answers, Asked, draw_figure, summarize, table
 from training.train_dino import DinoRecipe, build_learner, train
 from training.train_slices import SlicesRecipe, crops_of, fit_head, head_probability, load_teacher, read_features
 

@@ -24,8 +24,10 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from heartlens.ct import CTVolume
-from heartlens.models.bundle import (
+from heartlens.core.atomic import whole_folder
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.networks.bundle import (
     MANIFEST,
     SCHEMA,
     SLICES,
@@ -38,17 +40,15 @@ from heartlens.models.bundle import (
     VesselStage,
     load_bundle,
 )
-from heartlens.models.slice_classifier import SliceClassifier
-from heartlens.refusal import Refused
-from heartlens.whole_file import whole_folder
-from training.command import DONE, run_command
-from training.config import from_dict
-from training.cut_off import DEFAULT
-from training.data import Splits, scans_of
-from training.networks import build_network
-from training.onnx_file import half_state, rounded_to_half, store_as_half, write_onnx
-from training.parity import largest_change, require_parity
-from training.shards import ShardSet
+from heartlens.networks.slice_classifier import SliceClassifier
+from training.datasets.shards import ShardSet
+from training.datasets.splits import Splits, scans_of
+from training.deploy.cutoff import DEFAULT
+from training.deploy.onnx_file import half_state, rounded_to_half, store_as_half, write_onnx
+from training.deploy.parity import largest_change, require_parity
+from training.engine.cli import DONE, run_command
+from training.engine.config import from_dict
+from training.segmentation.networks import build_network
 from training.train_slices import WEIGHTS as SLICE_WEIGHTS
 from training.train_slices import load_classifier
 from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
@@ -71,7 +71,7 @@ class Trained:
 
     Parameters
     ----------
-    islands : cut-off and calibration as the run froze them, see `training.cut_off.judge_islands`; empty before that
+    islands : cut-off and calibration as the run froze them, see `training.deploy.cutoff.judge_islands`; empty before
     """
 
     network: nn.Module
@@ -128,7 +128,7 @@ class Said:
 
     Parameters
     ----------
-    texts : see `heartlens.models.bundle.TEXTS`
+    texts : see `heartlens.networks.bundle.TEXTS`
     domain : scans that the training data looked like
     cut_off, calibration : of the vessel stage, in the place of those that the run froze
     metrics : figures of an evaluation, beside those of the runs

@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.command import DONE, run_command
-from training.config import load_recipe
-from training.networks import build_network
+from training.engine.cli import DONE, run_command
+from training.engine.config import load_recipe
+from training.segmentation.networks import build_network
 from training.train_dino import DinoRecipe, build_learner, plan
 from training.train_unet import SegmentationRecipe
 

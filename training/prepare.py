@@ -17,13 +17,13 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from heartlens.refusal import OVERRIDABLE, Refused
-from heartlens.risk import SCHEMES
-from training.command import DONE, Progress, run_command
-from training.data import PAPER_PROPORTIONS, SCHEME, SPLITS, Splits, check_splits, scans_of, split_patients
-from training.scans import LabelledScan, Skipped
-from training.shard_writer import write_shards
-from training.shards import ShardSet
+from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.risk.assess import SCHEMES
+from training.datasets.scans import LabelledScan, Skipped
+from training.datasets.shard_writer import write_shards
+from training.datasets.shards import ShardSet
+from training.datasets.splits import PAPER_PROPORTIONS, SCHEME, SPLITS, Splits, check_splits, scans_of, split_patients
+from training.engine.cli import DONE, Progress, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run_phantoms(options: argparse.Namespace) -> int:
-    from training.sources import phantom_scans
+    from training.datasets.sources import phantom_scans
 
     if options.count < 1:
         raise Refused("input", f"--count must be 1 or more, got {options.count}")
@@ -90,13 +90,13 @@ def _run_phantoms(options: argparse.Namespace) -> int:
 
 
 def _run_coca(options: argparse.Namespace) -> int:
-    from training.sources import coca_scans
+    from training.datasets.sources import coca_scans
 
     return _write(options.out, coca_scans(options.root, allow=frozenset(options.allow)), "scan")
 
 
 def _run_cases(options: argparse.Namespace) -> int:
-    from training.sources import case_scans
+    from training.datasets.sources import case_scans
 
     scans = case_scans(options.case, accept_automatic=options.accept_automatic)
     return _write(options.out, scans, "case", len(options.case))

@@ -22,15 +22,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from heartlens.models.backbone import Backbone, BackboneShape, load_timm_weights
-from heartlens.refusal import Refused
-from training.augment import AugmentConfig, render_views
-from training.checkpoint import Checkpoints, leave_signals_to_the_run, stop_signals
-from training.collapse import BadSteps, CollapseWatch, DeadRun, effective_rank, teacher_entropy
-from training.command import run_command, run_training, training_parser
-from training.config import free, load_recipe, write_recipe
-from training.data import Splits, pretraining_scans, scans_of
-from training.distillation import (
+from heartlens.core.errors import Refused
+from heartlens.networks.backbone import Backbone, BackboneShape, load_timm_weights
+from training.datasets.sampling import steps_per_epoch
+from training.datasets.shards import ShardSet
+from training.datasets.slice_dataset import SliceSet, ViewBatch, ViewBatches
+from training.datasets.splits import Splits, pretraining_scans, scans_of
+from training.dino.augment import AugmentConfig, render_views
+from training.dino.distillation import (
     DistillationLoss,
     Learner,
     ProjectionHead,
@@ -40,12 +39,13 @@ from training.distillation import (
     rise_then_cosine,
     rise_to,
 )
-from training.distributed import Ranks, all_mean, any_rank, process_group
-from training.features import KnnProbe, ProbeConfig
-from training.run_log import RunLog, make_run_folder
-from training.sampling import steps_per_epoch
-from training.shards import ShardSet
-from training.slices import SliceSet, ViewBatch, ViewBatches
+from training.dino.features import KnnProbe, ProbeConfig
+from training.engine.checkpoint import Checkpoints, leave_signals_to_the_run, stop_signals
+from training.engine.cli import run_command, run_training, training_parser
+from training.engine.config import free, load_recipe, write_recipe
+from training.engine.distributed import Ranks, all_mean, any_rank, process_group
+from training.engine.monitor import BadSteps, CollapseWatch, DeadRun, effective_rank, teacher_entropy
+from training.engine.run_log import RunLog, make_run_folder
 
 
 @dataclass(frozen=True)

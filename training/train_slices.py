@@ -28,25 +28,25 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from heartlens.models.backbone import Backbone, BackboneShape
-from heartlens.models.slice_classifier import SliceClassifier
-from heartlens.models.slice_view import SliceView
-from heartlens.refusal import Refused
-from heartlens.whole_file import whole_file
-from training.checkpoint import Checkpoints, read_checkpoint, stop_signals, write_torch
-from training.collapse import DeadRun
-from training.command import Progress, run_command, run_training, training_parser
-from training.config import added, as_dict, fingerprint, load_recipe, write_recipe
-from training.cut_off import choose_cut_off
-from training.data import Splits, check_splits, scans_of
-from training.distributed import Ranks, all_sum, any_rank, barrier, process_group
-from training.features import Place, embed_slices, knn_probability, middle
-from training.metrics import area_under_roc, counts
-from training.run_log import RunLog, make_run_folder
-from training.sampling import epoch_order
-from training.segmentation_data import find_hearts
-from training.shards import ShardSet
-from training.slices import SliceSet
+from heartlens.core.atomic import whole_file
+from heartlens.core.errors import Refused
+from heartlens.networks.backbone import Backbone, BackboneShape
+from heartlens.networks.slice_classifier import SliceClassifier
+from heartlens.networks.slice_input import SliceView
+from training.datasets.sampling import epoch_order
+from training.datasets.segmentation_dataset import find_hearts
+from training.datasets.shards import ShardSet
+from training.datasets.slice_dataset import SliceSet
+from training.datasets.splits import Splits, check_splits, scans_of
+from training.deploy.cutoff import choose_cut_off
+from training.dino.features import Place, embed_slices, knn_probability, middle
+from training.engine.checkpoint import Checkpoints, read_checkpoint, stop_signals, write_torch
+from training.engine.cli import Progress, run_command, run_training, training_parser
+from training.engine.config import added, as_dict, fingerprint, load_recipe, write_recipe
+from training.engine.distributed import Ranks, all_sum, any_rank, barrier, process_group
+from training.engine.monitor import DeadRun
+from training.engine.run_log import RunLog, make_run_folder
+from training.metrics.agreement import area_under_roc, counts
 from training.train_dino import DinoRecipe
 
 SCHEMA = "heartlens.slice-classifier/1"

@@ -19,21 +19,10 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import nn
 
-from heartlens.lesions import Artery
-from heartlens.models.preprocess import View
-from heartlens.refusal import Refused
-from training.best_weights import BEST, WEIGHTS_SCHEMA, BestSoFar, freeze_cut_off, save_best
-from training.checkpoint import Checkpoints, stop_signals
-from training.collapse import BadSteps
-from training.command import run_command, run_training, training_parser
-from training.config import added, as_dict, free, load_recipe, write_recipe
-from training.data import Splits, check_splits, scans_of
-from training.distributed import Ranks, all_sum, any_rank, process_group
-from training.losses import LossRecipe, loss_of_sums, loss_sums, segmentation_loss
-from training.mining import Mined, find_false_alarms
-from training.networks import NetworkRecipe, build_network, multiple_px
-from training.run_log import RunLog, make_run_folder
-from training.segmentation_data import (
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery
+from heartlens.networks.input import View
+from training.datasets.segmentation_dataset import (
     Batch,
     SampleRecipe,
     SliceSamples,
@@ -43,7 +32,18 @@ from training.segmentation_data import (
     training_batches,
     validation_batches,
 )
-from training.shards import ShardSet
+from training.datasets.shards import ShardSet
+from training.datasets.splits import Splits, check_splits, scans_of
+from training.engine.checkpoint import Checkpoints, stop_signals
+from training.engine.cli import run_command, run_training, training_parser
+from training.engine.config import added, as_dict, free, load_recipe, write_recipe
+from training.engine.distributed import Ranks, all_sum, any_rank, process_group
+from training.engine.monitor import BadSteps
+from training.engine.run_log import RunLog, make_run_folder
+from training.segmentation.best_weights import BEST, WEIGHTS_SCHEMA, BestSoFar, freeze_cut_off, save_best
+from training.segmentation.losses import LossRecipe, loss_of_sums, loss_sums, segmentation_loss
+from training.segmentation.mining import Mined, find_false_alarms
+from training.segmentation.networks import NetworkRecipe, build_network, multiple_px
 
 
 @dataclass(frozen=True)

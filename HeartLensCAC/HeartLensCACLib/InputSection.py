@@ -5,7 +5,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from heartlens.ct import CTHeader
+from heartlens.core.ct import CTHeader
 from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Scan import Scan, scanOf
 from HeartLensCACLib.Words import WARNING, panelWords

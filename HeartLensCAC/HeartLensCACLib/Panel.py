@@ -14,12 +14,12 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.lesions import Artery
-from heartlens.messages import Event, Run
-from heartlens.protocol import NOTICE
-from heartlens.reading import Reading
-from heartlens.refusal import Refused
-from heartlens.signing import now
+from heartlens.app.messages import Event, Run
+from heartlens.app.review_session import Reading
+from heartlens.case.signature import now
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery
+from heartlens.core.protocol import NOTICE
 from HeartLensCACLib.InputSection import InputSection
 from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Requirements import areSatisfied
@@ -159,7 +159,7 @@ class Panel:
 
     def _source(self, scan: Any, options: "dict[str, Any]", allow: "frozenset[str]", asShown: bool) -> "dict[str, Any]":
         """The DICOM files, or, where there are none or the volume is no longer what they say, its voxels as NRRD."""
-        from heartlens.files import write_volume
+        from heartlens.io.volumes import write_volume
         from heartlens.scene import case_ct
 
         header = scan.header
@@ -181,7 +181,7 @@ class Panel:
             self._copy = None
 
     def _tellUnlessAsked(self, refused: Refused) -> None:
-        from heartlens.refusal import OVERRIDABLE
+        from heartlens.core.errors import OVERRIDABLE
 
         if refused.code not in OVERRIDABLE:  # the others were asked about, and declined
             tell(refused)
@@ -539,6 +539,6 @@ def _freeFolder(wanted: Path) -> Path:
 
 
 def _isOverridable(code: str) -> bool:
-    from heartlens.refusal import OVERRIDABLE
+    from heartlens.core.errors import OVERRIDABLE
 
     return code in OVERRIDABLE

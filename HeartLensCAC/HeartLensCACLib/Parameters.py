@@ -4,7 +4,7 @@ from typing import Any
 
 import slicer
 
-from heartlens.lesions import Artery
+from heartlens.core.lesions import Artery
 
 ORGAN = "HeartLens"
 """Group of the user's settings."""

@@ -8,7 +8,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.requirements import is_installed, missing
+from heartlens.app.requirements import is_installed, missing
 from HeartLensCACLib.Words import TITLE
 
 NEEDED = ("numpy", "scipy", "pydicom")

@@ -5,9 +5,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from heartlens.lesions import ARTERY_COLORS, CORONARY, Artery
-from heartlens.reading import Reading
-from heartlens.risk import SCHEMES, Risk
+from heartlens.app.review_session import Reading
+from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery
+from heartlens.risk.assess import SCHEMES, Risk
 from heartlens.scoring.report import Totals, display_agatston
 from HeartLensCACLib.Tables import LETTERS, fillTable, fitHeight
 from HeartLensCACLib.Words import WARNING, panelWords

@@ -10,9 +10,9 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.case import Case
-from heartlens.lesions import ARTERY_COLORS, Artery
-from heartlens.reading import Reading
+from heartlens.app.review_session import Reading
+from heartlens.case.case import Case
+from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.scoring.agatston import density_weight
 from heartlens.scoring.report import LesionScore, display_agatston
 from HeartLensCACLib.Parameters import Parameters

@@ -48,7 +48,7 @@ def load(folder: "Path | None" = None, seed: int = SEED, **settings: Any) -> Any
     vtkMRMLScalarVolumeNode that knows its DICOM files
     """
     from heartlens.phantom import PhantomParameters, make_phantom
-    from heartlens.phantom_files import write_phantom
+    from heartlens.phantom.files import write_phantom
 
     phantom = make_phantom(PhantomParameters.random(seed, **{**SETTINGS, **settings}))
     if folder is None:

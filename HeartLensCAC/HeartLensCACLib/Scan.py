@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer
 
-from heartlens.ct import CTHeader
+from heartlens.core.ct import CTHeader
 
 FOLDER_ATTRIBUTE = "HeartLens.DicomFolder"
 """On volumes that were not loaded through the DICOM database, such as the sample: where their files lie."""
@@ -39,9 +39,9 @@ class Scan:
 
 def scanOf(volume: Any) -> Scan:
     """Look at a volume node; nothing is changed, and voxels are only looked at."""
-    from heartlens.protocol import ScoringProtocol
-    from heartlens.quality import acquisition_cautions
-    from heartlens.refusal import OVERRIDABLE, Refused
+    from heartlens.anatomy.quality import acquisition_cautions
+    from heartlens.core.errors import OVERRIDABLE, Refused
+    from heartlens.core.protocol import ScoringProtocol
     from heartlens.scene import case_ct
 
     files = dicomFiles(volume)

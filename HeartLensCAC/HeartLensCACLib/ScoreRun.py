@@ -1,7 +1,7 @@
 """One press of Score: the worker process behind it, from start to its last event.
 
-The process is started with three separate channels; what it says is parsed by `heartlens.messages.Run`, which leaves
-out late events of runs that were abandoned. The panel's own process never waits for it, except to see it die.
+The process is started with three separate channels; what it says is parsed by `heartlens.app.messages.Run`, which
+leaves out late events of runs that were abandoned. The panel's own process never waits for it, except to see it die.
 """
 
 import logging
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import qt
 
-from heartlens.messages import Event, Run
+from heartlens.app.messages import Event, Run
 
 GRACE_MS = 2000
 """How long a worker may take to honor a cancellation, then to end after it was terminated."""

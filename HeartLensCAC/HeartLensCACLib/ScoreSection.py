@@ -8,8 +8,8 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.messages import Event, Run
-from heartlens.risk import SCHEMES
+from heartlens.app.messages import Event, Run
+from heartlens.risk.assess import SCHEMES
 from HeartLensCACLib.Environment import DoctorRun, diagnostics
 from HeartLensCACLib.InputSection import choose, chosen, fill
 from HeartLensCACLib.Parameters import Parameters, keepUserSetting, userSetting
@@ -201,7 +201,7 @@ class ScoreSection:
 
 def bundles() -> "list[tuple[str, str]]":
     """Value and text of what can find calcium: installed networks first, always the rules."""
-    from heartlens.models.bundle import installed_bundles
+    from heartlens.networks.bundle import installed_bundles
 
     return [
         *((name, name) for name in installed_bundles()),

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import slicer
 
-from heartlens.lesions import CORONARY, Artery
-from heartlens.requirements import missing
+from heartlens.app.requirements import missing
+from heartlens.core.lesions import CORONARY, Artery
 from HeartLensCACLib import Requirements, SampleCT
 
 PHANTOM = {"seed": 7, "matrix": 192}

@@ -7,8 +7,8 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from heartlens.reading import Reading
-from heartlens.signing import confirmation, obstacles
+from heartlens.app.review_session import Reading
+from heartlens.case.signature import confirmation, obstacles
 from HeartLensCACLib.Parameters import keepUserSetting, userSetting
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from heartlens.lesions import Artery
+from heartlens.core.lesions import Artery
 
 LETTERS = {
     **{artery: artery.name for artery in Artery},

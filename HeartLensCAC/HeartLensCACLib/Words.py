@@ -5,7 +5,7 @@ import re
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.refusal import OVERRIDABLE, Refused
+from heartlens.core.errors import OVERRIDABLE, Refused
 
 TITLE = "HeartLens"
 

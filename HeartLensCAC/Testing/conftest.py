@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tiny_ct import make_ct
 
-from heartlens.ct import CTVolume
+from heartlens.core.ct import CTVolume
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SHARED_DATA = REPOSITORY.parent / "shared" / "data"

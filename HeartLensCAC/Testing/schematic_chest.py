@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heartlens.ct import CTHeader, CTVolume
+from heartlens.core.ct import CTHeader, CTVolume
 
 SPACING_MM = (3.0, 2.8, 2.8)
 SHAPE = (52, 128, 128)

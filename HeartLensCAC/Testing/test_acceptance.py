@@ -387,8 +387,8 @@ def test_an_abdomen_has_no_heart_to_score_and_says_so(shared_data: Path, capsys)
 
 def test_manual_masks_of_another_group_are_read_with_their_volume(shared_data, tmp_path):
     """DeepCAC's label 3 is coronary calcium; its voxel counts are in the table beside it."""
-    from heartlens.ct import CTVolume
-    from heartlens.files import read_labels
+    from heartlens.core.ct import CTVolume
+    from heartlens.io.volumes import read_labels
 
     for row in csv.DictReader((shared_data / "deepcac_reference" / "expected.csv").read_text().splitlines()):
         image = sitk.ReadImage(str(shared_data / "deepcac_reference" / f"{row['patient']}_msk.nrrd"))

@@ -13,15 +13,15 @@ import pytest
 from plain_bundle import FOLDER, manifest
 from schematic_chest import schematic_chest
 
-import heartlens.models.bundle
+import heartlens.networks.bundle
 from heartlens.__main__ import main
 from heartlens.calcium import extract_lesions
-from heartlens.case import Case
-from heartlens.files import write_volume
-from heartlens.lesions import Artery
+from heartlens.case.case import Case
+from heartlens.core.lesions import Artery
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.io.volumes import write_volume
 from heartlens.pipeline import Request, score_series
-from heartlens.protocol import ScoringProtocol
-from heartlens.risk import category
+from heartlens.risk.assess import category
 from heartlens.scoring.report import score_lesions
 
 SURE = ((40, -10, -30), 3, 900)
@@ -141,7 +141,7 @@ def installed(tmp_path, monkeypatch):
     """A place with the plain bundle as the installed default."""
     place = tmp_path / "Models"
     shutil.copytree(FOLDER, place / "plain")
-    monkeypatch.setattr(heartlens.models.bundle, "INSTALLED", (place,))
+    monkeypatch.setattr(heartlens.networks.bundle, "INSTALLED", (place,))
     return place / "plain"
 
 
@@ -206,7 +206,7 @@ def test_progress_goes_up_slice_by_slice_and_a_caller_may_end_it(scan):
 
 def test_no_heart_no_claim(tmp_path):
     """Nothing was looked at: no lesion, and no category for the 0."""
-    from heartlens.ct import CTVolume
+    from heartlens.core.ct import CTVolume
 
     hu = np.full((30, 64, 64), -1000, np.int16)
     hu[:, 16:48, 16:48] = 40
@@ -243,7 +243,7 @@ def test_the_doctor_examines_bundles_and_scores_a_phantom(installed, capsys):
 
 
 def test_the_doctor_finds_the_rules_in_order(capsys, monkeypatch):
-    monkeypatch.setattr(heartlens.models.bundle, "INSTALLED", ())
+    monkeypatch.setattr(heartlens.networks.bundle, "INSTALLED", ())
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
     assert "worked example (10 by hand): 10" in told

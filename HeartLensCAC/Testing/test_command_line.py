@@ -17,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 
 from heartlens.__main__ import main
-from heartlens.case import Case, append_edit
+from heartlens.case.case import Case, append_edit
 
 NOTICE = "HeartLens is research software. It is not a medical device"
 SMALL = (
@@ -120,7 +120,7 @@ def test_dicom_and_nrrd_of_the_same_phantom_score_the_same(phantom, labels, run,
 
 
 def test_the_rules_find_calcium_and_say_how_sure_they_are(phantom, run, monkeypatch):
-    monkeypatch.setattr("heartlens.models.bundle.INSTALLED", ())
+    monkeypatch.setattr("heartlens.networks.bundle.INSTALLED", ())
     report = json.loads(run("score", phantom / "ct", "--json")[1])
     assert report["total"]["agatston"] > 0
     assert "no-bundle" in {w["code"] for w in report["warnings"]}
@@ -374,7 +374,7 @@ def test_a_folder_that_cannot_be_made_is_refused(phantom, labels, run, tmp_path)
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 def test_ctrl_c_ends_with_4_and_leaves_nothing(phantom, tmp_path):
     code = (
-        "import sys, time, heartlens.outputs as o\n"
+        "import sys, time, heartlens.report.outputs as o\n"
         "o.write_lesions_csv = lambda *a: (print('writing', flush=True), time.sleep(30))\n"
         "from heartlens.__main__ import main\n"
         "sys.exit(main(sys.argv[1:]))"

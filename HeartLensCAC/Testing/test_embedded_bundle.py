@@ -12,14 +12,14 @@ from conftest import skip_or_fail
 from heartlens.__main__ import main
 from heartlens.anatomy import heart_region
 from heartlens.calcium import extract_lesions
-from heartlens.inference import classify_slices, segment_vessels, slices_to_ask
-from heartlens.lesions import Artery
-from heartlens.models.bundle import SLICES, VESSEL, find_bundle, load_bundle
-from heartlens.models.networks import OnnxNetwork, TorchNetwork
+from heartlens.core.lesions import Artery
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.networks.bundle import SLICES, VESSEL, find_bundle, load_bundle
+from heartlens.networks.inference import classify_slices, segment_vessels, slices_to_ask
+from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
 from heartlens.phantom import PhantomParameters, make_phantom
-from heartlens.phantom_files import write_phantom
+from heartlens.phantom.files import write_phantom
 from heartlens.pipeline import Request, score_series
-from heartlens.protocol import ScoringProtocol
 from heartlens.scoring.report import score_lesions
 
 LARGEST_BYTES = 25_000_000

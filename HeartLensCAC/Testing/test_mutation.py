@@ -17,9 +17,9 @@ import pytest
 
 TESTING = Path(__file__).resolve().parent
 LIBRARY = TESTING.parent / "heartlens"
-FILES = ("protocol.py", "scoring/agatston.py", "scoring/volume.py", "scoring/mass.py", "scoring/density.py",
+FILES = ("core/protocol.py", "scoring/agatston.py", "scoring/volume.py", "scoring/mass.py", "scoring/density.py",
          "scoring/report.py")  # fmt: skip
-JUDGES = ("unit/test_protocol.py", "unit/test_scoring.py")
+JUDGES = ("unit/core/test_protocol.py", "unit/scoring/test_scoring.py")
 
 SWAPPED = {ast.GtE: ">", ast.Gt: ">=", ast.LtE: "<", ast.Lt: "<=", ast.Eq: "!=", ast.NotEq: "=="}
 
@@ -29,7 +29,7 @@ WITHOUT_EFFECT = {
         "the z of a slice is that of its middle, and in upright slices every pixel has the same z"
     ),
     (
-        "protocol.py",
+        "core/protocol.py",
         "large_enough = np.asarray(pixels) * pixel_area_mm2 >= self.minimum_area_mm2 - AREA_TOLERANCE_MM2",
     ): "the tolerance lies between possible areas; only its size matters, and that is mutated where it is defined",
     ("scoring/volume.py", "counts = np.zeros(int(ids.max(initial=0)) + 1, np.int64)"): "a longer array of zeros",
@@ -64,10 +64,12 @@ def mutants() -> list[tuple[str, int, int, int, str, str]]:
 )
 def test_a_change_of_the_scoring_core_fails_a_test(tmp_path, name, line, start, end, new):
     copy = tmp_path / "heartlens"
-    (copy / "scoring").mkdir(parents=True)
-    for source in (*LIBRARY.iterdir(), *(LIBRARY / "scoring").iterdir()):
+    opened = ("core", "scoring")
+    for folder in opened:
+        (copy / folder).mkdir(parents=True)
+    for source in (*LIBRARY.iterdir(), *(s for folder in opened for s in (LIBRARY / folder).iterdir())):
         relative = source.relative_to(LIBRARY)
-        if source.name in ("scoring", "__pycache__") or relative.as_posix() == name:
+        if source.name in (*opened, "__pycache__") or relative.as_posix() == name:
             continue
         (copy / relative).symlink_to(source)
     lines = (LIBRARY / name).read_text().splitlines()

@@ -93,10 +93,10 @@ def test_the_lists_are_as_the_script_writes_them():
 
 def test_the_lists_hold_what_a_run_needs_and_nothing_of_the_tests():
     files = script("module_files")
-    assert {"HeartLensCAC.py", "HeartLensCACLib/__init__.py", "heartlens/worker.py"} <= set(files.scripts())
+    assert {"HeartLensCAC.py", "HeartLensCACLib/__init__.py", "heartlens/app/worker.py"} <= set(files.scripts())
     assert {
         "Resources/UI/HeartLensCAC.ui", "Resources/Icons/HeartLensCAC.png", "Resources/requirements.txt",
-        "heartlens/tables/mesa_risk.csv", "heartlens/report.html.jinja",
+        "heartlens/risk/tables/mesa_risk.csv", "heartlens/report/report.html.jinja",
     } <= set(files.resources())  # fmt: skip
     for name in files.scripts() + files.resources():
         assert not name.startswith("Testing/")

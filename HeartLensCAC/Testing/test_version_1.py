@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from heartlens.case import Case
+from heartlens.case.case import Case
+from heartlens.case.signature import read_signature
 from heartlens.scoring.report import ScoreReport
-from heartlens.signing import read_signature
 
 SAVED = Path(__file__).parent / "data" / "version_1"
 CASES = ("case_v1", "case_v1_network", "case_v1_segmentation")

@@ -18,8 +18,8 @@ from plain_bundle import FOLDER as PLAIN_BUNDLE
 from worker_process import LIMIT_SECONDS, WORKER, WorkerProcess
 
 from heartlens.__main__ import main
-from heartlens.case import Case, append_edit
-from heartlens.messages import CancelCommand, Event, Run, ScoreCommand
+from heartlens.app.messages import CancelCommand, Event, Run, ScoreCommand
+from heartlens.case.case import Case, append_edit
 
 RULES = {"bundle": "none"}
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
@@ -170,7 +170,7 @@ def test_a_cancelled_job_leaves_nothing_and_the_next_one_is_scored(worker, phant
 
 def test_a_job_cancelled_while_it_writes_leaves_nothing(phantom, out):
     slow = (
-        "import heartlens.outputs as o, time\nwrite = o.write_lesions_csv\n"
+        "import heartlens.report.outputs as o, time\nwrite = o.write_lesions_csv\n"
         "o.write_lesions_csv = lambda *a: (time.sleep(1), write(*a))"
     )
     with with_changed(slow) as worker:
@@ -294,7 +294,7 @@ def test_a_segmentation_fault_is_told_from_a_result_and_the_log_says_where(fresh
 
 @POSIX
 def test_a_terminated_worker_cleans_up(phantom, out):
-    slow = "import heartlens.outputs as o, time\no.write_lesions_csv = lambda *a: time.sleep(60)"
+    slow = "import heartlens.report.outputs as o, time\no.write_lesions_csv = lambda *a: time.sleep(60)"
     with with_changed(slow) as worker:
         run = worker.start(input=phantom / "ct", out=out, options=RULES)
         worker.until(run, "writing")
@@ -534,7 +534,7 @@ def without(*libraries):
         "        top = name.split('.')[0]\n"
         f"        if top in {libraries!r}: raise ModuleNotFoundError('No module named ' + top, name=top)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "import heartlens.requirements as r\n"
+        "import heartlens.app.requirements as r\n"
         "installed = r.installed_version\n"
         f"r.installed_version = lambda name: None if name in {libraries!r} else installed(name)"
     )

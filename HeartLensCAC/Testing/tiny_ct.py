@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heartlens.ct import CTHeader, CTVolume, hu_array
+from heartlens.core.ct import CTHeader, CTVolume, hu_array
 
 
 def make_ct(hu: object, *, spacing_mm: tuple[float, float, float] = (3.0, 0.5, 0.5), **header: object) -> CTVolume:

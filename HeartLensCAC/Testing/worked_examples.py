@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from heartlens.protocol import PROFILES, ScoringProtocol
+from heartlens.core.protocol import PROFILES, ScoringProtocol
 
 DEFAULT = PROFILES["agatston-1990"]
 EIGHT = ScoringProtocol(connectivity=8)

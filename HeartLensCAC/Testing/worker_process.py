@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from heartlens.messages import Event, Run
+from heartlens.app.messages import Event, Run
 
 LIMIT_SECONDS = 300
 """Only keeps a hung test from hanging the whole suite; nothing is measured against it."""

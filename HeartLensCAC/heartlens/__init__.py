@@ -1,6 +1,6 @@
 """HeartLens: find, name and score coronary artery calcium on CT.
 
-Research software; not a medical device (see `heartlens.protocol.NOTICE`).
+Research software; not a medical device (see `heartlens.core.protocol.NOTICE`).
 Importing this package costs nothing: every part is imported where it is used.
 """
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heartlens import __version__
-from heartlens.options import UsageError, add_score_options, request_of
-from heartlens.refusal import Refused
+from heartlens.app.options import UsageError, add_score_options, request_of
+from heartlens.core.errors import Refused
 
 if TYPE_CHECKING:
-    from heartlens.case import Case
+    from heartlens.case.case import Case
 
 DONE, USAGE, REFUSED, CANCELLED = 0, 2, 3, 4
 
@@ -112,7 +112,7 @@ def _run_score(options: argparse.Namespace) -> int:
     result = score_series(options.input, request, progress=bar)
     left_out: list[str] = []
     if options.out is not None:
-        from heartlens.outputs import write_outputs
+        from heartlens.report.outputs import write_outputs
 
         bar("writing", 1.0)
         left_out = write_outputs(result, options.out, force=options.force, identify=options.identify)
@@ -132,15 +132,15 @@ def _run_score(options: argparse.Namespace) -> int:
 def _check_out(out: Path | None, force: bool) -> None:
     """Refuse a target that cannot be written before the work, not after it."""
     if out is not None:
-        from heartlens.outputs import check_out
+        from heartlens.report.outputs import check_out
 
         check_out(out, force=force)
 
 
 def table(case: Case) -> str:
     """The result as text: totals per artery, category, warnings, notice."""
-    from heartlens.lesions import CORONARY, Artery
-    from heartlens.protocol import NOTICE
+    from heartlens.core.lesions import CORONARY, Artery
+    from heartlens.core.protocol import NOTICE
     from heartlens.scoring.report import display_agatston
 
     report, risk = case.report, case.risk
@@ -158,7 +158,7 @@ def table(case: Case) -> str:
         )
     lines += ["", risk.sentence()]
     if risk.category_probability:
-        from heartlens.category_probability import display_percent
+        from heartlens.risk.category_probability import display_percent
 
         likely = [(name, p) for name, p in risk.category_probability if p >= 0.005]
         told = ", ".join(f"{name} {display_percent(p)}" for name, p in likely)
@@ -183,9 +183,9 @@ def _run_series(options: argparse.Namespace) -> int:
 
 
 def _run_phantom(options: argparse.Namespace) -> int:
+    from heartlens.core.atomic import check_folder
     from heartlens.phantom import PhantomParameters, make_phantom
-    from heartlens.phantom_files import is_phantom, write_phantom
-    from heartlens.whole_file import check_folder
+    from heartlens.phantom.files import is_phantom, write_phantom
 
     try:
         parameters = PhantomParameters.from_text(options.seed, options.set)
@@ -198,14 +198,14 @@ def _run_phantom(options: argparse.Namespace) -> int:
 
 
 def _run_demo(options: argparse.Namespace) -> int:
-    from heartlens.case import RiskInputs
-    from heartlens.lesions import CORONARY
-    from heartlens.outputs import check_out, is_result, write_outputs
+    from heartlens.case.case import RiskInputs
+    from heartlens.core.atomic import whole_folder
+    from heartlens.core.lesions import CORONARY
     from heartlens.phantom import PhantomParameters, make_phantom
-    from heartlens.phantom_files import write_phantom
+    from heartlens.phantom.files import write_phantom
     from heartlens.pipeline import Request, score_series
+    from heartlens.report.outputs import check_out, is_result, write_outputs
     from heartlens.scoring.report import display_agatston
-    from heartlens.whole_file import whole_folder
 
     check_out(options.out / "result", force=True)
     bar = _Bar()
@@ -233,9 +233,9 @@ def _run_demo(options: argparse.Namespace) -> int:
 
 def _run_doctor(options: argparse.Namespace) -> int:
     try:
-        from heartlens.doctor import examine
+        from heartlens.app.doctor import examine
     except ModuleNotFoundError:  # a library without which nothing runs: say at least which
-        from heartlens.requirements import missing
+        from heartlens.app.requirements import missing
 
         for requirement in missing():
             print(f"  {requirement.line}")
@@ -244,7 +244,7 @@ def _run_doctor(options: argparse.Namespace) -> int:
 
 
 def _run_worker(options: argparse.Namespace) -> int:
-    from heartlens.worker import serve
+    from heartlens.app.worker import serve
 
     return serve()
 

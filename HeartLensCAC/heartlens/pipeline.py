@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heartlens.anatomy.quality import acquisition_cautions, content_findings
 from heartlens.calcium import extract_lesions, find_lesions
-from heartlens.case import Case, RiskInputs
-from heartlens.ct import CTVolume
-from heartlens.files import VOLUME_ENDINGS, read_labels, read_volume
-from heartlens.lesions import LesionMap
-from heartlens.protocol import ScoringProtocol
-from heartlens.quality import acquisition_cautions, content_findings
-from heartlens.refusal import OVERRIDABLE, Caution, Refused, refuse_or_caution
-from heartlens.slabs import average_slabs, slab_labels, slices_per_slab
+from heartlens.case.case import Case, RiskInputs
+from heartlens.case.result import Result
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import OVERRIDABLE, Caution, Refused, refuse_or_caution
+from heartlens.core.lesions import LesionMap
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.slabs import average_slabs, slab_labels, slices_per_slab
+from heartlens.io.volumes import VOLUME_ENDINGS, read_labels, read_volume
 
 if TYPE_CHECKING:
     import pydicom
 
     from heartlens.anatomy import HeartRegion
     from heartlens.dicom.series import Series
-    from heartlens.models.bundle import Bundle
+    from heartlens.networks.bundle import Bundle
 
 Progress = Callable[[str, float], None]
 """Called with the stage's name and the fraction of the whole that is done, 0 to 1."""
@@ -63,20 +64,6 @@ class Request:
     kvp_adapted: bool = False
     thickness_mm: float | None = None
     risk: RiskInputs = field(default_factory=RiskInputs)
-
-
-@dataclass(frozen=True, eq=False)
-class Result:
-    """A scored case and what it was read from.
-
-    Parameters
-    ----------
-    case : scored
-    sources : DICOM headers of the scored slices, for SEG and SR; empty for NRRD, NIfTI and MHA
-    """
-
-    case: Case
-    sources: Sequence[pydicom.Dataset]
 
 
 def score_series(
@@ -230,7 +217,7 @@ def find_calcium(
         flat = np.flatnonzero(codes)
         lesions = extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol)
         return Found(lesions, {"labels": "segmentation", "bundle": None, "device": "cpu"})
-    from heartlens.models.bundle import RULES, find_bundle, load_bundle
+    from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 
     folder = find_bundle(request.bundle)
     if folder is not None:
@@ -247,7 +234,7 @@ def _by_networks(
     ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol, bundle: Bundle, request: Request, tell: Progress
 ) -> Found:
     """The slice classifier chooses slices among those with candidates; the vessel network names islands on them."""
-    from heartlens.inference import Networks, classify_slices, segment_vessels, slices_to_ask, unsettled_slices
+    from heartlens.networks.inference import Networks, classify_slices, segment_vessels, slices_to_ask, unsettled_slices
 
     chosen = slices_to_ask(ct, region, protocol)
     networks = Networks(bundle, request.device, slices=int(chosen.sum()))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from heartlens.ct import CTHeader, CTVolume
+from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.dicom.write import write_ct_series
 
 SERIES_FOLDER = "Pro_Gated_CS_3.0_I30f_3_70% (1)"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from needed import need, torch
 
-from heartlens.models.backbone import Backbone, BackboneShape, load_timm_weights, resample_position
-from heartlens.refusal import Refused
-from training.torchvision_shim import declare_missing_operators
+from heartlens.core.errors import Refused
+from heartlens.networks.backbone import Backbone, BackboneShape, load_timm_weights, resample_position
+from training.engine.torchvision_shim import declare_missing_operators
 
 safetensors = need("safetensors.torch")
 

@@ -11,11 +11,11 @@ import pytest
 from full_disk import a_disk_with_room_for
 from needed import torch  # noqa: F401  - the commands need it
 
-from heartlens.ct import CTVolume
+from heartlens.core.ct import CTVolume
 from training import train_dino, train_slices, train_unet
-from training.data import Splits
-from training.scans import LabelledScan
-from training.shard_writer import write_shards
+from training.datasets.scans import LabelledScan
+from training.datasets.shard_writer import write_shards
+from training.datasets.splits import Splits
 
 DINO = ("backbone=vit_mini_patch8_32", "hidden=16", "bottleneck=8", "prototypes=12", "steps=2", "batch=8", "bf16=false",
         "augment.global_size=32", "augment.local_size=16", "augment.random_local_crops=1", "probe.size=32",

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from needed import torch
 
-from heartlens.models.backbone import Backbone, BackboneShape
+from heartlens.networks.backbone import Backbone, BackboneShape
 from training.bench import (
     GpuUse,
     Laps,
@@ -25,7 +25,7 @@ from training.bench import (
     main,
     make_data,
 )
-from training.slices import SliceSet
+from training.datasets.slice_dataset import SliceSet
 from training.tests.test_train_dino import TINY
 from training.tests.test_train_unet import tiny
 from training.train_slices import SlicesRecipe

@@ -9,17 +9,17 @@ import pytest
 from needed import need, torch
 from schematic_chest import schematic_chest
 
-from heartlens.models.bundle import Calibration, Domain, load_bundle
-from heartlens.models.slice_view import SliceView
-from heartlens.refusal import Refused
+from heartlens.core.errors import Refused
+from heartlens.networks.bundle import Calibration, Domain, load_bundle
+from heartlens.networks.slice_input import SliceView
 from training.calibrate import calibrate, main, sensitive_cut_off
-from training.config import as_dict, load_recipe
-from training.data import Splits
+from training.datasets.scans import LabelledScan
+from training.datasets.shard_writer import write_shards
+from training.datasets.shards import ShardSet
+from training.datasets.splits import Splits
+from training.engine.config import as_dict, load_recipe
 from training.export import Said, export_bundle, read_trained, read_trained_slices
-from training.networks import build_network
-from training.scans import LabelledScan
-from training.shard_writer import write_shards
-from training.shards import ShardSet
+from training.segmentation.networks import build_network
 from training.train_slices import SCHEMA as SLICES_SCHEMA
 from training.train_slices import WEIGHTS as SLICE_WEIGHTS
 from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
@@ -56,8 +56,8 @@ def data(tmp_path_factory):
     content = {"schema": WEIGHTS_SCHEMA, "step": 1, "network": network.state_dict(), "recipe": as_dict(recipe)}
     torch.save({**content, "judgement": {}, "islands": {"cut_off": 0.3, "slope": 1.0, "intercept": 0.0}},
                folder / "unet" / BEST)  # fmt: skip
-    from heartlens.models.backbone import Backbone, BackboneShape
-    from heartlens.models.slice_classifier import SliceClassifier
+    from heartlens.networks.backbone import Backbone, BackboneShape
+    from heartlens.networks.slice_classifier import SliceClassifier
 
     classifier = SliceClassifier(Backbone(BackboneShape(24, 2, 2, 8, 32)))
     torch.nn.init.normal_(classifier.head.weight, std=1.0)  # so that probabilities differ

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from needed import torch
 
-from training.distributed import Ranks
+from training.engine.distributed import Ranks
 from training.tests.test_train_dino import TINY, folder, largest_difference, parts_of, slices  # noqa: F401
 from training.tests.test_train_unet import blobs, run, tiny, weights  # noqa: F401
 from training.train_dino import train

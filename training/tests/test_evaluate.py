@@ -14,29 +14,29 @@ import plain_bundle
 import pytest
 from full_disk import a_disk_with_room_for
 
-from heartlens.case import Case
-from heartlens.ct import CTHeader, CTVolume
+from heartlens.case.case import Case
+from heartlens.core.ct import CTHeader, CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import CORONARY, Artery
 from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import write_seg
 from heartlens.dicom.series import find_series
 from heartlens.dicom.write import write_ct_series
-from heartlens.files import read_labels, read_volume, write_seg_nrrd, write_volume
-from heartlens.lesions import CORONARY, Artery
-from heartlens.nrrd import write_nrrd
-from heartlens.outputs import write_outputs
+from heartlens.io.nrrd import write_nrrd
+from heartlens.io.volumes import read_labels, read_volume, write_seg_nrrd, write_volume
 from heartlens.phantom import PhantomParameters, make_phantom
-from heartlens.phantom_files import write_phantom
+from heartlens.phantom.files import write_phantom
 from heartlens.pipeline import Request, score_series
-from heartlens.refusal import Refused
-from training.cohort import Pair, find_patients, read_pairs
-from training.data import Splits
+from heartlens.report.outputs import write_outputs
+from training.datasets.scans import LabelledScan
+from training.datasets.shard_writer import write_shards
+from training.datasets.splits import Splits
 from training.evaluate import evaluate, main, write_report
-from training.evaluation import INTEGRATED, SEGMENTATION, BackboneSummary, Estimate, Evaluation, Failure
-from training.evaluation_page import FEW, render_page
-from training.metrics import Counts
-from training.scans import LabelledScan
-from training.shard_writer import write_shards
-from training.summary import mean_of_patients, summarize_slices
+from training.evaluation.page import FEW, render_page
+from training.evaluation.pairs import Pair, find_patients, read_pairs
+from training.evaluation.results import INTEGRATED, SEGMENTATION, BackboneSummary, Estimate, Evaluation, Failure
+from training.evaluation.statistics import mean_of_patients, summarize_slices
+from training.metrics.agreement import Counts
 
 LAD, RCA = int(Artery.LAD), int(Artery.RCA)
 SPACING = np.diag([1.0, 1.0, 3.0, 1.0])

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from needed import torch  # noqa: F401
 
-from heartlens.ct import CTVolume
-from heartlens.refusal import Refused
-from training.augment import AugmentConfig
-from training.config import as_dict, load_recipe
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from training.datasets.scans import LabelledScan
+from training.datasets.shard_writer import write_shards
+from training.dino.augment import AugmentConfig
+from training.engine.config import as_dict, load_recipe
+from training.evaluation.experiment_summary import Answers, Asked, figures, summarize, table, verdict
 from training.experiment import ARMS, RECIPE, ExperimentRecipe, open_data, run
-from training.experiment_summary import Answers, Asked, figures, summarize, table, verdict
-from training.scans import LabelledScan
-from training.shard_writer import write_shards
 from training.train_dino import DinoRecipe
 from training.train_slices import SlicesRecipe
 

@@ -10,28 +10,28 @@ import pytest
 from needed import need, torch
 from schematic_chest import schematic_chest
 
-import heartlens.inference
+import heartlens.networks.inference
 from heartlens.anatomy import heart_region
-from heartlens.ct import CTVolume
-from heartlens.files import write_volume
-from heartlens.inference import classify_slices, decide, segment_vessels, slices_to_ask
-from heartlens.lesions import Artery
-from heartlens.models.backbone import Backbone, BackboneShape
-from heartlens.models.bundle import SLICES, Calibration, Domain, SliceStage, load_bundle
-from heartlens.models.networks import OnnxNetwork, TorchNetwork
-from heartlens.models.preprocess import View
-from heartlens.models.slice_classifier import SliceClassifier
-from heartlens.models.slice_view import SliceView
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.io.volumes import write_volume
+from heartlens.networks.backbone import Backbone, BackboneShape
+from heartlens.networks.bundle import SLICES, Calibration, Domain, SliceStage, load_bundle
+from heartlens.networks.inference import classify_slices, decide, segment_vessels, slices_to_ask
+from heartlens.networks.input import View
+from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
+from heartlens.networks.slice_classifier import SliceClassifier
+from heartlens.networks.slice_input import SliceView
 from heartlens.pipeline import Request, score_series
-from heartlens.protocol import ScoringProtocol
-from heartlens.refusal import Refused
 from training import export
-from training.config import as_dict, load_recipe
-from training.data import Splits
+from training.datasets.scans import LabelledScan
+from training.datasets.shard_writer import write_shards
+from training.datasets.splits import Splits
+from training.engine.config import as_dict, load_recipe
 from training.export import Said, Trained, TrainedSlices, export_bundle, read_trained, read_trained_slices
-from training.networks import build_network
-from training.scans import LabelledScan
-from training.shard_writer import write_shards
+from training.segmentation.networks import build_network
 from training.train_slices import SCHEMA as SLICES_SCHEMA
 from training.train_slices import WEIGHTS as SLICE_WEIGHTS
 from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
@@ -243,7 +243,7 @@ def test_a_slice_classifier_that_differs_is_not_exported(run, slices_run, tmp_pa
 
 def test_a_slice_on_the_cut_off_is_not_exported(run, slices_run, tmp_path, monkeypatch):
     """Another rounding would move it across; here a small shift of ONNX's answer plays the rounding."""
-    import training.parity
+    import training.deploy.parity
 
     class Shifted(OnnxNetwork):
         def __call__(self, image):
@@ -259,7 +259,7 @@ def test_a_slice_on_the_cut_off_is_not_exported(run, slices_run, tmp_path, monke
             asked
         ]
     on_edge = TrainedSlices(trained.network, SliceStage(view, float(p[0]) + 5e-6))
-    monkeypatch.setattr(training.parity, "OnnxNetwork", Shifted)
+    monkeypatch.setattr(training.deploy.parity, "OnnxNetwork", Shifted)
     with pytest.raises(Refused, match="slices on different sides of the cut-off"):
         export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [ct], on_edge)
 
@@ -284,8 +284,8 @@ def test_a_ct_scores_the_same_through_torch_and_onnx(bundle_folder, tmp_path, mo
         used.append(role)
         return TorchNetwork(bundle, role, device="cuda" if torch.cuda.is_available() else "cpu")
 
-    monkeypatch.setattr(heartlens.inference, "sees_cuda", lambda: True)
-    monkeypatch.setattr(heartlens.inference, "TorchNetwork", network)
+    monkeypatch.setattr(heartlens.networks.inference, "sees_cuda", lambda: True)
+    monkeypatch.setattr(heartlens.networks.inference, "TorchNetwork", network)
     write_volume(tmp_path / "ct.nrrd", chest_ct())
     one, other = (
         score_series(tmp_path / "ct.nrrd", Request(bundle=str(bundle_folder), device=d)).case for d in ("cuda", "cpu")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from needed import need, torch
 
-from training.config import load_recipe
+from training.engine.config import load_recipe
 from training.memory import is_segmentation, kept_for_one, main, measure_segmentation
-from training.networks import activation_bytes, build_network, count_parameters
+from training.segmentation.networks import activation_bytes, build_network, count_parameters
 from training.train_unet import SegmentationRecipe
 
 RUNS = Path(__file__).resolve().parents[1] / "runs"

@@ -16,10 +16,10 @@ import pytest
 from needed import need, torch
 
 from training import train_dino, train_slices, train_unet
-from training.config import as_dict, load_recipe
-from training.data import split_patients
-from training.run_log import read_log
-from training.shard_writer import write_shards
+from training.datasets.shard_writer import write_shards
+from training.datasets.splits import split_patients
+from training.engine.config import as_dict, load_recipe
+from training.engine.run_log import read_log
 from training.tests.test_train_unet import blob_scan
 
 RUNS = Path(__file__).resolve().parents[1] / "runs"

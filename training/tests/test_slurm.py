@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from needed import torch
 
-from training.data import split_patients
-from training.run_log import read_log
-from training.shard_writer import write_shards
+from training.datasets.shard_writer import write_shards
+from training.datasets.splits import split_patients
+from training.engine.run_log import read_log
 from training.tests.test_train_unet import TINY, blob_scan
 
 SCRIPT = Path(__file__).resolve().parents[1] / "slurm.sbatch"

@@ -18,21 +18,21 @@ import numpy as np
 import pytest
 from needed import torch
 
-from heartlens.ct import CTVolume
-from heartlens.refusal import Refused
-from training.augment import AugmentConfig
-from training.checkpoint import read_checkpoint
-from training.collapse import BadSteps, DeadRun
-from training.config import as_dict, load_recipe, write_recipe
-from training.data import Splits
-from training.distillation import follow
-from training.features import KnnProbe, ProbeConfig
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from training.datasets.scans import LabelledScan
+from training.datasets.shard_writer import write_shards
+from training.datasets.shards import ShardSet
+from training.datasets.slice_dataset import SliceSet, ViewBatches
+from training.datasets.splits import Splits
+from training.dino.augment import AugmentConfig
+from training.dino.distillation import follow
+from training.dino.features import KnnProbe, ProbeConfig
+from training.engine.checkpoint import read_checkpoint
+from training.engine.config import as_dict, load_recipe, write_recipe
+from training.engine.monitor import BadSteps, DeadRun
+from training.engine.run_log import read_log
 from training.memory import measure
-from training.run_log import read_log
-from training.scans import LabelledScan
-from training.shard_writer import write_shards
-from training.shards import ShardSet
-from training.slices import SliceSet, ViewBatches
 from training.train_dino import DinoRecipe, build_learner, build_optimizer, main, passes, plan, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -16,27 +16,27 @@ from hypothesis import strategies as st
 from needed import torch
 
 from heartlens.anatomy import heart_region
-from heartlens.ct import CTVolume
-from heartlens.inference import classify_slices
-from heartlens.models.backbone import Backbone, BackboneShape
-from heartlens.models.slice_classifier import SliceClassifier
-from heartlens.models.slice_view import SliceView
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.networks.backbone import Backbone, BackboneShape
+from heartlens.networks.inference import classify_slices
+from heartlens.networks.slice_classifier import SliceClassifier
+from heartlens.networks.slice_input import SliceView
 from heartlens.phantom import PhantomParameters, make_phantom
-from heartlens.refusal import Refused
-from training.attention import attention_map, attention_of_slices
-from training.checkpoint import read_checkpoint
-from training.collapse import DeadRun
-from training.config import load_recipe, write_recipe
-from training.cut_off import choose_cut_off
-from training.data import Splits
-from training.features import embed_slices, knn_probability, look_at, middle
-from training.metrics import counts
-from training.run_log import read_log
-from training.scans import LabelledScan
-from training.shard_writer import write_shards
-from training.shards import ShardSet
-from training.side_by_side import compare_backbones
-from training.slices import SliceSet
+from training.datasets.scans import LabelledScan
+from training.datasets.shard_writer import write_shards
+from training.datasets.shards import ShardSet
+from training.datasets.slice_dataset import SliceSet
+from training.datasets.splits import Splits
+from training.deploy.cutoff import choose_cut_off
+from training.dino.attention import attention_map, attention_of_slices
+from training.dino.features import embed_slices, knn_probability, look_at, middle
+from training.engine.checkpoint import read_checkpoint
+from training.engine.config import load_recipe, write_recipe
+from training.engine.monitor import DeadRun
+from training.engine.run_log import read_log
+from training.evaluation.side_by_side import compare_backbones
+from training.metrics.agreement import counts
 from training.train_dino import DinoRecipe
 from training.train_dino import train as pretrain
 from training.train_slices import (

@@ -12,20 +12,20 @@ import numpy as np
 import pytest
 from needed import torch
 
-from heartlens.ct import CTVolume
-from heartlens.lesions import Artery
-from heartlens.refusal import Refused
-from training.best_weights import BestSoFar
-from training.checkpoint import read_checkpoint
-from training.collapse import DeadRun
-from training.config import fingerprint, load_recipe
-from training.data import split_patients
-from training.distributed import Ranks
-from training.mining import find_false_alarms
-from training.run_log import read_log
-from training.scans import LabelledScan
-from training.segmentation_data import SampleRecipe, even_weights, to_batch, training_batches
-from training.shard_writer import write_shards
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery
+from training.datasets.scans import LabelledScan
+from training.datasets.segmentation_dataset import SampleRecipe, even_weights, to_batch, training_batches
+from training.datasets.shard_writer import write_shards
+from training.datasets.splits import split_patients
+from training.engine.checkpoint import read_checkpoint
+from training.engine.config import fingerprint, load_recipe
+from training.engine.distributed import Ranks
+from training.engine.monitor import DeadRun
+from training.engine.run_log import read_log
+from training.segmentation.best_weights import BestSoFar
+from training.segmentation.mining import find_false_alarms
 from training.train_unet import OptimizerRecipe, SegmentationRecipe, build, read_data, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]

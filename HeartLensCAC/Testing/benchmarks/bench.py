@@ -25,11 +25,11 @@ import numpy as np
 import panel_times
 import scene_times
 
-from heartlens.case import Case
+from heartlens.app.messages import Event, Run
+from heartlens.case.case import Case
+from heartlens.core.lesions import Artery
 from heartlens.dicom.write import write_ct_series
-from heartlens.lesions import Artery
-from heartlens.messages import Event, Run
-from heartlens.models.bundle import RULES, find_bundle, load_bundle
+from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.pipeline import Request, score_series
 from heartlens.scoring.report import score_lesions
@@ -235,7 +235,7 @@ def worker_times(what: str, series: Path, runs: int) -> list[Figure]:
 
 def in_this_process(case: Case, runs: int) -> list[Figure]:
     """Scoring alone: a labelled volume, and again after one lesion was reassigned."""
-    from heartlens.lesions import LesionMap
+    from heartlens.core.lesions import LesionMap
 
     labels = np.array(case.lesions.labels)
     arteries, notes = dict(case.lesions.arteries), dict(case.lesions.notes)

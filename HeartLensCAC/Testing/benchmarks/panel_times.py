@@ -59,7 +59,7 @@ def measure(series: Path, runs: int, folder: Path) -> list[tuple[str, float, flo
     import qt
     import slicer
 
-    from heartlens.lesions import Artery
+    from heartlens.core.lesions import Artery
     from HeartLensCACLib import SampleCT
 
     slicer_app.fresh_dialogs()

@@ -16,10 +16,10 @@ import numpy as np
 
 from heartlens.anatomy import heart_region
 from heartlens.calcium import Removed, find_lesions
-from heartlens.ct import CTVolume
-from heartlens.lesions import CORONARY, Artery
+from heartlens.core.ct import CTVolume
+from heartlens.core.lesions import CORONARY, Artery
+from heartlens.core.protocol import ScoringProtocol
 from heartlens.phantom import Phantom, PhantomParameters, make_phantom
-from heartlens.protocol import ScoringProtocol
 from heartlens.scoring.agatston import agatston, weigh_islands
 from heartlens.scoring.report import score_lesions
 

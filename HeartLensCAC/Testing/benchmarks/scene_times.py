@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from heartlens.case import Case
-from heartlens.lesions import Artery
+from heartlens.case.case import Case
+from heartlens.core.lesions import Artery
 
 LEFT_OUT = "Scene and panel need Slicer's classes and Qt (0.9 GB). To time them too: make bench SLICER_CORE=true"
 
@@ -31,7 +31,7 @@ def scene_times(case: Case, runs: int) -> list[tuple[str, float, float, str]]:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from headless_scene import HeadlessScene
 
-    from heartlens.correction import give
+    from heartlens.case.correction import give
     from heartlens.scene import read_segmentation, remove_case, show_case, update_lesions
     from heartlens.scene.geometry import array_of
     from heartlens.scene.segmentation import BINARY

@@ -33,7 +33,7 @@ def slicer_running(tmp_path_factory: pytest.TempPathFactory) -> None:
 def phantom_ct(slicer_running: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small phantom as DICOM: 192 x 192 x 42, seven plaques in LAD, LCX and RCA."""
     from heartlens.phantom import PhantomParameters, make_phantom
-    from heartlens.phantom_files import write_phantom
+    from heartlens.phantom.files import write_phantom
     from HeartLensCACLib import SampleCT
 
     folder = tmp_path_factory.mktemp("phantom") / "made"
@@ -45,8 +45,8 @@ def phantom_ct(slicer_running: None, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="session")
 def scored_once(phantom_ct: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The phantom's result folder, as the worker leaves it."""
-    from heartlens.outputs import write_outputs
     from heartlens.pipeline import Request, score_series
+    from heartlens.report.outputs import write_outputs
 
     out = tmp_path_factory.mktemp("scored") / "result"
     write_outputs(score_series(sorted(phantom_ct.iterdir()), Request(bundle="none")), out)
@@ -128,7 +128,7 @@ def _wait(until: Callable[[], Any], seconds: float = 60) -> None:
 
 
 def _load(folder: Path) -> Any:
-    from heartlens.refusal import OVERRIDABLE
+    from heartlens.core.errors import OVERRIDABLE
     from HeartLensCACLib import SampleCT
 
     return SampleCT.loadSeries(folder, name="CT", allow=OVERRIDABLE)  # as Slicer, which loads anything

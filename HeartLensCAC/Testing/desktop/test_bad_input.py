@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from desktop.reader import Reader, slicer
 
-from heartlens.lesions import Artery
+from heartlens.core.lesions import Artery
 
 
 @pytest.fixture
@@ -188,8 +188,8 @@ def test_a_gpu_without_memory_is_told_where_the_result_is(reader, scored_case, t
     """The worker goes on with the CPU and says so in the case, as test_inference shows; the panel passes it on."""
     from dataclasses import replace
 
-    from heartlens.case import Case
-    from heartlens.refusal import Caution
+    from heartlens.case.case import Case
+    from heartlens.core.errors import Caution
 
     case = Case.load(scored_case / "case")
     text = "the GPU ran out of memory; the networks ran on the CPU; --device cpu does so from the start"
@@ -301,8 +301,8 @@ def test_a_volume_that_changed_since_it_was_scored_cannot_be_signed(reading):
 
 
 def test_a_signed_case_whose_export_failed_is_exported_again(reading, monkeypatch):
-    from heartlens import reading as library
-    from heartlens.refusal import Refused
+    from heartlens.app import review_session as library
+    from heartlens.core.errors import Refused
 
     def full(*_, **__):
         raise Refused("output", "cannot write there: no space left on device")

@@ -12,7 +12,7 @@ from desktop.reader import Reader, slicer
 from plain_scoring import plain_score
 from slicer.util import arrayFromSegmentBinaryLabelmap
 
-from heartlens.lesions import CORONARY, Artery
+from heartlens.core.lesions import CORONARY, Artery
 
 
 @pytest.fixture
@@ -374,8 +374,8 @@ def test_another_volume_is_not_taken_for_the_same_patient(reading):
 def test_lesions_that_the_networks_were_not_sure_of_are_marked_until_the_reader_decides(reader, scored_case, tmp_path):
     from dataclasses import replace
 
-    from heartlens.case import Case
-    from heartlens.lesions import LesionMap
+    from heartlens.case.case import Case
+    from heartlens.core.lesions import LesionMap
 
     case = Case.load(scored_case / "case")
     unsure = case.report.lesions[2].id

@@ -120,7 +120,7 @@ def test_pictures_of_what_the_reader_is_warned_of_and_of_what_is_refused(module,
 
 
 def test_pictures_of_what_stands_in_the_way_of_signing(module, keep, phantom_ct, scored_case):
-    from heartlens.lesions import Artery
+    from heartlens.core.lesions import Artery
 
     reader = Reader(module, phantom_ct)
     reader.open_case(scored_case)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from desktop.reader import Reader
 
-from heartlens.lesions import Artery
+from heartlens.core.lesions import Artery
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_the_second_way_to_the_score_counts_by_hand(module, hands):
 
     import slicer
 
-    from heartlens.ct import CTVolume
+    from heartlens.core.ct import CTVolume
     from HeartLensCACLib.SelfTest import scoreOfSegmentation
 
     hu = np.zeros((3, 8, 8), np.int16)

@@ -32,8 +32,8 @@ def test_a_text_that_is_all_option_is_kept(words):
 def test_no_caution_of_the_library_loses_its_first_clause(words, a_ct):
     import numpy as np
 
-    from heartlens.protocol import ScoringProtocol
-    from heartlens.quality import acquisition_cautions
+    from heartlens.anatomy.quality import acquisition_cautions
+    from heartlens.core.protocol import ScoringProtocol
 
     ct = a_ct(np.zeros((4, 8, 8), np.int16), kvp=80.0, slice_thickness_mm=1.0, kernel="B70f")
     for caution in acquisition_cautions(ct, ScoringProtocol()):
@@ -43,7 +43,7 @@ def test_no_caution_of_the_library_loses_its_first_clause(words, a_ct):
 
 
 def test_the_row_of_the_score_is_marked_and_context_says_why_a_number_is_missing(slicer_running):
-    from heartlens.risk import assess
+    from heartlens.risk.assess import assess
     from HeartLensCACLib.ResultSection import contextLines
 
     lines = contextLines(assess(250.0, 2, age_years=60, sex="F", race="white", is_gated=True))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from heartlens.calcium import extract_lesions
-from heartlens.case import Case
-from heartlens.ct import CTHeader, CTVolume
-from heartlens.lesions import Artery
-from heartlens.protocol import ScoringProtocol
+from heartlens.case.case import Case
+from heartlens.core.ct import CTHeader, CTVolume
+from heartlens.core.lesions import Artery
+from heartlens.core.protocol import ScoringProtocol
 
 AFFINE = np.array([[0.5, 0, 0, -60.0], [0, 0.625, 0, -180.0], [0, 0, 2.5, -700.25], [0, 0, 0, 1.0]])
 """Columns, rows and slices of three different lengths, so that no two axes can be confused."""

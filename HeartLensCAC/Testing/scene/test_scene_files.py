@@ -10,10 +10,10 @@ from installed import need
 
 slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
-from heartlens.files import read_labels, read_volume, write_lesion_map, write_seg_nrrd, write_volume  # noqa: E402
-from heartlens.lesions import ARTERY_COLORS, Artery  # noqa: E402
+from heartlens.core.lesions import ARTERY_COLORS, Artery  # noqa: E402
+from heartlens.io.seg_nrrd import terminology_entry  # noqa: E402
+from heartlens.io.volumes import read_labels, read_volume, write_lesion_map, write_seg_nrrd, write_volume  # noqa: E402
 from heartlens.scene import case_ct, find_cases, labels_of, read_segmentation, show_case, update_lesions  # noqa: E402
-from heartlens.seg_nrrd import terminology_entry  # noqa: E402
 
 
 def write(scene, class_name: str, node, path: Path) -> None:

@@ -12,10 +12,10 @@ from plain_scoring import plain_score
 slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
-from heartlens.case import Case  # noqa: E402
-from heartlens.correction import give  # noqa: E402
-from heartlens.lesions import Artery  # noqa: E402
-from heartlens.refusal import Refused  # noqa: E402
+from heartlens.case.case import Case  # noqa: E402
+from heartlens.case.correction import give  # noqa: E402
+from heartlens.core.errors import Refused  # noqa: E402
+from heartlens.core.lesions import Artery  # noqa: E402
 from heartlens.scene import Watch, index_of, labels_of, read_segmentation, show_case, update_lesions  # noqa: E402
 from heartlens.scene.geometry import array_of  # noqa: E402
 from heartlens.scene.segmentation import BINARY  # noqa: E402

@@ -11,8 +11,8 @@ from installed import need
 slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
-from heartlens.lesions import ARTERY_COLORS, Artery  # noqa: E402
-from heartlens.refusal import Refused  # noqa: E402
+from heartlens.core.errors import Refused  # noqa: E402
+from heartlens.core.lesions import ARTERY_COLORS, Artery  # noqa: E402
 from heartlens.scene import (  # noqa: E402
     find_cases,
     labels_of,
@@ -137,7 +137,7 @@ def test_the_table_shows_the_automatic_score_beside_the_edited_one(scene, make_c
 
 
 def test_the_risk_table_marks_the_row_of_the_case_and_none_when_withheld(scene, make_case):
-    from heartlens.refusal import Caution
+    from heartlens.core.errors import Caution
 
     case = make_case()
     marked = [row["category"] for row in rows_of(show_case(scene, case).risk_table) if row["this case"]]

@@ -9,9 +9,9 @@ from installed import need
 slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
-from heartlens.case import Case  # noqa: E402
-from heartlens.correction import lesion_at  # noqa: E402
-from heartlens.refusal import Refused  # noqa: E402
+from heartlens.case.case import Case  # noqa: E402
+from heartlens.case.correction import lesion_at  # noqa: E402
+from heartlens.core.errors import Refused  # noqa: E402
 from heartlens.scene import case_ct, dicom_instances, index_of, position_of, show_case, voxels_in  # noqa: E402
 from heartlens.scene.geometry import set_voxels  # noqa: E402
 

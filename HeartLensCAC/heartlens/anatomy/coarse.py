@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
-from heartlens.ct import CTVolume
+from heartlens.core.ct import CTVolume
 
 EDGE_MM = 3.0
 """Target edge of a block: a coronary groove is 5 to 10 mm wide, a lung border sharper than that."""

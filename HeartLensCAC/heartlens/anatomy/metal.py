@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.anatomy.region import HeartRegion
-from heartlens.ct import CTVolume
-from heartlens.islands import find_islands
+from heartlens.core.components import find_islands
+from heartlens.core.ct import CTVolume
 
 METAL_HU = 2600.0
 """Calcified plaque averaged over a slice of 2 mm and more stays below this; wires and clips saturate."""

@@ -15,7 +15,7 @@ from scipy import ndimage
 from heartlens.anatomy.aorta import AorticCourse, find_aorta
 from heartlens.anatomy.chest import Chest, find_chest
 from heartlens.anatomy.coarse import CoarseGrid, coarse_grid
-from heartlens.ct import CTVolume
+from heartlens.core.ct import CTVolume
 
 FAT_HU = (-150.0, -20.0)
 """Fat at any tube voltage; blood and heart muscle measure 20 to 70 HU, more with contrast medium."""

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.lesions import Artery
+from heartlens.core.lesions import Artery
 
 COURSES_MM: Mapping[Artery, NDArray[np.float64]] = MappingProxyType(
     {

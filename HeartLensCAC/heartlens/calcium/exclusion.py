@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from heartlens.anatomy import COURSES_MM, METAL_HU, MITRAL_RING_MM, find_metal
 from heartlens.calcium.pieces import LARGE_MM3, Pieces
 from heartlens.calcium.rings import WALL_MM
-from heartlens.lesions import Artery
+from heartlens.core.lesions import Artery
 
 METAL_REACH_MM = 25.0
 """How far streaks make the neighborhood of metal unreadable."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.ct import CTVolume
-from heartlens.islands import find_islands
-from heartlens.lesions import MAX_LESIONS, Artery, LesionMap, LesionNote
-from heartlens.protocol import ScoringProtocol
-from heartlens.refusal import Refused
+from heartlens.core.components import find_islands
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import MAX_LESIONS, Artery, LesionMap, LesionNote
+from heartlens.core.protocol import ScoringProtocol
 
 TOO_SMALL = "below the minimum area"
 """Start of the note of every piece that is labelled but too small to count."""

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from heartlens.anatomy import artery_likelihood, course_fit
 from heartlens.calcium.pieces import Pieces
-from heartlens.lesions import CORONARY, Artery, LesionNote
+from heartlens.core.lesions import CORONARY, Artery, LesionNote
 
 LEAST_SHARE = 0.45
 """Of the likelihood that the best artery must have over the four; less is named UNASSIGNED."""

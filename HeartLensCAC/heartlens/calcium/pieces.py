@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from heartlens.anatomy import HeartRegion
 from heartlens.calcium.extraction import Candidates
 from heartlens.calcium.rings import Ring, find_rings
-from heartlens.ct import CTVolume
-from heartlens.islands import find_islands
-from heartlens.protocol import REFERENCE_INCREMENT_MM, ScoringProtocol
+from heartlens.core.components import find_islands
+from heartlens.core.ct import CTVolume
+from heartlens.core.protocol import REFERENCE_INCREMENT_MM, ScoringProtocol
 from heartlens.scoring.agatston import weigh_islands
 
 LARGE_MM3 = 6000.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.ct import CTVolume
+from heartlens.core.ct import CTVolume
 
 RADII_MM = np.arange(11.0, 22.0, 1.0)
 CENTER_STEP_MM = 2.5

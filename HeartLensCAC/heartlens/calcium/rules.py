@@ -9,9 +9,9 @@ from heartlens.calcium.exclusion import Removed, apply_rules, charge
 from heartlens.calcium.extraction import candidate_mask, extract_lesions
 from heartlens.calcium.naming import name_pieces
 from heartlens.calcium.pieces import find_pieces
-from heartlens.ct import CTVolume
-from heartlens.lesions import LesionMap
-from heartlens.protocol import ScoringProtocol
+from heartlens.core.ct import CTVolume
+from heartlens.core.lesions import LesionMap
+from heartlens.core.protocol import ScoringProtocol
 
 LEAST_PROBABILITY = 0.4
 """A piece less likely coronary than this is left out."""

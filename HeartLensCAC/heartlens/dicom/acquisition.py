@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from heartlens.ct import CTHeader
+from heartlens.core.ct import CTHeader
 from heartlens.dicom.header import Frame
 
 

@@ -14,10 +14,10 @@ from statistics import median_low
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.ct import AXIAL_COSINE, SKEW_TOLERANCE
+from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE
+from heartlens.core.errors import Caution, Refused, refuse_or_caution
 from heartlens.dicom.acquisition import common_number
 from heartlens.dicom.header import Frame
-from heartlens.refusal import Caution, Refused, refuse_or_caution
 
 SAME_POSITION_MM = 0.01
 """Slices closer than this lie at one place."""

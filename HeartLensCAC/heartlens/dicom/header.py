@@ -26,8 +26,8 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
+from heartlens.core.errors import Refused
 from heartlens.dicom import words
-from heartlens.refusal import Refused
 
 logger = logging.getLogger(__name__)
 

@@ -35,11 +35,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from heartlens.ct import hu_array
+from heartlens.core.components import find_islands
+from heartlens.core.ct import hu_array
+from heartlens.core.errors import Refused
 from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, one_line
 from heartlens.dicom.jpeg import END_OF_IMAGE, check_jpeg, jpeg_complaints_raised
-from heartlens.islands import find_islands
-from heartlens.refusal import Refused
 
 UNCOMPRESSED = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}

@@ -9,14 +9,14 @@ import numpy as np
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 
-from heartlens.ct import CTHeader, CTVolume, canonical_axes
+from heartlens.core.ct import CTHeader, CTVolume, canonical_axes
+from heartlens.core.errors import Caution, Refused, refuse_or_caution
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import ct_header
 from heartlens.dicom.geometry import stack_slices
 from heartlens.dicom.header import PARSE_ERRORS, Frame, one_line, pydicom_warnings_logged
 from heartlens.dicom.pixels import HUStack, is_lossy, padding_range, stored_frames
 from heartlens.dicom.series import Series
-from heartlens.refusal import Caution, Refused, refuse_or_caution
 
 
 def read_series(

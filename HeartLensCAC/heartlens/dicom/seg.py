@@ -12,8 +12,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from heartlens import __version__
-from heartlens.ct import CTVolume
-from heartlens.dicom.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
+from heartlens.core.atomic import require_readable, whole_file
+from heartlens.core.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.grid import ijk_of, index_map
+from heartlens.core.lesions import ARTERY_COLORS, Artery
+from heartlens.core.segment_names import put_artery, segment_artery
 from heartlens.dicom.header import PARSE_ERRORS, pydicom_warnings_logged
 from heartlens.dicom.source import (
     CHARACTER_SET,
@@ -29,11 +34,6 @@ from heartlens.dicom.source import (
     undisturbed,
     without_unreadable,
 )
-from heartlens.grid import ijk_of, index_map
-from heartlens.lesions import ARTERY_COLORS, Artery
-from heartlens.refusal import Refused
-from heartlens.segments import put_artery, segment_artery
-from heartlens.whole_file import require_readable, whole_file
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from heartlens.ct import AXIAL_COSINE
+from heartlens.core.ct import AXIAL_COSINE
+from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.reconstruction_kernel import kernel_class
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import common_number
 from heartlens.dicom.header import MEDIA_DIRECTORY, Frame, Instance, pydicom_warnings_logged
-from heartlens.kernels import kernel_class
-from heartlens.refusal import OVERRIDABLE, Refused
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
 from pydicom.valuerep import DA, TM
 
-from heartlens.ct import CTVolume
-from heartlens.dicom.codes import Code
-from heartlens.grid import IndexMap, index_map
+from heartlens.core.codes import Code
+from heartlens.core.ct import CTVolume
+from heartlens.core.grid import IndexMap, index_map
 
 MANUFACTURER = "HeartLens"
 MODEL = "HeartLens CAC"

@@ -11,9 +11,13 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from heartlens import __version__
-from heartlens.ct import CTVolume
-from heartlens.dicom import codes
-from heartlens.dicom.codes import Code
+from heartlens.core import codes
+from heartlens.core.atomic import whole_file
+from heartlens.core.codes import Code
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Caution
+from heartlens.core.lesions import CORONARY, Artery
+from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.dicom.source import (
     CHARACTER_SET,
     MANUFACTURER,
@@ -24,12 +28,8 @@ from heartlens.dicom.source import (
     undisturbed,
     without_unreadable,
 )
-from heartlens.lesions import CORONARY, Artery
-from heartlens.protocol import NOTICE, ScoringProtocol
-from heartlens.refusal import Caution
-from heartlens.risk import Risk
+from heartlens.risk.assess import Risk
 from heartlens.scoring.report import LesionScore, ScoreReport, Totals
-from heartlens.whole_file import whole_file
 
 SERIES_NUMBER = 9002
 SERIES_DESCRIPTION = "HeartLens calcium score"

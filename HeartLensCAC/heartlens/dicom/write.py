@@ -9,7 +9,7 @@ import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from heartlens.ct import CTVolume
+from heartlens.core.ct import CTVolume
 
 IMPLEMENTATION_UID = "2.25.158604720637431869153364208117925346481"
 """Names the writer in the file meta information (PS3.10 7.1); drawn once at random."""

@@ -11,21 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from heartlens.ct import CTHeader, CTVolume
-from heartlens.lesions import CORONARY, Artery
-from heartlens.phantom import calcium, decoys, traps
-from heartlens.phantom.acquisition import digitize, metal_streaks, noise
-from heartlens.phantom.anatomy import Anatomy, draw_anatomy
-from heartlens.phantom.calcium import Plaque, propose_plaques
-from heartlens.phantom.decoys import propose_decoys
-from heartlens.phantom.grid import Grid
+from heartlens.core.ct import CTHeader, CTVolume
+from heartlens.core.lesions import CORONARY, Artery
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.phantom.body.anatomy import Anatomy, draw_anatomy
+from heartlens.phantom.body.shapes import Cloud, splat
+from heartlens.phantom.body.thorax import beat_mm
+from heartlens.phantom.calcium import decoys, traps
+from heartlens.phantom.calcium import plaques as calcium
+from heartlens.phantom.calcium.decoys import propose_decoys
+from heartlens.phantom.calcium.plaques import Plaque, propose_plaques
+from heartlens.phantom.calcium.traps import Trap, make_traps
+from heartlens.phantom.image.acquisition import digitize, metal_streaks, noise
+from heartlens.phantom.image.grid import Grid
+from heartlens.phantom.image.rendering import render
 from heartlens.phantom.parameters import KERNEL_FWHM_MM, PhantomParameters
-from heartlens.phantom.rendering import render
-from heartlens.phantom.shapes import Cloud, splat
-from heartlens.phantom.thorax import beat_mm
-from heartlens.phantom.traps import Trap, make_traps
 from heartlens.phantom.truth import agatston_per_artery, patch_agatston
-from heartlens.protocol import ScoringProtocol
 
 CATEGORY_RANGE = {"1-10": (2.0, 9.5), "11-100": (12.0, 98.0), "101-400": (105.0, 395.0), ">400": (410.0, 2000.0)}
 """Agatston score aimed at in each category: a little inside its borders, and a likely upper end."""

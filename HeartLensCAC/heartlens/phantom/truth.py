@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.ct import CTVolume
-from heartlens.lesions import CORONARY, Artery, LesionMap
-from heartlens.protocol import ScoringProtocol
+from heartlens.core.ct import CTVolume
+from heartlens.core.lesions import CORONARY, Artery, LesionMap
+from heartlens.core.protocol import ScoringProtocol
 from heartlens.scoring.agatston import agatston, weigh_islands
 from heartlens.scoring.report import score_lesions
 

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from heartlens.calcium import candidate_mask
-from heartlens.case import Case
-from heartlens.ct import CTHeader, CTVolume
-from heartlens.files import checked_volume
-from heartlens.grid import IndexMap, index_map, require_same_extent
-from heartlens.refusal import Caution, Refused
+from heartlens.case.case import Case
+from heartlens.core.ct import CTHeader, CTVolume
+from heartlens.core.errors import Caution, Refused
+from heartlens.core.grid import IndexMap, index_map, require_same_extent
+from heartlens.io.volumes import checked_volume
 
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Slicer works in RAS, DICOM in LPS: the one matrix that turns one into the other, either way."""

@@ -11,11 +11,11 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 
-from heartlens.case import Case
-from heartlens.correction import correct_voxels
-from heartlens.ct import CTVolume
-from heartlens.grid import IndexMap, index_map
-from heartlens.refusal import Refused
+from heartlens.case.case import Case
+from heartlens.case.correction import correct_voxels
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.grid import IndexMap, index_map
 from heartlens.scene.geometry import array_of, lps_affine, require_scored, require_untransformed, set_voxels
 from heartlens.scene.segmentation import fill, is_filled, labelled_voxels
 from heartlens.scene.tables import fill_table, lesion_columns, risk_columns, slice_columns, total_columns

@@ -12,14 +12,14 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 
-from heartlens.ct import CTVolume
-from heartlens.grid import IndexMap, ijk_of, index_map
-from heartlens.lesions import ARTERY_COLORS, Artery
-from heartlens.refusal import Refused
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.grid import IndexMap, ijk_of, index_map
+from heartlens.core.lesions import ARTERY_COLORS, Artery
+from heartlens.core.segment_names import artery_of_name, segment_artery
+from heartlens.io.seg_nrrd import region_codes, terminology_entry
 from heartlens.scene.geometry import array_of, lps_affine, require_untransformed
 from heartlens.scoring.report import Labelled
-from heartlens.seg_nrrd import region_codes, terminology_entry
-from heartlens.segments import artery_of_name, segment_artery
 
 BINARY = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 

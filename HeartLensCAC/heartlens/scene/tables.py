@@ -9,9 +9,9 @@ import numpy as np
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
-from heartlens.case import Case
-from heartlens.lesions import CORONARY, Artery
-from heartlens.risk import SCHEMES
+from heartlens.case.case import Case
+from heartlens.core.lesions import CORONARY, Artery
+from heartlens.risk.assess import SCHEMES
 
 TOTAL_ROW = "TOTAL"
 HERE = "◀"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.islands import find_islands
-from heartlens.protocol import EDGES_BY_KVP_HU, ScoringProtocol
+from heartlens.core.components import find_islands
+from heartlens.core.protocol import EDGES_BY_KVP_HU, ScoringProtocol
 
 
 def density_weight(peak_hu: ArrayLike, *, edges_hu: Sequence[float] = EDGES_BY_KVP_HU[120]) -> NDArray[np.int64]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from heartlens.ct import CTHeader
-from heartlens.protocol import ScoringProtocol
+from heartlens.core.ct import CTHeader
+from heartlens.core.protocol import ScoringProtocol
 
 MG_PER_CM3_TO_MG_PER_MM3 = 1e-3
 

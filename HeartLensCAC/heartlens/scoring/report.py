@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.ct import CTVolume
-from heartlens.lesions import CORONARY, SCORED, Artery, LesionMap
-from heartlens.protocol import ScoringProtocol
+from heartlens.core.ct import CTVolume
+from heartlens.core.lesions import CORONARY, SCORED, Artery, LesionMap
+from heartlens.core.protocol import ScoringProtocol
 from heartlens.scoring.agatston import SliceIslands, agatston, weigh_islands
 from heartlens.scoring.density import density_score, diffusivity_index
 from heartlens.scoring.mass import calibration, mass_mg

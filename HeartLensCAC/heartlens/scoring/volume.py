@@ -7,9 +7,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.ct import CTVolume
-from heartlens.islands import find_islands
-from heartlens.protocol import ScoringProtocol
+from heartlens.core.components import find_islands
+from heartlens.core.ct import CTVolume
+from heartlens.core.protocol import ScoringProtocol
 
 
 def volume_voxel_mm3(voxels: int, voxel_volume_mm3: float) -> float:

@@ -1,0 +1,181 @@
+"""Signing: what has to be settled, what is written, and what takes a signature back."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from heartlens.app.review_session import Reading
+from heartlens.case.case import Case, RiskInputs
+from heartlens.case.result import Result
+from heartlens.case.signature import Signature, confirmation, now, obstacles, read_signature, write_signature
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery, LesionMap
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.io.volumes import read_labels
+from heartlens.report.outputs import write_outputs
+
+RITA = {"observer": "Reader^Rita", "organization": "Phantom Hospital"}
+
+
+@pytest.fixture
+def two_lesions(a_ct):
+    """8 pixels of 0.25 mm2 at 200 HU (4.0) and 4 pixels at 450 HU (4.0), on one slice each."""
+    hu = np.zeros((4, 16, 16), np.int16)
+    hu[1, 2:4, 2:6], hu[2, 9:11, 9:11] = 200, 450
+    labels = np.zeros(hu.shape, np.uint16)
+    labels[1, 2:4, 2:6], labels[2, 9:11, 9:11] = 1, 2
+    return Case(a_ct(hu), LesionMap(labels, {1: Artery.LAD, 2: Artery.UNASSIGNED}), ScoringProtocol())
+
+
+@pytest.fixture
+def reading(two_lesions, tmp_path):
+    two_lesions.save(tmp_path / "case")
+    return Reading.open(tmp_path / "case", reader="Rita")
+
+
+def test_calcium_without_artery_and_a_missing_word_stand_in_the_way(two_lesions):
+    assert [text.split(":")[0] for text in obstacles(two_lesions, confirmed=False)] == [
+        "1 lesion has no artery yet",
+        "Not confirmed yet",
+    ]
+    assigned = two_lesions.reassign(2, Artery.RCA)
+    assert obstacles(assigned, confirmed=True) == ()
+    assert len(obstacles(assigned, confirmed=False)) == 1
+
+
+def test_what_is_confirmed_names_the_number_or_the_zero(two_lesions):
+    assert confirmation(two_lesions) == "I have checked all 2 lesions: total Agatston score 8."
+    one = two_lesions.reassign(1, Artery.OTHER)
+    assert confirmation(one) == "I have checked the 1 lesion: total Agatston score 4."
+    none = one.remove(2)
+    assert confirmation(none).endswith("there is no coronary calcium.")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"observer": " "}, {"organization": ""}, {"observer": "x" * 65}, {"organization": "A\nB"}]
+)
+def test_a_signature_needs_a_name_and_an_organization(changed):
+    with pytest.raises(ValueError, match=r"must|missing"):
+        Signature(**{**RITA, "when": now(), **changed})
+
+
+def test_a_signature_without_a_time_zone_is_none():
+    with pytest.raises(ValueError, match="UTC"):
+        Signature(**RITA, when="2026-11-21T12:00:00")
+
+
+def test_a_signature_holds_for_the_edits_that_were_there(two_lesions, tmp_path):
+    signature = Signature(**RITA, when=now())
+    write_signature(tmp_path, two_lesions, signature)
+    assert read_signature(tmp_path, two_lesions) == signature
+    assert read_signature(tmp_path, two_lesions.reassign(2, Artery.RCA)) is None
+
+
+def test_a_damaged_signature_is_refused(two_lesions, tmp_path):
+    (tmp_path / "signature.json").write_text("{}")
+    with pytest.raises(Refused, match="sign again"):
+        read_signature(tmp_path, two_lesions)
+
+
+def test_a_reading_keeps_each_edit_on_the_disk_and_opens_to_the_same_report(reading):
+    assert reading.assign(2, Artery.RCA)
+    assert reading.remove(1)
+    assert reading.undo()
+    lines = (reading.folder / "edits.jsonl").read_text().splitlines()
+    assert [json.loads(line)["who"] for line in lines] == ["Rita"] * 3
+    again = Reading.open(reading.folder)
+    assert again.case.report == reading.case.report
+    assert again.case.report.arteries[Artery.RCA].agatston == 4
+
+
+def test_an_edit_to_the_same_artery_is_none(reading):
+    assert not reading.assign(1, Artery.LAD)
+    assert (reading.folder / "edits.jsonl").read_text() == ""
+
+
+def test_an_edit_that_cannot_be_made_is_refused_in_words(reading):
+    with pytest.raises(Refused, match="no lesion 7"):
+        reading.remove(7)
+    with pytest.raises(Refused, match="nothing to undo"):
+        reading.undo()
+
+
+def test_a_state_of_another_case_is_not_taken(reading, two_lesions):
+    reading.assign(2, Artery.RCA)
+    with pytest.raises(ValueError, match="later state"):
+        reading.take(two_lesions)
+
+
+def test_signing_is_refused_until_everything_is_settled(reading):
+    with pytest.raises(Refused, match="no artery yet"):
+        reading.sign(**RITA, confirmed=True)
+    reading.assign(2, Artery.RCA)
+    with pytest.raises(Refused, match="missing"):
+        reading.sign("", "Phantom Hospital", confirmed=True)
+    assert reading.sign(**RITA, confirmed=True) == reading.signature
+    assert Reading.open(reading.folder).signature == reading.signature
+    reading.remove(1)
+    assert reading.signature is None
+    assert Reading.open(reading.folder).signature is None
+
+
+def test_an_export_says_who_signed_and_holds_labels_that_score_the_same(reading, tmp_path):
+    reading.assign(2, Artery.RCA)
+    reading.sign(**RITA, confirmed=True)
+    assert reading.export(tmp_path / "signed") == []
+    assert json.loads((tmp_path / "signed" / "report.json").read_text())["signature"]["observer"] == "Reader^Rita"
+    assert "Signed by Reader^Rita, Phantom Hospital" in (tmp_path / "signed" / "report.html").read_text()
+    labels = read_labels(tmp_path / "signed" / "labels.nrrd", reading.case.source_ct)
+    assert np.array_equal(labels, reading.case.scored_codes)
+    assert Reading.open(tmp_path / "signed").signature == reading.signature
+
+
+def test_an_unsigned_export_says_that_nobody_signed(two_lesions, tmp_path):
+    write_outputs(Result(two_lesions, ()), tmp_path / "out")
+    assert "signature" not in json.loads((tmp_path / "out" / "report.json").read_text())
+    assert "Not signed." in (tmp_path / "out" / "report.html").read_text()
+    assert not (tmp_path / "out" / "labels.nrrd").exists()
+
+
+def test_a_folder_without_a_case_is_refused(tmp_path):
+    with pytest.raises(Refused, match=r"no HeartLens case: expected case\.json"):
+        Reading.open(tmp_path)
+
+
+def test_what_is_known_of_the_person_changes_the_grading_and_not_the_score(reading):
+    reading.assign(2, Artery.RCA)
+    report = reading.case.report
+    assert reading.case.risk.percentile is None
+    person = RiskInputs(age_years=60.0, sex="F", race="white")
+    assert reading.grade(person)
+    assert reading.case.risk.percentile is not None
+    assert reading.case.report == report
+    again = Reading.open(reading.folder)
+    assert again.case.risk_inputs == person
+    assert again.case.report == report
+    assert again.case.risk == reading.case.risk
+
+
+def test_the_same_person_again_is_no_change_and_keeps_the_signature(reading):
+    reading.assign(2, Artery.RCA)
+    reading.sign(**RITA, confirmed=True)
+    assert not reading.grade(RiskInputs())
+    assert Reading.open(reading.folder).signature is not None
+
+
+def test_another_person_takes_the_signature_back(reading):
+    reading.assign(2, Artery.RCA)
+    reading.sign(**RITA, confirmed=True)
+    reading.grade(RiskInputs(age_years=60.0))
+    assert reading.signature is None
+    assert Reading.open(reading.folder).signature is None
+
+
+def test_a_person_that_cannot_be_kept_is_not_taken(reading):
+    (reading.folder / "case.json").rename(reading.folder / "elsewhere.json")
+    with pytest.raises(Refused, match="cannot write"):
+        reading.grade(RiskInputs(age_years=60.0))
+    assert reading.case.risk_inputs == RiskInputs()

@@ -1,0 +1,379 @@
+"""DICOM SR: the numbers of the report, unrounded, judged by highdicom, pydicom, dciodvfy and dsrdump."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import replace
+
+import highdicom as hd
+import numpy as np
+import pytest
+from dicom_builder import write_converted_ct, write_ct_series, write_enhanced_ct
+from pydicom import dcmread
+from pydicom.sr.codedict import codes as standard
+
+from heartlens import __version__
+from heartlens.calcium import extract_lesions
+from heartlens.core.errors import Caution
+from heartlens.core.lesions import Artery
+from heartlens.core.protocol import NOTICE, ScoringProtocol
+from heartlens.dicom.read import read_series, source_datasets
+from heartlens.dicom.seg import write_seg
+from heartlens.dicom.series import choose_series, find_series, rank_series
+from heartlens.dicom.sr import write_sr
+from heartlens.risk.assess import SCHEMES, assess
+from heartlens.scoring.report import score_lesions, scored_voxels
+
+KNOWN_ERRORS: dict[str, str] = {}
+"""Error lines of dciodvfy that are not ours, with the reason. None so far."""
+
+PROTOCOL = ScoringProtocol()
+CALIBRATED = ScoringProtocol(mass_factor_mg_per_mm3_hu=0.0008)
+
+SCORE = hd.sr.CodedConcept("450360000", "SCT", "Coronary artery calcium score")
+MASS = hd.sr.CodedConcept("112199", "DCM", "Mass of Vascular Calcification")
+
+
+def plaques(**arteries):
+    """HU and labels of 4 slices with one 3x4 plaque an artery: 130 HU and one pixel of the given peak, at 0.5 mm."""
+    hu = np.full((4, 40, 12), -50, np.int16)
+    hu[0, 0, 0] = -1000
+    codes = np.zeros(hu.shape, np.uint8)
+    for n, (name, peak) in enumerate(arteries.items()):
+        box = np.s_[1, 6 * n : 6 * n + 3, 2:6]
+        hu[box], codes[box] = 150, Artery[name]
+        hu[1, 6 * n + 1, 3] = peak
+    return hu, codes
+
+
+class Written:
+    """A CT with plaques, scored, with its SEG and SR on disk."""
+
+    def __init__(
+        self, folder, protocol=PROTOCOL, *, kind="classic", cautions=(), risk=None, sign=None, tags=None, **arteries
+    ):
+        hu, codes = plaques(**arteries)
+        paths = write_ct_series(folder / "ct", hu, **(tags or {}))
+        source = folder / "ct"
+        if kind != "classic":
+            source = folder / "multi.dcm"
+            (write_converted_ct if kind == "converted" else write_enhanced_ct)(paths, source)
+        series = choose_series(rank_series(find_series(source)), None)
+        self.ct, _ = read_series(series)
+        self.sources = source_datasets(series, self.ct)
+        flat = np.flatnonzero(codes)
+        lesions = extract_lesions(self.ct, flat, codes.reshape(-1)[flat], protocol)
+        self.report = score_lesions(self.ct, lesions, protocol)
+        self.risk = assess(self.report.total.agatston, self.report.calcified_vessels, **(risk or {}))
+        self.seg_path, self.path = folder / "seg.dcm", folder / "sr.dcm"
+        self.seg = write_seg(
+            self.seg_path, ct=self.ct, codes=scored_voxels(self.ct, lesions, protocol), sources=self.sources
+        )
+        write_sr(
+            self.path,
+            ct=self.ct,
+            report=self.report,
+            risk=self.risk,
+            protocol=protocol,
+            sources=self.sources,
+            seg=self.seg,
+            cautions=cautions,
+            **(sign or {}),
+        )
+        self.dataset = dcmread(self.path)
+        self.document = hd.sr.srread(self.path)
+
+    def groups(self):
+        """Measurement groups by tracking identifier, as highdicom finds them."""
+        content = self.document.content
+        found = content.get_volumetric_roi_measurement_groups() + content.get_image_measurement_groups()
+        return {group.tracking_identifier: group for group in found}
+
+    def numbers(self, tracking_identifier):
+        """{meaning: value} of a group."""
+        return {m.name.meaning: m.value for m in self.groups()[tracking_identifier].get_measurements()}
+
+    def comments(self):
+        return [
+            item.TextValue
+            for item in self.dataset.ContentSequence
+            if item.ValueType == "TEXT" and item.ConceptNameCodeSequence[0].CodeValue == "121106"
+        ]
+
+
+@pytest.fixture
+def two(tmp_path):
+    """LAD 12 pixels with peak 280 (6.0), RCA 12 pixels with peak 430 (12.0), mass calibrated."""
+    return Written(tmp_path, CALIBRATED, LAD=280, RCA=430)
+
+
+@pytest.fixture
+def zero(tmp_path):
+    return Written(tmp_path)
+
+
+def test_each_artery_and_the_total_have_their_numbers(two):
+    assert set(two.groups()) == {"Total", "LM", "LAD", "LCX", "RCA"}
+    lad = {
+        "Coronary artery calcium score": 6.0,
+        "Volume of Vascular Calcification": 9.0,
+        "Mass of Vascular Calcification": pytest.approx(0.0008 * 9.0 * (11 * 150 + 280) / 12),
+        "Number of lesions": 1,
+        "Maximum Attenuation Coefficient": 280.0,
+        "Mean Attenuation Coefficient": pytest.approx((11 * 150 + 280) / 12),
+    }
+    assert two.numbers("LAD") == lad
+    assert two.numbers("RCA")["Coronary artery calcium score"] == 12.0
+    assert two.numbers("LM") == {
+        "Coronary artery calcium score": 0.0,
+        "Volume of Vascular Calcification": 0.0,
+        "Mass of Vascular Calcification": 0.0,
+        "Number of lesions": 0,
+    }
+    total = two.numbers("Total")
+    assert total["Coronary artery calcium score"] == 18.0
+    assert total["Volume of Vascular Calcification"] == 18.0
+    assert (total["Number of lesions"], total["Number of calcified coronary vessels"]) == (2, 2)
+    assert total["Agatston Score Threshold"] == 130.0
+
+
+def test_codes_units_and_methods_are_those_of_the_standard(two):
+    found = {
+        (m.name.scheme_designator, m.name.value): (m.unit.value, m.method and m.method.value)
+        for group in two.groups().values()
+        for m in group.get_measurements()
+    }
+    assert found == {
+        ("SCT", "450360000"): ("1", "112055"),
+        ("DCM", "112197"): ("mm3", "112056"),
+        ("DCM", "112199"): ("mg", "112057"),
+        ("SCT", "246206008"): ("1", None),
+        ("DCM", "112180"): ("[hnsf'U]", None),
+        ("DCM", "112181"): ("[hnsf'U]", None),
+        ("DCM", "122657"): ("[hnsf'U]", None),
+        ("99HEARTLENS", "HL-VESSELS"): ("1", None),
+        ("99HEARTLENS", "HL-DROPPED"): ("1", None),
+    }
+
+
+def test_numbers_are_not_rounded(tmp_path):
+    written = Written(tmp_path, replace(PROTOCOL, mass_factor_mg_per_mm3_hu=0.0007220477104), LAD=287)
+    item = next(m for m in written.groups()["LAD"].get_measurements() if m.name == MASS)
+    assert item.value == written.report.arteries[Artery.LAD].mass_mg  # every bit
+
+
+def test_without_calibration_there_is_no_mass(tmp_path):
+    written = Written(tmp_path, LAD=280)
+    assert all("Mass" not in name for tracking in written.groups() for name in written.numbers(tracking))
+
+
+def test_groups_refer_to_their_segments_and_share_tracking_uids(two):
+    assert two.seg is not None
+    uids = {str(item.SegmentLabel): item.TrackingUID for item in two.seg.SegmentSequence}
+    assert list(uids) == ["LAD", "RCA"]
+    for number, name in enumerate(uids, 1):
+        group = two.groups()[name]
+        assert isinstance(group, hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations)
+        assert group.tracking_uid == uids[name]
+        segment = group.referenced_segment
+        assert segment.referenced_sop_instance_uid == two.seg.SOPInstanceUID
+        assert segment.referenced_segment_numbers == [number]
+        assert segment.source_series_for_segmentation.value == two.ct.header.series_uid
+    assert group.finding_sites[0].value.value == "13647002"
+    assert group.finding_type.value == "29483008"
+    assert isinstance(two.groups()["LM"], hd.sr.MeasurementsAndQualitativeEvaluations)
+    assert two.groups()["LM"].finding_type is None
+
+
+def evidence(dataset):
+    return {
+        item.ReferencedSOPInstanceUID
+        for sequence in (
+            dataset.get("CurrentRequestedProcedureEvidenceSequence", []),
+            dataset.get("PertinentOtherEvidenceSequence", []),
+        )
+        for study in sequence
+        for series in study.ReferencedSeriesSequence
+        for item in series.ReferencedSOPSequence
+    }
+
+
+def images_in_library(dataset):
+    library = next(i for i in dataset.ContentSequence if i.ConceptNameCodeSequence[0].CodeValue == "111028")
+    group = library.ContentSequence[0].ContentSequence
+    return [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in group if item.ValueType == "IMAGE"]
+
+
+def test_evidence_is_the_ct_and_the_segmentation(two):
+    assert evidence(two.dataset) == {*two.ct.header.sop_instance_uids, two.seg.SOPInstanceUID}
+    assert images_in_library(two.dataset) == list(two.ct.header.sop_instance_uids)
+
+
+def test_a_score_of_0_is_reported_and_refers_to_the_ct_alone(zero):
+    assert zero.seg is None
+    assert not zero.seg_path.exists()
+    assert set(zero.groups()) == {"Total", "LM", "LAD", "LCX", "RCA"}
+    for name in zero.groups():
+        assert zero.numbers(name)["Coronary artery calcium score"] == 0.0
+        assert zero.groups()[name].finding_type is None
+    assert evidence(zero.dataset) == set(zero.ct.header.sop_instance_uids)
+
+
+@pytest.mark.parametrize("kind", ["enhanced", "converted"])
+def test_a_multi_frame_ct_is_one_reference(tmp_path, kind):
+    written = Written(tmp_path, kind=kind, LAD=280)
+    assert images_in_library(written.dataset) == [written.sources[0].SOPInstanceUID]
+    assert written.numbers("LAD")["Coronary artery calcium score"] == 6.0
+
+
+def test_what_is_not_coronary_is_shown_and_not_summed(tmp_path):
+    written = Written(tmp_path, OTHER=450, LCX=250, UNASSIGNED=220)
+    assert written.numbers("OTHER")["Coronary artery calcium score"] == 12.0
+    assert written.numbers("UNASSIGNED")["Coronary artery calcium score"] == 6.0
+    assert written.numbers("Total")["Coronary artery calcium score"] == 12.0
+    other = written.groups()["OTHER"]
+    assert other.finding_sites == []
+    assert other.finding_type.value == "18115005"
+    texts = [item.TextValue for item in other[0].ContentSequence if item.ValueType == "TEXT"]
+    assert "Not coronary: shown, and not part of the total." in texts
+
+
+def test_category_and_cac_drs_are_private_codes_with_a_declared_scheme(two):
+    total = two.groups()["Total"]
+    evaluations = {e.name.value: e.value for e in total.get_qualitative_evaluations()}
+    assert set(evaluations) == {"HL-CATEGORY", "HL-CACDRS"}
+    assert evaluations["HL-CACDRS"].meaning == "A1/N2"
+    assert (evaluations["HL-CATEGORY"].value, evaluations["HL-CATEGORY"].meaning) == (
+        "heartlens:mild",
+        "mild (Agatston 11–100)",
+    )
+    assert {e.scheme_designator for e in evaluations.values()} == {"99HEARTLENS"}
+    scheme = two.dataset.CodingSchemeIdentificationSequence[0]
+    assert (scheme.CodingSchemeDesignator, bool(scheme.CodingSchemeName)) == ("99HEARTLENS", True)
+
+
+def test_a_withheld_category_is_said_and_not_coded(tmp_path):
+    written = Written(tmp_path, risk={"withhold": "slices have gaps"}, LAD=280)
+    assert written.groups()["Total"].get_qualitative_evaluations() == []
+    assert "Category withheld: slices have gaps" in written.comments()
+
+
+def test_percentile_and_arterial_age_are_given_with_their_population(tmp_path):
+    written = Written(tmp_path, risk={"age_years": 60, "sex": "M", "race": "white", "is_gated": True}, LAD=280, RCA=430)
+    numbers = written.numbers("Total")
+    assert numbers["Percentile of the calcium score"] == written.risk.percentile
+    assert numbers["Arterial age"] == written.risk.arterial_age_years
+    assert written.risk.percentile_text in written.comments()
+    assert "MESA" in written.risk.percentile_text
+
+
+def test_a_reader_finds_technique_cautions_and_notice_in_words(tmp_path):
+    cautions = (Caution("kvp", "tube voltage is 100 kVp"), Caution("no-bundle", "named by rules"))
+    written = Written(tmp_path, CALIBRATED, cautions=cautions, LAD=280)
+    comments = written.comments()
+    assert comments[-1] == NOTICE
+    assert "kvp: tube voltage is 100 kVp" in comments
+    assert "no-bundle: named by rules" in comments
+    technique = comments[0]
+    for phrase in ("120 kVp", "3 mm slices every 3 mm", f"HeartLens {__version__}", "agatston-1990", "130 HU", "1 mm2"):
+        assert phrase in technique
+    assert any("0.0008 mg per mm3 per HU" in text for text in comments)
+
+
+def test_the_document_is_a_preliminary_measurement_report_by_a_device(two):
+    dataset = two.dataset
+    assert dataset.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+    assert dataset.SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+    assert (dataset.VerificationFlag, dataset.CompletionFlag, dataset.PreliminaryFlag) == (
+        "UNVERIFIED",
+        "COMPLETE",
+        "PRELIMINARY",
+    )
+    assert (dataset.Manufacturer, dataset.SoftwareVersions) == ("HeartLens", __version__)
+    assert (dataset.StudyInstanceUID, dataset.PatientID) == (two.ct.header.study_uid, "P1")
+    context = two.document.content.get_observer_contexts(standard.DCM.Device)[0]
+    assert context.observer_identifying_attributes.name == "HeartLens CAC"
+    codes = [i.ConceptCodeSequence[0].CodeValue for i in dataset.ContentSequence if i.ValueType == "CODE"]
+    assert "426005005" in codes
+
+
+def test_a_signed_report_names_who_signed(tmp_path):
+    written = Written(tmp_path, sign={"observer": "Reader^One", "organization": "Clinic"}, LAD=280)
+    assert written.dataset.VerificationFlag == "VERIFIED"
+    who = written.dataset.VerifyingObserverSequence[0]
+    assert (who.VerifyingObserverName, who.VerifyingOrganization) == ("Reader^One", "Clinic")
+
+
+def test_the_moment_of_verification_is_that_of_the_signature(tmp_path):
+    sign = {"observer": "Reader^One", "organization": "Clinic", "signed": "2026-11-21T13:03:02-05:00"}
+    written = Written(tmp_path, sign=sign, LAD=280)
+    assert written.dataset.VerifyingObserverSequence[0].VerificationDateTime == "20261121130302-0500"
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 100", "Müller^Jürgen"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        ("ISO_IR 192", "Иванов^Иван"),
+        (None, "Plain^Name"),
+    ],
+)
+def test_names_and_texts_in_any_alphabet_are_kept(tmp_path, caplog, charset, name):
+    tags = {"SpecificCharacterSet": charset, "PatientName": name}
+    written = Written(tmp_path, tags=tags, cautions=(Caution("noise", "σ = 31 HU – high"),), LAD=280)
+    assert written.dataset.PatientName == name
+    assert "noise: σ = 31 HU – high" in written.comments()
+    assert dcmread(written.seg_path).PatientName == name
+    assert "encode" not in caplog.text
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("peak", [None, 280, 430])
+def test_every_category_of_every_scheme_has_a_code_of_its_own(tmp_path, scheme, peak):
+    plaque = {} if peak is None else {"LAD": peak}
+    written = Written(tmp_path, risk={"scheme": scheme}, **plaque)
+    (category,) = [e.value for e in written.groups()["Total"].get_qualitative_evaluations() if "CAT" in e.name.value]
+    assert category.value == f"{scheme}:{written.risk.category}"
+    assert category.meaning == f"{written.risk.label} (Agatston {written.risk.shown})"
+
+
+# Judged by programs that share no code with us
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"LAD": 280, "RCA": 430},
+        {},
+        {"LAD": 280, "OTHER": 500, "UNASSIGNED": 300, "protocol": CALIBRATED},
+        {"LAD": 280, "kind": "enhanced"},
+        {"kind": "enhanced"},
+        {"LAD": 280, "kind": "converted"},
+        {"LM": 280, "sign": {"observer": "Reader^One", "organization": "Clinic"}},
+        {"LM": 280, "tags": dict.fromkeys(("AccessionNumber", "StudyID", "StudyDate", "PatientBirthDate"))},
+        {"LM": 280, "risk": {"age_years": 60, "sex": "M", "race": "white", "is_gated": True}},
+    ],
+    ids=lambda case: " ".join(str(part) for part in case) or "zero",
+)
+def test_dciodvfy_finds_no_error_and_dsrdump_shows_the_score(tmp_path, require_tool, case):
+    judge, printer = require_tool("dciodvfy"), require_tool("dsrdump")
+    written = Written(tmp_path, **case)
+    run = subprocess.run([judge, str(written.path)], capture_output=True, text=True, check=False, timeout=60)
+    lines = (run.stdout + run.stderr).splitlines()
+    assert "Comprehensive3DSR" in lines
+    assert [x for x in lines if x.startswith(("Error", "Abort")) and x not in KNOWN_ERRORS] == []
+    shown = subprocess.run([printer, str(written.path)], capture_output=True, text=True, check=True, timeout=60)
+    total = re.search(r'Tracking Identifier"\)="Total".*?calcium score"\)="([0-9.]+)"', shown.stdout, re.DOTALL)
+    assert total is not None
+    assert float(total[1]) == written.report.total.agatston
+    known = "does not support this Specific Character Set"  # UTF-8 is too new for dcmtk's checker, not for DICOM
+    assert [line for line in shown.stderr.splitlines() if known not in line] == []
+
+
+def test_dciodvfy_would_find_an_error(tmp_path, require_tool, two):
+    del two.dataset.CompletionFlag
+    two.dataset.save_as(two.path)
+    run = subprocess.run([require_tool("dciodvfy"), str(two.path)], capture_output=True, text=True, check=False)
+    assert any(line.startswith("Error") for line in (run.stdout + run.stderr).splitlines())

@@ -1,0 +1,158 @@
+"""What to know before trusting a score: how the scan was made and what its voxels show.
+
+Every text says what the finding does to the score. Sections 1.4, 1.5 and 8.1 of the specification; docs/method.md.
+"""
+
+from __future__ import annotations
+
+from heartlens.anatomy import HeartRegion, find_metal
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Caution
+from heartlens.core.protocol import EDGES_BY_KVP_HU, ScoringProtocol
+from heartlens.core.reconstruction_kernel import kernel_class
+
+USUAL_MM = (2.5, 3.0)
+"""Slice thickness and increment that Agatston scores were validated with."""
+
+TOLERANCE_MM = 0.05
+
+CONTRAST_BLOOD_HU = 90.0
+"""Blood without contrast medium measures 30 to 60 HU; venous and arterial phases measure 120 to 450."""
+
+PLAUSIBLE_BLOOD_HU = (-20.0, 600.0)
+
+HIGH_NOISE_HU = 30.0
+"""Standard deviation in blood: 130 HU is then three deviations above it, and noise alone makes islands."""
+
+
+def acquisition_cautions(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
+    """What the header and the geometry say about how far the score can be compared."""
+    return [*_voltage(ct, protocol), *_slices(ct, protocol), *_kernel(ct), *_gating(ct)]
+
+
+def _voltage(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
+    kvp = ct.header.kvp
+    if kvp is None:
+        text = "tube voltage unknown: thresholds are those of 120 kVp; give --kvp N when you know it"
+        return [Caution("kvp", text)]
+    if abs(kvp - 120) <= 1:
+        return []
+    direction = "more" if kvp < 120 else "less"
+    if protocol.edges_hu == EDGES_BY_KVP_HU[120]:
+        text = (
+            f"{kvp:g} kVp scored with the 120 kVp thresholds: calcium is {'brighter' if kvp < 120 else 'darker'}, "
+            f"so the score is {direction} than at 120 kVp; --kvp-adapted uses the thresholds published for {kvp:g} kVp"
+        )
+    else:
+        text = (
+            f"{kvp:g} kVp scored with weights from {', '.join(f'{edge:g}' for edge in protocol.edges_hu)} HU; "
+            "adapted thresholds move some patients to another category"
+        )
+    return [Caution("kvp", text)]
+
+
+def _slices(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
+    cautions = []
+    increment, thickness = ct.increment_mm, ct.header.slice_thickness_mm
+    if not USUAL_MM[0] - TOLERANCE_MM <= increment <= USUAL_MM[1] + TOLERANCE_MM:
+        text = f"slices every {increment:g} mm (usual: 2.5 to 3 mm): "
+        if protocol.normalisation == "increment":
+            text += f"each counts {increment / 3:.3g} times, which makes the score comparable only in the mean"
+        else:
+            text += "not made comparable to 3 mm slices by the increment, as the protocol asks"
+        cautions.append(Caution("increment", text))
+    if thickness is None:
+        text = "slice thickness unknown: overlap, gaps and thin slices cannot be seen; give --thickness-mm X"
+        return [*cautions, Caution("unknown-thickness", text)]
+    if not USUAL_MM[0] - TOLERANCE_MM <= thickness <= USUAL_MM[1] + TOLERANCE_MM:
+        effect = (
+            "thin slices raise the score (3 mm to 1 mm: about +30 % Agatston)"
+            if thickness < USUAL_MM[0]
+            else "thick slices dilute small plaques below the threshold, so the score can be too low and a 0 uncertain"
+        )
+        cautions.append(Caution("thickness", f"slices {thickness:g} mm thick (usual: 2.5 to 3 mm): {effect}"))
+    if thickness < 2 - 1e-6:
+        text = f"{thickness:g} mm slices are noisy at 130 HU; --slab-mm 3 averages them before scoring"
+        cautions.append(Caution("thin-slices", text))
+    if increment < 0.9 * thickness:
+        text = (
+            f"slices overlap: {thickness:g} mm thick every {increment:g} mm; "
+            "plaque is seen more than once and is counted by the increment, not by the thickness"
+        )
+        cautions.append(Caution("overlap", text))
+    if increment > 1.2 * thickness:
+        text = (
+            f"gaps of {increment - thickness:g} mm between slices of {thickness:g} mm: what lies in them is "
+            "extrapolated from its neighbors; the risk category is withheld"
+        )
+        cautions.append(Caution("extrapolated-gaps", text))
+    return cautions
+
+
+def _kernel(ct: CTVolume) -> list[Caution]:
+    kernel = ct.header.kernel
+    if not kernel:
+        text = "convolution kernel unknown: a sharp kernel would raise peaks and noise, and the score with them"
+        return [Caution("unknown-kernel", text)]
+    if kernel_class(kernel) == "sharp":
+        text = f"sharp kernel {kernel}: raises peaks and noise, so the score is too high; score a soft-tissue series"
+        return [Caution("sharp-kernel", text)]
+    return []
+
+
+def _gating(ct: CTVolume) -> list[Caution]:
+    if ct.header.is_gated:
+        return []
+    state = "not ECG-gated" if ct.header.is_gated is False else "ECG gating unknown, reported as not gated"
+    text = (
+        f"{state}: an estimated Agatston score; motion blurs plaque, 38 % of patients change category, mostly downward"
+    )
+    return [Caution("non-gated", text)]
+
+
+def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]:
+    """What the voxels show, as (code, text).
+
+    "contrast" and "no-hu" are refusals unless labels are given; the others are warnings.
+    """
+    findings = _implausible_hu(ct, region)
+    if not region.in_view:
+        text = "no heart found between two lungs: expected a chest or a heart-cropped CT; nothing can be named"
+        return [*findings, ("no-heart", text)]
+    blood, noise = region.blood_hu, region.noise_hu
+    if blood is not None and blood > CONTRAST_BLOOD_HU:
+        text = (
+            f"blood pool measures {blood:.0f} HU, expected 30 to 60 without contrast medium: enhanced blood is scored "
+            "as calcium; use the non-contrast series"
+        )
+        findings.append(("contrast", text))
+    if noise is not None and noise > HIGH_NOISE_HU:
+        text = (
+            f"noise of {noise:.0f} HU in blood (at most {HIGH_NOISE_HU:g} wanted): specks of noise pass 130 HU and "
+            "peaks are raised, so small scores are uncertain"
+        )
+        findings.append(("high-noise", text))
+    if region.cut_top or region.cut_bottom:
+        ends = " and ".join(end for end, cut in (("top", region.cut_top), ("bottom", region.cut_bottom)) if cut)
+        findings.append(("heart-cut", f"the scan ends inside the heart at its {ends}: calcium beyond is not counted"))
+    slices = find_metal(ct, region)[:, 0]
+    if slices.size:
+        text = (
+            f"metal near the heart on slices {slices.min() + 1} to {slices.max() + 1}: streaks imitate plaque; "
+            "rules count nothing within 25 mm of it, networks may: look there first"
+        )
+        findings.append(("metal", text))
+    return findings
+
+
+def _implausible_hu(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]:
+    """Room air is near -1000 HU and blood near 40; a volume without either is not in HU."""
+    lowest = int(ct.hu[ct.shape[0] // 2].min())
+    blood = region.blood_hu
+    if lowest > -700:
+        text = f"the middle slice holds nothing below {lowest} HU, expected lung or air near -1000: values are not HU"
+        return [("no-hu", f"{text}; read the original DICOM series")]
+    if blood is not None and not PLAUSIBLE_BLOOD_HU[0] <= blood <= PLAUSIBLE_BLOOD_HU[1]:
+        text = f"blood pool measures {blood:.0f} HU, expected 30 to 60: values are not HU"
+        return [("no-hu", f"{text}; read the original DICOM series")]
+    return []

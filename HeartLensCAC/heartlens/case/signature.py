@@ -1,0 +1,109 @@
+"""Signing: who answers for a result, and what has to be settled before anybody can."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+
+from heartlens.case.case import Case, write_json
+from heartlens.core.atomic import whole_file
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery
+from heartlens.scoring.report import display_agatston
+
+SIGNATURE_SCHEMA = "heartlens.signature/1"
+
+MAX_NAME = 64
+"""Characters of a DICOM person name or long string, PS3.5 6.2."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Who has signed, for whom, and when.
+
+    Parameters
+    ----------
+    observer : name of the reader, as DICOM writes it ("Family^Given") or as people do
+    organization : hospital or group
+    when : ISO 8601 time with its offset from UTC
+
+    Raises
+    ------
+    ValueError : a field is empty, too long, or has characters that DICOM does not take; the text is for readers
+    """
+
+    observer: str
+    organization: str
+    when: str
+
+    def __post_init__(self) -> None:
+        for what, said in (("observer's name", self.observer), ("organization", self.organization)):
+            if not said.strip():
+                raise ValueError(f"the {what} is missing; a result is signed by a named person for an organization")
+            if len(said) > MAX_NAME or "\\" in said or not said.isprintable():
+                raise ValueError(f"the {what} must have at most {MAX_NAME} characters on one line, without a backslash")
+        if datetime.fromisoformat(self.when).tzinfo is None:
+            raise ValueError(f"when must say its offset from UTC, got {self.when!r}")
+
+
+def now() -> str:
+    """This moment as edits and signatures keep it: ISO 8601, whole seconds, with the offset from UTC."""
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def obstacles(case: Case, *, confirmed: bool) -> tuple[str, ...]:
+    """Why a result cannot be signed yet, one sentence each; empty when it can.
+
+    Calcium without an artery blocks, and so does a result that nobody said they looked through. Spec 7.2.
+
+    Parameters
+    ----------
+    confirmed : the reader said so: that each lesion is right, or, at score 0, that the heart holds no calcium
+    """
+    found = []
+    unassigned = sum(artery is Artery.UNASSIGNED for artery in case.lesions.arteries.values())
+    if unassigned:
+        what = "1 lesion has" if unassigned == 1 else f"{unassigned} lesions have"
+        found.append(f"{what} no artery yet: give each to LM, LAD, LCX or RCA, or exclude it.")
+    if not confirmed:
+        found.append("Not confirmed yet: " + confirmation(case))
+    return tuple(found)
+
+
+def confirmation(case: Case) -> str:
+    """What a reader says by signing this result."""
+    if case.report.total.agatston == 0:
+        return "I have looked through the heart on every slice: there is no coronary calcium."
+    counted = sum(totals.lesions for artery, totals in case.report.arteries.items() if artery is not Artery.OTHER)
+    lesions = "the 1 lesion" if counted == 1 else f"all {counted} lesions"
+    return f"I have checked {lesions}: total Agatston score {display_agatston(case.report.total.agatston)}."
+
+
+def write_signature(folder: Path, case: Case, signature: Signature) -> None:
+    """Put the signature beside a saved case; it holds for the edits made so far."""
+    document = {"schema": SIGNATURE_SCHEMA, **asdict(signature), "edits": len(case.edits)}
+    with whole_file(folder / "signature.json") as sibling:
+        write_json(sibling, document)
+
+
+def read_signature(folder: Path, case: Case) -> Signature | None:
+    """The signature of a saved case; None where there is none, or where the case was edited since.
+
+    Raises
+    ------
+    Refused : ``unreadable``
+    """
+    path = folder / "signature.json"
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document.pop("schema") != SIGNATURE_SCHEMA:
+            raise ValueError(f"expected schema {SIGNATURE_SCHEMA}")
+        edits = document.pop("edits")
+        signature = Signature(**document)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refused("unreadable", f"{path.name} is damaged ({error}); delete it and sign again") from error
+    return signature if edits == len(case.edits) else None

@@ -1,0 +1,125 @@
+"""Files appear whole or not at all, and what cannot be opened is refused in the user's words."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from heartlens.core.errors import Refused
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary sibling to write to; it takes the place of `path` only when the block ends well.
+
+    The sibling keeps the ending of `path`, because some writers choose the format by it.
+
+    Raises
+    ------
+    Refused : ``output``, when the disk does not take it; nothing is left behind
+    """
+    path = Path(path)
+    name, dot, ending = path.name.partition(".")
+    sibling = path.with_name(f".{name}-{os.getpid()}{dot}{ending}")
+    try:
+        yield sibling
+        os.replace(sibling, path)
+    except OSError as error:
+        raise Refused(
+            "output",
+            f"cannot write {path}: expected a writable place with room, found: {error.strerror or error}; "
+            "choose another folder",
+        ) from None
+    finally:
+        sibling.unlink(missing_ok=True)
+
+
+def require_readable(path: Path) -> None:
+    """Refuse a path that is no file, or one that may not be read.
+
+    Raises
+    ------
+    Refused : ``input``
+    """
+    try:
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
+
+
+@contextmanager
+def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+    """Give a temporary sibling folder; it becomes `out` only when the block ends well.
+
+    Parameters
+    ----------
+    out : folder to make, with its parents
+    force : replace an existing folder
+    is_ours : says whether an existing folder may be replaced, so that `force` can lose nothing but our own output
+
+    Raises
+    ------
+    Refused : ``output``, the folder exists or the disk does not take it; nothing is left behind
+    """
+    out = Path(out).absolute()
+    check_folder(out, force=force, is_ours=is_ours)
+    sibling, replaced = _siblings(out, os.getpid())
+    try:
+        sibling.mkdir(parents=True)
+        yield sibling
+        try:
+            if out.exists():
+                out.rename(replaced)
+            sibling.rename(out)
+        except BaseException:  # Ctrl-C between the two renames must not lose the old result either
+            if replaced.exists() and not out.exists():
+                replaced.rename(out)
+            raise
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise Refused(
+            "output", f"cannot write {out}: {reason}; choose another --out or free the disk; nothing was written"
+        ) from error
+    finally:
+        shutil.rmtree(sibling, ignore_errors=True)
+        if out.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+
+
+def remove_unfinished(out: Path, pid: int) -> None:
+    """Clear away what a process that was killed in `whole_folder` left beside `out`.
+
+    Parameters
+    ----------
+    pid : of the process, which must be gone
+    """
+    out = Path(out).absolute()
+    sibling, replaced = _siblings(out, pid)
+    shutil.rmtree(sibling, ignore_errors=True)
+    if out.exists():
+        shutil.rmtree(replaced, ignore_errors=True)
+    elif replaced.exists():  # killed between the two renames: the old result is still the result
+        with suppress(OSError):
+            replaced.rename(out)
+
+
+def _siblings(out: Path, pid: int) -> tuple[Path, Path]:
+    """Where a process writes, and where it keeps what it replaces."""
+    return out.with_name(f".{out.name}-{pid}.part"), out.with_name(f".{out.name}-{pid}.old")
+
+
+def check_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> None:
+    """Refuse, before the work, a folder that `whole_folder` would refuse after it."""
+    if not out.exists():
+        return
+    if not out.is_dir():
+        raise Refused("output", f"{out} is a file; --out must name a folder")
+    if not force:
+        way_out = ", or --force to replace it" if is_ours else ""
+        raise Refused("output", f"{out} exists; choose another --out{way_out}")
+    if any(out.iterdir()) and not (is_ours and is_ours(out)):
+        raise Refused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")

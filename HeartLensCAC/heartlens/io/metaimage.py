@@ -1,0 +1,123 @@
+"""MetaImage (.mha, .mhd) on disk, for reading.
+
+Read here and not by SimpleITK, which ends the whole process on some damaged headers and writes to stderr on others.
+Format: itk.org/Wiki/MetaIO/Documentation.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.core.atomic import require_readable
+from heartlens.core.errors import Refused
+
+_TYPES = {
+    "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
+    "MET_LONG": "i4", "MET_ULONG": "u4", "MET_LONG_LONG": "i8", "MET_ULONG_LONG": "u8", "MET_FLOAT": "f4",
+    "MET_DOUBLE": "f8",
+}  # fmt: skip
+"""MetaIO stores long as 4 bytes on every machine."""
+
+_ALIASES = {
+    "Origin": "Offset", "Position": "Offset", "Rotation": "TransformMatrix", "Orientation": "TransformMatrix",
+    "ElementByteOrderMSB": "BinaryDataByteOrderMSB", "CompressedElementData": "CompressedData",
+}  # fmt: skip
+
+_LONGEST_HEADER_BYTES = 1 << 20
+
+
+def read_metaimage(path: Path) -> tuple[NDArray, NDArray[np.float64]]:
+    """Read a 3-D volume of one number per voxel.
+
+    Returns
+    -------
+    values : (k, j, i)
+    affine : (4, 4), maps (i, j, k, 1) to LPS mm; MetaImage means LPS unless another program misuses it
+
+    Raises
+    ------
+    Refused : ``input``, ``unreadable`` or ``truncated``
+    """
+    require_readable(path)
+    try:
+        with open(path, "rb") as file:
+            fields = _read_header(file, path)
+            sizes = _sizes(fields, path)
+            name = fields["ElementDataFile"]
+            if name.upper() == "LOCAL":
+                values = _read_voxels(file, path.stat().st_size - file.tell(), fields, sizes, path)
+            elif name.startswith("LIST") or "%" in name:
+                raise _unreadable(path, "one data file", f"ElementDataFile = {name}", "save it as one .mha file")
+            else:
+                beside = path.parent / name
+                require_readable(beside)
+                with open(beside, "rb") as data:
+                    values = _read_voxels(data, beside.stat().st_size, fields, sizes, beside)
+        affine = np.eye(4)
+        # Each row of TransformMatrix is the direction of one axis.
+        matrix = np.array([float(x) for x in fields.get("TransformMatrix", "1 0 0 0 1 0 0 0 1").split()])
+        spacing = [float(x) for x in fields.get("ElementSpacing", fields.get("ElementSize", "1 1 1")).split()]
+        affine[:3, :3] = matrix.reshape(3, 3).T * np.array(spacing).reshape(3)
+        affine[:3, 3] = np.array([float(x) for x in fields.get("Offset", "0 0 0").split()]).reshape(3)
+        return values, affine
+    except (KeyError, ValueError, OverflowError, OSError) as error:
+        raise _unreadable(path, "a MetaImage header", f"a damaged one ({error})", "check the file") from None
+
+
+def _read_header(file: IO[bytes], path: Path) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    while "ElementDataFile" not in fields:
+        line = file.readline(_LONGEST_HEADER_BYTES).decode("utf-8", errors="replace")
+        key, separator, value = line.partition("=")
+        if not separator or file.tell() > _LONGEST_HEADER_BYTES:
+            raise _unreadable(path, "header lines 'key = value' to ElementDataFile", repr(line[:60]), "check the file")
+        fields[_ALIASES.get(key.strip(), key.strip())] = value.strip()
+    return fields
+
+
+def _sizes(fields: dict[str, str], path: Path) -> tuple[int, int, int]:
+    sizes = [int(n) for n in fields["DimSize"].split()]
+    channels = int(fields.get("ElementNumberOfChannels", "1"))
+    if len(sizes) != 3 or min(sizes) < 1 or channels != 1:
+        found = f"{' x '.join(map(str, sizes))} voxels of {channels} numbers"
+        raise _unreadable(path, "one 3-D volume of one number per voxel", found, "give one volume")
+    if fields["ElementType"] not in _TYPES:
+        raise _unreadable(path, "a numeric ElementType", fields["ElementType"], "save it as MET_SHORT or MET_FLOAT")
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _read_voxels(
+    file: IO[bytes], room: int, fields: dict[str, str], sizes: tuple[int, int, int], path: Path
+) -> NDArray:
+    """(k, j, i)."""
+    big = fields.get("BinaryDataByteOrderMSB", str(sys.byteorder == "big")).lower() == "true"
+    dtype = np.dtype(_TYPES[fields["ElementType"]]).newbyteorder(">" if big else "<")
+    wanted = int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
+    if fields.get("BinaryData", "True").lower() != "true":
+        data = np.array(file.read().split()[: wanted // dtype.itemsize], dtype=dtype).tobytes()
+    elif fields.get("CompressedData", "False").lower() == "true":
+        inflate = zlib.decompressobj()
+        try:
+            data = inflate.decompress(file.read(), wanted) if wanted <= room * 1032 else b""  # deflate's limit
+            inflate.decompress(inflate.unconsumed_tail, 64)  # reaching the end checks the checksum
+        except zlib.error as error:
+            raise _unreadable(path, "compressed voxels", f"damaged data ({error})", "copy it again") from None
+        if not inflate.eof:
+            data = b""
+    else:
+        skip = int(fields.get("HeaderSize", "0"))
+        file.seek(max(room - wanted, 0) if skip == -1 else skip, 0 if skip else 1)
+        data = file.read(wanted) if wanted <= room else b""
+    if len(data) < wanted:
+        raise Refused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
+    return np.frombuffer(data, dtype).reshape(sizes[::-1]).astype(dtype.newbyteorder("="), copy=False)
+
+
+def _unreadable(path: Path, expected: str, found: str, way_out: str) -> Refused:
+    return Refused("unreadable", f"{path}: expected {expected}, found {found}; {way_out}")

@@ -1,0 +1,213 @@
+"""Segmentations as Slicer keeps them: ``.seg.nrrd``, voxels with named, coloured and coded segments.
+
+Keys as written by Slicer's vtkMRMLSegmentationStorageNode. Slicer takes the extent of a layer from the first segment
+on it, so every segment here declares the whole grid.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.core.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.grid import ijk_of, index_map
+from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery, LesionMap, LesionNote
+from heartlens.core.segment_names import put_artery, segment_artery
+from heartlens.io.nrrd import Nrrd, read_nrrd, write_nrrd
+
+_CATEGORIES = "Segmentation category and type - 3D Slicer General Anatomy list"
+_REGIONS = "Anatomic codes - DICOM master list"
+_LESION_TAG = "HeartLens.Lesion"
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One segment of a ``.seg.nrrd``.
+
+    Parameters
+    ----------
+    value : of its voxels in `layer`
+    tags : Slicer's segment tags, TerminologyEntry among them
+    """
+
+    id: str
+    name: str
+    layer: int
+    value: int
+    tags: Mapping[str, str]
+
+
+def write_seg_nrrd(path: str | Path, ct: CTVolume, codes: NDArray[np.uint8]) -> None:
+    """Write one segment per artery; the voxel values are `Artery` codes, so it is a label map as well.
+
+    Parameters
+    ----------
+    codes : (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+    """
+    _check_shape(codes, ct)
+    present = {Artery(int(code)) for code in np.flatnonzero(np.bincount(codes.reshape(-1), minlength=7))[1:]}
+    keys = _file_keys()
+    arteries = [artery for artery in Artery if artery in CORONARY or artery in present]
+    for n, artery in enumerate(arteries):
+        keys |= _segment_keys(n, artery.name, artery.name, artery, int(artery), ct, {})
+    write_nrrd(Path(path), codes, ct.affine, keys)
+
+
+def write_lesion_map(path: str | Path, ct: CTVolume, lesions: LesionMap) -> None:
+    """Write one segment per lesion, with its artery and note; `read_lesion_map` gives the same map back."""
+    _check_shape(lesions.labels, ct)
+    keys = _file_keys()
+    for n, (lesion_id, artery) in enumerate(sorted(lesions.arteries.items())):
+        note = lesions.notes[lesion_id]
+        facts = {
+            "id": lesion_id,
+            "artery": artery.name,
+            "probability": note.probability,
+            "source": note.source,
+            "why": note.why,
+            "review": note.review,
+        }
+        name = f"{artery.name}-{lesion_id:02d}"
+        keys |= _segment_keys(n, f"Lesion_{lesion_id}", name, artery, lesion_id, ct, {_LESION_TAG: json.dumps(facts)})
+    small = max(lesions.arteries, default=0) < 256
+    write_nrrd(Path(path), lesions.labels.astype(np.uint8) if small else lesions.labels, ct.affine, keys)
+
+
+def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
+    """Read what `write_lesion_map` wrote.
+
+    Raises
+    ------
+    Refused : ``unreadable``, ``truncated`` or ``grid``
+    """
+    path = Path(path)
+    image = read_nrrd(path)
+    labels = np.zeros(ct.shape, np.uint16)
+    arteries: dict[int, Artery] = {}
+    notes: dict[int, LesionNote] = {}
+    try:
+        for segment in segments_of(image, path):
+            facts = json.loads(segment.tags[_LESION_TAG])
+            lesion_id = int(facts["id"])
+            labels.reshape(-1)[_voxels(image, segment, ct, path)] = lesion_id
+            arteries[lesion_id] = Artery[facts["artery"]]
+            notes[lesion_id] = LesionNote(
+                facts["probability"], facts["source"], facts["why"], facts.get("review", False)
+            )
+        return LesionMap(labels, arteries, notes)
+    except (KeyError, ValueError) as error:
+        raise Refused(
+            "unreadable",
+            f"{path}: expected the lesions that HeartLens wrote, found other segments ({error}); score again",
+        ) from None
+
+
+def artery_codes(image: Nrrd, ct: CTVolume, path: Path) -> NDArray[np.uint8]:
+    """(k, j, i) `Artery` codes of a segmentation, on the grid of `ct`.
+
+    Raises
+    ------
+    Refused : ``grid``; ``labels``, when a segment with voxels names no artery or two arteries share voxels
+    """
+    codes = np.zeros(ct.shape, np.uint8)
+    flat_codes = codes.reshape(-1)
+    for segment in segments_of(image, path):
+        flat = _voxels(image, segment, ct, path)
+        if flat.size:
+            artery = segment_artery(path, segment.name, region_codes(segment.tags))
+            put_artery(flat_codes, flat, artery, path)
+    return codes
+
+
+def segments_of(image: Nrrd, path: Path) -> list[Segment]:
+    """The segments of a ``.seg.nrrd``; files of Slicer before 5.0 have one layer and value 1 for each.
+
+    Raises
+    ------
+    Refused : ``unreadable``
+    """
+    segments: list[Segment] = []
+    while (key := f"Segment{len(segments)}_") + "ID" in image.keys:
+        n = len(segments)
+        tags = dict(tag.split(":", 1) for tag in image.keys.get(key + "Tags", "").split("|") if ":" in tag)
+        layer, value = image.keys.get(key + "Layer", str(n)), image.keys.get(key + "LabelValue", "1")
+        if not (layer.isdecimal() and value.isdecimal()):
+            raise Refused(
+                "unreadable", f"{path}: expected numbers for layer and value of segment {n}, found {layer!r}, {value!r}"
+            )
+        name = image.keys.get(key + "Name", image.keys[key + "ID"])
+        segments.append(Segment(image.keys[key + "ID"], name, int(layer), int(value), tags))
+    return segments
+
+
+def _voxels(image: Nrrd, segment: Segment, ct: CTVolume, path: Path) -> NDArray[np.int64]:
+    """C-order indices on the CT grid of a segment's voxels."""
+    values = image.values
+    layers = 1 if values.ndim == 3 else values.shape[3]
+    if not 0 <= segment.layer < layers:
+        raise Refused(
+            "unreadable", f"{path}: segment {segment.name!r} lies on layer {segment.layer}, the file has {layers}"
+        )
+    layer = values if values.ndim == 3 else values[..., segment.layer]
+    where = np.flatnonzero(layer == segment.value)
+    if where.size == 0:
+        return where
+    k, j, i = layer.shape
+    mapping = index_map((k, j, i), image.affine, ct, str(path))
+    return mapping.flat(ijk_of(where, layer.shape), ct, f"{path}, segment {segment.name!r}")
+
+
+def terminology_entry(artery: Artery) -> str:
+    """What a segment of this artery is, in Slicer's notation; Slicer writes its DICOM SEG from it."""
+    region = REGIONS.get(artery)
+    kind = CALCIFICATION if region is None else PLAQUE
+    where = "~^^" if region is None else f"~SCT^{region.value}^{region.meaning}"
+    what = f"~SCT^{CATEGORY.value}^{CATEGORY.meaning}~SCT^{kind.value}^{kind.meaning}~^^"
+    return f"{_CATEGORIES}{what}~{_REGIONS}{where}~^^"
+
+
+def region_codes(tags: Mapping[str, str]) -> list[str]:
+    """SCT anatomic region of a TerminologyEntry: the sixth of its fields between tildes."""
+    fields = tags.get("TerminologyEntry", "").split("~")
+    return [code.split("^")[1] for code in fields[5:7] if code.startswith("SCT^")]
+
+
+def _check_shape(values: NDArray, ct: CTVolume) -> None:
+    if values.shape != ct.shape:
+        raise ValueError(f"labels must have the shape of the CT, {ct.shape}, got {values.shape}")
+
+
+def _file_keys() -> dict[str, str]:
+    return {
+        "Segmentation_ContainedRepresentationNames": "Binary labelmap|",
+        "Segmentation_ConversionParameters": "",
+        "Segmentation_MasterRepresentation": "Binary labelmap",
+        "Segmentation_ReferenceImageExtentOffset": "0 0 0",
+    }
+
+
+def _segment_keys(
+    n: int, segment_id: str, name: str, artery: Artery, value: int, ct: CTVolume, tags: Mapping[str, str]
+) -> dict[str, str]:
+    k, j, i = ct.shape
+    color = " ".join(f"{int(ARTERY_COLORS[artery][at : at + 2], 16) / 255:.6g}" for at in (1, 3, 5))
+    all_tags = {"TerminologyEntry": terminology_entry(artery), **tags}
+    return {
+        f"Segment{n}_ID": segment_id,
+        f"Segment{n}_Name": name,
+        f"Segment{n}_NameAutoGenerated": "0",
+        f"Segment{n}_Color": color,
+        f"Segment{n}_ColorAutoGenerated": "0",
+        f"Segment{n}_Extent": f"0 {i - 1} 0 {j - 1} 0 {k - 1}",
+        f"Segment{n}_Layer": "0",
+        f"Segment{n}_LabelValue": str(value),
+        # "|" ends a tag in Slicer's format; inside JSON it can be written as its code point.
+        f"Segment{n}_Tags": "".join(f"{key}:{text.replace('|', chr(92) + 'u007c')}|" for key, text in all_tags.items()),
+    }

@@ -1,0 +1,246 @@
+"""CT volumes and segmentations as files: NRRD, NIfTI, MHA, label maps and Slicer's ``.seg.nrrd``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.core.atomic import require_readable, whole_file
+from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
+from heartlens.core.errors import Caution, Refused, refuse_or_caution
+from heartlens.core.grid import ijk_of, index_map, require_same_extent
+from heartlens.core.lesions import Artery
+from heartlens.core.segment_names import unknown_labels
+from heartlens.io.metaimage import read_metaimage
+from heartlens.io.nifti import read_nifti
+from heartlens.io.nrrd import Nrrd, read_nrrd, write_nrrd
+from heartlens.io.seg_nrrd import artery_codes, read_lesion_map, write_lesion_map, write_seg_nrrd
+
+__all__ = [
+    "checked_volume",
+    "read_labels",
+    "read_lesion_map",
+    "read_volume",
+    "write_lesion_map",
+    "write_seg_nrrd",
+    "write_volume",
+]
+
+VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+
+AIR_HU = -200
+"""A CT of the chest holds lung or air, and fat at the least; without anything this dark the numbers are not HU."""
+
+SQUARE_PIXEL_RATIO = 1.5
+"""Scanners make square pixels; axial pixels longer than wide by more than this come from a coronal stack."""
+
+FEWEST_SLICES = 3
+
+_KVP_KEY = "HeartLens_KVP"
+_THICKNESS_KEY = "HeartLens_SliceThickness"
+
+
+def read_volume(
+    path: str | Path,
+    *,
+    kvp: float | None = None,
+    slice_thickness_mm: float | None = None,
+    allow: frozenset[str] | set[str] = frozenset(),
+) -> tuple[CTVolume, list[Caution]]:
+    """Read a CT from NRRD, NIfTI or MetaImage in any orientation. No voxel is resampled or changed.
+
+    Parameters
+    ----------
+    kvp, slice_thickness_mm : what the file does not say
+    allow : overridable refusals that the user has lifted
+
+    Returns
+    -------
+    ct : axes nearest to (S, P, L)
+    cautions : what was allowed or had to be assumed
+
+    Raises
+    ------
+    Refused : ``input``, ``unreadable``, ``truncated``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
+    """
+    path = Path(path)
+    image = _read_image(path)
+    cautions: list[Caution] = []
+    values = image.values
+    if values.ndim != 3:
+        raise Refused(
+            "unreadable", f"{path}: expected one number per voxel, found {values.shape[3]}; give one CT volume"
+        )
+    if not image.is_oriented:
+        text = f"{path}: the file does not say how it lies in the patient; assumed the axes of its format"
+        cautions.append(Caution("orientation", text))
+    header = CTHeader(
+        kvp=_said_or_read(kvp, image, _KVP_KEY, f"{path}: give --kvp"),
+        slice_thickness_mm=_said_or_read(slice_thickness_mm, image, _THICKNESS_KEY, f"{path}: give --thickness-mm"),
+    )
+    ct, more = checked_volume(values, image.affine, header, where=str(path), allow=allow)
+    return ct, cautions + more
+
+
+def checked_volume(
+    values: NDArray,
+    affine: NDArray[np.float64],
+    header: CTHeader,
+    *,
+    where: str,
+    allow: frozenset[str] | set[str] = frozenset(),
+) -> tuple[CTVolume, list[Caution]]:
+    """A CT from voxels in any orientation, after the checks that need no DICOM header.
+
+    Parameters
+    ----------
+    values : (k, j, i), HU
+    affine : (4, 4), maps (i, j, k, 1) to LPS mm
+    where : the file or node, for messages
+
+    Raises
+    ------
+    Refused : ``unreadable``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
+    """
+    cautions: list[Caution] = []
+    _check_right_angles(affine, where)
+    values, affine = canonical_axes(values, affine)
+    try:
+        hu = np.ascontiguousarray(hu_array(values))
+    except ValueError as error:
+        raise Refused("unreadable", f"{where}: {error}; export the CT again") from None
+
+    normal_cosine = affine[2, 2] / np.linalg.norm(affine[:3, 2])
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    ratio = max(spacing[:2]) / min(spacing[:2])
+    if normal_cosine < AXIAL_COSINE:
+        text = f"{where}: expected axial slices (cosine {AXIAL_COSINE} or more), found {normal_cosine:.4f}"
+        cautions.append(refuse_or_caution("not-axial", text, allow))
+    elif ratio > SQUARE_PIXEL_RATIO:
+        text = (
+            f"{where}: expected axial slices with square pixels, found {spacing[0]:.4g} x {spacing[1]:.4g} mm: "
+            "a coronal or sagittal stack"
+        )
+        cautions.append(refuse_or_caution("not-axial", text, allow))
+    if len(hu) < FEWEST_SLICES:
+        text = f"{where}: expected {FEWEST_SLICES} slices or more, found {len(hu)}"
+        cautions.append(refuse_or_caution("few-slices", text, allow))
+    if hu.min() > AIR_HU:
+        text = f"{where}: expected HU with air or lung below {AIR_HU}, found values from {hu.min():g} to {hu.max():g}"
+        cautions.append(refuse_or_caution("no-hu", text, allow))
+    try:
+        return CTVolume(hu, affine, header, allow_oblique="not-axial" in allow), cautions
+    except ValueError as error:
+        raise Refused("unreadable", f"{where}: {error}") from None
+
+
+def write_volume(path: str | Path, ct: CTVolume) -> None:
+    """Write a CT as NRRD, NIfTI or MetaImage, by its ending, whole or not at all.
+
+    NRRD keeps every bit, tube voltage and thickness; NIfTI keeps geometry as float32.
+    """
+    path = Path(path)
+    name = path.name.lower()
+    if name.endswith(".nrrd"):
+        facts = {_KVP_KEY: ct.header.kvp, _THICKNESS_KEY: ct.header.slice_thickness_mm}
+        write_nrrd(path, ct.hu, ct.affine, {key: repr(value) for key, value in facts.items() if value is not None})
+        return
+    if not name.endswith((".nii", ".nii.gz", ".mha")):
+        raise Refused("output", f"{path}: expected an ending of .nrrd, .nii, .nii.gz or .mha; choose one of them")
+    import SimpleITK as sitk
+
+    image = sitk.GetImageFromArray(ct.hu)
+    dz, dy, dx = ct.spacing_mm
+    image.SetSpacing((dx, dy, dz))
+    image.SetOrigin(tuple(ct.affine[:3, 3]))
+    image.SetDirection((ct.affine[:3, :3] / [dx, dy, dz]).ravel())
+    with whole_file(path) as sibling:
+        try:
+            sitk.WriteImage(image, str(sibling), useCompression=True, compressionLevel=1)
+        except RuntimeError as error:  # SimpleITK says a full disk this way
+            raise OSError(str(error).strip().splitlines()[-1]) from None
+
+
+def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
+    """Read which artery each voxel belongs to: a label map, a ``.seg.nrrd`` or a DICOM SEG.
+
+    Returns
+    -------
+    (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+
+    Raises
+    ------
+    Refused : ``input``, ``unreadable``, ``truncated``, ``grid`` or ``labels``
+    """
+    path = Path(path)
+    if _is_dicom(path):
+        from heartlens.dicom.seg import read_seg
+
+        return read_seg(path, ct)
+    image = _read_image(path)
+    if "Segment0_ID" in image.keys:
+        return artery_codes(image, ct, path)
+    if image.values.ndim != 3:
+        raise Refused("labels", f"{path}: expected one label per voxel, found {image.values.shape[3]}")
+    values = image.values
+    flat = np.flatnonzero(values)
+    labels = values.reshape(-1)[flat]
+    found = np.unique(labels)
+    unknown = found[~np.isin(found, [int(a) for a in Artery])]
+    if unknown.size:
+        more = [f"{unknown.size - 12} more"] if unknown.size > 12 else []
+        raise unknown_labels(path, [*(f"{value:g}" for value in unknown[:12]), *more])
+    k, j, i = values.shape
+    mapping = index_map((k, j, i), image.affine, ct, str(path))
+    require_same_extent((k, j, i), mapping, ct, str(path))
+    codes = np.zeros(ct.shape, np.uint8)
+    codes.reshape(-1)[mapping.flat(ijk_of(flat, values.shape), ct, str(path))] = labels
+    return codes
+
+
+def _read_image(path: Path) -> Nrrd:
+    """Voxels and affine of any of `VOLUME_ENDINGS`."""
+    name = path.name.lower()
+    if not name.endswith(VOLUME_ENDINGS):
+        endings = ", ".join(VOLUME_ENDINGS)
+        raise Refused("input", f"{path}: expected a DICOM folder or file, or an ending of {endings}")
+    if name.endswith((".nrrd", ".nhdr")):
+        return read_nrrd(path)
+    if name.endswith((".nii", ".nii.gz")):
+        values, affine, is_oriented = read_nifti(path)
+        return Nrrd(values, affine, is_oriented, {})
+    values, affine = read_metaimage(path)
+    return Nrrd(values, affine, True, {})
+
+
+def _check_right_angles(affine: NDArray[np.float64], where: str) -> None:
+    lengths = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or lengths.min() <= 0:
+        text = f"{where}: expected positive spacing, found {lengths.tolist()} mm; check the header"
+        raise Refused("unreadable", text)
+    unit = affine[:3, :3] / lengths
+    skew = np.abs(unit.T @ unit - np.eye(3)).max()
+    if skew > SKEW_TOLERANCE:
+        raise Refused(
+            "tilt",
+            f"{where}: expected axes at right angles, found cosine {skew:.4f} between two of them, as a tilted gantry "
+            "makes; resample the volume to right angles",
+        )
+
+
+def _said_or_read(said: float | None, image: Nrrd, key: str, way_out: str) -> float | None:
+    """What the user said, else what the file says, else None."""
+    if said is not None or (text := image.keys.get(key)) is None:
+        return said
+    try:
+        return float(text)
+    except ValueError:
+        raise Refused("unreadable", f"{way_out}; expected a number for {key}, found {text[:40]!r}") from None
+
+
+def _is_dicom(path: Path) -> bool:
+    require_readable(path)
+    with open(path, "rb") as file:
+        return file.read(132)[128:] == b"DICM"

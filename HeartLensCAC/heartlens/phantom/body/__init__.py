@@ -1,0 +1,1 @@
+"""The person without calcium: chest wall, lungs, heart and great vessels."""

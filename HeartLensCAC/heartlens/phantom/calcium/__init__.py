@@ -1,0 +1,1 @@
+"""What is bright: coronary plaques, decoys of them, and traps."""

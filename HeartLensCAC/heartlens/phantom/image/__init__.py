@@ -1,0 +1,1 @@
+"""The scan: grid, planes, rendering, noise and artifacts."""

@@ -1,0 +1,1 @@
+"""What is written for people: the page, its pictures, and everything beside it."""

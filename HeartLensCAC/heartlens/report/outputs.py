@@ -1,0 +1,180 @@
+"""Everything that is written for one scored CT, as a whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from heartlens.case.case import REPORT_SCHEMA, Case, write_json
+from heartlens.case.result import Result
+from heartlens.case.signature import Signature, write_signature
+from heartlens.core.atomic import check_folder, whole_folder
+from heartlens.core.errors import Refused
+
+OPTIONAL = {"jinja2": "report.html", "highdicom": "DICOM SEG or SR"}
+"""Libraries without which everything but these is still written."""
+
+LESION_COLUMNS = (
+    "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
+    "centroid_x_lps_mm", "centroid_y_lps_mm", "centroid_z_lps_mm", "probability", "source", "why", "review",
+)  # fmt: skip
+
+
+def write_outputs(
+    result: Result,
+    out: Path,
+    *,
+    force: bool = False,
+    identify: bool = False,
+    signature: Signature | None = None,
+    told: Callable[[float], None] = lambda done: None,
+) -> list[str]:
+    """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
+
+    Parameters
+    ----------
+    out : folder to make; an existing one is replaced only with `force` and only if it is a HeartLens result
+    identify : put patient ID and name on report.html
+    signature : who answers for it; the SR is then verified, the page says so, and labels.nrrd is written, because
+        checked labels are what a network may learn from
+    told : hears before each file which part of the writing is done
+
+    Returns
+    -------
+    What was left out, and why: see `OPTIONAL`
+
+    Raises
+    ------
+    Refused : the folder exists, or cannot be written; nothing is left behind
+    """
+    check_out(out, force=force)
+    case = result.case
+    left_out: list[str] = []
+    with whole_folder(out, force=force, is_ours=is_result) as folder:
+        write_json(folder / "report.json", _report_document(case, signature))
+        write_lesions_csv(folder / "lesions.csv", case)
+        told(0.1)
+        _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
+        with _noting(left_out):
+            _write_dicom(folder, result, signature, told)
+        told(0.7)
+        with _noting(left_out):
+            _write_html(folder / "report.html", result, identify, signature)
+        told(0.8)
+        case.save(folder / "case")
+        if signature is not None:
+            write_signature(folder / "case", case, signature)
+            write_labels(folder / "labels.nrrd", case)
+        told(1.0)
+    return left_out
+
+
+@contextmanager
+def _noting(left_out: list[str]) -> Iterator[None]:
+    """Note what cannot be written for want of a library."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in OPTIONAL:
+            raise
+        left_out.append(f"{OPTIONAL[error.name]} was not written: it needs {error.name} (pip install {error.name})")
+
+
+def write_labels(path: Path, case: Case) -> None:
+    """The scored voxels as a label map on the grid of the CT, 1 LM … 6 UNASSIGNED: what `--segmentation` reads back,
+    and what training and other programs take without knowing Slicer."""
+    from heartlens.io.nrrd import write_nrrd
+
+    write_nrrd(path, case.scored_codes, case.source_ct.affine)
+
+
+def _report_document(case: Case, signature: Signature | None) -> dict[str, Any]:
+    document = case.report_document()
+    return document if signature is None else {**document, "signature": asdict(signature)}
+
+
+def write_lesions_csv(path: Path, case: Case) -> None:
+    """One row a lesion, unrounded; empty where a value is unknown."""
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(LESION_COLUMNS)
+        for s in case.report.lesions:
+            rows.writerow(
+                [
+                    s.id, s.artery.name, s.agatston, s.volume_mm3, s.mass_mg, s.peak_hu, s.mean_hu, s.area_mm2,
+                    *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.review),
+                ]
+            )  # fmt: skip
+
+
+def check_out(out: Path, *, force: bool = False) -> None:
+    """Refuse, before the work, a target that `write_outputs` would refuse after it.
+
+    Raises
+    ------
+    Refused : ``output``: the folder exists without `force`, is not a HeartLens result, or holds a reader's edits
+    """
+    check_folder(out.absolute(), force=force, is_ours=is_result)
+    edits = out / "case" / "edits.jsonl"
+    if edits.is_file() and edits.stat().st_size:
+        raise Refused("output", f"{out} holds a reader's edits, which --force does not delete; choose another --out")
+
+
+def is_result(folder: Path) -> bool:
+    """Whether a folder holds a HeartLens result, so that replacing it loses nothing else."""
+    try:
+        return json.loads((folder / "report.json").read_text()).get("schema") == REPORT_SCHEMA
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _write_seg_nrrd(path: Path, case: Case) -> None:
+    from heartlens.io.volumes import write_seg_nrrd
+
+    write_seg_nrrd(path, case.source_ct, case.scored_codes)
+
+
+def _write_dicom(folder: Path, result: Result, signature: Signature | None, told: Callable[[float], None]) -> None:
+    if not result.sources:
+        return
+    from heartlens.dicom.seg import write_seg
+    from heartlens.dicom.sr import write_sr
+
+    case = result.case
+    told(0.2)
+    seg = write_seg(
+        folder / "segmentation.dcm",
+        ct=case.source_ct,
+        codes=case.scored_codes,
+        sources=result.sources,
+        algorithm_type="SEMIAUTOMATIC" if case.edits else "AUTOMATIC",
+    )
+    told(0.4)
+    write_sr(
+        folder / "report.dcm",
+        ct=case.source_ct,
+        report=case.report,
+        risk=case.risk,
+        protocol=case.protocol,
+        sources=result.sources,
+        seg=seg,
+        cautions=case.cautions,
+        observer=None if signature is None else signature.observer,
+        organization=None if signature is None else signature.organization,
+        signed=None if signature is None else signature.when,
+    )
+
+
+def _write_html(path: Path, result: Result, identify: bool, signature: Signature | None) -> None:
+    from heartlens.report.html import Identity, write_report
+
+    identity = None
+    if identify and result.sources:
+        first = result.sources[0]
+        identity = Identity(patient_id=str(first.get("PatientID", "")), name=str(first.get("PatientName", "")))
+    write_report(path, result.case, identity=identity, signature=signature)

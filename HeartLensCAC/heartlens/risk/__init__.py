@@ -1,0 +1,1 @@
+"""What a score means: category, CAC-DRS, percentile and arterial age, from published tables."""

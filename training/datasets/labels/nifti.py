@@ -1,0 +1,47 @@
+"""NIfTI pairs: one CT and one label map a case, and a sidecar that says where the labels come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.core.ct import CTVolume
+from heartlens.core.lesions import Artery
+from training.datasets.scans import LabelledScan
+
+LEGEND = {"background": 0, **{artery.name: int(artery) for artery in Artery}}
+"""Label values, as in every label map of HeartLens."""
+
+
+def write_nifti_pairs(folder: Path, scans: Iterator[tuple[str, LabelledScan, dict[str, Any]]]) -> None:
+    """Write ``NAME_ct.nii.gz``, ``NAME_labels.nii.gz`` and ``NAME.json`` of every scan."""
+    for name, scan, provenance in scans:
+        write_image(folder / f"{name}_ct.nii.gz", scan.ct.hu, scan.ct)
+        write_image(folder / f"{name}_labels.nii.gz", scan.labels, scan.ct)
+        document = {"labels": LEGEND, "units": "HU", "provenance": provenance}
+        (folder / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def write_image(path: Path, values: NDArray | None, ct: CTVolume) -> None:
+    """Write an array on a CT's grid as NIfTI; the geometry goes into qform and sform alike.
+
+    Parameters
+    ----------
+    values : (k, j, i)
+    """
+    import SimpleITK as sitk
+
+    dz, dy, dx = ct.spacing_mm
+    image = sitk.GetImageFromArray(np.ascontiguousarray(values))
+    image.SetSpacing((dx, dy, dz))
+    image.SetOrigin(tuple(ct.affine[:3, 3]))
+    image.SetDirection((ct.affine[:3, :3] / [dx, dy, dz]).ravel())
+    try:
+        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
+    except RuntimeError as error:  # SimpleITK says a full disk this way
+        raise OSError(str(error).strip().splitlines()[-1]) from None

@@ -1,0 +1,181 @@
+"""The slices of some scans, one by one, as pre-training and the slice classifier see them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from heartlens.anatomy import heart_region
+from heartlens.core.errors import Refused
+from heartlens.networks.input import heart_center
+from training.datasets.sampling import batch_at, epoch_order, share_of_rank
+from training.datasets.shards import ShardSet
+from training.dino.augment import AugmentConfig, Views, draw_views, lesion_boxes_px, stack
+
+SHUFFLE = 2**31
+"""The epoch whose order shuffles guides: one that no run reaches."""
+
+
+class SliceSet:
+    """Every slice of some scans, numbered from 0.
+
+    Parameters
+    ----------
+    shards : where they are read from
+    scans : numbers of the scans
+    hearts : row and column of the middle of the heart, by checksum of the voxels, as
+        `training.datasets.segmentation_dataset.find_hearts` gives them; what is missing is found when it is asked for
+
+    Attributes
+    ----------
+    places : (n, 2), scan number and slice of each
+    is_calcified : (n,) bool, labelled coronary calcium on it
+    is_labelled : (n,) bool, of a scan whose labels are complete: without calcium it has none
+    """
+
+    def __init__(
+        self, shards: ShardSet, scans: Sequence[int], hearts: Mapping[str, Sequence[float]] | None = None
+    ) -> None:
+        if not scans:
+            raise Refused("input", "there is no scan to read slices of; the split is empty")
+        self.shards = shards
+        self.scans = tuple(scans)
+        self.places, self.is_calcified = shards.slices(scans)
+        labelled = {n: shards.scans[n].is_labelled for n in scans}
+        self.is_labelled = np.array([labelled[n] for n in self.places[:, 0].tolist()], dtype=bool)
+        self._boxes_px: dict[tuple[int, bool], NDArray[np.int64]] = {}
+        self._hearts_px: dict[str, tuple[float, float]] = {n: (v[0], v[1]) for n, v in (hearts or {}).items()}
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def name(self, number: int) -> str:
+        """Scan and slice, for messages: "phantom/17 slice 12"."""
+        scan, k = self.places[number]
+        return f"{self.shards.scans[scan].name} slice {k}"
+
+    def identity(self) -> str:
+        """Checksum of which voxels these are, in this order."""
+        told = "\n".join(self.shards.scans[n].voxels_sha256 for n in self.scans)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def spacing_mm(self, number: int) -> tuple[float, float]:
+        """Row and column distance."""
+        _, row_mm, column_mm = self.shards.scans[self.places[number, 0]].spacing_mm
+        return row_mm, column_mm
+
+    def extent_mm(self, number: int) -> tuple[float, float]:
+        """Height and width of a slice."""
+        _, rows, columns = self.shards.scans[self.places[number, 0]].shape
+        row_mm, column_mm = self.spacing_mm(number)
+        return rows * row_mm, columns * column_mm
+
+    def heart_mm(self, number: int) -> tuple[float, float]:
+        """Row and column of the middle of the heart, from the outer corner of the first pixel; equal in all slices."""
+        scan = int(self.places[number, 0])
+        voxels = self.shards.scans[scan].voxels_sha256
+        if voxels not in self._hearts_px:
+            ct = self.shards.ct(scan)
+            self._hearts_px[voxels] = heart_center(ct, heart_region(ct))
+        (row, column), (row_mm, column_mm) = self._hearts_px[voxels], self.spacing_mm(number)
+        return (row + 0.5) * row_mm, (column + 0.5) * column_mm
+
+    def boxes_mm(self, number: int, *, is_coronary: bool = True) -> NDArray[np.float64]:
+        """(lesions, 4): top, left, bottom, right of each annotated coronary area, or of each OTHER one."""
+        key = (number, is_coronary)
+        if key not in self._boxes_px:
+            scan, k = self.places[number]
+            is_empty = is_coronary and not self.is_calcified[number]
+            labels = np.zeros((1, 1), np.uint8) if is_empty else np.array(self.shards.labels(scan)[k])
+            self._boxes_px[key] = lesion_boxes_px(labels, is_coronary=is_coronary)
+        row_mm, column_mm = self.spacing_mm(number)
+        return self._boxes_px[key] * np.array([row_mm, column_mm, row_mm, column_mm])
+
+    def guides_mm(self, number: int, guided_by: str, seed: int) -> NDArray[np.float64]:
+        """(areas, 4) that the guided crops of a slice may show.
+
+        Parameters
+        ----------
+        guided_by : one of `training.dino.augment.GUIDES`; "shuffled" takes the areas of another slice, which one is a
+            function of the seed, at the same share of height and width: as many, as large, in the wrong place
+        """
+        if guided_by != "shuffled":
+            return self.boxes_mm(number, is_coronary=guided_by == "coronary")
+        other = int(epoch_order(len(self), seed, SHUFFLE)[number])
+        boxes, scale = self.boxes_mm(other), np.divide(self.extent_mm(number), self.extent_mm(other))
+        center, half = (boxes[:, :2] + boxes[:, 2:]) / 2 * scale, (boxes[:, 2:] - boxes[:, :2]) / 2
+        return np.concatenate([center - half, center + half], axis=1)
+
+    def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Images of some slices; smaller ones are filled up with air at the bottom and the right.
+
+        Returns
+        -------
+        images : (n, rows, columns) int16, HU
+        spacing_mm : (n, 2)
+        """
+        images = [self.shards.image(self.places[n, 0])[self.places[n, 1]] for n in numbers]
+        rows, columns = np.max([image.shape for image in images], axis=0)
+        filled = np.full((len(images), rows, columns), -1024, dtype=np.int16)
+        for place, image in zip(filled, images, strict=True):
+            place[: image.shape[0], : image.shape[1]] = image
+        spacing = np.array([self.spacing_mm(n) for n in numbers], dtype=np.float32)
+        return torch.from_numpy(filled), torch.from_numpy(spacing)
+
+
+class ViewBatch(NamedTuple):
+    """What one process needs for one step of pre-training.
+
+    Parameters
+    ----------
+    images, spacing_mm : (batch, rows, columns) int16 and (batch, 2)
+    global_views, local_views : leading shape (batch, views)
+    numbers : (batch,), of the slices
+    """
+
+    images: Tensor
+    spacing_mm: Tensor
+    global_views: Views
+    local_views: Views
+    numbers: Tensor
+
+
+class ViewBatches(Dataset[ViewBatch]):
+    """The batch of each step, by the step's number: resuming is starting at another number.
+
+    Parameters
+    ----------
+    batch : slices of all processes together
+    """
+
+    def __init__(
+        self, slices: SliceSet, config: AugmentConfig, *, batch: int, seed: int, rank: int = 0, world: int = 1
+    ) -> None:
+        self.slices, self.config = slices, config
+        self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
+
+    def __getitem__(self, step: int) -> ViewBatch:
+        epoch, places = batch_at(step, self.batch, len(self.slices))
+        order = epoch_order(len(self.slices), self.seed, epoch)
+        numbers = share_of_rank(order[places], self.rank, self.world)
+        drawn = [
+            draw_views(
+                self.config,
+                self.slices.extent_mm(n),
+                self.slices.guides_mm(n, self.config.guided_by, self.seed),
+                seed=self.seed,
+                epoch=epoch,
+                sample=int(n),
+            )
+            for n in numbers
+        ]
+        images, spacing_mm = self.slices.read(numbers)
+        global_views, local_views = (stack(views) for views in zip(*drawn, strict=True))
+        return ViewBatch(images, spacing_mm, global_views, local_views, torch.from_numpy(numbers))

@@ -1,0 +1,223 @@
+"""The three places that labelled scans come from: phantoms, a COCA download, and saved cases with a reader's edits.
+
+Each gives `LabelledScan` values one by one, and a `Skipped` with the reason for whatever cannot be used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from heartlens import __version__
+from heartlens.case.case import Case
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery
+from heartlens.dicom.series import find_series
+from heartlens.phantom import CATEGORIES, PhantomParameters, make_phantom
+from training.datasets.coca import CocaDataset, CocaPatient
+from training.datasets.scans import LabelledScan, Skipped
+
+
+def pseudonym(*identity: str) -> str:
+    """A patient's mark: equal for equal identities, in every run, so that a patient never lands in two splits.
+
+    It is a pseudonym, not anonymity: who can guess an identity can test the guess. Shards hold images of patients
+    and are to be kept as such.
+
+    Examples
+    --------
+    >>> pseudonym("coca-gated", "306") == pseudonym("coca-gated", "306") != pseudonym("coca-nongated", "306")
+    True
+    """
+    return hashlib.blake2b("\0".join(identity).encode(), digest_size=8, person=b"heartlens").hexdigest()
+
+
+def phantom_scans(
+    seeds: Sequence[int], settings: Sequence[str] = (), *, balanced: bool = False, workers: int = 1
+) -> Iterator[LabelledScan | Skipped]:
+    """One phantom a seed, in order; the same seeds give the same scans with any number of workers.
+
+    Parameters
+    ----------
+    settings : ``KEY=VALUE`` as `PhantomParameters.from_text` takes them
+    balanced : the burdens of `CATEGORIES` in turn, by seed, instead of as often as in a population
+    workers : processes
+
+    Raises
+    ------
+    Refused : "input": a setting that is no parameter
+    """
+    try:
+        PhantomParameters.from_text(seeds[0] if seeds else 0, settings)
+    except ValueError as error:
+        raise Refused("input", f"phantom setting: {error}") from None
+    make = partial(_phantom_scan, settings=tuple(settings), balanced=balanced)
+    if workers <= 1 or len(seeds) <= 1:
+        yield from map(make, seeds)
+        return
+    with ProcessPoolExecutor(min(workers, len(seeds)), mp_context=get_context("spawn")) as pool:
+        try:
+            yield from pool.map(make, seeds)
+        except BaseException:  # a full disk or Ctrl-C: do not make the phantoms that nobody will take
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _phantom_scan(seed: int, settings: tuple[str, ...], balanced: bool) -> LabelledScan:
+    if balanced:
+        settings = (*settings, f"category={CATEGORIES[seed % len(CATEGORIES)]}")
+    phantom = make_phantom(PhantomParameters.from_text(seed, settings))
+    return LabelledScan(
+        name=f"phantom/{seed}",
+        patient=pseudonym("phantom", str(seed)),
+        source="phantom",
+        ct=phantom.ct,
+        labels=phantom.labels,
+        provenance={"made_by": "phantom", "version": __version__, "parameters": phantom.truth["parameters"]},
+    )
+
+
+def coca_scans(root: Path, *, allow: frozenset[str] = frozenset()) -> Iterator[LabelledScan | Skipped]:
+    """Every patient of a COCA download: gated first, then non-gated, each by number.
+
+    A gated patient counts as labelled when every outline is proven; otherwise the scan is kept for pre-training,
+    with the reason.
+
+    Raises
+    ------
+    Refused : no COCA download here
+    """
+    dataset = CocaDataset.find(root)
+    for number in dataset.gated_numbers:
+        yield _coca_scan(dataset, number, is_gated=True, allow=allow)
+    for number in dataset.nongated_numbers:
+        yield _coca_scan(dataset, number, is_gated=False, allow=allow)
+
+
+def _coca_scan(dataset: CocaDataset, number: int, *, is_gated: bool, allow: frozenset[str]) -> LabelledScan | Skipped:
+    source = "coca-gated" if is_gated else "coca-nongated"
+    name = f"{source}/{number}"
+    try:
+        patient = (dataset.read_gated if is_gated else dataset.read_nongated)(number, allow=allow)
+    except Refused as refusal:
+        return Skipped(name, refusal.code, refusal.text)
+    counts = {verdict: sum(c.verdict == verdict for c in patient.checks) for verdict in ("proven", "placeholder")}
+    agatston = None
+    if patient.score is not None:
+        arteries = {artery.name: float(score) for artery, score in patient.score.arteries.items()}
+        agatston = {**arteries, Artery.UNASSIGNED.name: 0.0, "total": float(patient.score.total)}
+    return LabelledScan(
+        name=name,
+        patient=pseudonym(source, str(number)),
+        source=source,
+        ct=patient.ct,
+        labels=patient.labels if patient.is_labelled else None,
+        agatston=agatston,
+        why_unlabelled=_why_unlabelled(patient),
+        notes=(*patient.notes, *_outline_notes(patient)),
+        provenance={"made_by": "COCA readers", "version": __version__, "outlines": {**counts}},
+    )
+
+
+def _why_unlabelled(patient: CocaPatient) -> str:
+    if not patient.is_gated:
+        return "the non-gated scans have scores, no outlines"
+    if patient.labels is None:
+        return "no XML file: nobody annotated this scan"
+    if patient.failed:
+        return f"{len(patient.failed)} of {len(patient.checks)} outlines could not be proven"
+    return ""
+
+
+def _outline_notes(patient: CocaPatient) -> Iterator[str]:
+    for check in patient.checks:
+        if check.verdict == "failed":
+            yield f"{check.roi.place} ({check.roi.name}) failed: {check.reason}"
+        for note in check.notes:
+            yield f"{check.roi.place} ({check.roi.name}): {note}"
+
+
+def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> Iterator[LabelledScan | Skipped]:
+    """Saved case folders, with the reader's edits; a folder that holds ``case/`` stands for it.
+
+    Parameters
+    ----------
+    accept_automatic : take labels that rules or a network made and nobody edited. Otherwise such a scan counts as
+        unlabelled: a network trained on them would learn their errors.
+    """
+    for n, folder in enumerate(folders, start=1):
+        try:
+            scan = case_scan(Path(folder))
+            is_automatic = (
+                scan.provenance["made_by"] == "automatic" and scan.provenance["labels_from"] != "segmentation"
+            )
+            if is_automatic and not accept_automatic:
+                why = "its labels are automatic and nobody edited them; --accept-automatic takes them"
+                scan = replace(scan, labels=None, why_unlabelled=why)
+            yield scan
+        except Refused as refusal:
+            # By its place on the command line: folders are often named after patients, and the index stays.
+            text = refusal.text
+            for path in (Path(folder).resolve(), Path(folder)):
+                text = text.replace(str(path), f"case {n}")
+            yield Skipped(f"case {n} of {len(folders)}", refusal.code, text)
+
+
+def case_scan(folder: Path) -> LabelledScan:
+    """One saved case: its CT, what counts as calcium after all edits, and where the labels come from.
+
+    Raises
+    ------
+    Refused : the case cannot be opened
+    """
+    inner = folder / "case"
+    case = Case.load(inner if inner.is_dir() and not (folder / "case.json").exists() else folder)
+    labels = case.scored_codes
+    readers = sorted({edit.who for edit in case.edits if edit.who})
+    times = sorted(edit.when for edit in case.edits if edit.when)
+    header = case.source_ct.header
+    return LabelledScan(
+        name=f"case/{pseudonym(header.series_uid or case.voxel_checksum)}",
+        patient=_patient_of(case),
+        source="case",
+        ct=case.source_ct,
+        labels=labels,
+        notes=() if not (labels == Artery.UNASSIGNED).any() else ("some calcium has no artery yet",),
+        provenance={
+            "made_by": "edited" if case.edits else "automatic",
+            "labels_from": case.provenance.get("labels", "unknown"),
+            "bundle": case.provenance.get("bundle"),
+            "readers": readers,
+            "last_edit": times[-1] if times else None,
+            "edits": len(case.edits),
+            "version": case.provenance.get("version", __version__),
+            "exported_by_version": __version__,
+            "protocol": case.protocol.name,
+            "study_uid": header.study_uid,
+            "series_uid": header.series_uid,
+            "voxels_sha256": case.voxel_checksum,
+        },
+    )
+
+
+def _patient_of(case: Case) -> str:
+    """Pseudonym of a case's patient: from the DICOM files it was read from; without them each CT is a patient."""
+    paths = [Path(path) for path in case.provenance.get("source", ())]
+    uid = case.source_ct.header.series_uid
+    if uid and paths:
+        for series in find_series(paths):
+            if series.series_uid == uid:
+                first = series.instances[0]
+                identity = [str(first.value(k) or "").strip() for k in ("PatientID", "IssuerOfPatientID")]
+                if not identity[0]:
+                    identity += [str(first.value(k) or "").strip() for k in ("PatientName", "PatientBirthDate")]
+                if any(identity):
+                    return pseudonym("dicom", *identity)
+    study: Any = case.source_ct.header.study_uid
+    return pseudonym("study", study) if study else pseudonym("voxels", case.voxel_checksum)

@@ -1,0 +1,185 @@
+"""Cut-offs and calibration, chosen on validation patients and frozen with the weights that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.anatomy import HeartRegion, heart_region
+from heartlens.calcium import TOO_SMALL
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import SCORED
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.networks.inference import Network, segment_vessels
+from heartlens.networks.input import View
+from training.metrics.agreement import ratio
+
+CUT_OFF_RULES = ("youden", "f1", "balanced")
+
+DEFAULT = 0.5
+"""The cut-off of a network that nobody could ask."""
+
+SMALLEST = 1e-6
+"""A probability of 0 or 1 has no logit."""
+
+ENOUGH = 10
+"""Islands of each kind below which a calibration would follow chance."""
+
+
+def choose_cut_off(is_positive: NDArray[np.bool_], probability: NDArray[np.float64], rule: str) -> float:
+    """The cut-off that is best by a rule: at or above it a slice is calcified, or an island coronary.
+
+    It lies midway between two probabilities that occurred, so that rounding on another device moves nothing across;
+    of equally good ones the lowest, because a miss loses calcium and a false alarm only costs time.
+
+    Parameters
+    ----------
+    is_positive, probability : (n,)
+    rule : "youden" (sensitivity + specificity is largest), "f1", or "balanced": as many are missed as are called
+        falsely, so that neither pulls a sum of what was found to its side
+
+    Raises
+    ------
+    Refused : "input": only one kind is there
+
+    Examples
+    --------
+    >>> choose_cut_off(np.array([False, False, True, True]), np.array([0.1, 0.3, 0.5, 0.9]), "youden")
+    0.4
+    >>> choose_cut_off(np.array([False, True, False, True]), np.array([0.1, 0.3, 0.5, 0.9]), "balanced")
+    0.4
+    """
+    if rule not in CUT_OFF_RULES:
+        raise ValueError(f"rule must be {', '.join(CUT_OFF_RULES)}, got {rule!r}")
+    if is_positive.all() or not is_positive.any():
+        raise Refused(
+            "input", "validation needs slices with and without calcium to choose a cut-off; give it more patients"
+        )
+    values = np.unique(probability)
+    candidates = np.concatenate([[values[0] / 2], (values[1:] + values[:-1]) / 2])
+    found = probability >= candidates[:, None]  # (candidates, n)
+    hit = (found & is_positive).sum(1)
+    false = (found & ~is_positive).sum(1)
+    if rule == "youden":
+        merit = hit / is_positive.sum() - false / (~is_positive).sum()
+    elif rule == "balanced":
+        merit = -np.abs(is_positive.sum() - hit - false).astype(float)
+    else:
+        merit = 2 * hit / (hit + false + is_positive.sum())
+    return float(candidates[np.flatnonzero(merit >= merit.max() - 1e-12)[0]])
+
+
+def fit_calibration(is_positive: NDArray[np.bool_], probability: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope and intercept of logit p -> logit of how often it is right (Platt 1999, with his targets).
+
+    Platt's targets, (n + 1) / (n + 2) and 1 / (m + 2) in the place of 1 and 0, keep few islands from saying "surely".
+
+    Parameters
+    ----------
+    is_positive, probability : (n,)
+
+    Returns
+    -------
+    (1, 0), which changes nothing, when there are fewer than `ENOUGH` of a kind or a higher p is not righter
+
+    Examples
+    --------
+    Twenty said 0.9 and twelve of them right, twenty said 0.1 and eight of them right: the truth is nearer to even.
+
+    >>> said = np.repeat([0.9, 0.1], 20)
+    >>> right = np.r_[np.arange(20) < 12, np.arange(20) < 8]
+    >>> slope, intercept = fit_calibration(right, said)
+    >>> round(slope, 2), round(abs(intercept), 2)
+    (0.17, 0.0)
+    """
+    n, m = int(is_positive.sum()), int((~is_positive).sum())
+    if min(n, m) < ENOUGH:
+        return 1.0, 0.0
+    target = np.where(is_positive, (n + 1) / (n + 2), 1 / (m + 2))
+    kept = np.clip(probability, SMALLEST, 1 - SMALLEST)
+    x = np.stack([np.log(kept / (1 - kept)), np.ones(kept.size)], axis=1)
+    line = np.zeros(2)
+    for _ in range(100):  # Newton's steps of a logistic regression: a handful are enough
+        p = 1 / (1 + np.exp(-x @ line))
+        step = np.linalg.lstsq((x * (p * (1 - p))[:, None]).T @ x, x.T @ (target - p), rcond=None)[0]
+        line += step
+        if np.abs(step).max() < 1e-10:
+            break
+    return (float(line[0]), float(line[1])) if line[0] > 0 and np.isfinite(line).all() else (1.0, 0.0)
+
+
+class Islands(NamedTuple):
+    """What a network says of the islands that count, and what they are.
+
+    Parameters
+    ----------
+    probability : (n,) that it is coronary, uncalibrated: the mean over its voxels
+    is_coronary : (n,) most of its voxels are labelled as coronary calcium
+    """
+
+    probability: NDArray[np.float64]
+    is_coronary: NDArray[np.bool_]
+
+
+ChooseSlices = Callable[[CTVolume, HeartRegion], NDArray[np.bool_]]
+"""(k,) which slices the vessel network is shown."""
+
+
+def read_islands(
+    network: Network,
+    scans: Iterable[tuple[CTVolume, NDArray[np.uint8]]],
+    view: View,
+    classes: Sequence[str],
+    choose_slices: ChooseSlices | None = None,
+) -> Islands:
+    """Ask a network about every island in the heart region, as HeartLens will.
+
+    Parameters
+    ----------
+    scans : CT and `Artery` codes of each
+    classes : "none" first
+    choose_slices : what comes before the network; None shows it all slices with dense voxels
+    """
+    protocol = ScoringProtocol()
+    p, truth = [], []
+    for ct, codes in scans:
+        # With a cut-off of 0 nothing is left out; what is too small to count has a note that says so.
+        region = heart_region(ct)
+        slices = None if choose_slices is None else choose_slices(ct, region)
+        lesions = segment_vessels(ct, region, network, view, classes, protocol, coronary_cut_off=0.0, slices=slices)
+        labelled = np.isin(codes.reshape(-1)[lesions.voxels.flat], SCORED)
+        size = np.bincount(lesions.voxels.ids)
+        coronary = np.bincount(lesions.voxels.ids, weights=labelled)
+        for lesion, note in lesions.notes.items():
+            if note.probability is not None and not note.why.startswith(TOO_SMALL):
+                p.append(note.probability)
+                truth.append(bool(2 * coronary[lesion] > size[lesion]))
+    return Islands(np.array(p, np.float64), np.array(truth, bool))
+
+
+def judge_islands(islands: Islands) -> dict[str, float | int]:
+    """The cut-off with the best F1 over islands, the calibration, and the counts that they rest on.
+
+    Returns
+    -------
+    {"cut_off", "slope", "intercept", "islands", "coronary", "f1"}; the cut-off is `DEFAULT` where only one kind occurs
+    """
+    p, truth = islands
+    try:
+        cut_off = choose_cut_off(truth, p, "f1")
+    except Refused:
+        cut_off = DEFAULT
+    slope, intercept = fit_calibration(truth, p)
+    hit, said = int((truth & (p >= cut_off)).sum()), int((p >= cut_off).sum())
+    return {
+        "cut_off": cut_off,
+        "slope": slope,
+        "intercept": intercept,
+        "islands": int(p.size),
+        "coronary": int(truth.sum()),
+        "f1": ratio(2 * hit, said + int(truth.sum())) if said or truth.any() else 0.0,
+    }

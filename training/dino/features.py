@@ -1,0 +1,187 @@
+"""Frozen embeddings of slices, and what neighbors among them say: a probe of pre-training that trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from heartlens.networks.slice_input import SliceView
+from training.datasets.slice_dataset import SliceSet
+from training.dino.augment import cut
+from training.engine.config import free
+from training.metrics.agreement import area_under_roc, ratio
+
+
+class Place(NamedTuple):
+    """Center and side of a view, rows and columns, mm."""
+
+    center_mm: tuple[float, float]
+    side_mm: tuple[float, float]
+
+
+def look_at(images: Tensor, spacing_mm: Tensor, view: SliceView, center_mm: Tensor, side_mm: Tensor) -> Tensor:
+    """Square views of slices as `SliceView.look` lays them out, for a batch and on its device.
+
+    Parameters
+    ----------
+    images, spacing_mm : (batch, rows, columns) and (batch, 2)
+    center_mm, side_mm : (batch, 2)
+
+    Returns
+    -------
+    (batch, 1, size, size)
+    """
+    flip = torch.zeros(len(images), 1, 2, dtype=torch.bool, device=images.device)
+    seen = cut(images, spacing_mm, center_mm[:, None], side_mm[:, None], flip, size=view.size)
+    low, high = view.window_hu
+    return ((seen - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+
+
+@torch.no_grad()
+def embed_slices(
+    network: Callable[[Tensor], Tensor],
+    slices: SliceSet,
+    numbers: ArrayLike,
+    view: SliceView,
+    *,
+    device: torch.device,
+    batch: int = 64,
+    bf16: bool = False,
+    place: Callable[[int], Place] | None = None,
+) -> NDArray[np.float32]:
+    """Embeddings of some slices.
+
+    Parameters
+    ----------
+    network : (n, 1, size, size) -> (n, dim)
+    numbers : of the slices
+    place : where to look at a slice; None looks where the view is laid, see `middle`
+
+    Returns
+    -------
+    (n, dim)
+    """
+    chosen = np.asarray(numbers)
+    found = []
+    for first in range(0, len(chosen), batch):
+        part = chosen[first : first + batch].tolist()
+        images, spacing_mm = slices.read(part)
+        places = [place(n) if place else middle(slices, n, view) for n in part]
+        center_mm, side_mm = (torch.tensor(p, dtype=torch.float64, device=device) for p in zip(*places, strict=True))
+        seen = look_at(images.to(device), spacing_mm.to(device), view, center_mm, side_mm)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            found.append(network(seen).float().cpu())
+    return torch.cat(found).numpy()
+
+
+def middle(slices: SliceSet, number: int, view: SliceView) -> Place:
+    """The square that the view shows of a slice: around its middle, or around that of the heart."""
+    height_mm, width_mm = slices.extent_mm(number)
+    center_mm = slices.heart_mm(number) if view.center == "heart" else (height_mm / 2, width_mm / 2)
+    return Place(center_mm, (view.field_mm, view.field_mm))
+
+
+def knn_probability(
+    known: NDArray[np.float32],
+    is_positive: NDArray[np.bool_],
+    asked: NDArray[np.float32],
+    *,
+    neighbors: int = 20,
+    temperature: float = 0.07,
+) -> NDArray[np.float64]:
+    """Weighted vote of the nearest known embeddings, as DINO evaluates features.
+
+    A neighbor of cosine c votes with weight exp(c / temperature). Positives are rare, so each vote counts by the
+    inverse share of its class: 0.5 means as much for as against, whatever the shares.
+
+    Parameters
+    ----------
+    known : (n, dim)
+    is_positive : (n,)
+    asked : (m, dim)
+
+    Returns
+    -------
+    (m,)
+    """
+    a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (asked, known))
+    cosine = a.astype(np.float64) @ b.T.astype(np.float64)
+    k = min(neighbors, len(known))
+    nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
+    near = np.take_along_axis(cosine, nearest, axis=1)
+    share = float(is_positive.mean())
+    if share in (0.0, 1.0):
+        return np.full(len(asked), share)
+    weight = np.exp((near - near.max(axis=1, keepdims=True)) / temperature)
+    weight *= np.where(is_positive[nearest], 1 / share, 1 / (1 - share))
+    return (weight * is_positive[nearest]).sum(axis=1) / weight.sum(axis=1)
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How neighbors are asked during pre-training.
+
+    Parameters
+    ----------
+    every : steps between two looks
+    neighbors, temperature : see `knn_probability`
+    slices : at most so many of training (validation gets a quarter), half of them calcified where there are enough
+    field_mm, size, window_hu : of the view
+    """
+
+    every: int = free(500)
+    neighbors: int = free(20)
+    temperature: float = free(0.07)
+    slices: int = free(2000)
+    field_mm: float = free(200.0)
+    size: int = free(224)
+    window_hu: tuple[float, float] = free((-460.0, 540.0))
+
+    @property
+    def view(self) -> SliceView:
+        return SliceView(self.field_mm, self.size, self.window_hu)
+
+
+class KnnProbe:
+    """Asks whether neighbors in the embedding share the label; validation patients are asked, never trained on.
+
+    Parameters
+    ----------
+    known, asked : labelled slices of training and of validation patients
+    """
+
+    def __init__(self, config: ProbeConfig, known: SliceSet, asked: SliceSet) -> None:
+        self.config = config
+        self.known, self.asked = known, asked
+        self._numbers = [_some(s, n) for s, n in ((known, config.slices), (asked, config.slices // 4))]
+
+    def look(self, network: Callable[[Tensor], Tensor], device: torch.device) -> dict[str, float]:
+        """Area under the ROC curve, sensitivity and specificity at 0.5 of the weighted vote."""
+        c = self.config
+        embeddings = [
+            embed_slices(network, slices, numbers, c.view, device=device)
+            for slices, numbers in zip((self.known, self.asked), self._numbers, strict=True)
+        ]
+        known, asked = (s.is_calcified[n] for s, n in zip((self.known, self.asked), self._numbers, strict=True))
+        p = knn_probability(embeddings[0], known, embeddings[1], neighbors=c.neighbors, temperature=c.temperature)
+        return {
+            "knn_auc": area_under_roc(asked, p),
+            "knn_sensitivity": ratio(float((p[asked] > 0.5).sum()), float(asked.sum())),
+            "knn_specificity": ratio(float((p[~asked] <= 0.5).sum()), float((~asked).sum())),
+        }
+
+
+def _some(slices: SliceSet, count: int) -> NDArray[np.int64]:
+    """Some slices, the same each time: calcified ones up to half of them, the others evenly spread."""
+    chosen = []
+    positive, negative = np.flatnonzero(slices.is_calcified), np.flatnonzero(~slices.is_calcified)
+    count_positive = min(len(positive), count // 2)
+    for numbers, n in ((positive, count_positive), (negative, min(len(negative), count - count_positive))):
+        chosen.append(numbers[np.linspace(0, len(numbers) - 1, n).round().astype(int)] if n else numbers[:0])
+    return np.sort(np.concatenate(chosen))

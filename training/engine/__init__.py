@@ -1,0 +1,1 @@
+"""What every training run needs: recipe, checkpoint, processes, log, monitor, command line."""

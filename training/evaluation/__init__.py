@@ -1,0 +1,1 @@
+"""Evaluation: results of patients, their statistics, tables, plots and pages."""

@@ -1,0 +1,260 @@
+"""What each way of finding calcium makes of one phantom, and what the truth says: the raw facts of every figure.
+
+The scan is read once and its heart is found once; then the pipeline's own step from a heart to lesions runs for each
+way. `agrees` holds this against the whole pipeline.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.anatomy import HeartRegion, heart_region
+from heartlens.anatomy.quality import content_findings
+from heartlens.calcium import extract_lesions
+from heartlens.core.components import find_islands
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.lesions import CORONARY, SCORED, Artery, LesionMap
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.networks.bundle import RULES, find_bundle, load_bundle
+from heartlens.networks.inference import Networks, segment_vessels, slices_to_ask
+from heartlens.pipeline import Request, find_calcium, score_series
+from heartlens.scoring.report import scored_voxels
+from training.evaluation.phantoms import JudgedPhantom
+from training.metrics.overlap import Comparison, compare
+
+BUNDLE, NO_SLICE_STAGE, BY_RULES, BY_LABELS = "bundle", "bundle without its slice stage", "rules", "labels"
+WAYS = (BUNDLE, NO_SLICE_STAGE, BY_RULES, BY_LABELS)
+"""The bundle as it ships; what its slice stage is worth; the floor; and the ceiling, the truth's own labels."""
+
+ISLAND_CONNECTIVITY = 26
+
+PROTOCOL = ScoringProtocol()
+
+
+@dataclass(frozen=True)
+class Trap:
+    """One island of bright voxels that is no coronary calcium and would count if it were called so.
+
+    Parameters
+    ----------
+    kind : of the nearest trap of the truth; "decoy_…" is like a plaque in all but its place
+    in_heart : some of it lies in the zone of the coronary arteries, so that only the naming keeps it out
+    called : some of it was called coronary
+    """
+
+    kind: str
+    in_heart: bool
+    called: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One phantom, one way.
+
+    Parameters
+    ----------
+    comparison : with the truth's islands, scored on the noisy image
+    traps : every one in the scan
+    on_nothing : lesions called coronary where the truth has neither calcium nor a trap: noise, bone, metal's streaks
+    slice_probability : foot to head; None where a slice was not asked; empty without a slice stage
+    seconds : of this way, without reading and finding the heart
+    """
+
+    comparison: Comparison
+    traps: tuple[Trap, ...]
+    on_nothing: int
+    slice_probability: tuple[float | None, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One island that the vessel network was asked about.
+
+    Parameters
+    ----------
+    probability : that it is coronary, calibrated
+    is_coronary : by the truth: most of its voxels
+    """
+
+    probability: float
+    is_coronary: bool
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Everything that figures need of one phantom.
+
+    Parameters
+    ----------
+    seed : of the phantom
+    parameters : of the phantom, from its truth.json
+    noise_free : Agatston of the truth's islands on the image without noise, by artery and "all"
+    candidate_slices : foot to head, slices that a network would be asked about
+    refused : code for which the pipeline would not score the scan without the user's word; "" for none
+    ways : by name
+    votes : of every island that the bundle was asked about; empty without a bundle
+    """
+
+    seed: int
+    parameters: Mapping[str, Any]
+    noise_free: Mapping[str, float]
+    candidate_slices: tuple[bool, ...]
+    refused: str
+    ways: Mapping[str, Outcome]
+    votes: tuple[Vote, ...]
+
+
+def judge(phantom: JudgedPhantom, bundle: str | None = None, *, device: str = "cpu") -> Judged:
+    """Read a phantom, find its heart, and run every way that there is.
+
+    Parameters
+    ----------
+    bundle : name or folder; None is the installed default; "none" leaves the bundle out
+    """
+    ct, codes = phantom.read()
+    region = heart_region(ct)
+    asked = slices_to_ask(ct, region, PROTOCOL)
+    islands = trap_islands(ct, codes, region, phantom.truth)
+    request = Request(bundle=bundle, device=device, allow=OVERRIDABLE, **phantom.said)
+    ways: dict[str, Outcome] = {}
+    votes: tuple[Vote, ...] = ()
+    if find_bundle(bundle) is not None:
+        ways[BUNDLE] = outcome_of(ct, codes, region, islands, request)
+        ways[NO_SLICE_STAGE] = outcome_of(ct, codes, region, islands, replace(request, slice_stage=False))
+        votes = tuple(island_votes(ct, codes, region, bundle, device=device))
+    ways[BY_RULES] = outcome_of(ct, codes, region, islands, replace(request, bundle=RULES))
+    ways[BY_LABELS] = outcome_of(
+        ct, codes, region, islands, replace(request, segmentation=phantom.folder / "labels.nrrd")
+    )
+    arteries = phantom.truth["arteries"]
+    noise_free = {artery.name: float(arteries[artery.name]["agatston_noise_free"]) for artery in CORONARY}
+    found = [code for code, _ in content_findings(ct, region) if code in OVERRIDABLE]
+    return Judged(
+        seed=phantom.seed,
+        parameters=phantom.truth["parameters"],
+        noise_free={**noise_free, "all": sum(noise_free.values())},
+        candidate_slices=tuple(map(bool, asked)),
+        refused=found[0] if found else "",
+        ways=ways,
+        votes=votes,
+    )
+
+
+def agrees(phantom: JudgedPhantom, judged: Judged, bundle: str | None, *, device: str = "cpu") -> None:
+    """Score the phantom through the whole pipeline and compare.
+
+    Raises
+    ------
+    Refused : "input": it scores otherwise than what was judged
+    """
+    asked = {BY_RULES: RULES} if find_bundle(bundle) is None else {BUNDLE: bundle, BY_RULES: RULES}
+    for way, name in asked.items():
+        request = Request(bundle=name, device=device, allow=OVERRIDABLE, **phantom.said)
+        report = score_series(phantom.scan, request).case.report
+        expected = judged.ways[way].comparison.predicted_agatston
+        found = {**{artery.name: report.arteries[artery].agatston for artery in CORONARY}, "all": report.total.agatston}
+        if any(abs(found[row] - expected[row]) > 1e-6 for row in found):
+            raise Refused(
+                "input", f"phantom {phantom.seed}, {way}: the pipeline scores {found}, judged was {dict(expected)}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class TrapIslands:
+    """Islands of the truth that are no coronary calcium and would count.
+
+    Parameters
+    ----------
+    flat, number : (n,) voxels, and the island of each
+    kinds : of each island
+    in_heart : (islands,) some of it lies in the zone of the coronary arteries
+    """
+
+    flat: NDArray[np.int64]
+    number: NDArray[np.int64]
+    kinds: tuple[str, ...]
+    in_heart: NDArray[np.bool_]
+
+
+def trap_islands(ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, truth: Mapping[str, Any]) -> TrapIslands:
+    """Find them by the labels, and their kinds by the nearest trap of the truth."""
+    flat = np.flatnonzero(codes == Artery.OTHER)
+    lesions = extract_lesions(ct, flat, np.full(flat.size, Artery.OTHER, np.uint8), PROTOCOL)
+    flat = np.flatnonzero(scored_voxels(ct, lesions, PROTOCOL))
+    number = find_islands(flat, ct.shape, connectivity=ISLAND_CONNECTIVITY)
+    count = int(number.max(initial=-1)) + 1
+    kji = np.stack(np.unravel_index(flat, ct.shape), axis=-1)
+    zone = region.grid.sample(region.zone, kji) if region.in_view else np.zeros(flat.size, bool)
+    middle = np.stack([np.bincount(number, axis, count) for axis in kji.T], axis=-1) / np.bincount(number)[:, None]
+    traps = [trap for trap in truth["traps"] if trap["in_view"]] or list(truth["traps"])
+    places = np.array([trap["centroid_lps_mm"] for trap in traps]).reshape(-1, 3)
+    kinds = tuple(
+        traps[int(np.linalg.norm(places - place, axis=1).argmin())]["kind"] if traps else "unknown"
+        for place in ct.lps_mm(middle).reshape(-1, 3)
+    )
+    return TrapIslands(flat, number, kinds, np.bincount(number, zone, count) > 0)
+
+
+def outcome_of(
+    ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, islands: TrapIslands, request: Request
+) -> Outcome:
+    """Run the pipeline's step for one request, and compare."""
+    start = time.perf_counter()
+    found = find_calcium(ct, ct, region, PROTOCOL, request, lambda stage, fraction: None)
+    seconds = time.perf_counter() - start
+    predicted = scored_voxels(ct, found.lesions, PROTOCOL)
+    is_called = np.isin(predicted.reshape(-1)[islands.flat], SCORED)
+    called = np.bincount(islands.number, is_called, len(islands.kinds)) > 0
+    told = found.slice_probability
+    return Outcome(
+        comparison=compare(ct, codes, predicted, PROTOCOL),
+        traps=tuple(
+            Trap(kind, bool(inside), bool(c))
+            for kind, inside, c in zip(islands.kinds, islands.in_heart, called, strict=True)
+        ),
+        on_nothing=_on_nothing(found.lesions, codes, predicted),
+        slice_probability=() if told is None else tuple(float(p) if np.isfinite(p) else None for p in told),
+        seconds=seconds,
+    )
+
+
+def _on_nothing(lesions: LesionMap, codes: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> int:
+    """Lesions called coronary that count and share no voxel with anything labelled."""
+    flat, ids = lesions.voxels.flat, lesions.voxels.ids
+    counts = np.isin(predicted.reshape(-1)[flat], SCORED)
+    touched = np.bincount(ids[counts], codes.reshape(-1)[flat[counts]] > 0)
+    present = np.bincount(ids[counts])
+    return int(((present > 0) & (touched == 0)).sum())
+
+
+def island_votes(
+    ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, bundle: str | Path | None, *, device: str = "cpu"
+) -> Iterator[Vote]:
+    """The calibrated probability of every island that the vessel network sees, those it leaves out included.
+
+    It names islands at a cut-off of 0, so that all are kept; only their probabilities are read.
+    """
+    folder = find_bundle(None if bundle is None else str(bundle))
+    if folder is None:
+        return
+    known = load_bundle(folder)
+    vessel, networks = known.vessel, Networks(known, device)
+    lesions = segment_vessels(
+        ct, region, networks.vessel, vessel.view, vessel.classes, PROTOCOL, coronary_cut_off=0.0,
+        calibration=vessel.calibration, slices=slices_to_ask(ct, region, PROTOCOL), batch=networks.batch,
+    )  # fmt: skip
+    counted = scored_voxels(ct, lesions, PROTOCOL).reshape(-1)
+    for lesion_id, note in lesions.notes.items():
+        flat = lesions.voxels.flat[lesions.voxels.ids == lesion_id]
+        if note.probability is not None and counted[flat].any():
+            truth = np.bincount(codes.reshape(-1)[flat], minlength=max(Artery) + 1)
+            yield Vote(float(note.probability), int(truth.argmax()) in [int(artery) for artery in CORONARY])

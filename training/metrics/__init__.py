@@ -1,0 +1,1 @@
+"""Agreement and overlap, as formulas over arrays."""

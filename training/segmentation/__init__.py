@@ -1,0 +1,1 @@
+"""The vessel network: architectures, losses, mining of hard negatives, and the best weights."""

@@ -1,0 +1,90 @@
+"""The best weights of a run of training.train_unet: how they are known, kept, and given their cut-off."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from training.datasets.segmentation_dataset import SliceSamples
+from training.deploy.cutoff import judge_islands, read_islands
+from training.engine.checkpoint import whole_state, write_torch
+from training.engine.config import as_dict
+from training.engine.distributed import Ranks
+from training.segmentation.networks import build_network
+
+if TYPE_CHECKING:
+    from training.train_unet import OptimizerRecipe, SegmentationRecipe
+
+WEIGHTS_SCHEMA = "heartlens.segmentation/1"
+BEST = "best.pt"
+
+
+class BestSoFar:
+    """The best validation, and how often the rate was halved for want of a better one."""
+
+    def __init__(self) -> None:
+        self.dice, self.loss, self.waited, self.rate_factor = -1.0, math.inf, 0, 1.0
+
+    def take(self, judgement: dict[str, float], recipe: OptimizerRecipe) -> bool:
+        """Note one validation; whether its Dice is the best so far."""
+        self.waited = 0 if judgement["validation_loss"] < self.loss else self.waited + 1
+        self.loss = min(self.loss, judgement["validation_loss"])
+        if recipe.schedule == "plateau" and self.waited >= recipe.patience:
+            self.rate_factor, self.waited = self.rate_factor / 2, 0
+        is_best = judgement["validation_dice"] > self.dice
+        self.dice = max(self.dice, judgement["validation_dice"])
+        return is_best
+
+    def state_dict(self) -> dict[str, float]:
+        return dict(self.__dict__)
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        self.__dict__.update(state)
+
+
+def save_best(
+    run: Path, network: nn.Module, recipe: SegmentationRecipe, step: int, judgement: dict[str, float], ranks: Ranks
+) -> None:
+    """Keep the weights with the best validation Dice, for export."""
+    weights = whole_state(network)
+    if ranks.is_first:
+        content = {
+            "schema": WEIGHTS_SCHEMA,
+            "step": step,
+            "network": weights,
+            "recipe": as_dict(recipe),
+            "judgement": judgement,
+        }
+        write_torch(content, run / BEST)
+
+
+def freeze_cut_off(run: Path, recipe: SegmentationRecipe, validation: SliceSamples, ranks: Ranks) -> None:
+    """Write the islands' cut-off and calibration beside the best weights: `best.pt`, key "islands".
+
+    It is chosen once, on whole scans of validation patients, by the vote of islands that HeartLens will take. A network
+    that only says calcium or not names no islands and has none.
+    """
+    path = run / BEST
+    if not ranks.is_first or recipe.samples.outputs == 1 or not path.exists():
+        return
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    if "islands" in content:
+        return
+    network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
+    network.load_state_dict(content["network"])
+    network.to(ranks.device).eval()
+
+    def ask(image: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(image).to(ranks.device)).cpu())
+
+    shards = validation.shards
+    scans = ((shards.ct(n), np.array(shards.labels(n))) for n in sorted(validation.crops))
+    islands = read_islands(ask, scans, recipe.view, ("none", *recipe.samples.classes))
+    write_torch({**content, "islands": judge_islands(islands)}, path)

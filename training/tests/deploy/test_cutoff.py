@@ -1,0 +1,95 @@
+"""The cut-off of islands: asked of whole scans as HeartLens asks, and chosen by numbers made by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from needed import torch  # noqa: F401  - the package under test needs it
+
+from heartlens.core.ct import CTVolume
+from heartlens.core.lesions import Artery
+from heartlens.networks.input import View
+from training.deploy.cutoff import ENOUGH, Islands, choose_cut_off, fit_calibration, judge_islands, read_islands
+
+CLASSES = ("none", "LAD", "RCA", "OTHER")
+LAD, OTHER = int(Artery.LAD), int(Artery.OTHER)
+
+
+def islands(said: list[float], truth: list[int]) -> Islands:
+    return Islands(np.array(said), np.array(truth, bool))
+
+
+def test_every_island_that_counts_is_asked_and_its_label_is_that_of_most_of_its_voxels():
+    """One voxel of 1 mm2 counts, one of 0.25 mm2 does not; the network says p by column."""
+    hu, codes = np.full((2, 40, 40), 40, np.int16), np.zeros((2, 40, 40), np.uint8)
+    hu[0, 10:14, 4:8], codes[0, 10:14, 4:8] = 300, LAD
+    hu[0, 20:24, 30:34], codes[0, 20:22, 30:34], codes[0, 22:24, 30:32] = (
+        300,
+        LAD,
+        OTHER,
+    )  # 8 of 16: no majority
+    hu[1, 30:34, 20:24] = 300
+    hu[1, 36, 36] = 300  # too small
+    ct = CTVolume(hu, np.diag([0.5, 0.5, 3.0, 1.0]))
+
+    def by_column(image):
+        p = np.linspace(0.1, 0.9, 40, dtype=np.float32)  # of LAD; the rest is "none"
+        logits = np.full((len(image), 4, 40, 40), -30, np.float32)
+        logits[:, 1], logits[:, 0] = np.log(p), np.log(1 - p)
+        return logits
+
+    found = read_islands(by_column, [(ct, codes)], View(40, 0.5), CLASSES)
+    columns = np.array([5.5, 31.5, 21.5])
+    order = np.argsort(found.probability)
+    assert found.probability[order] == pytest.approx(np.sort(0.1 + 0.8 * columns / 39), abs=2e-3)
+    assert found.is_coronary[order].tolist() == [True, False, False]
+
+
+def test_the_best_f1_by_hand():
+    """At 0.55 three are found and one of them is false: F1 = 2 * 2 / (3 + 2)."""
+    told = judge_islands(islands([0.9, 0.8, 0.6, 0.5, 0.1], [1, 0, 1, 0, 0]))
+    assert told["cut_off"] == pytest.approx(0.55)
+    assert told["f1"] == pytest.approx(0.8)
+    assert (told["islands"], told["coronary"]) == (5, 2)
+
+
+@pytest.mark.parametrize("truth", [[], [1, 1], [0, 0]])
+def test_with_one_kind_of_islands_the_cut_off_stays_at_one_half(truth):
+    told = judge_islands(islands([0.7, 0.3][: len(truth)], truth))
+    assert (told["cut_off"], told["slope"], told["intercept"]) == (0.5, 1.0, 0.0)
+
+
+def test_calibration_brings_what_is_said_to_what_is_right():
+    """Says 0.99 and 0.2; is right in 80 and in 10 of 100."""
+    said = np.repeat([0.99, 0.2], 100)
+    right = np.r_[np.arange(100) < 80, np.arange(100) < 10]
+    slope, intercept = fit_calibration(right, said)
+    logit = slope * np.log(said / (1 - said)) + intercept
+    assert 1 / (1 + np.exp(-logit[[0, -1]])) == pytest.approx([0.8, 0.1], abs=0.01)
+
+
+def test_few_islands_or_an_order_upside_down_are_not_calibrated_by():
+    few = ENOUGH - 1
+    assert fit_calibration(np.r_[np.ones(few, bool), np.zeros(50, bool)], np.linspace(0.9, 0.1, few + 50)) == (1, 0)
+    assert fit_calibration(np.arange(40) < 20, np.linspace(0.1, 0.9, 40)) == (1, 0)
+
+
+def test_sure_and_right_stays_finite():
+    slope, intercept = fit_calibration(np.arange(40) < 20, (np.arange(40) < 20).astype(float))
+    assert 0 < slope < 10
+    assert abs(intercept) < 1e-6
+
+
+def test_a_rule_that_is_none_is_an_error():
+    with pytest.raises(ValueError, match="youden, f1"):
+        choose_cut_off(np.array([True, False]), np.array([0.9, 0.1]), "best")
+
+
+def test_a_balanced_cut_off_misses_as_many_as_it_calls_falsely():
+    """By hand: at 0.45 one of 0.4 is missed and one of 0.5 is false. F1 would take 0.35, where none is missed."""
+    truth = np.array([1, 1, 1, 0, 1, 0, 0], bool)
+    p = np.array([0.9, 0.8, 0.7, 0.5, 0.4, 0.3, 0.2])
+    assert choose_cut_off(truth, p, "balanced") == pytest.approx(0.45)
+    assert choose_cut_off(truth, p, "f1") == pytest.approx(0.35)
+    with pytest.raises(ValueError, match="balanced"):
+        choose_cut_off(truth, p, "even")
