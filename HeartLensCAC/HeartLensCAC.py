@@ -16,6 +16,8 @@ from slicer.util import VTKObservationMixin
 
 
 class HeartLensCAC(ScriptedLoadableModule):
+    """What Slicer shows of the module: title, category, help, and the phantom in Sample Data."""
+
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
         self.parent.title = _("HeartLens CAC")
@@ -30,18 +32,22 @@ class HeartLensCAC(ScriptedLoadableModule):
         slicer.app.connect("startupCompleted()", self.registerSampleData)
 
     def registerSampleData(self):
+        """Offer the phantom in the Sample Data module, once Slicer has started."""
         from HeartLensCACLib import SampleCT
 
         SampleCT.register(str(Path(__file__).parent / "Resources" / "Icons" / "HeartLensPhantom.png"))
 
 
 class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The module's panel in Slicer, which passes what happens to the module and the scene on to `Panel`."""
+
     def __init__(self, parent=None):
         self.panel = None
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self):
+        """Build the panel, observe the scene, and open again the case that the scene shows."""
         ScriptedLoadableModuleWidget.setup(self)
         from HeartLensCACLib.Panel import Panel
 
@@ -60,9 +66,11 @@ class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.panel.reopen()
 
     def enter(self):
+        """The reader comes to the module: keys and clicks work from now on."""
         self.panel.enter(slicer.util.mainWindow() or self.parent)
 
     def exit(self):
+        """The reader leaves the module: edits go to the disk, keys and clicks are given back."""
         self.panel.exit()
 
     def cleanup(self):
@@ -80,16 +88,20 @@ class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.onReload(self)
 
     def onSceneStartClose(self, caller, event):
+        """Stop what runs and let go of the scene before it closes."""
         self.panel.leaveScene()
 
     def onSceneEndClose(self, caller, event):
+        """Take up the parameter node of the empty scene."""
         self._setParameters()
 
     def onSceneEndImport(self, caller, event):
+        """Take up the parameter node of the loaded scene, and open the case that the scene shows."""
         self._setParameters()
         self.panel.reopen()
 
     def onAboutToQuit(self):
+        """Stop what runs and bring edits to the disk before Slicer ends."""
         self.panel.close()
 
     def _setParameters(self):
@@ -106,13 +118,17 @@ class HeartLensCACLogic(ScriptedLoadableModuleLogic):
 
         Parameters
         ----------
-        source : path, or a list of DICOM files
-        out : folder to make
-        options : the command line's names, with _ for -
+        source
+            Path, or a list of DICOM files.
+        out
+            Folder to make.
+        options
+            the command line's names, with _ for -
 
         Raises
         ------
-        RuntimeError : it was refused or failed; the text says why and what to do
+        RuntimeError
+            It was refused or failed; the text says why and what to do.
         """
         import subprocess
 
@@ -138,13 +154,16 @@ class HeartLensCACTest(ScriptedLoadableModuleTest):
     """The reader's journey in a real Slicer: Reload and Test in developer mode, or the scripts in Testing/in_slicer."""
 
     def setUp(self):
+        """Begin with an empty scene."""
         slicer.mrmlScene.Clear()
 
     def runTest(self):
+        """Run every test of the module, as Slicer's Reload and Test does."""
         self.setUp()
         self.test_journey()
 
     def test_journey(self):
+        """Take the reader's journey in the module's own panel."""
         from HeartLensCACLib.SelfTest import journey
 
         journey(slicer.modules.heartlenscac.widgetRepresentation().self(), self.delayDisplay)

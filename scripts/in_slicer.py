@@ -91,6 +91,7 @@ def _run(command: list[str]) -> int:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Install the module in a Slicer, run its tests there, or both; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--slicer", help="the program Slicer, or its folder")
     parser.add_argument("--install", action="store_true", help="only add the module to Slicer's settings")

@@ -52,6 +52,7 @@ def with_lists(text: str) -> str:
 
 
 def main() -> int:
+    """Write the lists, or with --check only compare them; the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     path = MODULE / "CMakeLists.txt"

@@ -60,9 +60,12 @@ class Rate:
 
     Parameters
     ----------
-    cpu : per CPU-second of this process; None where other processes or a GPU work too
-    wall : per second
-    gpu_percent : how busy the GPU was; None without one
+    cpu
+        Per CPU-second of this process; None where other processes or a GPU work too.
+    wall
+        Per second.
+    gpu_percent
+        How busy the GPU was; None without one.
     """
 
     wall: float
@@ -89,6 +92,7 @@ class Row:
         return max(r.best for r in self.ours.values()) / self.plain.best if self.plain else None
 
     def text(self) -> str:
+        """The row as a line of the table that is printed."""
         cells = [self.plain, *(self.ours.get(name) for name in ("float32", "bfloat16"))]
         told = "".join(f"{'' if c is None else f'{c.best:.1f}':>11}" for c in cells)
         busy = [r.gpu_percent for r in self.ours.values() if r.gpu_percent is not None]
@@ -104,6 +108,7 @@ class Laps:
         self._read: list[tuple[float, float]] = []
 
     def note(self) -> None:
+        """Read the clocks now, after the GPU has finished its work."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self._read.append((time.perf_counter(), time.process_time()))
@@ -154,11 +159,11 @@ class GpuUse:
 
 
 def busy_percent(told: str) -> float | None:
-    """Median of what nvidia-smi said; lines that are no number are left out.
+    r"""Median of what nvidia-smi said; lines that are no number are left out.
 
     Examples
     --------
-    >>> busy_percent("97\\n99\\n[N/A]\\n98\\n")
+    >>> busy_percent("97\n99\n[N/A]\n98\n")
     98.0
     """
     values = [float(line) for line in told.split("\n") if line.strip().isdigit()]
@@ -175,6 +180,7 @@ class StepClock:
         self.laps = laps
 
     def look(self, *_: object) -> dict[str, float]:
+        """Read the clocks; there are no figures to tell."""
         self.laps.note()
         return {}
 
@@ -187,6 +193,7 @@ class ClockedSamples(SliceSamples):
     _names: int = 0
 
     def name(self, n: int) -> str:
+        """Name of a sample; the first of each batch reads the clocks."""
         if self.laps is not None:
             if self._names % self.batch == 0:
                 self.laps.note()

@@ -46,18 +46,23 @@ def calibrate(
 
     Parameters
     ----------
-    scans : numbers of labelled scans that nothing was trained on
-    cut_off : one of `CUT_OFF_RULES` chooses the one of islands; a number sets it; None leaves it
-    slice_sensitivity : share of calcified slices that the slice stage must let pass; None leaves its cut-off
+    scans
+        Numbers of labelled scans that nothing was trained on.
+    cut_off
+        One of `CUT_OFF_RULES` chooses the one of islands; a number sets it; None leaves it.
+    slice_sensitivity
+        Share of calcified slices that the slice stage must let pass; None leaves its cut-off.
 
     Returns
     -------
-    {"vessel": {...}, "slices": {...} or absent, "before", "after": calibration errors, "islands", "coronary": of those
-    on slices that pass; "missed", "false": of them, at the cut-off}
+    dict[str, Any]
+        {"vessel": {...}, "slices": {...} or absent, "before", "after": calibration errors, "islands", "coronary": of
+        those on slices that pass; "missed", "false": of them, at the cut-off}
 
     Raises
     ------
-    Refused : "input": too few islands of a kind, or a slice cut-off is asked for and the bundle has no slice stage
+    Refused
+        "input": too few islands of a kind, or a slice cut-off is asked for and the bundle has no slice stage
     """
     told: dict[str, Any] = {}
     if slice_sensitivity is not None:  # first, because it decides which islands there are
@@ -99,7 +104,8 @@ def sensitive_cut_off(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitiv
 
     Raises
     ------
-    Refused : "input": no positives
+    Refused
+        "input": no positives
     """
     if not truth.any():
         raise Refused("input", "validation has no calcified slice among those with candidates; give it more patients")

@@ -39,13 +39,18 @@ class RoadRecipe:
 
     Parameters
     ----------
-    phantoms, seed : how many synthetic patients, and the seed of the first
-    phantom : KEY=VALUE of `heartlens.phantom.PhantomParameters` for all of them
-    proportions : of training, validation and test patients
-    dino, slices, unet : recipes by name, and KEY=VALUE that differ from them; of `dino` there is one with guidance,
-        NAME-lg, beside it
-    name : of the bundle
-    draws : of the report's bootstrap
+    phantoms, seed
+        How many synthetic patients, and the seed of the first.
+    phantom
+        KEY=VALUE of `heartlens.phantom.PhantomParameters` for all of them
+    proportions
+        Of training, validation and test patients.
+    dino, slices, unet
+        Recipes by name, and KEY=VALUE that differ from them; of `dino` there is one with guidance, NAME-lg, beside it.
+    name
+        Of the bundle.
+    draws
+        Of the report's bootstrap.
     """
 
     phantoms: int = 48
@@ -71,10 +76,14 @@ class Stage:
 
     Parameters
     ----------
-    name : as the road calls it
-    module : of `training`, whose main runs
-    arguments : of its command line
-    product : appears only when the stage is finished; None for a run, which says itself what is left to do
+    name
+        As the road calls it.
+    module
+        Of `training`, whose main runs.
+    arguments
+        Of its command line.
+    product
+        Appears only when the stage is finished; None for a run, which says itself what is left to do.
     """
 
     name: str
@@ -84,6 +93,7 @@ class Stage:
 
     @property
     def command(self) -> str:
+        """The stage as it would be typed in a shell."""
         return " ".join(["python -m", f"training.{self.module}", *self.arguments])
 
 
@@ -141,11 +151,13 @@ def travel(recipe: RoadRecipe, out: Path) -> int:
 
     Returns
     -------
-    the exit code of the stage that ended the road, or DONE
+    int
+        The exit code of the stage that ended the road, or DONE.
 
     Raises
     ------
-    Refused : "output", the folder holds another road
+    Refused
+        "output", the folder holds another road
     """
     record = _open_record(recipe, out)
     (out / "logs").mkdir(exist_ok=True)

@@ -35,8 +35,10 @@ class Ensemble(nn.Module):
 
     Parameters
     ----------
-    member, baseline : networks of one output; without a baseline: member x image, as Chew shows single models
-    image_channel : of the input, 0 to 1
+    member, baseline
+        Networks of one output; without a baseline: member x image, as Chew shows single models.
+    image_channel
+        Of the input, 0 to 1.
     """
 
     def __init__(self, member: nn.Module, baseline: nn.Module | None = None, image_channel: int = 0) -> None:
@@ -44,6 +46,7 @@ class Ensemble(nn.Module):
         self.member, self.baseline, self.image_channel = member, baseline, image_channel
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, channels, rows, columns) -> (n, 1, rows, columns) probability."""
         p = self.member(x).sigmoid() * x[:, self.image_channel : self.image_channel + 1]
         return p if self.baseline is None else p * self.baseline(x).sigmoid() ** 2
 

@@ -65,18 +65,26 @@ def evaluate(
 
     Parameters
     ----------
-    pairs : may be a generator: one pair is held at a time
-    title, reference, predicted, bundle : said on the report
-    backbones : judged elsewhere, see `training.evaluation.side_by_side`; shown beside the slice stage
-    protocol : scores both sides
-    slice_cutoff : least probability of a calcified slice; with it, every prediction is also judged on calcified
-        slices alone (or, where the program has a slice stage, as that predicted), and these are the scores that count
-    draws, seed : of the bootstrap
-    progress : called with the name of each patient
+    pairs
+        May be a generator: one pair is held at a time.
+    title, reference, predicted, bundle
+        Said on the report.
+    backbones
+        Judged elsewhere, see `training.evaluation.side_by_side`; shown beside the slice stage.
+    protocol
+        Scores both sides.
+    slice_cutoff
+        Least probability of a calcified slice; with it, every prediction is also judged on calcified slices alone (or,
+        where the program has a slice stage, as that predicted), and these are the scores that count.
+    draws, seed
+        Of the bootstrap.
+    progress
+        Called with the name of each patient.
 
     Raises
     ------
-    Refused : ``input``, no patient could be compared
+    Refused
+        ``input``, no patient could be compared
     """
     protocol = protocol or ScoringProtocol()
     patients: list[Patient] = []
@@ -240,12 +248,15 @@ def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tup
 
     Parameters
     ----------
-    folder : made if it does not exist
-    pictures : (data URL, caption) of further figures, such as attention maps
+    folder
+        Made if it does not exist.
+    pictures
+        (data URL, caption) of further figures, such as attention maps
 
     Raises
     ------
-    Refused : ``output``
+    Refused
+        ``output``
     """
     from training.evaluation.page import render_page
 
@@ -265,7 +276,8 @@ def check_target(out: Path, force: bool) -> None:
 
     Raises
     ------
-    Refused : ``output``
+    Refused
+        ``output``
     """
     if not out.exists():
         return

@@ -60,14 +60,19 @@ def evaluate(
 
     Parameters
     ----------
-    out : keeps what was judged, phantom by phantom
-    workers : processes
-    fresh : judge again what is kept
-    draws, seed : of the bootstrap
+    out
+        Keeps what was judged, phantom by phantom.
+    workers
+        Processes.
+    fresh
+        Judge again what is kept.
+    draws, seed
+        Of the bootstrap.
 
     Returns
     -------
-    numbers.json, what was judged, and the figures of all and of each group
+    tuple[dict[str, Any], list[Judged], dict[str, Summary]]
+        numbers.json, what was judged, and the figures of all and of each group
     """
     folder = find_bundle(bundle)
     loaded = None if folder is None else load_bundle(folder)

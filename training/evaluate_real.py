@@ -42,11 +42,16 @@ class RealScan:
 
     Parameters
     ----------
-    name : shown
-    source : below the data folder: a DICOM file, or a zip of a series
-    copies : so many slices are made of a single one, so that it has a third dimension
-    lad : box that holds calcium of the left anterior descending artery; None where no coronary calcium is
-    not_coronary : boxes that hold other calcium, by what it is
+    name
+        Shown.
+    source
+        Below the data folder: a DICOM file, or a zip of a series.
+    copies
+        So many slices are made of a single one, so that it has a third dimension.
+    lad
+        Box that holds calcium of the left anterior descending artery; None where no coronary calcium is.
+    not_coronary
+        Boxes that hold other calcium, by what it is.
     """
 
     name: str
@@ -85,8 +90,10 @@ class Verdict:
 
     Parameters
     ----------
-    agatston : total
-    misses : in words; empty when all is as it should be
+    agatston
+        Total.
+    misses
+        In words; empty when all is as it should be.
     """
 
     agatston: float

@@ -77,13 +77,20 @@ class ExperimentRecipe:
 
     Parameters
     ----------
-    patients : phantoms of training, validation and test
-    first_seed : of the phantoms; the others follow
-    matrix, slice_mm : of the scans; all show the heart
-    seeds : runs of every arm
-    dino : of every arm; its guided crops become random ones in arm "dino"
-    head : of every arm
-    supervised_steps, supervised_learning_rate : of the ceiling; its batch is that of `dino`
+    patients
+        Phantoms of training, validation and test.
+    first_seed
+        Of the phantoms; the others follow.
+    matrix, slice_mm
+        Of the scans; all show the heart.
+    seeds
+        Runs of every arm.
+    dino
+        of every arm; its guided crops become random ones in arm "dino"
+    head
+        Of every arm.
+    supervised_steps, supervised_learning_rate
+        Of the ceiling; its batch is that of `dino`.
     """
 
     patients: tuple[int, int, int] = (72, 18, 36)
@@ -208,7 +215,8 @@ def answers_of_backbone(
 
     Parameters
     ----------
-    folder : keeps the embeddings
+    folder
+        Keeps the embeddings.
     """
     head_recipe = replace(recipe.head, seed=seed)
     backbone = backbone.eval().requires_grad_(False)

@@ -71,7 +71,8 @@ class Trained:
 
     Parameters
     ----------
-    islands : cut-off and calibration as the run froze them, see `training.deploy.cutoff.judge_islands`; empty before
+    islands
+        Cut-off and calibration as the run froze them, see `training.deploy.cutoff.judge_islands`; empty before.
     """
 
     network: nn.Module
@@ -86,7 +87,8 @@ def read_trained(run: Path) -> Trained:
 
     Raises
     ------
-    Refused : "input" or "unreadable": there are none
+    Refused
+        "input" or "unreadable": there are none
     """
     path = Path(run) / BEST
     try:
@@ -116,7 +118,8 @@ def read_trained_slices(run: Path) -> TrainedSlices:
 
     Raises
     ------
-    Refused : "unreadable": there is none
+    Refused
+        "unreadable": there is none
     """
     network, view, cut_off = load_classifier(Path(run) / SLICE_WEIGHTS)
     return TrainedSlices(network, SliceStage(view, cut_off))
@@ -128,11 +131,16 @@ class Said:
 
     Parameters
     ----------
-    texts : see `heartlens.networks.bundle.TEXTS`
-    domain : scans that the training data looked like
-    cut_off, calibration : of the vessel stage, in the place of those that the run froze
-    metrics : figures of an evaluation, beside those of the runs
-    half : store large weights as 16-bit numbers, so that the bundle is half as large
+    texts
+        See `heartlens.networks.bundle.TEXTS`.
+    domain
+        Scans that the training data looked like.
+    cut_off, calibration
+        Of the vessel stage, in the place of those that the run froze.
+    metrics
+        Figures of an evaluation, beside those of the runs.
+    half
+        Store large weights as 16-bit numbers, so that the bundle is half as large.
     """
 
     texts: Mapping[str, str]
@@ -150,12 +158,15 @@ def export_bundle(
 
     Parameters
     ----------
-    scans : to compare scores on; at least one
-    slices : the slice stage; None makes a bundle without one
+    scans
+        To compare scores on; at least one.
+    slices
+        The slice stage; None makes a bundle without one.
 
     Raises
     ------
-    Refused : "output" the folder; "input" a network that names no arteries, no scan to compare on, or files that differ
+    Refused
+        "output" the folder; "input" a network that names no arteries, no scan to compare on, or files that differ
     """
     recipe = trained.recipe
     if recipe.samples.outputs == 1:

@@ -55,15 +55,23 @@ class TuneRecipe:
 
     Parameters
     ----------
-    steps, batch : half of each batch is calcified
-    learning_rate, weight_decay, warmup_steps : of AdamW; the rate falls to 0 by a cosine
-    patch_share : weight of the patches' loss beside that of the slices
-    patch_positive : weight of a calcified patch among the others
-    shift_mm, zoom : largest change of the view each way
-    noise_hu, offset_hu : largest added noise (standard deviation) and offset
-    least_sensitivity : of validation slices; the cut-off is the highest that reaches it, because a slice that is lost
-        loses calcium, and one too many only costs time
-    validate_every : steps
+    steps, batch
+        Half of each batch is calcified.
+    learning_rate, weight_decay, warmup_steps
+        Of AdamW; the rate falls to 0 by a cosine.
+    patch_share
+        Weight of the patches' loss beside that of the slices.
+    patch_positive
+        Weight of a calcified patch among the others.
+    shift_mm, zoom
+        Largest change of the view each way.
+    noise_hu, offset_hu
+        Largest added noise (standard deviation) and offset.
+    least_sensitivity
+        Of validation slices; the cut-off is the highest that reaches it, because a slice that is lost loses calcium,
+        and one too many only costs time.
+    validate_every
+        steps
     """
 
     steps: int = 1000
@@ -167,12 +175,15 @@ def tune(
 
     Parameters
     ----------
-    start : `slice_classifier.pt` of a fit on frozen features
-    asked : (validation slices,) those that HeartLens would ask the classifier about
+    start
+        `slice_classifier.pt` of a fit on frozen features
+    asked
+        (validation slices,) those that HeartLens would ask the classifier about
 
     Returns
     -------
-    the report; None when it was asked to stop
+    dict[str, Any] | None
+        The report; None when it was asked to stop.
     """
     ranks = ranks or Ranks()
     classifier, view, _ = load_classifier(start)
@@ -262,8 +273,9 @@ def judge(
 
     Returns
     -------
-    {"auc", "cut_off", "sensitivity", "specificity", "f1", "confusion"} of those, "all_slices" of all, and
-    "specificity_at_0.89", "sensitivity_at_0.90": of those, at the paper's sensitivity and specificity
+    dict[str, Any]
+        {"auc", "cut_off", "sensitivity", "specificity", "f1", "confusion"} of those, "all_slices" of all, and
+        "specificity_at_0.89", "sensitivity_at_0.90": of those, at the paper's sensitivity and specificity
     """
     truth, said = is_calcified[asked], p[asked]
     if truth.all() or not truth.any():

@@ -35,8 +35,10 @@ class Memory(NamedTuple):
 
     Parameters
     ----------
-    weights : student, teacher, gradients and moments
-    global_view, local_view : kept for the backward pass of one view of one slice
+    weights
+        Student, teacher, gradients and moments.
+    global_view, local_view
+        Kept for the backward pass of one view of one slice.
     """
 
     weights: int
@@ -54,7 +56,8 @@ def measure(recipe: DinoRecipe, slices: int) -> Memory:
 
     Parameters
     ----------
-    slices : of the data set, which decides the number of prototypes
+    slices
+        Of the data set, which decides the number of prototypes.
     """
     _, prototypes = plan(recipe, slices)
     learner = build_learner(recipe, prototypes)

@@ -54,25 +54,44 @@ class DinoRecipe:
 
     Parameters
     ----------
-    backbone : name, see `BackboneShape.named`
-    pretrained : weights to start from, a local safetensors file in timm's names
-    prototypes, teacher_temperature : None takes what `head_rule` says for the number of slices
-    teacher_temperature_start, teacher_temperature_epochs : where it starts, and how long it rises
-    hidden, bottleneck : widths of the head
-    epochs, steps : length of the run; steps, if given, wins
-    batch : slices a step, all processes together
-    learning_rate : peak for a batch of 256, scaled linearly with the batch
-    warmup_epochs : of the learning rate, at most a fifth of the run
-    weight_decay : from, to
-    momentum : of the teacher, from, to; 0.9995 is better for small batches
-    clip : largest norm of a gradient
-    freeze_epochs : how long the prototypes stay as they were drawn
-    bf16 : autocast; losses and the last product are float32 in any case
-    views_per_pass : student views that go through the network at once; None is all of one size; 1 needs least memory
-    recompute : activations inside blocks are computed again going backward
-    compile_blocks : `torch.compile` each block
-    sharded : FSDP2 instead of DDP
-    check_every : steps between looks at entropy and rank; `patience` bad looks in a row end the run
+    backbone
+        Name, see `BackboneShape.named`.
+    pretrained
+        Weights to start from, a local safetensors file in timm's names.
+    prototypes, teacher_temperature
+        None takes what `head_rule` says for the number of slices
+    teacher_temperature_start, teacher_temperature_epochs
+        Where it starts, and how long it rises.
+    hidden, bottleneck
+        Widths of the head.
+    epochs, steps
+        Length of the run; steps, if given, wins.
+    batch
+        Slices a step, all processes together.
+    learning_rate
+        Peak for a batch of 256, scaled linearly with the batch.
+    warmup_epochs
+        Of the learning rate, at most a fifth of the run.
+    weight_decay
+        From, to.
+    momentum
+        Of the teacher, from, to; 0.9995 is better for small batches.
+    clip
+        Largest norm of a gradient.
+    freeze_epochs
+        How long the prototypes stay as they were drawn.
+    bf16
+        autocast; losses and the last product are float32 in any case
+    views_per_pass
+        Student views that go through the network at once; None is all of one size; 1 needs least memory.
+    recompute
+        Activations inside blocks are computed again going backward.
+    compile_blocks
+        `torch.compile` each block
+    sharded
+        FSDP2 instead of DDP
+    check_every
+        steps between looks at entropy and rank; `patience` bad looks in a row end the run
     """
 
     backbone: str = "vit_base_patch8_224"
@@ -126,8 +145,10 @@ class Schedule:
 
     Parameters
     ----------
-    steps, epoch : length of the run, and of one epoch, steps
-    temperature : of the teacher in the end
+    steps, epoch
+        Length of the run, and of one epoch, steps.
+    temperature
+        Of the teacher in the end.
     """
 
     recipe: DinoRecipe
@@ -136,6 +157,7 @@ class Schedule:
     temperature: float
 
     def learning_rate(self, step: int) -> float:
+        """Learning rate of a step: a linear rise, then a cosine."""
         r = self.recipe
         rise = min(round(r.warmup_epochs * self.epoch), self.steps // 5)
         return rise_then_cosine(
@@ -143,17 +165,21 @@ class Schedule:
         )
 
     def weight_decay(self, step: int) -> float:
+        """Weight decay of a step, on a cosine."""
         return cosine(step, self.steps, *self.recipe.weight_decay)
 
     def momentum(self, step: int) -> float:
+        """Momentum of the teacher at a step, on a cosine."""
         return cosine(step, self.steps, *self.recipe.momentum)
 
     def teacher_temperature(self, step: int) -> float:
+        """Temperature of the teacher at a step: a linear rise, then constant."""
         r = self.recipe
         start = min(r.teacher_temperature_start, self.temperature)
         return rise_to(step, round(r.teacher_temperature_epochs * self.epoch), start, self.temperature)
 
     def prototypes_are_frozen(self, step: int) -> bool:
+        """Whether the prototypes are still kept as they were drawn at a step."""
         return step < self.recipe.freeze_epochs * self.epoch
 
 
@@ -200,18 +226,24 @@ def train(
 
     Parameters
     ----------
-    slices : what may be seen
-    run : folder of the run
-    probe : looks at the teacher's embeddings from time to time
-    until : stop after this step as if a signal had come
+    slices
+        What may be seen.
+    run
+        Folder of the run.
+    probe
+        Looks at the teacher's embeddings from time to time.
+    until
+        Stop after this step as if a signal had come.
 
     Returns
     -------
-    whether the run is complete; False when it was asked to stop
+    bool
+        Whether the run is complete; False when it was asked to stop.
 
     Raises
     ------
-    DeadRun : embeddings collapsed, or three steps in a row were not finite
+    DeadRun
+        Embeddings collapsed, or three steps in a row were not finite.
     """
     ranks = ranks or Ranks()
     device = ranks.device

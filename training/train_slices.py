@@ -1,6 +1,6 @@
-"""Fit the slice classifier: a linear head on frozen embeddings (DINO-LG, arXiv 2411.07976).
+r"""Fit the slice classifier: a linear head on frozen embeddings (DINO-LG, arXiv 2411.07976).
 
-python -m training.train_slices training/runs/mini-slices.toml [KEY=VALUE ...] --backbone DINO_RUN \\
+python -m training.train_slices training/runs/mini-slices.toml [KEY=VALUE ...] --backbone DINO_RUN \
     --shards DIR --splits FILE --out RUN
 torchrun --nproc-per-node=8 -m training.train_slices ...
 
@@ -62,13 +62,20 @@ class SlicesRecipe:
 
     Parameters
     ----------
-    epochs : 10 in the paper; misses grow beyond
-    learning_rate, weight_decay, batch : of AdamW; the rate falls to 0 by a cosine
-    views : embeddings of each training slice; the first is the whole view, the others random crops, resized
-    crop_sides : smallest and largest crop, as a share of the view's side
-    cut_off : "youden" (sensitivity + specificity is largest) or "f1", on validation
-    field_mm, size, window_hu, center : of the view
-    neighbors : of the second opinion
+    epochs
+        10 in the paper; misses grow beyond
+    learning_rate, weight_decay, batch
+        Of AdamW; the rate falls to 0 by a cosine.
+    views
+        Embeddings of each training slice; the first is the whole view, the others random crops, resized.
+    crop_sides
+        Smallest and largest crop, as a share of the view's side.
+    cut_off
+        "youden" (sensitivity + specificity is largest) or "f1", on validation
+    field_mm, size, window_hu, center
+        Of the view.
+    neighbors
+        Of the second opinion.
     """
 
     epochs: int = 10
@@ -95,6 +102,7 @@ class SlicesRecipe:
 
     @property
     def view(self) -> SliceView:
+        """The view in which slices are embedded."""
         return SliceView(self.field_mm, self.size, self.window_hu, self.center)
 
 
@@ -103,9 +111,12 @@ class Features(NamedTuple):
 
     Parameters
     ----------
-    training : (views, n, dim)
-    training_labels : (views, n) bool; a crop may have lost the calcium of its slice
-    validation, validation_labels : (m, dim), (m,)
+    training
+        (views, n, dim)
+    training_labels
+        (views, n) bool; a crop may have lost the calcium of its slice
+    validation, validation_labels
+        (m, dim), (m,)
     """
 
     training: NDArray[np.float32]
@@ -208,12 +219,15 @@ def read_features(
 
     Parameters
     ----------
-    folder : keeps the embeddings of each view; those that are there already, of the same backbone and slices, are taken
-    ranks : the processes that share the work; all of them get all embeddings
+    folder
+        Keeps the embeddings of each view; those that are there already, of the same backbone and slices, are taken.
+    ranks
+        The processes that share the work; all of them get all embeddings.
 
     Raises
     ------
-    DeadRun : embeddings that are not finite
+    DeadRun
+        Embeddings that are not finite.
     """
     ranks = ranks or Ranks()
     backbone.to(device).eval()
@@ -308,18 +322,24 @@ def train(
 
     Parameters
     ----------
-    run : folder of the run
-    ranks : all processes fit the same head, which takes seconds; the first one writes
-    until : stop after this epoch as if a signal had come
+    run
+        Folder of the run.
+    ranks
+        All processes fit the same head, which takes seconds; the first one writes.
+    until
+        Stop after this epoch as if a signal had come.
 
     Returns
     -------
-    the report; None when it was asked to stop
+    dict[str, Any] | None
+        The report; None when it was asked to stop.
 
     Raises
     ------
-    Refused : the run was begun with another recipe, backbone or slices, or the disk is full
-    DeadRun : the loss is not finite
+    Refused
+        The run was begun with another recipe, backbone or slices, or the disk is full.
+    DeadRun
+        The loss is not finite.
     """
     ranks = ranks or Ranks()
     fit = HeadFit(recipe, features)
@@ -374,7 +394,8 @@ def load_classifier(path: Path) -> tuple[SliceClassifier, SliceView, float]:
 
     Raises
     ------
-    Refused : ``unreadable``
+    Refused
+        ``unreadable``
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -393,7 +414,8 @@ def load_teacher(run: Path) -> Backbone:
 
     Raises
     ------
-    Refused : no such run, or it cannot be read
+    Refused
+        No such run, or it cannot be read.
     """
     paths = sorted((run / "checkpoints").glob("step-*.pt"))
     if not paths:

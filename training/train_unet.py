@@ -52,12 +52,18 @@ class OptimizerRecipe:
 
     Parameters
     ----------
-    name : AdamW, or SGD with momentum
-    rate : largest learning rate
-    schedule : "cosine" falls to zero at the end, "constant" stays, "plateau" halves when validation has not improved
-    warmup_steps : the rate rises from zero
-    patience : validations without a better loss before "plateau" halves
-    clip : largest length of the gradient; 0 for no limit
+    name
+        AdamW, or SGD with momentum
+    rate
+        Largest learning rate.
+    schedule
+        "cosine" falls to zero at the end, "constant" stays, "plateau" halves when validation has not improved
+    warmup_steps
+        The rate rises from zero.
+    patience
+        Validations without a better loss before "plateau" halves.
+    clip
+        Largest length of the gradient; 0 for no limit.
     """
 
     name: Literal["adamw", "sgd"] = "adamw"
@@ -84,16 +90,25 @@ class SegmentationRecipe:
 
     Parameters
     ----------
-    epochs : of the balanced order; `steps`, when positive, says the length instead
-    batch : slices per step, over all processes
-    bf16 : the network computes in bfloat16 where that is exact enough; losses and weights stay fp32
-    compile : `torch.compile` of the network
-    parallel : "fsdp" spreads weights over the processes (FSDP2); "ddp" keeps them on each
-    validate_every, save_every : steps; 0 is once an epoch
-    mine : epochs between two searches for hard negatives: slices without calcium on which the network fires; half of
-        the places of such slices are theirs from then on (the idea is AI-CAC's); 0 never searches
-    workers : processes that read slices, on each rank
-    keep : checkpoints
+    epochs
+        Of the balanced order; `steps`, when positive, says the length instead.
+    batch
+        Slices per step, over all processes.
+    bf16
+        The network computes in bfloat16 where that is exact enough; losses and weights stay fp32.
+    compile
+        `torch.compile` of the network
+    parallel
+        "fsdp" spreads weights over the processes (FSDP2); "ddp" keeps them on each
+    validate_every, save_every
+        steps; 0 is once an epoch
+    mine
+        epochs between two searches for hard negatives: slices without calcium on which the network fires; half of the
+        places of such slices are theirs from then on (the idea is AI-CAC's); 0 never searches
+    workers
+        Processes that read slices, on each rank.
+    keep
+        Checkpoints.
     """
 
     seed: int = 0
@@ -148,18 +163,24 @@ def train(
 
     Parameters
     ----------
-    run : folder of the run
-    start : `best.pt` of an earlier stage, whose weights this one begins with; the optimizer begins anew
-    until : stop after this step as if a signal had come
+    run
+        Folder of the run.
+    start
+        `best.pt` of an earlier stage, whose weights this one begins with; the optimizer begins anew
+    until
+        Stop after this step as if a signal had come.
 
     Returns
     -------
-    whether the run is complete; False when it was asked to stop
+    bool
+        Whether the run is complete; False when it was asked to stop.
 
     Raises
     ------
-    Refused : recipe, data or disk will not do
-    DeadRun : three steps in a row were not finite
+    Refused
+        recipe, data or disk will not do
+    DeadRun
+        Three steps in a row were not finite.
     """
     ranks = ranks or Ranks()
     network, parallel, optimizer = build(recipe, ranks, start)
@@ -287,7 +308,8 @@ def read_start(path: Path, recipe: SegmentationRecipe) -> dict[str, torch.Tensor
 
     Raises
     ------
-    Refused : "input": there are none, or they are of another network, view or classes; "unreadable": no such file
+    Refused
+        "input": there are none, or they are of another network, view or classes; "unreadable": no such file
     """
     if not path.is_file():
         raise Refused("input", f"no such file: {path}; finish the earlier stage")
@@ -340,7 +362,8 @@ def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationReci
 
     Returns
     -------
-    {"validation_loss", "validation_dice", "dice_LM", ...}; a class that is neither there nor predicted has no Dice
+    dict[str, float]
+        {"validation_loss", "validation_dice", "dice_LM", ...}; a class that is neither there nor predicted has no Dice
     """
     network.eval()
     outputs = recipe.samples.outputs

@@ -15,7 +15,8 @@ class DoctorRun:
 
     Parameters
     ----------
-    onText : called with what it says
+    onText
+        Called with what it says.
     """
 
     def __init__(self, onText: Callable[[str], None]) -> None:
@@ -27,13 +28,16 @@ class DoctorRun:
         self.process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
 
     def start(self) -> None:
+        """Start `heartlens doctor` with Slicer's Python."""
         self.process.start(pythonProgram(), ["-m", "heartlens", "doctor"])
 
     @property
     def isRunning(self) -> bool:
+        """Whether the process has not ended yet."""
         return self.process.state() != qt.QProcess.NotRunning
 
     def stop(self) -> None:
+        """Kill the process if it still runs, and wait for its end, at most a second."""
         if self.isRunning:
             self.process.kill()
             self.process.waitForFinished(1000)

@@ -22,12 +22,16 @@ RACES = (
 
 
 class InputSection:
-    """Parameters
+    """The Input section: the volume, and what is said of the person.
 
+    Parameters
     ----------
-    ui : widgets by name
-    changed : called when another volume was chosen
-    described : called when something else was said of the person
+    ui
+        Widgets by name.
+    changed
+        Called when another volume was chosen.
+    described
+        Called when something else was said of the person.
     """
 
     def __init__(self, ui: Any, changed: Callable[[], None], described: Callable[[], None]) -> None:
@@ -43,6 +47,7 @@ class InputSection:
         ui.raceComboBox.connect("currentIndexChanged(int)", self._onPatient)
 
     def setParameters(self, parameters: Parameters) -> None:
+        """Show the volume, age, sex and race of a parameter node, and write changes there from now on."""
         self._parameters = None  # so that filling the widgets writes nothing back
         self.ui.volumeSelector.setCurrentNode(parameters.volume)
         self.ui.ageSpinBox.setValue(parameters.ageYears or 0)
@@ -52,6 +57,7 @@ class InputSection:
         self._look(self.ui.volumeSelector.currentNode())
 
     def setEnabled(self, enabled: bool) -> None:
+        """Let the reader choose a volume or open a case, or not."""
         for widget in (self.ui.volumeSelector, self.ui.openCaseButton):
             widget.setEnabled(enabled)
 
@@ -89,8 +95,7 @@ class InputSection:
         self.ui.warningsLabel.setVisible(self.scan is not None)
 
     def _fillPatient(self, header: CTHeader) -> None:
-        """What the header says, or that it says nothing, replaces what was said of another patient; race is never in
-        it."""
+        """Replace what was said of another patient by what the header says, or by nothing; it never says the race."""
         self.ui.ageSpinBox.setValue(int(header.patient_age_years or 0))
         choose(self.ui.sexComboBox, header.patient_sex or "")
         choose(self.ui.raceComboBox, "")
@@ -104,13 +109,16 @@ class InputSection:
 
 
 def fill(combo: Any, choices: Any) -> None:
+    """Append (value, text) choices to a combo box."""
     for value, text in choices:
         combo.addItem(text, value)
 
 
 def choose(combo: Any, value: str) -> None:
+    """Select the entry of a combo box with this value; the first one where there is none."""
     combo.setCurrentIndex(max(0, combo.findData(value)))
 
 
 def chosen(combo: Any) -> str:
+    """Value of the selected entry of a combo box; "" when nothing is selected."""
     return str(combo.itemData(combo.currentIndex) or "")

@@ -39,10 +39,12 @@ REPORT_MS = 500
 
 
 class Panel:
-    """Parameters
+    """What the reader sees of the module: its sections, the case that is open, and edits on their way to the disk.
 
+    Parameters
     ----------
-    ui : widgets by name, from HeartLensCAC.ui
+    ui
+        Widgets by name, from HeartLensCAC.ui.
     """
 
     def __init__(self, ui: Any) -> None:
@@ -92,7 +94,13 @@ class Panel:
         self._onVolumeChanged()
 
     def enter(self, window: Any) -> None:
-        """Parameters: window : widget within whose window the keys work."""
+        """The reader comes to the module: keys and clicks work from now on.
+
+        Parameters
+        ----------
+        window
+            Widget within whose window the keys work.
+        """
         self.shortcuts.install(window)
         self.review.enter()
         if self.reading is not None:
@@ -100,6 +108,7 @@ class Panel:
         self.input.refresh()
 
     def exit(self) -> None:
+        """Bring edits to the disk, and give back keys, clicks and the segment editor's view."""
         self._flush()
         self.shortcuts.remove()
         self.clicks.remove()
@@ -125,8 +134,10 @@ class Panel:
 
         Parameters
         ----------
-        allow : refusals that the reader has lifted
-        asShown : score the voxels on the screen, although the volume came from DICOM files
+        allow
+            Refusals that the reader has lifted.
+        asShown
+            Score the voxels on the screen, although the volume came from DICOM files.
         """
         self._flush()
         self.input.refresh()
@@ -220,6 +231,7 @@ class Panel:
     # A case
 
     def askForCase(self) -> None:
+        """Let the reader choose a case folder, and open it."""
         folder = qt.QFileDialog.getExistingDirectory(
             self.ui.openCaseButton, _("Open a case folder"), str(self.score.casesFolder)
         )
@@ -238,11 +250,13 @@ class Panel:
 
         Parameters
         ----------
-        volume : the node on which it was scored; None finds or makes one
+        volume
+            The node on which it was scored; None finds or makes one.
 
         Raises
         ------
-        Refused : and nothing has changed
+        Refused
+            Nothing has changed then.
         """
         from heartlens.scene import Watch, show_case
 
@@ -328,18 +342,22 @@ class Panel:
     # Edits
 
     def assign(self, lesion: int, artery: Artery) -> None:
+        """Give a lesion to an artery."""
         self._edit(lambda reading: reading.assign(lesion, artery))
 
     def remove(self, lesion: int) -> None:
+        """Remove a lesion."""
         self._edit(lambda reading: reading.remove(lesion))
 
     def undo(self) -> None:
+        """Take back the latest edit, brush strokes that wait for their timer included."""
         if self.reading is not None:
             self.commitStrokes()
             if self.reading.case.can_undo:
                 self._edit(lambda reading: reading.undo())
 
     def redo(self) -> None:
+        """Make again the edit that was taken back last."""
         if self.reading is not None:
             self.commitStrokes()
             if self.reading.case.can_redo:
@@ -408,7 +426,13 @@ class Panel:
         self._reportTimer.start()
 
     def _updateScene(self, isTold: bool = False) -> None:
-        """Parameters: isTold : the reader was told already what stands in the way; one dialog is enough."""
+        """Bring the state of the case into the scene.
+
+        Parameters
+        ----------
+        isTold
+            The reader was told already what stands in the way; one dialog is enough.
+        """
         from heartlens.scene import update_lesions
 
         self._showing = True
@@ -456,6 +480,7 @@ class Panel:
     # Sign and export
 
     def signAndExport(self) -> None:
+        """Sign what is on the screen and export it; a refusal is told, and then nothing is exported."""
         from heartlens.scene import require_scored
 
         self._flush()
@@ -504,8 +529,7 @@ class Panel:
 
 
 def _volumeOf(reading: Reading) -> Any:
-    """The volume of the scene that was loaded from the case's DICOM images and still shows them; None if there is
-    none."""
+    """The volume of the scene that was loaded from the case's DICOM images and still shows them, or None."""
     from heartlens.scene import case_ct, dicom_instances
 
     ct = reading.case.source_ct

@@ -32,7 +32,8 @@ class Parameters:
 
     Parameters
     ----------
-    node : vtkMRMLScriptedModuleNode
+    node
+        vtkMRMLScriptedModuleNode
     """
 
     caseFolder = _Text()
@@ -47,6 +48,7 @@ class Parameters:
 
     @property
     def volume(self) -> Any:
+        """Node of the CT that is read; None when none was chosen."""
         return self.node.GetNodeReference("volume")
 
     @volume.setter
@@ -55,6 +57,7 @@ class Parameters:
 
     @property
     def ageYears(self) -> "int | None":
+        """Age in years; None when it is not known."""
         said = self.node.GetParameter("ageYears")
         return int(said) if said.isdigit() and int(said) > 0 else None
 
@@ -79,4 +82,5 @@ def userSetting(name: str, default: str = "") -> str:
 
 
 def keepUserSetting(name: str, value: str) -> None:
+    """Keep a setting in Slicer's user settings, beyond this scene."""
     slicer.app.userSettings().setValue(f"{ORGAN}/{name}", value)

@@ -28,8 +28,10 @@ def areSatisfied(bundle: str, device: str) -> bool:
 
     Parameters
     ----------
-    bundle : "none" is the rules
-    device : "cuda" needs PyTorch
+    bundle
+        "none" is the rules
+    device
+        "cuda" needs PyTorch
     """
     usesNetworks = bundle != "none"
     if usesNetworks and device == "cuda" and not is_installed("torch"):

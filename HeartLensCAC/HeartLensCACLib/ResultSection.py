@@ -17,11 +17,14 @@ MARK = "\u25b6 "
 
 
 class ResultSection:
+    """The Result section: totals, risk category with its context, and cautions."""
+
     def __init__(self, ui: Any) -> None:
         self.ui = ui
         self.clear()
 
     def clear(self) -> None:
+        """Empty, disable and fold the section."""
         for table in (self.ui.totalsTable, self.ui.riskTable):
             table.setRowCount(0)
         for label in (self.ui.riskLabel, self.ui.contextLabel, self.ui.cautionsLabel):
@@ -30,11 +33,13 @@ class ResultSection:
         self.ui.resultSection.collapsed = True
 
     def show(self, reading: Reading) -> None:
+        """Show the result of a case that was opened, and unfold the section."""
         self.refresh(reading)
         self.ui.resultSection.setEnabled(True)
         self.ui.resultSection.collapsed = False
 
     def refresh(self, reading: Reading) -> None:
+        """Fill in the result as it is after the latest edit."""
         self._fillTotals(reading)
         risk = reading.case.risk
         self.ui.riskLabel.setText(f"{risk.sentence()} {risk.finding}".strip())

@@ -37,9 +37,12 @@ class Actions:
 
     Parameters
     ----------
-    assign : a lesion to an artery
-    remove : a lesion
-    undo, redo : the latest edit
+    assign
+        A lesion to an artery.
+    remove
+        A lesion.
+    undo, redo
+        The latest edit.
     """
 
     def __init__(
@@ -53,6 +56,8 @@ class Actions:
 
 
 class ReviewSection:
+    """The Review section: the table of lesions, artery buttons, undo and redo, and the brush."""
+
     def __init__(self, ui: Any, actions: Actions) -> None:
         self.ui = ui
         self._actions = actions
@@ -82,6 +87,7 @@ class ReviewSection:
         self.clear()
 
     def setParameters(self, parameters: Parameters) -> None:
+        """Show the artery of a parameter node, and write changes there from now on."""
         self._parameters = parameters
         self._showArtery()
 
@@ -115,6 +121,7 @@ class ReviewSection:
         self.ui.redoButton.setEnabled(case.can_redo)
 
     def clear(self) -> None:
+        """Let go of the case; empty, disable and fold the section."""
         self._case = self._nodes = None
         self._rows = []
         self.leaveEditor()
@@ -125,6 +132,7 @@ class ReviewSection:
     # Lesions
 
     def selectedLesion(self) -> "int | None":
+        """Id of the lesion that is selected in the table; None when there is none."""
         row = self.ui.lesionTable.currentRow()
         return self._rows[row].id if 0 <= row < len(self._rows) and self._isSelected(row) else None
 
@@ -158,11 +166,13 @@ class ReviewSection:
             self._actions.assign(lesion, artery)
 
     def removeSelected(self) -> None:
+        """Remove the selected lesion, if there is one."""
         lesion = self.selectedLesion()
         if lesion is not None:
             self._actions.remove(lesion)
 
     def toggleTint(self) -> None:
+        """Show or hide the tint over the lesions."""
         self.ui.tintCheckBox.setChecked(not self.ui.tintCheckBox.checked)
 
     @property
@@ -198,12 +208,14 @@ class ReviewSection:
         self._editorNode = None
 
     def enter(self) -> None:
+        """Give the segment editor the nodes of the case, and let it observe the views."""
         if self._nodes is not None:
             self.ui.segmentEditor.setSegmentationNode(self._nodes.segmentation)
             self.ui.segmentEditor.setSourceVolumeNode(self._nodes.volume)
             self.ui.segmentEditor.setupViewObservations()
 
     def exit(self) -> None:
+        """Put the brush down, and let the segment editor observe no view."""
         if self._editorNode is not None:
             self.ui.segmentEditor.setActiveEffectByName("")
         self.ui.segmentEditor.removeViewObservations()

@@ -40,12 +40,15 @@ def load(folder: "Path | None" = None, seed: int = SEED, **settings: Any) -> Any
 
     Parameters
     ----------
-    folder : to make; None is a temporary one
-    settings : fields of `PhantomParameters`, instead of those of the sample
+    folder
+        To make; None is a temporary one.
+    settings
+        Fields of `PhantomParameters`, instead of those of the sample.
 
     Returns
     -------
-    vtkMRMLScalarVolumeNode that knows its DICOM files
+    Any
+        vtkMRMLScalarVolumeNode that knows its DICOM files
     """
     from heartlens.phantom import PhantomParameters, make_phantom
     from heartlens.phantom.files import write_phantom
@@ -62,7 +65,8 @@ def loadSeries(folder: Path, name: str, allow: frozenset[str] = frozenset()) -> 
 
     Parameters
     ----------
-    allow : refusals that do not matter for looking at it
+    allow
+        Refusals that do not matter for looking at it.
     """
     from heartlens.dicom.read import read_series
     from heartlens.dicom.series import choose_series, find_series, rank_series

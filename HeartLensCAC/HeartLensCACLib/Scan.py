@@ -23,10 +23,14 @@ class Scan:
 
     Parameters
     ----------
-    files : DICOM files of its slices; empty when it did not come from DICOM, or they are gone
-    header : what the files say
-    cautions : codes and texts of what to know before trusting a score
-    refusal : why it cannot be scored; "" when nothing is known to speak against it
+    files
+        DICOM files of its slices; empty when it did not come from DICOM, or they are gone
+    header
+        What the files say.
+    cautions
+        Codes and texts of what to know before trusting a score.
+    refusal
+        Why it cannot be scored; "" when nothing is known to speak against it.
     """
 
     volume: Any

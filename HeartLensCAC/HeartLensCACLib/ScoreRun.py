@@ -33,9 +33,12 @@ class ScoreRun:
 
     Parameters
     ----------
-    run : the job
-    onEvent : called with every `Event`; the last one exactly once
-    onLog : called with text of the worker's log
+    run
+        The job.
+    onEvent
+        Called with every `Event`; the last one exactly once.
+    onLog
+        Called with text of the worker's log.
     """
 
     def __init__(self, run: Run, onEvent: Callable[[Event], None], onLog: Callable[[str], None]) -> None:
@@ -56,6 +59,7 @@ class ScoreRun:
         self._patience = 0
 
     def start(self) -> None:
+        """Start the worker with Slicer's Python."""
         self.process.start(pythonProgram(), ["-u", "-m", "heartlens", "worker"])
 
     def cancel(self) -> None:

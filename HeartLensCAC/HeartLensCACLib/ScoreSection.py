@@ -27,13 +27,18 @@ DEVICES = (("auto", _("fastest that is there")), ("cpu", _("CPU")), ("cuda", _("
 
 
 class ScoreSection:
-    """Parameters
+    """The Score section: options of a run, its progress and its log.
 
+    Parameters
     ----------
-    ui : widgets by name
-    pressed : called when Score is pressed; the panel then calls `start`
-    ended : called with the last `Event` of the run
-    tableChosen : called when another risk table was chosen
+    ui
+        Widgets by name.
+    pressed
+        Called when Score is pressed; the panel then calls `start`.
+    ended
+        Called with the last `Event` of the run.
+    tableChosen
+        Called when another risk table was chosen.
     """
 
     def __init__(
@@ -67,6 +72,7 @@ class ScoreSection:
         self._draw()
 
     def setParameters(self, parameters: Parameters) -> None:
+        """Show bundle, device and risk table of a parameter node, and write changes there from now on."""
         self._parameters = None
         self._showBundle(parameters.bundle)
         choose(self.ui.deviceComboBox, parameters.device)
@@ -76,12 +82,14 @@ class ScoreSection:
 
     @property
     def state(self) -> str:
+        """One of `IDLE`, `RUNNING` and `CANCELLING`."""
         if self._run is None:
             return IDLE
         return CANCELLING if self._run.cancelling else RUNNING
 
     @property
     def casesFolder(self) -> Path:
+        """Folder in which new cases are made."""
         return Path(self.ui.casesPathEdit.currentPath or defaultCasesFolder()).expanduser()
 
     def options(self) -> "dict[str, Any]":
@@ -94,7 +102,13 @@ class ScoreSection:
         }
 
     def setReady(self, ready: bool, why: str) -> None:
-        """Parameters: why : shown as the tool tip, also when it is ready."""
+        """Let the reader press Score, or not.
+
+        Parameters
+        ----------
+        why
+            Shown as the tool tip, also when it is ready.
+        """
         self._isReady = ready
         self.ui.scoreButton.setToolTip(why)
         self._draw()
@@ -122,6 +136,7 @@ class ScoreSection:
         self._draw()
 
     def log(self, text: str) -> None:
+        """Append a line to the log that the reader sees."""
         self.ui.logText.appendPlainText(text)
 
     def checkEnvironment(self, *_args: Any) -> None:
@@ -134,6 +149,7 @@ class ScoreSection:
         self._doctor.start()
 
     def copyDiagnostics(self, *_args: Any) -> None:
+        """Copy versions and the log to the clipboard, without patient data."""
         slicer.app.clipboard().setText(diagnostics(self.ui.logText.toPlainText()))
         self.log(_("diagnostics copied to the clipboard; they hold no patient data"))
 
@@ -211,4 +227,5 @@ def bundles() -> "list[tuple[str, str]]":
 
 
 def defaultCasesFolder() -> str:
+    """Folder "HeartLens" in Slicer's default folder for scenes."""
     return str(Path(slicer.app.defaultScenePath) / "HeartLens")

@@ -31,7 +31,8 @@ class Hands:
 
     Parameters
     ----------
-    widget : the module's widget
+    widget
+        The module's widget.
     """
 
     def __init__(self, widget: Any) -> None:
@@ -39,6 +40,7 @@ class Hands:
 
     @property
     def panel(self) -> Any:
+        """The `Panel` of the module's widget."""
         return self.widget.panel
 
     def wait(self, until: Callable[[], Any], what: str) -> None:
@@ -50,6 +52,7 @@ class Hands:
             time.sleep(0.005)
 
     def click(self, button: Any) -> None:
+        """Click a button, which must be enabled, and let Slicer react."""
         assert button.enabled, f"{button.name} cannot be clicked"
         button.click()
         slicer.app.processEvents()
@@ -75,6 +78,7 @@ class Hands:
         return round(column), round(row)
 
     def clickView(self, kji: Any, ctrl: bool = False) -> None:
+        """Click a voxel (k, j, i) in the Red view, with or without Ctrl."""
         place = self.at(kji)
         interactor = slicer.app.layoutManager().sliceWidget("Red").sliceView().interactor()
         interactor.SetEventInformation(*place, int(ctrl), 0)
@@ -102,13 +106,17 @@ def journey(widget: Any, say: Callable[[str], Any] = print, hands: "Hands | None
 
     Parameters
     ----------
-    widget : the module's widget
-    say : tells the person who watches
-    hands : who does it; a `Hands` where Slicer has views and effects
+    widget
+        The module's widget.
+    say
+        Tells the person who watches.
+    hands
+        Who does it; a `Hands` where Slicer has views and effects.
 
     Raises
     ------
-    AssertionError : at the first step that did not do what it should
+    AssertionError
+        At the first step that did not do what it should.
     """
     hands = hands or Hands(widget)
     with TemporaryDirectory(dir=slicer.app.temporaryPath) as folder:

@@ -11,7 +11,8 @@ class Shortcuts:
 
     Parameters
     ----------
-    actions : key sequence as Qt writes it, and what it does
+    actions
+        Key sequence as Qt writes it, and what it does.
     """
 
     def __init__(self, actions: Mapping[str, Callable[[], None]]) -> None:
@@ -20,10 +21,17 @@ class Shortcuts:
 
     @property
     def areInstalled(self) -> bool:
+        """Whether the keys work now."""
         return bool(self._installed)
 
     def install(self, window: Any) -> None:
-        """Parameters: window : widget within whose window the keys work."""
+        """Let the keys work.
+
+        Parameters
+        ----------
+        window
+            Widget within whose window they work.
+        """
         self.remove()
         for key, action in self._actions.items():
             shortcut = qt.QShortcut(qt.QKeySequence(key), window)
@@ -31,6 +39,7 @@ class Shortcuts:
             self._installed.append(shortcut)
 
     def remove(self) -> None:
+        """Give the keys back to Slicer."""
         for shortcut in self._installed:
             shortcut.setEnabled(False)
             shortcut.setParent(None)

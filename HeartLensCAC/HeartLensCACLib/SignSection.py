@@ -13,12 +13,16 @@ from HeartLensCACLib.Parameters import keepUserSetting, userSetting
 
 
 class SignSection:
-    """Parameters
+    """The Sign section: who signs, what stands in the way, and where the export lies.
 
+    Parameters
     ----------
-    ui : widgets by name
-    sign : called to sign and export
-    export : called to export the state as it is, without signing or after it was signed
+    ui
+        Widgets by name.
+    sign
+        Called to sign and export.
+    export
+        Called to export the state as it is, without signing or after it was signed.
     """
 
     def __init__(self, ui: Any, sign: Callable[[], None], export: Callable[[], None]) -> None:
@@ -36,17 +40,21 @@ class SignSection:
 
     @property
     def observer(self) -> str:
+        """Name of who signs, without blanks around it."""
         return self.ui.observerEdit.text.strip()
 
     @property
     def organization(self) -> str:
+        """For whom the observer signs, without blanks around it."""
         return self.ui.organizationEdit.text.strip()
 
     @property
     def isConfirmed(self) -> bool:
+        """Whether the box that confirms the reading is ticked."""
         return bool(self.ui.confirmCheckBox.checked)
 
     def clear(self) -> None:
+        """Let go of the case; take back the confirmation, disable and fold the section."""
         self._reading = None
         self._written: Path | None = None
         self.ui.confirmCheckBox.setChecked(False)
@@ -56,6 +64,7 @@ class SignSection:
         self.ui.signSection.collapsed = True
 
     def show(self, reading: Reading) -> None:
+        """Show what signing a case that was opened needs, and unfold the section."""
         self._written = None
         self.refresh(reading)
         self.ui.signSection.setEnabled(True)
@@ -69,6 +78,7 @@ class SignSection:
         self._draw()
 
     def exported(self, folder: Path, leftOut: "list[str]") -> None:
+        """Tell where the export lies and what it lacks; the observer is remembered for the next case."""
         keepUserSetting("observer", self.observer)
         keepUserSetting("organization", self.organization)
         self._written = folder

@@ -37,9 +37,12 @@ def fillTable(
 
     Parameters
     ----------
-    rows : cells; a text, or (text, color) for a text with a square of that color
-    marked : row that stands out in bold
-    stretch : the last column takes the room that is left: for texts, not for numbers
+    rows
+        Cells; a text, or (text, color) for a text with a square of that color.
+    marked
+        Row that stands out in bold.
+    stretch
+        The last column takes the room that is left: for texts, not for numbers.
     """
     table.setColumnCount(len(columns))
     table.setHorizontalHeaderLabels(list(columns))

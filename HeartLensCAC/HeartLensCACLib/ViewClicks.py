@@ -1,5 +1,7 @@
-"""Clicks in slice views, as points of the patient. A drag is no click: it pans, zooms or changes the window. While a
-markup is being placed, the click is the markup's."""
+"""Clicks in slice views, as points of the patient.
+
+A drag is no click: it pans, zooms or changes the window. While a markup is being placed, the click is the markup's.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +18,8 @@ class ViewClicks:
 
     Parameters
     ----------
-    clicked : called with (r, a, s) in mm and whether Ctrl was held
+    clicked
+        Called with (r, a, s) in mm and whether Ctrl was held.
     """
 
     def __init__(self, clicked: Callable[[tuple[float, float, float], bool], None]) -> None:
@@ -27,9 +30,11 @@ class ViewClicks:
 
     @property
     def areInstalled(self) -> bool:
+        """Whether any slice view is observed now."""
         return bool(self._observed)
 
     def install(self) -> None:
+        """Observe every slice view of the layout, and those of a layout chosen later."""
         self.remove()
         self._manager = slicer.app.layoutManager()
         if self._manager is None:
@@ -38,6 +43,7 @@ class ViewClicks:
         self._observe()
 
     def remove(self) -> None:
+        """Observe no view any more."""
         if self._manager is not None:
             self._manager.disconnect("layoutChanged(int)", self._observe)
             self._manager = None

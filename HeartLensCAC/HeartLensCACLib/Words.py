@@ -38,6 +38,7 @@ def tellRefused(code: str, text: str) -> None:
 
 
 def tell(error: Refused) -> None:
+    """Tell the reader why something was refused."""
     tellRefused(error.code, error.text)
 
 

@@ -42,15 +42,23 @@ class Request:
 
     Parameters
     ----------
-    allow : refusal codes that become warnings
-    series_uid : which series to score when there are several
-    segmentation : labels to score instead of finding calcium
-    bundle : networks: an installed name or a folder; "none" is the rules; None the installed default, or the rules when
-        none is installed
-    device : of the networks: "auto", "cpu" or "cuda"
-    slice_stage : let the bundle's slice classifier choose slices; evaluation switches it off to see what it is worth
-    kvp, thickness_mm : said by the user where the file does not say
-    kvp_adapted : use the thresholds published for the scan's tube voltage
+    allow
+        Refusal codes that become warnings.
+    series_uid
+        Which series to score when there are several.
+    segmentation
+        Labels to score instead of finding calcium.
+    bundle
+        Networks: an installed name or a folder; "none" is the rules; None the installed default, or the rules when none
+        is installed.
+    device
+        of the networks: "auto", "cpu" or "cuda"
+    slice_stage
+        Let the bundle's slice classifier choose slices; evaluation switches it off to see what it is worth.
+    kvp, thickness_mm
+        Said by the user where the file does not say.
+    kvp_adapted
+        Use the thresholds published for the scan's tube voltage.
     """
 
     allow: frozenset[str] = frozenset()
@@ -73,11 +81,13 @@ def score_series(
 
     Parameters
     ----------
-    source : a DICOM folder (searched recursively), a DICOM file, a list of DICOM files, or a volume file
+    source
+        A DICOM folder (searched recursively), a DICOM file, a list of DICOM files, or a volume file.
 
     Raises
     ------
-    Refused : the input cannot be scored honestly; nothing was written
+    Refused
+        The input cannot be scored honestly; nothing was written.
     """
     request = request or Request()
     tell = progress or (lambda stage, fraction: None)
@@ -205,12 +215,15 @@ def find_calcium(
 
     Parameters
     ----------
-    ct, scored_ct : as read, and as scored: the same, or its slabs
-    region : of `scored_ct`
+    ct, scored_ct
+        As read, and as scored: the same, or its slabs.
+    region
+        Of `scored_ct`.
 
     Raises
     ------
-    Refused : labels or a bundle that cannot be used
+    Refused
+        Labels or a bundle that cannot be used.
     """
     if request.segmentation is not None:
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])

@@ -30,12 +30,15 @@ def balanced_order(is_positive: ArrayLike, seed: int, epoch: int, positive_share
 
     Parameters
     ----------
-    is_positive : (samples,) bool
-    positive_share : of each batch; 0.5 alternates
+    is_positive
+        (samples,) bool
+    positive_share
+        Of each batch; 0.5 alternates.
 
     Returns
     -------
-    Sample numbers. With no positives or no negatives it is `epoch_order`.
+    NDArray[np.int64]
+        Sample numbers. With no positives or no negatives it is `epoch_order`.
 
     Examples
     --------
@@ -73,8 +76,10 @@ def with_mined(
 
     Parameters
     ----------
-    order : of `balanced_order`
-    mined : numbers of negatives on which the network fired
+    order
+        Of `balanced_order`.
+    mined
+        Numbers of negatives on which the network fired.
 
     Examples
     --------
@@ -115,7 +120,8 @@ def share_of_rank(batch: NDArray[np.int64], rank: int, world: int) -> NDArray[np
 
     Raises
     ------
-    ValueError : the batch does not divide by the number of ranks; means over shares would not be the mean of all
+    ValueError
+        The batch does not divide by the number of ranks; means over shares would not be the mean of all.
     """
     if len(batch) % world:
         raise ValueError(f"a batch of {len(batch)} does not divide by {world} processes; choose another batch size")

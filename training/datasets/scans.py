@@ -18,15 +18,24 @@ class LabelledScan:
 
     Parameters
     ----------
-    name : unique, without identity, such as "phantom/17" or "coca-gated/306"
-    patient : pseudonym; equal for scans of one person
-    source : "phantom", "coca-gated", "coca-nongated" or "case"
-    ct : HU and geometry
-    labels : (k, j, i) `Artery` codes; None where nobody has drawn any
-    agatston : of each artery and "total", where only a score is known
-    why_unlabelled : "" when the labels are complete
-    notes : what a user of the data should know
-    provenance : who made the labels, when, with which version, automatic or edited
+    name
+        unique, without identity, such as "phantom/17" or "coca-gated/306"
+    patient
+        Pseudonym; equal for scans of one person.
+    source
+        "phantom", "coca-gated", "coca-nongated" or "case"
+    ct
+        HU and geometry
+    labels
+        (k, j, i) `Artery` codes; None where nobody has drawn any
+    agatston
+        Of each artery and "total", where only a score is known.
+    why_unlabelled
+        "" when the labels are complete
+    notes
+        What a user of the data should know.
+    provenance
+        Who made the labels, when, with which version, automatic or edited.
     """
 
     name: str
@@ -49,6 +58,7 @@ class LabelledScan:
 
     @property
     def is_labelled(self) -> bool:
+        """Whether the labels are complete."""
         return not self.why_unlabelled
 
 

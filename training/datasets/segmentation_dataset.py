@@ -48,22 +48,33 @@ class SampleRecipe:
 
     Parameters
     ----------
-    classes : arteries in the order of the outputs after "none"; ("CALCIUM",) for one output, calcium or not
-    order : "balanced" shows every calcified slice once an epoch and draws others beside; "marked" takes those with any
+    classes
+        Arteries in the order of the outputs after "none"; ("CALCIUM",) for one output, calcium or not.
+    order
+        "balanced" shows every calcified slice once an epoch and draws others beside; "marked" takes those with any
         label, also of what is not coronary, in place of the calcified; "all" shows every slice; "blank-kept" shows all
         calcified ones and the share `blank_share` of the others
-    positive_share : of each batch, for "balanced" and "marked"
-    blank_share : for "blank-kept"; Chew kept one blank image in eight
-    only_mask : only pixels >= the view's threshold count; otherwise all do
-    even_islands : a pixel weighs 1 / sqrt(pixels of its island on the slice, 8-connected), so that one large plaque
-        does not outweigh twenty small ones, which count as much when islands are named
-    lone_share : of the samples, those whose neighbors are the slice itself, as at the ends of a scan and where there is
-        one slice; a network that never saw that takes what is on such a slice for something upright
-    shift_mm, turn_degrees, zoom : largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
-    noise_hu, offset_hu : largest added noise (standard deviation) and offset, within the window
-    warp_mm : standard deviation of a smooth bend of the slice, at its knots (`KNOT_MM`); no two hearts are alike
-    cover_share : of the samples, those on parts of which what is darker than soft tissue nearly vanishes in it: hearts
-        with little fat, and arteries with an atrium or a collapsed lung beside them where others have air
+    positive_share
+        of each batch, for "balanced" and "marked"
+    blank_share
+        For "blank-kept"; Chew kept one blank image in eight.
+    only_mask
+        Only pixels >= the view's threshold count; otherwise all do.
+    even_islands
+        A pixel weighs 1 / sqrt(pixels of its island on the slice, 8-connected), so that one large plaque does not
+        outweigh twenty small ones, which count as much when islands are named.
+    lone_share
+        Of the samples, those whose neighbors are the slice itself, as at the ends of a scan and where there is one
+        slice; a network that never saw that takes what is on such a slice for something upright.
+    shift_mm, turn_degrees, zoom
+        Largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
+    noise_hu, offset_hu
+        Largest added noise (standard deviation) and offset, within the window.
+    warp_mm
+        Standard deviation of a smooth bend of the slice, at its knots (`KNOT_MM`); no two hearts are alike.
+    cover_share
+        Of the samples, those on parts of which what is darker than soft tissue nearly vanishes in it: hearts with
+        little fat, and arteries with an atrium or a collapsed lung beside them where others have air.
     """
 
     classes: tuple[str, ...] = ("LM", "LAD", "LCX", "RCA", "OTHER")
@@ -149,13 +160,16 @@ class SliceSamples(Dataset[dict[str, Any]]):
 
     Parameters
     ----------
-    scans : numbers in `shards`
-    hearts : (row, column, first slice, last slice + 1) of each, as `find_hearts` gives them
+    scans
+        Numbers in `shards`.
+    hearts
+        (row, column, first slice, last slice + 1) of each, as `find_hearts` gives them
 
     Attributes
     ----------
-    mined : numbers of slices without calcium on which the network fired; an epoch in "balanced" order holds each of
-        them once, as far as half of the places of such slices allow
+    mined
+        Numbers of slices without calcium on which the network fired; an epoch in "balanced" order holds each of them
+        once, as far as half of the places of such slices allow.
     """
 
     def __init__(
@@ -195,6 +209,7 @@ class SliceSamples(Dataset[dict[str, Any]]):
         return len(self.places)
 
     def name(self, n: int) -> str:
+        """Name of the scan and number of the slice behind sample `n`."""
         scan, k = self.places[n]
         return f"{self.shards.scans[scan].name} slice {k}"
 
@@ -303,7 +318,8 @@ def cover(image: torch.Tensor, field: torch.Tensor, level: torch.Tensor) -> torc
 
     Parameters
     ----------
-    image : (n, channels, rows, columns); field : (n, 1, rows, columns); level : (n, 1, 1, 1), as the image is scaled
+    image
+        (n, channels, rows, columns); field : (n, 1, rows, columns); level : (n, 1, 1, 1), as the image is scaled
 
     Examples
     --------
@@ -358,7 +374,8 @@ def validation_batches(
 
     Parameters
     ----------
-    numbers : of the slices; None is all
+    numbers
+        Of the slices; None is all.
     """
     asked = list(range(len(dataset))) if numbers is None else numbers.tolist()
     whole = -(-len(asked) // ranks.world) * ranks.world
@@ -380,7 +397,8 @@ def find_hearts(shards: ShardSet, scans: Sequence[int], path: Path, ranks: Ranks
 
     Returns
     -------
-    by checksum of the voxels: [row, column, first slice, last slice + 1]
+    dict[str, list[float]]
+        by checksum of the voxels: [row, column, first slice, last slice + 1]
     """
     if ranks.is_first:
         found = _read_hearts(path)

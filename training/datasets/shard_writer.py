@@ -42,13 +42,17 @@ def write_shards(
 
     Parameters
     ----------
-    out : folder to make
-    scans : `Skipped` entries are listed in the index
-    shard_bytes : of the images of one shard
+    out
+        Folder to make.
+    scans
+        `Skipped` entries are listed in the index
+    shard_bytes
+        Of the images of one shard.
 
     Raises
     ------
-    Refused : "output"; "input" when no scan is left
+    Refused
+        "output"; "input" when no scan is left
     """
     with whole_folder(out) as folder:
         writer = _Writer(folder, shard_bytes)

@@ -30,17 +30,28 @@ class ScanRecord:
 
     Parameters
     ----------
-    name, patient, source, why_unlabelled, notes, provenance : as in `LabelledScan`
-    shard, start : file number, and position of the scan's first slice in it
-    shape : slices, rows, columns
-    spacing_mm : (slice increment, row distance, column distance)
-    affine : 16 numbers, row by row, (column, row, slice, 1) to LPS mm
-    kvp, slice_thickness_mm, kernel, is_gated : as in `CTHeader`
-    agatston : of LM, LAD, LCX, RCA, UNASSIGNED and "total"; None when not known
-    category : row of scheme `dino-lg`; None when the score is not known
-    calcified_slices : slices with labelled coronary calcium
-    is_rounded : some HU were no whole numbers, or outside int16, and were rounded
-    voxels_sha256 : of the int16 image; the same scan under two names has the same
+    name, patient, source, why_unlabelled, notes, provenance
+        As in `LabelledScan`.
+    shard, start
+        File number, and position of the scan's first slice in it.
+    shape
+        Slices, rows, columns.
+    spacing_mm
+        (slice increment, row distance, column distance)
+    affine
+        16 numbers, row by row, (column, row, slice, 1) to LPS mm
+    kvp, slice_thickness_mm, kernel, is_gated
+        As in `CTHeader`.
+    agatston
+        Of LM, LAD, LCX, RCA, UNASSIGNED and "total"; None when not known.
+    category
+        Row of scheme `dino-lg`; None when the score is not known.
+    calcified_slices
+        Slices with labelled coronary calcium.
+    is_rounded
+        Some HU were no whole numbers, or outside int16, and were rounded.
+    voxels_sha256
+        Of the int16 image; the same scan under two names has the same.
     """
 
     name: str
@@ -71,6 +82,7 @@ class ScanRecord:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ScanRecord:
+        """A record from a JSON object of its fields; lists become tuples."""
         lists = ("shape", "spacing_mm", "affine", "calcified_slices", "notes")
         return cls(**{**document, **{name: tuple(document[name]) for name in lists}})
 
@@ -94,8 +106,10 @@ class ShardSet:
 
     Parameters
     ----------
-    scans : every scan; its position here is its number
-    skipped : what could not be used when the shards were made
+    scans
+        Every scan; its position here is its number.
+    skipped
+        What could not be used when the shards were made.
     """
 
     scans: tuple[ScanRecord, ...]
@@ -110,7 +124,8 @@ class ShardSet:
 
         Raises
         ------
-        Refused : "input" or "unreadable"; "ambiguous" when two folders hold a scan of the same name
+        Refused
+            "input" or "unreadable"; "ambiguous" when two folders hold a scan of the same name
         """
         scans: list[ScanRecord] = []
         skipped: list[Skipped] = []
@@ -133,7 +148,8 @@ class ShardSet:
 
         Raises
         ------
-        Refused : "truncated", "unreadable" or "checksum", naming the shard
+        Refused
+            "truncated", "unreadable" or "checksum", naming the shard
         """
         return self._slices(scan, "images", np.int16)
 
@@ -157,8 +173,10 @@ class ShardSet:
 
         Returns
         -------
-        places : (n, 2), scan number and slice
-        is_calcified : (n,), labelled coronary calcium on it
+        places : NDArray[np.int64]
+            (n, 2), scan number and slice
+        is_calcified : NDArray[np.bool_]
+            (n,), labelled coronary calcium on it
         """
         chosen = list(scans)
         places = [(n, k) for n in chosen for k in range(self.scans[n].shape[0])]
@@ -171,7 +189,8 @@ class ShardSet:
 
         Raises
         ------
-        Refused : "checksum", naming the first file that is not what was written
+        Refused
+            "checksum", naming the first file that is not what was written
         """
         for folder, files in zip(self.folders, self.files, strict=True):
             for file in files:

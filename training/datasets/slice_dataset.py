@@ -28,16 +28,22 @@ class SliceSet:
 
     Parameters
     ----------
-    shards : where they are read from
-    scans : numbers of the scans
-    hearts : row and column of the middle of the heart, by checksum of the voxels, as
-        `training.datasets.segmentation_dataset.find_hearts` gives them; what is missing is found when it is asked for
+    shards
+        Where they are read from.
+    scans
+        Numbers of the scans.
+    hearts
+        Row and column of the middle of the heart, by checksum of the voxels, as
+        `training.datasets.segmentation_dataset.find_hearts` gives them; what is missing is found when it is asked for.
 
     Attributes
     ----------
-    places : (n, 2), scan number and slice of each
-    is_calcified : (n,) bool, labelled coronary calcium on it
-    is_labelled : (n,) bool, of a scan whose labels are complete: without calcium it has none
+    places
+        (n, 2), scan number and slice of each
+    is_calcified
+        (n,) bool, labelled coronary calcium on it
+    is_labelled
+        (n,) bool, of a scan whose labels are complete: without calcium it has none
     """
 
     def __init__(
@@ -103,8 +109,9 @@ class SliceSet:
 
         Parameters
         ----------
-        guided_by : one of `training.dino.augment.GUIDES`; "shuffled" takes the areas of another slice, which one is a
-            function of the seed, at the same share of height and width: as many, as large, in the wrong place
+        guided_by
+            One of `training.dino.augment.GUIDES`; "shuffled" takes the areas of another slice, which one is a function
+            of the seed, at the same share of height and width: as many, as large, in the wrong place.
         """
         if guided_by != "shuffled":
             return self.boxes_mm(number, is_coronary=guided_by == "coronary")
@@ -118,8 +125,10 @@ class SliceSet:
 
         Returns
         -------
-        images : (n, rows, columns) int16, HU
-        spacing_mm : (n, 2)
+        images : Tensor
+            (n, rows, columns) int16, HU
+        spacing_mm : Tensor
+            (n, 2)
         """
         images = [self.shards.image(self.places[n, 0])[self.places[n, 1]] for n in numbers]
         rows, columns = np.max([image.shape for image in images], axis=0)
@@ -135,9 +144,12 @@ class ViewBatch(NamedTuple):
 
     Parameters
     ----------
-    images, spacing_mm : (batch, rows, columns) int16 and (batch, 2)
-    global_views, local_views : leading shape (batch, views)
-    numbers : (batch,), of the slices
+    images, spacing_mm
+        (batch, rows, columns) int16 and (batch, 2)
+    global_views, local_views
+        Leading shape (batch, views).
+    numbers
+        (batch,), of the slices
     """
 
     images: Tensor
@@ -152,7 +164,8 @@ class ViewBatches(Dataset[ViewBatch]):
 
     Parameters
     ----------
-    batch : slices of all processes together
+    batch
+        Slices of all processes together.
     """
 
     def __init__(

@@ -45,13 +45,17 @@ def phantom_scans(
 
     Parameters
     ----------
-    settings : ``KEY=VALUE`` as `PhantomParameters.from_text` takes them
-    balanced : the burdens of `CATEGORIES` in turn, by seed, instead of as often as in a population
-    workers : processes
+    settings
+        ``KEY=VALUE`` as `PhantomParameters.from_text` takes them
+    balanced
+        The burdens of `CATEGORIES` in turn, by seed, instead of as often as in a population.
+    workers
+        Processes.
 
     Raises
     ------
-    Refused : "input": a setting that is no parameter
+    Refused
+        "input": a setting that is no parameter
     """
     try:
         PhantomParameters.from_text(seeds[0] if seeds else 0, settings)
@@ -91,7 +95,8 @@ def coca_scans(root: Path, *, allow: frozenset[str] = frozenset()) -> Iterator[L
 
     Raises
     ------
-    Refused : no COCA download here
+    Refused
+        No COCA download here.
     """
     dataset = CocaDataset.find(root)
     for number in dataset.gated_numbers:
@@ -148,8 +153,9 @@ def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> It
 
     Parameters
     ----------
-    accept_automatic : take labels that rules or a network made and nobody edited. Otherwise such a scan counts as
-        unlabelled: a network trained on them would learn their errors.
+    accept_automatic
+        Take labels that rules or a network made and nobody edited. Otherwise such a scan counts as unlabelled: a
+        network trained on them would learn their errors.
     """
     for n, folder in enumerate(folders, start=1):
         try:
@@ -174,7 +180,8 @@ def case_scan(folder: Path) -> LabelledScan:
 
     Raises
     ------
-    Refused : the case cannot be opened
+    Refused
+        The case cannot be opened.
     """
     inner = folder / "case"
     case = Case.load(inner if inner.is_dir() and not (folder / "case.json").exists() else folder)

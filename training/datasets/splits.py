@@ -34,12 +34,15 @@ class Splits:
 
     Parameters
     ----------
-    train, validation, test : pseudonyms, sorted
-    seed, proportions : how they were drawn
+    train, validation, test
+        Pseudonyms, sorted.
+    seed, proportions
+        How they were drawn.
 
     Raises
     ------
-    Refused : "input": a patient in two parts, or a part without any
+    Refused
+        "input": a patient in two parts, or a part without any
     """
 
     train: tuple[str, ...]
@@ -82,7 +85,8 @@ class Splits:
 
         Raises
         ------
-        Refused : "input" or "unreadable"
+        Refused
+            "input" or "unreadable"
         """
         try:
             document = json.loads(Path(path).read_text())
@@ -107,11 +111,13 @@ def split_patients(
 
     Parameters
     ----------
-    proportions : of training, validation and test
+    proportions
+        Of training, validation and test.
 
     Raises
     ------
-    Refused : "input": a part would be empty; the paper's proportions need 7 patients
+    Refused
+        "input": a part would be empty; the paper's proportions need 7 patients
     """
     same = _same_patient(shards.scans)
     groups: dict[str, list[str]] = {}
@@ -146,12 +152,15 @@ def share_out(sizes: Sequence[int], proportions: Sequence[float]) -> list[list[i
 
     Parameters
     ----------
-    sizes : of each stratum
-    proportions : of each part
+    sizes
+        Of each stratum.
+    proportions
+        Of each part.
 
     Returns
     -------
-    one row per stratum, one column per part
+    list[list[int]]
+        One row per stratum, one column per part.
 
     Examples
     --------
@@ -187,7 +196,8 @@ def scans_of(shards: ShardSet, patients: Sequence[str]) -> tuple[int, ...]:
 
     Raises
     ------
-    Refused : "input": a patient who is not in these shards
+    Refused
+        "input": a patient who is not in these shards
     """
     wanted = set(patients)
     lost = wanted - {scan.patient for scan in shards.scans}
@@ -203,7 +213,8 @@ def check_splits(shards: ShardSet, splits: Splits) -> None:
 
     Raises
     ------
-    Refused : "input": unknown patients, or the same voxels under names in two parts
+    Refused
+        "input": unknown patients, or the same voxels under names in two parts
     """
     part_of = {patient: name for name in SPLITS for patient in getattr(splits, name)}
     for name in SPLITS:

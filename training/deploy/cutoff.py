@@ -38,13 +38,16 @@ def choose_cut_off(is_positive: NDArray[np.bool_], probability: NDArray[np.float
 
     Parameters
     ----------
-    is_positive, probability : (n,)
-    rule : "youden" (sensitivity + specificity is largest), "f1", or "balanced": as many are missed as are called
-        falsely, so that neither pulls a sum of what was found to its side
+    is_positive, probability
+        (n,)
+    rule
+        "youden" (sensitivity + specificity is largest), "f1", or "balanced": as many are missed as are called falsely,
+        so that neither pulls a sum of what was found to its side
 
     Raises
     ------
-    Refused : "input": only one kind is there
+    Refused
+        "input": only one kind is there
 
     Examples
     --------
@@ -80,11 +83,13 @@ def fit_calibration(is_positive: NDArray[np.bool_], probability: NDArray[np.floa
 
     Parameters
     ----------
-    is_positive, probability : (n,)
+    is_positive, probability
+        (n,)
 
     Returns
     -------
-    (1, 0), which changes nothing, when there are fewer than `ENOUGH` of a kind or a higher p is not righter
+    tuple[float, float]
+        (1, 0), which changes nothing, when there are fewer than `ENOUGH` of a kind or a higher p is not righter
 
     Examples
     --------
@@ -117,8 +122,10 @@ class Islands(NamedTuple):
 
     Parameters
     ----------
-    probability : (n,) that it is coronary, uncalibrated: the mean over its voxels
-    is_coronary : (n,) most of its voxels are labelled as coronary calcium
+    probability
+        (n,) that it is coronary, uncalibrated: the mean over its voxels
+    is_coronary
+        (n,) most of its voxels are labelled as coronary calcium
     """
 
     probability: NDArray[np.float64]
@@ -140,9 +147,12 @@ def read_islands(
 
     Parameters
     ----------
-    scans : CT and `Artery` codes of each
-    classes : "none" first
-    choose_slices : what comes before the network; None shows it all slices with dense voxels
+    scans
+        CT and `Artery` codes of each
+    classes
+        "none" first
+    choose_slices
+        What comes before the network; None shows it all slices with dense voxels.
     """
     protocol = ScoringProtocol()
     p, truth = [], []
@@ -166,7 +176,9 @@ def judge_islands(islands: Islands) -> dict[str, float | int]:
 
     Returns
     -------
-    {"cut_off", "slope", "intercept", "islands", "coronary", "f1"}; the cut-off is `DEFAULT` where only one kind occurs
+    dict[str, float | int]
+        {"cut_off", "slope", "intercept", "islands", "coronary", "f1"}; the cut-off is `DEFAULT` where only one kind
+        occurs
     """
     p, truth = islands
     try:

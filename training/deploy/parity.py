@@ -29,11 +29,14 @@ def require_parity(networks: Mapping[str, nn.Module], bundle: Bundle, scans: Seq
 
     Parameters
     ----------
-    networks : in torch, by role
+    networks
+        In torch, by role.
 
     Returns
     -------
-    {"logits", "slice_probability": largest differences, "scans": how many, "agatston": largest difference, always 0}
+    dict[str, float]
+        {"logits", "slice_probability": largest differences, "scans": how many, "agatston": largest difference, always
+        0}
     """
     by_onnx = {role: OnnxNetwork(bundle, role, threads=1) for role in networks}
     by_torch = {role: _torch_network(network) for role, network in networks.items()}
@@ -109,7 +112,8 @@ def largest_change(
 
     Returns
     -------
-    {"agatston", "slice_probability": largest differences}
+    dict[str, float]
+        {"agatston", "slice_probability": largest differences}
     """
     agatston, probability = 0.0, 0.0
     for ct in scans:

@@ -22,12 +22,18 @@ class AttentionMap(NamedTuple):
 
     Parameters
     ----------
-    image : (size, size), -1 to 1
-    heads : (heads, size, size), each pixel has the value of its patch; each head sums to at most 1 over the patches
-    mean : (size, size), over the heads
-    calcium : (size, size), labelled calcium on the same grid
-    on_calcium : share of the mean attention on patches that touch the labelled calcium; NaN without any
-    calcium_area : share of the patches that touch it: what attention without aim would give
+    image
+        (size, size), -1 to 1
+    heads
+        (heads, size, size), each pixel has the value of its patch; each head sums to at most 1 over the patches
+    mean
+        (size, size), over the heads
+    calcium
+        (size, size), labelled calcium on the same grid
+    on_calcium
+        Share of the mean attention on patches that touch the labelled calcium; NaN without any.
+    calcium_area
+        Share of the patches that touch it: what attention without aim would give.
     """
 
     image: NDArray[np.float32]
@@ -52,9 +58,12 @@ def attention_map(
 
     Parameters
     ----------
-    hu : (rows, columns)
-    labels : (rows, columns), true where there is coronary calcium
-    center_mm : of the view, see `SliceView.look`
+    hu
+        (rows, columns)
+    labels
+        (rows, columns), true where there is coronary calcium
+    center_mm
+        Of the view, see `SliceView.look`.
     """
     image = view.look(hu, spacing_mm, center_mm)
     device = next(backbone.parameters()).device
@@ -80,8 +89,10 @@ def attention_of_slices(
 
     Parameters
     ----------
-    backbones : by the name that the figure shows, "DINO" and "DINO-LG"
-    numbers : of the slices in the set
+    backbones
+        by the name that the figure shows, "DINO" and "DINO-LG"
+    numbers
+        Of the slices in the set.
     """
     rows = []
     for number in np.asarray(numbers).tolist():

@@ -35,20 +35,33 @@ class AugmentConfig:
 
     Parameters
     ----------
-    window_hu : HU that become -1 and 1; around soft tissue, because inputs far from 0 make all embeddings alike
-    global_size, local_size : pixels of the two kinds of view
-    global_mm, local_mm : range of a view's side, mm; the paper gives none, these are DINO's 25-100 % and 5-25 % of the
-        area of a gated slice of 200 mm
-    random_local_crops, guided_local_crops : how many; on a slice without labels all are random
-    guided_placement : "centre" puts the lesion in the middle (the paper); "random" anywhere within the view
-    guided_by : one of `GUIDES`
-    aspect : the largest ratio of a view's sides before they are made equal
-    resized_probability : of a random resized crop; else a random crop of the middle size, unstretched
-    flip_probability : of each of the horizontal and the vertical flip
-    blur_probability : of the first global, the second global, and each local view
-    blur_mm : range of the Gaussian's standard deviation
-    brightness_probability, gain, offset_hu : HU become gain * HU + offset; ranges
-    noise_probability, noise_hu : range of the standard deviation of added noise
+    window_hu
+        HU that become -1 and 1; around soft tissue, because inputs far from 0 make all embeddings alike
+    global_size, local_size
+        Pixels of the two kinds of view.
+    global_mm, local_mm
+        Range of a view's side, mm; the paper gives none, these are DINO's 25-100 % and 5-25 % of the area of a gated
+        slice of 200 mm.
+    random_local_crops, guided_local_crops
+        How many; on a slice without labels all are random.
+    guided_placement
+        "centre" puts the lesion in the middle (the paper); "random" anywhere within the view
+    guided_by
+        One of `GUIDES`.
+    aspect
+        The largest ratio of a view's sides before they are made equal.
+    resized_probability
+        Of a random resized crop; else a random crop of the middle size, unstretched.
+    flip_probability
+        Of each of the horizontal and the vertical flip.
+    blur_probability
+        Of the first global, the second global, and each local view.
+    blur_mm
+        Range of the Gaussian's standard deviation.
+    brightness_probability, gain, offset_hu
+        HU become gain * HU + offset; ranges
+    noise_probability, noise_hu
+        Range of the standard deviation of added noise.
     """
 
     window_hu: tuple[float, float] = (-460.0, 540.0)
@@ -87,6 +100,7 @@ class AugmentConfig:
 
     @property
     def local_crops(self) -> int:
+        """Number of local views of an image, random and guided."""
         return self.random_local_crops + self.guided_local_crops
 
 
@@ -95,12 +109,18 @@ class Views(NamedTuple):
 
     Parameters
     ----------
-    center_mm : (..., 2), row and column of the middle, from the outer corner of the first pixel
-    side_mm : (..., 2), extent along rows and columns
-    flip : (..., 2) bool
-    blur_mm, gain, offset_hu, noise_hu : (...)
-    noise_seed : (...) int64, 32 bits
-    guided : (...) bool, drawn around a lesion
+    center_mm
+        (..., 2), row and column of the middle, from the outer corner of the first pixel
+    side_mm
+        (..., 2), extent along rows and columns
+    flip
+        (..., 2) bool
+    blur_mm, gain, offset_hu, noise_hu
+        (...)
+    noise_seed
+        (...) int64, 32 bits
+    guided
+        (...) bool, drawn around a lesion
     """
 
     center_mm: NDArray[np.float64]
@@ -124,12 +144,15 @@ def lesion_boxes_px(labels: NDArray[np.uint8], *, is_coronary: bool = True) -> N
 
     Parameters
     ----------
-    labels : (rows, columns), codes of `Artery`; OTHER is not calcium of a coronary artery
-    is_coronary : False gives the areas of OTHER instead
+    labels
+        (rows, columns), codes of `Artery`; OTHER is not calcium of a coronary artery
+    is_coronary
+        False gives the areas of OTHER instead
 
     Returns
     -------
-    (n, 4): first row, first column, last row + 1, last column + 1
+    NDArray[np.int64]
+        (n, 4): first row, first column, last row + 1, last column + 1
 
     Examples
     --------
@@ -158,12 +181,15 @@ def draw_views(
 
     Parameters
     ----------
-    extent_mm : rows, columns of the slice
-    boxes_mm : (lesions, 4), top, left, bottom, right of annotated areas; empty when there is none
+    extent_mm
+        Rows, columns of the slice.
+    boxes_mm
+        (lesions, 4), top, left, bottom, right of annotated areas; empty when there is none
 
     Returns
     -------
-    2 global views, `config.local_crops` local views; the guided ones last
+    tuple[Views, Views]
+        2 global views, `config.local_crops` local views; the guided ones last
     """
     # One stream a purpose: views that ignore the labels are the same whether there are labels or not.
     plain = np.random.default_rng([seed, epoch, sample, 0])
@@ -249,15 +275,21 @@ def render_views(
 
     Parameters
     ----------
-    slices : (batch, rows, columns), HU, int16 or float
-    spacing_mm : (batch, 2), row and column
-    views : leading shape (batch, views)
-    size : pixels of the square result
-    window_hu : HU that become -1 and 1; what lies beyond is clipped
+    slices
+        (batch, rows, columns), HU, int16 or float
+    spacing_mm
+        (batch, 2), row and column
+    views
+        Leading shape (batch, views).
+    size
+        Pixels of the square result.
+    window_hu
+        HU that become -1 and 1; what lies beyond is clipped
 
     Returns
     -------
-    (views, batch, 1, size, size) float32
+    Tensor
+        (views, batch, 1, size, size) float32
     """
     device = slices.device
     v = {name: torch.as_tensor(array).to(device, non_blocking=True) for name, array in views._asdict().items()}
@@ -278,13 +310,17 @@ def cut(slices: Tensor, spacing_mm: Tensor, center_mm: Tensor, side_mm: Tensor, 
 
     Parameters
     ----------
-    slices : (batch, rows, columns), HU
-    spacing_mm : (batch, 2)
-    center_mm, side_mm, flip : (batch, views, 2)
+    slices
+        (batch, rows, columns), HU
+    spacing_mm
+        (batch, 2)
+    center_mm, side_mm, flip
+        (batch, views, 2)
 
     Returns
     -------
-    (batch, views, size, size) float32, HU
+    Tensor
+        (batch, views, size, size) float32, HU
     """
     batch, views = side_mm.shape[:2]
     fine = size * SUPERSAMPLING
@@ -319,12 +355,15 @@ def hashed_normal(seed: Tensor, size: int) -> Tensor:
 
     Parameters
     ----------
-    seed : (...) int64, 32 bits
-    size : even
+    seed
+        (...) int64, 32 bits
+    size
+        Even.
 
     Returns
     -------
-    (..., size, size) float32
+    Tensor
+        (..., size, size) float32
     """
     pair = torch.arange(size * size // 2, device=seed.device)
     bits = _scramble(_scramble(seed)[..., None] ^ pair)  # one number makes two values (Box and Muller)

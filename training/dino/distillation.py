@@ -58,9 +58,12 @@ class ProjectionHead(nn.Module):
 
     Parameters
     ----------
-    dim : length of the embedding
-    prototypes : K
-    hidden, bottleneck : widths of the three linear layers
+    dim
+        Length of the embedding.
+    prototypes
+        K
+    hidden, bottleneck
+        Widths of the three linear layers.
     """
 
     def __init__(self, dim: int, prototypes: int, *, hidden: int = 2048, bottleneck: int = 256) -> None:
@@ -72,6 +75,7 @@ class ProjectionHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
+        """Draw all weights anew, as before training."""
         for module in self.mlp:
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -119,9 +123,12 @@ class DistillationLoss(nn.Module):
 
     Parameters
     ----------
-    prototypes : K
-    student_temperature : 0.1 in the paper
-    center_momentum : share of the old center in the new one
+    prototypes
+        K
+    student_temperature
+        0.1 in the paper
+    center_momentum
+        Share of the old center in the new one.
     """
 
     center: Tensor
@@ -143,9 +150,12 @@ class DistillationLoss(nn.Module):
 
         Parameters
         ----------
-        teacher_p : (t, b, k), of the global views, which are views 0..t-1
-        student : (s, b, k) cosines, of the views first_view..first_view+s-1
-        views : how many the student sees in all
+        teacher_p
+            (t, b, k), of the global views, which are views 0..t-1
+        student
+            (s, b, k) cosines, of the views first_view..first_view+s-1
+        views
+            How many the student sees in all.
         """
         t, b, _ = teacher_p.shape
         s = len(student)

@@ -30,12 +30,15 @@ def look_at(images: Tensor, spacing_mm: Tensor, view: SliceView, center_mm: Tens
 
     Parameters
     ----------
-    images, spacing_mm : (batch, rows, columns) and (batch, 2)
-    center_mm, side_mm : (batch, 2)
+    images, spacing_mm
+        (batch, rows, columns) and (batch, 2)
+    center_mm, side_mm
+        (batch, 2)
 
     Returns
     -------
-    (batch, 1, size, size)
+    Tensor
+        (batch, 1, size, size)
     """
     flip = torch.zeros(len(images), 1, 2, dtype=torch.bool, device=images.device)
     seen = cut(images, spacing_mm, center_mm[:, None], side_mm[:, None], flip, size=view.size)
@@ -59,13 +62,17 @@ def embed_slices(
 
     Parameters
     ----------
-    network : (n, 1, size, size) -> (n, dim)
-    numbers : of the slices
-    place : where to look at a slice; None looks where the view is laid, see `middle`
+    network
+        (n, 1, size, size) -> (n, dim)
+    numbers
+        Of the slices.
+    place
+        Where to look at a slice; None looks where the view is laid, see `middle`.
 
     Returns
     -------
-    (n, dim)
+    NDArray[np.float32]
+        (n, dim)
     """
     chosen = np.asarray(numbers)
     found = []
@@ -102,13 +109,17 @@ def knn_probability(
 
     Parameters
     ----------
-    known : (n, dim)
-    is_positive : (n,)
-    asked : (m, dim)
+    known
+        (n, dim)
+    is_positive
+        (n,)
+    asked
+        (m, dim)
 
     Returns
     -------
-    (m,)
+    NDArray[np.float64]
+        (m,)
     """
     a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (asked, known))
     cosine = a.astype(np.float64) @ b.T.astype(np.float64)
@@ -129,10 +140,14 @@ class ProbeConfig:
 
     Parameters
     ----------
-    every : steps between two looks
-    neighbors, temperature : see `knn_probability`
-    slices : at most so many of training (validation gets a quarter), half of them calcified where there are enough
-    field_mm, size, window_hu : of the view
+    every
+        Steps between two looks.
+    neighbors, temperature
+        See `knn_probability`.
+    slices
+        At most so many of training (validation gets a quarter), half of them calcified where there are enough.
+    field_mm, size, window_hu
+        Of the view.
     """
 
     every: int = free(500)
@@ -145,6 +160,7 @@ class ProbeConfig:
 
     @property
     def view(self) -> SliceView:
+        """The view in which slices are embedded."""
         return SliceView(self.field_mm, self.size, self.window_hu)
 
 
@@ -153,7 +169,8 @@ class KnnProbe:
 
     Parameters
     ----------
-    known, asked : labelled slices of training and of validation patients
+    known, asked
+        Labelled slices of training and of validation patients.
     """
 
     def __init__(self, config: ProbeConfig, known: SliceSet, asked: SliceSet) -> None:

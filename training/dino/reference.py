@@ -35,13 +35,17 @@ def plain_views(
 
     Parameters
     ----------
-    image : (rows, columns), HU
-    spacing_mm : row and column distance
-    views : of this slice, leading shape (views,)
+    image
+        (rows, columns), HU
+    spacing_mm
+        Row and column distance.
+    views
+        Of this slice, leading shape (views,).
 
     Returns
     -------
-    (1, size, size) each
+    list[Tensor]
+        (1, size, size) each
     """
     low, high = window_hu
     shown = []
@@ -112,8 +116,10 @@ class PlainDino:
 
     Parameters
     ----------
-    student, teacher : of equal weights
-    optimizer : of the student
+    student, teacher
+        Of equal weights.
+    optimizer
+        Of the student.
     """
 
     def __init__(self, student: Learner, teacher: Learner, optimizer: torch.optim.Optimizer) -> None:
@@ -244,7 +250,8 @@ def plain_head_epoch(
 
     Parameters
     ----------
-    images : (1, size, size) each, cut for this epoch
+    images
+        (1, size, size) each, cut for this epoch
     """
     truth = torch.as_tensor(np.asarray(is_calcified)).float().to(images[0].device)
     total = 0.0

@@ -34,9 +34,12 @@ class Checkpoints:
 
     Parameters
     ----------
-    run : folder of the run
-    recipe : its settings; a checkpoint of other settings is refused (fields marked `free` may differ)
-    keep : how many of the newest are kept
+    run
+        Folder of the run.
+    recipe
+        Its settings; a checkpoint of other settings is refused (fields marked `free` may differ).
+    keep
+        How many of the newest are kept.
     """
 
     def __init__(self, run: Path, recipe: Any, *, keep: int = 2) -> None:
@@ -53,12 +56,14 @@ class Checkpoints:
 
         Parameters
         ----------
-        parts : by name, anything with ``state_dict`` and ``load_state_dict`` (model, optimizer, loss with a centre),
-            or a plain value made of tensors, numbers, strings, lists and dicts
+        parts
+            By name, anything with ``state_dict`` and ``load_state_dict`` (model, optimizer, loss with a centre), or a
+            plain value made of tensors, numbers, strings, lists and dicts.
 
         Raises
         ------
-        Refused : ``output``, when the disk does not take it; older checkpoints are left as they were
+        Refused
+            ``output``, when the disk does not take it; older checkpoints are left as they were
         """
         ranks = ranks or Ranks()
         path = self.folder / f"step-{step:09d}.pt"
@@ -81,12 +86,15 @@ class Checkpoints:
 
         Returns
         -------
-        step : 0 when there is none
-        values : the plain values that were saved
+        step : int
+            0 when there is none
+        values : dict[str, Any]
+            The plain values that were saved.
 
         Raises
         ------
-        Refused : ``input``, a checkpoint of another recipe (the settings that differ are named) or of other parts;
+        Refused
+            ``input``, a checkpoint of another recipe (the settings that differ are named) or of other parts;
             ``unreadable``, when there are checkpoints and none can be read
         """
         paths = self.paths()
@@ -136,7 +144,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    Refused : ``unreadable``: damaged, or no checkpoint of HeartLens
+    Refused
+        ``unreadable``: damaged, or no checkpoint of HeartLens
     """
     try:
         # weights_only: a checkpoint from elsewhere cannot run code here.
@@ -221,6 +230,7 @@ class StopRequest:
 
     @property
     def came(self) -> bool:
+        """Whether a signal has come."""
         return self.signal is not None
 
 

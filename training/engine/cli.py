@@ -22,9 +22,12 @@ def training_parser(module: str, doc: str | None, run: Callable[[argparse.Namesp
 
     Parameters
     ----------
-    module : its name, such as "train_unet"
-    doc : its docstring; the first line describes the command
-    run : does the work, and gives the exit code
+    module
+        its name, such as "train_unet"
+    doc
+        Its docstring; the first line describes the command.
+    run
+        Does the work, and gives the exit code.
     """
     parser = argparse.ArgumentParser(prog=f"python -m training.{module}", description=(doc or "").splitlines()[0])
     parser.add_argument("recipe", type=Path, help="TOML file, see training/runs")
@@ -47,8 +50,10 @@ def run_training(train: Callable[[], bool], out: Path) -> int:
 
     Parameters
     ----------
-    train : gives whether the run is complete
-    out : folder of the run
+    train
+        Gives whether the run is complete.
+    out
+        Folder of the run.
     """
     from training.engine.monitor import DeadRun
 
@@ -90,11 +95,13 @@ class Progress:
         self._shown = sys.stderr.isatty()
 
     def step(self, detail: str = "") -> None:
+        """Count one more, and show it with a detail."""
         self.done += 1
         if self._shown:
             of = "" if self.total is None else f" of {self.total}"
             print(f"\r\x1b[K{self.what} {self.done}{of} {detail}"[:150], end="", file=sys.stderr, flush=True)
 
     def close(self) -> None:
+        """Clear the line."""
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -47,13 +47,17 @@ def load_recipe(kind: type[Recipe], path: Path | str | None = None, changes: Seq
 
     Parameters
     ----------
-    kind : dataclass whose defaults hold where neither the file nor `changes` says anything
-    path : TOML file; None for the defaults alone
-    changes : ``key=value`` or ``table.key=value``; values as in TOML, quotes of plain words may be left out
+    kind
+        dataclass whose defaults hold where neither the file nor `changes` says anything
+    path
+        TOML file; None for the defaults alone
+    changes
+        ``key=value`` or ``table.key=value``; values as in TOML, quotes of plain words may be left out
 
     Raises
     ------
-    Refused : ``input``: no such file, no TOML, an unknown key (the nearest one is named), a value of the wrong type
+    Refused
+        ``input``: no such file, no TOML, an unknown key (the nearest one is named), a value of the wrong type
     """
     said: dict[str, Any] = {}
     if path is not None:
@@ -89,7 +93,8 @@ def fingerprint(recipe: Any) -> dict[str, Any]:
 
     Returns
     -------
-    {"sha256": hex digest, "recipe": nested dict}
+    dict[str, Any]
+        {"sha256": hex digest, "recipe": nested dict}
     """
     told = _binding(recipe)
     return {"sha256": hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest(), "recipe": told}

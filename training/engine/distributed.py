@@ -16,13 +16,16 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among all of the run.
+    """One process, the one that asks, among all of the run.
 
     Parameters
     ----------
-    rank, world : number of this process, and how many there are
-    local_rank : number on this machine, which is also the number of its GPU
-    device : where this process computes
+    rank, world
+        Number of this process, and how many there are.
+    local_rank
+        Number on this machine, which is also the number of its GPU.
+    device
+        Where this process computes.
     """
 
     rank: int = 0
@@ -42,7 +45,8 @@ def process_group(device: str = "auto") -> Iterator[Ranks]:
 
     Parameters
     ----------
-    device : "auto" takes a GPU where there is one; "cpu"; "cuda"
+    device
+        "auto" takes a GPU where there is one; "cpu"; "cuda"
     """
     rank, world, local = (
         int(os.environ.get(name, n)) for name, n in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))

@@ -29,8 +29,10 @@ def from_plain(kind: type[T], value: Any) -> T:
 
     Raises
     ------
-    KeyError : a field is missing
-    TypeError : a value of another shape than the annotation says
+    KeyError
+        A field is missing.
+    TypeError
+        A value of another shape than the annotation says.
     """
     return typing.cast("T", _built(kind, value))
 

@@ -30,7 +30,8 @@ def teacher_entropy(teacher_p: Tensor) -> float:
 
     Parameters
     ----------
-    teacher_p : (..., K), sums to 1; slices of all processes are averaged
+    teacher_p
+        (..., K), sums to 1; slices of all processes are averaged
 
     Examples
     --------
@@ -46,7 +47,8 @@ def effective_rank(embeddings: Tensor) -> float:
 
     Parameters
     ----------
-    embeddings : (n, dim); those of all processes count
+    embeddings
+        (n, dim); those of all processes count
 
     Examples
     --------
@@ -72,7 +74,8 @@ class BadSteps:
 
     Parameters
     ----------
-    patience : so many in a row end the run
+    patience
+        So many in a row end the run.
     """
 
     patience: int = 3
@@ -83,11 +86,13 @@ class BadSteps:
 
         Parameters
         ----------
-        batch : names of what it saw, for the message
+        batch
+            Names of what it saw, for the message.
 
         Raises
         ------
-        DeadRun : too many in a row
+        DeadRun
+            Too many in a row.
         """
         self.in_a_row = self.in_a_row + 1 if is_bad else 0
         if is_bad:
@@ -106,7 +111,8 @@ class CollapseWatch:
 
     Parameters
     ----------
-    patience : so many in a row end the run
+    patience
+        So many in a row end the run.
     """
 
     patience: int
@@ -119,8 +125,10 @@ class CollapseWatch:
 
         Parameters
         ----------
-        entropy : of the teacher, over ln K
-        rank : effective, of the teacher's embeddings
+        entropy
+            Of the teacher, over ln K.
+        rank
+            Effective, of the teacher's embeddings.
         """
         self.uniform_in_a_row = self.uniform_in_a_row + 1 if entropy > UNIFORM else 0
         self.rank_in_a_row = self.rank_in_a_row + 1 if rank < DEAD_RANK else 0
@@ -140,7 +148,9 @@ class CollapseWatch:
         return None
 
     def state_dict(self) -> dict[str, int]:
+        """The counts as a part of a checkpoint."""
         return {"uniform_in_a_row": self.uniform_in_a_row, "rank_in_a_row": self.rank_in_a_row}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Take up the counts of a checkpoint."""
         self.uniform_in_a_row, self.rank_in_a_row = state["uniform_in_a_row"], state["rank_in_a_row"]

@@ -26,13 +26,17 @@ class RunLog:
 
     Parameters
     ----------
-    run : folder of the run
-    stage : name in the bar, such as "train_dino"
-    steps, start : how many there are, and how many are done
+    run
+        Folder of the run.
+    stage
+        name in the bar, such as "train_dino"
+    steps, start
+        How many there are, and how many are done.
 
     Raises
     ------
-    Refused : ``output``, here and in `note`, when the disk does not take it
+    Refused
+        ``output``, here and in `note`, when the disk does not take it
     """
 
     def __init__(self, run: Path, ranks: Ranks, stage: str, steps: int, start: int = 0) -> None:
@@ -112,7 +116,8 @@ def make_run_folder(folder: Path) -> None:
 
     Raises
     ------
-    Refused : ``output``
+    Refused
+        ``output``
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

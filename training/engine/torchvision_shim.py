@@ -16,7 +16,8 @@ def declare_missing_operators() -> bool:
 
     Returns
     -------
-    whether it was needed
+    bool
+        Whether it was needed.
     """
     global _library
     if _library is not None:

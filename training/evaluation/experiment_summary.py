@@ -53,9 +53,12 @@ class Asked:
 
     Parameters
     ----------
-    validation, test : (m,), (n,) bool, whether each slice is calcified
-    patient : (n,) of each test slice
-    area_mm2 : (n,) coronary calcium on it
+    validation, test
+        (m,), (n,) bool, whether each slice is calcified
+    patient
+        (n,) of each test slice
+    area_mm2
+        (n,) coronary calcium on it
     """
 
     validation: NDArray[np.bool_]
@@ -70,8 +73,10 @@ class Answers:
 
     Parameters
     ----------
-    validation, test : (m,), (n,)
-    neighbors_validation, neighbors_test : of neighbors in the embedding; None where there is no embedding
+    validation, test
+        (m,), (n,)
+    neighbors_validation, neighbors_test
+        Of neighbors in the embedding; None where there is no embedding.
     """
 
     validation: NDArray[np.float64]

@@ -45,9 +45,12 @@ class Trap:
 
     Parameters
     ----------
-    kind : of the nearest trap of the truth; "decoy_…" is like a plaque in all but its place
-    in_heart : some of it lies in the zone of the coronary arteries, so that only the naming keeps it out
-    called : some of it was called coronary
+    kind
+        Of the nearest trap of the truth; "decoy_…" is like a plaque in all but its place.
+    in_heart
+        Some of it lies in the zone of the coronary arteries, so that only the naming keeps it out.
+    called
+        Some of it was called coronary.
     """
 
     kind: str
@@ -61,11 +64,16 @@ class Outcome:
 
     Parameters
     ----------
-    comparison : with the truth's islands, scored on the noisy image
-    traps : every one in the scan
-    on_nothing : lesions called coronary where the truth has neither calcium nor a trap: noise, bone, metal's streaks
-    slice_probability : foot to head; None where a slice was not asked; empty without a slice stage
-    seconds : of this way, without reading and finding the heart
+    comparison
+        With the truth's islands, scored on the noisy image.
+    traps
+        Every one in the scan.
+    on_nothing
+        Lesions called coronary where the truth has neither calcium nor a trap: noise, bone, metal's streaks.
+    slice_probability
+        Foot to head; None where a slice was not asked; empty without a slice stage.
+    seconds
+        Of this way, without reading and finding the heart.
     """
 
     comparison: Comparison
@@ -81,8 +89,10 @@ class Vote:
 
     Parameters
     ----------
-    probability : that it is coronary, calibrated
-    is_coronary : by the truth: most of its voxels
+    probability
+        Probability that it is coronary, calibrated.
+    is_coronary
+        By the truth: most of its voxels.
     """
 
     probability: float
@@ -95,13 +105,20 @@ class Judged:
 
     Parameters
     ----------
-    seed : of the phantom
-    parameters : of the phantom, from its truth.json
-    noise_free : Agatston of the truth's islands on the image without noise, by artery and "all"
-    candidate_slices : foot to head, slices that a network would be asked about
-    refused : code for which the pipeline would not score the scan without the user's word; "" for none
-    ways : by name
-    votes : of every island that the bundle was asked about; empty without a bundle
+    seed
+        Of the phantom.
+    parameters
+        Of the phantom, from its truth.json.
+    noise_free
+        Agatston of the truth's islands on the image without noise, by artery and "all"
+    candidate_slices
+        Foot to head, slices that a network would be asked about.
+    refused
+        Code for which the pipeline would not score the scan without the user's word; "" for none.
+    ways
+        By name.
+    votes
+        Of every island that the bundle was asked about; empty without a bundle.
     """
 
     seed: int
@@ -118,7 +135,8 @@ def judge(phantom: JudgedPhantom, bundle: str | None = None, *, device: str = "c
 
     Parameters
     ----------
-    bundle : name or folder; None is the installed default; "none" leaves the bundle out
+    bundle
+        Name or folder; None is the installed default; "none" leaves the bundle out.
     """
     ct, codes = phantom.read()
     region = heart_region(ct)
@@ -154,7 +172,8 @@ def agrees(phantom: JudgedPhantom, judged: Judged, bundle: str | None, *, device
 
     Raises
     ------
-    Refused : "input": it scores otherwise than what was judged
+    Refused
+        "input": it scores otherwise than what was judged
     """
     asked = {BY_RULES: RULES} if find_bundle(bundle) is None else {BUNDLE: bundle, BY_RULES: RULES}
     for way, name in asked.items():
@@ -174,9 +193,12 @@ class TrapIslands:
 
     Parameters
     ----------
-    flat, number : (n,) voxels, and the island of each
-    kinds : of each island
-    in_heart : (islands,) some of it lies in the zone of the coronary arteries
+    flat, number
+        (n,) voxels, and the island of each
+    kinds
+        Of each island.
+    in_heart
+        (islands,) some of it lies in the zone of the coronary arteries
     """
 
     flat: NDArray[np.int64]

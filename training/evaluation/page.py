@@ -62,7 +62,8 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
 
     Parameters
     ----------
-    pictures : (data URL, caption) of further figures, such as attention maps
+    pictures
+        (data URL, caption) of further figures, such as attention maps
     """
     stages = list(evaluation.stages)
     settings = evaluation.settings

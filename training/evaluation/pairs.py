@@ -40,11 +40,16 @@ class Pair:
 
     Parameters
     ----------
-    ct : the scan
-    reference, predicted : (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
-    slice_probability : (k,) of calcium on each slice, NaN where it was not asked; None when nobody estimated it
-    integrated : (k, j, i) what the same program predicts with its own slice stage; None when it has none
-    cautions : codes of the warnings that reading gave
+    ct
+        The scan.
+    reference, predicted
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+    slice_probability
+        (k,) of calcium on each slice, NaN where it was not asked; None when nobody estimated it
+    integrated
+        (k, j, i) what the same program predicts with its own slice stage; None when it has none
+    cautions
+        Codes of the warnings that reading gave.
     """
 
     name: str
@@ -62,10 +67,14 @@ class Entry:
 
     Parameters
     ----------
-    place : folder or file
-    labels : label map, `.seg.nrrd` or DICOM SEG
-    ct : volume file or DICOM folder
-    case : HeartLens case folder
+    place
+        Folder or file.
+    labels
+        Label map, `.seg.nrrd` or DICOM SEG.
+    ct
+        Volume file or DICOM folder.
+    case
+        HeartLens case folder
     """
 
     place: Path
@@ -85,7 +94,8 @@ def find_patients(folder: Path) -> dict[str, Entry]:
 
     Raises
     ------
-    Refused : ``input``, no such folder, or nothing in it
+    Refused
+        ``input``, no such folder, or nothing in it
     """
     try:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -118,16 +128,20 @@ def read_pairs(
 
     Parameters
     ----------
-    ct : folder of scans by patient name, for when no scan lies beside the labels
-    allow : refusals of the scan that the user has lifted
+    ct
+        Folder of scans by patient name, for when no scan lies beside the labels.
+    allow
+        Refusals of the scan that the user has lifted.
 
     Yields
     ------
-    a `Pair`, or a `Failure` that says why there is none; also for predictions without a reference
+    Pair | Failure
+        A `Pair`, or a `Failure` that says why there is none; also for predictions without a reference.
 
     Raises
     ------
-    Refused : ``input``, a folder cannot be read or holds no patients
+    Refused
+        ``input``, a folder cannot be read or holds no patients
     """
     known, predicted = find_patients(reference), find_patients(prediction)
     if _is_one_patient(known, reference) and _is_one_patient(predicted, prediction):
@@ -161,7 +175,8 @@ def shard_pairs(shards: ShardSet, scans: Sequence[int], request: Request) -> Ite
 
     Parameters
     ----------
-    scans : numbers of the scans
+    scans
+        Numbers of the scans.
     """
     for n in scans:
         name = shards.scans[n].name

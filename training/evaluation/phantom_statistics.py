@@ -35,6 +35,7 @@ class Goal(NamedTuple):
     most: float | None = None
 
     def is_met(self, value: float) -> bool:
+        """Whether a value lies within both bounds, where there are any."""
         return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
 
     def __str__(self) -> str:
@@ -47,10 +48,14 @@ class Row:
 
     Parameters
     ----------
-    key : its name
-    shown : in the table
-    goal : None for what is told without one
-    is_share : shown in percent
+    key
+        Its name.
+    shown
+        In the table.
+    goal
+        None for what is told without one
+    is_share
+        Shown in percent.
     """
 
     key: str
@@ -92,9 +97,12 @@ class Columns:
 
     Parameters
     ----------
-    counts : (n, c), sums of which make every share; `NAMES` says which column is what
-    score, truth, clean : (n,) Agatston: found, of the truth, and of the truth without noise
-    place, truth_place, clean_place : by scheme, (n,) number of the category
+    counts
+        (n, c), sums of which make every share; `NAMES` says which column is what
+    score, truth, clean
+        (n,) Agatston: found, of the truth, and of the truth without noise
+    place, truth_place, clean_place
+        By scheme, (n,) number of the category.
     """
 
     counts: NDArray[np.float64]
@@ -107,6 +115,7 @@ class Columns:
 
     @classmethod
     def of(cls, judged: Sequence[Judged], way: str) -> Columns:
+        """Facts of one way about some phantoms, in their order."""
         comparisons = [j.ways[way].comparison for j in judged]
         score = np.array([c.predicted_agatston[ALL] for c in comparisons])
         truth = np.array([c.reference_agatston[ALL] for c in comparisons])
@@ -223,9 +232,12 @@ class Summary:
 
     Parameters
     ----------
-    phantoms : how many
-    ways : by way, by key
-    slice_stage : by key, the bundle minus the bundle without its slice stage; empty without a bundle
+    phantoms
+        How many.
+    ways
+        By way, by key.
+    slice_stage
+        By key, the bundle minus the bundle without its slice stage; empty without a bundle.
     """
 
     phantoms: int

@@ -35,8 +35,10 @@ def write_tables(document: Mapping[str, Any], judged: Sequence[Judged], summarie
 
     Parameters
     ----------
-    document : numbers.json
-    summaries : "all", and "property: name" of each of `GROUPS` that has phantoms
+    document
+        numbers.json
+    summaries
+        "all", and "property: name" of each of `GROUPS` that has phantoms
     """
     whole = summaries["all"]
     parts = [_preface(document), _main_table(whole), _group_table(summaries)]
@@ -216,7 +218,8 @@ def put_into(page: Path, text: str, *, marks: tuple[str, str] = (BEGIN, END)) ->
 
     Raises
     ------
-    Refused : "input": the page has no marks
+    Refused
+        "input": the page has no marks
     """
     begin, end = marks
     first, found, rest = page.read_text(encoding="utf-8").partition(begin)

@@ -33,9 +33,12 @@ class JudgedPhantom:
 
     Parameters
     ----------
-    seed : of its person and scan
-    folder : where it lies
-    truth : its truth.json
+    seed
+        Of its person and scan.
+    folder
+        Where it lies.
+    truth
+        Its truth.json.
     """
 
     seed: int
@@ -44,6 +47,7 @@ class JudgedPhantom:
 
     @property
     def scan(self) -> Path:
+        """Path of the CT."""
         return self.folder / "ct.nrrd"
 
     @property
@@ -75,9 +79,12 @@ def make_phantoms(
 
     Parameters
     ----------
-    cache : folder to keep them in
-    workers : processes
-    overrides : of their parameters, for a small trial
+    cache
+        Folder to keep them in.
+    workers
+        Processes.
+    overrides
+        Of their parameters, for a small trial.
     """
     home = Path(cache) / generator_hash()[:12]
     home.mkdir(parents=True, exist_ok=True)

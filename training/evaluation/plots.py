@@ -59,7 +59,8 @@ def confusion_figure(matrix: ArrayLike, labels: Sequence[str], title: str = "") 
 
     Parameters
     ----------
-    matrix : (c, c), rows reference, columns predicted
+    matrix
+        (c, c), rows reference, columns predicted
     """
     counts = np.asarray(matrix)
     c = len(counts)
@@ -90,8 +91,10 @@ def bland_altman_figure(reference: ArrayLike, predicted: ArrayLike, *, log: bool
 
     Parameters
     ----------
-    reference, predicted : (n,) Agatston scores
-    log : of ln(score + 1); the axis of means is then marked in scores
+    reference, predicted
+        (n,) Agatston scores
+    log
+        Of ln(score + 1); the axis of means is then marked in scores.
     """
     limits = bland_altman(reference, predicted, log=log)
     x, y = (log_score(side) if log else np.asarray(side, dtype=np.float64) for side in (reference, predicted))
@@ -159,7 +162,8 @@ def size_recall_figure(
 
     Parameters
     ----------
-    estimates : for each line of the legend, one estimate per size
+    estimates
+        For each line of the legend, one estimate per size.
     """
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(4.6, 3.1), layout="constrained")
@@ -221,12 +225,14 @@ def attention_figure(
 
     Parameters
     ----------
-    hu : (rows, columns) of one slice, HU
-    attention : by name of the network, (h, w) self-attention of the class token, or (heads, h, w), whose mean is
-        shown; any resolution that covers the slice. All panels have one scale, in multiples of what a patch would get
-        if the network looked everywhere alike, by their logarithm; where it looks less than that, the CT is left as it
-        is.
-    lesions : (rows, columns) annotated calcium, outlined in every panel
+    hu
+        (rows, columns) of one slice, HU
+    attention
+        By name of the network, (h, w) self-attention of the class token, or (heads, h, w), whose mean is shown; any
+        resolution that covers the slice. All panels have one scale, in multiples of what a patch would get if the
+        network looked everywhere alike, by their logarithm; where it looks less than that, the CT is left as it is.
+    lesions
+        (rows, columns) annotated calcium, outlined in every panel
     """
     rows, columns = hu.shape
     shown = {name: _times_even(name, values) for name, values in attention.items()}

@@ -30,11 +30,15 @@ class Patient:
 
     Parameters
     ----------
-    name : of the folder or file, as the user called it
-    stages : a `Comparison` for `SEGMENTATION` and, with a slice stage, for `INTEGRATED`
-    slice_probability : of calcium, foot to head; None when nobody estimated it, None in it for a slice that was not
-        asked, such as one without dense voxels in the heart
-    cautions : codes of the warnings that reading gave
+    name
+        Of the folder or file, as the user called it.
+    stages
+        A `Comparison` for `SEGMENTATION` and, with a slice stage, for `INTEGRATED`.
+    slice_probability
+        Of calcium, foot to head; None when nobody estimated it, None in it for a slice that was not asked, such as one
+        without dense voxels in the heart.
+    cautions
+        Codes of the warnings that reading gave.
     """
 
     name: str
@@ -82,14 +86,22 @@ class StageSummary:
 
     Parameters
     ----------
-    confusion : by scheme, (c, c) patients, rows reference, columns predicted
-    zeros : patients; positive is a score above 0
-    slices : positive is a slice with calcium that counts
-    voxels : by row
-    overlapping : by row, patients in the mean Dice and IoU
-    both_empty : by row, patients without calcium there in either map; not in the mean
-    lesions : by match rule and row
-    sizes : reference lesions by volume
+    confusion
+        By scheme, (c, c) patients, rows reference, columns predicted.
+    zeros
+        Patients; positive is a score above 0.
+    slices
+        Positive is a slice with calcium that counts.
+    voxels
+        By row.
+    overlapping
+        By row, patients in the mean Dice and IoU.
+    both_empty
+        By row, patients without calcium there in either map; not in the mean.
+    lesions
+        By match rule and row.
+    sizes
+        Reference lesions by volume.
     """
 
     confusion: Mapping[str, tuple[tuple[int, ...], ...]]
@@ -109,12 +121,17 @@ class ClassifierSummary:
 
     Parameters
     ----------
-    slices, asked : how many there are, and how many it was asked about; the others count as without calcium
-    cut_off : at or above it a slice counts as calcified; None when nobody said
-    counts : of all slices at the cut-off; None without one
-    reliability : bins that hold slices that were asked
-    estimates : sensitivity, specificity, ... at the cut-off; area_under_roc and calibration_error of the slices that
-        were asked
+    slices, asked
+        How many there are, and how many it was asked about; the others count as without calcium.
+    cut_off
+        At or above it a slice counts as calcified; None when nobody said.
+    counts
+        Of all slices at the cut-off; None without one.
+    reliability
+        Bins that hold slices that were asked.
+    estimates
+        Sensitivity, specificity, ... at the cut-off; area_under_roc and calibration_error of the slices that were
+        asked.
     """
 
     slices: int
@@ -131,10 +148,14 @@ class BackboneSummary:
 
     Parameters
     ----------
-    classifier : see `ClassifierSummary`
-    looked_at : slices with calcium whose attention was read
-    attention_on_calcium : share of the class token's attention on patches with labelled calcium, mean over slices
-    calcium_area : share of the patches that have some: what attention without aim would give
+    classifier
+        See `ClassifierSummary`.
+    looked_at
+        Slices with calcium whose attention was read.
+    attention_on_calcium
+        Share of the class token's attention on patches with labelled calcium, mean over slices.
+    calcium_area
+        Share of the patches that have some: what attention without aim would give.
     """
 
     classifier: ClassifierSummary
@@ -149,8 +170,10 @@ class Settings:
 
     Parameters
     ----------
-    bundle : facts of the bundle that predicted, such as its name and the checksums of its files
-    slice_cutoff : of the slice stage
+    bundle
+        Facts of the bundle that predicted, such as its name and the checksums of its files.
+    slice_cutoff
+        Of the slice stage.
     """
 
     title: str
@@ -171,8 +194,10 @@ class Evaluation:
 
     Parameters
     ----------
-    classifier : the slice stage of what predicted; None when there is none
-    backbones : by name, others to compare with, as the paper compares DINO and DINO-LG
+    classifier
+        The slice stage of what predicted; None when there is none.
+    backbones
+        By name, others to compare with, as the paper compares DINO and DINO-LG.
     """
 
     settings: Settings
@@ -192,6 +217,7 @@ class Evaluation:
         return self.stages[stage or self.final_stage].estimates[name]
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values under a schema, as report.json holds them."""
         return {"schema": SCHEMA, **to_plain(self)}
 
     @classmethod
@@ -200,7 +226,8 @@ class Evaluation:
 
         Raises
         ------
-        ValueError : another schema
+        ValueError
+            Another schema.
         """
         if document.get("schema") != SCHEMA:
             raise ValueError(f"expected schema {SCHEMA}, found {document.get('schema')!r}")

@@ -1,5 +1,7 @@
-"""Backbones side by side on slices of unseen patients: what their classifiers say (the form of DINO-LG's Figure 6), and
-where they look (Figure 3)."""
+"""Backbones side by side on slices of unseen patients.
+
+The report shows what their classifiers say (the form of DINO-LG's Figure 6), and where they look (Figure 3).
+"""
 
 from __future__ import annotations
 
@@ -41,17 +43,22 @@ def compare_backbones(
 
     Parameters
     ----------
-    runs : folder of a run, by the name that the report shows, such as "DINO" and "DINO-LG"
-    scans : numbers of labelled scans of patients that none of them has seen
+    runs
+        folder of a run, by the name that the report shows, such as "DINO" and "DINO-LG"
+    scans
+        Numbers of labelled scans of patients that none of them has seen.
 
     Returns
     -------
-    summaries : by name
-    pictures : (data URL, caption), a slice and the attention of every backbone on it
+    summaries : dict[str, BackboneSummary]
+        By name.
+    pictures : list[tuple[str, str]]
+        (data URL, caption), a slice and the attention of every backbone on it
 
     Raises
     ------
-    Refused : "unreadable" a run; "input" runs that see slices in different views
+    Refused
+        "unreadable" a run; "input" runs that see slices in different views
     """
     found = {name: load_classifier(run / WEIGHTS) for name, run in runs.items()}
     views = {view for _, view, _ in found.values()}

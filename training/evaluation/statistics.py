@@ -49,7 +49,8 @@ def summarize(comparisons: Sequence[Comparison], *, draws: int, seed: int) -> St
 
     Parameters
     ----------
-    comparisons : one per patient, at least one
+    comparisons
+        One per patient, at least one.
     """
     estimates = _Estimates(len(comparisons))
     _add_scores(estimates, comparisons)
@@ -111,7 +112,8 @@ def summarize_slices(
 
     Parameters
     ----------
-    told : of each patient, which slices show calcium, and the probability of it; NaN where it was not asked
+    told
+        Of each patient, which slices show calcium, and the probability of it; NaN where it was not asked.
     """
     truth = np.concatenate([np.array(reference, bool) for reference, _ in told])
     probability = np.concatenate([p for _, p in told])

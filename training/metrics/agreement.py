@@ -31,7 +31,8 @@ def icc_absolute(reference: ArrayLike, predicted: ArrayLike) -> float:
 
     Parameters
     ----------
-    reference, predicted : (n,)
+    reference, predicted
+        (n,)
 
     Examples
     --------
@@ -100,9 +101,12 @@ class BlandAltman(NamedTuple):
 
     Parameters
     ----------
-    bias : mean
-    sd : with n - 1
-    lower, upper : limits of agreement, bias -+ 1.96 sd
+    bias
+        Mean.
+    sd
+        With n - 1.
+    lower, upper
+        Limits of agreement, bias -+ 1.96 sd.
     """
 
     bias: float
@@ -116,7 +120,8 @@ def bland_altman(reference: ArrayLike, predicted: ArrayLike, *, log: bool = Fals
 
     Parameters
     ----------
-    log : of ln(score + 1), because the error grows with the score; exp(bias) is then a ratio of (score + 1)
+    log
+        Of ln(score + 1), because the error grows with the score; exp(bias) is then a ratio of (score + 1).
     """
     x, y = _scores(reference, predicted)
     if log:
@@ -132,7 +137,8 @@ def log_score(score: ArrayLike) -> NDArray[np.float64]:
 
     Raises
     ------
-    ValueError : a score below 0
+    ValueError
+        A score below 0.
     """
     score = np.asarray(score, dtype=np.float64)
     if score.size and score.min() < 0:
@@ -150,11 +156,13 @@ def confusion_matrix(
 
     Parameters
     ----------
-    labels : every category in order, those that do not occur included
+    labels
+        Every category in order, those that do not occur included.
 
     Raises
     ------
-    ValueError : unequal lengths, a repeated label, or a value that is no label
+    ValueError
+        Unequal lengths, a repeated label, or a value that is no label.
 
     Examples
     --------
@@ -180,8 +188,10 @@ def kappa(matrix: ArrayLike, weights: str = "none") -> float:
 
     Parameters
     ----------
-    matrix : (c, c) counts
-    weights : "none", "linear" (|i - j| / (c - 1)) or "quadratic" (its square)
+    matrix
+        (c, c) counts
+    weights
+        "none", "linear" (|i - j| / (c - 1)) or "quadratic" (its square)
     """
     if weights not in KAPPA_WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(KAPPA_WEIGHTS)}, got {weights!r}")
@@ -245,22 +255,27 @@ class Counts(NamedTuple):
 
     @property
     def sensitivity(self) -> float:
+        """TP / (TP + FN); NaN without positives in the reference."""
         return ratio(self.tp, self.tp + self.fn)
 
     @property
     def recall(self) -> float:
+        """The same as `sensitivity`."""
         return self.sensitivity
 
     @property
     def specificity(self) -> float:
+        """TN / (TN + FP); NaN without negatives in the reference."""
         return ratio(self.tn, self.tn + self.fp)
 
     @property
     def precision(self) -> float:
+        """TP / (TP + FP); NaN when nothing was called positive."""
         return ratio(self.tp, self.tp + self.fp)
 
     @property
     def npv(self) -> float:
+        """TN / (TN + FN), the negative predictive value; NaN when nothing was called negative."""
         return ratio(self.tn, self.tn + self.fn)
 
     @property
@@ -270,10 +285,12 @@ class Counts(NamedTuple):
 
     @property
     def iou(self) -> float:
+        """TP / (TP + FP + FN), intersection over union; NaN when there is no positive on either side."""
         return ratio(self.tp, self.tp + self.fp + self.fn)
 
     @property
     def accuracy(self) -> float:
+        """Share of all that was called right; NaN when there is nothing."""
         return ratio(self.tp + self.tn, sum(self))
 
     @property
@@ -357,12 +374,15 @@ def bootstrap(
 
     Parameters
     ----------
-    statistics : takes (n,) indices of the drawn patients, gives one number per statistic
-    n : number of patients
+    statistics
+        Takes (n,) indices of the drawn patients, gives one number per statistic.
+    n
+        Number of patients.
 
     Returns
     -------
-    one interval per statistic, over the draws in which it was defined; NaN if those are fewer than half
+    list[Interval]
+        One interval per statistic, over the draws in which it was defined; NaN if those are fewer than half.
     """
     if n < 1 or draws < 1:
         raise ValueError(f"expected at least one patient and one draw, got {n} and {draws}")
@@ -396,7 +416,7 @@ def wilson(events: int, n: int) -> Interval:
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole; NaN for 0 / 0 and for anything / 0."""
+    """Share part / whole; NaN for 0 / 0 and for anything / 0."""
     return part / whole if whole else math.nan
 
 

@@ -39,9 +39,12 @@ class Lesion:
 
     Parameters
     ----------
-    artery : name of the `Artery` of most of its voxels
-    volume_mm3 : of its voxels above the threshold
-    matched : for each of `MATCH_RULES`, whether the other map has a lesion there
+    artery
+        Name of the `Artery` of most of its voxels.
+    volume_mm3
+        Of its voxels above the threshold.
+    matched
+        For each of `MATCH_RULES`, whether the other map has a lesion there.
     """
 
     artery: str
@@ -55,11 +58,16 @@ class Comparison:
 
     Parameters
     ----------
-    reference_agatston, predicted_agatston : by row (LM, LAD, LCX, RCA, all), unrounded
-    reference_slices, predicted_slices : foot to head, whether the slice holds calcium that counts
-    voxels : by row, of voxels that count; true negatives are left at 0
-    voxel_volume_mm3 : of the CT
-    reference_lesions, predicted_lesions : see `Lesion`
+    reference_agatston, predicted_agatston
+        By row (LM, LAD, LCX, RCA, all), unrounded.
+    reference_slices, predicted_slices
+        Foot to head, whether the slice holds calcium that counts.
+    voxels
+        By row, of voxels that count; true negatives are left at 0.
+    voxel_volume_mm3
+        Of the CT.
+    reference_lesions, predicted_lesions
+        See `Lesion`.
     """
 
     reference_agatston: Mapping[str, float]
@@ -79,12 +87,15 @@ def compare(
 
     Parameters
     ----------
-    reference, predicted : (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+    reference, predicted
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
 
     Raises
     ------
-    ValueError : a label map of another shape
-    Refused : ``labels``, a code that is no `Artery`
+    ValueError
+        A label map of another shape.
+    Refused
+        ``labels``, a code that is no `Artery`
     """
     scored = [_Scored(ct, codes, protocol) for codes in (reference, predicted)]
     mine, theirs = scored
@@ -111,9 +122,12 @@ def slices_above(codes: NDArray[np.uint8], probability: ArrayLike, cutoff: float
 
     Parameters
     ----------
-    codes : (k, j, i)
-    probability : (k,) of calcium on each slice
-    cutoff : least probability of a calcified slice, inclusive
+    codes
+        (k, j, i)
+    probability
+        (k,) of calcium on each slice
+    cutoff
+        Least probability of a calcified slice, inclusive.
     """
     known = np.asarray(probability, dtype=np.float64)
     if known.shape != (len(codes),):

@@ -42,9 +42,11 @@ class BestSoFar:
         return is_best
 
     def state_dict(self) -> dict[str, float]:
+        """Its values as a part of a checkpoint."""
         return dict(self.__dict__)
 
     def load_state_dict(self, state: dict[str, float]) -> None:
+        """Take up the values of a checkpoint."""
         self.__dict__.update(state)
 
 

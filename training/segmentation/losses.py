@@ -31,10 +31,14 @@ class LossRecipe:
 
     Parameters
     ----------
-    name : "ce" is binary cross-entropy (BCE) where the network has one output; "+" is a plain sum
-    alpha, beta : weight of false positives and of false negatives, of the Tversky losses
-    gamma : of the focal Tversky loss
-    class_weights : of cross-entropy, one per class; () is 1 for all. For one output: of negatives, of positives.
+    name
+        "ce" is binary cross-entropy (BCE) where the network has one output; "+" is a plain sum
+    alpha, beta
+        Weight of false positives and of false negatives, of the Tversky losses.
+    gamma
+        Of the focal Tversky loss.
+    class_weights
+        Of cross-entropy, one per class; () is 1 for all. For one output: of negatives, of positives.
     """
 
     name: LossName = "ce+tversky"
@@ -57,13 +61,17 @@ def segmentation_loss(
 
     Parameters
     ----------
-    logits : (n, classes, rows, columns), class 0 none; (n, 1, rows, columns) for calcium or not
-    target : (n, rows, columns) integer class
-    mask : (n, rows, columns) bool, pixels that count; or their weights, 0 where they do not
+    logits
+        (n, classes, rows, columns), class 0 none; (n, 1, rows, columns) for calcium or not
+    target
+        (n, rows, columns) integer class
+    mask
+        (n, rows, columns) bool, pixels that count; or their weights, 0 where they do not
 
     Returns
     -------
-    () fp32, the same on all processes
+    torch.Tensor
+        () fp32, the same on all processes
     """
     return loss_of_sums(recipe, all_sum(loss_sums(logits, target, mask, recipe.class_weights)))
 
@@ -75,8 +83,9 @@ def loss_sums(
 
     Returns
     -------
-    (2 + 3 classes,) fp32: w * -log p and w of cross-entropy; then, for each class but none, TP, the sum of p, and
-    the number of pixels
+    torch.Tensor
+        (2 + 3 classes,) fp32: w * -log p and w of cross-entropy; then, for each class but none, TP, the sum of p, and
+        the number of pixels
     """
     with torch.autocast(logits.device.type, enabled=False):
         logits = logits.float()

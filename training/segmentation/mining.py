@@ -25,7 +25,8 @@ def find_false_alarms(
 
     Parameters
     ----------
-    probability : (n, channels, rows, columns) -> (n, rows, columns) of coronary calcium
+    probability
+        (n, channels, rows, columns) -> (n, rows, columns) of coronary calcium
     """
     blank = np.flatnonzero(~samples.calcified)
     fired = torch.zeros(len(samples), device=ranks.device)
@@ -42,7 +43,9 @@ class Mined:
         self.samples = samples
 
     def state_dict(self) -> dict[str, torch.Tensor]:
+        """Numbers of the mined slices as a part of a checkpoint."""
         return {"numbers": torch.from_numpy(self.samples.mined)}
 
     def load_state_dict(self, state: dict[str, torch.Tensor]) -> None:
+        """Take up the mined slices of a checkpoint."""
         self.samples.mined = state["numbers"].numpy()

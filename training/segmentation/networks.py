@@ -33,11 +33,16 @@ class NetworkRecipe:
 
     Parameters
     ----------
-    name : "unet" with 16 filters is the one that HeartLens ships, with 64 the DINO-LG paper's
-    base : filters of the first level (Swin: embedding length, a multiple of 12)
-    depth : halvings of the U-Nets
-    groups : of the U-Net's group normalization, 0 for none
-    checkpointing : Swin computes activations again in the backward pass instead of keeping them
+    name
+        "unet" with 16 filters is the one that HeartLens ships, with 64 the DINO-LG paper's
+    base
+        Filters of the first level (Swin: embedding length, a multiple of 12).
+    depth
+        Halvings of the U-Nets.
+    groups
+        Of the U-Net's group normalization, 0 for none.
+    checkpointing
+        Swin computes activations again in the backward pass instead of keeping them.
     """
 
     name: NetworkName = "unet"
@@ -93,7 +98,8 @@ def activation_bytes(network: nn.Module, in_channels: int, size_px: int) -> int:
 
     Parameters
     ----------
-    network : moved to the meta device, where tensors have shapes and no values
+    network
+        Moved to the meta device, where tensors have shapes and no values.
     """
     network = network.to("meta")
     kept: dict[int, torch.UntypedStorage] = {}
@@ -118,6 +124,7 @@ class ChannelsLastGroupNorm(nn.GroupNorm):
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, channels, rows, columns) -> the same shape, normalized."""
         if x.dtype == torch.bfloat16 and x.device.type == "cpu":
             return super().forward(x.contiguous()).contiguous(memory_format=torch.channels_last)
         return super().forward(x)
@@ -136,6 +143,7 @@ class SpatialAttention(nn.Module):
         self.norm = nn.GroupNorm(1, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, channels, rows, columns) -> the same shape, weighed place by place."""
         told = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
         return x * self.norm(self.weigh(told)).sigmoid()
 

@@ -34,9 +34,12 @@ class AorticCourse:
 
     Parameters
     ----------
-    center_mm : (K, 2) LPS x, y on each coarse slice, NaN where it was not found
-    radius_mm : (K,)
-    support : (K,) share of the circle that fat or lung outlines, 0 to 1
+    center_mm
+        (K, 2) LPS x, y on each coarse slice, NaN where it was not found
+    radius_mm
+        (K,)
+    support
+        (K,) share of the circle that fat or lung outlines, 0 to 1
     """
 
     center_mm: NDArray[np.float64]
@@ -45,7 +48,7 @@ class AorticCourse:
 
     @property
     def found(self) -> NDArray[np.bool_]:
-        """(K,)"""
+        """(K,) slices on which the circle was found."""
         return np.isfinite(self.radius_mm)
 
     def within(self, slices: slice, count: int) -> AorticCourse:
@@ -106,7 +109,8 @@ def _middle_of_the_silhouette(
 
     Returns
     -------
-    (K, J, I) penalty in units of support, 0 at best; (K, J, I) slices with a silhouette, or next to one
+    tuple[NDArray[np.float32], NDArray[np.bool_]]
+        (K, J, I) penalty in units of support, 0 at best; (K, J, I) slices with a silhouette, or next to one
     """
     penalty = np.zeros(grid.shape, np.float32)
     slices = np.flatnonzero(heart.any(axis=(1, 2)))
@@ -128,11 +132,13 @@ def vote_circles(grid: CoarseGrid, near: NDArray[np.bool_]) -> NDArray[np.float3
 
     Parameters
     ----------
-    near : (K, J, I) where to look for borders
+    near
+        (K, J, I) where to look for borders
 
     Returns
     -------
-    (radii, K, J, I), about 1 for a vessel with fat or lung all around
+    NDArray[np.float32]
+        (radii, K, J, I), about 1 for a vessel with fat or lung all around
     """
     hu = grid.hu
     _, dy, dx = grid.spacing_mm
@@ -169,11 +175,16 @@ def follow_aorta(
 
     Parameters
     ----------
-    votes : (radii, K, J, I) of `vote_circles`
-    allowed : (K, J, I) where the center may lie
-    place_prior : (K, J, I) added to the votes of a center, 0 or less
-    least_support : per slice; a slice below it costs the chain more than it brings
-    leftward_cost : of leaning to the left on the way up by as much as the slice distance
+    votes
+        (radii, K, J, I) of `vote_circles`
+    allowed
+        (K, J, I) where the center may lie
+    place_prior
+        (K, J, I) added to the votes of a center, 0 or less
+    least_support
+        Per slice; a slice below it costs the chain more than it brings.
+    leftward_cost
+        Of leaning to the left on the way up by as much as the slice distance.
     """
     dz, dy, dx = grid.spacing_mm
     slices = grid.shape[0]

@@ -43,12 +43,18 @@ class Chest:
 
     Parameters
     ----------
-    lung : (K, J, I) aerated lung and airways
-    hull : (K, J, I) convex hull of `lung` in each slice
-    slices : (K,) where lung fills a good part of its hull
-    spine_x_mm : LPS x of the middle of the vertebral bodies; the middle of the lungs when no spine is seen
-    spine_y_mm : (K,) LPS y of the front of the vertebral bodies; just behind the image when no spine is seen
-    carina_z_mm : LPS z where the windpipe divides; None when the scan does not show it
+    lung
+        (K, J, I) aerated lung and airways
+    hull
+        (K, J, I) convex hull of `lung` in each slice
+    slices
+        (K,) where lung fills a good part of its hull
+    spine_x_mm
+        LPS x of the middle of the vertebral bodies; the middle of the lungs when no spine is seen
+    spine_y_mm
+        (K,) LPS y of the front of the vertebral bodies; just behind the image when no spine is seen
+    carina_z_mm
+        LPS z where the windpipe divides; None when the scan does not show it
     """
 
     lung: NDArray[np.bool_]

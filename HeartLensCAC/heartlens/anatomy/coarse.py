@@ -20,12 +20,17 @@ class CoarseGrid:
 
     Parameters
     ----------
-    hu : (K, J, I) block means
-    block : CT voxels per block, (slice, row, column)
-    spacing_mm : (slice, row, column)
-    x_mm, y_mm, z_mm : (I,), (J,), (K,) LPS of the block centers; the grid's axes are taken as the patient's,
-        which differ by less than 8 degrees in a near-axial scan
-    outside : (J, I) blocks outside the scan circle, or at its edge
+    hu
+        (K, J, I) block means
+    block
+        CT voxels per block, (slice, row, column)
+    spacing_mm
+        (slice, row, column)
+    x_mm, y_mm, z_mm
+        (I,), (J,), (K,) LPS of the block centers; the grid's axes are taken as the patient's, which differ by less than
+        8 degrees in a near-axial scan
+    outside
+        (J, I) blocks outside the scan circle, or at its edge
     """
 
     hu: NDArray[np.float32]
@@ -38,11 +43,13 @@ class CoarseGrid:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(K, J, I) of the blocks."""
         k, j, i = self.hu.shape
         return k, j, i
 
     @property
     def pixel_mm2(self) -> float:
+        """Area of a block within its slice, mm2."""
         return self.spacing_mm[1] * self.spacing_mm[2]
 
     def sample(self, values: NDArray, kji: ArrayLike) -> NDArray:

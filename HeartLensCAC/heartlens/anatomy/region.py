@@ -55,16 +55,26 @@ class HeartRegion:
 
     Parameters
     ----------
-    grid : block means that everything was found on; (K, J, I)
-    chest : lungs, spine, windpipe
-    zone : (K, J, I) where coronary arteries can be: between the lungs, in front of the spine, at the level of the heart
-    heart : (K, J, I) the largest body of blood and muscle in `zone`, with the fat in its grooves
-    ascending, descending : the aorta
-    root_mm : LPS of the aortic root at the level of the left main artery, as well as the scan shows it
-    blood_hu, noise_hu : mean and standard deviation of CT voxels in the blood pool; None when there is no heart
-    in_view : a heart was found
-    cut_top, cut_bottom : the scan ends inside the heart
-    field : "chest" when the lungs are seen from side to side, "heart" when the field of view cuts them
+    grid
+        Block means that everything was found on; (K, J, I).
+    chest
+        Lungs, spine, windpipe.
+    zone
+        (K, J, I) where coronary arteries can be: between the lungs, in front of the spine, at the level of the heart
+    heart
+        (K, J, I) the largest body of blood and muscle in `zone`, with the fat in its grooves
+    ascending, descending
+        The aorta.
+    root_mm
+        LPS of the aortic root at the level of the left main artery, as well as the scan shows it
+    blood_hu, noise_hu
+        Mean and standard deviation of CT voxels in the blood pool; None when there is no heart.
+    in_view
+        A heart was found.
+    cut_top, cut_bottom
+        The scan ends inside the heart.
+    field
+        "chest" when the lungs are seen from side to side, "heart" when the field of view cuts them
     """
 
     grid: CoarseGrid

@@ -64,12 +64,15 @@ def artery_likelihood(offset_mm: NDArray[np.float64], *, level_known: bool = Tru
 
     Parameters
     ----------
-    offset_mm : (n, 3) from the aortic root
-    level_known : False compares places within the slice only (a scan too short to show how high it lies)
+    offset_mm
+        (n, 3) from the aortic root
+    level_known
+        False compares places within the slice only (a scan too short to show how high it lies)
 
     Returns
     -------
-    (n,) for each artery: the largest Gaussian density along its course, in mm^-2, so that it can be compared
+    dict[Artery, NDArray[np.float64]]
+        (n,) for each artery: the largest Gaussian density along its course, in mm^-2, so that it can be compared
     """
     out = {}
     axes = 3 if level_known else 2

@@ -40,12 +40,15 @@ def examine(say: Callable[[str], None], *, bundle: str | None = None, device: st
 
     Parameters
     ----------
-    say : takes one line after the other
-    bundle, device : as for scoring; the self-test uses them
+    say
+        Takes one line after the other.
+    bundle, device
+        As for scoring; the self-test uses them.
 
     Returns
     -------
-    Whether all is in order
+    bool
+        Whether all is in order.
     """
     say(f"heartlens {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
     fine = [_libraries(say)]

@@ -46,14 +46,22 @@ class Event:
 
     Parameters
     ----------
-    kind : one of `EVENTS`
-    job : whom it concerns; None for ``ready`` and for errors about a line that names no job
-    stage : what is being done, in words for the reader
-    fraction : of the whole job, 0 to 1, never falling
-    text : one line for the reader: why an error happened and the way out; what a result lacks
-    code : of an error: those of `heartlens.core.errors`, or ``usage``, ``memory``, ``failed``, ``crash``
-    out, case : of ``done``: the result folder and the case folder in it
-    pid : of ``ready``: the process to kill; a launcher may stand between it and whoever started it
+    kind
+        One of `EVENTS`.
+    job
+        Whom it concerns; None for ``ready`` and for errors about a line that names no job.
+    stage
+        What is being done, in words for the reader.
+    fraction
+        Of the whole job, 0 to 1, never falling.
+    text
+        One line for the reader: why an error happened and the way out; what a result lacks.
+    code
+        Of an error: those of `heartlens.core.errors`, or ``usage``, ``memory``, ``failed``, ``crash``.
+    out, case
+        Of ``done``: the result folder and the case folder in it.
+    pid
+        Of ``ready``: the process to kill; a launcher may stand between it and whoever started it.
     """
 
     kind: str
@@ -95,7 +103,8 @@ class Event:
 
         Raises
         ------
-        ValueError : this is no event
+        ValueError
+            This is no event.
         """
         document = _document(line)
         known = {name: document[name] for name in cls.__dataclass_fields__ if name in document and name != "kind"}
@@ -111,11 +120,16 @@ class ScoreCommand:
 
     Parameters
     ----------
-    job : unique among the worker's jobs; a door takes a new one for every run, so that a late result is known as such
-    out : folder to make, as `heartlens score --out`
-    input : a folder or file; or
-    files : DICOM files of one series
-    options : the command line's names without dashes in front, as `heartlens.app.options.options_of` takes them
+    job
+        Unique among the worker's jobs; a door takes a new one for every run, so that a late result is known as such.
+    out
+        Folder to make, as `heartlens score --out`.
+    input
+        A folder or file; or.
+    files
+        DICOM files of one series
+    options
+        The command line's names without dashes in front, as `heartlens.app.options.options_of` takes them.
     """
 
     job: str
@@ -139,6 +153,7 @@ class ScoreCommand:
 
     @property
     def line(self) -> bytes:
+        """The command as a line of the worker's stdin."""
         source = {"files": list(self.files)} if self.input is None else {"input": self.input}
         document = {"cmd": "score", "job": self.job, **source, "out": self.out, "options": dict(self.options)}
         return json.dumps(document).encode("ascii") + b"\n"
@@ -156,6 +171,7 @@ class CancelCommand:
 
     @property
     def line(self) -> bytes:
+        """The command as a line of the worker's stdin."""
         return json.dumps({"cmd": "cancel", "job": self.job}).encode("ascii") + b"\n"
 
 
@@ -164,7 +180,8 @@ def read_command(line: bytes) -> ScoreCommand | CancelCommand:
 
     Raises
     ------
-    BadCommand : it is none, and why
+    BadCommand
+        It is none, and why.
     """
     try:
         document = _document(line)
@@ -190,9 +207,12 @@ class Run:
 
     Parameters
     ----------
-    out : folder to make; a new one for every run
-    input, files, options : as in `ScoreCommand`
-    pid : of a worker that is already there, as its ``ready`` told it
+    out
+        Folder to make; a new one for every run.
+    input, files, options
+        As in `ScoreCommand`.
+    pid
+        Of a worker that is already there, as its ``ready`` told it.
     """
 
     def __init__(
@@ -228,6 +248,7 @@ class Run:
 
     @property
     def is_over(self) -> bool:
+        """Whether the last event has come."""
         return self.last is not None
 
     def feed(self, data: bytes) -> list[Event]:
@@ -262,7 +283,8 @@ class Run:
 
         Returns
         -------
-        None where the job had its last event before; else an error with code ``crash``, which is the last event now
+        Event | None
+            None where the job had its last event before; else an error with code ``crash``, which is the last event now
         """
         if self.is_over:
             return None

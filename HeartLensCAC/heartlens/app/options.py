@@ -67,12 +67,14 @@ def options_of(words: Mapping[str, Any]) -> argparse.Namespace:
 
     Parameters
     ----------
-    words : names as on the command line without the leading dashes, such as ``{"kvp": 120, "kvp-adapted": True}``;
-        a list repeats an option; None and False leave it out
+    words
+        Names as on the command line without the leading dashes, such as ``{"kvp": 120, "kvp-adapted": True}``; a list
+        repeats an option; None and False leave it out.
 
     Raises
     ------
-    UsageError : an unknown name, or a value that the command line would not take
+    UsageError
+        An unknown name, or a value that the command line would not take.
     """
     parser = _Parser(prog="options", add_help=False, allow_abbrev=False)
     add_score_options(parser)
@@ -97,7 +99,8 @@ def request_of(options: argparse.Namespace) -> Request:
 
     Raises
     ------
-    UsageError : a value that no scan can have, or a name that is not in our tables
+    UsageError
+        A value that no scan can have, or a name that is not in our tables.
     """
     from dataclasses import asdict, replace
 

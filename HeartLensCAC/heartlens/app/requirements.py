@@ -24,9 +24,12 @@ class Requirement:
 
     Parameters
     ----------
-    name : as pip knows it
-    least : lowest version that will do
-    found : version that is installed; None for none
+    name
+        As pip knows it.
+    least
+        Lowest version that will do.
+    found
+        Version that is installed; None for none.
     """
 
     name: str
@@ -35,10 +38,12 @@ class Requirement:
 
     @property
     def is_met(self) -> bool:
+        """Whether the library is installed, and new enough."""
         return self.found is not None and _numbers(self.found) >= _numbers(self.least)
 
     @property
     def purpose(self) -> str:
+        """What HeartLens needs the library for."""
         return PURPOSES.get(self.name, "a part of HeartLens")
 
     @property
@@ -67,7 +72,8 @@ def missing(names: Iterable[str] | None = None) -> tuple[Requirement, ...]:
 
     Parameters
     ----------
-    names : to look at; None looks at all
+    names
+        To look at; None looks at all.
     """
     wanted = None if names is None else {name.lower() for name in names}
     return tuple(r for r in requirements() if not r.is_met and (wanted is None or r.name.lower() in wanted))

@@ -30,13 +30,17 @@ class Reading:
 
     Parameters
     ----------
-    folder : the case folder, as `Case.save` wrote it
-    case : what it holds
-    reader : who edits; kept with each edit
+    folder
+        The case folder, as `Case.save` wrote it.
+    case
+        What it holds.
+    reader
+        Who edits; kept with each edit.
 
     Attributes
     ----------
-    signature : of the state that is shown; None when it is not signed, or was edited since
+    signature
+        Of the state that is shown; None when it is not signed, or was edited since.
     """
 
     def __init__(self, folder: Path, case: Case, *, reader: str = "") -> None:
@@ -51,7 +55,8 @@ class Reading:
 
         Raises
         ------
-        Refused : it is no case, or its CT has moved or changed
+        Refused
+            It is no case, or its CT has moved or changed.
         """
         inside = folder / "case"
         chosen = inside if (inside / "case.json").is_file() else folder
@@ -65,7 +70,8 @@ class Reading:
 
         Raises
         ------
-        Refused : the series is no longer where it was read from
+        Refused
+            The series is no longer where it was read from.
         """
         header = self.case.source_ct.header
         if not header.sop_instance_uids:
@@ -86,14 +92,17 @@ class Reading:
         return self._edit(lambda **by: give(self.case, kji, artery, in_slice=in_slice, **by))
 
     def lesion_at(self, kji: ArrayLike) -> int | None:
+        """Id of the lesion at a voxel (k, j, i); None when there is none."""
         return lesion_at(self.case, kji)
 
     def assign(self, lesion: int, artery: Artery) -> bool:
+        """Give a lesion to an artery; False when nothing changed."""
         if self.case.lesions.arteries.get(lesion) is artery:
             return False
         return self._edit(lambda **by: self.case.reassign(lesion, artery, **by))
 
     def remove(self, lesion: int) -> bool:
+        """Remove a lesion; False when nothing changed."""
         return self._edit(lambda **by: self.case.remove(lesion, **by))
 
     def correct(self, codes: NDArray[np.uint8]) -> bool:
@@ -101,9 +110,11 @@ class Reading:
         return self._edit(lambda **by: correct(self.case, codes, **by))
 
     def undo(self) -> bool:
+        """Take back the latest action that is in force; False when nothing changed."""
         return self._edit(self.case.undo)
 
     def redo(self) -> bool:
+        """Make again the action that was taken back last; False when nothing changed."""
         return self._edit(self.case.redo)
 
     def grade(self, risk_inputs: RiskInputs) -> bool:
@@ -113,11 +124,13 @@ class Reading:
 
         Returns
         -------
-        whether anything changed
+        bool
+            Whether anything changed.
 
         Raises
         ------
-        Refused : ``input``: no such person; ``output``: the disk does not take it; the case is as it was
+        Refused
+            ``input``: no such person; ``output``: the disk does not take it; the case is as it was
         """
         if risk_inputs == self.case.risk_inputs:
             return False
@@ -140,11 +153,13 @@ class Reading:
 
         Returns
         -------
-        whether it is another state
+        bool
+            Whether it is another state.
 
         Raises
         ------
-        Refused : ``output``, the edit could not be written to the disk; the case is as it was
+        Refused
+            ``output``, the edit could not be written to the disk; the case is as it was
         """
         if edited is self.case:
             return False
@@ -172,7 +187,8 @@ class Reading:
 
         Raises
         ------
-        Refused : ``input``: something is not settled yet, or a name is missing; ``output``: the disk does not take it
+        Refused
+            ``input``: something is not settled yet, or a name is missing; ``output``: the disk does not take it
         """
         open_points = obstacles(self.case, confirmed=confirmed)
         if open_points:
@@ -190,7 +206,8 @@ class Reading:
 
         Returns
         -------
-        What was left out, and why
+        list[str]
+            What was left out, and why.
         """
         return write_outputs(Result(self.case, self.sources), out, signature=self.signature)
 

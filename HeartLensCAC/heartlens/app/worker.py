@@ -85,7 +85,8 @@ class Worker:
 
     Parameters
     ----------
-    commands, events : file descriptors
+    commands, events
+        File descriptors.
     """
 
     def __init__(self, commands: int, events: int) -> None:

@@ -26,11 +26,16 @@ class Removed:
 
     Parameters
     ----------
-    rule : its name
-    because : its anatomy or physics
-    pieces : how many that reach the minimum area
-    agatston : that they would have scored
-    flat : (n,) their voxels, small pieces included
+    rule
+        Its name.
+    because
+        Its anatomy or physics.
+    pieces
+        How many that reach the minimum area.
+    agatston
+        Agatston score that they would have had.
+    flat
+        (n,) their voxels, small pieces included
     """
 
     rule: str

@@ -24,11 +24,16 @@ class Candidates:
 
     Parameters
     ----------
-    flat : (n,) int64, C-order indices into the CT, ascending
-    hu : (n,) of each voxel
-    island : (n,) int64, 2-D island of each voxel, 0-based, numbered by first voxel
-    pixels : (islands,) size of each island
-    accepted : (islands,) bool, large enough to count
+    flat
+        (n,) int64, C-order indices into the CT, ascending
+    hu
+        (n,) of each voxel
+    island
+        (n,) int64, 2-D island of each voxel, 0-based, numbered by first voxel
+    pixels
+        (islands,) size of each island
+    accepted
+        (islands,) bool, large enough to count
     """
 
     flat: NDArray[np.int64]
@@ -42,7 +47,8 @@ class Candidates:
 
         Parameters
         ----------
-        islands : (islands,) bool
+        islands
+            (islands,) bool
         """
         voxels = islands[self.island]
         renumbered = np.cumsum(islands) - 1
@@ -62,11 +68,13 @@ def candidate_mask(
 
     Parameters
     ----------
-    box : (k, j, i) range to look in; None looks everywhere. An island that the box cuts is seen in part.
+    box
+        (k, j, i) range to look in; None looks everywhere. An island that the box cuts is seen in part.
 
     Returns
     -------
-    Islands of every size; `Candidates.accepted` says which reach the minimum area
+    Candidates
+        Islands of every size; `Candidates.accepted` says which reach the minimum area.
     """
     if box is None:
         flat = np.flatnonzero(ct.hu >= protocol.label_threshold_hu)
@@ -97,18 +105,24 @@ def extract_lesions(
 
     Parameters
     ----------
-    flat : (n,) C-order indices into the CT, any order, no repeats
-    arteries : (n,) `Artery` code of each; 0 is background and ignored
-    notes : what can be said of the lesions
-    note_of_voxel : (n,) index into `notes`; a lesion gets the note of most of its voxels. None: all 0.
+    flat
+        (n,) C-order indices into the CT, any order, no repeats
+    arteries
+        (n,) `Artery` code of each; 0 is background and ignored
+    notes
+        What can be said of the lesions.
+    note_of_voxel
+        (n,) index into `notes`; a lesion gets the note of most of its voxels. None: all 0.
 
     Returns
     -------
-    Lesions 1, 2, ... ordered by artery, then foot to head
+    LesionMap
+        Lesions 1, 2, ... ordered by artery, then foot to head.
 
     Raises
     ------
-    Refused : "labels": an unknown code, or more lesions than a label map can hold
+    Refused
+        "labels": an unknown code, or more lesions than a label map can hold
     """
     flat = np.asarray(flat, dtype=np.int64).reshape(-1)
     codes = np.asarray(arteries).reshape(-1)

@@ -26,11 +26,13 @@ def name_pieces(pieces: Pieces, left: NDArray[np.bool_]) -> tuple[NDArray[np.uin
 
     Parameters
     ----------
-    left : (pieces,) the ones that are named; only they support one another
+    left
+        (pieces,) the ones that are named; only they support one another
 
     Returns
     -------
-    (pieces,) `Artery` codes, and a note for each; those not in `left` are UNASSIGNED with an empty note
+    tuple[NDArray[np.uint8], list[LesionNote]]
+        (pieces,) `Artery` codes, and a note for each; those not in `left` are UNASSIGNED with an empty note
     """
     codes = np.full(pieces.count, int(Artery.UNASSIGNED), np.uint8)
     notes = [LesionNote(0.0, "rules")] * pieces.count
@@ -74,13 +76,17 @@ def with_neighbors(
 
     Parameters
     ----------
-    share : (n, 4)
-    place_mm : (n, 3)
-    size : (n,) of each piece, 0 for those that have no say; a larger neighbor counts more, at most twice
+    share
+        (n, 4)
+    place_mm
+        (n, 3)
+    size
+        (n,) of each piece, 0 for those that have no say; a larger neighbor counts more, at most twice
 
     Returns
     -------
-    (n, 4), rows sum to 1
+    NDArray[np.float64]
+        (n, 4), rows sum to 1
     """
     log_share = np.log(np.maximum(share, 1e-4))
     speakers = np.flatnonzero(size > 0)

@@ -35,12 +35,18 @@ class Pieces:
 
     Parameters
     ----------
-    flat : (n,) C-order indices into the CT, ascending
-    hu : (n,)
-    piece : (n,) piece of each voxel, 0-based
-    accepted : (pieces,) bool: islands of this piece reach the minimum area
-    agatston : (pieces,)
-    threshold_hu : that the voxels reach
+    flat
+        (n,) C-order indices into the CT, ascending
+    hu
+        (n,)
+    piece
+        (n,) piece of each voxel, 0-based
+    accepted
+        (pieces,) bool: islands of this piece reach the minimum area
+    agatston
+        (pieces,)
+    threshold_hu
+        Threshold that the voxels reach.
     """
 
     ct: CTVolume
@@ -54,6 +60,7 @@ class Pieces:
 
     @property
     def count(self) -> int:
+        """Number of pieces."""
         return len(self.accepted)
 
     def mean(self, values: NDArray) -> NDArray[np.float64]:
@@ -69,28 +76,32 @@ class Pieces:
 
     @cached_property
     def voxels(self) -> NDArray[np.int64]:
+        """(pieces,) number of voxels."""
         return np.bincount(self.piece, minlength=self.count)
 
     @cached_property
     def volume_mm3(self) -> NDArray[np.float64]:
+        """(pieces,) volume of the voxels, mm3."""
         return np.asarray(self.voxels * self.ct.voxel_volume_mm3, np.float64)
 
     @cached_property
     def peak_hu(self) -> NDArray[np.float64]:
+        """(pieces,) largest HU."""
         return self.largest(self.hu)
 
     @cached_property
     def mean_hu(self) -> NDArray[np.float64]:
+        """(pieces,) mean HU."""
         return self.mean(self.hu)
 
     @cached_property
     def kji(self) -> NDArray[np.int64]:
-        """(n, 3)"""
+        """(n, 3) slice, row, column of each voxel."""
         return np.stack(np.unravel_index(self.flat, self.ct.shape), axis=1)
 
     @cached_property
     def lps_mm(self) -> NDArray[np.float64]:
-        """(n, 3)"""
+        """(n, 3) LPS of each voxel, mm."""
         return self.ct.lps_mm(self.kji)
 
     @cached_property
@@ -100,12 +111,12 @@ class Pieces:
 
     @cached_property
     def center_mm(self) -> NDArray[np.float64]:
-        """(pieces, 3) LPS"""
+        """(pieces, 3) LPS of the mean of the voxels, mm."""
         return np.stack([self.mean(axis) for axis in self.lps_mm.T], axis=1)
 
     @cached_property
     def extent_mm(self) -> NDArray[np.float64]:
-        """(pieces, 3) size along x, y, z"""
+        """(pieces, 3) size along x, y, z."""
         span = [
             self.largest(a) + self.largest(-a) + step
             for a, step in zip(self.lps_mm.T, self.ct.spacing_mm[::-1], strict=True)
@@ -114,12 +125,12 @@ class Pieces:
 
     @cached_property
     def in_zone(self) -> NDArray[np.float64]:
-        """(pieces,) share in the zone of the heart"""
+        """(pieces,) share in the zone of the heart."""
         return self.mean(self.region.grid.sample(self.region.zone, self.kji))
 
     @cached_property
     def depth_mm(self) -> NDArray[np.float64]:
-        """(pieces,) distance to the outside of the heart, in the slice"""
+        """(pieces,) distance to the outside of the heart, in the slice."""
         return self.mean(self.region.grid.sample(self.region.depth_mm, self.kji))
 
     def above_noise_hu(self, deviations: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -166,10 +177,12 @@ class Pieces:
 
     @property
     def fat_share(self) -> NDArray[np.float64]:
+        """(pieces,) share of fat within 5 mm in the slice, 0 to 1."""
         return self.shell[0]
 
     @property
     def air_share(self) -> NDArray[np.float64]:
+        """(pieces,) share of air within 5 mm in the slice, 0 to 1."""
         return self.shell[1]
 
 

@@ -40,7 +40,8 @@ def find_rings(ct: CTVolume, kji: NDArray[np.int64]) -> list[Ring]:
 
     Parameters
     ----------
-    kji : (n, 3) voxels above the threshold
+    kji
+        (n, 3) voxels above the threshold
     """
     rings = []
     for k in np.unique(kji[:, 0]):

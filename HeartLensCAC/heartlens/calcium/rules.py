@@ -22,8 +22,10 @@ def find_lesions(ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol) -
 
     Returns
     -------
-    lesions : each with a probability and a reason
-    ledger : what each rule removed, in order; see `heartlens.calcium.exclusion`
+    lesions : LesionMap
+        Each with a probability and a reason.
+    ledger : tuple[Removed, ...]
+        What each rule removed, in order; see `heartlens.calcium.exclusion`.
     """
     # Wider than the zone, so that a rib that reaches into it is seen as a rib.
     pieces = find_pieces(ct, region, candidate_mask(ct, protocol, region.box(ct, margin_mm=8)), protocol)

@@ -47,12 +47,18 @@ class Edit:
 
     Parameters
     ----------
-    kind : one of `EDIT_KINDS`
-    lesion : id, for reassign and remove
-    artery : for reassign and paint
-    runs : (start, length) pairs of C-order voxel indices, for paint and erase
-    who, when : reader and ISO 8601 time, as given by the door
-    joined : part of the same action as the edit before it, and undone together with it
+    kind
+        One of `EDIT_KINDS`.
+    lesion
+        Id, for reassign and remove.
+    artery
+        For reassign and paint.
+    runs
+        (start, length) pairs of C-order voxel indices, for paint and erase
+    who, when
+        Reader and ISO 8601 time, as given by the door.
+    joined
+        Part of the same action as the edit before it, and undone together with it.
     """
 
     kind: str
@@ -70,11 +76,13 @@ class Edit:
             raise ValueError(f"{self.kind} is an action of its own and cannot be joined to another")
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values, the artery by its name."""
         artery = None if self.artery is None else self.artery.name
         return {**asdict(self), "artery": artery, "runs": [list(run) for run in self.runs]}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Edit:
+        """An edit from what `to_json` made of it."""
         artery = None if document["artery"] is None else Artery[document["artery"]]
         return cls(**{**document, "artery": artery, "runs": tuple((s, n) for s, n in document["runs"])})
 
@@ -90,13 +98,20 @@ class Case:
 
     Parameters
     ----------
-    source_ct : the CT as it was read
-    auto : lesions before any edit, on the grid of `ct`
-    protocol, risk_inputs : how they are scored and graded
-    cautions : warnings that travel with the result
-    provenance : version, bundle, checksums, device, seconds, input
-    edits : everything the reader did, undo and redo included, oldest first
-    slice_probability : (k,) of calcium on each scored slice, when a classifier gave it; nan where it was not asked
+    source_ct
+        The CT as it was read.
+    auto
+        lesions before any edit, on the grid of `ct`
+    protocol, risk_inputs
+        How they are scored and graded.
+    cautions
+        Warnings that travel with the result.
+    provenance
+        Version, bundle, checksums, device, seconds, input.
+    edits
+        Everything the reader did, undo and redo included, oldest first.
+    slice_probability
+        (k,) of calcium on each scored slice, when a classifier gave it; nan where it was not asked
     """
 
     source_ct: CTVolume
@@ -141,6 +156,7 @@ class Case:
 
     @cached_property
     def report(self) -> ScoreReport:
+        """Scores of the lesions after all edits."""
         return score_lesions(self.ct, self.lesions, self.protocol, slice_probability=self.slice_probability)
 
     @cached_property
@@ -150,6 +166,7 @@ class Case:
 
     @cached_property
     def risk(self) -> Risk:
+        """What published tables say about the score; withheld where the scan does not allow a statement."""
         codes = {"extrapolated-gaps"}
         if self.provenance.get("labels") in ("rules", "network"):
             codes.add("no-heart")  # nothing was looked at: a 0 would be a claim that nobody made
@@ -205,11 +222,13 @@ class Case:
     # Edits. Each returns a new Case; nothing is scored until its report is asked for.
 
     def reassign(self, lesion_id: int, artery: Artery, *, who: str = "", when: str = "") -> Case:
+        """The case with a lesion given to another artery."""
         action = Action(self, who=who, when=when)
         action.reassign(lesion_id, artery)
         return action.case()
 
     def remove(self, lesion_id: int, *, who: str = "", when: str = "") -> Case:
+        """The case without a lesion."""
         action = Action(self, who=who, when=when)
         action.remove(lesion_id)
         return action.case()
@@ -219,13 +238,15 @@ class Case:
 
         Raises
         ------
-        ValueError : none of them does
+        ValueError
+            none of them does
         """
         action = Action(self, who=who, when=when)
         action.paint(flat, artery)
         return action.case()
 
     def erase(self, flat: ArrayLike, *, who: str = "", when: str = "") -> Case:
+        """The case with some voxels, C-order indices into `ct`, taken out of their lesions."""
         action = Action(self, who=who, when=when)
         action.erase(flat)
         return action.case()
@@ -235,7 +256,8 @@ class Case:
 
         Raises
         ------
-        ValueError : there is none
+        ValueError
+            There is none.
         """
         if not self.can_undo:
             raise ValueError("nothing to undo")
@@ -249,10 +271,12 @@ class Case:
 
     @property
     def can_undo(self) -> bool:
+        """Whether an edit is in force that can be taken back."""
         return bool(self._history()[0])
 
     @property
     def can_redo(self) -> bool:
+        """Whether an edit was taken back that can be made again."""
         return bool(self._history()[1])
 
     def graded(self, risk_inputs: RiskInputs) -> Case:
@@ -344,7 +368,8 @@ class Case:
 
         Raises
         ------
-        Refused : a part is missing or damaged, or the source series has moved or changed
+        Refused
+            A part is missing or damaged, or the source series has moved or changed.
         """
         from heartlens.io.volumes import read_lesion_map
 
@@ -393,7 +418,8 @@ def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:
 
     Raises
     ------
-    Refused : ``output``, the disk does not take it; the case is as it was
+    Refused
+        ``output``, the disk does not take it; the case is as it was
     """
     document = json.loads((folder / "case.json").read_text())
     with whole_file(folder / "case.json") as sibling:
@@ -401,6 +427,7 @@ def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a document as indented JSON; NaN and infinity raise ValueError."""
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
@@ -418,8 +445,10 @@ class Action:
 
     Parameters
     ----------
-    case : as it was
-    who, when : reader and ISO 8601 time
+    case
+        As it was.
+    who, when
+        Reader and ISO 8601 time.
     """
 
     def __init__(self, case: Case, *, who: str = "", when: str = "") -> None:
@@ -444,9 +473,11 @@ class Action:
         return self._case.with_edits(self._edits, self._draft.lesions())
 
     def reassign(self, lesion_id: int, artery: Artery) -> None:
+        """Give a lesion to another artery."""
         self._do("reassign", lesion=lesion_id, artery=artery)
 
     def remove(self, lesion_id: int) -> None:
+        """Remove a lesion."""
         self._do("remove", lesion=lesion_id)
 
     def paint(self, flat: ArrayLike, artery: Artery) -> None:
@@ -459,6 +490,7 @@ class Action:
         self._do("paint", artery=artery, runs=_runs(indices))
 
     def erase(self, flat: ArrayLike) -> None:
+        """Take voxels, C-order indices into the CT, out of their lesions."""
         self._do("erase", runs=_runs(np.unique(np.asarray(flat, dtype=np.int64))))
 
     def _do(self, kind: str, **what: Any) -> None:

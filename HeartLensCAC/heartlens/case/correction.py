@@ -31,11 +31,13 @@ def correct(case: Case, codes: NDArray[np.uint8], *, who: str = "", when: str = 
 
     Parameters
     ----------
-    codes : (k, j, i) `Artery` codes on the grid of `case.source_ct`, 0 where nothing is labelled
+    codes
+        (k, j, i) `Artery` codes on the grid of `case.source_ct`, 0 where nothing is labelled
 
     Returns
     -------
-    `case` itself, the same object, when nothing that counts differs
+    Case
+        `case` itself, the same object, when nothing that counts differs
     """
     if codes.shape != case.source_ct.shape:
         raise ValueError(f"codes must lie on the grid of the CT, {case.source_ct.shape}, got {codes.shape}")
@@ -48,7 +50,8 @@ def correct_voxels(case: Case, labels: Labelled, *, who: str = "", when: str = "
 
     Parameters
     ----------
-    labels : on the grid of `case.source_ct`; all other voxels are without label
+    labels
+        On the grid of `case.source_ct`; all other voxels are without label.
     """
     changed, wanted = _differing(case.shown, labels)
     changed, wanted = _on_scored_grid(case, changed, wanted)
@@ -60,8 +63,10 @@ def relabel(case: Case, flat: NDArray[np.int64], codes: NDArray[np.uint8], *, wh
 
     Parameters
     ----------
-    flat : (n,) C-order indices into `case.ct`, ascending, no repeats
-    codes : (n,) `Artery` code of each; 0 takes it out of its lesion
+    flat
+        (n,) C-order indices into `case.ct`, ascending, no repeats
+    codes
+        (n,) `Artery` code of each; 0 takes it out of its lesion
     """
     bright = case.ct.hu.reshape(-1)[flat] >= case.protocol.label_threshold_hu
     after = _Relabelled.of(case, flat[bright], codes[bright])
@@ -90,12 +95,15 @@ def give(case: Case, kji: ArrayLike, artery: Artery, *, in_slice: bool = False, 
 
     Parameters
     ----------
-    kji : (3,) index into `case.source_ct`, fractions allowed
-    in_slice : only the part of the island that lies in this slice
+    kji
+        (3,) index into `case.source_ct`, fractions allowed
+    in_slice
+        Only the part of the island that lies in this slice.
 
     Raises
     ------
-    ValueError : no calcium within `CLICK_REACH_MM`, or an island larger than `CLICK_CAP_MM3`; the text is for readers
+    ValueError
+        No calcium within `CLICK_REACH_MM`, or an island larger than `CLICK_CAP_MM3`; the text is for readers.
     """
     seed = _calcium_at(case, kji)
     if seed is None:
@@ -124,13 +132,20 @@ class _Relabelled:
 
     Parameters
     ----------
-    flat : (n,) voxels that were labelled or changed, ascending
-    was : (n,) lesion of each before; 0: none
-    codes : (n,) `Artery` code of each after; 0: erased
-    changed : (n,) bool
-    visible : (n,) bool, counted before: what the reader saw
-    accepted : (n,) bool, in a 2-D island that counts after
-    island : (n,) 3-D island of each after, as `extract_lesions` makes them; -1 where erased
+    flat
+        (n,) voxels that were labelled or changed, ascending
+    was
+        (n,) lesion of each before; 0: none
+    codes
+        (n,) `Artery` code of each after; 0: erased
+    changed
+        (n,) bool
+    visible
+        (n,) bool, counted before: what the reader saw
+    accepted
+        (n,) bool, in a 2-D island that counts after
+    island
+        (n,) 3-D island of each after, as `extract_lesions` makes them; -1 where erased
     """
 
     case: Case

@@ -18,8 +18,10 @@ class Result:
 
     Parameters
     ----------
-    case : scored
-    sources : DICOM headers of the scored slices, for SEG and SR; empty for NRRD, NIfTI and MHA
+    case
+        Scored.
+    sources
+        DICOM headers of the scored slices, for SEG and SR; empty for NRRD, NIfTI and MHA
     """
 
     case: Case

@@ -25,13 +25,17 @@ class Signature:
 
     Parameters
     ----------
-    observer : name of the reader, as DICOM writes it ("Family^Given") or as people do
-    organization : hospital or group
-    when : ISO 8601 time with its offset from UTC
+    observer
+        Name of the reader, as DICOM writes it ("Family^Given") or as people do.
+    organization
+        Hospital or group.
+    when
+        ISO 8601 time with its offset from UTC
 
     Raises
     ------
-    ValueError : a field is empty, too long, or has characters that DICOM does not take; the text is for readers
+    ValueError
+        A field is empty, too long, or has characters that DICOM does not take; the text is for readers.
     """
 
     observer: str
@@ -49,7 +53,7 @@ class Signature:
 
 
 def now() -> str:
-    """This moment as edits and signatures keep it: ISO 8601, whole seconds, with the offset from UTC."""
+    """The present moment as edits and signatures keep it: ISO 8601, whole seconds, with the offset from UTC."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
@@ -60,7 +64,8 @@ def obstacles(case: Case, *, confirmed: bool) -> tuple[str, ...]:
 
     Parameters
     ----------
-    confirmed : the reader said so: that each lesion is right, or, at score 0, that the heart holds no calcium
+    confirmed
+        The reader said so: that each lesion is right, or, at score 0, that the heart holds no calcium.
     """
     found = []
     unassigned = sum(artery is Artery.UNASSIGNED for artery in case.lesions.arteries.values())
@@ -93,7 +98,8 @@ def read_signature(folder: Path, case: Case) -> Signature | None:
 
     Raises
     ------
-    Refused : ``unreadable``
+    Refused
+        ``unreadable``
     """
     path = folder / "signature.json"
     if not path.is_file():

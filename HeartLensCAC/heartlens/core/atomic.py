@@ -19,7 +19,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    Refused : ``output``, when the disk does not take it; nothing is left behind
+    Refused
+        ``output``, when the disk does not take it; nothing is left behind
     """
     path = Path(path)
     name, dot, ending = path.name.partition(".")
@@ -42,7 +43,8 @@ def require_readable(path: Path) -> None:
 
     Raises
     ------
-    Refused : ``input``
+    Refused
+        ``input``
     """
     try:
         with open(path, "rb"):
@@ -57,13 +59,17 @@ def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
 
     Parameters
     ----------
-    out : folder to make, with its parents
-    force : replace an existing folder
-    is_ours : says whether an existing folder may be replaced, so that `force` can lose nothing but our own output
+    out
+        Folder to make, with its parents.
+    force
+        Replace an existing folder.
+    is_ours
+        Says whether an existing folder may be replaced, so that `force` can lose nothing but our own output.
 
     Raises
     ------
-    Refused : ``output``, the folder exists or the disk does not take it; nothing is left behind
+    Refused
+        ``output``, the folder exists or the disk does not take it; nothing is left behind
     """
     out = Path(out).absolute()
     check_folder(out, force=force, is_ours=is_ours)
@@ -95,7 +101,8 @@ def remove_unfinished(out: Path, pid: int) -> None:
 
     Parameters
     ----------
-    pid : of the process, which must be gone
+    pid
+        Of the process, which must be gone.
     """
     out = Path(out).absolute()
     sibling, replaced = _siblings(out, pid)

@@ -14,6 +14,8 @@ from heartlens.core.lesions import Artery
 
 
 class Code(NamedTuple):
+    """A coded concept of DICOM: code value, coding scheme and meaning."""
+
     value: str
     scheme: str
     meaning: str

@@ -28,14 +28,19 @@ def find_islands(
 
     Parameters
     ----------
-    flat : (n,) C-order indices into a (k, j, i) array, ascending, no repeats
-    shape : of that array
-    connectivity : 4 or 8 within a slice, 6 or 26 in space
-    group : (n,) neighbours are joined only where this is equal (artery, say); None joins all
+    flat
+        (n,) C-order indices into a (k, j, i) array, ascending, no repeats
+    shape
+        Of that array.
+    connectivity
+        4 or 8 within a slice, 6 or 26 in space
+    group
+        (n,) neighbours are joined only where this is equal (artery, say); None joins all
 
     Returns
     -------
-    (n,) island of each voxel, 0-based, numbered by first voxel
+    NDArray[np.int64]
+        (n,) island of each voxel, 0-based, numbered by first voxel
 
     Examples
     --------

@@ -25,19 +25,32 @@ class CTHeader:
 
     Parameters
     ----------
-    study_uid, series_uid, frame_of_reference_uid : DICOM UIDs
-    sop_instance_uids : one per slice, foot to head; one per frame (repeated) for multi-frame CT
-    frame_numbers : 1-based frame of each slice in its multi-frame object; empty for single-frame CT
-    kvp : tube voltage, kV
-    slice_thickness_mm : nominal thickness T; the increment comes from positions, not from here
-    kernel : ConvolutionKernel (0018,1210)
-    patient_age_years, patient_sex : for percentiles; sex is "M" or "F"
-    is_gated : ECG-gated acquisition
-    contrast : ContrastBolusAgent text; "" when the tag says none
-    manufacturer, model : scanner
-    reconstruction_diameter_mm : field of view
-    image_type : ImageType values
-    mass_factor_patient, mass_factors_device : (0018,9351), (0018,9352), mg/cm3 per HU as stored
+    study_uid, series_uid, frame_of_reference_uid
+        DICOM UIDs
+    sop_instance_uids
+        One per slice, foot to head; one per frame (repeated) for multi-frame CT.
+    frame_numbers
+        1-based frame of each slice in its multi-frame object; empty for single-frame CT
+    kvp
+        Tube voltage, kV.
+    slice_thickness_mm
+        Nominal thickness T; the increment comes from positions, not from here.
+    kernel
+        ConvolutionKernel (0018,1210)
+    patient_age_years, patient_sex
+        for percentiles; sex is "M" or "F"
+    is_gated
+        ECG-gated acquisition
+    contrast
+        ContrastBolusAgent text; "" when the tag says none
+    manufacturer, model
+        Scanner.
+    reconstruction_diameter_mm
+        Field of view.
+    image_type
+        ImageType values
+    mass_factor_patient, mass_factors_device
+        (0018,9351), (0018,9352), mg/cm3 per HU as stored
     """
 
     study_uid: str | None = None
@@ -66,14 +79,19 @@ class CTVolume:
 
     Parameters
     ----------
-    hu : (k, j, i), int16 or float32, HU; int16 exactly when every value is integral (see `hu_array`)
-    affine : (4, 4) float64; maps (i, j, k, 1) = column, row, slice to LPS mm
-    header : acquisition facts
-    allow_oblique : the user asked to score slices that are not near-axial
+    hu
+        (k, j, i), int16 or float32, HU; int16 exactly when every value is integral (see `hu_array`)
+    affine
+        (4, 4) float64; maps (i, j, k, 1) = column, row, slice to LPS mm
+    header
+        Acquisition facts.
+    allow_oblique
+        The user asked to score slices that are not near-axial.
 
     Raises
     ------
-    ValueError : the array or the affine breaks an invariant; the message says which and what was found
+    ValueError
+        The array or the affine breaks an invariant; the message says which and what was found.
     """
 
     hu: NDArray
@@ -116,10 +134,12 @@ class CTVolume:
 
     @property
     def pixel_area_mm2(self) -> float:
+        """Area of a pixel within its slice, mm2."""
         return self.spacing_mm[1] * self.spacing_mm[2]
 
     @property
     def voxel_volume_mm3(self) -> float:
+        """Volume of a voxel, mm3: pixel area times the increment between slices."""
         return self.pixel_area_mm2 * self.increment_mm
 
     def lps_mm(self, kji: ArrayLike) -> NDArray[np.float64]:
@@ -127,11 +147,13 @@ class CTVolume:
 
         Parameters
         ----------
-        kji : (..., 3), slice, row, column; fractions allowed
+        kji
+            (..., 3), slice, row, column; fractions allowed
 
         Returns
         -------
-        (..., 3), LPS mm
+        NDArray[np.float64]
+            (..., 3), LPS mm
         """
         ijk = np.asarray(kji, dtype=np.float64)[..., ::-1]
         return ijk @ self.affine[:3, :3].T + self.affine[:3, 3]
@@ -167,13 +189,17 @@ def canonical_axes(values: NDArray, affine: ArrayLike) -> tuple[NDArray, NDArray
 
     Parameters
     ----------
-    values : (k, j, i) in any orientation
-    affine : (4, 4), maps (i, j, k, 1) of that array to LPS mm
+    values
+        (k, j, i) in any orientation
+    affine
+        (4, 4), maps (i, j, k, 1) of that array to LPS mm
 
     Returns
     -------
-    values : the same voxels, axes nearest to (S, P, L)
-    affine : (4, 4) that belongs to them
+    values : NDArray
+        The same voxels, axes nearest to (S, P, L).
+    affine : NDArray[np.float64]
+        (4, 4) that belongs to them
     """
     affine = np.array(affine, dtype=np.float64)
     directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)

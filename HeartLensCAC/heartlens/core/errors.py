@@ -32,8 +32,10 @@ class Refused(Exception):
 
     Parameters
     ----------
-    code : one of `OVERRIDABLE` or `FINAL`
-    text : one line: what, where, what was expected, what was found, the way out. Never an identity.
+    code
+        One of `OVERRIDABLE` or `FINAL`.
+    text
+        One line: what, where, what was expected, what was found, the way out. Never an identity.
     """
 
     def __init__(self, code: str, text: str) -> None:
@@ -49,7 +51,8 @@ def refuse_or_caution(code: str, text: str, allow: frozenset[str] | set[str]) ->
 
     Raises
     ------
-    Refused : `code` is not in `allow`, or is one that cannot be allowed
+    Refused
+        `code` is not in `allow`, or is one that cannot be allowed
     """
     if code in allow and code in OVERRIDABLE:
         return Caution(code, f"allowed by the user: {text}")

@@ -23,8 +23,10 @@ class IndexMap(NamedTuple):
 
     Parameters
     ----------
-    turn : (3, 3) int64, a permutation with signs
-    shift : (3,) int64
+    turn
+        (3, 3) int64, a permutation with signs
+    shift
+        (3,) int64
     """
 
     turn: NDArray[np.int64]
@@ -35,12 +37,15 @@ class IndexMap(NamedTuple):
 
         Parameters
         ----------
-        ijk : (n, 3) column, row, slice on the other grid
-        what : the thing that is mapped, for the message
+        ijk
+            (n, 3) column, row, slice on the other grid
+        what
+            The thing that is mapped, for the message.
 
         Raises
         ------
-        Refused : ``grid``, when a voxel lies outside the CT
+        Refused
+            ``grid``, when a voxel lies outside the CT
         """
         i, j, k = (np.asarray(ijk, dtype=np.int64) @ self.turn.T + self.shift).T
         slices, rows, columns = ct.shape
@@ -71,14 +76,19 @@ def index_map(
 
     Parameters
     ----------
-    shape : (k, j, i) of the other grid
-    affine : (4, 4), maps (i, j, k, 1) of the other grid to LPS mm
-    what : names the other grid in the message
-    tolerance : in voxels of the CT
+    shape
+        (k, j, i) of the other grid
+    affine
+        (4, 4), maps (i, j, k, 1) of the other grid to LPS mm
+    what
+        Names the other grid in the message.
+    tolerance
+        In voxels of the CT.
 
     Raises
     ------
-    Refused : ``grid``, when voxels do not fall on voxels
+    Refused
+        ``grid``, when voxels do not fall on voxels
     """
     if np.isfinite(affine).all():
         exact = np.linalg.solve(ct.affine, affine)
@@ -101,7 +111,8 @@ def require_same_extent(shape: tuple[int, int, int], mapping: IndexMap, ct: CTVo
 
     Raises
     ------
-    Refused : ``grid``
+    Refused
+        ``grid``
     """
     last = np.array(shape[::-1]) - 1
     ends = np.stack([mapping.shift, mapping.turn @ last + mapping.shift])

@@ -61,10 +61,14 @@ class LesionNote:
 
     Parameters
     ----------
-    probability : that it is coronary calcium, 0 to 1; None when nobody estimated it
-    source : "rules", "segmentation", "network" or "reader"
-    why : one phrase a reader can check against the image
-    review : the decision was close, and a reader should look at this one first
+    probability
+        Probability that it is coronary calcium, 0 to 1; None when nobody estimated it.
+    source
+        "rules", "segmentation", "network" or "reader"
+    why
+        One phrase a reader can check against the image.
+    review
+        The decision was close, and a reader should look at this one first.
     """
 
     probability: float | None = None
@@ -83,8 +87,10 @@ class Voxels:
 
     Parameters
     ----------
-    flat : (n,) int64, C-order indices into (k, j, i), ascending
-    ids : (n,) uint16, lesion of each
+    flat
+        (n,) int64, C-order indices into (k, j, i), ascending
+    ids
+        (n,) uint16, lesion of each
     """
 
     flat: NDArray[np.int64]
@@ -97,13 +103,17 @@ class LesionMap:
 
     Parameters
     ----------
-    labels : (k, j, i) uint16, 0 = none
-    arteries : artery of each lesion id; its keys are exactly the ids in `labels`
-    notes : note of each id; ids without one get an empty note
+    labels
+        (k, j, i) uint16, 0 = none
+    arteries
+        Artery of each lesion id; its keys are exactly the ids in `labels`.
+    notes
+        Note of each id; ids without one get an empty note.
 
     Raises
     ------
-    ValueError : an id without artery, an artery without voxels, or labels that are not uint16 (k, j, i)
+    ValueError
+        An id without artery, an artery without voxels, or labels that are not uint16 (k, j, i).
     """
 
     labels: NDArray[np.uint16]
@@ -134,10 +144,12 @@ class LesionMap:
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int]) -> LesionMap:
+        """A map of this shape (k, j, i) without lesions."""
         return cls(np.zeros(shape, np.uint16), {})
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """(k, j, i) of the map."""
         k, j, i = self.labels.shape
         return k, j, i
 
@@ -171,8 +183,10 @@ class LesionMap:
 
         Parameters
         ----------
-        flat : (n,) C-order indices
-        artery : of the new lesion, which takes the id after the largest
+        flat
+            (n,) C-order indices
+        artery
+            Of the new lesion, which takes the id after the largest.
         """
         draft = Draft(self)
         draft.paint(flat, artery, note)
@@ -183,7 +197,8 @@ class LesionMap:
 
         Parameters
         ----------
-        flat : (n,) C-order indices; voxels outside lesions are ignored
+        flat
+            (n,) C-order indices; voxels outside lesions are ignored
         """
         draft = Draft(self)
         draft.erase(flat)
@@ -219,16 +234,19 @@ class Draft:
         return LesionMap(self._labels, self._arteries, self._notes, self._voxels)
 
     def reassign(self, lesion_id: int, artery: Artery, note: LesionNote | None = None) -> None:
+        """Give a lesion to another artery; a note, if given, takes the place of its own."""
         self._check_id(lesion_id)
         self._arteries[lesion_id] = artery
         if note is not None:
             self._notes[lesion_id] = note
 
     def remove(self, lesion_id: int) -> None:
+        """Erase all voxels of a lesion."""
         self._check_id(lesion_id)
         self.erase(self._voxels.flat[self._voxels.ids == lesion_id])
 
     def paint(self, flat: ArrayLike, artery: Artery, note: LesionNote | None = None) -> None:
+        """Make one new lesion of voxels, C-order indices; where they belonged to another lesion, they leave it."""
         flat = self._check_flat(flat)
         lesion_id = max(self._arteries, default=0) + 1
         if lesion_id > MAX_LESIONS:
@@ -242,6 +260,7 @@ class Draft:
         self._forget_empty()
 
     def erase(self, flat: ArrayLike) -> None:
+        """Take voxels, C-order indices, out of their lesions; a lesion that loses all of them is gone."""
         self._take(self._check_flat(flat), 0)
         self._forget_empty()
 

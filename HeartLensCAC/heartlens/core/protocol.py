@@ -50,16 +50,26 @@ class ScoringProtocol:
 
     Parameters
     ----------
-    name : of the profile
-    edges_hu : lower edges of weights 1 to 4, ascending; a peak equal to an edge takes the higher weight
-    minimum_area_mm2, minimum_pixels : a 2-D island smaller than either is dropped
-    connectivity : 4 or 8, within the slice
-    normalisation : "increment" (k = dz / 3 mm), "thickness" (k = T / 3 mm) or "none" (k = 1)
-    volume_above_hu : volume and mass count labelled voxels strictly above this; None: the voxels that Agatston counts
-    isotropic_volume : also give the volume after interpolation along z to cubic voxels
-    mass_factor_mg_per_mm3_hu : calibration factor c; None: the scan's own, or no mass at all
-    slab_mm : average neighbouring slices to slabs of about this thickness before scoring; None: never
-    source : where the numbers come from
+    name
+        Of the profile.
+    edges_hu
+        Lower edges of weights 1 to 4, ascending; a peak equal to an edge takes the higher weight.
+    minimum_area_mm2, minimum_pixels
+        A 2-D island smaller than either is dropped.
+    connectivity
+        4 or 8, within the slice
+    normalisation
+        "increment" (k = dz / 3 mm), "thickness" (k = T / 3 mm) or "none" (k = 1)
+    volume_above_hu
+        Volume and mass count labelled voxels strictly above this; None: the voxels that Agatston counts.
+    isotropic_volume
+        Also give the volume after interpolation along z to cubic voxels.
+    mass_factor_mg_per_mm3_hu
+        Calibration factor c; None: the scan's own, or no mass at all.
+    slab_mm
+        Average neighbouring slices to slabs of about this thickness before scoring; None: never.
+    source
+        Where the numbers come from.
     """
 
     name: str = "agatston-1990"
@@ -118,7 +128,8 @@ class ScoringProtocol:
 
         Raises
         ------
-        ValueError : normalisation by thickness and the thickness is unknown
+        ValueError
+            Normalisation by thickness and the thickness is unknown.
         """
         if self.normalisation == "none":
             return 1.0
@@ -129,11 +140,12 @@ class ScoringProtocol:
         return thickness_mm / REFERENCE_INCREMENT_MM
 
     def adapted_to(self, kvp: float) -> ScoringProtocol:
-        """This protocol with the weight edges published for another tube voltage.
+        """The protocol with the weight edges published for another tube voltage.
 
         Raises
         ------
-        ValueError : no published set within 1 kV
+        ValueError
+            No published set within 1 kV.
         """
         nearest = min(EDGES_BY_KVP_HU, key=lambda known: abs(known - kvp))
         if abs(nearest - kvp) > 1:
@@ -146,6 +158,7 @@ class ScoringProtocol:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ScoringProtocol:
+        """A protocol from a JSON object of its fields; a `threshold_hu` in it is ignored."""
         fields = {name: value for name, value in document.items() if name != "threshold_hu"}
         return cls(**{**fields, "edges_hu": tuple(fields["edges_hu"])})
 

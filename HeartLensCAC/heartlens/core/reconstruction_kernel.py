@@ -18,11 +18,12 @@ _PHILIPS_SHARP = frozenset({"c", "d", "e", "l", "la", "ya", "yb", "yc", "yd", "x
 
 
 def kernel_class(kernel: str | Sequence[str] | None) -> str | None:
-    """ "soft", "sharp" (lung, bone, edge) or None for a kernel that is neither or not known.
+    """Class of a kernel: "soft", "sharp" (lung, bone, edge) or None when it is neither or not known.
 
     Parameters
     ----------
-    kernel : ConvolutionKernel (0018,1210); only its first value counts
+    kernel
+        ConvolutionKernel (0018,1210); only its first value counts
 
     Examples
     --------

@@ -64,7 +64,8 @@ def segment_artery(path: Path | str, name: str, regions: list[str]) -> Artery:
 
     Raises
     ------
-    Refused : ``labels``, when they say none, or when they contradict each other
+    Refused
+        ``labels``, when they say none, or when they contradict each other
     """
     by_name, by_region = artery_of_name(name), artery_of_regions(regions)
     if by_name is not None and by_region is not None and by_name != by_region:
@@ -84,7 +85,8 @@ def put_artery(flat_codes: NDArray[np.uint8], flat: NDArray[np.int64], artery: A
 
     Raises
     ------
-    Refused : ``labels``, when some of them belong to another artery already
+    Refused
+        ``labels``, when some of them belong to another artery already
     """
     taken = flat_codes[flat]
     clash = (taken != 0) & (taken != artery)

@@ -18,7 +18,8 @@ def slices_per_slab(ct: CTVolume, slab_mm: float) -> int:
 
     Raises
     ------
-    ValueError : the slab is thicker than the whole scan
+    ValueError
+        The slab is thicker than the whole scan.
     """
     count = max(1, round(slab_mm / ct.increment_mm))
     if count > ct.shape[0]:
@@ -54,7 +55,8 @@ def slab_labels(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 
     Parameters
     ----------
-    codes : (k, j, i), 0 = none; a pixel labelled on any slice is labelled in the slab
+    codes
+        (k, j, i), 0 = none; a pixel labelled on any slice is labelled in the slab
     """
     if count == 1:
         return codes
@@ -74,7 +76,8 @@ def source_voxels(slab_flat: NDArray[np.int64], count: int, in_slice: int) -> ND
 
     Parameters
     ----------
-    in_slice : voxels of one slice
+    in_slice
+        Voxels of one slice.
     """
     slab, pixel = np.divmod(slab_flat, in_slice)
     slices = slab[:, None] * count + np.arange(count)

@@ -14,8 +14,10 @@ def ct_header(frames: Sequence[Frame], *, sop_instance_uids: Sequence[str], fram
 
     Parameters
     ----------
-    frames : every slice; a fact on which they differ is unknown
-    sop_instance_uids, frame_numbers : per slice, foot to head
+    frames
+        Every slice; a fact on which they differ is unknown.
+    sop_instance_uids, frame_numbers
+        Per slice, foot to head.
     """
     first = frames[0]
     kernel = first.text("ConvolutionKernel")

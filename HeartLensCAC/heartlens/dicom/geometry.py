@@ -41,9 +41,12 @@ class Stack:
 
     Parameters
     ----------
-    order : indices into the given frames, towards the head
-    affine : (4, 4), (i, j, k, 1) = column, row, slice to LPS mm; not yet canonical
-    cautions : refusals that the user has allowed
+    order
+        Indices into the given frames, towards the head.
+    affine
+        (4, 4), (i, j, k, 1) = column, row, slice to LPS mm; not yet canonical
+    cautions
+        Refusals that the user has allowed.
     """
 
     order: tuple[int, ...]
@@ -58,13 +61,17 @@ def stack_slices(
 
     Parameters
     ----------
-    frames : every slice, in any order
-    allow : refusals lifted by the user: "not-axial", "few-slices"
-    slice_thickness_mm : stands in for the increment of a single slice without SliceThickness
+    frames
+        Every slice, in any order.
+    allow
+        refusals lifted by the user: "not-axial", "few-slices"
+    slice_thickness_mm
+        Stands in for the increment of a single slice without SliceThickness.
 
     Raises
     ------
-    Refused : "mixed", "tilt", "not-axial", "duplicate", "gap", "uneven" or "few-slices", naming the slices
+    Refused
+        "mixed", "tilt", "not-axial", "duplicate", "gap", "uneven" or "few-slices", naming the slices
     """
     cautions: list[Caution] = []
     orientation, spacing = _common_plane(frames)

@@ -102,7 +102,8 @@ def is_dicom(start: bytes) -> bool:
 
     Parameters
     ----------
-    start : at least 132 bytes, fewer when the file is shorter
+    start
+        At least 132 bytes, fewer when the file is shorter.
     """
     if start[128:132] == b"DICM":
         return True
@@ -122,10 +123,14 @@ class Instance:
 
     Parameters
     ----------
-    path : the file
-    dataset : the attributes that HeartLens reads, and no others
-    pixel_offset : byte at which the pixel data element begins; None where the file is deflated
-    ends_early : the file ends where the pixel data should begin
+    path
+        The file.
+    dataset
+        The attributes that HeartLens reads, and no others.
+    pixel_offset
+        Byte at which the pixel data element begins; None where the file is deflated.
+    ends_early
+        The file ends where the pixel data should begin.
     """
 
     path: Path
@@ -139,7 +144,8 @@ class Instance:
 
         Raises
         ------
-        Refused : "unreadable", the file cannot be opened, or is DICOM that cannot be parsed; "truncated"
+        Refused
+            "unreadable", the file cannot be opened, or is DICOM that cannot be parsed; "truncated"
         """
         try:
             with open(path, "rb") as file:
@@ -189,6 +195,7 @@ class Instance:
 
     @property
     def is_multiframe(self) -> bool:
+        """Whether the file is an Enhanced CT or a Legacy Converted Enhanced CT."""
         return self.sop_class in (ENHANCED_CT, LEGACY_CONVERTED_ENHANCED_CT)
 
     @property
@@ -201,6 +208,7 @@ class Instance:
 
     @property
     def transfer_syntax(self) -> str | None:
+        """UID of the transfer syntax; None when the header does not say."""
         uid = _value(self.dataset.file_meta, "TransferSyntaxUID")
         return str(uid) if uid else None
 
@@ -251,9 +259,12 @@ class Frame:
 
     Parameters
     ----------
-    instance : the file
-    number : 1-based frame number
-    groups : its functional groups, per-frame before shared; empty for single-frame CT
+    instance
+        The file.
+    number
+        1-based frame number
+    groups
+        Its functional groups, per-frame before shared; empty for single-frame CT.
     """
 
     instance: Instance
@@ -262,6 +273,7 @@ class Frame:
 
     @property
     def name(self) -> str:
+        """Name of the file, with the frame number where it is multi-frame."""
         return f"{self.instance.name} frame {self.number}" if self.groups else self.instance.name
 
     def value(self, keyword: str) -> Any:

@@ -30,12 +30,15 @@ def check_jpeg(stream: bytes, rows: int, columns: int) -> None:
 
     Parameters
     ----------
-    stream : from start-of-image marker on
-    rows, columns : that DICOM's header states
+    stream
+        From start-of-image marker on.
+    rows, columns
+        That DICOM's header states.
 
     Raises
     ------
-    ValueError : saying what is wrong
+    ValueError
+        Saying what is wrong.
     """
     if stream[:2] != b"\xff\xd8":
         raise ValueError("the stream does not begin as JPEG")
@@ -96,7 +99,8 @@ def jpeg_complaints_raised() -> Iterator[None]:
 
     Raises
     ------
-    ValueError : with the library's first complaint; anything else printed meanwhile goes to the log
+    ValueError
+        With the library's first complaint; anything else printed meanwhile goes to the log.
     """
     try:
         sys.stderr.flush()

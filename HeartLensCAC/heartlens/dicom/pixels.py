@@ -76,11 +76,13 @@ def stored_frames(instance: Instance) -> Iterator[NDArray]:
 
     Yields
     ------
-    (row, column) integers, before rescale
+    NDArray
+        (row, column) integers, before rescale
 
     Raises
     ------
-    Refused : "truncated", there are fewer pixels than the header says; "unreadable", they cannot be decoded
+    Refused
+        "truncated", there are fewer pixels than the header says; "unreadable", they cannot be decoded
     """
     syntax = instance.transfer_syntax
     rows, columns = (_positive(instance, keyword) for keyword in ("Rows", "Columns"))
@@ -293,7 +295,8 @@ class HUStack:
 
     Parameters
     ----------
-    shape : (slice, row, column)
+    shape
+        (slice, row, column)
     """
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
@@ -304,10 +307,14 @@ class HUStack:
 
         Parameters
         ----------
-        k : slice index
-        stored : (row, column), stored values
-        slope, intercept : RescaleSlope, RescaleIntercept of this slice
-        padding : lowest and highest stored value that means "no measurement", or None
+        k
+            Slice index.
+        stored
+            (row, column), stored values
+        slope, intercept
+            RescaleSlope, RescaleIntercept of this slice
+        padding
+            Lowest and highest stored value that means "no measurement", or None.
         """
         outside = _false_calcium(stored, slope, intercept, padding)
         low, high = int(stored.min()) + intercept, int(stored.max()) + intercept

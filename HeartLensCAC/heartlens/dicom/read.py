@@ -31,20 +31,28 @@ def read_series(
 
     Parameters
     ----------
-    series : from `heartlens.dicom.series`
-    allow : refusals lifted by the user; each becomes a caution
-    kvp : kV, what the user says the tube voltage was
-    slice_thickness_mm : mm, what the user says the slice thickness was
-    told : hears before each slice which part of them is read
+    series
+        From `heartlens.dicom.series`.
+    allow
+        Refusals lifted by the user; each becomes a caution.
+    kvp
+        kV, what the user says the tube voltage was
+    slice_thickness_mm
+        mm, what the user says the slice thickness was
+    told
+        Hears before each slice which part of them is read.
 
     Returns
     -------
-    ct : HU and geometry, slices foot to head
-    cautions : allowed refusals, and "reformatted", "lossy", "spectral"
+    ct : CTVolume
+        HU and geometry, slices foot to head
+    cautions : list[Caution]
+        allowed refusals, and "reformatted", "lossy", "spectral"
 
     Raises
     ------
-    Refused : see spec 6.1; "truncated" and "unreadable" name the file
+    Refused
+        See spec 6.1; "truncated" and "unreadable" name the file.
     """
     with pydicom_warnings_logged():
         frames = _ct_frames(series)
@@ -81,12 +89,15 @@ def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
 
     Parameters
     ----------
-    series : that was read
-    ct : what `read_series` made of it
+    series
+        What was read.
+    ct
+        What `read_series` made of it.
 
     Returns
     -------
-    one dataset per slice of `ct`, foot to head; one per file for multi-frame CT, and where `ct` names no slices
+    list[Dataset]
+        One dataset per slice of `ct`, foot to head; one per file for multi-frame CT, and where `ct` names no slices.
     """
     files = {str(instance.value("SOPInstanceUID")): instance.path for instance in series.instances}
     wanted = dict.fromkeys(ct.header.sop_instance_uids)  # keeps the order, drops the repeats of multi-frame CT

@@ -61,14 +61,19 @@ def write_seg(
 
     Parameters
     ----------
-    codes : (k, j, i) `Artery` codes of the scored voxels, 0 elsewhere
-    sources : headers of the images that `ct` was read from, one per slice
-    algorithm_type : AUTOMATIC, SEMIAUTOMATIC after edits, MANUAL
-    tracking_uids : of segments that were written before, so that a later version refers to the same findings
+    codes
+        (k, j, i) `Artery` codes of the scored voxels, 0 elsewhere
+    sources
+        Headers of the images that `ct` was read from, one per slice.
+    algorithm_type
+        AUTOMATIC, SEMIAUTOMATIC after edits, MANUAL
+    tracking_uids
+        Of segments that were written before, so that a later version refers to the same findings.
 
     Returns
     -------
-    The segmentation, for the report to refer to; None, and no file, when there are no voxels
+    Dataset | None
+        The segmentation, for the report to refer to; None, and no file, when there are no voxels.
     """
     if codes.shape != ct.shape:
         raise ValueError(f"codes must have the shape of the CT, {ct.shape}, got {codes.shape}")
@@ -113,11 +118,13 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
 
     Returns
     -------
-    (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+    NDArray[np.uint8]
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
 
     Raises
     ------
-    Refused : ``grid``, ``labels`` or ``unreadable``
+    Refused
+        ``grid``, ``labels`` or ``unreadable``
     """
     path = Path(path)
     require_readable(path)

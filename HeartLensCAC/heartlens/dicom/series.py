@@ -46,20 +46,34 @@ class Series:
 
     Parameters
     ----------
-    series_uid, study_uid : "" when the files do not say
-    files : paths; one for a multi-frame CT
-    modality : or the kind of object where it is not a CT image
-    description : SeriesDescription
-    n_slices : number of files, or of frames
-    n_positions : different positions along the slice normal; 0 when positions are missing
-    increment_mm, length_mm : median step between positions, and first to last; None below two positions
-    slice_thickness_mm, kvp, kernel, contrast, image_type, is_gated : as in `CTHeader`
-    field_of_view_mm : shorter side of the image
-    axial_cosine : |cosine| between slice normal and the patient's long axis; None without orientation
-    protocol : ProtocolName
-    patient_keys : opaque, one per patient in the series
-    is_ct : every file is a CT image
-    instances : the headers of `files`
+    series_uid, study_uid
+        "" when the files do not say
+    files
+        Paths; one for a multi-frame CT.
+    modality
+        `ImageType`, or the kind of object where it is not a CT image.
+    description
+        SeriesDescription
+    n_slices
+        Number of files, or of frames.
+    n_positions
+        Different positions along the slice normal; 0 when positions are missing.
+    increment_mm, length_mm
+        Median step between positions, and first to last; None below two positions.
+    slice_thickness_mm, kvp, kernel, contrast, image_type, is_gated
+        As in `CTHeader`.
+    field_of_view_mm
+        Shorter side of the image.
+    axial_cosine
+        |cosine| between slice normal and the patient's long axis; None without orientation
+    protocol
+        ProtocolName
+    patient_keys
+        Opaque, one per patient in the series.
+    is_ct
+        Every file is a CT image.
+    instances
+        The headers of `files`.
     """
 
     series_uid: str
@@ -98,11 +112,16 @@ class RankedSeries:
 
     Parameters
     ----------
-    series : the series
-    points : sum of spec 6.2; higher is better
-    reasons : one line per point given or taken, and per condition that holds it back
-    refusal : code that reading it will probably end with; None when nothing speaks against it
-    comes_first : CT, axial, no contrast, not derived, at least 15 positions, at most 5 mm apart
+    series
+        The series.
+    points
+        Sum of spec 6.2; higher is better.
+    reasons
+        One line per point given or taken, and per condition that holds it back.
+    refusal
+        Code that reading it will probably end with; None when nothing speaks against it.
+    comes_first
+        CT, axial, no contrast, not derived, at least 15 positions, at most 5 mm apart
     """
 
     series: Series
@@ -149,12 +168,15 @@ def find_series(source: Path | Sequence[Path], *, told: Callable[[float], None] 
 
     Parameters
     ----------
-    source : a folder (searched recursively), a DICOM file, a DICOMDIR (its folder is searched), or several files
-    told : hears after each file which part of them is read
+    source
+        A folder (searched recursively), a DICOM file, a DICOMDIR (its folder is searched), or several files.
+    told
+        Hears after each file which part of them is read.
 
     Raises
     ------
-    Refused : "input", no such path or no DICOM in it; "unreadable", a file is broken; "modality", no CT
+    Refused
+        "input", no such path or no DICOM in it; "unreadable", a file is broken; "modality", no CT
     """
     paths = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(p) for p in source]
     where = str(paths[0]) if len(paths) == 1 else f"the {len(paths)} files given"
@@ -202,13 +224,17 @@ def choose_series(
 
     Parameters
     ----------
-    ranked : from `rank_series`
-    series_uid : the user's choice
-    allow : refusals that the user has lifted; such a series competes with the others
+    ranked
+        From `rank_series`.
+    series_uid
+        The user's choice.
+    allow
+        Refusals that the user has lifted; such a series competes with the others.
 
     Raises
     ------
-    Refused : "ambiguous", several could be meant; "input", no series has this UID; "modality", it is not a CT
+    Refused
+        "ambiguous", several could be meant; "input", no series has this UID; "modality", it is not a CT
     """
     if series_uid is not None:
         named = [r.series for r in ranked if r.series.series_uid == series_uid]

@@ -44,9 +44,12 @@ class StoredFrame(NamedTuple):
 
     Parameters
     ----------
-    image : index of its image in `SourceImages.images`
-    number : 1-based frame number, None for single-frame CT
-    plane : (row, column)
+    image
+        Index of its image in `SourceImages.images`.
+    number
+        1-based frame number, None for single-frame CT
+    plane
+        (row, column)
     """
 
     image: int
@@ -59,8 +62,10 @@ class SourceImages:
 
     Parameters
     ----------
-    ct : the volume that was read
-    sources : headers without pixels, one per slice of `ct`, or one per multi-frame image
+    ct
+        The volume that was read.
+    sources
+        Headers without pixels, one per slice of `ct`, or one per multi-frame image.
     """
 
     def __init__(self, ct: CTVolume, sources: Sequence[Dataset]) -> None:
@@ -84,7 +89,8 @@ class SourceImages:
 
         Parameters
         ----------
-        codes : (k, j, i), on the grid of the CT
+        codes
+            (k, j, i), on the grid of the CT
         """
         if not self.ct.header.sop_instance_uids:
             yield from self._stored_by_position(codes)
@@ -130,12 +136,15 @@ def plane_affine(groups: Sequence[Dataset], ct: CTVolume) -> NDArray[np.float64]
 
     Parameters
     ----------
-    groups : where to look, first match counts: functional groups of a frame, shared ones, a classic image
-    ct : a step from one frame to the next is a voxel of it, whichever way the frames are stacked
+    groups
+        Where to look, first match counts: functional groups of a frame, shared ones, a classic image.
+    ct
+        A step from one frame to the next is a voxel of it, whichever way the frames are stacked.
 
     Raises
     ------
-    KeyError : the frame has no place
+    KeyError
+        The frame has no place.
     """
     orientation = np.array(group_value(groups, "PlaneOrientationSequence", "ImageOrientationPatient"), np.float64)
     dy, dx = (float(d) for d in group_value(groups, "PixelMeasuresSequence", "PixelSpacing"))
@@ -149,6 +158,7 @@ def plane_affine(groups: Sequence[Dataset], ct: CTVolume) -> NDArray[np.float64]
 
 
 def group_value(groups: Sequence[Dataset], sequence: str, keyword: str) -> Any:
+    """First value of an attribute in the groups, inside the sequence or beside it; KeyError when none has it."""
     for group in groups:
         for holder in (*(group.get(sequence) or ()), group):
             if holder.get(keyword) is not None:
@@ -158,8 +168,10 @@ def group_value(groups: Sequence[Dataset], sequence: str, keyword: str) -> Any:
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """How highdicom is called: without its warnings on odd headers, which quote the patient's name on stderr, and
-    without garbage collection, which would take 0.25 s of the 0.42 s that it needs to parse its table of the standard.
+    """Call highdicom without its warnings and without garbage collection.
+
+    Its warnings on odd headers quote the patient's name on stderr. Garbage collection would take 0.25 s of the 0.42 s
+    that it needs to parse its table of the standard.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -173,7 +185,7 @@ def undisturbed() -> Iterator[None]:
 
 
 def concept(code: Code) -> Any:
-    """highdicom's form of a code."""
+    """A code in highdicom's form."""
     from highdicom.sr import CodedConcept
 
     return CodedConcept(code.value, code.scheme, code.meaning)

@@ -53,14 +53,19 @@ def write_sr(
 
     Parameters
     ----------
-    sources : headers of the images that `ct` was read from, one per slice
-    seg : what `write_seg` returned; None at score 0, then only the CT is referred to
-    observer, organization : who has signed, and for whom; the document is verified only with both
-    signed : when, ISO 8601; None is now
+    sources
+        Headers of the images that `ct` was read from, one per slice.
+    seg
+        What `write_seg` returned; None at score 0, then only the CT is referred to.
+    observer, organization
+        Who has signed, and for whom; the document is verified only with both.
+    signed
+        When, ISO 8601; None is now.
 
     Returns
     -------
-    The document
+    Dataset
+        The document.
     """
     import highdicom as hd
 

@@ -34,18 +34,24 @@ def write_ct_series(
 
     Parameters
     ----------
-    folder : exists; gets ``slice-0001.dcm`` and so on
-    ct : int16; its header's UIDs become those of the files
-    patient_name, patient_id : of nobody; a real patient's scan is never written by HeartLens
-    description : of study and series
+    folder
+        Exists; gets ``slice-0001.dcm`` and so on.
+    ct
+        int16; its header's UIDs become those of the files
+    patient_name, patient_id
+        Of nobody; a real patient's scan is never written by HeartLens.
+    description
+        Of study and series.
 
     Returns
     -------
-    The files, foot to head
+    list[Path]
+        The files, foot to head.
 
     Raises
     ------
-    ValueError : the volume has no UIDs, or HU that the pixels cannot hold
+    ValueError
+        The volume has no UIDs, or HU that the pixels cannot hold.
     """
     header = ct.header
     if ct.hu.dtype != np.int16 or ct.hu.min() < _INTERCEPT or int(ct.hu.max()) - _INTERCEPT > _STORED_MAXIMUM:

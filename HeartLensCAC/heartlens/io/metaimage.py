@@ -37,12 +37,15 @@ def read_metaimage(path: Path) -> tuple[NDArray, NDArray[np.float64]]:
 
     Returns
     -------
-    values : (k, j, i)
-    affine : (4, 4), maps (i, j, k, 1) to LPS mm; MetaImage means LPS unless another program misuses it
+    values : NDArray
+        (k, j, i)
+    affine : NDArray[np.float64]
+        (4, 4), maps (i, j, k, 1) to LPS mm; MetaImage means LPS unless another program misuses it
 
     Raises
     ------
-    Refused : ``input``, ``unreadable`` or ``truncated``
+    Refused
+        ``input``, ``unreadable`` or ``truncated``
     """
     require_readable(path)
     try:

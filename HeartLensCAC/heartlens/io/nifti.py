@@ -48,9 +48,12 @@ class Nifti(NamedTuple):
 
     Parameters
     ----------
-    values : (k, j, i), scaled as the header says
-    affine : (4, 4), maps (i, j, k, 1) to LPS mm
-    is_oriented : False when the file has neither sform nor qform; `affine` then assumes RAS axes
+    values
+        (k, j, i), scaled as the header says
+    affine
+        (4, 4), maps (i, j, k, 1) to LPS mm
+    is_oriented
+        False when the file has neither sform nor qform; `affine` then assumes RAS axes
     """
 
     values: NDArray
@@ -63,7 +66,8 @@ def read_nifti(path: Path) -> Nifti:
 
     Raises
     ------
-    Refused : ``input``, ``unreadable`` or ``truncated``
+    Refused
+        ``input``, ``unreadable`` or ``truncated``
     """
     require_readable(path)
     try:

@@ -57,10 +57,14 @@ class Nrrd:
 
     Parameters
     ----------
-    values : (k, j, i), or (k, j, i, layer)
-    affine : (4, 4), maps (i, j, k, 1) to LPS mm
-    is_oriented : False when the file does not say how it lies in the patient; `affine` then assumes LPS axes
-    keys : its key/value pairs
+    values
+        (k, j, i), or (k, j, i, layer)
+    affine
+        (4, 4), maps (i, j, k, 1) to LPS mm
+    is_oriented
+        False when the file does not say how it lies in the patient; `affine` then assumes LPS axes
+    keys
+        Its key/value pairs.
     """
 
     values: NDArray
@@ -74,7 +78,8 @@ def read_nrrd(path: Path) -> Nrrd:
 
     Raises
     ------
-    Refused : ``input``, ``unreadable`` or ``truncated``
+    Refused
+        ``input``, ``unreadable`` or ``truncated``
     """
     require_readable(path)
     try:
@@ -120,10 +125,14 @@ def write_nrrd(
 
     Parameters
     ----------
-    values : (k, j, i)
-    affine : (4, 4), maps (i, j, k, 1) to LPS mm
-    keys : key/value pairs
-    level : of gzip, 1 (fast) to 9
+    values
+        (k, j, i)
+    affine
+        (4, 4), maps (i, j, k, 1) to LPS mm
+    keys
+        key/value pairs
+    level
+        Of gzip, 1 (fast) to 9.
     """
     columns = [",".join(repr(float(x)) for x in affine[:3, axis]) for axis in range(4)]
     lines = [

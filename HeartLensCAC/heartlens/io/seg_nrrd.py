@@ -33,8 +33,10 @@ class Segment:
 
     Parameters
     ----------
-    value : of its voxels in `layer`
-    tags : Slicer's segment tags, TerminologyEntry among them
+    value
+        Of its voxels in `layer`.
+    tags
+        Slicer's segment tags, TerminologyEntry among them
     """
 
     id: str
@@ -49,7 +51,8 @@ def write_seg_nrrd(path: str | Path, ct: CTVolume, codes: NDArray[np.uint8]) -> 
 
     Parameters
     ----------
-    codes : (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+    codes
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
     """
     _check_shape(codes, ct)
     present = {Artery(int(code)) for code in np.flatnonzero(np.bincount(codes.reshape(-1), minlength=7))[1:]}
@@ -85,7 +88,8 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
 
     Raises
     ------
-    Refused : ``unreadable``, ``truncated`` or ``grid``
+    Refused
+        ``unreadable``, ``truncated`` or ``grid``
     """
     path = Path(path)
     image = read_nrrd(path)
@@ -114,7 +118,8 @@ def artery_codes(image: Nrrd, ct: CTVolume, path: Path) -> NDArray[np.uint8]:
 
     Raises
     ------
-    Refused : ``grid``; ``labels``, when a segment with voxels names no artery or two arteries share voxels
+    Refused
+        ``grid``; ``labels``, when a segment with voxels names no artery or two arteries share voxels
     """
     codes = np.zeros(ct.shape, np.uint8)
     flat_codes = codes.reshape(-1)
@@ -131,7 +136,8 @@ def segments_of(image: Nrrd, path: Path) -> list[Segment]:
 
     Raises
     ------
-    Refused : ``unreadable``
+    Refused
+        ``unreadable``
     """
     segments: list[Segment] = []
     while (key := f"Segment{len(segments)}_") + "ID" in image.keys:

@@ -53,17 +53,22 @@ def read_volume(
 
     Parameters
     ----------
-    kvp, slice_thickness_mm : what the file does not say
-    allow : overridable refusals that the user has lifted
+    kvp, slice_thickness_mm
+        What the file does not say.
+    allow
+        Overridable refusals that the user has lifted.
 
     Returns
     -------
-    ct : axes nearest to (S, P, L)
-    cautions : what was allowed or had to be assumed
+    ct : CTVolume
+        Axes nearest to (S, P, L).
+    cautions : list[Caution]
+        What was allowed or had to be assumed.
 
     Raises
     ------
-    Refused : ``input``, ``unreadable``, ``truncated``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
+    Refused
+        ``input``, ``unreadable``, ``truncated``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
     """
     path = Path(path)
     image = _read_image(path)
@@ -96,13 +101,17 @@ def checked_volume(
 
     Parameters
     ----------
-    values : (k, j, i), HU
-    affine : (4, 4), maps (i, j, k, 1) to LPS mm
-    where : the file or node, for messages
+    values
+        (k, j, i), HU
+    affine
+        (4, 4), maps (i, j, k, 1) to LPS mm
+    where
+        The file or node, for messages.
 
     Raises
     ------
-    Refused : ``unreadable``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
+    Refused
+        ``unreadable``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
     """
     cautions: list[Caution] = []
     _check_right_angles(affine, where)
@@ -168,11 +177,13 @@ def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
 
     Returns
     -------
-    (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+    NDArray[np.uint8]
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
 
     Raises
     ------
-    Refused : ``input``, ``unreadable``, ``truncated``, ``grid`` or ``labels``
+    Refused
+        ``input``, ``unreadable``, ``truncated``, ``grid`` or ``labels``
     """
     path = Path(path)
     if _is_dicom(path):

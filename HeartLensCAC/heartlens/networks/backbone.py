@@ -37,10 +37,14 @@ class BackboneShape:
 
     Parameters
     ----------
-    dim : length of the embedding
-    depth, heads : blocks, and attention heads in each
-    patch : side of a patch, pixels
-    size : side of the square image that the position embedding is stored for, pixels
+    dim
+        Length of the embedding.
+    depth, heads
+        Blocks, and attention heads in each.
+    patch
+        Side of a patch, pixels.
+    size
+        Side of the square image that the position embedding is stored for, pixels.
     """
 
     dim: int
@@ -70,6 +74,7 @@ class BackboneShape:
         return cls(*WIDTHS[match[1]], patch=int(match[2]), size=int(match[3]))
 
     def to_json(self) -> dict[str, int]:
+        """Plain values, by the names of the fields."""
         return asdict(self)
 
 
@@ -78,7 +83,8 @@ class Attention(nn.Module):
 
     Attributes
     ----------
-    in_products : two matrix products and a softmax instead of torch's fused kernel; see `Backbone.attend_in_products`
+    in_products
+        Two matrix products and a softmax instead of torch's fused kernel; see `Backbone.attend_in_products`.
     """
 
     def __init__(self, dim: int, heads: int) -> None:
@@ -95,6 +101,7 @@ class Attention(nn.Module):
         return q, k, v
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, tokens, dim) -> the same shape, mixed over all tokens of each image."""
         q, k, v = self._split(x)
         if self.in_products:
             weights = ((q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)).softmax(-1)
@@ -118,6 +125,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, tokens, dim) -> the same shape, each token for itself."""
         return self.fc2(functional.gelu(self.fc1(x)))
 
 
@@ -132,6 +140,7 @@ class Block(nn.Module):
         self.mlp = Mlp(dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(n, tokens, dim) -> the same shape."""
         x = x + self.attn(self.norm1(x))
         return x + self.mlp(self.norm2(x))
 
@@ -144,6 +153,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, dim, kernel_size=patch, stride=patch)
 
     def forward(self, image: Tensor) -> Tensor:
+        """(n, 3, height, width) -> (n, patches, dim), row by row."""
         return self.proj(image).flatten(2).transpose(1, 2)
 
 
@@ -154,8 +164,10 @@ class Backbone(nn.Module):
 
     Parameters
     ----------
-    shape : its numbers
-    recompute : keep no activations inside blocks and compute them again going backward; less memory, more time
+    shape
+        Its numbers.
+    recompute
+        Keep no activations inside blocks and compute them again going backward; less memory, more time.
     """
 
     def __init__(self, shape: BackboneShape, *, recompute: bool = False) -> None:
@@ -189,11 +201,13 @@ class Backbone(nn.Module):
 
         Parameters
         ----------
-        image : (n, 1, height, width), HU window scaled to -1..1
+        image
+            (n, 1, height, width), HU window scaled to -1..1
 
         Returns
         -------
-        (n, 1 + patches, dim), the class token first
+        Tensor
+            (n, 1 + patches, dim), the class token first
         """
         if image.shape[-2] % self.shape.patch or image.shape[-1] % self.shape.patch:
             size = tuple(image.shape[-2:])
@@ -227,7 +241,9 @@ class Backbone(nn.Module):
 
         Returns
         -------
-        (n, heads, height / patch, width / patch), sums to at most 1 over the patches; the rest is on the class token
+        Tensor
+            (n, heads, height / patch, width / patch), sums to at most 1 over the patches; the rest is on the class
+            token
         """
         x = self.tokens(image)
         for block in self.blocks[:-1]:
@@ -251,12 +267,15 @@ def resample_position(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Parameters
     ----------
-    embedding : (1, 1 + side * side, dim)
-    grid : rows, columns of patches
+    embedding
+        (1, 1 + side * side, dim)
+    grid
+        Rows, columns of patches.
 
     Returns
     -------
-    (1, 1 + rows * columns, dim)
+    Tensor
+        (1, 1 + rows * columns, dim)
     """
     side = round((embedding.shape[1] - 1) ** 0.5)
     if grid == (side, side):
@@ -275,7 +294,8 @@ def load_timm_weights(backbone: Backbone, path: Path) -> None:
 
     Raises
     ------
-    Refused : ``input``, the file cannot be read or is of another network
+    Refused
+        ``input``, the file cannot be read or is of another network
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file

@@ -45,11 +45,16 @@ class BundleFile:
 
     Parameters
     ----------
-    path : within the bundle
-    role : what the network is for: `VESSEL` or `SLICES`
-    format : "onnx" or "safetensors"
-    architecture : {"name", and its numbers}
-    sha256, bytes : of the file
+    path
+        Within the bundle.
+    role
+        What the network is for: `VESSEL` or `SLICES`.
+    format
+        "onnx" or "safetensors"
+    architecture
+        {"name", and its numbers}
+    sha256, bytes
+        Of the file.
     """
 
     path: str
@@ -66,8 +71,10 @@ class Calibration:
 
     Parameters
     ----------
-    slope : positive, so that the order of lesions stays
-    intercept : added to the log odds
+    slope
+        Positive, so that the order of lesions stays.
+    intercept
+        Added to the log odds.
     """
 
     slope: float = 1.0
@@ -101,10 +108,14 @@ class VesselStage:
 
     Parameters
     ----------
-    view : what it sees
-    classes : of its outputs, "none" first, then names of `Artery`
-    cut_off : least uncalibrated probability of all arteries together that makes an island coronary
-    calibration : makes a lesion's probability of that
+    view
+        What it sees.
+    classes
+        Of its outputs, "none" first, then names of `Artery`.
+    cut_off
+        Least uncalibrated probability of all arteries together that makes an island coronary.
+    calibration
+        Makes a lesion's probability of that.
     """
 
     view: View
@@ -124,8 +135,10 @@ class SliceStage:
 
     Parameters
     ----------
-    view : what it sees
-    cut_off : at or above it a slice counts as calcified
+    view
+        What it sees.
+    cut_off
+        At or above it a slice counts as calcified.
     """
 
     view: SliceView
@@ -183,13 +196,20 @@ class Bundle:
 
     Parameters
     ----------
-    folder : where it lies
-    texts : name, version, licence, trained_on, intended_use, field_of_view
-    files : checked against their checksums
-    vessel : how islands are named
-    slices : how slices are chosen; None shows all slices with candidates to the vessel network
-    domain : scans it was made for
-    metrics : figures, with the data they were measured on
+    folder
+        Where it lies.
+    texts
+        Name, version, licence, trained_on, intended_use, field_of_view.
+    files
+        Checked against their checksums.
+    vessel
+        How islands are named.
+    slices
+        How slices are chosen; None shows all slices with candidates to the vessel network.
+    domain
+        Scans it was made for.
+    metrics
+        Figures, with the data they were measured on.
     """
 
     folder: Path
@@ -205,7 +225,8 @@ class Bundle:
 
         Raises
         ------
-        Refused : "input": the bundle has none
+        Refused
+            "input": the bundle has none
         """
         for file in self.files:
             if (file.role, file.format) == (role, form):
@@ -233,15 +254,18 @@ def find_bundle(asked: str | Path | None) -> Path | None:
 
     Parameters
     ----------
-    asked : `RULES`; the name of an installed bundle; a folder; None is the first of the installed ones
+    asked
+        `RULES`; the name of an installed bundle; a folder; None is the first of the installed ones
 
     Returns
     -------
-    None when the rules are meant, or nothing is installed
+    Path | None
+        None when the rules are meant, or nothing is installed
 
     Raises
     ------
-    Refused : "input": there is no such bundle
+    Refused
+        "input": there is no such bundle
     """
     if asked == RULES:
         return None
@@ -264,7 +288,8 @@ def load_bundle(folder: Path) -> Bundle:
 
     Raises
     ------
-    Refused : "input" no bundle, or an unknown architecture; "unreadable" a damaged manifest; "checksum" a file that is
+    Refused
+        "input" no bundle, or an unknown architecture; "unreadable" a damaged manifest; "checksum" a file that is
         missing or not what was exported
     """
     path = Path(folder) / MANIFEST

@@ -63,19 +63,25 @@ class Networks:
 
     Parameters
     ----------
-    device : "cpu", "cuda", or "auto": cuda where torch is installed, sees one and knows the bundle's architectures, and
-        it is worth waking it: torch is loaded already, or there are `WORTH_A_GPU` slices
-    slices : how many there are to look at, for "auto"; None is many
+    device
+        "cpu", "cuda", or "auto": cuda where torch is installed, sees one and knows the bundle's architectures, and it
+        is worth waking it: torch is loaded already, or there are `WORTH_A_GPU` slices
+    slices
+        How many there are to look at, for "auto"; None is many.
 
     Attributes
     ----------
-    vessel, slices : see `Network`; `slices` is None when the bundle has no such stage
-    device : "cpu" or "cuda", whatever ran last
-    cautions : what went otherwise than asked
+    vessel, slices
+        See `Network`; `slices` is None when the bundle has no such stage.
+    device
+        "cpu" or "cuda", whatever ran last
+    cautions
+        What went otherwise than asked.
 
     Raises
     ------
-    Refused : "input": cuda was asked for and there is none, or a file that cannot be run
+    Refused
+        "input": cuda was asked for and there is none, or a file that cannot be run
     """
 
     def __init__(self, bundle: Bundle, device: str = "auto", *, slices: int | None = None) -> None:
@@ -96,13 +102,16 @@ class Networks:
 
     @property
     def batch(self) -> int:
+        """How many images go through a network at once on the device in use."""
         return BATCH_ON_GPU if self.device == "cuda" else BATCH
 
     def vessel(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Run the network that names islands."""
         return self._run(VESSEL, image)
 
     @property
     def slices(self) -> Network | None:
+        """Call that runs the slice classifier; None when the bundle has none."""
         return None if self.bundle.slices is None else lambda image: self._run(SLICES, image)
 
     def _run(self, role: str, image: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -153,12 +162,15 @@ def classify_slices(
 
     Parameters
     ----------
-    network : (n, 1, size, size) -> (n,)
-    asked : (k,) slices to look at
+    network
+        (n, 1, size, size) -> (n,)
+    asked
+        (k,) slices to look at
 
     Returns
     -------
-    (k,) p(calcified); nan where it was not asked
+    NDArray[np.float64]
+        (k,) p(calcified); nan where it was not asked
     """
     found = np.full(ct.shape[0], np.nan)
     center_mm = view.center_mm(ct, region)
@@ -177,11 +189,13 @@ def unsettled_slices(probability: NDArray[np.float64], lesions: LesionMap) -> ND
 
     Parameters
     ----------
-    probability : (k,) p(calcified), nan where it was not asked
+    probability
+        (k,) p(calcified), nan where it was not asked
 
     Returns
     -------
-    (n,) slice indices, ascending
+    NDArray[np.int64]
+        (n,) slice indices, ascending
     """
     coronary = [lesion for lesion, artery in lesions.arteries.items() if artery in CORONARY]
     named = lesions.voxels.flat[np.isin(lesions.voxels.ids, coronary)]
@@ -208,16 +222,21 @@ def segment_vessels(
 
     Parameters
     ----------
-    classes : of the network's outputs; the first is "none", the others are names of `Artery`
-    coronary_cut_off : least probability of all arteries together that makes an island coronary
-    calibration : makes the probability that is noted; None leaves the vote as it is
-    slices : (k,) slices to look at; None looks at all with dense voxels in the heart. An island that reaches one of
-        them is named as a whole, by its voxels there
+    classes
+        Of the network's outputs; the first is "none", the others are names of `Artery`.
+    coronary_cut_off
+        Least probability of all arteries together that makes an island coronary.
+    calibration
+        Makes the probability that is noted; None leaves the vote as it is.
+    slices
+        (k,) slices to look at; None looks at all with dense voxels in the heart. An island that reaches one of them is
+        named as a whole, by its voxels there
 
     Returns
     -------
-    Lesions with the probability that they are coronary; the other islands are left out, save those that are OTHER or
-    in doubt (`KEPT_IN_DOUBT`). What is near the cut-off is marked for review (`EDGE_LOG_ODDS`).
+    LesionMap
+        Lesions with the probability that they are coronary; the other islands are left out, save those that are OTHER
+        or in doubt (`KEPT_IN_DOUBT`). What is near the cut-off is marked for review (`EDGE_LOG_ODDS`).
     """
     calibration = calibration or Calibration()
     candidates = candidate_mask(ct, protocol, region.box(ct) if region.in_view else None)
@@ -258,12 +277,15 @@ def decide(
 
     Parameters
     ----------
-    vote : (islands, classes)
+    vote
+        (islands, classes)
 
     Returns
     -------
-    artery : (islands,) `Artery` code, 0 for none
-    p_coronary : (islands,)
+    artery : NDArray[np.uint8]
+        (islands,) `Artery` code, 0 for none
+    p_coronary : NDArray[np.float64]
+        (islands,)
     """
     codes = np.array([0, *(Artery[name] for name in classes[1:])], np.uint8)
     coronary = np.flatnonzero((codes > 0) & (codes != Artery.OTHER))

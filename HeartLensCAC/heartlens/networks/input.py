@@ -28,14 +28,21 @@ class View:
 
     Parameters
     ----------
-    size_px : rows and columns
-    spacing_mm : of its pixels; 0 fits the whole field of view into `size_px`, whatever that makes of a millimeter
-    window_hu : becomes 0 to 1; what lies outside is cut off
-    neighbors : slices below and above that are seen too; the first and last slice are repeated
-    neighbor_mm : from one of these to the next, as nearly as whole slices allow; 0 takes adjacent slices, and what a
-        network sees of the third dimension depends on the scan's increment
-    with_mask : the last channel is the share of each pixel that is at or above `threshold_hu`
-    threshold_hu : of the mask
+    size_px
+        Rows and columns.
+    spacing_mm
+        Of its pixels; 0 fits the whole field of view into `size_px`, whatever that makes of a millimeter.
+    window_hu
+        Becomes 0 to 1; what lies outside is cut off.
+    neighbors
+        Slices below and above that are seen too; the first and last slice are repeated.
+    neighbor_mm
+        From one of these to the next, as nearly as whole slices allow; 0 takes adjacent slices, and what a network sees
+        of the third dimension depends on the scan's increment.
+    with_mask
+        The last channel is the share of each pixel that is at or above `threshold_hu`.
+    threshold_hu
+        Of the mask.
     """
 
     size_px: int = 256
@@ -54,10 +61,12 @@ class View:
 
     @property
     def channels(self) -> int:
+        """How many channels the network takes: the slices, and the mask where there is one."""
         return 2 * self.neighbors + 1 + self.with_mask
 
     @property
     def is_whole_field(self) -> bool:
+        """Whether the view is the whole field of view of a scan, whatever its size."""
         return self.spacing_mm == 0
 
 
@@ -67,10 +76,14 @@ class Crop:
 
     Parameters
     ----------
-    first : (row, column) of the CT, with fractions, under the center of the view's first pixel
-    step : (rows, columns) of the CT from one pixel of the view to the next
-    size_px : of the view
-    slice_step : slices of the CT from one neighbor to the next
+    first
+        (row, column) of the CT, with fractions, under the center of the view's first pixel
+    step
+        (rows, columns) of the CT from one pixel of the view to the next
+    size_px
+        Of the view.
+    slice_step
+        Slices of the CT from one neighbor to the next.
     """
 
     first: tuple[float, float]
@@ -98,8 +111,10 @@ def place_crop(
 
     Parameters
     ----------
-    shape, spacing_mm : of the CT, (slice, row, column)
-    center : (row, column) of the CT in the middle of the view; None is the middle of the slice
+    shape, spacing_mm
+        Of the CT, (slice, row, column).
+    center
+        (row, column) of the CT in the middle of the view; None is the middle of the slice
     """
     if view.is_whole_field:
         step = shape[1] / view.size_px, shape[2] / view.size_px
@@ -125,11 +140,13 @@ def network_input(hu: NDArray, k: int, crop: Crop, view: View) -> NDArray[np.flo
 
     Parameters
     ----------
-    hu : (k, j, i) of the whole CT; only the slices needed are read
+    hu
+        (k, j, i) of the whole CT; only the slices needed are read
 
     Returns
     -------
-    (channels, size_px, size_px): slices from foot to head, 0 to 1, then the mask
+    NDArray[np.float32]
+        (channels, size_px, size_px): slices from foot to head, 0 to 1, then the mask
     """
     around = np.clip(k + crop.slice_step * np.arange(-view.neighbors, view.neighbors + 1), 0, hu.shape[0] - 1)
     slices = np.asarray(hu[around]).astype(np.float32)
@@ -147,12 +164,15 @@ def resample(slices: NDArray[np.float32], crop: Crop, *, outside: float) -> NDAr
 
     Parameters
     ----------
-    slices : (n, rows, columns)
-    outside : value beyond the edge
+    slices
+        (n, rows, columns)
+    outside
+        Value beyond the edge.
 
     Returns
     -------
-    (n, size_px, size_px)
+    NDArray[np.float32]
+        (n, size_px, size_px)
     """
     # Rows and columns are independent, so two small matrices do it; a matrix product is the fastest sum numpy has.
     over_rows = _weights(slices.shape[1], crop, 0)
@@ -167,7 +187,8 @@ def nearest(values: NDArray, crop: Crop) -> NDArray:
 
     Parameters
     ----------
-    values : (rows, columns)
+    values
+        (rows, columns)
     """
     found = np.zeros((crop.size_px, crop.size_px), values.dtype)
     rows, columns = (np.rint(crop.in_slice(axis)).astype(np.int64) for axis in (0, 1))

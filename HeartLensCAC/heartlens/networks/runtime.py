@@ -31,8 +31,10 @@ class OnnxNetwork:
 
     Parameters
     ----------
-    role : which network
-    threads : of ONNX Runtime; 0 lets it choose
+    role
+        Which network.
+    threads
+        Of ONNX Runtime; 0 lets it choose.
     """
 
     def __init__(self, bundle: Bundle, role: str = VESSEL, *, threads: int = 0) -> None:
@@ -63,12 +65,15 @@ class TorchNetwork:
 
     Parameters
     ----------
-    role : which network
-    device : "cpu" or "cuda"
+    role
+        Which network.
+    device
+        "cpu" or "cuda"
 
     Raises
     ------
-    Refused : "input": an architecture that this version cannot build, or weights that are not its own
+    Refused
+        "input": an architecture that this version cannot build, or weights that are not its own
     """
 
     def __init__(self, bundle: Bundle, role: str = VESSEL, *, device: str = "cpu") -> None:
@@ -101,7 +106,8 @@ class TorchNetwork:
 
         Raises
         ------
-        OutOfDeviceMemory : the batch is too large for the GPU as it is now
+        OutOfDeviceMemory
+            The batch is too large for the GPU as it is now.
         """
         try:
             with self.torch.inference_mode():

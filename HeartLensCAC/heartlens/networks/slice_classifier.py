@@ -13,7 +13,8 @@ class SliceClassifier(nn.Module):
 
     Parameters
     ----------
-    backbone : see `heartlens.networks.backbone`
+    backbone
+        See `heartlens.networks.backbone`.
     """
 
     def __init__(self, backbone: Backbone) -> None:

@@ -27,10 +27,14 @@ class SliceView:
 
     Parameters
     ----------
-    field_mm : side of the square
-    size : its pixels
-    window_hu : HU that become -1 and 1; what lies beyond is clipped
-    center : where the square is laid: "slice" is the middle of the slice, "heart" that of the zone of the coronaries
+    field_mm
+        Side of the square.
+    size
+        Its pixels.
+    window_hu
+        HU that become -1 and 1; what lies beyond is clipped
+    center
+        Where the square is laid: "slice" is the middle of the slice, "heart" that of the zone of the coronaries.
     """
 
     field_mm: float = 200.0
@@ -52,14 +56,18 @@ class SliceView:
 
         Parameters
         ----------
-        hu : (rows, columns)
-        spacing_mm : row and column distance
-        center_mm : row and column of the view's middle, from the outer corner of the first pixel; None is the
-            middle of the slice
+        hu
+            (rows, columns)
+        spacing_mm
+            Row and column distance.
+        center_mm
+            Row and column of the view's middle, from the outer corner of the first pixel; None is the middle of the
+            slice.
 
         Returns
         -------
-        (size, size), -1 to 1
+        NDArray[np.float32]
+            (size, size), -1 to 1
         """
         image = np.asarray(hu, dtype=np.float64) - AIR_HU  # air is 0, and so is what lies outside
         middle = center_mm or tuple(n * s / 2 for n, s in zip(image.shape, spacing_mm, strict=True))
@@ -85,8 +93,10 @@ class SliceView:
         return weights.reshape(self.size, SUPERSAMPLING, length).mean(axis=1)
 
     def to_json(self) -> dict[str, Any]:
+        """Plain values, by the names of the fields."""
         return {**asdict(self), "window_hu": list(self.window_hu)}
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> SliceView:
+        """A view from what `to_json` made of it."""
         return cls(**{**document, "window_hu": tuple(document["window_hu"])})

@@ -19,11 +19,16 @@ class UNetNumbers:
 
     Parameters
     ----------
-    in_channels : images side by side, and the threshold mask
-    classes : outputs
-    base : filters of the first level; each level below has twice as many
-    depth : how often the image is halved
-    groups : of group normalization; 0 for none, as the U-Net was published
+    in_channels
+        Images side by side, and the threshold mask.
+    classes
+        Outputs.
+    base
+        Filters of the first level; each level below has twice as many.
+    depth
+        How often the image is halved.
+    groups
+        Of group normalization; 0 for none, as the U-Net was published.
     """
 
     in_channels: int = 4
@@ -54,8 +59,10 @@ class UNet(nn.Module):
 
     Parameters
     ----------
-    numbers : shape of the weights
-    bottom : what happens to the lowest level; nothing, unless a recipe says so
+    numbers
+        Shape of the weights.
+    bottom
+        What happens to the lowest level; nothing, unless a recipe says so.
     """
 
     def __init__(self, numbers: UNetNumbers, bottom: nn.Module | None = None) -> None:
@@ -70,6 +77,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(numbers.base, numbers.classes, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(n, in_channels, rows, columns) -> (n, classes, rows, columns) logits."""
         seen: list[torch.Tensor] = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))

@@ -18,14 +18,19 @@ def write_phantom(out: Path, phantom: Phantom, *, format: str = "dicom", force: 
 
     Parameters
     ----------
-    out : folder to make
-    format : "dicom", "nrrd" or "nifti"
-    force : replace an existing phantom
+    out
+        Folder to make.
+    format
+        "dicom", "nrrd" or "nifti"
+    force
+        Replace an existing phantom.
 
     Raises
     ------
-    ValueError : unknown format
-    Refused : ``output``, the folder exists or cannot be written; nothing is left behind
+    ValueError
+        Unknown format.
+    Refused
+        ``output``, the folder exists or cannot be written; nothing is left behind
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")

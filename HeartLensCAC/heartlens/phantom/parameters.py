@@ -45,26 +45,46 @@ class PhantomParameters:
 
     Parameters
     ----------
-    seed : decides the person (habitus, heart, vessels) and the noise
-    field_of_view : "chest" (lung apex to diaphragm) or "heart" (carina to below the apex, lungs cut)
-    matrix : rows and columns
-    pixel_mm : (row, column) distance, mm
-    slice_thickness_mm, increment_mm : nominal thickness and distance of slices; an increment below it is overlap
-    kvp : tube voltage; contrast of calcium follows it
-    noise_hu : standard deviation at the center of the body
-    kernel : one of `KERNEL_FWHM_MM`
-    is_gated : a gated scan has no motion of the heart
-    motion_mm : how far the right coronary artery travels during one rotation; the others move less
-    category : coronary burden, one of `CATEGORIES`; None takes `plaques`
-    plaques : number of plaques in LM, LAD, LCX, RCA when no category is asked for
-    traps : kinds from `TRAP_KINDS`
-    sex, age_years, bmi : of the person
-    cover : one of `COVERS`
-    view_shift_mm : (x, y), how far the field of view lies from where it is usually put
-    heart_turn_deg : added to the azimuth and the descent of the heart's long axis
-    heart_shift_mm : to the left
-    heart_scale : factor on the size of the heart
-    matched_burden : category of the decoys that are drawn as coronary plaques are and laid elsewhere; None for none
+    seed
+        Decides the person (habitus, heart, vessels) and the noise.
+    field_of_view
+        "chest" (lung apex to diaphragm) or "heart" (carina to below the apex, lungs cut)
+    matrix
+        Rows and columns.
+    pixel_mm
+        (row, column) distance, mm
+    slice_thickness_mm, increment_mm
+        Nominal thickness and distance of slices; an increment below it is overlap.
+    kvp
+        Tube voltage; contrast of calcium follows it.
+    noise_hu
+        Standard deviation at the center of the body.
+    kernel
+        One of `KERNEL_FWHM_MM`.
+    is_gated
+        A gated scan has no motion of the heart.
+    motion_mm
+        How far the right coronary artery travels during one rotation; the others move less.
+    category
+        Coronary burden, one of `CATEGORIES`; None takes `plaques`.
+    plaques
+        Number of plaques in LM, LAD, LCX, RCA when no category is asked for.
+    traps
+        Kinds from `TRAP_KINDS`.
+    sex, age_years, bmi
+        Of the person.
+    cover
+        One of `COVERS`.
+    view_shift_mm
+        (x, y), how far the field of view lies from where it is usually put
+    heart_turn_deg
+        Added to the azimuth and the descent of the heart's long axis.
+    heart_shift_mm
+        To the left.
+    heart_scale
+        Factor on the size of the heart.
+    matched_burden
+        Category of the decoys that are drawn as coronary plaques are and laid elsewhere; None for none.
     """
 
     seed: int = 0
@@ -149,6 +169,7 @@ class PhantomParameters:
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> PhantomParameters:
+        """Parameters from a JSON object of their fields; lists become tuples."""
         values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in document.items()}
         return cls(**values)
 
@@ -177,12 +198,15 @@ class PhantomParameters:
 
         Parameters
         ----------
-        seed : 0 or more
-        overrides : fields that are set instead of drawn; the rest does not change with them
+        seed
+            0 or more
+        overrides
+            Fields that are set instead of drawn; the rest does not change with them.
 
         Raises
         ------
-        ValueError : an override that is no field, or a value outside its range
+        ValueError
+            An override that is no field, or a value outside its range.
         """
         known = {f.name for f in fields(cls)} - {"seed"}
         if unknown := sorted(set(overrides) - known):
@@ -205,7 +229,8 @@ class PhantomParameters:
 
         Parameters
         ----------
-        seed, overrides : as for `random`, which draws sex, age, body-mass index and `traps`
+        seed, overrides
+            As for `random`, which draws sex, age, body-mass index and `traps`.
         """
         rng = np.random.default_rng([seed, 5])
         field_of_view = overrides.get("field_of_view", FIELDS_OF_VIEW[int(rng.random() < 0.6)])

@@ -44,9 +44,12 @@ class Phantom:
 
     Parameters
     ----------
-    ct : the scan
-    labels : (k, j, i) uint8, codes of `Artery`; whole islands of the scan at the threshold; traps are OTHER
-    truth : {arteries: {LM..RCA: {agatston, agatston_noise_free, mass_mg, plaques}}, traps, parameters}
+    ct
+        The scan.
+    labels
+        (k, j, i) uint8, codes of `Artery`; whole islands of the scan at the threshold; traps are OTHER
+    truth
+        {arteries: {LM..RCA: {agatston, agatston_noise_free, mass_mg, plaques}}, traps, parameters}
     """
 
     ct: CTVolume
@@ -60,10 +63,14 @@ class Source:
 
     Parameters
     ----------
-    code : its `Artery`
-    window : of the volume
-    image : HU added there
-    plaque : None for traps
+    code
+        Its `Artery`.
+    window
+        Of the volume.
+    image
+        HU added there
+    plaque
+        None for traps
     """
 
     code: int
@@ -82,6 +89,7 @@ class Scan:
 
     @property
     def fwhm_mm(self) -> float:
+        """Full width at half maximum of the kernel's blur, mm."""
         return KERNEL_FWHM_MM[self.parameters.kernel]
 
     def body(self) -> NDArray[np.float32]:
@@ -100,7 +108,8 @@ class Scan:
 
         Parameters
         ----------
-        moves : its travel relative to the right coronary artery; 0 for what lies still
+        moves
+            Its travel relative to the right coronary artery; 0 for what lies still.
         """
         p = self.parameters
         if moves > 0 and p.motion_mm > 0:
@@ -118,12 +127,15 @@ class Scan:
         return None if drawn is None else Source(int(code), *drawn, plaque)
 
     def plaque_source(self, plaque: Plaque) -> Source | None:
+        """Image of a plaque, which moves with its artery; None when it lies outside the scan."""
         return self.source(plaque.cloud, plaque.artery, calcium.MOBILITY[plaque.artery], plaque)
 
     def decoy_source(self, place: str, decoy: Plaque) -> Source | None:
+        """Image of a decoy, which moves as its place does; None when it lies outside the scan."""
         return self.source(decoy.cloud, Artery.OTHER, decoys.MOBILITY.get(place, 0.0))
 
     def ct(self, hu: NDArray[np.int16]) -> CTVolume:
+        """The volume of these voxels, (k, j, i) HU, with the affine and header of the scan."""
         return CTVolume(hu, self.grid.affine(), _header(self.parameters, self.grid.shape[0]))
 
 
@@ -223,8 +235,10 @@ def label_islands(hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np
 
     Parameters
     ----------
-    hu : (k, j, i), the final image
-    bone : (k, j, i), at or above the threshold without any source
+    hu
+        (k, j, i), the final image
+    bone
+        (k, j, i), at or above the threshold without any source
     """
     labels = np.zeros(hu.shape, np.uint8)
     if not sources:
@@ -301,7 +315,8 @@ def _up_to_burden(
 
     Parameters
     ----------
-    propose : from a factor on their width to (place of a decoy or "", plaque), one after the other
+    propose
+        From a factor on their width to (place of a decoy or "", plaque), one after the other.
     """
     p = scan.parameters
     if category == "0":

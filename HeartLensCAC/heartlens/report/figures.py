@@ -45,9 +45,12 @@ class ScoredVoxels:
 
     Parameters
     ----------
-    kji : (n, 3) slice, row, column
-    ids : (n,) lesion
-    artery : (n,) `Artery` code
+    kji
+        (n, 3) slice, row, column
+    ids
+        (n,) lesion
+    artery
+        (n,) `Artery` code
     """
 
     kji: NDArray[np.int64]
@@ -69,7 +72,8 @@ def png(gray: NDArray[np.uint8]) -> bytes:
 
     Parameters
     ----------
-    gray : (rows, columns)
+    gray
+        (rows, columns)
     """
     rows, columns = gray.shape
 
@@ -124,8 +128,10 @@ def lesion_picture(ct: CTVolume, voxels: ScoredVoxels, lesion: LesionScore) -> t
 
     Returns
     -------
-    picture : `CROP_MM` wide, less at the border of a small image
-    index : of the slice
+    picture : Picture
+        `CROP_MM` wide, less at the border of a small image
+    index : int
+        Of the slice.
     """
     mine = voxels.kji[voxels.ids == lesion.id]
     index = int(np.bincount(mine[:, 0]).argmax())
@@ -269,9 +275,12 @@ def scale_ruler(categories: Sequence[Category], score: float, marked: str) -> st
 
     Parameters
     ----------
-    categories : ascending
-    score : unrounded; its place in a box is logarithmic, an open box ends at ten times its lower bound
-    marked : id of the category that the score has
+    categories
+        Ascending.
+    score
+        Unrounded; its place in a box is logarithmic, an open box ends at ten times its lower bound.
+    marked
+        Id of the category that the score has.
     """
     width, gap, height = 520.0, 2.0, 26.0
     box = (width + gap) / len(categories) - gap

@@ -70,9 +70,12 @@ def render_report(case: Case, *, identity: Identity | None = None, signature: Si
 
     Parameters
     ----------
-    case : scored
-    identity : printed at the top; None prints none
-    signature : printed with the sign-off; None says that nobody signed
+    case
+        Scored.
+    identity
+        Printed at the top; None prints none.
+    signature
+        Printed with the sign-off; None says that nobody signed.
     """
     report, risk = case.report, case.risk
     scheme = SCHEMES[risk.scheme]

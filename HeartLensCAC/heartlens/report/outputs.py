@@ -38,19 +38,25 @@ def write_outputs(
 
     Parameters
     ----------
-    out : folder to make; an existing one is replaced only with `force` and only if it is a HeartLens result
-    identify : put patient ID and name on report.html
-    signature : who answers for it; the SR is then verified, the page says so, and labels.nrrd is written, because
-        checked labels are what a network may learn from
-    told : hears before each file which part of the writing is done
+    out
+        Folder to make; an existing one is replaced only with `force` and only if it is a HeartLens result.
+    identify
+        Put patient ID and name on report.html.
+    signature
+        Who answers for it; the SR is then verified, the page says so, and labels.nrrd is written, because checked
+        labels are what a network may learn from.
+    told
+        Hears before each file which part of the writing is done.
 
     Returns
     -------
-    What was left out, and why: see `OPTIONAL`
+    list[str]
+        What was left out, and why: see `OPTIONAL`.
 
     Raises
     ------
-    Refused : the folder exists, or cannot be written; nothing is left behind
+    Refused
+        The folder exists, or cannot be written; nothing is left behind.
     """
     check_out(out, force=force)
     case = result.case
@@ -86,8 +92,10 @@ def _noting(left_out: list[str]) -> Iterator[None]:
 
 
 def write_labels(path: Path, case: Case) -> None:
-    """The scored voxels as a label map on the grid of the CT, 1 LM … 6 UNASSIGNED: what `--segmentation` reads back,
-    and what training and other programs take without knowing Slicer."""
+    """The scored voxels as a label map on the grid of the CT, 1 LM … 6 UNASSIGNED.
+
+    `--segmentation` reads it back; training and other programs take it without knowing Slicer.
+    """
     from heartlens.io.nrrd import write_nrrd
 
     write_nrrd(path, case.scored_codes, case.source_ct.affine)
@@ -117,7 +125,8 @@ def check_out(out: Path, *, force: bool = False) -> None:
 
     Raises
     ------
-    Refused : ``output``: the folder exists without `force`, is not a HeartLens result, or holds a reader's edits
+    Refused
+        ``output``: the folder exists without `force`, is not a HeartLens result, or holds a reader's edits
     """
     check_folder(out.absolute(), force=force, is_ours=is_result)
     edits = out / "case" / "edits.jsonl"

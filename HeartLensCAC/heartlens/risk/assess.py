@@ -39,13 +39,20 @@ class Category:
 
     Parameters
     ----------
-    scheme, category : machine ids
-    low, high : bounds in rounded Agatston, inclusive; high None is open
-    percentile_from : a percentile from here on also puts a score above 0 in this row; None in most rows
-    shown : the range as it is printed
-    label : the word, or the range again where the scheme has no words
-    finding : one sentence about the plaque; "" where the scheme has none
-    text : clinical correlation in the source's sense, about groups of people; "" where the scheme has none
+    scheme, category
+        Machine ids.
+    low, high
+        Bounds in rounded Agatston, inclusive; high None is open.
+    percentile_from
+        A percentile from here on also puts a score above 0 in this row; None in most rows.
+    shown
+        The range as it is printed.
+    label
+        The word, or the range again where the scheme has no words.
+    finding
+        One sentence about the plaque; "" where the scheme has none.
+    text
+        Clinical correlation in the source's sense, about groups of people; "" where the scheme has none.
     """
 
     scheme: str
@@ -95,9 +102,12 @@ def category(score: float, scheme: str = "heartlens", *, percentile: float | Non
 
     Parameters
     ----------
-    score : Agatston, unrounded; only exactly 0 is in the row of 0
-    scheme : a key of `SCHEMES`
-    percentile : only asked for by schemes that use one
+    score
+        Agatston, unrounded; only exactly 0 is in the row of 0.
+    scheme
+        A key of `SCHEMES`.
+    percentile
+        Only asked for by schemes that use one.
 
     Examples
     --------
@@ -119,8 +129,10 @@ def cac_drs(score: float, calcified_vessels: int | None) -> str:
 
     Parameters
     ----------
-    score : Agatston, unrounded
-    calcified_vessels : how many of LM, LAD, LCX, RCA score above 0
+    score
+        Agatston, unrounded.
+    calcified_vessels
+        How many of LM, LAD, LCX, RCA score above 0.
 
     Examples
     --------
@@ -141,25 +153,43 @@ class Risk:
 
     Parameters
     ----------
-    agatston : the score that was looked up, unrounded
-    scheme : id of the category scheme
-    category, label : machine id and word; None when withheld
-    low, high : bounds of the category in rounded Agatston; high None is open, both None when withheld
-    shown : the range as it is printed
-    finding : one sentence about the plaque
-    text : clinical correlation, about groups of people
-    cac_drs : such as "A2/N3"; None when withheld
-    percentile : MESA, 0-99, unrounded
-    percentile_text : the percentile with its population, as printed
-    arterial_age_years : MESA, unrounded
-    mesa_risk_percent, mesa_risk_without_cac_percent : 10-year CHD risk, unrounded
-    omitted : (what, why) of everything that is not given
-    notes : what a reader must know to read the numbers above
-    sources : of everything that is given
-    withheld : why there is no category; None when there is one
-    is_estimate : the scan is not known to be ECG-gated, and the score has to be called estimated
-    category_probability : (category, probability) in the scheme's order, from the probabilities of the lesions; None
-        when nobody estimated those
+    agatston
+        The score that was looked up, unrounded.
+    scheme
+        Id of the category scheme.
+    category, label
+        Machine id and word; None when withheld.
+    low, high
+        Bounds of the category in rounded Agatston; high None is open, both None when withheld.
+    shown
+        The range as it is printed.
+    finding
+        One sentence about the plaque.
+    text
+        Clinical correlation, about groups of people.
+    cac_drs
+        Such as "A2/N3"; None when withheld.
+    percentile
+        MESA, 0-99, unrounded
+    percentile_text
+        The percentile with its population, as printed.
+    arterial_age_years
+        MESA, unrounded
+    mesa_risk_percent, mesa_risk_without_cac_percent
+        10-year CHD risk, unrounded
+    omitted
+        (what, why) of everything that is not given
+    notes
+        What a reader must know to read the numbers above.
+    sources
+        Of everything that is given.
+    withheld
+        Why there is no category; None when there is one.
+    is_estimate
+        The scan is not known to be ECG-gated, and the score has to be called estimated.
+    category_probability
+        (category, probability) in the scheme's order, from the probabilities of the lesions; None when nobody estimated
+        those
     """
 
     agatston: float
@@ -211,6 +241,7 @@ class Risk:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Risk:
+        """A risk from the JSON object that was written of it."""
         return cls(
             **{
                 **document,
@@ -241,19 +272,28 @@ def assess(
 
     Parameters
     ----------
-    total_agatston : unrounded
-    calcified_vessels : how many of LM, LAD, LCX, RCA score above 0
-    scheme : a key of `SCHEMES`
-    age_years, sex, race : "M" or "F"; one of `RACES`; None is unknown and is never guessed
-    risk_factors : for the 10-year risk; a mapping must have every field of `RiskFactors`
-    withhold : why the score must not be looked up at all (gaps between slices, say)
-    is_gated : ECG-gated; unknown counts as not gated, and then MESA numbers need a race or risk factors,
-        that is, somebody who asked for them
-    has_unassigned : some scored calcium has no artery yet
+    total_agatston
+        Unrounded.
+    calcified_vessels
+        How many of LM, LAD, LCX, RCA score above 0.
+    scheme
+        A key of `SCHEMES`.
+    age_years, sex, race
+        "M" or "F"; one of `RACES`; None is unknown and is never guessed
+    risk_factors
+        For the 10-year risk; a mapping must have every field of `RiskFactors`.
+    withhold
+        Why the score must not be looked up at all (gaps between slices, say).
+    is_gated
+        ECG-gated; unknown counts as not gated, and then MESA numbers need a race or risk factors, that is, somebody who
+        asked for them
+    has_unassigned
+        Some scored calcium has no artery yet.
 
     Raises
     ------
-    ValueError : unknown scheme, a score that is not one, or a risk factor that is not one
+    ValueError
+        Unknown scheme, a score that is not one, or a risk factor that is not one.
     """
     rounded_agatston(total_agatston)
     chosen_scheme = _scheme(scheme)

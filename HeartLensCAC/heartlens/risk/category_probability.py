@@ -25,17 +25,22 @@ def category_probabilities(
 
     Parameters
     ----------
-    agatston : (n,) of each lesion, unrounded
-    probability : (n,) that it counts
-    unit : Agatston score of one pixel of weight 1: pixel area times the slice factor
+    agatston
+        (n,) of each lesion, unrounded
+    probability
+        (n,) that it counts
+    unit
+        Agatston score of one pixel of weight 1: pixel area times the slice factor.
 
     Returns
     -------
-    (category, probability) in the scheme's order; None for a scheme that also asks for a percentile
+    tuple[tuple[str, float], ...] | None
+        (category, probability) in the scheme's order; None for a scheme that also asks for a percentile
 
     Raises
     ------
-    ValueError : a probability outside 0 to 1, or a score that is no whole number of units
+    ValueError
+        A probability outside 0 to 1, or a score that is no whole number of units.
 
     Examples
     --------

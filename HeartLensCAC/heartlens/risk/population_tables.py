@@ -68,15 +68,21 @@ class RiskFactors:
 
     Parameters
     ----------
-    total_cholesterol_mg_dl, hdl_mg_dl : mg/dL
-    systolic_bp_mmhg : mmHg
-    lipid_drug, bp_drug : takes a lipid-lowering drug, a drug against hypertension
-    diabetes, smoker : has diabetes, smokes now
-    family_history : heart attack of a parent, sibling or child
+    total_cholesterol_mg_dl, hdl_mg_dl
+        mg/dL
+    systolic_bp_mmhg
+        mmHg
+    lipid_drug, bp_drug
+        Takes a lipid-lowering drug, a drug against hypertension.
+    diabetes, smoker
+        Has diabetes, smokes now.
+    family_history
+        Heart attack of a parent, sibling or child.
 
     Raises
     ------
-    ValueError : a value of the wrong type, or so far off that it must be in another unit
+    ValueError
+        A value of the wrong type, or so far off that it must be in another unit.
     """
 
     total_cholesterol_mg_dl: float
@@ -115,7 +121,8 @@ class RiskFactors:
 
         Raises
         ------
-        ValueError : names the missing, unknown or wrong fields
+        ValueError
+            Names the missing, unknown or wrong fields.
         """
         names = [field.name for field in fields(cls)]
         if not isinstance(document, Mapping):
@@ -135,7 +142,8 @@ def read_risk_factors(path: Path) -> RiskFactors:
 
     Raises
     ------
-    Refused : code "input"; the file is missing, is not JSON, or a field is wrong
+    Refused
+        Code "input"; the file is missing, is not JSON, or a field is wrong.
     """
     try:
         return RiskFactors.from_json(json.loads(path.read_text(encoding="utf-8")))
@@ -166,7 +174,8 @@ def mesa_percentile(score: float, age_years: float, sex: str, race: str) -> floa
 
     Raises
     ------
-    OutsideCohort : age, sex or race outside MESA, or a score above the table's last column
+    OutsideCohort
+        Age, sex or race outside MESA, or a score above the table's last column.
 
     Examples
     --------
@@ -197,11 +206,13 @@ def hoff_percentile_band(score: float, age_years: float, sex: str) -> tuple[int,
 
     Returns
     -------
-    (low, high) : of 0, 25, 50, 75, 90, 100; a score equal to a cut-off lies above it
+    tuple[int, int]
+        (low, high) of 0, 25, 50, 75, 90, 100; a score equal to a cut-off lies above it
 
     Raises
     ------
-    OutsideCohort : unknown sex, or not an adult
+    OutsideCohort
+        Unknown sex, or not an adult.
 
     Examples
     --------
@@ -228,7 +239,8 @@ def arterial_age_years(score: float, *, diabetes: bool | None = None) -> float:
 
     Raises
     ------
-    OutsideCohort : with diabetes, for which the formula was not made
+    OutsideCohort
+        With diabetes, for which the formula was not made.
 
     Examples
     --------
@@ -256,11 +268,13 @@ def mesa_risk_percent(
 
     Parameters
     ----------
-    score : Agatston; None gives the risk that the same equation family states without it
+    score
+        Agatston; None gives the risk that the same equation family states without it.
 
     Raises
     ------
-    OutsideCohort : age, sex or race outside MESA
+    OutsideCohort
+        Age, sex or race outside MESA.
     """
     years = _check_mesa(age_years, sex, race)
     values = {
@@ -290,6 +304,7 @@ def _check_mesa(age_years: float, sex: str, race: str) -> int:
 
 
 def check_mesa_age(age_years: float) -> int:
+    """Age in completed years; raise `OutsideCohort` when MESA does not cover it."""
     youngest, oldest = MESA_AGES_YEARS
     if not (math.isfinite(age_years) and youngest <= math.floor(age_years) <= oldest):
         raise OutsideCohort(f"MESA covers ages {youngest} to {oldest}, age is {age_years:g}")

@@ -40,20 +40,26 @@ def case_ct(
 
     Parameters
     ----------
-    volume : vtkMRMLScalarVolumeNode
-    kvp, slice_thickness_mm : what the node does not say
-    allow : overridable refusals that the user has lifted
+    volume
+        vtkMRMLScalarVolumeNode
+    kvp, slice_thickness_mm
+        What the node does not say.
+    allow
+        Overridable refusals that the user has lifted.
 
     Returns
     -------
-    ct : axes nearest to (S, P, L); no voxel resampled or changed; it holds a copy of the voxels
-    cautions : what was allowed or had to be assumed; ``changed`` when the node came from DICOM and no longer has the
-        slices of its series
+    ct : CTVolume
+        Axes nearest to (S, P, L); no voxel resampled or changed; it holds a copy of the voxels.
+    cautions : list[Caution]
+        What was allowed or had to be assumed; ``changed`` when the node came from DICOM and no longer has the slices of
+        its series.
 
     Raises
     ------
-    Refused : ``input`` (no volume, a label map, several components, no voxels, a transform on it), ``tilt``,
-        ``not-axial``, ``few-slices``, ``no-hu``, ``unreadable``
+    Refused
+        ``input`` (no volume, a label map, several components, no voxels, a transform on it), ``tilt``, ``not-axial``,
+        ``few-slices``, ``no-hu``, ``unreadable``
     """
     values = _values(volume)
     header = CTHeader(kvp=kvp, slice_thickness_mm=slice_thickness_mm)
@@ -83,7 +89,8 @@ def require_scored(volume: Any, case: Case) -> None:
 
     Raises
     ------
-    Refused : ``input``, ``grid``, or ``checksum`` when a voxel that could count has another value
+    Refused
+        ``input``, ``grid``, or ``checksum`` when a voxel that could count has another value
     """
     ct, threshold_hu = case.source_ct, case.protocol.label_threshold_hu
     values = _values(volume)
@@ -115,7 +122,8 @@ def voxels_in(case: Case, volume: Any, extent: tuple[int, int, int, int, int, in
 
     Parameters
     ----------
-    extent : first and last column, row and slice, inclusive, in the volume node's own IJK
+    extent
+        First and last column, row and slice, inclusive, in the volume node's own IJK.
     """
     mapping = index_map(_values(volume).shape, lps_affine(volume), case.source_ct, "the volume")
     corners = np.array([extent[::2], extent[1::2]]) @ mapping.turn.T + mapping.shift

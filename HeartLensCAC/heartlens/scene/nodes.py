@@ -35,13 +35,19 @@ class CaseNodes:
 
     Parameters
     ----------
-    volume : vtkMRMLScalarVolumeNode, the CT
-    segmentation : vtkMRMLSegmentationNode, one segment per `Artery`, ids LM, LAD, LCX, RCA, OTHER, UNASSIGNED, all in
-        one layer with the artery's code as label value; what the reader edits
-    automatic : the result before any edit; hidden from selectors, so that no tool can edit it
-    lesion_table, totals_table, risk_table, slice_table : vtkMRMLTableNode, columns as in `scene.tables`
-    series, chart : vtkMRMLPlotSeriesNode and vtkMRMLPlotChartNode, score along z, drawn from `slice_table`
-    overlay : vtkMRMLScalarVolumeNode of the slice probability, or None when the case has none
+    volume
+        vtkMRMLScalarVolumeNode, the CT
+    segmentation
+        vtkMRMLSegmentationNode, one segment per `Artery`, ids LM, LAD, LCX, RCA, OTHER, UNASSIGNED, all in one layer
+        with the artery's code as label value; what the reader edits
+    automatic
+        The result before any edit; hidden from selectors, so that no tool can edit it.
+    lesion_table, totals_table, risk_table, slice_table
+        vtkMRMLTableNode, columns as in `scene.tables`
+    series, chart
+        vtkMRMLPlotSeriesNode and vtkMRMLPlotChartNode, score along z, drawn from `slice_table`
+    overlay
+        vtkMRMLScalarVolumeNode of the slice probability, or None when the case has none
     """
 
     volume: Any
@@ -66,15 +72,18 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
 
     Parameters
     ----------
-    scene : vtkMRMLScene
-    volume : the node on which the case was scored; None makes one. Other nodes go into its study of the subject
-        hierarchy.
-    name : start of the nodes' names; the volume's name, or "CT"
+    scene
+        vtkMRMLScene
+    volume
+        The node on which the case was scored; None makes one. Other nodes go into its study of the subject hierarchy.
+    name
+        start of the nodes' names; the volume's name, or "CT"
 
     Raises
     ------
-    Refused : ``grid`` or ``checksum``: the volume is another grid, or its voxels changed since they were scored;
-        ``input``: a transform, or not a volume. Nothing was added.
+    Refused
+        ``grid`` or ``checksum``: the volume is another grid, or its voxels changed since they were scored; ``input``: a
+        transform, or not a volume. Nothing was added.
     """
     if volume is not None:
         require_scored(volume, case)
@@ -96,7 +105,8 @@ def update_lesions(scene: Any, nodes: CaseNodes, case: Case) -> None:
 
     Raises
     ------
-    Refused : ``input``: a node of the case was deleted; show the case again (no edit is lost: they are in the case)
+    Refused
+        ``input``: a node of the case was deleted; show the case again (no edit is lost: they are in the case)
     """
     mapping = _require_whole(scene, nodes, case)
     if not is_filled(nodes.segmentation, case.shown, case.source_ct):
@@ -112,15 +122,18 @@ def read_segmentation(scene: Any, nodes: CaseNodes, case: Case, *, who: str = ""
 
     Parameters
     ----------
-    who, when : reader and ISO 8601 time, kept with each edit
+    who, when
+        Reader and ISO 8601 time, kept with each edit.
 
     Returns
     -------
-    `case` itself, the same object, when nothing that counts has changed
+    Case
+        `case` itself, the same object, when nothing that counts has changed
 
     Raises
     ------
-    Refused : as `labels_of`, or ``input`` when a node of the case was deleted; case and scene are as they were
+    Refused
+        As `labels_of`, or ``input`` when a node of the case was deleted; case and scene are as they were.
     """
     _require_whole(scene, nodes, case)
     return correct_voxels(case, labelled_voxels(nodes.segmentation, case.source_ct), who=who, when=when)
@@ -133,12 +146,14 @@ def show_overlay(
 
     Parameters
     ----------
-    values : (k, rows, columns), one plane per slice of `case.ct`, any number of rows and columns; (k,) is one value
-        per slice
+    values
+        (k, rows, columns), one plane per slice of `case.ct`, any number of rows and columns; (k,) is one value per
+        slice
 
     Returns
     -------
-    vtkMRMLScalarVolumeNode, in the case's study; show it as foreground
+    Any
+        vtkMRMLScalarVolumeNode, in the case's study; show it as foreground
     """
     _require_whole(scene, nodes, case)
     added: list[Any] = []

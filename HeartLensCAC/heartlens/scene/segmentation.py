@@ -35,12 +35,14 @@ def labels_of(segmentation: Any, ct: CTVolume) -> NDArray[np.uint8]:
 
     Returns
     -------
-    (k, j, i) codes on the grid of `ct`; to score them, give them to `calcium.extract_lesions`
+    NDArray[np.uint8]
+        (k, j, i) codes on the grid of `ct`; to score them, give them to `calcium.extract_lesions`
 
     Raises
     ------
-    Refused : ``input`` (no segmentation, a transform on it, no binary labelmap); ``grid`` (its voxels are not those
-        of the CT); ``labels`` (a segment with voxels names no artery, or two arteries share voxels)
+    Refused
+        ``input`` (no segmentation, a transform on it, no binary labelmap); ``grid`` (its voxels are not those of the
+        CT); ``labels`` (a segment with voxels names no artery, or two arteries share voxels)
     """
     labels = labelled_voxels(segmentation, ct)
     codes = np.zeros(ct.shape, np.uint8)
@@ -73,7 +75,8 @@ def _united(parts: list[Labelled]) -> Labelled:
 
     Raises
     ------
-    Refused : ``labels``, when a voxel is in two arteries
+    Refused
+        ``labels``, when a voxel is in two arteries
     """
     if not parts:
         return Labelled(np.zeros(0, np.int64), np.zeros(0, np.uint8))
@@ -98,7 +101,8 @@ def artery_of(segment: Any) -> Artery:
 
     Raises
     ------
-    Refused : ``labels``: it names none, or its name, its tag and its anatomic region name two
+    Refused
+        ``labels``: it names none, or its name, its tag and its anatomic region name two
     """
     name = segment.GetName() or ""
     tagged = Artery.__members__.get(tag_of(segment, ARTERY_TAG) or "")
@@ -114,10 +118,14 @@ class Layer:
 
     Parameters
     ----------
-    flat : (n,) C-order indices into its array
-    values : (n,) label value of each
-    affine : (4, 4), maps (i, j, k, 1) of that array, counted from its first voxel, to LPS mm
-    segments : vtkSegment of each label value
+    flat
+        (n,) C-order indices into its array
+    values
+        (n,) label value of each
+    affine
+        (4, 4), maps (i, j, k, 1) of that array, counted from its first voxel, to LPS mm
+    segments
+        vtkSegment of each label value
     """
 
     shape: tuple[int, int, int]
@@ -158,10 +166,14 @@ def fill(
 
     Parameters
     ----------
-    labels : on the grid of `ct`
-    volume : node whose grid the label map gets, so that the Segment Editor need not resample
-    mapping : from that grid to the CT
-    algorithm_type : AUTOMATIC or SEMIAUTOMATIC, for Slicer's DICOM SEG export
+    labels
+        On the grid of `ct`.
+    volume
+        Node whose grid the label map gets, so that the Segment Editor need not resample.
+    mapping
+        From that grid to the CT.
+    algorithm_type
+        AUTOMATIC or SEMIAUTOMATIC, for Slicer's DICOM SEG export
     """
     image = _image(labels, ct, volume, mapping)
     for segment_id in segmentation.GetSegmentIDs():
@@ -235,7 +247,7 @@ def tag_of(segment: Any, key: str) -> str | None:
 
 
 def _image(labels: Labelled, ct: CTVolume, volume: Any, mapping: IndexMap) -> Any:
-    """vtkOrientedImageData of labels on the volume's grid, as large as the labels need."""
+    """Labels on the volume's grid as a vtkOrientedImageData, as large as the labels need."""
     image = slicer.vtkOrientedImageData()
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)

@@ -18,10 +18,12 @@ class Watch:
 
     Parameters
     ----------
-    edited : called with nothing after voxels or segments of the segmentation changed, `update_lesions` included
+    edited
+        Called with nothing after voxels or segments of the segmentation changed, `update_lesions` included
         (`read_segmentation` then returns the same case); it may be called several times for one stroke, so wait a
-        moment before committing
-    gone : called with the name of the node ("segmentation"), when a node of the case left the scene
+        moment before committing.
+    gone
+        Called with the name of the node ("segmentation"), when a node of the case left the scene.
     """
 
     def __init__(self, scene: Any, nodes: CaseNodes, edited: Callable[[], None], gone: Callable[[str], None]) -> None:

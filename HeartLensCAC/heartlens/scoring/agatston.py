@@ -17,8 +17,10 @@ def density_weight(peak_hu: ArrayLike, *, edges_hu: Sequence[float] = EDGES_BY_K
 
     Parameters
     ----------
-    peak_hu : (n,), HU; may be fractional
-    edges_hu : lower edges of weights 1 to 4, ascending; a peak equal to an edge takes the higher weight
+    peak_hu
+        (n,), HU; may be fractional
+    edges_hu
+        Lower edges of weights 1 to 4, ascending; a peak equal to an edge takes the higher weight.
 
     Examples
     --------
@@ -34,11 +36,16 @@ class SliceIslands:
 
     Parameters
     ----------
-    of_voxel : (n,) island of each voxel
-    pixels : (m,) size
-    peak_hu : (m,)
-    kept : (m,) bool, large enough to count
-    weight : (m,) 0 to 4; 0 where not kept
+    of_voxel
+        (n,) island of each voxel
+    pixels
+        (m,) size
+    peak_hu
+        (m,)
+    kept
+        (m,) bool, large enough to count
+    weight
+        (m,) 0 to 4; 0 where not kept
     """
 
     of_voxel: NDArray[np.int64]
@@ -61,10 +68,14 @@ def weigh_islands(
 
     Parameters
     ----------
-    flat : (n,) C-order indices into (k, j, i), ascending; every voxel at or above the threshold
-    hu : (n,)
-    artery : (n,) islands do not cross from one to another
-    shape : of the volume
+    flat
+        (n,) C-order indices into (k, j, i), ascending; every voxel at or above the threshold
+    hu
+        (n,)
+    artery
+        (n,) islands do not cross from one to another
+    shape
+        Of the volume.
     """
     of_voxel = find_islands(flat, shape, connectivity=protocol.connectivity, group=artery)
     count = int(of_voxel.max(initial=-1)) + 1

@@ -13,7 +13,7 @@ A value outside this range is something else and is not used."""
 
 
 def mass_mg(hu_sum: float, *, voxel_volume_mm3: float, factor_mg_per_mm3_hu: float) -> float:
-    """c x volume x mean HU, mg hydroxyapatite; `hu_sum` is the sum over the voxels of that volume.
+    """Mass c x volume x mean HU, mg hydroxyapatite; `hu_sum` is the sum over the voxels of that volume.
 
     Examples
     --------
@@ -44,7 +44,7 @@ def calibration(protocol: ScoringProtocol, header: CTHeader) -> tuple[float | No
 
 
 def calibration_factor(*, rod_hu: float, water_hu: float, rod_mg_per_cm3: float = 200.0) -> float:
-    """c = rho / (HU of the rod - HU of water), mg/mm3 per HU, from a calibration rod.
+    """Factor c = rho / (HU of the rod - HU of water), mg/mm3 per HU, from a calibration rod.
 
     Examples
     --------

@@ -25,11 +25,16 @@ class Totals:
 
     Parameters
     ----------
-    agatston, volume_mm3 : unrounded
-    mass_mg : None when there is no calibration
-    density : area-weighted mean weight, 1 to 4; None at score 0
-    lesions : number of 3-D lesions with a score
-    volume_isotropic_mm3 : only when the protocol asks for it
+    agatston, volume_mm3
+        Unrounded.
+    mass_mg
+        None when there is no calibration
+    density
+        Area-weighted mean weight, 1 to 4; None at score 0.
+    lesions
+        Number of 3-D lesions with a score.
+    volume_isotropic_mm3
+        Only when the protocol asks for it.
     """
 
     agatston: float
@@ -46,11 +51,16 @@ class LesionScore:
 
     Parameters
     ----------
-    id : as in the `LesionMap`
-    area_mm2 : largest accepted area on one slice
-    slices : first and last slice index with an accepted part, inclusive
-    centroid_lps_mm : of the accepted voxels
-    probability, source, why, review : from its `LesionNote`
+    id
+        As in the `LesionMap`.
+    area_mm2
+        Largest accepted area on one slice.
+    slices
+        First and last slice index with an accepted part, inclusive.
+    centroid_lps_mm
+        Of the accepted voxels.
+    probability, source, why, review
+        From its `LesionNote`.
     """
 
     id: int
@@ -87,16 +97,26 @@ class ScoreReport:
 
     Parameters
     ----------
-    total : LM + LAD + LCX + RCA + UNASSIGNED
-    arteries : one entry per `Artery`, OTHER and UNASSIGNED included
-    lesions : highest Agatston first; OTHER included, at the end
-    slices : every slice of the CT, foot to head
-    dropped_small_count, dropped_small_area_mm2 : 2-D islands below the minimum size
-    calcified_vessels : how many of LM, LAD, LCX, RCA score above 0
-    diffusivity : 1 - largest vessel score / total; None at total 0
-    left_main_share : LM / total; None at total 0
-    mass_factor_mg_per_mm3_hu, mass_factor_source : calibration used; None: no mass
-    slice_factor : k of the normalisation
+    total
+        LM + LAD + LCX + RCA + UNASSIGNED
+    arteries
+        One entry per `Artery`, OTHER and UNASSIGNED included.
+    lesions
+        Highest Agatston first; OTHER included, at the end.
+    slices
+        Every slice of the CT, foot to head.
+    dropped_small_count, dropped_small_area_mm2
+        2-D islands below the minimum size
+    calcified_vessels
+        How many of LM, LAD, LCX, RCA score above 0.
+    diffusivity
+        1 - largest vessel score / total; None at total 0
+    left_main_share
+        LM / total; None at total 0
+    mass_factor_mg_per_mm3_hu, mass_factor_source
+        Calibration used; None: no mass.
+    slice_factor
+        k of the normalisation
     """
 
     total: Totals
@@ -140,6 +160,7 @@ class ScoreReport:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> ScoreReport:
+        """A report from the JSON object that was written of it."""
         groups = {**document["arteries"], "UNASSIGNED": document["unassigned"], "OTHER": document["other"]}
         lesions = (
             LesionScore(
@@ -179,14 +200,19 @@ def score_lesions(
 
     Parameters
     ----------
-    ct : (k, j, i), HU
-    lesions : on the same grid; voxels below the thresholds do not count
-    protocol : the numbers of the method
-    slice_probability : (k,) of calcium on each slice, from a classifier, nan where not asked; only passed on
+    ct
+        (k, j, i), HU
+    lesions
+        On the same grid; voxels below the thresholds do not count.
+    protocol
+        The numbers of the method.
+    slice_probability
+        (k,) of calcium on each slice, from a classifier, nan where not asked; only passed on
 
     Raises
     ------
-    ValueError : the grids differ, or the protocol needs a slice thickness that is unknown
+    ValueError
+        The grids differ, or the protocol needs a slice thickness that is unknown.
     """
     if lesions.shape != ct.shape:
         raise ValueError(f"lesions must lie on the CT's grid {ct.shape}, got {lesions.shape}")
@@ -221,8 +247,10 @@ class Labelled(NamedTuple):
 
     Parameters
     ----------
-    flat : (n,) int64, C-order indices into (k, j, i), ascending
-    codes : (n,) `Artery` code of each
+    flat
+        (n,) int64, C-order indices into (k, j, i), ascending
+    codes
+        (n,) `Artery` code of each
     """
 
     flat: NDArray[np.int64]

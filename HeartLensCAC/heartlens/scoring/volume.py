@@ -29,13 +29,17 @@ def isotropic_voxels(
 
     Parameters
     ----------
-    ct : (k, j, i)
-    flat : (n,) C-order indices of the accepted voxels, ascending
-    ids, artery : (n,) lesion and artery of each
+    ct
+        (k, j, i)
+    flat
+        (n,) C-order indices of the accepted voxels, ascending
+    ids, artery
+        (n,) lesion and artery of each
 
     Returns
     -------
-    (largest id + 1,) cubes per lesion; times `cube_mm`^3 is the volume
+    NDArray[np.int64]
+        (largest id + 1,) cubes per lesion; times `cube_mm`^3 is the volume
     """
     slices, rows, columns = ct.shape
     counts = np.zeros(int(ids.max(initial=0)) + 1, np.int64)

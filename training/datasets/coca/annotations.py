@@ -35,16 +35,26 @@ class Roi:
 
     Parameters
     ----------
-    place : where it stands in the file, for messages: "image 12, ROI 1" (ImageIndex and 1-based position)
-    name : as written
-    artery : UNASSIGNED when the name is none of `VESSELS`
-    image_index : OsiriX's slice counter; None when missing
-    points_px : (column, row) of each vertex; 0 is the center of the first pixel
-    points_mm : (x, y, z) of each vertex that has one, LPS mm
-    center_mm : (x, y, z), LPS mm; None when missing or incomplete
-    max_hu, mean_hu, total_hu : what OsiriX measured; None when missing
-    area_mm2 : the same; the file has cm2
-    problem : why the entry cannot be used; "" when it can
+    place
+        Where it stands in the file, for messages: "image 12, ROI 1" (ImageIndex and 1-based position).
+    name
+        As written.
+    artery
+        UNASSIGNED when the name is none of `VESSELS`
+    image_index
+        OsiriX's slice counter; None when missing
+    points_px
+        (column, row) of each vertex; 0 is the center of the first pixel
+    points_mm
+        (x, y, z) of each vertex that has one, LPS mm
+    center_mm
+        (x, y, z), LPS mm; None when missing or incomplete
+    max_hu, mean_hu, total_hu
+        What OsiriX measured; None when missing.
+    area_mm2
+        The same; the file has cm2.
+    problem
+        Why the entry cannot be used; "" when it can.
     """
 
     place: str
@@ -72,8 +82,10 @@ class Annotations:
 
     Parameters
     ----------
-    rois : in the file's order, placeholders and damaged ones included
-    notes : contradictions that do not stand in the way
+    rois
+        In the file's order, placeholders and damaged ones included.
+    notes
+        Contradictions that do not stand in the way.
     """
 
     rois: tuple[Roi, ...]
@@ -85,7 +97,8 @@ def read_annotations(path: Path) -> Annotations:
 
     Raises
     ------
-    Refused : "input", no such file; "unreadable", no property list, or one without ``Images``
+    Refused
+        "input", no such file; "unreadable", no property list, or one without ``Images``
     """
     try:
         document = plistlib.loads(Path(path).read_bytes(), fmt=plistlib.FMT_XML)

@@ -26,13 +26,20 @@ class CocaPatient:
 
     Parameters
     ----------
-    number : of the patient's folder
-    is_gated : from the gated part of COCA
-    ct : the scan
-    labels : (k, j, i) `Artery` codes from the proven outlines; None without an XML file
-    checks : one per outline
-    score : the row of scores.xlsx, non-gated patients only
-    notes : what was left out, chosen, or contradicts itself
+    number
+        Of the patient's folder.
+    is_gated
+        From the gated part of COCA.
+    ct
+        The scan.
+    labels
+        (k, j, i) `Artery` codes from the proven outlines; None without an XML file
+    checks
+        One per outline.
+    score
+        The row of scores.xlsx, non-gated patients only.
+    notes
+        What was left out, chosen, or contradicts itself.
     """
 
     number: int
@@ -45,6 +52,7 @@ class CocaPatient:
 
     @property
     def failed(self) -> tuple[RoiCheck, ...]:
+        """Checks of the outlines whose proof failed."""
         return tuple(check for check in self.checks if check.verdict == "failed")
 
     @property
@@ -59,11 +67,16 @@ class CocaDataset:
 
     Parameters
     ----------
-    gated : folder of each gated patient that has images
-    annotations : XML file of each gated patient that has one
-    nongated : folder of each non-gated patient
-    scores : rows of scores.xlsx by patient
-    notes : entries that are no patient, and notes on the sheet
+    gated
+        Folder of each gated patient that has images.
+    annotations
+        XML file of each gated patient that has one
+    nongated
+        Folder of each non-gated patient.
+    scores
+        Rows of scores.xlsx by patient.
+    notes
+        Entries that are no patient, and notes on the sheet.
     """
 
     gated: Mapping[int, Path]
@@ -78,7 +91,8 @@ class CocaDataset:
 
         Raises
         ------
-        Refused : "input", nothing of COCA here; "ambiguous", a part is there twice
+        Refused
+            "input", nothing of COCA here; "ambiguous", a part is there twice
         """
         root = Path(root)
         if not root.is_dir():
@@ -132,7 +146,8 @@ class CocaDataset:
 
         Raises
         ------
-        Refused : no images, images that are no volume, or a damaged XML file
+        Refused
+            No images, images that are no volume, or a damaged XML file.
         """
         scan = read_scan(_folder(self.gated, number, "gated"), is_gated=True, allow=allow)
         if number not in self.annotations:
@@ -146,7 +161,8 @@ class CocaDataset:
 
         Raises
         ------
-        Refused : no images, or images that are no volume
+        Refused
+            No images, or images that are no volume.
         """
         scan = read_scan(_folder(self.nongated, number, "non-gated"), is_gated=False, allow=allow)
         return CocaPatient(number, False, scan.ct, None, score=self.scores.get(number), notes=scan.notes)

@@ -20,13 +20,17 @@ def pixels_inside(points: ArrayLike, shape: tuple[int, int], *, with_edge: bool 
 
     Parameters
     ----------
-    points : (n, 2), (column, row); pixel centers have whole numbers
-    shape : rows, columns; what lies outside is cut off
-    with_edge : centers that lie on the edge belong to it
+    points
+        (n, 2), (column, row); pixel centers have whole numbers
+    shape
+        Rows, columns; what lies outside is cut off.
+    with_edge
+        Centers that lie on the edge belong to it.
 
     Returns
     -------
-    (m,) flat C-order indices, ascending
+    NDArray[np.int64]
+        (m,) flat C-order indices, ascending
 
     Examples
     --------
@@ -61,11 +65,13 @@ def islands_of_slice(hu: NDArray, threshold_hu: float) -> NDArray[np.int64]:
 
     Parameters
     ----------
-    hu : (row, column), HU
+    hu
+        (row, column), HU
 
     Returns
     -------
-    (row, column), 1-based number of each pixel's island, 0 below the threshold
+    NDArray[np.int64]
+        (row, column), 1-based number of each pixel's island, 0 below the threshold
     """
     numbered = np.zeros(hu.shape, np.int64)
     flat = np.flatnonzero(hu >= threshold_hu)
@@ -83,13 +89,17 @@ def share_islands(
 
     Parameters
     ----------
-    islands : (row, column), from `islands_of_slice`
-    outlines : flat pixel indices of each outline
-    arteries : code of each outline
+    islands
+        (row, column), from `islands_of_slice`
+    outlines
+        Flat pixel indices of each outline.
+    arteries
+        Code of each outline.
 
     Returns
     -------
-    (row, column) artery codes
+    NDArray[np.uint8]
+        (row, column) artery codes
     """
     codes = np.zeros(islands.size, np.uint8)
     flat_islands = islands.reshape(-1)

@@ -45,14 +45,22 @@ class RoiCheck:
 
     Parameters
     ----------
-    roi : the outline
-    verdict : "proven", "placeholder" (no outline was drawn) or "failed"
-    reason : why it failed; "" otherwise
-    slice_index : slice of the volume; None when none was found
-    pixels, max_hu, mean_hu : of the pixels inside the outline
-    area_mm2 : of the polygon itself
-    labelled : pixels of the islands that it touches
-    notes : soft checks that are off
+    roi
+        The outline.
+    verdict
+        "proven", "placeholder" (no outline was drawn) or "failed"
+    reason
+        Why it failed; "" otherwise.
+    slice_index
+        Slice of the volume; None when none was found.
+    pixels, max_hu, mean_hu
+        Of the pixels inside the outline.
+    area_mm2
+        Of the polygon itself.
+    labelled
+        Pixels of the islands that it touches.
+    notes
+        Soft checks that are off.
     """
 
     roi: Roi
@@ -79,8 +87,10 @@ def prove_rois(scan: CocaScan, rois: Sequence[Roi]) -> tuple[NDArray[np.uint8], 
 
     Returns
     -------
-    labels : (k, j, i) `Artery` codes of the whole 4-connected islands >= 130 HU that proven outlines touch
-    checks : one per outline, in order
+    labels : NDArray[np.uint8]
+        (k, j, i) `Artery` codes of the whole 4-connected islands >= 130 HU that proven outlines touch
+    checks : tuple[RoiCheck, ...]
+        One per outline, in order.
     """
     ct = scan.ct
     threshold_hu = ScoringProtocol().threshold_hu

@@ -24,10 +24,14 @@ class CocaScan:
 
     Parameters
     ----------
-    ct : HU, slices foot to head
-    plane : (4, 4), maps (column, row, 0, 1) of the first stored image to LPS mm; the volume may be flipped against it
-    slice_of_index : slice of `ct` for each stored image in ascending order, doubled images included
-    notes : what was left out or chosen, and cautions of the reader
+    ct
+        HU, slices foot to head
+    plane
+        (4, 4), maps (column, row, 0, 1) of the first stored image to LPS mm; the volume may be flipped against it
+    slice_of_index
+        Slice of `ct` for each stored image in ascending order, doubled images included.
+    notes
+        What was left out or chosen, and cautions of the reader.
     """
 
     ct: CTVolume
@@ -50,13 +54,17 @@ def read_scan(folder: Path, *, is_gated: bool | None = None, allow: frozenset[st
 
     Parameters
     ----------
-    folder : searched recursively
-    is_gated : which part of COCA it is; the files themselves lost the words that say so. None asks the files.
-    allow : refusals that the user has lifted
+    folder
+        Searched recursively.
+    is_gated
+        Which part of COCA it is; the files themselves lost the words that say so. None asks the files.
+    allow
+        Refusals that the user has lifted.
 
     Raises
     ------
-    Refused : no CT, or one that cannot be read as a volume; see `heartlens.dicom.read.read_series`
+    Refused
+        No CT, or one that cannot be read as a volume; see `heartlens.dicom.read.read_series`.
     """
     found, notes = _find(folder)
     images = [series for series in found if series.is_ct]

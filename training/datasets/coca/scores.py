@@ -32,9 +32,12 @@ class NongatedScore:
 
     Parameters
     ----------
-    patient : number of the patient's folder
-    arteries : Agatston of LM, LAD, LCX and RCA
-    total : as the sheet has it
+    patient
+        Number of the patient's folder.
+    arteries
+        Agatston of LM, LAD, LCX and RCA.
+    total
+        As the sheet has it.
     """
 
     patient: int
@@ -47,12 +50,15 @@ def read_scores(path: Path) -> tuple[dict[int, NongatedScore], tuple[str, ...]]:
 
     Returns
     -------
-    scores : by patient number; patients without a row are not in it
-    notes : rows that were left out, and totals that are not the sum of their arteries
+    scores : dict[int, NongatedScore]
+        By patient number; patients without a row are not in it.
+    notes : tuple[str, ...]
+        Rows that were left out, and totals that are not the sum of their arteries.
 
     Raises
     ------
-    Refused : "input" or "unreadable"; "labels" when a column is missing
+    Refused
+        "input" or "unreadable"; "labels" when a column is missing
     """
     rows = _rows(path)
     header = [str(cell).strip().lower() if cell is not None else "" for cell in (rows[0] if rows else ())]

@@ -67,11 +67,13 @@ def outline(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
 
     Parameters
     ----------
-    mask : (row, column), one 4-connected island
+    mask
+        (row, column), one 4-connected island
 
     Returns
     -------
-    (n, 2), (column, row)
+    NDArray[np.float64]
+        (n, 2), (column, row)
 
     Examples
     --------

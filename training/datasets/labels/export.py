@@ -28,18 +28,24 @@ def export_labels(out: Path, scans: Iterable[LabelledScan], format: str, *, when
 
     Parameters
     ----------
-    out : folder to make
-    format : one of `FORMATS`
-    when : ISO 8601 time of the export, for the provenance; None is now
+    out
+        Folder to make.
+    format
+        One of `FORMATS`.
+    when
+        ISO 8601 time of the export, for the provenance; None is now
 
     Returns
     -------
-    How many scans were written
+    int
+        How many scans were written.
 
     Raises
     ------
-    Refused : "output"; "labels", a scan without labels; "ambiguous", two scans of one name; "input", no scan
-    ValueError : unknown format
+    Refused
+        "output"; "labels", a scan without labels; "ambiguous", two scans of one name; "input", no scan
+    ValueError
+        Unknown format.
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")

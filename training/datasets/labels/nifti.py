@@ -32,7 +32,8 @@ def write_image(path: Path, values: NDArray | None, ct: CTVolume) -> None:
 
     Parameters
     ----------
-    values : (k, j, i)
+    values
+        (k, j, i)
     """
     import SimpleITK as sitk
 

@@ -34,11 +34,16 @@ class Contours(NamedTuple):
 
     Parameters
     ----------
-    pleura : inside of the rib cage
-    ribs : middle of the ribs
-    muscle : outside of the chest wall muscles
-    skin : outside
-    blade, blade_half_mm : middle of the shoulder blade and its half thickness, negative where there is none
+    pleura
+        Inside of the rib cage.
+    ribs
+        Middle of the ribs.
+    muscle
+        Outside of the chest wall muscles.
+    skin
+        Outside.
+    blade, blade_half_mm
+        Middle of the shoulder blade and its half thickness, negative where there is none.
     """
 
     pleura: NDArray[np.float64]
@@ -55,18 +60,30 @@ class Anatomy:
 
     Parameters
     ----------
-    heart : chambers, vessels, arteries
-    half_width_mm, half_depth_mm : of the thoracic cavity at heart level
-    airways : trachea and main bronchi (inner lumen)
-    oesophagus : its outside
-    turn_deg, shift_mm : how the person lies on the table: rotation about z, offset in x and y
-    fat_mm : subcutaneous fat at the side
-    muscle_mm : chest wall muscle outside the ribs
-    breast_mm : thickness of breast tissue, 0 in men
-    dome_right_mm, dome_left_mm : z of the top of the diaphragm
-    vertebra_mm, vertebra_phase : height of a vertebra with its disc, and where the first one lies
-    rib_drop_mm : how far a rib falls per radian around the body
-    bone_hu : of cancellous bone, falls with age
+    heart
+        Chambers, vessels, arteries.
+    half_width_mm, half_depth_mm
+        Of the thoracic cavity at heart level.
+    airways
+        Trachea and main bronchi (inner lumen).
+    oesophagus
+        Its outside.
+    turn_deg, shift_mm
+        How the person lies on the table: rotation about z, offset in x and y.
+    fat_mm
+        Subcutaneous fat at the side.
+    muscle_mm
+        Chest wall muscle outside the ribs.
+    breast_mm
+        Thickness of breast tissue, 0 in men.
+    dome_right_mm, dome_left_mm
+        z of the top of the diaphragm
+    vertebra_mm, vertebra_phase
+        Height of a vertebra with its disc, and where the first one lies.
+    rib_drop_mm
+        How far a rib falls per radian around the body.
+    bone_hu
+        Of cancellous bone, falls with age.
     """
 
     heart: Heart
@@ -141,16 +158,16 @@ class Anatomy:
         return pleura + 22 + 10 * max(rise, 0) * (FROM_BACK - 0.5), thick
 
     def sternum_mm(self, z: float) -> float:
-        """y of the middle of the sternum."""
+        """Middle of the sternum along y."""
         return -float(self.contours(z).pleura[FRONT]) - 6.0
 
     def spine_mm(self, z: float) -> float:
-        """y of the middle of the vertebral body."""
+        """Middle of the vertebral body along y."""
         bow = 9 * np.exp(-(((z - 20) / 80) ** 2)) - 0.0009 * max(z - 60, 0) ** 2
         return self.half_depth_mm - 35.0 + float(bow)
 
     def dome_mm(self, x: NDArray, y: NDArray) -> NDArray:
-        """z of the diaphragm: two domes, the heart resting on the saddle between them."""
+        """Height z of the diaphragm: two domes, the heart resting on the saddle between them."""
         right = self.dome_right_mm - 0.0042 * (x + 60) ** 2 - 0.0058 * (y + 8) ** 2
         left = self.dome_left_mm - 0.0046 * (x - 70) ** 2 - 0.0056 * (y - 2) ** 2
         return np.logaddexp(right / 5, left / 5) * 5

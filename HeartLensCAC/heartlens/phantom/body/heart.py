@@ -27,13 +27,20 @@ class Heart:
 
     Parameters
     ----------
-    crux : (3,)
-    axes : (3, 3), unit rows alpha, rho, upsilon
-    size : 1 for an average adult
-    chambers : outer surfaces; LV includes its wall
-    great : aorta, pulmonary trunk and branches, cavae
-    arteries : centerlines; `LM` to `RCA`
-    branches : diagonals, marginals, posterior descending; each with the artery it counts for
+    crux
+        (3,)
+    axes
+        (3, 3), unit rows alpha, rho, upsilon
+    size
+        1 for an average adult
+    chambers
+        Outer surfaces; LV includes its wall.
+    great
+        Aorta, pulmonary trunk and branches, cavae.
+    arteries
+        Centerlines; `LM` to `RCA`.
+    branches
+        Diagonals, marginals, posterior descending; each with the artery it counts for.
     """
 
     crux: NDArray[np.float64]
@@ -52,7 +59,7 @@ class Heart:
         return self.crux + np.asarray(heart_mm, float) * self.size @ self.axes
 
     def lowest_mm(self, chamber: str) -> float:
-        """z of the bottom of a chamber."""
+        """Height z of the bottom of a chamber."""
         body = self.chambers[chamber]
         return float(body.center[2] - np.linalg.norm(body.axes[:, 2] * body.radii))
 
@@ -95,11 +102,16 @@ def draw_heart(
 
     Parameters
     ----------
-    size : 1 for a large adult
-    back_mm : how much farther back than usual spine and aorta lie
-    sternum_mm : y of the back of the sternum
-    turn_deg : added to the azimuth and the descent of the long axis
-    left_mm : how far the heart lies to the left of its usual place
+    size
+        1 for a large adult
+    back_mm
+        How much farther back than usual spine and aorta lie.
+    sternum_mm
+        y of the back of the sternum
+    turn_deg
+        Added to the azimuth and the descent of the long axis.
+    left_mm
+        How far the heart lies to the left of its usual place.
     """
     azimuth = np.deg2rad(rng.normal(41, 6) + turn_deg[0])  # of the long axis, from straight left toward the front
     descent = np.deg2rad(rng.normal(29, 6) + turn_deg[1])

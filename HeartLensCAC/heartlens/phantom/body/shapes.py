@@ -18,9 +18,12 @@ class Ellipsoid:
 
     Parameters
     ----------
-    center : (3,), mm
-    axes : (3, 3), unit rows
-    radii : (3,), mm, along those rows
+    center
+        (3,), mm
+    axes
+        (3, 3), unit rows
+    radii
+        (3,), mm, along those rows
     """
 
     center: NDArray[np.float64]
@@ -29,6 +32,7 @@ class Ellipsoid:
 
     @property
     def reach_mm(self) -> float:
+        """Largest radius, mm."""
         return float(self.radii.max())
 
     def distance(self, x: FloatArray, y: FloatArray, z: ArrayLike) -> FloatArray:
@@ -50,8 +54,10 @@ class Tube:
 
     Parameters
     ----------
-    points : (n, 3), mm
-    radii : (n,), mm
+    points
+        (n, 3), mm
+    radii
+        (n,), mm
     """
 
     points: NDArray[np.float64]
@@ -73,6 +79,7 @@ class Tube:
         return bool((np.abs(self.points[:, 2] - z) < self.radii + within_mm).any())
 
     def inflated(self, by_mm: float) -> Tube:
+        """The tube with every radius larger by `by_mm`; smaller when that is negative."""
         return Tube(self.points, self.radii + by_mm)
 
     def distance(self, x: FloatArray, y: FloatArray, z: ArrayLike, within_mm: float = 4.0) -> FloatArray | None:
@@ -80,8 +87,10 @@ class Tube:
 
         Parameters
         ----------
-        x, y : same shape, mm
-        z : scalar
+        x, y
+            Same shape, mm.
+        z
+            Scalar.
         """
         height = np.abs(self.points[:, 2] - float(np.asarray(z)))
         reached = np.flatnonzero(height < self.radii + within_mm)
@@ -116,6 +125,7 @@ def smooth_min(a: FloatArray, b: FloatArray, blend_mm: float) -> FloatArray:
 
 
 def smooth_max(a: FloatArray, b: FloatArray, blend_mm: float) -> FloatArray:
+    """The larger of two distances with a rounded seam of that size."""
     return -smooth_min(-a, -np.asarray(b, np.float32), blend_mm)
 
 
@@ -125,9 +135,12 @@ class Cloud:
 
     Parameters
     ----------
-    points : (n, 3), mm
-    volumes_mm3 : (n,)
-    contrast_hu : HU that the material adds to what it replaces
+    points
+        (n, 3), mm
+    volumes_mm3
+        (n,)
+    contrast_hu
+        HU that the material adds to what it replaces
     """
 
     points: NDArray[np.float64]
@@ -147,6 +160,7 @@ class Cloud:
 
     @property
     def centroid(self) -> NDArray[np.float64]:
+        """(3,) mean of the points, weighted by volume."""
         return np.average(self.points, axis=0, weights=self.volumes_mm3)
 
 
@@ -164,16 +178,23 @@ def splat(
 
     Parameters
     ----------
-    indices : (n, 3), slice, row, column of each point, fractions
-    amounts : (n,), HU times mm3
-    shape : of the volume
-    fwhm_mm : in-plane
-    thickness_mm : of the slice profile
+    indices
+        (n, 3), slice, row, column of each point, fractions
+    amounts
+        (n,), HU times mm3
+    shape
+        Of the volume.
+    fwhm_mm
+        In-plane.
+    thickness_mm
+        Of the slice profile.
 
     Returns
     -------
-    window : slices of the volume
-    image : (k, j, i) HU to add there; None when the cloud lies outside
+    window : tuple[slice, slice, slice]
+        Slices of the volume.
+    image : FloatArray
+        (k, j, i) HU to add there; None when the cloud lies outside
     """
     sigma_mm = fwhm_mm / 2.3548
     edge_mm = 0.12 * thickness_mm

@@ -27,9 +27,12 @@ class Sac(NamedTuple):
 
     Parameters
     ----------
-    hull : to the pericardium
-    surface : to the outside of the chambers
-    chambers : to each of them
+    hull
+        To the pericardium.
+    surface
+        To the outside of the chambers.
+    chambers
+        To each of them.
     """
 
     window: Window

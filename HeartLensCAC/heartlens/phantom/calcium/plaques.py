@@ -30,9 +30,12 @@ class Plaque:
 
     Parameters
     ----------
-    artery : it counts for
-    cloud : its body; contrast is that of its hydroxyapatite
-    density_mg_cm3 : hydroxyapatite
+    artery
+        It counts for.
+    cloud
+        Its body; contrast is that of its hydroxyapatite.
+    density_mg_cm3
+        Hydroxyapatite.
     """
 
     artery: Artery
@@ -48,6 +51,7 @@ class Plaque:
 
     @property
     def mass_mg(self) -> float:
+        """Mass of calcium hydroxyapatite, mg: volume times density."""
         return float(self.cloud.volumes_mm3.sum()) * self.density_mg_cm3 / 1000
 
 
@@ -65,8 +69,10 @@ def plaque_on(
 
     Parameters
     ----------
-    at_mm : of its middle along the centerline
-    length_mm, width_mm : extent along and across
+    at_mm
+        Of its middle along the centerline.
+    length_mm, width_mm
+        Extent along and across.
     """
     along = arc_length(tube.points)
     n = int(np.clip(length_mm * width_mm * width_mm * 45, 250, 2500))
@@ -103,8 +109,10 @@ def propose_plaques(
 
     Parameters
     ----------
-    counts : per artery, LM to RCA; None goes on for long, with a taste for some arteries that differs by person
-    size : factor on their width
+    counts
+        Per artery, LM to RCA; None goes on for long, with a taste for some arteries that differs by person.
+    size
+        Factor on their width.
     """
     if counts is None:
         first = rng.choice(4, size=1, p=(0.04, 0.48, 0.17, 0.31))

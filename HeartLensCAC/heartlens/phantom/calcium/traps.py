@@ -21,10 +21,14 @@ class Trap:
 
     Parameters
     ----------
-    kind : from `TRAP_KINDS`
-    name : kind and number
-    cloud : its body
-    details : what was drawn
+    kind
+        From `TRAP_KINDS`.
+    name
+        kind and number
+    cloud
+        Its body.
+    details
+        What was drawn.
     """
 
     kind: str

@@ -16,11 +16,13 @@ def noise(parameters: PhantomParameters, shape: tuple[int, int, int], body: NDAr
 
     Parameters
     ----------
-    body : (k, j, i) HU without noise; tells where rays are weakened
+    body
+        (k, j, i) HU without noise; tells where rays are weakened
 
     Returns
     -------
-    (k, j, i) float32, HU
+    NDArray[np.float32]
+        (k, j, i) float32, HU
     """
     slices, rows, columns = shape
     rng = parameters.generator("noise")
@@ -89,8 +91,10 @@ def metal_streaks(
 
     Parameters
     ----------
-    image : (j, i) HU, changed
-    center : (2,), row, column
+    image
+        (j, i) HU, changed
+    center
+        (2,), row, column
     """
     reach_mm = 75.0
     low = np.maximum(np.floor(center - reach_mm / np.array(pixel_mm)).astype(int), 0)

@@ -16,11 +16,16 @@ class Grid:
 
     Parameters
     ----------
-    shape : slices, rows, columns
-    spacing_mm : increment, row and column distance
-    center_mm : (x, y) of the image center on the table
-    bottom_mm : z of the first slice
-    turn_deg, shift_mm : how the body lies on the table
+    shape
+        Slices, rows, columns.
+    spacing_mm
+        Increment, row and column distance.
+    center_mm
+        (x, y) of the image center on the table
+    bottom_mm
+        z of the first slice
+    turn_deg, shift_mm
+        How the body lies on the table.
     """
 
     shape: tuple[int, int, int]

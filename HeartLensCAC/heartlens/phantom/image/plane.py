@@ -69,6 +69,7 @@ class Plane:
         return None if rows.start >= rows.stop or columns.start >= columns.stop else (rows, columns)
 
     def tube_window(self, tube: Tube, z: float, margin: float) -> Window | None:
+        """Window around the part of a tube near height `z`, `margin` mm wider; None when there is none."""
         near = np.abs(tube.points[:, 2] - z) < tube.radii + margin
         if not near.any():
             return None
@@ -89,6 +90,7 @@ class Plane:
         return found
 
     def put_tube(self, tube: Tube, z: float, hu: FloatArray | float, grow: float = 0.0, soft: float = 1.0) -> None:
+        """Fill a tube, grown by `grow` mm, with `hu` on the plane at height `z`."""
         found = self.reach_tube(tube, z, max(grow, 0.0) + 3)
         if found is not None:
             self.put(found[1] - np.float32(grow), hu, found[0], soft)

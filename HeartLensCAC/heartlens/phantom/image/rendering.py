@@ -24,7 +24,8 @@ def render(
 
     Returns
     -------
-    (k, j, i) float32
+    NDArray[np.float32]
+        (k, j, i) float32
     """
     slices, rows, columns = grid.shape
     size = [
