@@ -35,17 +35,19 @@ from heartlens.networks.backbone import Backbone, BackboneShape
 from training.datasets.segmentation_dataset import SliceSamples, find_hearts
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
-from training.datasets.slice_dataset import SliceSet, ViewBatches
+from training.datasets.slice_dataset import SliceSet
 from training.datasets.sources import phantom_scans
+from training.dino.recipe import DinoRecipe, build_learner, build_optimizer, plan
 from training.dino.reference import PlainDino, plain_crops, plain_head_epoch, plain_unet_step, plain_views
+from training.dino.training import train as train_dino
+from training.dino.views import ViewBatches
 from training.engine.cli import DONE, run_command
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks
-from training.train_dino import DinoRecipe, build_learner, build_optimizer, plan
-from training.train_dino import train as train_dino
-from training.train_slices import SlicesRecipe, fit_head, read_features
-from training.train_unet import Data, SegmentationRecipe, build
-from training.train_unet import train as train_unet
+from training.segmentation.recipe import SegmentationRecipe
+from training.segmentation.training import Data, build
+from training.segmentation.training import train as train_unet
+from training.slice_classifier.linear_probe import SlicesRecipe, fit_head, read_features
 
 RUNS = Path(__file__).parent / "runs"
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import _thread
 import argparse
-import hashlib
 import json
 import shutil
 import sys
@@ -26,12 +25,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import heartlens.phantom
-import training.export
-import training.finetune_slices
-import training.train_dino
-import training.train_slices
-import training.train_unet
 from heartlens import __version__
 from heartlens.anatomy import heart_region
 from heartlens.core.atomic import whole_file
@@ -41,24 +34,18 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import MANIFEST, load_bundle
 from heartlens.networks.inference import slices_to_ask
 from heartlens.networks.input import heart_center
-from heartlens.phantom import PhantomParameters, make_phantom
-from training.calibrate import calibrate, write_manifest
+from heartlens.phantom import make_phantom
+from training.datasets.phantom_sets import CALIBRATION, SPARE, TRAINING, VALIDATION, Seeds, parameters_of
 from training.datasets.scans import LabelledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import INDEX, ShardSet
 from training.datasets.sources import pseudonym
 from training.datasets.splits import Splits
-from training.engine.cli import CANCELLED, DONE, run_command
-from training.finetune_slices import ASKED
+from training.deploy.calibration import calibrate, write_manifest
+from training.engine.cli import CANCELLED, DONE, command_named, run_command
+from training.slice_classifier.finetune import ASKED
 
 RECIPES = Path(__file__).parent / "runs"
-
-GENERATOR = "25b9f87c86551fe8da0040a6705bc8133a0aa079994a73e09e61c60b7556c690"
-"""SHA-256 of the phantom's source (`generator_hash`); another phantom means training again.
-
-When bundle 2 was trained it began with 8ed23cb5543d2d11. The source was moved and its docstrings rewritten since,
-and phantoms stayed what they were, voxel by voxel.
-"""
 
 
 NAME = "heartlens-embedded"
@@ -82,42 +69,11 @@ DOMAIN = {
 """What `PhantomParameters.varied` draws from."""
 
 
-class Seeds(NamedTuple):
-    """Phantoms of one purpose: no seed has two."""
-
-    first: int
-    count: int
-
-    @property
-    def range(self) -> range:
-        """The seeds, in order."""
-        return range(self.first, self.first + self.count)
-
-
-TRAINING, VALIDATION, SPARE = Seeds(500_000, 560), Seeds(600_000, 100), Seeds(690_000, 4)
-"""Trained on; looked at while training, and for the cut-off of slices; and a few that fill the splits' third part."""
-
-CALIBRATION = Seeds(720_000, 200)
-"""For the cut-off of islands and their probability alone, and so of as many pixels as scanners give."""
-
-TEST = Seeds(740_000, 200)
-"""For the published figures alone. Nothing here makes them. Those from 700000 and from 720000 on were judged by before,
-and looked into: whatever was chosen afterwards had seen them."""
-
-MATRIX = 512
-"""Rows and columns of a scan for calibration and for figures, as scanners give them; training has fewer."""
-
 HEARTS = "hearts.json"
 
 PART = 40
 """Phantoms of one shard folder: what a kill loses at most."""
 
-PLAIN = 3
-"""Every so many-th phantom of training is drawn as those of validation are. The others have more calcium and decoys:
-making a person takes seconds, laying another plaque takes none, and every island is a lesson."""
-
-STENTED = 5
-"""Every so many-th phantom of training has a stent: one scan in 25 would teach nothing of them."""
 
 SQUARE_MM = 180.0
 """What is kept of a training slice around the heart: what the networks see, and room to shift it."""
@@ -125,34 +81,6 @@ SQUARE_MM = 180.0
 
 Made = Future[tuple["LabelledScan", "Found"]]
 """What `make_scan` will give."""
-
-
-def generator_hash() -> str:
-    """SHA-256 over the source files of the phantom, in the order of their paths."""
-    digest = hashlib.sha256()
-    for path in sorted(Path(heartlens.phantom.__file__).parent.rglob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return digest.hexdigest()
-
-
-def parameters_of(seed: int) -> PhantomParameters:
-    """The phantom of a seed."""
-    if seed in CALIBRATION.range:
-        return PhantomParameters.varied(seed, matrix=MATRIX)
-    drawn = PhantomParameters.varied(seed)
-    if seed not in TRAINING.range:
-        return drawn
-    traps = drawn.traps
-    if seed % STENTED == 0 and "stent" not in traps:
-        traps += ("stent",)
-    if seed % PLAIN == 0:
-        return PhantomParameters.varied(seed, traps=traps)
-    if seed % PLAIN == 1:
-        return PhantomParameters.varied(seed, traps=traps, category=">400", matched_burden=">400")
-    counts = np.random.default_rng([seed, 6]).integers((0, 1, 1, 1), (4, 6, 6, 6))  # LM, LAD, LCX, RCA
-    return PhantomParameters.varied(
-        seed, traps=traps, plaques=tuple(int(n) for n in counts), matched_burden=">400"
-    )  # fmt: skip
 
 
 class Found(NamedTuple):
@@ -163,7 +91,7 @@ class Found(NamedTuple):
     heart
         As `training.datasets.segmentation_dataset.find_hearts` tells it.
     asked
-        As `training.finetune_slices.find_asked` tells it; None for training, where nobody asks.
+        As `training.slice_classifier.finetune.find_asked` tells it; None for training, where nobody asks.
     """
 
     heart: list[float]
@@ -274,22 +202,22 @@ def _write(path: Path, found: dict[str, list[Any]]) -> None:
 
 def train_unet(work: Path, workers: int) -> None:
     """The network that names islands."""
-    _run_command(training.train_unet.main, work, "unet", f"workers={workers}")
+    _run_command("train_unet", work, "unet", f"workers={workers}")
 
 
 def pretrain(work: Path, workers: int) -> None:
     """The backbone of the slice classifier, by label-guided DINO."""
-    _run_command(training.train_dino.main, work, "dino", f"workers={workers}")
+    _run_command("train_dino", work, "dino", f"workers={workers}")
 
 
 def fit_slices(work: Path, _: int) -> None:
     """The slice classifier as in the paper: a linear head on frozen features."""
-    _run_command(training.train_slices.main, work, "slices", "--backbone", str(work / "dino"))
+    _run_command("train_slices", work, "slices", "--backbone", str(work / "dino"))
 
 
 def tune_slices(work: Path, _: int) -> None:
     """The slice classifier that ships: trained on end to end."""
-    _run_command(training.finetune_slices.main, work, "tuned", "--start", str(work / "slices"))
+    _run_command("finetune_slices", work, "tuned", "--start", str(work / "slices"))
 
 
 def export_bundle(work: Path, _: int) -> None:
@@ -303,7 +231,9 @@ def export_bundle(work: Path, _: int) -> None:
     texts = [f"--text={name}={text}" for name, text in TEXTS.items()]
     data = ["--shards", str(work / "shards-validation"), "--splits", str(work / "splits.json")]
     runs = [str(work / "unet"), "--slices", str(work / "tuned")]
-    code = training.export.main([*runs, "--out", str(uncalibrated), "--name", NAME, "--half", *data, *domain, *texts])
+    code = command_named("export")(
+        [*runs, "--out", str(uncalibrated), "--name", NAME, "--half", *data, *domain, *texts]
+    )
     if code != DONE:
         raise SystemExit(code)
     bundle, shards = load_bundle(uncalibrated), ShardSet.open(*calibration_parts(work))
@@ -321,7 +251,7 @@ STAGES: dict[str, Callable[[Path, int], None]] = {
 }
 
 
-def _run_command(command: Callable[[Sequence[str]], int], work: Path, name: str, *more: str) -> None:
+def _run_command(command: str, work: Path, name: str, *more: str) -> None:
     """Run a training command with its recipe in its folder, where what `make_scan` found is laid before it."""
     run = work / name
     run.mkdir(exist_ok=True)
@@ -331,7 +261,7 @@ def _run_command(command: Callable[[Sequence[str]], int], work: Path, name: str,
             found |= json.loads((folder / file).read_text())
         _write(run / file, found)
     data = ["--shards", *map(str, parts(work)), "--splits", str(work / "splits.json")]
-    code = command([str(RECIPES / f"embedded-{name}.toml"), *more, *data, "--out", str(run)])
+    code = command_named(command)([str(RECIPES / f"embedded-{name}.toml"), *more, *data, "--out", str(run)])
     if code != DONE:
         raise SystemExit(code)
 

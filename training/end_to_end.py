@@ -11,7 +11,6 @@ command again goes on where it was stopped: what is finished is left as it is.
 from __future__ import annotations
 
 import argparse
-import importlib
 import json
 import signal
 import sys
@@ -25,7 +24,7 @@ from typing import Any
 from heartlens import __version__
 from heartlens.core.atomic import whole_file
 from heartlens.core.errors import Refused
-from training.engine.cli import CANCELLED, DONE, run_command
+from training.engine.cli import CANCELLED, DONE, command_named, run_command
 from training.engine.config import as_dict, differences, load_recipe
 from training.engine.run_log import make_run_folder
 
@@ -167,7 +166,7 @@ def travel(recipe: RoadRecipe, out: Path) -> int:
             print(f"{stage.name:<16} there already", flush=True)
             continue
         start, log = time.perf_counter(), out / "logs" / f"{stage.name}.txt"
-        main = importlib.import_module(f"training.{stage.module}").main
+        main = command_named(stage.module)
         with open(log, "w", encoding="utf-8") as file, redirect_stdout(file):
             print(stage.command, flush=True)
             code = int(main(list(stage.arguments)))

@@ -21,9 +21,9 @@ from heartlens.core.errors import Refused
 from training.datasets.segmentation_dataset import SliceSamples, find_hearts, validation_batches
 from training.datasets.shards import ShardSet
 from training.datasets.splits import SPLITS, Splits, check_splits, scans_of
+from training.deploy.bundle_writer import read_trained
 from training.engine.cli import DONE, run_command
 from training.engine.distributed import Ranks
-from training.export import read_trained
 from training.segmentation.losses import LossRecipe, loss_of_sums, loss_sums
 
 SMALLEST = 1e-6

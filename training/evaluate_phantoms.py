@@ -26,7 +26,7 @@ import numpy as np
 from heartlens.core.atomic import whole_file
 from heartlens.core.errors import Refused
 from heartlens.networks.bundle import RULES, Bundle, find_bundle, load_bundle
-from training.build_default_bundle import TEST, generator_hash
+from training.datasets.phantom_sets import TEST, generator_hash
 from training.engine.cli import DONE, Progress, run_command
 from training.engine.json_records import from_plain, to_plain
 from training.engine.provenance import machine, source_commit

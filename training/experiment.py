@@ -44,6 +44,8 @@ from training.datasets.sources import pseudonym
 from training.datasets.splits import Splits, pretraining_scans, scans_of
 from training.dino.distillation import rise_then_cosine
 from training.dino.features import embed_slices, knn_probability, look_at
+from training.dino.recipe import DinoRecipe, build_learner
+from training.dino.training import train
 from training.engine.cli import CANCELLED, DONE, run_command
 from training.engine.config import fingerprint, load_recipe, write_recipe
 from training.engine.distributed import Ranks, process_group
@@ -51,8 +53,8 @@ from training.engine.monitor import DeadRun
 from training.engine.provenance import machine, source_commit
 from training.engine.run_log import make_run_folder
 from training.evaluation.experiment_summary import Answers, Asked, draw_figure, summarize, table
-from training.train_dino import DinoRecipe, build_learner, train
-from training.train_slices import SlicesRecipe, crops_of, fit_head, head_probability, load_teacher, read_features
+from training.slice_classifier.linear_probe import SlicesRecipe, crops_of, fit_head, head_probability, read_features
+from training.slice_classifier.weights import load_teacher
 
 logger = logging.getLogger(__name__)
 

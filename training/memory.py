@@ -15,11 +15,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from training.dino.recipe import DinoRecipe, build_learner, plan
 from training.engine.cli import DONE, run_command
 from training.engine.config import load_recipe
 from training.segmentation.networks import build_network
-from training.train_dino import DinoRecipe, build_learner, plan
-from training.train_unet import SegmentationRecipe
+from training.segmentation.recipe import SegmentationRecipe
 
 ADAM_BYTES = 16
 """Each trained weight: itself, its gradient and two moments, float32."""

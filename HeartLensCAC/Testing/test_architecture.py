@@ -121,13 +121,6 @@ def broken_arrows(path: Path, package: Path, law: tuple[tuple[str, ...], ...]) -
             yield f"{path.relative_to(package)} imports {name}: {own} lies below {other}, and no arrow runs up"
 
 
-TRAINING_STILL_UP = {
-    "bench.py", "build_default_bundle.py", "datasets/slice_dataset.py", "ensemble.py", "evaluate_phantoms.py",
-    "evaluation/experiment_summary.py", "evaluation/phantoms.py", "evaluation/side_by_side.py", "experiment.py",
-    "export.py", "finetune_slices.py", "memory.py", "segmentation/best_weights.py", "train_slices.py",
-}  # fmt: skip
-"""Files that still import a command or upward. The list may only become shorter."""
-
 STILL_LONG = {
     "HeartLensCACLib/Panel.py",
     "heartlens/case/case.py",
@@ -138,9 +131,6 @@ STILL_LONG = {
     "training/bench.py",
     "training/datasets/segmentation_dataset.py",
     "training/metrics/agreement.py",
-    "training/train_dino.py",
-    "training/train_slices.py",
-    "training/train_unet.py",
 }
 """Files over the limit that wait to be split along their ideas. The list may only become shorter."""
 
@@ -165,11 +155,7 @@ def test_arrows_of_the_library_point_downward(path):
 
 @pytest.mark.parametrize("path", sources(TRAINING), ids=lambda p: str(p.relative_to(TRAINING)))
 def test_arrows_of_training_point_downward(path):
-    broken = list(broken_arrows(path, TRAINING, TRAINING_LAW))
-    if path.relative_to(TRAINING).as_posix() in TRAINING_STILL_UP:
-        assert broken, f"{path.name} keeps the law now: take it off TRAINING_STILL_UP"
-    else:
-        assert not broken
+    assert not list(broken_arrows(path, TRAINING, TRAINING_LAW))
 
 
 @pytest.mark.parametrize(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import ndimage
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from heartlens.anatomy import heart_region
 from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery
 from heartlens.networks.input import heart_center
-from training.datasets.sampling import batch_at, epoch_order, share_of_rank
+from training.datasets.sampling import epoch_order
 from training.datasets.shards import ShardSet
-from training.dino.augment import AugmentConfig, Views, draw_views, lesion_boxes_px, stack
 
 SHUFFLE = 2**31
 """The epoch whose order shuffles guides: one that no run reaches."""
@@ -139,56 +138,33 @@ class SliceSet:
         return torch.from_numpy(filled), torch.from_numpy(spacing)
 
 
-class ViewBatch(NamedTuple):
-    """What one process needs for one step of pre-training.
+NOT_CORONARY = (0, int(Artery.OTHER))
+
+
+def lesion_boxes_px(labels: NDArray[np.uint8], *, is_coronary: bool = True) -> NDArray[np.int64]:
+    """Annotated coronary areas of one slice.
 
     Parameters
     ----------
-    images, spacing_mm
-        (batch, rows, columns) int16 and (batch, 2)
-    global_views, local_views
-        Leading shape (batch, views).
-    numbers
-        (batch,), of the slices
+    labels
+        (rows, columns), codes of `Artery`; OTHER is not calcium of a coronary artery
+    is_coronary
+        False gives the areas of OTHER instead
+
+    Returns
+    -------
+    NDArray[np.int64]
+        (n, 4): first row, first column, last row + 1, last column + 1
+
+    Examples
+    --------
+    >>> slice_labels = np.zeros((6, 6), np.uint8)
+    >>> slice_labels[1:3, 2:5] = 2
+    >>> slice_labels[5, 5] = 5
+    >>> lesion_boxes_px(slice_labels).tolist()
+    [[1, 2, 3, 5]]
     """
-
-    images: Tensor
-    spacing_mm: Tensor
-    global_views: Views
-    local_views: Views
-    numbers: Tensor
-
-
-class ViewBatches(Dataset[ViewBatch]):
-    """The batch of each step, by the step's number: resuming is starting at another number.
-
-    Parameters
-    ----------
-    batch
-        Slices of all processes together.
-    """
-
-    def __init__(
-        self, slices: SliceSet, config: AugmentConfig, *, batch: int, seed: int, rank: int = 0, world: int = 1
-    ) -> None:
-        self.slices, self.config = slices, config
-        self.batch, self.seed, self.rank, self.world = batch, seed, rank, world
-
-    def __getitem__(self, step: int) -> ViewBatch:
-        epoch, places = batch_at(step, self.batch, len(self.slices))
-        order = epoch_order(len(self.slices), self.seed, epoch)
-        numbers = share_of_rank(order[places], self.rank, self.world)
-        drawn = [
-            draw_views(
-                self.config,
-                self.slices.extent_mm(n),
-                self.slices.guides_mm(n, self.config.guided_by, self.seed),
-                seed=self.seed,
-                epoch=epoch,
-                sample=int(n),
-            )
-            for n in numbers
-        ]
-        images, spacing_mm = self.slices.read(numbers)
-        global_views, local_views = (stack(views) for views in zip(*drawn, strict=True))
-        return ViewBatch(images, spacing_mm, global_views, local_views, torch.from_numpy(numbers))
+    wanted = ~np.isin(labels, NOT_CORONARY) if is_coronary else labels == Artery.OTHER
+    islands, _ = ndimage.label(wanted, structure=np.ones((3, 3)))
+    boxes = [(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(islands)]
+    return np.array(boxes, dtype=np.int64).reshape(-1, 4)

@@ -1,1 +1,1 @@
-"""From trained weights to a bundle: cut-offs, ONNX files, and the proof that both forms agree."""
+"""From trained weights to a bundle: writing, calibration, ONNX files, and the proof that both forms agree."""

@@ -13,8 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from heartlens.networks.backbone import Backbone
 from heartlens.networks.slice_input import SliceView
-from training.datasets.slice_dataset import SliceSet
-from training.dino.augment import NOT_CORONARY
+from training.datasets.slice_dataset import NOT_CORONARY, SliceSet
 
 
 class AttentionMap(NamedTuple):

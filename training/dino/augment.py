@@ -13,14 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from heartlens.core.lesions import Artery
 from heartlens.networks.slice_input import AIR_HU, SUPERSAMPLING
-
-NOT_CORONARY = (0, int(Artery.OTHER))
 
 PLACEMENTS = ("centre", "random")
 
@@ -137,35 +133,6 @@ class Views(NamedTuple):
 def stack(views: Sequence[Views]) -> Views:
     """Views of several slices -> one record with a batch axis in front."""
     return Views(*(np.stack(parts) for parts in zip(*views, strict=True)))
-
-
-def lesion_boxes_px(labels: NDArray[np.uint8], *, is_coronary: bool = True) -> NDArray[np.int64]:
-    """Annotated coronary areas of one slice.
-
-    Parameters
-    ----------
-    labels
-        (rows, columns), codes of `Artery`; OTHER is not calcium of a coronary artery
-    is_coronary
-        False gives the areas of OTHER instead
-
-    Returns
-    -------
-    NDArray[np.int64]
-        (n, 4): first row, first column, last row + 1, last column + 1
-
-    Examples
-    --------
-    >>> slice_labels = np.zeros((6, 6), np.uint8)
-    >>> slice_labels[1:3, 2:5] = 2
-    >>> slice_labels[5, 5] = 5
-    >>> lesion_boxes_px(slice_labels).tolist()
-    [[1, 2, 3, 5]]
-    """
-    wanted = ~np.isin(labels, NOT_CORONARY) if is_coronary else labels == Artery.OTHER
-    islands, _ = ndimage.label(wanted, structure=np.ones((3, 3)))
-    boxes = [(r.start, c.start, r.stop, c.stop) for r, c in ndimage.find_objects(islands)]
-    return np.array(boxes, dtype=np.int64).reshape(-1, 4)
 
 
 def draw_views(

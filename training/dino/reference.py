@@ -18,9 +18,9 @@ from torch.nn import functional
 
 from heartlens.networks.backbone import Backbone
 from heartlens.networks.slice_input import AIR_HU
-from training.datasets.slice_dataset import ViewBatch
 from training.dino.augment import AugmentConfig, Views
 from training.dino.distillation import Learner
+from training.dino.views import ViewBatch
 
 # Views
 

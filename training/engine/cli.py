@@ -6,6 +6,7 @@ They end as the command `heartlens` does: 0 done, 1 a run that died, 2 usage, 3 
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -69,6 +70,12 @@ def run_training(train: Callable[[], bool], out: Path) -> int:
         return CANCELLED
     print(f"Run: {out}")
     return DONE
+
+
+def command_named(name: str) -> Callable[[Sequence[str]], int]:
+    """The `main` of a command of training; commands are found by their names, because nothing imports one."""
+    main: Callable[[Sequence[str]], int] = importlib.import_module(f"training.{name}").main
+    return main
 
 
 def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None = None) -> int:

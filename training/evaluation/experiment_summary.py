@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from heartlens.core.atomic import whole_file
 from training.metrics import agreement as metrics
-from training.train_slices import choose_cut_off
+from training.metrics.cutoff import choose_cut_off
 
 SIZE_EDGES_MM2 = (0.0, 10.0, 30.0, math.inf)
 """Bins of the calcified area of a slice."""

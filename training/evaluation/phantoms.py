@@ -24,7 +24,7 @@ from heartlens.io.volumes import read_labels
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.phantom.files import is_phantom, write_phantom
 from heartlens.pipeline import Request, read_ct
-from training.build_default_bundle import MATRIX, generator_hash
+from training.datasets.phantom_sets import MATRIX, generator_hash
 
 
 @dataclass(frozen=True)

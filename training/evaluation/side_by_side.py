@@ -17,14 +17,14 @@ from heartlens.core.errors import Refused
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.slice_input import SliceView
 from training.datasets.shards import ShardSet
-from training.datasets.slice_dataset import SliceSet
+from training.datasets.slice_dataset import NOT_CORONARY, SliceSet
 from training.dino.attention import AttentionMap, attention_of_slices
-from training.dino.augment import NOT_CORONARY
 from training.dino.features import embed_slices
 from training.evaluation import plots as figures
 from training.evaluation.results import BackboneSummary, Estimate
 from training.evaluation.statistics import mean_of_patients, summarize_slices
-from training.train_slices import WEIGHTS, head_probability, load_classifier
+from training.slice_classifier.linear_probe import head_probability
+from training.slice_classifier.weights import WEIGHTS, load_classifier
 
 LOOKED_AT = 200
 """Calcified slices whose attention is read, at most: a large backbone takes seconds for each on a CPU."""

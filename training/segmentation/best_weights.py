@@ -12,17 +12,15 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.datasets.segmentation_dataset import SliceSamples
-from training.deploy.cutoff import judge_islands, read_islands
 from training.engine.checkpoint import whole_state, write_torch
 from training.engine.config import as_dict
 from training.engine.distributed import Ranks
+from training.segmentation.islands import judge_islands, read_islands
 from training.segmentation.networks import build_network
+from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA
 
 if TYPE_CHECKING:
-    from training.train_unet import OptimizerRecipe, SegmentationRecipe
-
-WEIGHTS_SCHEMA = "heartlens.segmentation/1"
-BEST = "best.pt"
+    from training.segmentation.recipe import OptimizerRecipe, SegmentationRecipe
 
 
 class BestSoFar:

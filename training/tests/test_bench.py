@@ -26,9 +26,9 @@ from training.bench import (
     make_data,
 )
 from training.datasets.slice_dataset import SliceSet
+from training.slice_classifier.linear_probe import SlicesRecipe
 from training.tests.test_train_dino import TINY
 from training.tests.test_train_unet import tiny
-from training.train_slices import SlicesRecipe
 
 CPU = torch.device("cpu")
 

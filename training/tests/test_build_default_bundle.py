@@ -15,14 +15,14 @@ from training import build_default_bundle as embedded
 from training.datasets.segmentation_dataset import find_hearts
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
+from training.dino.recipe import DinoRecipe
 from training.engine.checkpoint import stop_signals
 from training.engine.cli import CANCELLED
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks
-from training.finetune_slices import TuneRecipe, find_asked
-from training.train_dino import DinoRecipe
-from training.train_slices import SlicesRecipe
-from training.train_unet import SegmentationRecipe
+from training.segmentation.recipe import SegmentationRecipe
+from training.slice_classifier.finetune import TuneRecipe, find_asked
+from training.slice_classifier.linear_probe import SlicesRecipe
 
 
 def test_the_phantom_is_the_one_that_the_shipped_networks_were_trained_on():

@@ -12,17 +12,18 @@ from schematic_chest import schematic_chest
 from heartlens.core.errors import Refused
 from heartlens.networks.bundle import Calibration, Domain, load_bundle
 from heartlens.networks.slice_input import SliceView
-from training.calibrate import calibrate, main, sensitive_cut_off
+from training.calibrate import main
 from training.datasets.scans import LabelledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits
+from training.deploy.bundle_writer import Said, export_bundle, read_trained, read_trained_slices
+from training.deploy.calibration import calibrate, sensitive_cut_off
 from training.engine.config import as_dict, load_recipe
-from training.export import Said, export_bundle, read_trained, read_trained_slices
 from training.segmentation.networks import build_network
-from training.train_slices import SCHEMA as SLICES_SCHEMA
-from training.train_slices import WEIGHTS as SLICE_WEIGHTS
-from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
+from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
+from training.slice_classifier.weights import SCHEMA as SLICES_SCHEMA
+from training.slice_classifier.weights import WEIGHTS as SLICE_WEIGHTS
 
 
 def chest(number: int) -> LabelledScan:

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from needed import torch
 
+from training.dino.training import train
 from training.engine.distributed import Ranks
+from training.segmentation.training import build
 from training.tests.test_train_dino import TINY, folder, largest_difference, parts_of, slices  # noqa: F401
 from training.tests.test_train_unet import blobs, run, tiny, weights  # noqa: F401
-from training.train_dino import train
-from training.train_unet import build
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # of torch about itself, while it loads its compiler

@@ -14,11 +14,11 @@ from heartlens.core.errors import Refused
 from training.datasets.scans import LabelledScan
 from training.datasets.shard_writer import write_shards
 from training.dino.augment import AugmentConfig
+from training.dino.recipe import DinoRecipe
 from training.engine.config import as_dict, load_recipe
 from training.evaluation.experiment_summary import Answers, Asked, figures, summarize, table, verdict
 from training.experiment import ARMS, RECIPE, ExperimentRecipe, open_data, run
-from training.train_dino import DinoRecipe
-from training.train_slices import SlicesRecipe
+from training.slice_classifier.linear_probe import SlicesRecipe
 
 TINY = ExperimentRecipe(
     patients=(4, 2, 2),

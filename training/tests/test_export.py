@@ -29,12 +29,12 @@ from training import export
 from training.datasets.scans import LabelledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.splits import Splits
+from training.deploy.bundle_writer import Said, Trained, TrainedSlices, export_bundle, read_trained, read_trained_slices
 from training.engine.config import as_dict, load_recipe
-from training.export import Said, Trained, TrainedSlices, export_bundle, read_trained, read_trained_slices
 from training.segmentation.networks import build_network
-from training.train_slices import SCHEMA as SLICES_SCHEMA
-from training.train_slices import WEIGHTS as SLICE_WEIGHTS
-from training.train_unet import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
+from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
+from training.slice_classifier.weights import SCHEMA as SLICES_SCHEMA
+from training.slice_classifier.weights import WEIGHTS as SLICE_WEIGHTS
 
 CLASSES = ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
 
@@ -216,26 +216,26 @@ def test_an_unknown_architecture_is_refused_by_torch(bundle_folder, tmp_path, ke
 def test_files_that_differ_are_not_exported(run, tmp_path, monkeypatch):
     """ONNX of other weights: refused by the logits, and no folder is left."""
     other = Trained(build_network(read_trained(run).recipe.network, 4, 6).eval(), read_trained(run).recipe, 0, {})
-    import training.export
+    import training.deploy.bundle_writer
 
-    plain = training.export.write_onnx
-    monkeypatch.setattr(training.export, "write_onnx", lambda network, *rest: plain(other.network, *rest))
+    plain = training.deploy.bundle_writer.write_onnx
+    monkeypatch.setattr(training.deploy.bundle_writer, "write_onnx", lambda network, *rest: plain(other.network, *rest))
     with pytest.raises(Refused, match="torch and ONNX differ by"):
         export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()])
     assert not list(tmp_path.iterdir())
 
 
 def test_a_slice_classifier_that_differs_is_not_exported(run, slices_run, tmp_path, monkeypatch):
-    import training.export
+    import training.deploy.bundle_writer
 
-    plain, trained = training.export.write_onnx, read_trained_slices(slices_run)
+    plain, trained = training.deploy.bundle_writer.write_onnx, read_trained_slices(slices_run)
     other = SliceClassifier(Backbone(BackboneShape(24, 2, 2, 8, 48))).eval()
     torch.nn.init.constant_(other.head.bias, 2.0)
 
     def write(network, *rest):
         plain(other if isinstance(network, SliceClassifier) else network, *rest)
 
-    monkeypatch.setattr(training.export, "write_onnx", write)
+    monkeypatch.setattr(training.deploy.bundle_writer, "write_onnx", write)
     with pytest.raises(Refused, match="in the probability of a slice"):
         export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()], trained)
     assert not list(tmp_path.iterdir())

@@ -19,9 +19,10 @@ from training.datasets.slice_dataset import SliceSet
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks
-from training.finetune_slices import TuneRecipe, draw_lesson, judge, tune
-from training.train_slices import Features, SlicesRecipe, load_classifier
-from training.train_slices import train as fit_frozen
+from training.slice_classifier.finetune import TuneRecipe, draw_lesson, judge, tune
+from training.slice_classifier.linear_probe import Features, SlicesRecipe
+from training.slice_classifier.linear_probe import train as fit_frozen
+from training.slice_classifier.weights import load_classifier
 
 TINY = [
     "steps=20",

@@ -11,7 +11,7 @@ from needed import need, torch
 from training.engine.config import load_recipe
 from training.memory import is_segmentation, kept_for_one, main, measure_segmentation
 from training.segmentation.networks import activation_bytes, build_network, count_parameters
-from training.train_unet import SegmentationRecipe
+from training.segmentation.recipe import SegmentationRecipe
 
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 

@@ -23,17 +23,20 @@ from heartlens.core.errors import Refused
 from training.datasets.scans import LabelledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
-from training.datasets.slice_dataset import SliceSet, ViewBatches
+from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits
 from training.dino.augment import AugmentConfig
 from training.dino.distillation import follow
 from training.dino.features import KnnProbe, ProbeConfig
+from training.dino.recipe import DinoRecipe, build_learner, build_optimizer, plan
+from training.dino.training import passes, train
+from training.dino.views import ViewBatches
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import as_dict, load_recipe, write_recipe
 from training.engine.monitor import BadSteps, DeadRun
 from training.engine.run_log import read_log
 from training.memory import measure
-from training.train_dino import DinoRecipe, build_learner, build_optimizer, main, passes, plan, train
+from training.train_dino import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNS = REPOSITORY / "training" / "runs"
@@ -255,7 +258,7 @@ def test_pretraining_sees_no_validation_and_no_test_patient(tmp_path, folder, mo
 
 
 def test_three_bad_steps_end_the_run_with_the_batch_named(tmp_path, slices, monkeypatch):
-    monkeypatch.setattr("training.train_dino.render_batch", lambda *a: [torch.full((2, 8, 1, 32, 32), math.nan)])
+    monkeypatch.setattr("training.dino.training.render_batch", lambda *a: [torch.full((2, 8, 1, 32, 32), math.nan)])
     with pytest.raises(DeadRun, match=r"step 2: loss .* not finite 3 times in a row, the last on made/\d slice"):
         train(TINY, slices, tmp_path)
 
@@ -269,7 +272,7 @@ def test_a_bad_step_changes_nothing_and_a_good_one_ends_the_count(caplog):
 
 
 def test_equal_slices_end_the_run_as_collapsed(tmp_path, slices, monkeypatch):
-    monkeypatch.setattr("training.train_dino.render_batch", lambda *a: [torch.zeros(2, 8, 1, 32, 32)])
+    monkeypatch.setattr("training.dino.training.render_batch", lambda *a: [torch.zeros(2, 8, 1, 32, 32)])
     with pytest.raises(DeadRun, match="every slice has the same embedding"):
         train(replace(TINY, check_every=1, patience=3), slices, tmp_path)
 

@@ -28,30 +28,29 @@ from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits
-from training.deploy.cutoff import choose_cut_off
 from training.dino.attention import attention_map, attention_of_slices
 from training.dino.features import embed_slices, knn_probability, look_at, middle
+from training.dino.recipe import DinoRecipe
+from training.dino.training import train as pretrain
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import load_recipe, write_recipe
 from training.engine.monitor import DeadRun
 from training.engine.run_log import read_log
 from training.evaluation.side_by_side import compare_backbones
 from training.metrics.agreement import counts
-from training.train_dino import DinoRecipe
-from training.train_dino import train as pretrain
-from training.train_slices import (
+from training.metrics.cutoff import choose_cut_off
+from training.slice_classifier.linear_probe import (
     Features,
     SlicesRecipe,
     crops_of,
     fit_head,
     fold,
     head_probability,
-    load_classifier,
-    load_teacher,
-    main,
     read_features,
     train,
 )
+from training.slice_classifier.weights import load_classifier, load_teacher
+from training.train_slices import main
 
 CPU = torch.device("cpu")
 SHAPE = BackboneShape.named("vit_mini_patch8_32")
@@ -300,7 +299,7 @@ def test_two_processes_embed_fit_and_choose_as_one(tmp_path, folder, dino_run, m
     write_recipe(replace(TINY, epochs=3), tmp_path / "recipe.toml")
     words = [str(tmp_path / "recipe.toml"), "--backbone", str(dino_run), "--shards", str(folder / "shards")]
     words += ["--splits", str(folder / "splits.json"), "--device", "cpu", "--out"]
-    monkeypatch.setattr("training.train_slices.EMBEDDED_AT_ONCE", 8)
+    monkeypatch.setattr("training.slice_classifier.linear_probe.EMBEDDED_AT_ONCE", 8)
     assert main([*words, str(tmp_path / "one")]) == 0
     small = "import sys, training.train_slices as t; t.EMBEDDED_AT_ONCE = 8; sys.exit(t.main(sys.argv[1:]))"
     (tmp_path / "small.py").write_text(small)

@@ -26,7 +26,8 @@ from training.engine.monitor import DeadRun
 from training.engine.run_log import read_log
 from training.segmentation.best_weights import BestSoFar
 from training.segmentation.mining import find_false_alarms
-from training.train_unet import OptimizerRecipe, SegmentationRecipe, build, read_data, train
+from training.segmentation.recipe import OptimizerRecipe, SegmentationRecipe
+from training.segmentation.training import build, read_data, train
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -234,7 +235,7 @@ def test_sigterm_saves_and_ends_and_nothing_is_lost(blobs, tmp_path, monkeypatch
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 
-    monkeypatch.setattr("training.train_unet.training_batches", batches)
+    monkeypatch.setattr("training.segmentation.training.training_batches", batches)
     assert not run(blobs, killed)
     assert [path.name for path in (killed / "checkpoints").iterdir()] == ["step-000000007.pt"]
     assert run(blobs, killed)

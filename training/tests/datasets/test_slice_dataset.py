@@ -11,8 +11,9 @@ from needed import torch  # noqa: F401
 from heartlens.core.ct import CTVolume
 from training.datasets.scans import LabelledScan
 from training.datasets.shard_writer import write_shards
-from training.datasets.slice_dataset import SliceSet, ViewBatches
-from training.dino.augment import AugmentConfig, lesion_boxes_px
+from training.datasets.slice_dataset import SliceSet, lesion_boxes_px
+from training.dino.augment import AugmentConfig
+from training.dino.views import ViewBatches
 
 GUIDED = AugmentConfig(global_size=16, local_size=16, random_local_crops=1, guided_local_crops=2)
 

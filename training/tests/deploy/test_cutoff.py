@@ -9,7 +9,8 @@ from needed import torch  # noqa: F401  - the package under test needs it
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
 from heartlens.networks.input import View
-from training.deploy.cutoff import ENOUGH, Islands, choose_cut_off, fit_calibration, judge_islands, read_islands
+from training.metrics.cutoff import ENOUGH, choose_cut_off, fit_calibration
+from training.segmentation.islands import Islands, judge_islands, read_islands
 
 CLASSES = ("none", "LAD", "RCA", "OTHER")
 LAD, OTHER = int(Artery.LAD), int(Artery.OTHER)

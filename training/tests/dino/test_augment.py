@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from needed import torch
 
+from training.datasets.slice_dataset import lesion_boxes_px
 from training.dino.augment import (
     AIR_HU,
     AugmentConfig,
@@ -17,7 +18,6 @@ from training.dino.augment import (
     blur_weights,
     draw_views,
     hashed_normal,
-    lesion_boxes_px,
     render_views,
     stack,
 )

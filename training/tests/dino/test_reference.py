@@ -12,9 +12,9 @@ from needed import torch
 from heartlens.networks.backbone import Backbone, BackboneShape
 from heartlens.networks.slice_input import SliceView
 from training.datasets.segmentation_dataset import _Steps, to_batch
-from training.datasets.slice_dataset import ViewBatches
 from training.dino.augment import AugmentConfig, draw_views, render_views, stack
 from training.dino.features import embed_slices
+from training.dino.recipe import build_learner, build_optimizer, plan
 from training.dino.reference import (
     PlainDino,
     plain_batch,
@@ -25,16 +25,17 @@ from training.dino.reference import (
     plain_unet_step,
     plain_views,
 )
+from training.dino.training import render_batch, train
+from training.dino.views import ViewBatches
 from training.engine.checkpoint import read_checkpoint
 from training.engine.distributed import Ranks
 from training.engine.run_log import read_log
 from training.segmentation.losses import LossRecipe, segmentation_loss
 from training.segmentation.networks import NetworkRecipe, build_network
+from training.segmentation.training import build, read_data
+from training.segmentation.training import train as train_unet
 from training.tests.test_train_dino import TINY, folder, parts_of, slices  # noqa: F401
 from training.tests.test_train_unet import blob_scan, blobs, tiny  # noqa: F401
-from training.train_dino import build_learner, build_optimizer, plan, render_batch, train
-from training.train_unet import build, read_data
-from training.train_unet import train as train_unet
 
 
 def unfused(optimizer: torch.optim.AdamW) -> torch.optim.AdamW:

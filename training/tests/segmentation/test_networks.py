@@ -20,8 +20,8 @@ from training.segmentation.networks import (
     build_network,
     count_parameters,
 )
+from training.segmentation.recipe import SegmentationRecipe
 from training.tests.test_train_unet import blob_scan, blobs, read_data, run  # noqa: F401
-from training.train_unet import SegmentationRecipe
 
 RUNS = Path(__file__).resolve().parents[2] / "runs"
 MINIATURE = [

@@ -1,30 +1,22 @@
-"""Cut-offs and calibration, chosen on validation patients and frozen with the weights that they belong to."""
+"""Cut-offs and calibration of probabilities, from truth and probability alone."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.anatomy import HeartRegion, heart_region
-from heartlens.calcium import TOO_SMALL
-from heartlens.core.ct import CTVolume
 from heartlens.core.errors import Refused
-from heartlens.core.lesions import SCORED
-from heartlens.core.protocol import ScoringProtocol
-from heartlens.networks.inference import Network, segment_vessels
-from heartlens.networks.input import View
-from training.metrics.agreement import ratio
 
 CUT_OFF_RULES = ("youden", "f1", "balanced")
+
 
 DEFAULT = 0.5
 """The cut-off of a network that nobody could ask."""
 
+
 SMALLEST = 1e-6
 """A probability of 0 or 1 has no logit."""
+
 
 ENOUGH = 10
 """Islands of each kind below which a calibration would follow chance."""
@@ -115,83 +107,3 @@ def fit_calibration(is_positive: NDArray[np.bool_], probability: NDArray[np.floa
         if np.abs(step).max() < 1e-10:
             break
     return (float(line[0]), float(line[1])) if line[0] > 0 and np.isfinite(line).all() else (1.0, 0.0)
-
-
-class Islands(NamedTuple):
-    """What a network says of the islands that count, and what they are.
-
-    Parameters
-    ----------
-    probability
-        (n,) that it is coronary, uncalibrated: the mean over its voxels
-    is_coronary
-        (n,) most of its voxels are labelled as coronary calcium
-    """
-
-    probability: NDArray[np.float64]
-    is_coronary: NDArray[np.bool_]
-
-
-ChooseSlices = Callable[[CTVolume, HeartRegion], NDArray[np.bool_]]
-"""(k,) which slices the vessel network is shown."""
-
-
-def read_islands(
-    network: Network,
-    scans: Iterable[tuple[CTVolume, NDArray[np.uint8]]],
-    view: View,
-    classes: Sequence[str],
-    choose_slices: ChooseSlices | None = None,
-) -> Islands:
-    """Ask a network about every island in the heart region, as HeartLens will.
-
-    Parameters
-    ----------
-    scans
-        CT and `Artery` codes of each
-    classes
-        "none" first
-    choose_slices
-        What comes before the network; None shows it all slices with dense voxels.
-    """
-    protocol = ScoringProtocol()
-    p, truth = [], []
-    for ct, codes in scans:
-        # With a cut-off of 0 nothing is left out; what is too small to count has a note that says so.
-        region = heart_region(ct)
-        slices = None if choose_slices is None else choose_slices(ct, region)
-        lesions = segment_vessels(ct, region, network, view, classes, protocol, coronary_cut_off=0.0, slices=slices)
-        labelled = np.isin(codes.reshape(-1)[lesions.voxels.flat], SCORED)
-        size = np.bincount(lesions.voxels.ids)
-        coronary = np.bincount(lesions.voxels.ids, weights=labelled)
-        for lesion, note in lesions.notes.items():
-            if note.probability is not None and not note.why.startswith(TOO_SMALL):
-                p.append(note.probability)
-                truth.append(bool(2 * coronary[lesion] > size[lesion]))
-    return Islands(np.array(p, np.float64), np.array(truth, bool))
-
-
-def judge_islands(islands: Islands) -> dict[str, float | int]:
-    """The cut-off with the best F1 over islands, the calibration, and the counts that they rest on.
-
-    Returns
-    -------
-    dict[str, float | int]
-        {"cut_off", "slope", "intercept", "islands", "coronary", "f1"}; the cut-off is `DEFAULT` where only one kind
-        occurs
-    """
-    p, truth = islands
-    try:
-        cut_off = choose_cut_off(truth, p, "f1")
-    except Refused:
-        cut_off = DEFAULT
-    slope, intercept = fit_calibration(truth, p)
-    hit, said = int((truth & (p >= cut_off)).sum()), int((p >= cut_off).sum())
-    return {
-        "cut_off": cut_off,
-        "slope": slope,
-        "intercept": intercept,
-        "islands": int(p.size),
-        "coronary": int(truth.sum()),
-        "f1": ratio(2 * hit, said + int(truth.sum())) if said or truth.any() else 0.0,
-    }

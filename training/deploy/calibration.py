@@ -1,0 +1,167 @@
+"""What a bundle says of lesions, fitted to validation scans: probability, and the cut-offs of islands and slices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.anatomy import HeartRegion, heart_region
+from heartlens.core.atomic import whole_file
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import CORONARY
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.networks.bundle import MANIFEST, Bundle, load_bundle
+from heartlens.networks.inference import Networks, classify_slices, slices_to_ask
+from training.datasets.shards import ShardSet
+from training.engine.cli import Progress
+from training.metrics import agreement as metrics
+from training.metrics.cutoff import choose_cut_off, fit_calibration
+from training.segmentation.islands import Islands, read_islands
+
+
+def calibrate(
+    bundle: Bundle,
+    scans: Sequence[int],
+    shards: ShardSet,
+    *,
+    cut_off: str | float | None = None,
+    slice_sensitivity: float | None = None,
+) -> dict[str, Any]:
+    """What the manifest should say, by the scans.
+
+    Parameters
+    ----------
+    scans
+        Numbers of labelled scans that nothing was trained on.
+    cut_off
+        One of `CUT_OFF_RULES` chooses the one of islands; a number sets it; None leaves it.
+    slice_sensitivity
+        Share of calcified slices that the slice stage must let pass; None leaves its cut-off.
+
+    Returns
+    -------
+    dict[str, Any]
+        {"vessel": {...}, "slices": {...} or absent, "before", "after": calibration errors, "islands", "coronary": of
+        those on slices that pass; "missed", "false": of them, at the cut-off}
+
+    Raises
+    ------
+    Refused
+        "input": too few islands of a kind, or a slice cut-off is asked for and the bundle has no slice stage
+    """
+    told: dict[str, Any] = {}
+    if slice_sensitivity is not None:  # first, because it decides which islands there are
+        p, truth = _slices(bundle, scans, shards)
+        told["slices"] = {"cut_off": sensitive_cut_off(truth, p, slice_sensitivity)}
+        judged = metrics.counts(truth, p >= told["slices"]["cut_off"])
+        told["slice_stage"] = {
+            "slices": int(p.size),
+            "calcified": int(truth.sum()),
+            "passed": judged.tp,
+            "kept_out": judged.tn,
+        }
+        assert bundle.slices is not None
+        bundle = replace(bundle, slices=replace(bundle.slices, cut_off=told["slices"]["cut_off"]))
+    islands = _islands(bundle, scans, shards)
+    slope, intercept = fit_calibration(islands.is_coronary, islands.probability)
+    if cut_off is None:
+        chosen = bundle.vessel.cut_off
+    elif isinstance(cut_off, str):
+        chosen = choose_cut_off(islands.is_coronary, islands.probability, cut_off)
+    else:
+        chosen = cut_off
+    vessel = {"cut_off": float(chosen), "calibration": {"slope": slope, "intercept": intercept}}
+    told |= {"vessel": vessel, "islands": len(islands.probability), "coronary": int(islands.is_coronary.sum())}
+    told["before"] = _error(islands, bundle.vessel.calibration(islands.probability))
+    told["after"] = _error(islands, type(bundle.vessel.calibration)(slope, intercept)(islands.probability))
+    said = islands.probability >= chosen
+    told["missed"], told["false"] = int((islands.is_coronary & ~said).sum()), int((~islands.is_coronary & said).sum())
+    return told
+
+
+def sensitive_cut_off(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitivity: float) -> float:
+    """The highest cut-off at which so large a share of positives passes, midway to the next lower probability.
+
+    Examples
+    --------
+    >>> sensitive_cut_off(np.array([True, True, False, True]), np.array([0.9, 0.6, 0.5, 0.2]), 0.6)
+    0.55
+
+    Raises
+    ------
+    Refused
+        "input": no positives
+    """
+    if not truth.any():
+        raise Refused("input", "validation has no calcified slice among those with candidates; give it more patients")
+    positives = np.sort(p[truth])[::-1]
+    edge = positives[int(np.ceil(sensitivity * positives.size - 1e-9)) - 1]
+    lower = p[p < edge]
+    return float((edge + (lower.max() if lower.size else 0.0)) / 2)
+
+
+def write_manifest(bundle: Bundle, told: dict[str, Any]) -> None:
+    """Put new cut-offs and calibration into a bundle's manifest, with what they rest on."""
+    path = bundle.folder / MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    for stage in ("vessel", "slices"):
+        if stage in told:
+            manifest[stage] = {**manifest[stage], **told[stage]}
+    kept = ("islands", "coronary", "missed", "false", "before", "after", "slice_stage")
+    manifest["metrics"] = {**manifest["metrics"], "calibrated_on": {k: told[k] for k in kept if k in told}}
+    with whole_file(path) as sibling:
+        sibling.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    load_bundle(bundle.folder)
+
+
+def _islands(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> Islands:
+    """Those that the bundle would name: on slices with candidates that its slice stage, if it has one, lets pass."""
+    vessel, networks, stage = bundle.vessel, Networks(bundle, "cpu"), bundle.slices
+    classifier = networks.slices
+
+    def choose(ct: CTVolume, region: HeartRegion) -> NDArray[np.bool_]:
+        asked = slices_to_ask(ct, region, ScoringProtocol())
+        if stage is None or classifier is None:
+            return asked
+        p = classify_slices(ct, region, classifier, stage.view, asked)
+        return asked & (np.nan_to_num(p, nan=-1.0) >= stage.cut_off)
+
+    found = read_islands(networks.vessel, _read(scans, shards), vessel.view, vessel.classes, choose)
+    if found.is_coronary.all() or not found.is_coronary.any():
+        raise Refused("input", "validation needs islands that are coronary and islands that are not; give more scans")
+    return found
+
+
+def _slices(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Probability and truth of every slice that HeartLens would ask about."""
+    networks, stage = Networks(bundle, "cpu"), bundle.slices
+    if stage is None or networks.slices is None:
+        raise Refused("input", f"{bundle.folder} has no slice stage; leave --slice-sensitivity out")
+    p, truth = [], []
+    for ct, codes in _read(scans, shards):
+        region = heart_region(ct)
+        asked = slices_to_ask(ct, region, ScoringProtocol())
+        told = classify_slices(ct, region, networks.slices, stage.view, asked)
+        p.append(told[asked])
+        truth.append(np.isin(codes, [int(artery) for artery in CORONARY]).any(axis=(1, 2))[asked])
+    return np.concatenate(p), np.concatenate(truth)
+
+
+def _read(scans: Sequence[int], shards: ShardSet) -> Iterator[tuple[CTVolume, NDArray[np.uint8]]]:
+    bar = Progress("scan", len(scans))
+    try:
+        for n in scans:
+            bar.step(shards.scans[n].name)
+            yield shards.ct(n), np.array(shards.labels(n))
+    finally:
+        bar.close()
+
+
+def _error(islands: Islands, p: NDArray[np.float64]) -> float:
+    return metrics.calibration_error(metrics.reliability(islands.is_coronary, p))

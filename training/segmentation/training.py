@@ -1,0 +1,287 @@
+"""The loop that trains the vessel network, on one CPU core or many GPUs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from heartlens.core.errors import Refused
+from heartlens.core.lesions import Artery
+from training.datasets.segmentation_dataset import (
+    Batch,
+    SliceSamples,
+    data_checksum,
+    epoch_steps,
+    find_hearts,
+    training_batches,
+    validation_batches,
+)
+from training.datasets.shards import ShardSet
+from training.datasets.splits import Splits, check_splits, scans_of
+from training.engine.checkpoint import Checkpoints, stop_signals
+from training.engine.config import as_dict
+from training.engine.distributed import Ranks, all_sum, any_rank
+from training.engine.monitor import BadSteps
+from training.engine.run_log import RunLog
+from training.segmentation.best_weights import BestSoFar, freeze_cut_off, save_best
+from training.segmentation.losses import loss_of_sums, loss_sums, segmentation_loss
+from training.segmentation.mining import Mined, find_false_alarms
+from training.segmentation.networks import build_network
+from training.segmentation.recipe import WEIGHTS_SCHEMA, SegmentationRecipe
+
+
+class Data(NamedTuple):
+    """Slices to train on and to judge by."""
+
+    training: SliceSamples
+    validation: SliceSamples
+
+
+def train(
+    recipe: SegmentationRecipe,
+    data: Data,
+    run: Path,
+    *,
+    start: Path | None = None,
+    ranks: Ranks | None = None,
+    until: int | None = None,
+) -> bool:
+    """Run, or go on with, one training.
+
+    Parameters
+    ----------
+    run
+        Folder of the run.
+    start
+        `best.pt` of an earlier stage, whose weights this one begins with; the optimizer begins anew
+    until
+        Stop after this step as if a signal had come.
+
+    Returns
+    -------
+    bool
+        Whether the run is complete; False when it was asked to stop.
+
+    Raises
+    ------
+    Refused
+        recipe, data or disk will not do
+    DeadRun
+        Three steps in a row were not finite.
+    """
+    ranks = ranks or Ranks()
+    network, parallel, optimizer = build(recipe, ranks, start)
+    best, bad_steps = BestSoFar(), BadSteps()
+    parts = {"network": network, "optimizer": optimizer, "best": best, "data": data_checksum(data.training)}
+    if recipe.mine:
+        parts["mined"] = Mined(data.training)
+    checkpoints = Checkpoints(run, recipe, keep=recipe.keep)
+    done, said = checkpoints.resume(parts)
+    require_same_data(said, parts, run)
+    epoch = epoch_steps(data.training, recipe.batch)
+    steps = recipe.steps or recipe.epochs * epoch
+    with stop_signals() as stop, RunLog(run, ranks, "train_unet", steps, done) as log:
+        for batch in batches_of(recipe, network, data.training, done, steps, ranks, log):
+            rate = recipe.optimizer.rate_at(done, steps) * best.rate_factor
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
+                logits = parallel(channels_last(batch.image, recipe))
+            loss = segmentation_loss(recipe.loss, logits, batch.target, batch.weight)
+            loss.backward()
+            gradient = clip_gradient(network, recipe.optimizer.clip)
+            is_bad = any_rank(not math.isfinite(loss.item() + gradient), ranks)
+            if not is_bad:
+                optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            bad_steps.note(done, is_bad, batch.names)
+
+            # Log, look, save
+            done += 1
+            log.step(done, recipe.batch)
+            is_last, is_epoch = done == steps, done % epoch == 0
+            if is_last or done % recipe.log_every == 0:
+                told = {"loss": loss.item(), "rate": rate, "gradient": gradient}
+                log.note(done, **told, images_per_second=log.images_per_second)
+            if is_last or (done % recipe.validate_every == 0 if recipe.validate_every else is_epoch):
+                judgement = validate(network, data.validation, recipe, ranks)
+                log.note(done, **judgement)
+                if best.take(judgement, recipe.optimizer):
+                    save_best(run, network, recipe, done, judgement, ranks)
+            is_asked = any_rank(stop.came, ranks) or done == until
+            if is_last or is_asked or (done % recipe.save_every == 0 if recipe.save_every else is_epoch):
+                checkpoints.save(done, parts, ranks)
+            if is_asked and not is_last:
+                return False
+    freeze_cut_off(run, recipe, data.validation, ranks)
+    return True
+
+
+def batches_of(
+    recipe: SegmentationRecipe,
+    network: nn.Module,
+    samples: SliceSamples,
+    done: int,
+    steps: int,
+    ranks: Ranks,
+    log: RunLog,
+) -> Iterator[Batch]:
+    """Batches of steps `done` to `steps`; every `mine` epochs the network is first asked where it fires.
+
+    Each stretch has a loader of its own: one that reads ahead would read in the order of before the search.
+    """
+    stretch = recipe.mine * epoch_steps(samples, recipe.batch)
+    coronary = [n for n, name in enumerate(recipe.samples.classes, start=1) if name != Artery.OTHER.name]
+
+    def probability(image: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
+            logits = network(channels_last(image, recipe)).float()
+        return logits[:, 0].sigmoid() if recipe.samples.outputs == 1 else logits.softmax(1)[:, coronary].sum(1)
+
+    while done < steps:
+        if stretch and done and done % stretch == 0:
+            network.eval()
+            samples.mined = find_false_alarms(probability, samples, recipe.batch, ranks, recipe.workers)
+            network.train()
+            log.note(done, mined=samples.mined.size)
+        last = min(steps, (done // stretch + 1) * stretch) if stretch else steps
+        yield from training_batches(samples, recipe.batch, done, last, ranks, recipe.workers)
+        done = last
+
+
+def read_data(recipe: SegmentationRecipe, shards: ShardSet, splits: Splits, run: Path, ranks: Ranks) -> Data:
+    """The slices of the splits' patients; hearts are found once and kept in the run's folder."""
+    check_splits(shards, splits)
+    chosen = [scans_of(shards, patients) for patients in (splits.train, splits.validation)]
+    hearts = {}
+    if not recipe.view.is_whole_field:
+        hearts = find_hearts(shards, [n for scans in chosen for n in scans], run / "hearts.json", ranks)
+    return Data(*(SliceSamples(shards, scans, recipe.view, recipe.samples, hearts, recipe.seed) for scans in chosen))
+
+
+def build(
+    recipe: SegmentationRecipe, ranks: Ranks, start: Path | None = None
+) -> tuple[nn.Module, nn.Module, torch.optim.Optimizer]:
+    """The network, the same as it runs on all processes, and what moves it."""
+    torch.manual_seed(recipe.seed)
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs).to(ranks.device)
+    if start is not None:
+        network.load_state_dict(read_start(start, recipe))
+    if recipe.compile:
+        network.compile()
+    parallel = network
+    if recipe.parallel == "ddp":
+        network.to(memory_format=torch.channels_last)
+    if ranks.world > 1 and recipe.parallel == "fsdp":
+        shard_weights(network)
+    elif ranks.world > 1:
+        on_gpu = [ranks.local_rank] if ranks.device.type == "cuda" else None
+        parallel = nn.parallel.DistributedDataParallel(network, device_ids=on_gpu)
+    o = recipe.optimizer
+    optimizer: torch.optim.Optimizer
+    if o.name == "adamw":
+        fused = ranks.device.type == "cuda" or None
+        optimizer = torch.optim.AdamW(network.parameters(), lr=o.rate, weight_decay=o.weight_decay, fused=fused)
+    else:
+        optimizer = torch.optim.SGD(
+            network.parameters(), lr=o.rate, momentum=o.momentum, weight_decay=o.weight_decay, nesterov=o.momentum > 0
+        )
+    return network, parallel, optimizer
+
+
+def read_start(path: Path, recipe: SegmentationRecipe) -> dict[str, torch.Tensor]:
+    """The weights that an earlier stage left.
+
+    Raises
+    ------
+    Refused
+        "input": there are none, or they are of another network, view or classes; "unreadable": no such file
+    """
+    if not path.is_file():
+        raise Refused("input", f"no such file: {path}; finish the earlier stage")
+    try:
+        told = torch.load(path, map_location="cpu", weights_only=True)
+        if told["schema"] != WEIGHTS_SCHEMA:
+            raise ValueError(f"schema {told['schema']!r}")
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        words = " ".join(str(error).split())[:120]
+        raise Refused("unreadable", f"{path}: expected weights ({WEIGHTS_SCHEMA}), found: {words}") from None
+    now = as_dict(recipe)
+    for part in ("network", "view"):
+        if told["recipe"][part] != now[part]:
+            raise Refused(
+                "input", f"{path} has {part} {told['recipe'][part]}, this recipe has {now[part]}; make them one"
+            )
+    if told["recipe"]["samples"]["classes"] != now["samples"]["classes"]:
+        raise Refused("input", f"{path} was trained for other classes than {now['samples']['classes']}")
+    weights: dict[str, torch.Tensor] = told["network"]
+    return weights
+
+
+def shard_weights(network: nn.Module) -> None:
+    """FSDP2: each large block, then what is left, is spread over the processes."""
+    from torch.distributed.fsdp import fully_shard
+
+    for child in network.children():
+        for block in child if isinstance(child, nn.ModuleList) else [child]:
+            if any(True for _ in block.parameters()):
+                fully_shard(block)
+    fully_shard(network)
+
+
+def channels_last(image: torch.Tensor, recipe: SegmentationRecipe) -> torch.Tensor:
+    """The memory order in which convolutions are fastest, on CPUs and GPUs alike; FSDP2 does not keep it."""
+    return image if recipe.parallel == "fsdp" else image.contiguous(memory_format=torch.channels_last)
+
+
+def clip_gradient(network: nn.Module, longest: float) -> float:
+    """Shorten the gradient to `longest` (0: leave it); its length before."""
+    length = nn.utils.clip_grad_norm_(network.parameters(), longest or math.inf)
+    if hasattr(length, "full_tensor"):  # FSDP2: each process holds a part
+        length = length.full_tensor()
+    return float(length)
+
+
+@torch.no_grad()
+def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationRecipe, ranks: Ranks) -> dict[str, float]:
+    """Loss, and Dice of each class from whole sums: over pixels that count, on slices of unseen patients.
+
+    Returns
+    -------
+    dict[str, float]
+        {"validation_loss", "validation_dice", "dice_LM", ...}; a class that is neither there nor predicted has no Dice
+    """
+    network.eval()
+    outputs = recipe.samples.outputs
+    sums = torch.zeros(2 + 3 * max(1, outputs - 1), device=ranks.device)
+    hard = torch.zeros(3, max(1, outputs - 1), device=ranks.device)
+    for batch in validation_batches(samples, recipe.batch, ranks, recipe.workers):
+        with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
+            logits = network(channels_last(batch.image, recipe)).float()
+        sums += loss_sums(logits, batch.target, batch.weight, recipe.loss.class_weights)
+        found = (logits[:, 0] > 0).long() if outputs == 1 else logits.argmax(dim=1)
+        for c in range(hard.shape[1]):
+            predicted, true = (found == c + 1) & batch.mask, (batch.target == c + 1) & batch.mask
+            hard[:, c] += torch.stack([(predicted & true).sum(), predicted.sum(), true.sum()])
+    network.train()
+    sums, hard = all_sum(sums), all_sum(hard)
+    seen = hard[1] + hard[2] > 0
+    each = 2 * hard[0] / (hard[1] + hard[2])
+    told = {"validation_loss": float(loss_of_sums(recipe.loss, sums))}
+    told["validation_dice"] = float(each[seen].mean()) if bool(seen.any()) else 0.0
+    told |= {f"dice_{name}": float(each[c]) for c, name in enumerate(recipe.samples.classes) if bool(seen[c])}
+    return told
+
+
+def require_same_data(said: dict[str, Any], parts: dict[str, Any], run: Path) -> None:
+    """Refuse to go on with other scans or labels than the run began with."""
+    if said and said["data"] != parts["data"]:
+        raise Refused(
+            "input", f"{run} was begun with other scans, labels or splits; give the same ones, or another --out"
+        )

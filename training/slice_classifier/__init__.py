@@ -1,0 +1,1 @@
+"""The slice classifier: linear probe on frozen features, fine-tuning, and its files."""
