@@ -89,7 +89,7 @@ class Found(NamedTuple):
     Parameters
     ----------
     heart
-        As `training.datasets.segmentation_dataset.find_hearts` tells it.
+        As `training.datasets.hearts.find_hearts` tells it.
     asked
         As `training.slice_classifier.finetune.find_asked` tells it; None for training, where nobody asks.
     """

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 
 from heartlens.core.errors import Refused
-from training.datasets.segmentation_dataset import SliceSamples, find_hearts, validation_batches
+from training.datasets.hearts import find_hearts
+from training.datasets.segmentation_dataset import SliceSamples, validation_batches
 from training.datasets.shards import ShardSet
 from training.datasets.splits import SPLITS, Splits, check_splits, scans_of
 from training.deploy.bundle_writer import read_trained

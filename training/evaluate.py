@@ -39,7 +39,7 @@ from training.evaluation.results import (
     Settings,
 )
 from training.evaluation.statistics import summarize, summarize_classifier
-from training.metrics.agreement import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
+from training.metrics.intervals import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
 from training.metrics.overlap import compare, slices_above
 
 __all__ = ["Evaluation", "Failure", "Pair", "evaluate", "main"]

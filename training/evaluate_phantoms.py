@@ -35,7 +35,7 @@ from training.evaluation.outcomes import BUNDLE, Judged, agrees, judge
 from training.evaluation.phantom_statistics import GROUPS, Summary, classifier_figures, summarize, vote_figures
 from training.evaluation.phantom_tables import draw_plots, put_into, write_tables
 from training.evaluation.phantoms import JudgedPhantom, make_phantoms
-from training.metrics.agreement import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
+from training.metrics.intervals import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
 
 SCHEMA = "heartlens.embedded-evaluation/1"
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from heartlens.core.errors import OVERRIDABLE, Refused
-from heartlens.risk.assess import SCHEMES
+from heartlens.risk.categories import SCHEMES
 from training.datasets.scans import LabelledScan, Skipped
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.datasets.segmentation_dataset import find_hearts
+from training.datasets.hearts import find_hearts
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits, check_splits, scans_of

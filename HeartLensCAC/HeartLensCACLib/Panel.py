@@ -3,10 +3,9 @@
 Every way of editing ends in `_edited`: the case has changed and is on the disk, now the screen follows.
 """
 
-import shutil
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,21 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.app.messages import Event, Run
 from heartlens.app.review_session import Reading
 from heartlens.case.signature import now
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE
-from HeartLensCACLib.InputSection import InputSection
 from HeartLensCACLib.Parameters import Parameters
-from HeartLensCACLib.Requirements import areSatisfied
-from HeartLensCACLib.ResultSection import ResultSection
-from HeartLensCACLib.ReviewSection import Actions, ReviewSection
-from HeartLensCACLib.ScoreSection import ScoreSection
-from HeartLensCACLib.Shortcuts import Shortcuts
-from HeartLensCACLib.SignSection import SignSection
+from HeartLensCACLib.Scan import volumeOf
+from HeartLensCACLib.Scoring import Scoring
+from HeartLensCACLib.Sections.InputSection import InputSection
+from HeartLensCACLib.Sections.ResultSection import ResultSection
+from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
+from HeartLensCACLib.Sections.SignSection import SignSection
+from HeartLensCACLib.Shortcuts import ARTERY_KEYS, Shortcuts
 from HeartLensCACLib.ViewClicks import ViewClicks
-from HeartLensCACLib.Words import TITLE, asksToAllow, tell, tellRefused
+from HeartLensCACLib.Words import TITLE, tell
 
 STROKE_MS = 40
 """The editor tells of one stroke several times; so long after the last of them it is committed."""
@@ -53,24 +51,26 @@ class Panel:
         self.nodes: Any = None
         self._watch: Any = None
         self._showing = False
-        self._scored: dict[str, Any] = {}
-        self._copy: Path | None = None
         ui.noticeLabel.setText(NOTICE)
         self.input = InputSection(ui, self._onVolumeChanged, self.regrade)
-        self.score = ScoreSection(ui, self.startScoring, self._onRunEnded, self.regrade)
+        self.scoring = Scoring(
+            ui,
+            self.input,
+            beforeRun=self._flush,
+            opened=self.openCase,
+            volumeChanged=self._onVolumeChanged,
+            tableChosen=self.regrade,
+        )
+        self.score = self.scoring.section
         self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo))
         self.result = ResultSection(ui)
-        self.sign = SignSection(ui, self.signAndExport, self.export)
+        self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume)
         self.clicks = ViewClicks(self.onViewClick)
         self.shortcuts = Shortcuts(
             {
                 "Z": self.undo,
                 "Y": self.redo,
-                "1": lambda: self.review.press(Artery.LM),
-                "2": lambda: self.review.press(Artery.LAD),
-                "3": lambda: self.review.press(Artery.LCX),
-                "4": lambda: self.review.press(Artery.RCA),
-                "0": lambda: self.review.press(Artery.OTHER),
+                **{key: partial(self.review.press, artery) for key, artery in ARTERY_KEYS.items()},
                 "N": lambda: self.review.step(+1),
                 "P": lambda: self.review.step(-1),
                 "T": self.review.toggleTint,
@@ -88,6 +88,7 @@ class Panel:
     def setParameters(self, parameters: Parameters) -> None:
         """Another parameter node: after setup, and after a scene was closed or loaded."""
         self.parameters = parameters
+        self.scoring.parameters = parameters
         self.input.setParameters(parameters)
         self.score.setParameters(parameters)
         self.review.setParameters(parameters)
@@ -116,8 +117,7 @@ class Panel:
 
     def leaveScene(self) -> None:
         """Before the scene closes: no run, no observer and no effect stays; the edits are on the disk already."""
-        self.score.stop()
-        self._dropCopy()
+        self.scoring.stop()
         self._closed = None
         self.closeCase()
         self.review.dropEditorNode()
@@ -126,107 +126,6 @@ class Panel:
         """Before the module is reloaded or Slicer ends."""
         self.exit()
         self.leaveScene()
-
-    # Score
-
-    def startScoring(self, allow: "frozenset[str]" = frozenset(), asShown: bool = False) -> None:
-        """Start a run of the chosen volume.
-
-        Parameters
-        ----------
-        allow
-            Refusals that the reader has lifted.
-        asShown
-            Score the voxels on the screen, although the volume came from DICOM files.
-        """
-        self._flush()
-        self.input.refresh()
-        self._showReadiness()
-        scan = self.input.scan
-        if scan is None:
-            slicer.util.errorDisplay(_("Choose a CT volume first."), windowTitle=TITLE)
-            return
-        if not areSatisfied(self.parameters.bundle, self.parameters.device):
-            return
-        out = self.score.casesFolder / f"{datetime.now():%Y%m%d-%H%M%S}-{scan.volume.GetID()[-6:]}"
-        options = {**self.input.options(), **self.score.options(), "allow": sorted(allow)}
-        try:
-            source = self._source(scan, options, allow, asShown)
-            out.parent.mkdir(parents=True, exist_ok=True)
-        except Refused as refused:
-            self._dropCopy()
-            if asksToAllow(refused.code, refused.text):
-                self.startScoring(allow | {refused.code}, asShown)
-            elif refused.code not in allow:
-                self._tellUnlessAsked(refused)
-            return
-        except OSError as error:
-            self._dropCopy()
-            tellRefused("output", f"cannot write to {out.parent}: {error.strerror or error}")
-            return
-        self._scored = {"volume": scan.volume.GetID(), "allow": allow, "asShown": asShown, "series": not asShown}
-        self.score.start(Run(out=out, options=options, **source))
-        self.input.setEnabled(False)
-
-    def _source(self, scan: Any, options: "dict[str, Any]", allow: "frozenset[str]", asShown: bool) -> "dict[str, Any]":
-        """The DICOM files, or, where there are none or the volume is no longer what they say, its voxels as NRRD."""
-        from heartlens.io.volumes import write_volume
-        from heartlens.scene import case_ct
-
-        header = scan.header
-        ct, cautions = case_ct(scan.volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=allow)
-        isChanged = any(caution.code == "changed" for caution in cautions)
-        if scan.files and not asShown and not isChanged:
-            return {"files": scan.files}
-        options.update({"kvp": header.kvp, "thickness-mm": header.slice_thickness_mm})
-        folder = Path(slicer.app.temporaryPath) / f"HeartLens-{datetime.now():%Y%m%d%H%M%S%f}"
-        folder.mkdir(parents=True)
-        self._copy = folder
-        write_volume(folder / "ct.nrrd", ct)
-        return {"input": folder / "ct.nrrd"}
-
-    def _dropCopy(self) -> None:
-        """A copy of a person's scan is not left about: the case folder has its own."""
-        if self._copy is not None:
-            shutil.rmtree(self._copy, ignore_errors=True)
-            self._copy = None
-
-    def _tellUnlessAsked(self, refused: Refused) -> None:
-        from heartlens.core.errors import OVERRIDABLE
-
-        if refused.code not in OVERRIDABLE:  # the others were asked about, and declined
-            tell(refused)
-
-    def _onRunEnded(self, event: Event) -> None:
-        self._dropCopy()
-        self.input.setEnabled(True)
-        self._onVolumeChanged()
-        scored, self._scored = self._scored, {}
-        if event.kind == "cancelled":
-            return
-        if event.kind == "error":
-            if asksToAllow(event.code, event.text):
-                self.startScoring(scored["allow"] | {event.code}, scored["asShown"])
-            elif not _isOverridable(event.code):
-                tellRefused(event.code, event.text)
-            return
-        volume = slicer.mrmlScene.GetNodeByID(scored["volume"])
-        if volume is None:
-            text = _("The volume was deleted while it was scored. Nothing is lost: open the case folder {folder}.")
-            slicer.util.errorDisplay(text.format(folder=event.case), windowTitle=TITLE)
-            return
-        try:
-            self.openCase(Path(event.case), volume)
-        except Refused as refused:
-            if refused.code in ("grid", "checksum") and not scored["asShown"]:
-                question = _(
-                    "The volume on the screen is not what its DICOM files hold: it was changed after it was loaded.\n\n"
-                    "Score what is on the screen? DICOM SEG and SR cannot be written then."
-                )
-                if slicer.util.confirmOkCancelDisplay(question, windowTitle=TITLE):
-                    self.startScoring(scored["allow"], asShown=True)
-            else:
-                tell(refused)
 
     # A case
 
@@ -262,7 +161,7 @@ class Panel:
 
         reading = Reading.open(folder, reader=self.sign.observer)
         if volume is None:
-            volume = _volumeOf(reading)
+            volume = volumeOf(reading)
         nodes = show_case(slicer.mrmlScene, reading.case, volume=volume)
         self.closeCase()
         self.reading, self.nodes = reading, nodes
@@ -426,13 +325,7 @@ class Panel:
         self._reportTimer.start()
 
     def _updateScene(self, isTold: bool = False) -> None:
-        """Bring the state of the case into the scene.
-
-        Parameters
-        ----------
-        isTold
-            The reader was told already what stands in the way; one dialog is enough.
-        """
+        """Bring the case into the scene; who `isTold` what stands in the way already gets no second dialog."""
         from heartlens.scene import update_lesions
 
         self._showing = True
@@ -477,34 +370,6 @@ class Panel:
             except Refused as refused:
                 self.score.log(_("report.json could not be written: {code}").format(code=refused.code))
 
-    # Sign and export
-
-    def signAndExport(self) -> None:
-        """Sign what is on the screen and export it; a refusal is told, and then nothing is exported."""
-        from heartlens.scene import require_scored
-
-        self._flush()
-        try:
-            require_scored(self.nodes.volume, self.reading.case)  # who signs has looked at the volume on the screen
-            self.reading.sign(self.sign.observer, self.sign.organization, confirmed=self.sign.isConfirmed)
-        except Refused as refused:
-            tell(refused)
-            return
-        self.export()
-
-    def export(self) -> None:
-        """Write the state that is shown into a new folder, with its signature where it has one."""
-        self._flush()
-        word = "unsigned" if self.reading.signature is None else "signed"
-        out = _freeFolder(self.reading.folder.parent / word)
-        try:
-            with slicer.util.WaitCursor(True):
-                leftOut = self.reading.export(out)
-        except Refused as refused:
-            tell(refused)
-            return
-        self.sign.exported(out, leftOut)
-
     def _onVolumeChanged(self) -> None:
         scan = self.input.scan
         if self.reading is not None and (scan is None or scan.volume is not self.nodes.volume):
@@ -512,7 +377,7 @@ class Panel:
             self.closeCase()
             self.parameters.caseFolder = ""
             self._closedTimer.start()  # the selector may tell of a deletion before the scene has made it
-        self._showReadiness()
+        self.scoring.showReadiness()
 
     def _tellIfVolumeDeleted(self) -> None:
         """The reader chose another volume, which needs no word, or deleted the one of the case."""
@@ -520,49 +385,11 @@ class Panel:
         if closed is not None and slicer.mrmlScene.GetNodeByID(closed[0]) is None:
             self._tellDeleted("volume", closed[1])
 
-    def _showReadiness(self) -> None:
-        scan = self.input.scan
-        if scan is None:
-            self.score.setReady(False, _("Choose a CT volume first."))
-        else:
-            self.score.setReady(not scan.refusal, scan.refusal or _("Find and score coronary calcium"))
-
-
-def _volumeOf(reading: Reading) -> Any:
-    """The volume of the scene that was loaded from the case's DICOM images and still shows them, or None."""
-    from heartlens.scene import case_ct, dicom_instances
-
-    ct = reading.case.source_ct
-    for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
-        uids = dicom_instances(volume)
-        if uids and set(uids) == set(ct.header.sop_instance_uids):
-            try:
-                shown, _cautions = case_ct(volume)
-            except Refused:
-                continue
-            if shown.shape == ct.shape and (shown.hu == ct.hu).all():
-                return volume
-    return None
-
 
 def _singleShot(ms: int, slot: Callable[[], None]) -> Any:
+    """A timer that calls once, so long after its last start."""
     timer = qt.QTimer()
     timer.setSingleShot(True)
     timer.setInterval(ms)
     timer.connect("timeout()", slot)
     return timer
-
-
-def _freeFolder(wanted: Path) -> Path:
-    """The wanted folder, or the next name that is free: an export never replaces another."""
-    free, n = wanted, 2
-    while free.exists():
-        free = wanted.with_name(f"{wanted.name}-{n}")
-        n += 1
-    return free
-
-
-def _isOverridable(code: str) -> bool:
-    from heartlens.core.errors import OVERRIDABLE
-
-    return code in OVERRIDABLE

@@ -100,3 +100,21 @@ def factsOf(ct: Any) -> tuple[str, ...]:
         f"{columns} x {rows} pixels of {pixel}, {slices} slices every {dz:.3g} mm, {thickness}",
         f"{voltage}, {kernel}, {gating}, {contrast}",
     )
+
+
+def volumeOf(reading: Any) -> Any:
+    """The volume of the scene that was loaded from the case's DICOM images and still shows them, or None."""
+    from heartlens.core.errors import Refused
+    from heartlens.scene import case_ct, dicom_instances
+
+    ct = reading.case.source_ct
+    for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
+        uids = dicom_instances(volume)
+        if uids and set(uids) == set(ct.header.sop_instance_uids):
+            try:
+                shown, _cautions = case_ct(volume)
+            except Refused:
+                continue
+            if shown.shape == ct.shape and (shown.hu == ct.hu).all():
+                return volume
+    return None

@@ -5,6 +5,11 @@ from typing import Any
 
 import qt
 
+from heartlens.core.lesions import Artery
+
+ARTERY_KEYS = {"1": Artery.LM, "2": Artery.LAD, "3": Artery.LCX, "4": Artery.RCA, "0": Artery.OTHER}
+"""The key that gives the selected lesion to each artery."""
+
 
 class Shortcuts:
     """Keys of the whole window.

@@ -16,12 +16,12 @@ from schematic_chest import schematic_chest
 import heartlens.networks.bundle
 from heartlens.__main__ import main
 from heartlens.calcium import extract_lesions
-from heartlens.case.case import Case
+from heartlens.case.folder import load_case, save_case
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import write_volume
 from heartlens.pipeline import Request, score_series
-from heartlens.risk.assess import category
+from heartlens.risk.categories import category
 from heartlens.scoring.report import score_lesions
 
 SURE = ((40, -10, -30), 3, 900)
@@ -126,8 +126,8 @@ def test_the_report_names_the_bundle_and_what_it_was_trained_on(scored):
 
 
 def test_a_case_opens_again_with_the_same_report_and_forgets_doubts_that_a_reader_settled(scored, chest, tmp_path):
-    scored.save(tmp_path / "case")
-    opened = Case.load(tmp_path / "case")
+    save_case(scored, tmp_path / "case")
+    opened = load_case(tmp_path / "case")
     assert json.dumps(opened.report_document()) == json.dumps(scored.report_document())
     settled = scored
     for one in (SURE, CLOSE, DOUBTED):

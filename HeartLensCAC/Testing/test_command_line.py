@@ -17,7 +17,7 @@ import pytest
 import SimpleITK as sitk
 
 from heartlens.__main__ import main
-from heartlens.case.case import Case, append_edit
+from heartlens.case.folder import append_edit, load_case
 
 NOTICE = "HeartLens is research software. It is not a medical device"
 SMALL = (
@@ -95,7 +95,7 @@ def test_the_folder_holds_every_output_and_they_agree(phantom, labels, run, tmp_
         again = json.loads(run("score", phantom / "ct", "--segmentation", out / name, "--json")[1])
         assert again["total"] == report["total"], name
         assert again["arteries"] == report["arteries"], name
-    assert Case.load(out / "case").report_document() == json.loads((out / "case" / "report.json").read_text())
+    assert load_case(out / "case").report_document() == json.loads((out / "case" / "report.json").read_text())
 
 
 def test_a_volume_file_gets_no_dicom_but_keeps_its_voxels(phantom, run, tmp_path):
@@ -108,7 +108,7 @@ def test_a_volume_file_gets_no_dicom_but_keeps_its_voxels(phantom, run, tmp_path
     assert "report.dcm" not in names
     assert "segmentation.dcm" not in names
     assert (out / "case" / "ct.nrrd").exists()
-    assert Case.load(out / "case").report_document() == json.loads((out / "report.json").read_text())
+    assert load_case(out / "case").report_document() == json.loads((out / "report.json").read_text())
 
 
 def test_dicom_and_nrrd_of_the_same_phantom_score_the_same(phantom, labels, run, tmp_path):
@@ -327,7 +327,7 @@ def test_force_does_not_delete_a_readers_edits(phantom, labels, run, tmp_path):
     out = tmp_path / "result"
     arguments = (phantom / "ct", "--segmentation", labels, "--out", out)
     assert run("score", *arguments)[0] == 0
-    case = Case.load(out / "case")
+    case = load_case(out / "case")
     append_edit(out / "case", case.remove(next(iter(case.lesions.arteries))).edits[-1])
     before = (out / "case" / "edits.jsonl").read_text()
     assert "reader's edits" in refused(run, "output", *arguments, "--force", tmp_path=tmp_path)
@@ -442,7 +442,7 @@ def test_slabs_are_scored_and_said(phantom, labels, run, tmp_path):
     assert len(report["slices"]) == slices // 2
     seg = sitk.GetArrayFromImage(sitk.ReadImage(str(out / "segmentation.seg.nrrd")))
     assert np.count_nonzero(seg) > 0
-    assert Case.load(out / "case").report_document() == json.loads((out / "case" / "report.json").read_text())
+    assert load_case(out / "case").report_document() == json.loads((out / "case" / "report.json").read_text())
 
 
 def test_kvp_adapted_thresholds_change_the_score_and_are_said(phantom, labels, run):

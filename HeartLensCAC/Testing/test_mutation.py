@@ -18,7 +18,7 @@ import pytest
 TESTING = Path(__file__).resolve().parent
 LIBRARY = TESTING.parent / "heartlens"
 FILES = ("core/protocol.py", "scoring/agatston.py", "scoring/volume.py", "scoring/mass.py", "scoring/density.py",
-         "scoring/report.py")  # fmt: skip
+         "scoring/report.py", "scoring/counted.py")  # fmt: skip
 JUDGES = ("unit/core/test_protocol.py", "unit/scoring/test_scoring.py")
 
 SWAPPED = {ast.GtE: ">", ast.Gt: ">=", ast.LtE: "<", ast.Lt: "<=", ast.Eq: "!=", ast.NotEq: "=="}

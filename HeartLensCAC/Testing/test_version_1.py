@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from heartlens.case.case import Case
+from heartlens.case.folder import load_case
 from heartlens.case.signature import read_signature
 from heartlens.scoring.report import ScoreReport
 
@@ -19,7 +20,7 @@ CASES = ("case_v1", "case_v1_network", "case_v1_segmentation")
 def opened(name: str, tmp_path: Path) -> Case:
     """The saved case, from a copy in a place where nobody has worked before."""
     folder = next((SAVED / name).rglob("case.json")).parent
-    return Case.load(Path(shutil.copytree(folder, tmp_path / "case")))
+    return load_case(Path(shutil.copytree(folder, tmp_path / "case")))
 
 
 @pytest.mark.parametrize("name", CASES)

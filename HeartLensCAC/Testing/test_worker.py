@@ -19,7 +19,7 @@ from worker_process import LIMIT_SECONDS, WORKER, WorkerProcess
 
 from heartlens.__main__ import main
 from heartlens.app.messages import CancelCommand, Event, Run, ScoreCommand
-from heartlens.case.case import Case, append_edit
+from heartlens.case.folder import append_edit, load_case
 
 RULES = {"bundle": "none"}
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
@@ -94,7 +94,7 @@ def test_a_job_writes_what_the_command_line_writes(worker, phantom, tmp_path, ou
     assert main(["score", str(phantom / "ct"), "--out", str(tmp_path / "other"), *arguments]) == 0
     assert report(out) == report(tmp_path / "other")
     assert sorted(p.name for p in out.iterdir()) == sorted(p.name for p in (tmp_path / "other").iterdir())
-    assert Case.load(Path(done.case)).report.total.agatston > 50
+    assert load_case(Path(done.case)).report.total.agatston > 50
 
 
 def test_progress_never_falls_and_tells_every_slice(fresh_worker, phantom, out):
@@ -267,14 +267,14 @@ def test_a_killed_worker_leaves_the_old_result_and_the_readers_edits(phantom, ou
         worker.gone()
         run.ended(-signal.SIGKILL)
     assert (out / "report.json").read_bytes() == before
-    case = Case.load(Path(done.case))
+    case = load_case(Path(done.case))
     edited = case.remove(next(iter(case.lesions.arteries)))
     append_edit(Path(done.case), edited.edits[-1])
     with WorkerProcess() as worker:
         refused = worker.finish(worker.start(input=phantom / "ct", out=out, options={**RULES, "force": True}))
     assert refused.code == "output"
     assert "edits" in refused.text
-    assert Case.load(Path(done.case)).edits == edited.edits
+    assert load_case(Path(done.case)).edits == edited.edits
 
 
 @POSIX

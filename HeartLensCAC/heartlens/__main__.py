@@ -198,13 +198,13 @@ def _run_phantom(options: argparse.Namespace) -> int:
 
 
 def _run_demo(options: argparse.Namespace) -> int:
-    from heartlens.case.case import RiskInputs
     from heartlens.core.atomic import whole_folder
     from heartlens.core.lesions import CORONARY
     from heartlens.phantom import PhantomParameters, make_phantom
     from heartlens.phantom.files import write_phantom
     from heartlens.pipeline import Request, score_series
     from heartlens.report.outputs import check_out, is_result, write_outputs
+    from heartlens.risk.person import RiskInputs
     from heartlens.scoring.report import display_agatston
 
     check_out(options.out / "result", force=True)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from heartlens.anatomy.quality import acquisition_cautions, content_findings
 from heartlens.calcium import extract_lesions, find_lesions
-from heartlens.case.case import Case, RiskInputs
+from heartlens.case.case import Case
 from heartlens.case.result import Result
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import OVERRIDABLE, Caution, Refused, refuse_or_caution
@@ -24,6 +24,7 @@ from heartlens.core.lesions import LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.slabs import average_slabs, slab_labels, slices_per_slab
 from heartlens.io.volumes import VOLUME_ENDINGS, read_labels, read_volume
+from heartlens.risk.person import RiskInputs
 
 if TYPE_CHECKING:
     import pydicom

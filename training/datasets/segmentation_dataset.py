@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -19,11 +18,9 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
-from heartlens.anatomy import heart_region
-from heartlens.core.atomic import whole_file
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import SCORED, Artery
-from heartlens.networks.input import Crop, View, heart_center, nearest, network_input, place_crop
+from heartlens.networks.input import Crop, View, nearest, network_input, place_crop
 from training.datasets.sampling import (
     balanced_order,
     batch_at,
@@ -36,7 +33,7 @@ from training.datasets.sampling import (
 from training.datasets.shards import ShardSet
 from training.engine.checkpoint import leave_signals_to_the_run
 from training.engine.config import added
-from training.engine.distributed import Ranks, barrier
+from training.engine.distributed import Ranks
 
 CALCIUM = "CALCIUM"
 """The one class of a network that does not name arteries."""
@@ -390,37 +387,6 @@ def validation_batches(
 def epoch_steps(dataset: SliceSamples, batch: int) -> int:
     """Steps in one epoch."""
     return steps_per_epoch(batch, len(dataset.epoch(0)))
-
-
-def find_hearts(shards: ShardSet, scans: Sequence[int], path: Path, ranks: Ranks) -> dict[str, list[float]]:
-    """Middle of the heart in each scan, and the slices it spans, found once and kept in a file.
-
-    Returns
-    -------
-    dict[str, list[float]]
-        by checksum of the voxels: [row, column, first slice, last slice + 1]
-    """
-    if ranks.is_first:
-        found = _read_hearts(path)
-        missing = [n for n in scans if shards.scans[n].voxels_sha256 not in found]
-        for n in missing:
-            ct = shards.ct(n)
-            region = heart_region(ct)
-            span = region.box(ct)[0].indices(ct.shape[0])[:2] if region.in_view else (0, 0)
-            span = span if span[1] > span[0] else (0, ct.shape[0])
-            found[shards.scans[n].voxels_sha256] = [*heart_center(ct, region), *map(float, span)]
-        if missing:
-            with whole_file(path) as sibling:
-                sibling.write_text(json.dumps(found))
-    barrier()
-    return _read_hearts(path)
-
-
-def _read_hearts(path: Path) -> dict[str, list[float]]:
-    try:
-        return {str(k): [float(x) for x in v] for k, v in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}  # not there yet, or cut short: found again
 
 
 def data_checksum(dataset: SliceSamples) -> str:

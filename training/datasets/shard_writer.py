@@ -17,7 +17,7 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import CORONARY, SCORED, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.risk.assess import category
+from heartlens.risk.categories import category
 from heartlens.scoring.report import score_lesions
 from training.datasets.scans import LabelledScan, Skipped
 from training.datasets.shards import INDEX, SCHEMA, ScanRecord, ShardFile, ShardSet, file_sha256

@@ -33,7 +33,7 @@ class SliceSet:
         Numbers of the scans.
     hearts
         Row and column of the middle of the heart, by checksum of the voxels, as
-        `training.datasets.segmentation_dataset.find_hearts` gives them; what is missing is found when it is asked for.
+        `training.datasets.hearts.find_hearts` gives them; what is missing is found when it is asked for.
 
     Attributes
     ----------

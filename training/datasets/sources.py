@@ -16,6 +16,7 @@ from typing import Any
 
 from heartlens import __version__
 from heartlens.case.case import Case
+from heartlens.case.folder import load_case
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import Artery
 from heartlens.dicom.series import find_series
@@ -184,7 +185,7 @@ def case_scan(folder: Path) -> LabelledScan:
         The case cannot be opened.
     """
     inner = folder / "case"
-    case = Case.load(inner if inner.is_dir() and not (folder / "case.json").exists() else folder)
+    case = load_case(inner if inner.is_dir() and not (folder / "case.json").exists() else folder)
     labels = case.scored_codes
     readers = sorted({edit.who for edit in case.edits if edit.who})
     times = sorted(edit.when for edit in case.edits if edit.when)

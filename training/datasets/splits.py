@@ -16,7 +16,7 @@ import numpy as np
 
 from heartlens.core.atomic import whole_file
 from heartlens.core.errors import Refused
-from heartlens.risk.assess import SCHEMES
+from heartlens.risk.categories import SCHEMES
 from training.datasets.shards import ScanRecord, ShardSet
 
 SCHEMA = "heartlens.splits/1"

@@ -20,7 +20,7 @@ from heartlens.networks.bundle import MANIFEST, Bundle, load_bundle
 from heartlens.networks.inference import Networks, classify_slices, slices_to_ask
 from training.datasets.shards import ShardSet
 from training.engine.cli import Progress
-from training.metrics import agreement as metrics
+from training.metrics import classification
 from training.metrics.cutoff import choose_cut_off, fit_calibration
 from training.segmentation.islands import Islands, read_islands
 
@@ -59,7 +59,7 @@ def calibrate(
     if slice_sensitivity is not None:  # first, because it decides which islands there are
         p, truth = _slices(bundle, scans, shards)
         told["slices"] = {"cut_off": sensitive_cut_off(truth, p, slice_sensitivity)}
-        judged = metrics.counts(truth, p >= told["slices"]["cut_off"])
+        judged = classification.counts(truth, p >= told["slices"]["cut_off"])
         told["slice_stage"] = {
             "slices": int(p.size),
             "calcified": int(truth.sum()),
@@ -164,4 +164,4 @@ def _read(scans: Sequence[int], shards: ShardSet) -> Iterator[tuple[CTVolume, ND
 
 
 def _error(islands: Islands, p: NDArray[np.float64]) -> float:
-    return metrics.calibration_error(metrics.reliability(islands.is_coronary, p))
+    return classification.calibration_error(classification.reliability(islands.is_coronary, p))

@@ -15,7 +15,7 @@ from heartlens.networks.slice_input import SliceView
 from training.datasets.slice_dataset import SliceSet
 from training.dino.augment import cut
 from training.engine.config import free
-from training.metrics.agreement import area_under_roc, ratio
+from training.metrics.classification import area_under_roc, ratio
 
 
 class Place(NamedTuple):

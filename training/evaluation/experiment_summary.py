@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.atomic import whole_file
-from training.metrics import agreement as metrics
+from training.metrics import classification, intervals
 from training.metrics.cutoff import choose_cut_off
 
 SIZE_EDGES_MM2 = (0.0, 10.0, 30.0, math.inf)
@@ -34,7 +34,7 @@ COMPARED = (("dino-lg", "dino"), ("dino-lg", "traps"), ("dino-lg", "shuffled"), 
 LEAST_EFFECT = 0.03
 """Of F1, DINO-LG over DINO; written down before the first run."""
 
-DRAWS, SEED = 1000, metrics.BOOTSTRAP_SEED
+DRAWS, SEED = 1000, intervals.BOOTSTRAP_SEED
 
 SHOWN = {
     "supervised": "same network, supervised (ceiling)",
@@ -112,12 +112,12 @@ def figures(asked: Asked, answers: Answers, cut_off: float, chosen: NDArray[np.i
     recall = []
     for low, high in pairwise(SIZE_EDGES_MM2):
         inside = truth & (asked.area_mm2[chosen] > low) & (asked.area_mm2[chosen] <= high)
-        recall.append(metrics.ratio(int((hit & inside).sum()), int(inside.sum())))
+        recall.append(classification.ratio(int((hit & inside).sum()), int(inside.sum())))
     return [
-        metrics.ratio(2 * int(hit.sum()), int(called.sum()) + int(truth.sum())),
-        metrics.area_under_roc(truth, p),
+        classification.ratio(2 * int(hit.sum()), int(called.sum()) + int(truth.sum())),
+        classification.area_under_roc(truth, p),
         sensitivity_at(truth, p, 0.9),
-        math.nan if near is None else metrics.area_under_roc(truth, near[chosen]),
+        math.nan if near is None else classification.area_under_roc(truth, near[chosen]),
         *recall,
     ]
 
@@ -165,10 +165,10 @@ def summarize(asked: Asked, found: Mapping[str, Sequence[Answers]]) -> dict[str,
 
     whole = each(np.arange(asked.test.size))
     point = statistics(np.arange(len(slices_of)))
-    intervals = metrics.bootstrap(statistics, len(slices_of), draws=DRAWS, seed=SEED)
+    ranges = intervals.bootstrap(statistics, len(slices_of), draws=DRAWS, seed=SEED)
     estimates = [
         {"value": _or_none(v), "low": _or_none(i.low), "high": _or_none(i.high)}
-        for v, i in zip(point, intervals, strict=True)
+        for v, i in zip(point, ranges, strict=True)
     ]
     told = iter(estimates)
     methods = {

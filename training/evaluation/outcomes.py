@@ -26,7 +26,7 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 from heartlens.networks.inference import Networks, segment_vessels, slices_to_ask
 from heartlens.pipeline import Request, find_calcium, score_series
-from heartlens.scoring.report import scored_voxels
+from heartlens.scoring.counted import scored_voxels
 from training.evaluation.phantoms import JudgedPhantom
 from training.metrics.overlap import Comparison, compare
 

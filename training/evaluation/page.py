@@ -11,12 +11,12 @@ import jinja2
 
 from heartlens.core.lesions import ARTERY_NAMES, Artery
 from heartlens.core.protocol import NOTICE
-from heartlens.risk.assess import SCHEMES, category
+from heartlens.risk.categories import SCHEMES, category
 from heartlens.scoring.report import display_agatston
 from training.evaluation import plots as figures
 from training.evaluation.results import INTEGRATED, SEGMENTATION, Estimate, Evaluation, StageSummary
 from training.evaluation.statistics import AVERAGE, RISK_SCHEMES
-from training.metrics.agreement import Counts
+from training.metrics.classification import Counts
 from training.metrics.overlap import ALL, MATCH_RULES, ROWS
 
 HEADLINES = (

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.case.case import Case
+from heartlens.case.folder import load_case
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import Refused
 from heartlens.io.volumes import VOLUME_ENDINGS, read_labels, write_volume
@@ -232,7 +232,7 @@ def _read_reference(
     entry: Entry, scan: Path | None, allow: frozenset[str]
 ) -> tuple[CTVolume, NDArray[np.uint8], tuple[str, ...]]:
     if entry.case is not None and (entry.is_edited or entry.labels is None):
-        case = Case.load(entry.case)
+        case = load_case(entry.case)
         return case.source_ct, case.scored_codes, tuple(caution.code for caution in case.cautions)
     if entry.labels is None:
         raise Refused("input", f"{entry.place}: expected labels ({_expected_labels()}), found none; add them")
@@ -242,7 +242,7 @@ def _read_reference(
 
 def _read_prediction(entry: Entry, ct: CTVolume) -> NDArray[np.uint8]:
     if entry.case is not None and (entry.is_edited or entry.labels is None):
-        case = Case.load(entry.case)
+        case = load_case(entry.case)
         _check_same_scan(case.source_ct, ct, entry.place)
         return case.scored_codes
     if entry.labels is None:

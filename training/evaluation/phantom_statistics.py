@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.lesions import CORONARY
-from heartlens.risk.assess import SCHEMES, category
+from heartlens.risk.categories import SCHEMES, category
 from training.evaluation.outcomes import BUNDLE, NO_SLICE_STAGE, WAYS, Judged
 from training.evaluation.results import Estimate
-from training.metrics import agreement as metrics
-from training.metrics.agreement import Counts
+from training.metrics import agreement, classification, intervals
+from training.metrics.classification import Counts
 from training.metrics.overlap import ALL, count_slices
 
 SCHEME_NAMES = ("dino-lg", "heartlens")
@@ -151,8 +151,8 @@ def _counts(judged: Judged, way: str) -> list[float]:
     told: list[float] = [
         *count_slices(reference.tolist(), predicted.tolist()),
         *count_slices(reference[asked].tolist(), predicted[asked].tolist()),
-        *metrics.counts([truth], [score]),
-        *metrics.counts([clean], [score]),
+        *classification.counts([truth], [score]),
+        *classification.counts([clean], [score]),
     ]
     for row in ROWS_OF_LESIONS:
         rule = -1 if row == ALL else 0
@@ -181,21 +181,21 @@ def figures(columns: Columns, drawn: NDArray[np.int64]) -> list[float]:
         "slice_specificity": slices.specificity,
         "candidate_specificity": candidates.specificity,
         "false_zero": zero.false_zero_rate,
-        "false_positive": metrics.ratio(zero.fp, zero.fp + zero.tn),
+        "false_positive": classification.ratio(zero.fp, zero.fp + zero.tn),
         "icc": _icc(columns.truth[drawn], columns.score[drawn]),
-        "on_nothing": metrics.ratio(at("on_nothing"), at("phantoms")),
+        "on_nothing": classification.ratio(at("on_nothing"), at("phantoms")),
         "clean.false_zero": clean_zero.false_zero_rate,
         "clean.icc": _icc(columns.clean[drawn], columns.score[drawn]),
     }
     for kind in ("traps", "traps_in_heart", "decoys"):
-        told[kind] = metrics.ratio(at(f"{kind}.called"), at(f"{kind}.all"))
+        told[kind] = classification.ratio(at(f"{kind}.called"), at(f"{kind}.all"))
     for row in ROWS_OF_LESIONS:
         told[f"f1.{row}"] = lesion_f1(*(at(f"{row}.{n}") for n in ("reference", "found", "predicted", "right")))
     for scheme in SCHEME_NAMES:
         for prefix, truth in (("", columns.truth_place), ("clean.", columns.clean_place)):
             matrix = confusion(truth[scheme][drawn], columns.place[scheme][drawn], scheme)
-            told[f"{prefix}accuracy.{scheme}"] = metrics.reclassification(matrix).same
-            told[f"{prefix}kappa.{scheme}"] = metrics.kappa(matrix, "linear")
+            told[f"{prefix}accuracy.{scheme}"] = agreement.reclassification(matrix).same
+            told[f"{prefix}kappa.{scheme}"] = agreement.kappa(matrix, "linear")
     return [told[key] for key in KEYS]
 
 
@@ -209,8 +209,8 @@ def lesion_f1(reference: float, found: float, predicted: float, right: float) ->
     """
     if not reference and not predicted:
         return math.nan
-    sensitivity, precision = metrics.ratio(found, reference), metrics.ratio(right, predicted)
-    return metrics.ratio(2 * sensitivity * precision, sensitivity + precision) if found and right else 0.0
+    sensitivity, precision = classification.ratio(found, reference), classification.ratio(right, predicted)
+    return classification.ratio(2 * sensitivity * precision, sensitivity + precision) if found and right else 0.0
 
 
 def confusion(truth: NDArray[np.int64], found: NDArray[np.int64], scheme: str) -> NDArray[np.int64]:
@@ -220,7 +220,7 @@ def confusion(truth: NDArray[np.int64], found: NDArray[np.int64], scheme: str) -
 
 
 def _icc(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
-    return metrics.icc_absolute(x, y) if x.size > 1 else math.nan
+    return agreement.icc_absolute(x, y) if x.size > 1 else math.nan
 
 
 # Tables
@@ -260,8 +260,8 @@ def summarize(judged: Sequence[Judged], *, draws: int, seed: int) -> Summary:
 
     n = len(judged)
     point = statistics(np.arange(n))
-    intervals = metrics.bootstrap(statistics, n, draws=draws, seed=seed)
-    estimates = iter([_estimate(v, i) for v, i in zip(point, intervals, strict=True)])
+    ranges = intervals.bootstrap(statistics, n, draws=draws, seed=seed)
+    estimates = iter([_estimate(v, i) for v, i in zip(point, ranges, strict=True)])
     by_way = {way: {key: next(estimates) for key in KEYS} for way in ways}
     for way in ways:
         _widen(by_way[way], columns[way])
@@ -290,10 +290,10 @@ def _widen(estimates: dict[str, Estimate], columns: Columns) -> None:
     for key, (events, of) in parts.items():
         told = estimates[key]
         if told.value is not None and (told.low is None or told.low == told.high):
-            estimates[key] = Estimate(told.value, *metrics.wilson(events, of))
+            estimates[key] = Estimate(told.value, *intervals.wilson(events, of))
 
 
-def _estimate(value: float, interval: metrics.Interval) -> Estimate:
+def _estimate(value: float, interval: intervals.Interval) -> Estimate:
     return Estimate(*(float(v) if math.isfinite(v) else None for v in (value, *interval)))
 
 
@@ -363,12 +363,12 @@ def classifier_figures(judged: Sequence[Judged], cut_off: float) -> dict[str, An
                 p.append(told)
     if not p:
         return {}
-    counted = metrics.counts(truth, np.array(p) >= cut_off)
+    counted = classification.counts(truth, np.array(p) >= cut_off)
     return {
         "slices": len(p),
         "calcified": int(np.sum(truth)),
         "cut_off": cut_off,
-        "auroc": _or_none(metrics.area_under_roc(truth, p)),
+        "auroc": _or_none(classification.area_under_roc(truth, p)),
         "sensitivity": _or_none(counted.sensitivity),
         "specificity": _or_none(counted.specificity),
     }
@@ -380,12 +380,12 @@ def vote_figures(judged: Sequence[Judged]) -> dict[str, Any]:
     if not votes:
         return {}
     truth, p = np.array([v.is_coronary for v in votes]), np.array([v.probability for v in votes])
-    bins = metrics.reliability(truth, p)
+    bins = classification.reliability(truth, p)
     return {
         "islands": len(votes),
         "coronary": int(truth.sum()),
-        "auroc": _or_none(metrics.area_under_roc(truth, p)),
-        "calibration_error": _or_none(metrics.calibration_error(bins)),
+        "auroc": _or_none(classification.area_under_roc(truth, p)),
+        "calibration_error": _or_none(classification.calibration_error(bins)),
         "brier": float(((p - truth) ** 2).mean()),
         "bins": [b._asdict() for b in bins if b.n],
     }

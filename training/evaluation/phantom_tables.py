@@ -11,12 +11,12 @@ import numpy as np
 from heartlens.core.atomic import whole_file
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import CORONARY
-from heartlens.risk.assess import SCHEMES
+from heartlens.risk.categories import SCHEMES
 from training.evaluation.outcomes import BUNDLE, BY_LABELS, BY_RULES, NO_SLICE_STAGE, WAYS, Judged
 from training.evaluation.phantom_statistics import GROUPS, NAMES, ROWS, Columns, Row, Summary, confusion, trap_table
 from training.evaluation.plots import confusion_figure, reliability_figure, save_png, score_figure
 from training.evaluation.results import Estimate
-from training.metrics.agreement import ReliabilityBin
+from training.metrics.classification import ReliabilityBin
 from training.metrics.overlap import ALL
 
 BEGIN, END = "<!-- evaluate-embedded: begin -->", "<!-- evaluate-embedded: end -->"

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from training.evaluation.results import Estimate, SizeBin
-from training.metrics.agreement import BlandAltman, ReliabilityBin, bland_altman, log_score
+from training.metrics.agreement import BlandAltman, bland_altman, log_score
+from training.metrics.classification import ReliabilityBin
 
 INK, SOFT, ACCENT, SECOND, RULE = "#16202a", "#52606d", "#0f4c75", "#b26a00", "#d5dce3"
 

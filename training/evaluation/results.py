@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from training.engine.json_records import from_plain, to_plain
-from training.metrics.agreement import Counts, ReliabilityBin
+from training.metrics.classification import Counts, ReliabilityBin
 from training.metrics.overlap import Comparison
 
 SCHEMA = "heartlens.evaluation/1"

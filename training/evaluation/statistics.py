@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.lesions import CORONARY
-from heartlens.risk.assess import SCHEMES, category
+from heartlens.risk.categories import SCHEMES, category
 from training.evaluation.results import (
     SEGMENTATION,
     ClassifierSummary,
@@ -23,8 +23,8 @@ from training.evaluation.results import (
     SizeBin,
     StageSummary,
 )
-from training.metrics import agreement as metrics
-from training.metrics.agreement import Counts
+from training.metrics import agreement, classification, intervals
+from training.metrics.classification import Counts
 from training.metrics.overlap import ALL, MATCH_RULES, ROWS, Comparison, count_slices
 
 RISK_SCHEMES = ("dino-lg", "heartlens")
@@ -58,7 +58,7 @@ def summarize(comparisons: Sequence[Comparison], *, draws: int, seed: int) -> St
     zeros = _add_counts(
         estimates,
         "zero",
-        [metrics.counts([c.reference_agatston[ALL]], [c.predicted_agatston[ALL]]) for c in comparisons],
+        [classification.counts([c.reference_agatston[ALL]], [c.predicted_agatston[ALL]]) for c in comparisons],
         _ZERO_STATISTICS,
     )
     slices = _add_counts(
@@ -118,15 +118,15 @@ def summarize_slices(
     truth = np.concatenate([np.array(reference, bool) for reference, _ in told])
     probability = np.concatenate([p for _, p in told])
     asked = np.isfinite(probability)
-    bins = metrics.reliability(truth[asked], probability[asked])
+    bins = classification.reliability(truth[asked], probability[asked])
     estimates = _Estimates(len(told))
     seen = [(np.array(reference, bool)[np.isfinite(p)], p[np.isfinite(p)]) for reference, p in told]
 
     def statistics(drawn: Drawn) -> list[float]:
         known, said = (np.concatenate([seen[n][side] for n in drawn]) for side in (0, 1))
         return [
-            metrics.area_under_roc(known, said),
-            metrics.calibration_error(metrics.reliability(known, said)),
+            classification.area_under_roc(known, said),
+            classification.calibration_error(classification.reliability(known, said)),
         ]
 
     estimates.add("", ("area_under_roc", "calibration_error"), statistics)
@@ -152,9 +152,9 @@ def mean_of_patients(values: Sequence[Sequence[float]], *, draws: int, seed: int
 
     def statistics(drawn: Drawn) -> list[float]:
         total, n = sums[drawn].sum(axis=0).tolist()
-        return [metrics.ratio(total, n)]
+        return [classification.ratio(total, n)]
 
-    (interval,) = metrics.bootstrap(statistics, len(sums), draws=draws, seed=seed)
+    (interval,) = intervals.bootstrap(statistics, len(sums), draws=draws, seed=seed)
     return Estimate(statistics(np.arange(len(sums)))[0], _or_none(interval.low), _or_none(interval.high))
 
 
@@ -179,10 +179,10 @@ class _Estimates:
             return [value for function in self.functions for value in function(drawn)]
 
         values = everything(np.arange(self.patients))
-        intervals = metrics.bootstrap(everything, self.patients, draws=draws, seed=seed)
+        ranges = intervals.bootstrap(everything, self.patients, draws=draws, seed=seed)
         return {
             name: Estimate(_or_none(value), _or_none(interval.low), _or_none(interval.high))
-            for name, value, interval in zip(self.names, values, intervals, strict=True)
+            for name, value, interval in zip(self.names, values, ranges, strict=True)
         }
 
 
@@ -194,8 +194,8 @@ def _add_scores(estimates: _Estimates, comparisons: Sequence[Comparison]) -> Non
 
         def statistics(drawn: Drawn, x: NDArray[np.float64] = x, y: NDArray[np.float64] = y) -> list[float]:
             a, b = x[drawn], y[drawn]
-            agreement = [getattr(metrics, name)(a, b) for name in _SCORE_STATISTICS]
-            return [*agreement, *metrics.bland_altman(a, b), *metrics.bland_altman(a, b, log=True)]
+            values = [getattr(agreement, name)(a, b) for name in _SCORE_STATISTICS]
+            return [*values, *agreement.bland_altman(a, b), *agreement.bland_altman(a, b, log=True)]
 
         estimates.add(f"agatston.{row}", names, statistics)
 
@@ -214,7 +214,7 @@ def _add_categories(
 
     def statistics(drawn: Drawn) -> list[float]:
         matrix = matrix_of(drawn)
-        return [*metrics.reclassification(matrix), *(metrics.kappa(matrix, w) for w in metrics.KAPPA_WEIGHTS)]
+        return [*agreement.reclassification(matrix), *(agreement.kappa(matrix, w) for w in agreement.KAPPA_WEIGHTS)]
 
     estimates.add(f"category.{scheme}", _CATEGORY_STATISTICS, statistics)
     return tuple(tuple(int(v) for v in row) for row in matrix_of(np.arange(len(comparisons))))
@@ -223,7 +223,7 @@ def _add_categories(
 def _category_shares(matrix: tuple[tuple[int, ...], ...]) -> dict[str, tuple[int, int]]:
     """(patients, of all) of every statistic that is a share of patients."""
     n = sum(map(sum, matrix))
-    moved = metrics.reclassification(matrix)
+    moved = agreement.reclassification(matrix)
     return {name: (round(share * n), n) for name, share in zip(_CATEGORY_STATISTICS, moved, strict=False)}
 
 
@@ -242,7 +242,7 @@ def _widen(estimates: dict[str, Estimate], shares: Mapping[str, tuple[int, int]]
     for name, (events, n) in shares.items():
         estimate = estimates[name]
         if estimate.value is not None and (estimate.low is None or estimate.low == estimate.high):
-            estimates[name] = Estimate(estimate.value, *metrics.wilson(events, n))
+            estimates[name] = Estimate(estimate.value, *intervals.wilson(events, n))
 
 
 def _add_counts(estimates: _Estimates, prefix: str, each: Sequence[Counts], names: Sequence[str]) -> Counts:
@@ -283,11 +283,17 @@ def _add_lesions(estimates: _Estimates, comparisons: Sequence[Comparison]) -> di
 
             def statistics(drawn: Drawn, table: NDArray[np.float64] = table) -> list[float]:
                 reference, found, predicted, right, *mm3 = table[drawn].sum(axis=0).tolist()
-                sensitivity, ppv = metrics.ratio(mm3[1], mm3[0]), metrics.ratio(mm3[3], mm3[2])
+                sensitivity, ppv = classification.ratio(mm3[1], mm3[0]), classification.ratio(mm3[3], mm3[2])
                 # Nothing found or nothing right is 0; only without any lesion on either side there is no F1.
-                f1 = metrics.ratio(2 * sensitivity * ppv, sensitivity + ppv) if found and right else 0.0
+                f1 = classification.ratio(2 * sensitivity * ppv, sensitivity + ppv) if found and right else 0.0
                 f1 = f1 if reference or predicted else math.nan
-                return [metrics.ratio(found, reference), metrics.ratio(right, predicted), sensitivity, ppv, f1]
+                return [
+                    classification.ratio(found, reference),
+                    classification.ratio(right, predicted),
+                    sensitivity,
+                    ppv,
+                    f1,
+                ]
 
             estimates.add(f"lesions.{rule}.{row}", _LESION_STATISTICS, statistics)
             sums = table.sum(axis=0).tolist()
@@ -311,7 +317,7 @@ def _add_sizes(estimates: _Estimates, comparisons: Sequence[Comparison]) -> tupl
 
         def statistics(drawn: Drawn, table: NDArray[np.int64] = table) -> list[float]:
             size, same, anywhere = table[drawn].sum(axis=0).tolist()
-            return [metrics.ratio(same, size), metrics.ratio(anywhere, size)]
+            return [classification.ratio(same, size), classification.ratio(anywhere, size)]
 
         estimates.add(f"size.{n}", ("same_vessel", "any_vessel"), statistics)
         bins.append(SizeBin(low, high if math.isfinite(high) else None, *map(int, table.sum(axis=0))))
@@ -321,7 +327,7 @@ def _add_sizes(estimates: _Estimates, comparisons: Sequence[Comparison]) -> tupl
 def _mean_of_defined(values: Sequence[float] | NDArray[np.float64]) -> float:
     numbers = np.asarray(values, dtype=np.float64)
     defined = numbers[np.isfinite(numbers)]
-    return metrics.ratio(float(defined.sum()), defined.size)
+    return classification.ratio(float(defined.sum()), defined.size)
 
 
 def _or_none(value: float) -> float | None:

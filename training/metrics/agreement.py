@@ -7,18 +7,14 @@ A statistic that is not defined for its data (a ratio of 0 to 0) is NaN, never 0
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-BOOTSTRAP_DRAWS = 2000
-BOOTSTRAP_SEED = 20241113
-"""Fixed, so that the same patients always get the same intervals."""
-
-LIMIT_SD = 1.96
-"""Half width of the limits of agreement in standard deviations; Bland and Altman, Lancet 1986, 327:307."""
+from training.metrics.classification import ratio
+from training.metrics.intervals import LIMIT_SD
 
 KAPPA_WEIGHTS = ("none", "linear", "quadratic")
 
@@ -245,179 +241,10 @@ def reclassification(matrix: ArrayLike) -> Reclassification:
 # Yes or no
 
 
-class Counts(NamedTuple):
-    """True and false positives and negatives. `tn` is 0 where negatives are not counted (lesions, voxels)."""
-
-    tp: int
-    fp: int
-    fn: int
-    tn: int = 0
-
-    @property
-    def sensitivity(self) -> float:
-        """TP / (TP + FN); NaN without positives in the reference."""
-        return ratio(self.tp, self.tp + self.fn)
-
-    @property
-    def recall(self) -> float:
-        """The same as `sensitivity`."""
-        return self.sensitivity
-
-    @property
-    def specificity(self) -> float:
-        """TN / (TN + FP); NaN without negatives in the reference."""
-        return ratio(self.tn, self.tn + self.fp)
-
-    @property
-    def precision(self) -> float:
-        """TP / (TP + FP); NaN when nothing was called positive."""
-        return ratio(self.tp, self.tp + self.fp)
-
-    @property
-    def npv(self) -> float:
-        """TN / (TN + FN), the negative predictive value; NaN when nothing was called negative."""
-        return ratio(self.tn, self.tn + self.fn)
-
-    @property
-    def f1(self) -> float:
-        """Also Dice, when voxels are counted."""
-        return ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
-
-    @property
-    def iou(self) -> float:
-        """TP / (TP + FP + FN), intersection over union; NaN when there is no positive on either side."""
-        return ratio(self.tp, self.tp + self.fp + self.fn)
-
-    @property
-    def accuracy(self) -> float:
-        """Share of all that was called right; NaN when there is nothing."""
-        return ratio(self.tp + self.tn, sum(self))
-
-    @property
-    def prevalence(self) -> float:
-        """Share of positives in the reference."""
-        return ratio(self.tp + self.fn, sum(self))
-
-    @property
-    def false_zero_rate(self) -> float:
-        """Share of the positives that were called negative: patients with calcium who got a score of 0."""
-        return ratio(self.fn, self.tp + self.fn)
-
-
-def counts(reference: ArrayLike, predicted: ArrayLike) -> Counts:
-    """Count agreements; anything above 0 is positive (booleans, or scores)."""
-    x, y = np.asarray(reference) > 0, np.asarray(predicted) > 0
-    if x.shape != y.shape:
-        raise ValueError(f"expected equal shapes, got {x.shape} and {y.shape}")
-    return Counts(int((x & y).sum()), int((~x & y).sum()), int((x & ~y).sum()), int((~x & ~y).sum()))
-
-
 # Probabilities
 
 
-def area_under_roc(positive: ArrayLike, probability: ArrayLike) -> float:
-    """Chance that a positive gets a higher probability than a negative; ties count one half."""
-    truth, p = np.asarray(positive, dtype=bool), np.asarray(probability, dtype=np.float64)
-    n, m = int(truth.sum()), int((~truth).sum())
-    return ratio(float(mean_ranks(p)[truth].sum()) - n * (n + 1) / 2, n * m) if truth.size else math.nan
-
-
-class ReliabilityBin(NamedTuple):
-    """Probabilities in [low, high), the last bin with its end: how many, their mean, and the share of positives."""
-
-    low: float
-    high: float
-    n: int
-    mean_probability: float
-    share_positive: float
-
-
-def reliability(positive: ArrayLike, probability: ArrayLike, bins: int = 10) -> tuple[ReliabilityBin, ...]:
-    """Bins of equal width from 0 to 1; empty ones have n = 0 and NaN."""
-    truth, p = np.asarray(positive, dtype=bool), np.asarray(probability, dtype=np.float64)
-    if p.size and (p.min() < 0 or p.max() > 1):
-        raise ValueError(f"a probability must lie in 0..1, got {p.min():g}..{p.max():g}")
-    place = np.minimum((p * bins).astype(np.int64), bins - 1)
-    rows = []
-    for n in range(bins):
-        inside = place == n
-        size = int(inside.sum())
-        mean, share = ratio(float(p[inside].sum()), size), ratio(int(truth[inside].sum()), size)
-        rows.append(ReliabilityBin(n / bins, (n + 1) / bins, size, mean, share))
-    return tuple(rows)
-
-
-def calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Expected calibration error: mean distance of probability and share of positives, weighted by n."""
-    filled = [b for b in bins if b.n]
-    return ratio(sum(b.n * abs(b.mean_probability - b.share_positive) for b in filled), sum(b.n for b in filled))
-
-
 # How sure
-
-
-class Interval(NamedTuple):
-    """95 % percentile interval; NaN when the statistic was undefined in most draws."""
-
-    low: float
-    high: float
-
-
-def bootstrap(
-    statistics: Callable[[NDArray[np.int64]], Sequence[float]],
-    n: int,
-    *,
-    draws: int = BOOTSTRAP_DRAWS,
-    seed: int = BOOTSTRAP_SEED,
-) -> list[Interval]:
-    """Intervals by drawing patients with replacement; everything of a patient is drawn together.
-
-    Parameters
-    ----------
-    statistics
-        Takes (n,) indices of the drawn patients, gives one number per statistic.
-    n
-        Number of patients.
-
-    Returns
-    -------
-    list[Interval]
-        One interval per statistic, over the draws in which it was defined; NaN if those are fewer than half.
-    """
-    if n < 1 or draws < 1:
-        raise ValueError(f"expected at least one patient and one draw, got {n} and {draws}")
-    generator = np.random.default_rng(seed)
-    values = np.array([statistics(generator.integers(0, n, n)) for _ in range(draws)], dtype=np.float64)
-    return [_interval(column) for column in values.T]
-
-
-def _interval(values: NDArray[np.float64]) -> Interval:
-    defined = values[np.isfinite(values)]
-    if 2 * defined.size < values.size:
-        return Interval(math.nan, math.nan)
-    low, high = np.quantile(defined, (0.025, 0.975))
-    return Interval(float(low), float(high))
-
-
-def wilson(events: int, n: int) -> Interval:
-    """95 % interval of a share of independent patients, also where none or all have the event (Wilson 1927).
-
-    Examples
-    --------
-    >>> [round(v, 3) for v in wilson(0, 20)]
-    [0.0, 0.161]
-    """
-    if n == 0:
-        return Interval(math.nan, math.nan)
-    z2, share = LIMIT_SD**2, events / n
-    center = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = LIMIT_SD * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Interval(max(0.0, center - half), min(1.0, center + half))
-
-
-def ratio(part: float, whole: float) -> float:
-    """Share part / whole; NaN for 0 / 0 and for anything / 0."""
-    return part / whole if whole else math.nan
 
 
 def _scores(reference: ArrayLike, predicted: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -17,8 +17,9 @@ from heartlens.core.components import find_islands
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, SCORED, Artery
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.scoring.report import score_lesions, scored_voxels
-from training.metrics.agreement import Counts, counts
+from heartlens.scoring.counted import scored_voxels
+from heartlens.scoring.report import score_lesions
+from training.metrics.classification import Counts, counts
 
 ALL = "all"
 """Row of every table that holds the four arteries and calcium without an artery together."""

@@ -16,7 +16,7 @@ from heartlens.core.lesions import SCORED
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.inference import Network, segment_vessels
 from heartlens.networks.input import View
-from training.metrics.agreement import ratio
+from training.metrics.classification import ratio
 from training.metrics.cutoff import DEFAULT, choose_cut_off, fit_calibration
 
 

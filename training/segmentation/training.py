@@ -12,12 +12,12 @@ from torch import nn
 
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import Artery
+from training.datasets.hearts import find_hearts
 from training.datasets.segmentation_dataset import (
     Batch,
     SliceSamples,
     data_checksum,
     epoch_steps,
-    find_hearts,
     training_batches,
     validation_batches,
 )

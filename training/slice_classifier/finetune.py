@@ -31,7 +31,7 @@ from training.engine.config import as_dict, free
 from training.engine.distributed import Ranks
 from training.engine.monitor import BadSteps
 from training.engine.run_log import RunLog
-from training.metrics.agreement import area_under_roc, counts
+from training.metrics.classification import area_under_roc, counts
 from training.slice_classifier.weights import REPORT, SCHEMA, WEIGHTS, load_classifier
 
 ASKED = "asked.json"

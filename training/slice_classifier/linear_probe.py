@@ -30,7 +30,7 @@ from training.engine.config import added, as_dict, fingerprint
 from training.engine.distributed import Ranks, all_sum, any_rank, barrier
 from training.engine.monitor import DeadRun
 from training.engine.run_log import RunLog, make_run_folder
-from training.metrics.agreement import area_under_roc
+from training.metrics.classification import area_under_roc
 from training.metrics.cutoff import choose_cut_off
 from training.slice_classifier.weights import REPORT, SCHEMA, WEIGHTS, judge
 

@@ -16,7 +16,7 @@ from heartlens.networks.slice_input import SliceView
 from training.dino.recipe import DinoRecipe
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import load_recipe
-from training.metrics.agreement import area_under_roc, counts
+from training.metrics.classification import area_under_roc, counts
 
 SCHEMA = "heartlens.slice-classifier/1"
 

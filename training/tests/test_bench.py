@@ -11,21 +11,17 @@ from needed import torch
 
 from heartlens.networks.backbone import Backbone, BackboneShape
 from training.bench import (
-    GpuUse,
-    Laps,
-    Rate,
-    Row,
     as_json,
     bench_dino,
     bench_loaders,
     bench_slices,
     bench_unet,
     bfloat16_in_hardware,
-    busy_percent,
     main,
     make_data,
 )
 from training.datasets.slice_dataset import SliceSet
+from training.engine.stopwatch import GpuUse, Laps, Rate, Row, busy_percent
 from training.slice_classifier.linear_probe import SlicesRecipe
 from training.tests.test_train_dino import TINY
 from training.tests.test_train_unet import tiny

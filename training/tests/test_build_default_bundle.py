@@ -12,7 +12,7 @@ from needed import torch  # noqa: F401  - skips, or fails in CI, without it
 
 from heartlens.phantom import PhantomParameters, make_phantom
 from training import build_default_bundle as embedded
-from training.datasets.segmentation_dataset import find_hearts
+from training.datasets.hearts import find_hearts
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.dino.recipe import DinoRecipe

@@ -14,7 +14,7 @@ import plain_bundle
 import pytest
 from full_disk import a_disk_with_room_for
 
-from heartlens.case.case import Case
+from heartlens.case.folder import load_case, save_case
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import CORONARY, Artery
@@ -36,7 +36,7 @@ from training.evaluation.page import FEW, render_page
 from training.evaluation.pairs import Pair, find_patients, read_pairs
 from training.evaluation.results import INTEGRATED, SEGMENTATION, BackboneSummary, Estimate, Evaluation, Failure
 from training.evaluation.statistics import mean_of_patients, summarize_slices
-from training.metrics.agreement import Counts
+from training.metrics.classification import Counts
 
 LAD, RCA = int(Artery.LAD), int(Artery.RCA)
 SPACING = np.diag([1.0, 1.0, 3.0, 1.0])
@@ -438,7 +438,7 @@ def test_results_with_a_readers_edits_are_read_as_edited(phantoms, tmp_path):
     edited = result.case.remove(largest.id, who="a reader")
     write_outputs(result, tmp_path / "reference" / "p5")
     shutil.rmtree(tmp_path / "reference" / "p5" / "case")
-    edited.save(tmp_path / "reference" / "p5" / "case")
+    save_case(edited, tmp_path / "reference" / "p5" / "case")
     (pair,) = read_pairs(tmp_path / "reference", tmp_path / "predicted")
     (patient,) = evaluate([pair], draws=5).patients
     comparison = patient.stages[SEGMENTATION]
@@ -448,10 +448,10 @@ def test_results_with_a_readers_edits_are_read_as_edited(phantoms, tmp_path):
 
 def test_a_case_folder_alone_is_a_patient(phantoms, tmp_path):
     result = score_series(phantoms / "p5" / "ct.nrrd", Request(segmentation=phantoms / "p5" / "labels.nrrd"))
-    result.case.save(tmp_path / "case")
+    save_case(result.case, tmp_path / "case")
     (pair,) = read_pairs(phantoms / "p5", tmp_path / "case")  # one against one need not share a name
     assert pair.name == "p5"
-    assert np.array_equal(pair.predicted, Case.load(tmp_path / "case").scored_codes)
+    assert np.array_equal(pair.predicted, load_case(tmp_path / "case").scored_codes)
 
 
 def test_two_folders_of_one_patient_each_are_paired_by_name_alone(tmp_path):
@@ -470,7 +470,7 @@ def test_two_folders_of_one_patient_each_are_paired_by_name_alone(tmp_path):
 def test_a_case_of_another_scan_is_a_listed_failure(phantoms, tmp_path):
     result = score_series(phantoms / "p3" / "ct.nrrd", Request(segmentation=phantoms / "p3" / "labels.nrrd"))
     (tmp_path / "cases").mkdir()
-    result.case.save(tmp_path / "cases" / "p5")
+    save_case(result.case, tmp_path / "cases" / "p5")
     failures = {f.name: f.reason for f in read_pairs(phantoms, tmp_path / "cases") if isinstance(f, Failure)}
     assert failures["p5"].startswith("grid: ")
 

@@ -30,7 +30,7 @@ from training.evaluation.outcomes import (
 from training.evaluation.phantom_statistics import KEYS, Columns, Goal, figures, lesion_f1, summarize
 from training.evaluation.phantom_tables import BEGIN, END, put_into, write_tables
 from training.evaluation.phantoms import make_phantoms
-from training.metrics.agreement import Counts
+from training.metrics.classification import Counts
 from training.metrics.overlap import Comparison, Lesion
 
 SMALL = {

@@ -37,7 +37,7 @@ from training.engine.config import load_recipe, write_recipe
 from training.engine.monitor import DeadRun
 from training.engine.run_log import read_log
 from training.evaluation.side_by_side import compare_backbones
-from training.metrics.agreement import counts
+from training.metrics.classification import counts
 from training.metrics.cutoff import choose_cut_off
 from training.slice_classifier.linear_probe import (
     Features,

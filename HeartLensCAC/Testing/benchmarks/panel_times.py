@@ -112,7 +112,7 @@ def measure(series: Path, runs: int, folder: Path) -> list[tuple[str, float, flo
         qt.QApplication.processEvents()
         painted.append(time.perf_counter() - start)
     edited_mb = memory_mb()
-    panel.export()
+    panel.sign.export()
     exported_mb = memory_mb()
     imported = {name.split(".")[0] for name in sys.modules} & {"torch", "onnxruntime"}
     if imported:

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from desktop.reader import Reader, slicer
 
+from heartlens.case.folder import load_case, save_case
 from heartlens.core.lesions import Artery
 
 
@@ -188,12 +189,11 @@ def test_a_gpu_without_memory_is_told_where_the_result_is(reader, scored_case, t
     """The worker goes on with the CPU and says so in the case, as test_inference shows; the panel passes it on."""
     from dataclasses import replace
 
-    from heartlens.case.case import Case
     from heartlens.core.errors import Caution
 
-    case = Case.load(scored_case / "case")
+    case = load_case(scored_case / "case")
     text = "the GPU ran out of memory; the networks ran on the CPU; --device cpu does so from the start"
-    replace(case, cautions=(*case.cautions, Caution("device", text))).save(tmp_path / "case")
+    save_case(replace(case, cautions=(*case.cautions, Caution("device", text))), tmp_path / "case")
     reader.open_case(tmp_path / "case")
     assert "the GPU ran out of memory; the networks ran on the CPU" in reader.ui.cautionsLabel.text
     assert "--device" not in reader.ui.cautionsLabel.text

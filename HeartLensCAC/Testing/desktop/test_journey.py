@@ -12,6 +12,7 @@ from desktop.reader import Reader, slicer
 from plain_scoring import plain_score
 from slicer.util import arrayFromSegmentBinaryLabelmap
 
+from heartlens.case.folder import load_case, save_case
 from heartlens.core.lesions import CORONARY, Artery
 
 
@@ -374,13 +375,12 @@ def test_another_volume_is_not_taken_for_the_same_patient(reading):
 def test_lesions_that_the_networks_were_not_sure_of_are_marked_until_the_reader_decides(reader, scored_case, tmp_path):
     from dataclasses import replace
 
-    from heartlens.case.case import Case
     from heartlens.core.lesions import LesionMap
 
-    case = Case.load(scored_case / "case")
+    case = load_case(scored_case / "case")
     unsure = case.report.lesions[2].id
     notes = {**case.auto.notes, unsure: replace(case.auto.notes[unsure], probability=0.51, review=True)}
-    replace(case, auto=LesionMap(case.auto.labels, case.auto.arteries, notes)).save(tmp_path / "case")
+    save_case(replace(case, auto=LesionMap(case.auto.labels, case.auto.arteries, notes)), tmp_path / "case")
     reader.open_case(tmp_path / "case")
     table = reader.ui.lesionTable
     weights = [

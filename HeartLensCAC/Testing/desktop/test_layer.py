@@ -10,7 +10,7 @@ import pytest
 from desktop.qt_names import GONE_IN_QT6, QT_NAMES, SEGMENT_EDITOR, SIGNALS
 
 MODULE = Path(__file__).resolve().parents[2]
-LIBRARY = sorted((MODULE / "HeartLensCACLib").glob("*.py"))
+LIBRARY = sorted((MODULE / "HeartLensCACLib").rglob("*.py"))
 SOURCES = [MODULE / "HeartLensCAC.py", *(path for path in LIBRARY if path.name != "SelfTest.py")]  # runs in Slicer
 UI = MODULE / "Resources" / "UI" / "HeartLensCAC.ui"
 

@@ -114,7 +114,7 @@ def test_pictures_of_what_the_reader_is_warned_of_and_of_what_is_refused(module,
     transform = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode")
     reader.volume.SetAndObserveTransformNodeID(transform.GetID())
     module.panel.input.refresh()
-    module.panel._showReadiness()
+    module.panel.scoring.showReadiness()
     keep("panel-refused")
     assert "transform" in module.ui.warningsLabel.text
 

@@ -44,7 +44,7 @@ def test_no_caution_of_the_library_loses_its_first_clause(words, a_ct):
 
 def test_the_row_of_the_score_is_marked_and_context_says_why_a_number_is_missing(slicer_running):
     from heartlens.risk.assess import assess
-    from HeartLensCACLib.ResultSection import contextLines
+    from HeartLensCACLib.Sections.ResultSection import contextLines
 
     lines = contextLines(assess(250.0, 2, age_years=60, sex="F", race="white", is_gated=True))
     assert any("percentile for a 60-year-old White woman" in line for line in lines)
@@ -75,6 +75,6 @@ def test_facts_say_what_is_unknown(slicer_running, a_ct):
     ],
 )
 def test_the_difference_is_that_of_the_scores_as_they_are_shown(slicer_running, was, now, shown):
-    from HeartLensCACLib.ResultSection import shownDifference
+    from HeartLensCACLib.Sections.ResultSection import shownDifference
 
     assert shownDifference(was, now) == shown

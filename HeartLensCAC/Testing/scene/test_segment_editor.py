@@ -14,6 +14,7 @@ vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt
 
 from heartlens.case.case import Case  # noqa: E402
 from heartlens.case.correction import give  # noqa: E402
+from heartlens.case.folder import load_case, save_case  # noqa: E402
 from heartlens.core.errors import Refused  # noqa: E402
 from heartlens.core.lesions import Artery  # noqa: E402
 from heartlens.scene import Watch, index_of, labels_of, read_segmentation, show_case, update_lesions  # noqa: E402
@@ -133,8 +134,8 @@ def test_a_journey_of_strokes_clicks_and_undo_gives_the_score_of_the_voxels_on_t
     update_lesions(scene, nodes, case)
     assert case.report.arteries[Artery.RCA].agatston == start.report.arteries[Artery.RCA].agatston
     assert reported(case) == pytest.approx(score_again(nodes, case))
-    case.save(tmp_path / "case")
-    opened = Case.load(tmp_path / "case")
+    save_case(case, tmp_path / "case")
+    opened = load_case(tmp_path / "case")
     assert opened.report == case.report
     nodes_again = show_case(scene, opened)
     assert np.array_equal(labels_of(nodes_again.segmentation, case.ct), labels_of(nodes.segmentation, case.ct))

@@ -104,10 +104,10 @@ def request_of(options: argparse.Namespace) -> Request:
     """
     from dataclasses import asdict, replace
 
-    from heartlens.case.case import RiskInputs
     from heartlens.core.protocol import PROFILES
     from heartlens.pipeline import Request
-    from heartlens.risk.assess import SCHEMES
+    from heartlens.risk.categories import SCHEMES
+    from heartlens.risk.person import RiskInputs
     from heartlens.risk.population_tables import read_risk_factors
 
     if options.profile not in PROFILES:

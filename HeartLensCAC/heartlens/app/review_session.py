@@ -15,14 +15,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.case.case import Case, Edit, RiskInputs, append_edit, save_risk_inputs, write_json
+from heartlens.case.case import Case
 from heartlens.case.correction import correct, give, lesion_at
+from heartlens.case.edits import Edit
+from heartlens.case.folder import append_edit, load_case, save_risk_inputs, write_json
 from heartlens.case.result import Result
 from heartlens.case.signature import Signature, now, obstacles, read_signature, write_signature
 from heartlens.core.atomic import whole_file
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import Artery
 from heartlens.report.outputs import write_outputs
+from heartlens.risk.person import RiskInputs
 
 
 class Reading:
@@ -62,7 +65,7 @@ class Reading:
         chosen = inside if (inside / "case.json").is_file() else folder
         if not (chosen / "case.json").is_file():
             raise Refused("input", f"{folder} holds no HeartLens case: expected case.json in it; choose a case folder")
-        return cls(chosen, Case.load(chosen), reader=reader)
+        return cls(chosen, load_case(chosen), reader=reader)
 
     @cached_property
     def sources(self) -> Sequence[Any]:

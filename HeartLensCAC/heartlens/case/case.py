@@ -3,93 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens import __version__
-from heartlens.core.atomic import whole_file
+from heartlens.case.edits import Edit, _apply, _runs
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Caution, Refused
-from heartlens.core.lesions import SCORED, Artery, Draft, LesionMap, LesionNote, Voxels
+from heartlens.core.errors import Caution
+from heartlens.core.lesions import SCORED, Artery, Draft, LesionMap, Voxels
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.slabs import average_slabs, slices_per_slab, source_voxels
 from heartlens.risk.assess import Risk, assess
 from heartlens.risk.category_probability import category_probabilities
-from heartlens.scoring.report import Labelled, ScoreReport, counted_voxels, score_lesions
+from heartlens.risk.person import RiskInputs
+from heartlens.scoring.counted import Labelled, counted_voxels
+from heartlens.scoring.report import ScoreReport, score_lesions
 
 REPORT_SCHEMA = "heartlens.report/1"
 CASE_SCHEMA = "heartlens.case/1"
-EDIT_KINDS = ("reassign", "remove", "paint", "erase", "undo", "redo")
-
-
-@dataclass(frozen=True)
-class RiskInputs:
-    """What the risk part needs to know about the person besides the score. Race is never inferred."""
-
-    scheme: str = "heartlens"
-    age_years: float | None = None
-    sex: str | None = None
-    race: str | None = None
-    risk_factors: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True)
-class Edit:
-    """One thing a reader did.
-
-    Parameters
-    ----------
-    kind
-        One of `EDIT_KINDS`.
-    lesion
-        Id, for reassign and remove.
-    artery
-        For reassign and paint.
-    runs
-        (start, length) pairs of C-order voxel indices, for paint and erase
-    who, when
-        Reader and ISO 8601 time, as given by the door.
-    joined
-        Part of the same action as the edit before it, and undone together with it.
-    """
-
-    kind: str
-    lesion: int | None = None
-    artery: Artery | None = None
-    runs: tuple[tuple[int, int], ...] = ()
-    who: str = ""
-    when: str = ""
-    joined: bool = False
-
-    def __post_init__(self) -> None:
-        if self.kind not in EDIT_KINDS:
-            raise ValueError(f"kind must be one of {', '.join(EDIT_KINDS)}, got {self.kind!r}")
-        if self.joined and self.kind in ("undo", "redo"):
-            raise ValueError(f"{self.kind} is an action of its own and cannot be joined to another")
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values, the artery by its name."""
-        artery = None if self.artery is None else self.artery.name
-        return {**asdict(self), "artery": artery, "runs": [list(run) for run in self.runs]}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Edit:
-        """An edit from what `to_json` made of it."""
-        artery = None if document["artery"] is None else Artery[document["artery"]]
-        return cls(**{**document, "artery": artery, "runs": tuple((s, n) for s, n in document["runs"])})
-
-    @property
-    def flat(self) -> NDArray[np.int64]:
-        """(n,) voxels of the runs."""
-        return np.concatenate([np.arange(s, s + n) for s, n in self.runs] or [np.zeros(0, np.int64)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -334,111 +270,6 @@ class Case:
             },
         }
 
-    def save(self, folder: Path) -> None:
-        """Write the case folder; `folder` must not exist yet (the caller renames a temporary one into place)."""
-        from heartlens.io.volumes import write_lesion_map, write_volume
-
-        folder.mkdir()
-        header = self.source_ct.header
-        document = {
-            "schema": CASE_SCHEMA,
-            "notice": NOTICE,
-            "study_uid": header.study_uid,
-            "series_uid": header.series_uid,
-            "source": self.provenance.get("source", []),
-            "protocol": self.protocol.to_json(),
-            "risk_inputs": asdict(self.risk_inputs),
-            "warnings": [{"code": c.code, "text": c.text} for c in self.cautions],
-            "provenance": {"version": __version__, **self.provenance},
-            "checksums": {"voxels_sha256": self.voxel_checksum},
-            "slice_probability": _told_probability(self.slice_probability),
-            "overrides": {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm},
-        }
-        write_json(folder / "case.json", document)
-        if not header.sop_instance_uids:
-            write_volume(folder / "ct.nrrd", self.source_ct)
-        write_lesion_map(folder / "auto.seg.nrrd", self.ct, self.auto)
-        (folder / "edits.jsonl").write_text("")
-        append_edit(folder, *self.edits)
-        write_json(folder / "report.json", self.report_document())
-
-    @classmethod
-    def load(cls, folder: Path) -> Case:
-        """Open a case folder and replay its edits; the report is the saved one, bit for bit.
-
-        Raises
-        ------
-        Refused
-            A part is missing or damaged, or the source series has moved or changed.
-        """
-        from heartlens.io.volumes import read_lesion_map
-
-        try:
-            document = json.loads((folder / "case.json").read_text())
-            if document["schema"] != CASE_SCHEMA:
-                raise Refused("unreadable", f"case.json: expected schema {CASE_SCHEMA}, found {document['schema']!r}")
-            protocol = ScoringProtocol.from_json(document["protocol"])
-            source_ct = _load_ct(folder, document)
-            count = 1 if protocol.slab_mm is None else slices_per_slab(source_ct, protocol.slab_mm)
-            case = cls(
-                source_ct=source_ct,
-                auto=read_lesion_map(folder / "auto.seg.nrrd", average_slabs(source_ct, count)),
-                protocol=protocol,
-                risk_inputs=RiskInputs(**document["risk_inputs"]),
-                cautions=tuple(Caution(**warning) for warning in document["warnings"]),
-                provenance=document["provenance"],
-                edits=tuple(
-                    Edit.from_json(json.loads(line)) for line in (folder / "edits.jsonl").read_text().splitlines()
-                ),
-                slice_probability=_read_probability(document.get("slice_probability")),
-            )
-            _ = case.lesions  # edits that do not follow from each other end here
-        except (OSError, LookupError, TypeError, ValueError) as error:
-            raise Refused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
-        expected = document["checksums"]["voxels_sha256"]
-        if case.voxel_checksum != expected:
-            raise Refused(
-                "checksum",
-                f"the CT's voxels are not those that were scored: expected SHA-256 {expected[:12]}…, "
-                f"found {case.voxel_checksum[:12]}…; score the series again",
-            )
-        return case
-
-
-def append_edit(folder: Path, *edits: Edit) -> None:
-    """Add a line for each to edits.jsonl and wait until they are on the disk: no edit is lost by a crash."""
-    with (folder / "edits.jsonl").open("a") as file:
-        file.writelines(json.dumps(edit.to_json()) + "\n" for edit in edits)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:
-    """Change what a saved case knows of the person, and by which table it is graded.
-
-    Raises
-    ------
-    Refused
-        ``output``, the disk does not take it; the case is as it was
-    """
-    document = json.loads((folder / "case.json").read_text())
-    with whole_file(folder / "case.json") as sibling:
-        write_json(sibling, {**document, "risk_inputs": asdict(risk_inputs)})
-
-
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a document as indented JSON; NaN and infinity raise ValueError."""
-    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-
-
-def _told_probability(probability: NDArray[np.float64] | None) -> list[float | None] | None:
-    """For JSON, which has no nan."""
-    return None if probability is None else [None if np.isnan(p) else float(p) for p in probability]
-
-
-def _read_probability(told: Sequence[float | None] | None) -> NDArray[np.float64] | None:
-    return None if told is None else np.array([np.nan if p is None else p for p in told], dtype=np.float64)
-
 
 class Action:
     """Edits that a reader makes, and takes back, as one.
@@ -497,46 +328,6 @@ class Action:
         edit = Edit(kind, **what, who=self._who, when=self._when, joined=bool(self._edits))
         _apply(edit, self._draft)  # an edit that cannot be made raises here
         self._edits.append(edit)
-
-
-def _apply(edit: Edit, draft: Draft) -> None:
-    note = LesionNote(source="reader", why=f"{edit.kind} by the reader")
-    if edit.kind == "erase":
-        draft.erase(edit.flat)
-    elif edit.kind == "paint" and edit.artery is not None:
-        draft.paint(edit.flat, edit.artery, note)
-    elif edit.lesion is None:
-        raise ValueError(f"an edit of kind {edit.kind} must name a lesion")
-    elif edit.kind == "remove":
-        draft.remove(edit.lesion)
-    elif edit.artery is None:
-        raise ValueError("a reassignment must name an artery")
-    else:
-        draft.reassign(edit.lesion, edit.artery, note)
-
-
-def _runs(flat: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
-    """Ascending indices as (start, length) runs."""
-    if not flat.size:
-        return ()
-    breaks = np.flatnonzero(np.diff(flat) > 1) + 1
-    return tuple((int(run[0]), int(run.size)) for run in np.split(flat, breaks))
-
-
-def _load_ct(folder: Path, document: Mapping[str, Any]) -> CTVolume:
-    from heartlens.core.errors import OVERRIDABLE
-    from heartlens.dicom.read import read_series
-    from heartlens.dicom.series import find_series
-    from heartlens.io.volumes import read_volume
-
-    if (folder / "ct.nrrd").exists():
-        return read_volume(folder / "ct.nrrd", allow=OVERRIDABLE, **document["overrides"])[0]
-    found = find_series([Path(path) for path in document["source"]])
-    series = next((s for s in found if s.series_uid == document["series_uid"]), None)
-    if series is None:
-        raise Refused("input", f"the scored series {document['series_uid']} is no longer where it was read from")
-    # What was refused or allowed was settled when the case was made; the report carries the warnings.
-    return read_series(series, allow=OVERRIDABLE, **document["overrides"])[0]
 
 
 def _ct_document(ct: CTVolume) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from heartlens.calcium import candidate_mask
 from heartlens.case.case import Action, Case
 from heartlens.core.components import find_islands
 from heartlens.core.lesions import Artery
-from heartlens.scoring.report import Labelled
+from heartlens.scoring.counted import Labelled
 
 CLICK_CAP_MM3 = 1500.0
 """Largest island that one click takes; spec 7.2. What is larger is bone, or a plaque that runs into the aorta."""

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 
-from heartlens.case.case import Case, write_json
+from heartlens.case.case import Case
+from heartlens.case.folder import write_json
 from heartlens.core.atomic import whole_file
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import Artery

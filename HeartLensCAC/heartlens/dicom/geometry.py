@@ -222,3 +222,15 @@ def _mixed(first: Frame, other: Frame, keyword: str) -> Refused:
         f"slices of one volume must share {keyword}: {first.name} has {first.text(keyword)}, "
         f"{other.name} has {other.text(keyword)}",
     )
+
+
+def positions_mm(frames: Sequence[Frame]) -> tuple[np.ndarray, float | None]:
+    """Different positions along the first slice's normal, ascending, and the normal's cosine with the long axis."""
+    orientation = frames[0].numbers("ImageOrientationPatient") if frames else ()
+    if len(orientation) != 6:
+        return np.empty(0), None
+    normal = np.cross(orientation[:3], orientation[3:])
+    corners = [c for c in (frame.numbers("ImagePositionPatient") for frame in frames) if len(c) == 3]
+    along = np.unique(np.round([np.dot(corner, normal) for corner in corners], 2))
+    length = float(np.linalg.norm(normal))
+    return along, abs(float(normal[2])) / length if length else None

@@ -20,6 +20,7 @@ from heartlens.core.errors import OVERRIDABLE, Refused
 from heartlens.core.reconstruction_kernel import kernel_class
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import common_number
+from heartlens.dicom.geometry import positions_mm
 from heartlens.dicom.header import MEDIA_DIRECTORY, Frame, Instance, pydicom_warnings_logged
 
 logger = logging.getLogger(__name__)
@@ -296,7 +297,7 @@ def _series(study_uid: str, series_uid: str, instances: list[Instance]) -> Serie
     frames = [frame for instance in instances for frame in instance.frames] if is_ct else []
     shown = frames or [Frame(instances[0], 1, ())]
     first = shown[0]
-    positions, cosine = _positions_mm(frames)
+    positions, cosine = positions_mm(frames)
     steps = np.diff(positions)
     spacing, rows, columns = first.numbers("PixelSpacing"), first.number_of("Rows"), first.number_of("Columns")
     contrasts = [c for c in (frame.contrast for frame in frames) if c is not None]
@@ -326,18 +327,6 @@ def _series(study_uid: str, series_uid: str, instances: list[Instance]) -> Serie
         is_ct=is_ct,
         instances=tuple(instances),
     )
-
-
-def _positions_mm(frames: Sequence[Frame]) -> tuple[np.ndarray, float | None]:
-    """Different positions along the first slice's normal, ascending, and the normal's cosine with the long axis."""
-    orientation = frames[0].numbers("ImageOrientationPatient") if frames else ()
-    if len(orientation) != 6:
-        return np.empty(0), None
-    normal = np.cross(orientation[:3], orientation[3:])
-    corners = [c for c in (frame.numbers("ImagePositionPatient") for frame in frames) if len(c) == 3]
-    along = np.unique(np.round([np.dot(corner, normal) for corner in corners], 2))
-    length = float(np.linalg.norm(normal))
-    return along, abs(float(normal[2])) / length if length else None
 
 
 def _rank(series: Series) -> RankedSeries:

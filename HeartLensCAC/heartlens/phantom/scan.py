@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -11,28 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from heartlens.core.ct import CTHeader, CTVolume
+from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, Artery
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.phantom.body.anatomy import Anatomy, draw_anatomy
-from heartlens.phantom.body.shapes import Cloud, splat
-from heartlens.phantom.body.thorax import beat_mm
-from heartlens.phantom.calcium import decoys, traps
-from heartlens.phantom.calcium import plaques as calcium
+from heartlens.phantom.body.anatomy import draw_anatomy
+from heartlens.phantom.calcium import traps
 from heartlens.phantom.calcium.decoys import propose_decoys
 from heartlens.phantom.calcium.plaques import Plaque, propose_plaques
 from heartlens.phantom.calcium.traps import Trap, make_traps
 from heartlens.phantom.image.acquisition import digitize, metal_streaks, noise
 from heartlens.phantom.image.grid import Grid
-from heartlens.phantom.image.rendering import render
-from heartlens.phantom.parameters import KERNEL_FWHM_MM, PhantomParameters
+from heartlens.phantom.image.scan import CAUSED_HU, Scan, Source, plan_scan
+from heartlens.phantom.parameters import PhantomParameters
 from heartlens.phantom.truth import agatston_per_artery, patch_agatston
 
 CATEGORY_RANGE = {"1-10": (2.0, 9.5), "11-100": (12.0, 98.0), "101-400": (105.0, 395.0), ">400": (410.0, 2000.0)}
 """Agatston score aimed at in each category: a little inside its borders, and a likely upper end."""
 
-CAUSED_HU = 30.0
-"""What an object must add to a voxel to have caused that it is bright; about two standard deviations of the noise."""
 
 ATTEMPTS = 4
 """How often the burden is drawn anew when noise carried the score over the border of its category."""
@@ -55,88 +49,6 @@ class Phantom:
     ct: CTVolume
     labels: NDArray[np.uint8]
     truth: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Source:
-    """What one bright object adds to the image.
-
-    Parameters
-    ----------
-    code
-        Its `Artery`.
-    window
-        Of the volume.
-    image
-        HU added there
-    plaque
-        None for traps
-    """
-
-    code: int
-    window: tuple[slice, slice, slice]
-    image: NDArray[np.float32]
-    plaque: Plaque | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Scan:
-    """One person on one scanner: what turns small solids into images."""
-
-    parameters: PhantomParameters
-    anatomy: Anatomy
-    grid: Grid
-
-    @property
-    def fwhm_mm(self) -> float:
-        """Full width at half maximum of the kernel's blur, mm."""
-        return KERNEL_FWHM_MM[self.parameters.kernel]
-
-    def body(self) -> NDArray[np.float32]:
-        """(k, j, i) HU without calcium, metal and noise."""
-        p = self.parameters
-        return render(
-            self.anatomy,
-            self.grid,
-            thickness_mm=p.slice_thickness_mm,
-            fwhm_mm=self.fwhm_mm,
-            motion_mm=p.motion_mm,
-        )
-
-    def source(self, cloud: Cloud, code: Artery, moves: float, plaque: Plaque | None = None) -> Source | None:
-        """Image of a solid; None when it lies outside the scan.
-
-        Parameters
-        ----------
-        moves
-            Its travel relative to the right coronary artery; 0 for what lies still.
-        """
-        p = self.parameters
-        if moves > 0 and p.motion_mm > 0:
-            beat = beat_mm(self.anatomy, p.motion_mm, cloud.points[:, 2])
-            cloud = Cloud(cloud.points + beat, cloud.volumes_mm3, cloud.contrast_hu)
-            cloud = cloud.moving(calcium.path_mm(moves * p.motion_mm, p.generator(f"motion {code}")))
-        drawn = splat(
-            self.grid.index(cloud.points),
-            cloud.volumes_mm3 * cloud.contrast_hu,
-            self.grid.shape,
-            self.grid.spacing_mm,
-            self.fwhm_mm,
-            p.slice_thickness_mm,
-        )
-        return None if drawn is None else Source(int(code), *drawn, plaque)
-
-    def plaque_source(self, plaque: Plaque) -> Source | None:
-        """Image of a plaque, which moves with its artery; None when it lies outside the scan."""
-        return self.source(plaque.cloud, plaque.artery, calcium.MOBILITY[plaque.artery], plaque)
-
-    def decoy_source(self, place: str, decoy: Plaque) -> Source | None:
-        """Image of a decoy, which moves as its place does; None when it lies outside the scan."""
-        return self.source(decoy.cloud, Artery.OTHER, decoys.MOBILITY.get(place, 0.0))
-
-    def ct(self, hu: NDArray[np.int16]) -> CTVolume:
-        """The volume of these voxels, (k, j, i) HU, with the affine and header of the scan."""
-        return CTVolume(hu, self.grid.affine(), _header(self.parameters, self.grid.shape[0]))
 
 
 def make_phantom(parameters: PhantomParameters) -> Phantom:
@@ -194,37 +106,6 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
         "parameters": parameters.to_json(),
     }
     return Phantom(ct, labels, truth)
-
-
-def plan_scan(anatomy: Anatomy, parameters: PhantomParameters) -> Grid:
-    """Where a technologist would put the field of view on this person."""
-    rng = parameters.generator("planning")
-    heart = anatomy.heart
-    if parameters.field_of_view == "heart":
-        x, y = heart.place([20, 2, 6])[:2] + rng.normal(0, 3, 2)
-        bottom = min(t.points[:, 2].min() for t in heart.arteries.values()) - 14 + rng.normal(0, 2)
-        top = anatomy.airways[1].points[0, 2] + rng.normal(9, 3)
-    else:
-        x, y = 0.0, float(rng.normal(8, 4))
-        bottom = min(anatomy.dome_left_mm, anatomy.dome_right_mm) - rng.uniform(55, 80)
-        top = anatomy.top_mm + rng.uniform(8, 25)
-    if parameters.cover == "heart" and parameters.field_of_view != "heart":
-        bottom = min(t.points[:, 2].min() for t in heart.arteries.values()) - 14 + rng.normal(0, 2)
-        top = anatomy.airways[1].points[0, 2] + rng.normal(9, 3)
-    x, y = x + parameters.view_shift_mm[0], y + parameters.view_shift_mm[1]
-    turn = np.deg2rad(anatomy.turn_deg)
-    center = (
-        round(float(np.cos(turn) * x - np.sin(turn) * y + anatomy.shift_mm[0]), 1),
-        round(float(np.sin(turn) * x + np.cos(turn) * y + anatomy.shift_mm[1]), 1),
-    )
-    return Grid(
-        shape=(max(round((top - bottom) / parameters.increment_mm), 3), parameters.matrix, parameters.matrix),
-        spacing_mm=(parameters.increment_mm, *parameters.pixel_mm),
-        center_mm=center,
-        bottom_mm=round(float(bottom), 1),
-        turn_deg=anatomy.turn_deg,
-        shift_mm=anatomy.shift_mm,
-    )
 
 
 def label_islands(hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -388,27 +269,3 @@ def _described(trap: Trap, grid: Grid) -> dict[str, Any]:
         "in_view": bool(((index >= 0) & (index < grid.shape)).all()),
         **trap.details,
     }
-
-
-def _header(parameters: PhantomParameters, slices: int) -> CTHeader:
-    def uid(*parts: object) -> str:
-        digest = hashlib.sha256((repr((parameters, parts)) + parameters.late_text).encode()).digest()
-        return f"2.25.{int.from_bytes(digest[:15], 'big')}"  # PS3.5 B.2: a UUID-like number under 2.25
-
-    return CTHeader(
-        study_uid=uid("study"),
-        series_uid=uid("series"),
-        frame_of_reference_uid=uid("frame of reference"),
-        sop_instance_uids=tuple(uid("slice", k) for k in range(slices)),
-        kvp=parameters.kvp,
-        slice_thickness_mm=parameters.slice_thickness_mm,
-        kernel=parameters.kernel.upper(),
-        patient_age_years=float(parameters.age_years),
-        patient_sex=parameters.sex,
-        is_gated=parameters.is_gated,
-        contrast="",
-        manufacturer="HeartLens",
-        model="Phantom",
-        reconstruction_diameter_mm=round(parameters.diameter_mm, 3),
-        image_type=("ORIGINAL", "PRIMARY", "AXIAL"),
-    )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import ARTERY_COLORS, SCORED, Artery, LesionMap
-from heartlens.risk.assess import Category
+from heartlens.risk.categories import Category
 from heartlens.scoring.report import LesionScore, SliceScore
 
 WINDOW_HU = (-200.0, 500.0)

@@ -31,9 +31,11 @@ from heartlens.report.figures import (
     scale_ruler,
     view_of,
 )
-from heartlens.risk.assess import SCHEMES, VERY_HIGH_AGATSTON, Risk, rounded_agatston
+from heartlens.risk.assess import VERY_HIGH_AGATSTON, Risk, rounded_agatston
+from heartlens.risk.categories import SCHEMES
 from heartlens.risk.category_probability import display_percent
-from heartlens.scoring.report import LesionScore, Totals, display_agatston, scored_voxels
+from heartlens.scoring.counted import scored_voxels
+from heartlens.scoring.report import LesionScore, Totals, display_agatston
 
 MOST_PICTURES = 24
 """More pictures than these say little and make the file large; the lesion table is always whole."""

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from heartlens.case.case import REPORT_SCHEMA, Case, write_json
+from heartlens.case.case import REPORT_SCHEMA, Case
+from heartlens.case.folder import save_case, write_json
 from heartlens.case.result import Result
 from heartlens.case.signature import Signature, write_signature
 from heartlens.core.atomic import check_folder, whole_folder
@@ -72,7 +73,7 @@ def write_outputs(
         with _noting(left_out):
             _write_html(folder / "report.html", result, identify, signature)
         told(0.8)
-        case.save(folder / "case")
+        save_case(case, folder / "case")
         if signature is not None:
             write_signature(folder / "case", case, signature)
             write_labels(folder / "labels.nrrd", case)

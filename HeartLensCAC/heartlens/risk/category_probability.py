@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.risk.assess import SCHEMES
+from heartlens.risk.categories import SCHEMES
 from heartlens.risk.population_tables import rounded_agatston
 
 

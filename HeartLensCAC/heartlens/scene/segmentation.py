@@ -19,7 +19,7 @@ from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.core.segment_names import artery_of_name, segment_artery
 from heartlens.io.seg_nrrd import region_codes, terminology_entry
 from heartlens.scene.geometry import array_of, lps_affine, require_untransformed
-from heartlens.scoring.report import Labelled
+from heartlens.scoring.counted import Labelled
 
 BINARY = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 

@@ -11,7 +11,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from heartlens.case.case import Case
 from heartlens.core.lesions import CORONARY, Artery
-from heartlens.risk.assess import SCHEMES
+from heartlens.risk.categories import SCHEMES
 
 TOTAL_ROW = "TOTAL"
 HERE = "◀"

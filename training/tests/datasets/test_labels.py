@@ -15,6 +15,7 @@ import pytest
 from full_disk import a_disk_with_room_for
 
 from heartlens.case.case import Case
+from heartlens.case.folder import save_case
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import Artery, LesionMap
@@ -309,7 +310,7 @@ def saved_case(tmp_path, oblique):
     lesions = LesionMap((oblique.labels > 0).astype(np.uint16), {1: Artery.RCA})
     case = Case(oblique.ct, lesions, ScoringProtocol(minimum_area_mm2=0.0), provenance={"labels": "rules"})
     case = case.reassign(1, Artery.LM, who="Reader One", when="2026-01-02T10:00:00Z")
-    case.save(tmp_path / "case")
+    save_case(case, tmp_path / "case")
     return tmp_path / "case"
 
 

@@ -13,6 +13,7 @@ import pytest
 from pydicom import dcmread
 
 from heartlens.case.case import Case
+from heartlens.case.folder import save_case
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
@@ -62,7 +63,7 @@ def make_case(folder, *, seed: int = 1, dicom=None, edits: bool = True) -> Case:
         flat = np.flatnonzero((hu == 200).ravel())
         case = case.paint(flat, Artery.LCX, who="Reader Two", when="2026-01-03T10:00:00Z")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    case.save(folder)
+    save_case(case, folder)
     return case
 
 

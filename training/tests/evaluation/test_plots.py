@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from training.evaluation import plots as figures
 from training.evaluation.results import Estimate, SizeBin
-from training.metrics.agreement import reliability
+from training.metrics.classification import reliability
 
 SIZES = (SizeBin(0, 10, 4, 1, 2), SizeBin(10, 30, 0, 0, 0), SizeBin(300, None, 1200, 600, 900))
 

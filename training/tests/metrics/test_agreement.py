@@ -12,15 +12,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.metrics import agreement as metrics
-from training.metrics.agreement import (
-    Counts,
-    bland_altman,
-    cohen_kappa,
-    confusion_matrix,
-    icc_absolute,
-    icc_consistency,
-)
+from training.metrics import agreement, classification, intervals
+from training.metrics.agreement import bland_altman, cohen_kappa, confusion_matrix, icc_absolute, icc_consistency
+from training.metrics.classification import Counts
 
 REFERENCE = [0, 12, 95, 120, 410, 900]
 PREDICTED = [0, 10, 110, 118, 395, 950]
@@ -59,8 +53,8 @@ def test_icc_of_the_test_vector():
 
 
 def test_correlation_of_the_test_vector():
-    assert metrics.pearson(REFERENCE, PREDICTED) == pytest.approx(0.99903, abs=5e-6)
-    assert metrics.spearman(REFERENCE, PREDICTED) == 1.0
+    assert agreement.pearson(REFERENCE, PREDICTED) == pytest.approx(0.99903, abs=5e-6)
+    assert agreement.spearman(REFERENCE, PREDICTED) == 1.0
 
 
 def test_limits_of_agreement_of_the_test_vector():
@@ -82,7 +76,7 @@ def test_kappa_of_the_test_vector(weights, expected):
 
 def test_reclassification_of_the_test_vector():
     matrix = confusion_matrix(REFERENCE_CATEGORY, PREDICTED_CATEGORY, range(5))
-    assert metrics.reclassification(matrix) == pytest.approx((3 / 6, 1, 1 / 6, 2 / 6))
+    assert agreement.reclassification(matrix) == pytest.approx((3 / 6, 1, 1 / 6, 2 / 6))
 
 
 # Published numbers of another program
@@ -93,8 +87,8 @@ def test_scores_of_396_published_pairs(deepcac):
     assert manual.size == 396
     assert icc_absolute(manual, automatic) == pytest.approx(0.77126, abs=5e-6)
     assert icc_consistency(manual, automatic) == pytest.approx(0.78579, abs=5e-6)
-    assert metrics.pearson(manual, automatic) == pytest.approx(0.86306, abs=5e-6)
-    assert metrics.spearman(manual, automatic) == pytest.approx(0.89254, abs=5e-6)
+    assert agreement.pearson(manual, automatic) == pytest.approx(0.86306, abs=5e-6)
+    assert agreement.spearman(manual, automatic) == pytest.approx(0.89254, abs=5e-6)
     result = bland_altman(manual, automatic)
     assert (result.bias, result.sd) == pytest.approx((-136.212, 452.771), abs=5e-4)
 
@@ -103,11 +97,11 @@ def test_categories_of_396_published_pairs(deepcac):
     """Kappa and concordance as their authors printed them; classes 0, (0, 100], (100, 300], > 300."""
     manual, automatic = (np.searchsorted([0, 100, 300], scores, side="left").tolist() for scores in deepcac)
     matrix = confusion_matrix(manual, automatic, range(4))
-    assert metrics.kappa(matrix) == pytest.approx(0.6177872074014817, abs=1e-15)
-    assert metrics.kappa(matrix, "linear") == pytest.approx(0.75488, abs=5e-6)
-    assert metrics.kappa(matrix, "quadratic") == pytest.approx(0.85700, abs=5e-6)
+    assert agreement.kappa(matrix) == pytest.approx(0.6177872074014817, abs=1e-15)
+    assert agreement.kappa(matrix, "linear") == pytest.approx(0.75488, abs=5e-6)
+    assert agreement.kappa(matrix, "quadratic") == pytest.approx(0.85700, abs=5e-6)
     assert np.trace(matrix) == 285
-    assert metrics.reclassification(matrix).same == pytest.approx(0.719696969697, abs=5e-13)
+    assert agreement.reclassification(matrix).same == pytest.approx(0.719696969697, abs=5e-13)
 
 
 # What must always hold
@@ -117,7 +111,7 @@ def test_categories_of_396_published_pairs(deepcac):
 @given(score_lists)
 def test_swapping_the_methods_keeps_icc_and_turns_the_bias(pair):
     x, y = pair
-    for statistic in (icc_absolute, icc_consistency, metrics.pearson, metrics.spearman):
+    for statistic in (icc_absolute, icc_consistency, agreement.pearson, agreement.spearman):
         assert statistic(x, y) == pytest.approx(statistic(y, x), nan_ok=True, abs=1e-12)
     assert bland_altman(x, y).bias == pytest.approx(-bland_altman(y, x).bias)
 
@@ -134,7 +128,7 @@ def test_identical_scores_agree_fully_or_not_at_all_when_constant(x):
 @pytest.mark.parametrize("score", [0.1, 1 / 3, 123.456])
 @pytest.mark.parametrize("n", [2, 3, 7, 49])
 def test_rounding_makes_no_agreement_of_constant_scores(score, n):
-    for statistic in (icc_absolute, icc_consistency, metrics.pearson, metrics.spearman):
+    for statistic in (icc_absolute, icc_consistency, agreement.pearson, agreement.spearman):
         assert math.isnan(statistic([score] * n, [score] * n))
 
 
@@ -175,17 +169,17 @@ def test_icc_equals_the_textbook_sums_of_squares(pair):
 @given(score_lists)
 def test_correlations_equal_those_of_scipy(pair):
     if min(len(set(side)) for side in pair) < 2:
-        assert math.isnan(metrics.pearson(*pair))
-        assert math.isnan(metrics.spearman(*pair))
+        assert math.isnan(agreement.pearson(*pair))
+        assert math.isnan(agreement.spearman(*pair))
         return
-    assert metrics.pearson(*pair) == pytest.approx(scipy.stats.pearsonr(*pair).statistic, abs=1e-9)
-    assert metrics.spearman(*pair) == pytest.approx(scipy.stats.spearmanr(*pair).statistic, abs=1e-9)
+    assert agreement.pearson(*pair) == pytest.approx(scipy.stats.pearsonr(*pair).statistic, abs=1e-9)
+    assert agreement.spearman(*pair) == pytest.approx(scipy.stats.spearmanr(*pair).statistic, abs=1e-9)
 
 
 @unhurried
 @given(category_lists)
 def test_kappa_is_symmetric_and_at_most_one(pair):
-    for weights in metrics.KAPPA_WEIGHTS:
+    for weights in agreement.KAPPA_WEIGHTS:
         value = cohen_kappa(*pair, range(5), weights)
         assert value == pytest.approx(cohen_kappa(pair[1], pair[0], range(5), weights), nan_ok=True, abs=1e-12)
         assert math.isnan(value) or value <= 1 + 1e-12
@@ -202,27 +196,27 @@ def test_the_order_of_categories_does_not_matter_without_weights(pair):
 @given(category_lists)
 def test_with_two_categories_all_weights_are_one(pair):
     halves = [[v > 2 for v in side] for side in pair]
-    values = [cohen_kappa(*halves, [False, True], weights) for weights in metrics.KAPPA_WEIGHTS]
+    values = [cohen_kappa(*halves, [False, True], weights) for weights in agreement.KAPPA_WEIGHTS]
     assert values == pytest.approx([values[0]] * 3, nan_ok=True, abs=1e-12)
 
 
 def test_an_empty_category_counts_in_a_weighted_kappa():
     matrix = confusion_matrix(REFERENCE_CATEGORY, PREDICTED_CATEGORY, range(5))
     wider = confusion_matrix(REFERENCE_CATEGORY, PREDICTED_CATEGORY, [0, "never", 1, 2, 3, 4])
-    assert metrics.kappa(wider) == pytest.approx(metrics.kappa(matrix))
-    assert metrics.kappa(wider, "quadratic") != pytest.approx(metrics.kappa(matrix, "quadratic"), abs=1e-3)
+    assert agreement.kappa(wider) == pytest.approx(agreement.kappa(matrix))
+    assert agreement.kappa(wider, "quadratic") != pytest.approx(agreement.kappa(matrix, "quadratic"), abs=1e-3)
 
 
 @unhurried
 @given(category_lists)
 def test_everybody_stays_goes_up_or_goes_down(pair):
-    moved = metrics.reclassification(confusion_matrix(*pair, range(5)))
+    moved = agreement.reclassification(confusion_matrix(*pair, range(5)))
     assert moved.same + moved.up + moved.down == pytest.approx(1)
     assert moved.same <= moved.within_one
 
 
 def test_counts_by_hand():
-    c = metrics.counts([0, 0, 0, 5, 10, 400], [0, 0, 3, 0, 10, 390])
+    c = classification.counts([0, 0, 0, 5, 10, 400], [0, 0, 3, 0, 10, 390])
     assert c == Counts(tp=2, fp=1, fn=1, tn=2)
     assert (c.sensitivity, c.specificity, c.precision, c.npv) == pytest.approx((2 / 3, 2 / 3, 2 / 3, 2 / 3))
     assert (c.f1, c.iou, c.accuracy, c.prevalence) == pytest.approx((2 / 3, 1 / 2, 2 / 3, 1 / 2))
@@ -232,7 +226,7 @@ def test_counts_by_hand():
 @unhurried
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=50))
 def test_dice_and_iou_say_the_same_thing(rows):
-    c = metrics.counts([r for r, _ in rows], [p for _, p in rows])
+    c = classification.counts([r for r, _ in rows], [p for _, p in rows])
     assert sum(c) == len(rows)
     if not math.isnan(c.f1):
         assert c.iou == pytest.approx(c.f1 / (2 - c.f1))
@@ -242,8 +236,8 @@ def test_nothing_to_count_is_undefined_and_not_perfect():
     nothing = Counts(0, 0, 0, 5)
     assert all(math.isnan(v) for v in (nothing.sensitivity, nothing.precision, nothing.f1, nothing.iou))
     assert nothing.specificity == 1
-    assert math.isnan(metrics.kappa([[4, 0], [0, 0]]))
-    assert all(math.isnan(v) for v in metrics.reclassification(np.zeros((3, 3))))
+    assert math.isnan(agreement.kappa([[4, 0], [0, 0]]))
+    assert all(math.isnan(v) for v in agreement.reclassification(np.zeros((3, 3))))
 
 
 @unhurried
@@ -251,7 +245,7 @@ def test_nothing_to_count_is_undefined_and_not_perfect():
 def test_area_under_roc_equals_the_share_of_ordered_pairs(rows):
     positive = [p for t, p in rows if t]
     negative = [p for t, p in rows if not t]
-    value = metrics.area_under_roc([t for t, _ in rows], [p / 5 for _, p in rows])
+    value = classification.area_under_roc([t for t, _ in rows], [p / 5 for _, p in rows])
     if not positive or not negative:
         assert math.isnan(value)
         return
@@ -260,10 +254,10 @@ def test_area_under_roc_equals_the_share_of_ordered_pairs(rows):
 
 
 def test_reliability_by_hand():
-    bins = metrics.reliability([0, 1, 1, 1], [0.1, 0.2, 0.9, 1.0], bins=2)
+    bins = classification.reliability([0, 1, 1, 1], [0.1, 0.2, 0.9, 1.0], bins=2)
     assert bins[0] == pytest.approx((0, 0.5, 2, 0.15, 0.5))
     assert bins[1] == pytest.approx((0.5, 1, 2, 0.95, 1))
-    assert metrics.calibration_error(bins) == pytest.approx((0.35 + 0.05) / 2)
+    assert classification.calibration_error(bins) == pytest.approx((0.35 + 0.05) / 2)
 
 
 # How sure
@@ -271,7 +265,7 @@ def test_reliability_by_hand():
 
 def test_interval_of_a_mean_is_that_of_theory():
     values = np.random.default_rng(5).normal(10, 2, 400)
-    (interval,) = metrics.bootstrap(lambda drawn: [float(values[drawn].mean())], 400)
+    (interval,) = intervals.bootstrap(lambda drawn: [float(values[drawn].mean())], 400)
     expected = values.mean() + np.array([-1, 1]) * 1.96 * values.std(ddof=1) / 20
     assert interval == pytest.approx(expected, abs=0.03)
 
@@ -280,14 +274,14 @@ def test_the_same_patients_always_get_the_same_interval():
     def statistic(drawn):
         return [icc_absolute(np.array(REFERENCE)[drawn], np.array(PREDICTED)[drawn])]
 
-    assert metrics.bootstrap(statistic, 6, draws=50) == metrics.bootstrap(statistic, 6, draws=50)
-    assert metrics.bootstrap(statistic, 6, draws=50, seed=1) != metrics.bootstrap(statistic, 6, draws=50, seed=2)
+    assert intervals.bootstrap(statistic, 6, draws=50) == intervals.bootstrap(statistic, 6, draws=50)
+    assert intervals.bootstrap(statistic, 6, draws=50, seed=1) != intervals.bootstrap(statistic, 6, draws=50, seed=2)
 
 
 def test_draws_without_a_value_are_left_out_unless_they_are_most():
     draw = iter(range(100))
-    (some,) = metrics.bootstrap(lambda _: [math.nan if next(draw) % 4 == 0 else 2.0], 3, draws=100)
-    (none,) = metrics.bootstrap(lambda drawn: [math.nan], 3, draws=10)
+    (some,) = intervals.bootstrap(lambda _: [math.nan if next(draw) % 4 == 0 else 2.0], 3, draws=100)
+    (none,) = intervals.bootstrap(lambda drawn: [math.nan], 3, draws=10)
     assert some == (2.0, 2.0)
     assert all(map(math.isnan, none))
 
@@ -296,7 +290,7 @@ def test_draws_without_a_value_are_left_out_unless_they_are_most():
 @given(score_lists)
 def test_an_interval_holds_its_ends_in_order(pair):
     x, y = (np.array(side, float) for side in pair)
-    (interval,) = metrics.bootstrap(lambda drawn: [bland_altman(x[drawn], y[drawn]).bias], x.size, draws=40)
+    (interval,) = intervals.bootstrap(lambda drawn: [bland_altman(x[drawn], y[drawn]).bias], x.size, draws=40)
     assert (y - x).min() - 1e-9 <= interval.low <= interval.high <= (y - x).max() + 1e-9
 
 
@@ -304,8 +298,8 @@ def test_an_interval_holds_its_ends_in_order(pair):
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_the_interval_of_a_share_equals_that_of_scipy(share):
     expected = scipy.stats.binomtest(*share).proportion_ci(method="wilson")
-    assert metrics.wilson(*share) == pytest.approx((expected.low, expected.high), abs=1e-5)
-    assert all(map(math.isnan, metrics.wilson(0, 0)))
+    assert intervals.wilson(*share) == pytest.approx((expected.low, expected.high), abs=1e-5)
+    assert all(map(math.isnan, intervals.wilson(0, 0)))
 
 
 # Bad input
@@ -323,12 +317,12 @@ def test_scores_that_do_not_pair_up_are_an_error(pair):
         (lambda: confusion_matrix([0, 7], [0, 0], [0, 1]), "among .* got 7"),
         (lambda: confusion_matrix([0], [0, 0], [0, 1]), "as many predictions"),
         (lambda: confusion_matrix([0], [0], [0, 0]), "differ from each other"),
-        (lambda: metrics.kappa([[1, 0], [0, 1]], "cubic"), "none, linear, quadratic"),
-        (lambda: metrics.kappa([[1, 0]]), "square"),
-        (lambda: metrics.log_score([-1]), "0 or more, got -1"),
-        (lambda: metrics.reliability([1], [1.5]), r"0\.\.1"),
-        (lambda: metrics.counts([1, 0], [1]), "equal shapes"),
-        (lambda: metrics.bootstrap(lambda drawn: [0.0], 0), "at least one patient"),
+        (lambda: agreement.kappa([[1, 0], [0, 1]], "cubic"), "none, linear, quadratic"),
+        (lambda: agreement.kappa([[1, 0]]), "square"),
+        (lambda: agreement.log_score([-1]), "0 or more, got -1"),
+        (lambda: classification.reliability([1], [1.5]), r"0\.\.1"),
+        (lambda: classification.counts([1, 0], [1]), "equal shapes"),
+        (lambda: intervals.bootstrap(lambda drawn: [0.0], 0), "at least one patient"),
     ],
 )
 def test_wrong_arguments_are_named(call, said):

@@ -9,7 +9,7 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import Refused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
-from training.metrics.agreement import Counts
+from training.metrics.classification import Counts
 from training.metrics.overlap import compare, count_slices, slices_above
 
 LM, LAD, LCX, RCA, OTHER, UNASSIGNED = (int(a) for a in Artery)

@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from tiny_ct import make_ct
 
 from heartlens.calcium import extract_lesions
-from heartlens.case.case import Action, Case, Edit, RiskInputs, append_edit
+from heartlens.case.case import Action, Case
+from heartlens.case.edits import Edit
+from heartlens.case.folder import append_edit, load_case, save_case
 from heartlens.core.errors import Caution, Refused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.risk.person import RiskInputs
 from heartlens.scoring.report import ScoreReport, score_lesions
 
 
@@ -106,8 +109,8 @@ def test_replaying_the_edits_gives_the_same_report_bit_for_bit(tmp_path_factory,
         except ValueError as error:
             assert "nothing to" in str(error)  # noqa: PT017
     folder = tmp_path_factory.mktemp("case") / "case"
-    case.save(folder)
-    again = Case.load(folder)
+    save_case(case, folder)
+    again = load_case(folder)
     assert again.report == case.report == score_lesions(case.ct, case.lesions, case.protocol)
     assert np.array_equal(again.lesions.labels, case.lesions.labels)
     assert again.edits == case.edits
@@ -118,16 +121,16 @@ def test_replaying_the_edits_gives_the_same_report_bit_for_bit(tmp_path_factory,
 
 def test_an_edit_appended_to_the_folder_is_there_when_it_is_opened_again(tmp_path):
     case = make_case()
-    case.save(tmp_path / "case")
+    save_case(case, tmp_path / "case")
     edited = case.reassign(2, Artery.LCX)
     append_edit(tmp_path / "case", edited.edits[-1])
-    assert Case.load(tmp_path / "case").report == edited.report
+    assert load_case(tmp_path / "case").report == edited.report
 
 
 def test_the_automatic_result_is_never_changed_by_edits(tmp_path):
     case = make_case().remove(1)
-    case.save(tmp_path / "case")
-    assert sorted(Case.load(tmp_path / "case").auto.arteries) == [1, 2]
+    save_case(case, tmp_path / "case")
+    assert sorted(load_case(tmp_path / "case").auto.arteries) == [1, 2]
 
 
 def test_slabs_are_scored_and_exported_on_the_source_slices(tmp_path):
@@ -143,8 +146,8 @@ def test_slabs_are_scored_and_exported_on_the_source_slices(tmp_path):
     assert case.report.total.agatston == 4.0
     assert case.scored_codes.shape == (4, 6, 6)
     assert np.count_nonzero(case.scored_codes) == 16
-    case.save(tmp_path / "case")
-    assert Case.load(tmp_path / "case").report == case.report
+    save_case(case, tmp_path / "case")
+    assert load_case(tmp_path / "case").report == case.report
 
 
 def test_gaps_between_slices_withhold_the_category():
@@ -163,20 +166,20 @@ def test_a_ct_that_changed_since_is_refused(tmp_path):
     from heartlens.io.volumes import write_volume
 
     case = make_case()
-    case.save(tmp_path / "case")
+    save_case(case, tmp_path / "case")
     hu = case.ct.hu.copy()
     hu[0, 0, 0] = 1
     write_volume(tmp_path / "case" / "ct.nrrd", make_ct(hu))
     with pytest.raises(Refused, match=r"checksum: .*score the series again"):
-        Case.load(tmp_path / "case")
+        load_case(tmp_path / "case")
 
 
 @pytest.mark.parametrize("part", ["case.json", "auto.seg.nrrd", "edits.jsonl"])
 def test_a_damaged_case_folder_is_refused(tmp_path, part):
-    make_case().save(tmp_path / "case")
+    save_case(make_case(), tmp_path / "case")
     (tmp_path / "case" / part).write_text("{broken")
     with pytest.raises(Refused):
-        Case.load(tmp_path / "case")
+        load_case(tmp_path / "case")
 
 
 def test_no_path_and_no_identity_in_report_json():
@@ -197,8 +200,8 @@ def test_an_action_of_several_edits_is_undone_and_redone_as_one(tmp_path):
     assert edited.undo().report == case.report
     assert edited.undo().redo().report == edited.report
     assert edited.undo().undo().report == make_case().report
-    edited.save(tmp_path / "case")
-    assert Case.load(tmp_path / "case").undo().report == case.report
+    save_case(edited, tmp_path / "case")
+    assert load_case(tmp_path / "case").undo().report == case.report
 
 
 def test_an_action_that_cannot_be_made_leaves_no_trace():
@@ -215,11 +218,11 @@ def test_undo_and_redo_are_actions_of_their_own():
 
 @pytest.mark.parametrize("edits", ['{"kind": "undo"}', '{"kind": "reassign", "lesion": 1, "joined": true}'])
 def test_edits_that_do_not_follow_from_each_other_are_refused(tmp_path, edits):
-    make_case().save(tmp_path / "case")
+    save_case(make_case(), tmp_path / "case")
     line = {**Edit("erase").to_json(), **json.loads(edits), "runs": []}
     (tmp_path / "case" / "edits.jsonl").write_text(json.dumps(line) + "\n")
     with pytest.raises(Refused, match="unreadable"):
-        Case.load(tmp_path / "case")
+        load_case(tmp_path / "case")
 
 
 def test_the_automatic_report_stays_when_the_case_is_edited():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from heartlens.app.review_session import Reading
-from heartlens.case.case import Case, RiskInputs
+from heartlens.case.case import Case
+from heartlens.case.folder import save_case
 from heartlens.case.result import Result
 from heartlens.case.signature import Signature, confirmation, now, obstacles, read_signature, write_signature
 from heartlens.core.errors import Refused
@@ -16,6 +17,7 @@ from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import read_labels
 from heartlens.report.outputs import write_outputs
+from heartlens.risk.person import RiskInputs
 
 RITA = {"observer": "Reader^Rita", "organization": "Phantom Hospital"}
 
@@ -32,7 +34,7 @@ def two_lesions(a_ct):
 
 @pytest.fixture
 def reading(two_lesions, tmp_path):
-    two_lesions.save(tmp_path / "case")
+    save_case(two_lesions, tmp_path / "case")
     return Reading.open(tmp_path / "case", reader="Rita")
 
 

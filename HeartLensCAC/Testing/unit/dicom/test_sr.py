@@ -22,8 +22,10 @@ from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import write_seg
 from heartlens.dicom.series import choose_series, find_series, rank_series
 from heartlens.dicom.sr import write_sr
-from heartlens.risk.assess import SCHEMES, assess
-from heartlens.scoring.report import score_lesions, scored_voxels
+from heartlens.risk.assess import assess
+from heartlens.risk.categories import SCHEMES
+from heartlens.scoring.counted import scored_voxels
+from heartlens.scoring.report import score_lesions
 
 KNOWN_ERRORS: dict[str, str] = {}
 """Error lines of dciodvfy that are not ours, with the reason. None so far."""

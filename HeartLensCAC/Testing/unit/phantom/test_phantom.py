@@ -15,8 +15,8 @@ from heartlens.phantom.body.anatomy import draw_anatomy
 from heartlens.phantom.body.shapes import Tube, splat
 from heartlens.phantom.calcium.plaques import HU_PER_MG_PER_CM3, hu_per_mg_per_cm3, plaque_on
 from heartlens.phantom.calcium.traps import make_traps
+from heartlens.phantom.image.scan import Scan, plan_scan
 from heartlens.phantom.parameters import KERNEL_FWHM_MM
-from heartlens.phantom.scan import Scan, plan_scan
 
 SMALL = {"matrix": 128, "pixel_mm": 1.5, "slice_thickness_mm": 6.0, "increment_mm": 6.0}
 

@@ -31,8 +31,9 @@ from heartlens.report.figures import (
     to_gray,
     view_of,
 )
-from heartlens.risk.assess import SCHEMES
-from heartlens.scoring.report import score_lesions, scored_voxels
+from heartlens.risk.categories import SCHEMES
+from heartlens.scoring.counted import scored_voxels
+from heartlens.scoring.report import score_lesions
 
 SPACING = (3.0, 0.5, 0.5)
 
@@ -198,7 +199,7 @@ def test_in_the_front_view_the_head_is_on_top_and_bars_stand_at_their_slices():
 @pytest.mark.parametrize("scheme", SCHEMES)
 @given(score=st.floats(0, 5000))
 def test_the_ruler_marks_one_category_of_every_scheme(scheme, score):
-    from heartlens.risk.assess import category
+    from heartlens.risk.categories import category
 
     rows = SCHEMES[scheme].categories
     chosen = category(score, scheme)

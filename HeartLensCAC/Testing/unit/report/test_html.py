@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from heartlens.case.case import Case, RiskInputs
+from heartlens.case.case import Case
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import Caution
 from heartlens.core.lesions import Artery, LesionMap, LesionNote
@@ -22,7 +22,8 @@ from heartlens.report.html import (
     technique_sentence,
     write_report,
 )
-from heartlens.risk.assess import SCHEMES
+from heartlens.risk.categories import SCHEMES
+from heartlens.risk.person import RiskInputs
 
 FACTORS = {
     "total_cholesterol_mg_dl": 200,

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from heartlens.core.errors import Refused
-from heartlens.risk.assess import SCHEMES, Risk, assess, cac_drs, category, ordinal
+from heartlens.risk.assess import Risk, assess, ordinal
+from heartlens.risk.categories import SCHEMES, cac_drs, category
 from heartlens.risk.population_tables import (
     RACES,
     OutsideCohort,

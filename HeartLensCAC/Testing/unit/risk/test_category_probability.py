@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heartlens.risk.assess import SCHEMES, category
+from heartlens.risk.categories import SCHEMES, category
 from heartlens.risk.category_probability import category_probabilities
 
 

@@ -16,8 +16,9 @@ from worked_examples import COLUMNS, DEFAULT, EIGHT, EXAMPLES, NO_K, all_280, bl
 from heartlens import calcium
 from heartlens.core.lesions import CORONARY, SCORED, Artery, LesionMap
 from heartlens.core.protocol import EDGES_BY_KVP_HU, PROFILES, ScoringProtocol
+from heartlens.scoring.counted import scored_voxels
 from heartlens.scoring.mass import calibration_factor
-from heartlens.scoring.report import ScoreReport, score_lesions, scored_voxels
+from heartlens.scoring.report import ScoreReport, score_lesions
 
 
 def extract_lesions(ct, codes, protocol):

@@ -16,7 +16,7 @@ from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.scoring.agatston import density_weight
 from heartlens.scoring.report import LesionScore, display_agatston
 from HeartLensCACLib.Parameters import Parameters
-from HeartLensCACLib.Tables import LETTERS, colorIcon, fillTable, fitHeight
+from HeartLensCACLib.Sections.Tables import LETTERS, colorIcon, fillTable, fitHeight
 
 EFFECTS = ("Paint", "Erase", "Scissors")
 

@@ -9,11 +9,11 @@ import slicer
 from slicer.i18n import tr as _
 
 from heartlens.app.messages import Event, Run
-from heartlens.risk.assess import SCHEMES
+from heartlens.risk.categories import SCHEMES
 from HeartLensCACLib.Environment import DoctorRun, diagnostics
-from HeartLensCACLib.InputSection import choose, chosen, fill
 from HeartLensCACLib.Parameters import Parameters, keepUserSetting, userSetting
 from HeartLensCACLib.ScoreRun import ScoreRun
+from HeartLensCACLib.Sections.InputSection import choose, chosen, fill
 
 IDLE, RUNNING, CANCELLING = "idle", "running", "cancelling"
 

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import qt
+import slicer
 from slicer.i18n import tr as _
 
 from heartlens.app.review_session import Reading
 from heartlens.case.signature import confirmation, obstacles
+from heartlens.core.errors import Refused
 from HeartLensCACLib.Parameters import keepUserSetting, userSetting
+from HeartLensCACLib.Words import tell
 
 
 class SignSection:
@@ -19,22 +22,23 @@ class SignSection:
     ----------
     ui
         Widgets by name.
-    sign
-        Called to sign and export.
-    export
-        Called to export the state as it is, without signing or after it was signed.
+    flush
+        Called to bring edits to the disk before anything is signed or exported.
+    volume
+        Gives the volume node on the screen.
     """
 
-    def __init__(self, ui: Any, sign: Callable[[], None], export: Callable[[], None]) -> None:
+    def __init__(self, ui: Any, flush: Callable[[], None], volume: Callable[[], Any]) -> None:
         self.ui = ui
+        self._flush, self._volume = flush, volume
         self._reading: Reading | None = None
         ui.observerEdit.setText(userSetting("observer"))
         ui.organizationEdit.setText(userSetting("organization"))
         ui.observerEdit.connect("textChanged(QString)", self._draw)
         ui.organizationEdit.connect("textChanged(QString)", self._draw)
         ui.confirmCheckBox.connect("toggled(bool)", self._draw)
-        ui.signButton.connect("clicked(bool)", lambda _on=False: sign())
-        ui.exportButton.connect("clicked(bool)", lambda _on=False: export())
+        ui.signButton.connect("clicked(bool)", lambda _on=False: self.signAndExport())
+        ui.exportButton.connect("clicked(bool)", lambda _on=False: self.export())
         ui.openFolderButton.connect("clicked(bool)", self._onOpenFolder)
         self.clear()
 
@@ -76,6 +80,32 @@ class SignSection:
         self.ui.confirmCheckBox.setChecked(False)
         self.ui.confirmCheckBox.setText(confirmation(reading.case))
         self._draw()
+
+    def signAndExport(self) -> None:
+        """Sign what is on the screen and export it; a refusal is told, and then nothing is exported."""
+        from heartlens.scene import require_scored
+
+        self._flush()
+        try:
+            require_scored(self._volume(), self._reading.case)  # who signs has looked at the volume on the screen
+            self._reading.sign(self.observer, self.organization, confirmed=self.isConfirmed)
+        except Refused as refused:
+            tell(refused)
+            return
+        self.export()
+
+    def export(self) -> None:
+        """Write the state that is shown into a new folder, with its signature where it has one."""
+        self._flush()
+        word = "unsigned" if self._reading.signature is None else "signed"
+        out = _freeFolder(self._reading.folder.parent / word)
+        try:
+            with slicer.util.WaitCursor(True):
+                leftOut = self._reading.export(out)
+        except Refused as refused:
+            tell(refused)
+            return
+        self.exported(out, leftOut)
 
     def exported(self, folder: Path, leftOut: "list[str]") -> None:
         """Tell where the export lies and what it lacks; the observer is remembered for the next case."""
@@ -122,3 +152,12 @@ class SignSection:
     def _onOpenFolder(self, *_args: Any) -> None:
         folder = self._written or self._reading.folder
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(folder)))
+
+
+def _freeFolder(wanted: Path) -> Path:
+    """The wanted folder, or the next name that is free: an export never replaces another."""
+    free, n = wanted, 2
+    while free.exists():
+        free = wanted.with_name(f"{wanted.name}-{n}")
+        n += 1
+    return free

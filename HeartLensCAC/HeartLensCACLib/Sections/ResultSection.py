@@ -7,9 +7,10 @@ from slicer.i18n import tr as _
 
 from heartlens.app.review_session import Reading
 from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery
-from heartlens.risk.assess import SCHEMES, Risk
+from heartlens.risk.assess import Risk
+from heartlens.risk.categories import SCHEMES
 from heartlens.scoring.report import Totals, display_agatston
-from HeartLensCACLib.Tables import LETTERS, fillTable, fitHeight
+from HeartLensCACLib.Sections.Tables import LETTERS, fillTable, fitHeight
 from HeartLensCACLib.Words import WARNING, panelWords
 
 MARK = "\u25b6 "

@@ -1,0 +1,176 @@
+"""A run from the button to the case that it leaves: what is scored, what the reader allows, what is shown then."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import slicer
+from slicer.i18n import tr as _
+
+from heartlens.app.messages import Event, Run
+from heartlens.core.errors import OVERRIDABLE, Refused
+from HeartLensCACLib.Parameters import Parameters
+from HeartLensCACLib.Requirements import areSatisfied
+from HeartLensCACLib.Sections.InputSection import InputSection
+from HeartLensCACLib.Sections.ScoreSection import ScoreSection
+from HeartLensCACLib.Words import TITLE, asksToAllow, tell, tellRefused
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What the run that is under way scores."""
+
+    volumeID: str
+    allow: "frozenset[str]"
+    asShown: bool
+
+
+class Scoring:
+    """Runs of the chosen volume, one at a time.
+
+    Parameters
+    ----------
+    ui
+        Widgets by name.
+    inputSection
+        Where the volume is chosen.
+    beforeRun
+        Called before a run, to bring edits to the disk.
+    opened
+        Called with the case folder and the volume when a run has ended well; raises `Refused`.
+    volumeChanged
+        Called when the input may be used again.
+    tableChosen
+        Called when another risk table was chosen.
+    """
+
+    parameters: Parameters
+
+    def __init__(
+        self,
+        ui: Any,
+        inputSection: InputSection,
+        *,
+        beforeRun: Callable[[], None],
+        opened: Callable[[Path, Any], None],
+        volumeChanged: Callable[[], None],
+        tableChosen: Callable[[], None],
+    ) -> None:
+        self.input = inputSection
+        self._beforeRun, self._opened, self._volumeChanged = beforeRun, opened, volumeChanged
+        self._scored: _Scored | None = None
+        self._copy: Path | None = None
+        self.section = ScoreSection(ui, self.start, self._onRunEnded, tableChosen)
+
+    def stop(self) -> None:
+        """Abandon a run that is under way, and its copy of the scan."""
+        self.section.stop()
+        self._dropCopy()
+
+    def start(self, allow: "frozenset[str]" = frozenset(), asShown: bool = False) -> None:
+        """Start a run of the chosen volume.
+
+        Parameters
+        ----------
+        allow
+            Refusals that the reader has lifted.
+        asShown
+            Score the voxels on the screen, although the volume came from DICOM files.
+        """
+        self._beforeRun()
+        self.input.refresh()
+        self.showReadiness()
+        scan = self.input.scan
+        if scan is None:
+            slicer.util.errorDisplay(_("Choose a CT volume first."), windowTitle=TITLE)
+            return
+        if not areSatisfied(self.parameters.bundle, self.parameters.device):
+            return
+        out = self.section.casesFolder / f"{datetime.now():%Y%m%d-%H%M%S}-{scan.volume.GetID()[-6:]}"
+        options = {**self.input.options(), **self.section.options(), "allow": sorted(allow)}
+        try:
+            source = self._source(scan, options, allow, asShown)
+            out.parent.mkdir(parents=True, exist_ok=True)
+        except Refused as refused:
+            self._dropCopy()
+            if asksToAllow(refused.code, refused.text):
+                self.start(allow | {refused.code}, asShown)
+            elif refused.code not in allow:
+                self._tellUnlessAsked(refused)
+            return
+        except OSError as error:
+            self._dropCopy()
+            tellRefused("output", f"cannot write to {out.parent}: {error.strerror or error}")
+            return
+        self._scored = _Scored(scan.volume.GetID(), allow, asShown)
+        self.section.start(Run(out=out, options=options, **source))
+        self.input.setEnabled(False)
+
+    def _source(self, scan: Any, options: "dict[str, Any]", allow: "frozenset[str]", asShown: bool) -> "dict[str, Any]":
+        """The DICOM files, or, where there are none or the volume is no longer what they say, its voxels as NRRD."""
+        from heartlens.io.volumes import write_volume
+        from heartlens.scene import case_ct
+
+        header = scan.header
+        ct, cautions = case_ct(scan.volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=allow)
+        isChanged = any(caution.code == "changed" for caution in cautions)
+        if scan.files and not asShown and not isChanged:
+            return {"files": scan.files}
+        options.update({"kvp": header.kvp, "thickness-mm": header.slice_thickness_mm})
+        folder = Path(slicer.app.temporaryPath) / f"HeartLens-{datetime.now():%Y%m%d%H%M%S%f}"
+        folder.mkdir(parents=True)
+        self._copy = folder
+        write_volume(folder / "ct.nrrd", ct)
+        return {"input": folder / "ct.nrrd"}
+
+    def _dropCopy(self) -> None:
+        """A copy of a person's scan is not left about: the case folder has its own."""
+        if self._copy is not None:
+            shutil.rmtree(self._copy, ignore_errors=True)
+            self._copy = None
+
+    def _tellUnlessAsked(self, refused: Refused) -> None:
+        if refused.code not in OVERRIDABLE:  # the others were asked about, and declined
+            tell(refused)
+
+    def _onRunEnded(self, event: Event) -> None:
+        self._dropCopy()
+        self.input.setEnabled(True)
+        self._volumeChanged()
+        scored, self._scored = self._scored, None
+        if event.kind == "cancelled":
+            return
+        if event.kind == "error":
+            if asksToAllow(event.code, event.text):
+                self.start(scored.allow | {event.code}, scored.asShown)
+            elif event.code not in OVERRIDABLE:
+                tellRefused(event.code, event.text)
+            return
+        volume = slicer.mrmlScene.GetNodeByID(scored.volumeID)
+        if volume is None:
+            text = _("The volume was deleted while it was scored. Nothing is lost: open the case folder {folder}.")
+            slicer.util.errorDisplay(text.format(folder=event.case), windowTitle=TITLE)
+            return
+        try:
+            self._opened(Path(event.case), volume)
+        except Refused as refused:
+            if refused.code in ("grid", "checksum") and not scored.asShown:
+                question = _(
+                    "The volume on the screen is not what its DICOM files hold: it was changed after it was loaded.\n\n"
+                    "Score what is on the screen? DICOM SEG and SR cannot be written then."
+                )
+                if slicer.util.confirmOkCancelDisplay(question, windowTitle=TITLE):
+                    self.start(scored.allow, asShown=True)
+            else:
+                tell(refused)
+
+    def showReadiness(self) -> None:
+        """Say whether the chosen volume can be scored, and why not."""
+        scan = self.input.scan
+        if scan is None:
+            self.section.setReady(False, _("Choose a CT volume first."))
+        else:
+            self.section.setReady(not scan.refusal, scan.refusal or _("Find and score coronary calcium"))

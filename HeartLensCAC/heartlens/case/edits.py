@@ -1,0 +1,89 @@
+"""What a reader did, one record an edit, and how it changes the lesions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.core.lesions import Artery, Draft, LesionNote
+
+EDIT_KINDS = ("reassign", "remove", "paint", "erase", "undo", "redo")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One thing a reader did.
+
+    Parameters
+    ----------
+    kind
+        One of `EDIT_KINDS`.
+    lesion
+        Id, for reassign and remove.
+    artery
+        For reassign and paint.
+    runs
+        (start, length) pairs of C-order voxel indices, for paint and erase
+    who, when
+        Reader and ISO 8601 time, as given by the door.
+    joined
+        Part of the same action as the edit before it, and undone together with it.
+    """
+
+    kind: str
+    lesion: int | None = None
+    artery: Artery | None = None
+    runs: tuple[tuple[int, int], ...] = ()
+    who: str = ""
+    when: str = ""
+    joined: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind not in EDIT_KINDS:
+            raise ValueError(f"kind must be one of {', '.join(EDIT_KINDS)}, got {self.kind!r}")
+        if self.joined and self.kind in ("undo", "redo"):
+            raise ValueError(f"{self.kind} is an action of its own and cannot be joined to another")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, the artery by its name."""
+        artery = None if self.artery is None else self.artery.name
+        return {**asdict(self), "artery": artery, "runs": [list(run) for run in self.runs]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Edit:
+        """An edit from what `to_json` made of it."""
+        artery = None if document["artery"] is None else Artery[document["artery"]]
+        return cls(**{**document, "artery": artery, "runs": tuple((s, n) for s, n in document["runs"])})
+
+    @property
+    def flat(self) -> NDArray[np.int64]:
+        """(n,) voxels of the runs."""
+        return np.concatenate([np.arange(s, s + n) for s, n in self.runs] or [np.zeros(0, np.int64)])
+
+
+def _apply(edit: Edit, draft: Draft) -> None:
+    note = LesionNote(source="reader", why=f"{edit.kind} by the reader")
+    if edit.kind == "erase":
+        draft.erase(edit.flat)
+    elif edit.kind == "paint" and edit.artery is not None:
+        draft.paint(edit.flat, edit.artery, note)
+    elif edit.lesion is None:
+        raise ValueError(f"an edit of kind {edit.kind} must name a lesion")
+    elif edit.kind == "remove":
+        draft.remove(edit.lesion)
+    elif edit.artery is None:
+        raise ValueError("a reassignment must name an artery")
+    else:
+        draft.reassign(edit.lesion, edit.artery, note)
+
+
+def _runs(flat: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """Ascending indices as (start, length) runs."""
+    if not flat.size:
+        return ()
+    breaks = np.flatnonzero(np.diff(flat) > 1) + 1
+    return tuple((int(run[0]), int(run.size)) for run in np.split(flat, breaks))

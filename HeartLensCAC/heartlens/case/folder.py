@@ -1,0 +1,143 @@
+"""The case folder: written whole, opened by replaying its edits, added to edit by edit."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens import __version__
+from heartlens.case.case import CASE_SCHEMA, Case
+from heartlens.case.edits import Edit
+from heartlens.core.atomic import whole_file
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import Caution, Refused
+from heartlens.core.protocol import NOTICE, ScoringProtocol
+from heartlens.core.slabs import average_slabs, slices_per_slab
+from heartlens.risk.person import RiskInputs
+
+
+def save_case(case: Case, folder: Path) -> None:
+    """Write the case folder; `folder` must not exist yet (the caller renames a temporary one into place)."""
+    from heartlens.io.volumes import write_lesion_map, write_volume
+
+    folder.mkdir()
+    header = case.source_ct.header
+    document = {
+        "schema": CASE_SCHEMA,
+        "notice": NOTICE,
+        "study_uid": header.study_uid,
+        "series_uid": header.series_uid,
+        "source": case.provenance.get("source", []),
+        "protocol": case.protocol.to_json(),
+        "risk_inputs": asdict(case.risk_inputs),
+        "warnings": [{"code": c.code, "text": c.text} for c in case.cautions],
+        "provenance": {"version": __version__, **case.provenance},
+        "checksums": {"voxels_sha256": case.voxel_checksum},
+        "slice_probability": _told_probability(case.slice_probability),
+        "overrides": {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm},
+    }
+    write_json(folder / "case.json", document)
+    if not header.sop_instance_uids:
+        write_volume(folder / "ct.nrrd", case.source_ct)
+    write_lesion_map(folder / "auto.seg.nrrd", case.ct, case.auto)
+    (folder / "edits.jsonl").write_text("")
+    append_edit(folder, *case.edits)
+    write_json(folder / "report.json", case.report_document())
+
+
+def load_case(folder: Path) -> Case:
+    """Open a case folder and replay its edits; the report is the saved one, bit for bit.
+
+    Raises
+    ------
+    Refused
+        A part is missing or damaged, or the source series has moved or changed.
+    """
+    from heartlens.io.volumes import read_lesion_map
+
+    try:
+        document = json.loads((folder / "case.json").read_text())
+        if document["schema"] != CASE_SCHEMA:
+            raise Refused("unreadable", f"case.json: expected schema {CASE_SCHEMA}, found {document['schema']!r}")
+        protocol = ScoringProtocol.from_json(document["protocol"])
+        source_ct = _load_ct(folder, document)
+        count = 1 if protocol.slab_mm is None else slices_per_slab(source_ct, protocol.slab_mm)
+        case = Case(
+            source_ct=source_ct,
+            auto=read_lesion_map(folder / "auto.seg.nrrd", average_slabs(source_ct, count)),
+            protocol=protocol,
+            risk_inputs=RiskInputs(**document["risk_inputs"]),
+            cautions=tuple(Caution(**warning) for warning in document["warnings"]),
+            provenance=document["provenance"],
+            edits=tuple(Edit.from_json(json.loads(line)) for line in (folder / "edits.jsonl").read_text().splitlines()),
+            slice_probability=_read_probability(document.get("slice_probability")),
+        )
+        _ = case.lesions  # edits that do not follow from each other end here
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise Refused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
+    expected = document["checksums"]["voxels_sha256"]
+    if case.voxel_checksum != expected:
+        raise Refused(
+            "checksum",
+            f"the CT's voxels are not those that were scored: expected SHA-256 {expected[:12]}…, "
+            f"found {case.voxel_checksum[:12]}…; score the series again",
+        )
+    return case
+
+
+def append_edit(folder: Path, *edits: Edit) -> None:
+    """Add a line for each to edits.jsonl and wait until they are on the disk: no edit is lost by a crash."""
+    with (folder / "edits.jsonl").open("a") as file:
+        file.writelines(json.dumps(edit.to_json()) + "\n" for edit in edits)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:
+    """Change what a saved case knows of the person, and by which table it is graded.
+
+    Raises
+    ------
+    Refused
+        ``output``, the disk does not take it; the case is as it was
+    """
+    document = json.loads((folder / "case.json").read_text())
+    with whole_file(folder / "case.json") as sibling:
+        write_json(sibling, {**document, "risk_inputs": asdict(risk_inputs)})
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write a document as indented JSON; NaN and infinity raise ValueError."""
+    path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+def _told_probability(probability: NDArray[np.float64] | None) -> list[float | None] | None:
+    """For JSON, which has no nan."""
+    return None if probability is None else [None if np.isnan(p) else float(p) for p in probability]
+
+
+def _read_probability(told: Sequence[float | None] | None) -> NDArray[np.float64] | None:
+    return None if told is None else np.array([np.nan if p is None else p for p in told], dtype=np.float64)
+
+
+def _load_ct(folder: Path, document: Mapping[str, Any]) -> CTVolume:
+    from heartlens.core.errors import OVERRIDABLE
+    from heartlens.dicom.read import read_series
+    from heartlens.dicom.series import find_series
+    from heartlens.io.volumes import read_volume
+
+    if (folder / "ct.nrrd").exists():
+        return read_volume(folder / "ct.nrrd", allow=OVERRIDABLE, **document["overrides"])[0]
+    found = find_series([Path(path) for path in document["source"]])
+    series = next((s for s in found if s.series_uid == document["series_uid"]), None)
+    if series is None:
+        raise Refused("input", f"the scored series {document['series_uid']} is no longer where it was read from")
+    # What was refused or allowed was settled when the case was made; the report carries the warnings.
+    return read_series(series, allow=OVERRIDABLE, **document["overrides"])[0]
