@@ -47,7 +47,8 @@ OUTSIDE = {  # library: parts that may import it, at the top of a file or inside
     "pydicom": {"dicom", "case", "pipeline"},  # the last two name its type alone
     "highdicom": {"dicom"},
     "gdcm": {"dicom"},
-    "SimpleITK": {"io"},
+    "nibabel": {"io"},
+    "SimpleITK": set(),
     "jinja2": {"report"},
     "onnxruntime": {"networks"},
     "torch": {"networks"},
@@ -66,15 +67,15 @@ TORCH_FILES = {
 """Files that are torch from top to bottom; whoever needs one imports it at the moment of use."""
 
 FREE_AT_IMPORT = {  # parts: libraries that importing all of them must not load
-    ("core",): {"scipy", "pydicom", "highdicom", "SimpleITK", "jinja2", "onnxruntime", "torch", "argparse"},
+    ("core",): {"scipy", "pydicom", "highdicom", "nibabel", "jinja2", "onnxruntime", "torch", "argparse"},
     ("core", "scoring", "anatomy", "risk", "calcium"): {
-        "pydicom", "highdicom", "SimpleITK", "jinja2", "onnxruntime", "torch",
+        "pydicom", "highdicom", "nibabel", "jinja2", "onnxruntime", "torch",
     },
     ("core", "scoring", "anatomy", "risk", "calcium", "networks", "dicom", "io", "case", "phantom"): {
-        "highdicom", "SimpleITK", "jinja2", "onnxruntime", "torch",
+        "highdicom", "nibabel", "jinja2", "onnxruntime", "torch",
     },
     ("core", "scoring", "anatomy", "risk", "calcium", "networks", "dicom", "io", "case", "phantom", "report",
-     "pipeline", "app", "__main__"): {"matplotlib", "highdicom", "SimpleITK", "onnxruntime", "torch"},
+     "pipeline", "app", "__main__"): {"matplotlib", "highdicom", "nibabel", "onnxruntime", "torch"},
 }  # fmt: skip
 
 MODULES_OF_A_FOLDER = 12
@@ -238,3 +239,21 @@ def test_requirements_name_no_gpl_decoder_and_no_torch():
     text = (PACKAGE.parent / "Resources" / "requirements.txt").read_text()
     assert "libjpeg" not in text.replace("pylibjpeg-openjpeg", "")
     assert "torch" not in text
+
+
+OTHER_NAMES = {"openjpeg": "pylibjpeg-openjpeg"}
+"""Import names that are not the distribution's."""
+
+PLUGINS = {"pyjpegls", "python-gdcm"}
+"""Decoders that pydicom finds and calls by itself; no file imports them."""
+
+NOT_ASKED_FOR = {"torch", "safetensors", "slicer", "vtk"}
+"""What the installation has or not: a GPU's library, and the classes of Slicer, which pip does not bring."""
+
+
+def test_every_requirement_is_imported_and_every_import_is_required():
+    lines = (PACKAGE.parent / "Resources" / "requirements.txt").read_text().split()
+    required = {line.split(">=")[0] for line in lines}
+    outside = {name.split(".")[0] for path in sources(PACKAGE) for name in imports_of(path)}
+    outside -= {"heartlens", *sys.stdlib_module_names, *NOT_ASKED_FOR}
+    assert {OTHER_NAMES.get(name, name) for name in outside} | PLUGINS == required

@@ -13,8 +13,8 @@ FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 
 PURPOSES = {
     "numpy": "everything", "scipy": "finding the heart", "pydicom": "DICOM", "highdicom": "SEG and SR",
-    "SimpleITK": "MHA and other programs' NRRD", "jinja2": "report.html", "matplotlib": "plots of evaluations",
-    "onnxruntime": "networks", "pylibjpeg-openjpeg": "JPEG 2000", "pyjpegls": "JPEG-LS", "python-gdcm": "JPEG",
+    "jinja2": "report.html", "onnxruntime": "networks", "nibabel": "NIfTI",
+    "pylibjpeg-openjpeg": "JPEG 2000", "pyjpegls": "JPEG-LS", "python-gdcm": "JPEG",
 }  # fmt: skip
 
 

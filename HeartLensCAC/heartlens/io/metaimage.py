@@ -1,4 +1,4 @@
-"""MetaImage (.mha, .mhd) on disk, for reading.
+"""MetaImage (.mha, .mhd) on disk.
 
 Read here and not by SimpleITK, which ends the whole process on some damaged headers and writes to stderr on others.
 Format: itk.org/Wiki/MetaIO/Documentation.
@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import require_readable
+from heartlens.core.atomic import require_readable, whole_file
 from heartlens.core.errors import Refused
 
 _TYPES = {
@@ -71,6 +71,44 @@ def read_metaimage(path: Path) -> tuple[NDArray, NDArray[np.float64]]:
         return values, affine
     except (KeyError, ValueError, OverflowError, OSError) as error:
         raise _unreadable(path, "a MetaImage header", f"a damaged one ({error})", "check the file") from None
+
+
+def write_metaimage(path: Path, values: NDArray, affine: NDArray[np.float64]) -> None:
+    """Write a volume as one compressed ``.mha`` file, whole or not at all.
+
+    Parameters
+    ----------
+    values
+        (k, j, i)
+    affine
+        (4, 4), maps (i, j, k, 1) to LPS mm; every bit of it is kept
+
+    Raises
+    ------
+    Refused
+        ``output``
+    ValueError
+        MetaImage has no such type of numbers
+    """
+    native = {np.dtype(code): name for name, code in reversed(_TYPES.items())}
+    if values.dtype not in native:
+        raise ValueError(f"values must be integers or floats of {', '.join(_TYPES)}, got {values.dtype}")
+    data = zlib.compress(np.ascontiguousarray(values, values.dtype.newbyteorder("<")).tobytes(), 1)
+    spacing_mm = np.linalg.norm(affine[:3, :3], axis=0)
+    fields = {
+        "ObjectType": "Image", "NDims": 3, "BinaryData": True, "BinaryDataByteOrderMSB": False,
+        "CompressedData": True, "CompressedDataSize": len(data),
+        "TransformMatrix": _numbers((affine[:3, :3] / spacing_mm).T.ravel()),
+        "Offset": _numbers(affine[:3, 3]), "CenterOfRotation": "0 0 0", "ElementSpacing": _numbers(spacing_mm),
+        "DimSize": " ".join(map(str, values.shape[::-1])), "ElementType": native[values.dtype],
+        "ElementDataFile": "LOCAL",
+    }  # fmt: skip
+    with whole_file(path) as sibling:
+        sibling.write_bytes("".join(f"{key} = {value}\n" for key, value in fields.items()).encode("ascii") + data)
+
+
+def _numbers(values: NDArray[np.float64]) -> str:
+    return " ".join(repr(float(value)) for value in values)
 
 
 def _read_header(file: IO[bytes], path: Path) -> dict[str, str]:

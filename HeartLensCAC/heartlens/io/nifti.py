@@ -1,7 +1,7 @@
-"""NIfTI-1 and NIfTI-2 on disk, for reading.
+"""NIfTI-1 and NIfTI-2 on disk: nibabel reads the header and writes files; that all voxels are there is checked here.
 
-Read here and not by SimpleITK, whose reader fills the missing part of a truncated file with zeros without a word, and
-prefers a right-angled qform over a sheared sform: both change the score silently.
+SimpleITK does not read it: it fills the missing part of a truncated file with zeros without a word, and prefers a
+right-angled qform over a sheared sform. Both change the score silently (docs/decisions/0004).
 Format: nifti.nimh.nih.gov, nifti1.h and nifti2.h.
 """
 
@@ -10,37 +10,20 @@ from __future__ import annotations
 import gzip
 import zlib
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import require_readable
+from heartlens.core.atomic import require_readable, whole_file
 from heartlens.core.errors import Refused
 
-_TYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}
-
-_HEADER_1 = np.dtype(
-    {
-        "names": ["dim", "datatype", "pixdim", "vox_offset", "slope", "inter", "units", "qform", "sform",
-                  "quatern", "qoffset", "srow", "magic"],
-        "formats": ["(8,)i2", "i2", "(8,)f4", "f4", "f4", "f4", "u1", "i2", "i2", "(3,)f4", "(3,)f4", "(3,4)f4", "S4"],
-        "offsets": [40, 70, 76, 108, 112, 116, 123, 252, 254, 256, 268, 280, 344],
-        "itemsize": 348,
-    }
-)  # fmt: skip
-_HEADER_2 = np.dtype(
-    {
-        "names": ["magic", "datatype", "dim", "pixdim", "vox_offset", "slope", "inter", "qform", "sform",
-                  "quatern", "qoffset", "srow", "units"],
-        "formats": ["S4", "i2", "(8,)i8", "(8,)f8", "i8", "f8", "f8", "i4", "i4", "(3,)f8", "(3,)f8", "(3,4)f8", "i4"],
-        "offsets": [4, 12, 16, 104, 168, 176, 184, 344, 348, 352, 376, 400, 500],
-        "itemsize": 540,
-    }
-)  # fmt: skip
+if TYPE_CHECKING:
+    import nibabel
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_NUMERIC = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f4", "f8"}
 
 
 class Nifti(NamedTuple):
@@ -70,91 +53,115 @@ def read_nifti(path: Path) -> Nifti:
         ``input``, ``unreadable`` or ``truncated``
     """
     require_readable(path)
+    from nibabel.spatialimages import HeaderDataError
+
     try:
         return _read(path)
-    except (ValueError, OverflowError, OSError) as error:
-        raise _unreadable(path, "a NIfTI file", f"a damaged one ({error})", "copy the file again") from None
-
-
-def _read(path: Path) -> Nifti:
-    try:
-        with open(path, "rb") as plain:
-            is_gzip = plain.read(2) == b"\x1f\x8b"
-            plain.seek(0)
-            file: IO[bytes] = gzip.GzipFile(fileobj=plain) if is_gzip else plain  # type: ignore[assignment]
-            header = _read_header(file, path)
-            shape = _shape(header, path)
-            dtype = np.dtype(_TYPES[int(header["datatype"])]).newbyteorder(header.dtype["datatype"].byteorder)
-            wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            file.seek(int(header["vox_offset"]))
-            room = path.stat().st_size * (1032 if is_gzip else 1)  # deflate shrinks by 1032 at most
-            data = file.read(wanted) if wanted <= room else b""
-            if is_gzip:
-                file.read(1)  # reaching the end checks the checksum
     except EOFError:
         raise Refused("truncated", f"{path}: expected a whole gzip file, found no end; copy it again") from None
     except zlib.error as error:
         raise _unreadable(path, "gzip data", f"damaged data ({error})", "copy the file again") from None
+    except (ValueError, OverflowError, OSError, HeaderDataError) as error:
+        raise _unreadable(path, "a NIfTI file", f"a damaged one ({error})", "copy the file again") from None
+
+
+def write_nifti(path: Path, values: NDArray, affine: NDArray[np.float64]) -> None:
+    """Write a volume as ``.nii`` or ``.nii.gz``, whole or not at all; geometry goes into qform and sform alike.
+
+    Parameters
+    ----------
+    values
+        (k, j, i)
+    affine
+        (4, 4), maps (i, j, k, 1) to LPS mm; kept as float32
+
+    Raises
+    ------
+    Refused
+        ``output``
+    """
+    import nibabel
+
+    ras = _RAS_TO_LPS @ affine
+    image = nibabel.Nifti1Image(values.transpose(2, 1, 0), ras)
+    image.header.set_xyzt_units("mm")
+    image.set_qform(ras, code=1)
+    image.set_sform(ras, code=1)
+    with whole_file(path) as sibling:
+        nibabel.save(image, sibling)
+
+
+def _read(path: Path) -> Nifti:
+    with open(path, "rb") as plain:
+        is_gzip = plain.read(2) == b"\x1f\x8b"
+        plain.seek(0)
+        file: IO[bytes] = gzip.GzipFile(fileobj=plain) if is_gzip else plain  # type: ignore[assignment]
+        header = _read_header(file, path)
+        shape, dtype = _shape(header, path), _dtype(header, path)
+        wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        file.seek(int(header["vox_offset"]))
+        room = path.stat().st_size * (1032 if is_gzip else 1)  # deflate shrinks by 1032 at most
+        data = file.read(wanted) if wanted <= room else b""
+        if is_gzip:
+            file.read(1)  # reaching the end checks the checksum
     if len(data) < wanted:
         raise Refused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
     values = np.frombuffer(data, dtype).reshape(shape[::-1]).astype(dtype.newbyteorder("="), copy=False)
-    slope, inter = float(header["slope"]), float(header["inter"])
+    slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isfinite(slope) and slope != 0 and (slope, inter) != (1.0, 0.0):
         values = values * slope + (inter if np.isfinite(inter) else 0.0)
     affine, is_oriented = _affine(header)
-    unit = int(header["units"]) & 7
+    unit = int(header["xyzt_units"]) & 7
     if unit not in _MM_PER_UNIT:
         raise _unreadable(path, "space in m, mm or micrometers", f"unit code {unit}", "save it in mm")
     affine[:3] *= _MM_PER_UNIT[unit]
     return Nifti(values, _RAS_TO_LPS @ affine, is_oriented)
 
 
-def _read_header(file: IO[bytes], path: Path) -> np.void:
+def _read_header(file: IO[bytes], path: Path) -> nibabel.Nifti1Header:
+    """The header, as it stands: what nibabel would mend or refuse for its own reasons is judged here."""
+    import nibabel
+
     head = file.read(540)
-    for dtype in (_HEADER_1, _HEADER_2):
-        for order in ("<", ">"):
-            if len(head) >= dtype.itemsize and int(np.frombuffer(head, order + "i4", 1)[0]) == dtype.itemsize:
-                header = np.frombuffer(head, dtype.newbyteorder(order), 1)[0]
-                if header["magic"].startswith(b"n+"):
-                    return header
-                raise _unreadable(path, "one .nii or .nii.gz file", "a .hdr/.img pair or Analyze", "save it as .nii.gz")
+    for kind, size in ((nibabel.Nifti1Header, 348), (nibabel.Nifti2Header, 540)):
+        if len(head) >= size and size in (int.from_bytes(head[:4], "little"), int.from_bytes(head[:4], "big")):
+            header = kind(head[:size], check=False)
+            if bytes(header["magic"].tobytes()).startswith(b"n+"):
+                return header
+            raise _unreadable(path, "one .nii or .nii.gz file", "a .hdr/.img pair or Analyze", "save it as .nii.gz")
     raise _unreadable(path, "a NIfTI header", f"{len(head)} bytes of something else", "check the file")
 
 
-def _shape(header: np.void, path: Path) -> tuple[int, int, int]:
+def _shape(header: nibabel.Nifti1Header, path: Path) -> tuple[int, int, int]:
     n = int(header["dim"][0])
     dim = [int(d) for d in header["dim"][1 : n + 1]]
     if n < 3 or min(dim) < 1 or any(d != 1 for d in dim[3:]):
         raise _unreadable(path, "one 3-D volume", f"dimensions {' x '.join(map(str, dim))}", "split it into volumes")
-    if int(header["datatype"]) not in _TYPES:
-        found = {128: "RGB", 2304: "RGBA", 32: "complex", 1792: "complex"}.get(int(header["datatype"]), "another type")
-        raise _unreadable(path, "one number per voxel", found, "save the CT values as short or float")
     return dim[0], dim[1], dim[2]
 
 
-def _affine(header: np.void) -> tuple[NDArray[np.float64], bool]:
+def _dtype(header: nibabel.Nifti1Header, path: Path) -> np.dtype:
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        dtype = header.get_data_dtype()
+    except HeaderDataError:
+        dtype = np.dtype("V1")
+    if dtype.str[1:] not in _NUMERIC:
+        found = {"V": "another type", "c": "complex"}.get(dtype.kind, dtype.name) if dtype.names is None else "RGB"
+        raise _unreadable(path, "one number per voxel", found, "save the CT values as short or float")
+    return dtype
+
+
+def _affine(header: nibabel.Nifti1Header) -> tuple[NDArray[np.float64], bool]:
     """To RAS, in the file's unit."""
+    if int(header["sform_code"]) > 0:
+        return np.array(header.get_sform(), np.float64), True
+    if int(header["qform_code"]) > 0:
+        return np.array(header.get_qform(), np.float64), True
     affine = np.eye(4)
-    pixdim = header["pixdim"].astype(np.float64)
-    if int(header["sform"]) > 0:
-        affine[:3] = header["srow"]
-        return affine, True
-    if int(header["qform"]) <= 0:
-        affine[:3, :3] = np.diag(np.abs(pixdim[1:4]))
-        return affine, False
-    b, c, d = header["quatern"].astype(np.float64)
-    a = np.sqrt(max(0.0, 1.0 - (b * b + c * c + d * d)))
-    rotation = np.array(
-        [
-            [a * a + b * b - c * c - d * d, 2 * (b * c - a * d), 2 * (b * d + a * c)],
-            [2 * (b * c + a * d), a * a + c * c - b * b - d * d, 2 * (c * d - a * b)],
-            [2 * (b * d - a * c), 2 * (c * d + a * b), a * a + d * d - b * b - c * c],
-        ]
-    )
-    q_factor = -1.0 if pixdim[0] < 0 else 1.0
-    affine[:3, :3] = rotation * (pixdim[1:4] * [1.0, 1.0, q_factor])
-    affine[:3, 3] = header["qoffset"]
-    return affine, True
+    affine[:3, :3] = np.diag(np.abs(header["pixdim"][1:4].astype(np.float64)))
+    return affine, False
 
 
 def _unreadable(path: Path, expected: str, found: str, way_out: str) -> Refused:

@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import require_readable, whole_file
+from heartlens.core.atomic import require_readable
 from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
 from heartlens.core.errors import Caution, Refused, refuse_or_caution
 from heartlens.core.grid import ijk_of, index_map, require_same_extent
 from heartlens.core.lesions import Artery
 from heartlens.core.segment_names import unknown_labels
-from heartlens.io.metaimage import read_metaimage
-from heartlens.io.nifti import read_nifti
+from heartlens.io.metaimage import read_metaimage, write_metaimage
+from heartlens.io.nifti import read_nifti, write_nifti
 from heartlens.io.nrrd import Nrrd, read_nrrd, write_nrrd
 from heartlens.io.seg_nrrd import artery_codes, read_lesion_map, write_lesion_map, write_seg_nrrd
 
@@ -156,20 +156,12 @@ def write_volume(path: str | Path, ct: CTVolume) -> None:
         facts = {_KVP_KEY: ct.header.kvp, _THICKNESS_KEY: ct.header.slice_thickness_mm}
         write_nrrd(path, ct.hu, ct.affine, {key: repr(value) for key, value in facts.items() if value is not None})
         return
-    if not name.endswith((".nii", ".nii.gz", ".mha")):
+    if name.endswith(".mha"):
+        write_metaimage(path, ct.hu, ct.affine)
+    elif name.endswith((".nii", ".nii.gz")):
+        write_nifti(path, ct.hu, ct.affine)
+    else:
         raise Refused("output", f"{path}: expected an ending of .nrrd, .nii, .nii.gz or .mha; choose one of them")
-    import SimpleITK as sitk
-
-    image = sitk.GetImageFromArray(ct.hu)
-    dz, dy, dx = ct.spacing_mm
-    image.SetSpacing((dx, dy, dz))
-    image.SetOrigin(tuple(ct.affine[:3, 3]))
-    image.SetDirection((ct.affine[:3, :3] / [dx, dy, dz]).ravel())
-    with whole_file(path) as sibling:
-        try:
-            sitk.WriteImage(image, str(sibling), useCompression=True, compressionLevel=1)
-        except RuntimeError as error:  # SimpleITK says a full disk this way
-            raise OSError(str(error).strip().splitlines()[-1]) from None
 
 
 def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:

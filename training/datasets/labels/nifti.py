@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
+from heartlens.io.nifti import write_nifti
 from training.datasets.scans import LabelledScan
 
 LEGEND = {"background": 0, **{artery.name: int(artery) for artery in Artery}}
@@ -35,14 +36,4 @@ def write_image(path: Path, values: NDArray | None, ct: CTVolume) -> None:
     values
         (k, j, i)
     """
-    import SimpleITK as sitk
-
-    dz, dy, dx = ct.spacing_mm
-    image = sitk.GetImageFromArray(np.ascontiguousarray(values))
-    image.SetSpacing((dx, dy, dz))
-    image.SetOrigin(tuple(ct.affine[:3, 3]))
-    image.SetDirection((ct.affine[:3, :3] / [dx, dy, dz]).ravel())
-    try:
-        sitk.WriteImage(image, str(path), useCompression=True, compressionLevel=1)
-    except RuntimeError as error:  # SimpleITK says a full disk this way
-        raise OSError(str(error).strip().splitlines()[-1]) from None
+    write_nifti(path, np.ascontiguousarray(values), ct.affine)
