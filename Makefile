@@ -19,15 +19,16 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test check bench road rules evaluate-embedded pictures clean
+.PHONY: help demo test test-fast check bench road rules evaluate-embedded pictures clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
 	@echo "make test    install what the tests need, check style and types, run all tests"
+	@echo "make test-fast  the tests without the slow third, for while you work"
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
-	@echo "make road    make phantoms, train small networks on them, judge the bundle; into road/ (SIZE=smoke: a minute)"
+	@echo "make road    make phantoms, train small networks on them, evaluate the bundle; into road/ (SIZE=smoke: a minute)"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
-	@echo "make evaluate-embedded   judge the bundle on 200 phantoms (an hour); prints the tables of docs/models.md"
+	@echo "make evaluate-embedded   evaluate the bundle on 200 phantoms (an hour); prints the tables of docs/models.md"
 	@echo "make pictures  draw the Slicer panel in each state again, into docs/pictures"
 	@echo "make slicer  use this checkout in a local 3D Slicer (SLICER=/path/to/Slicer) and run the tests that need one"
 	@echo "make clean   remove $(VENV), caches and the demo"
@@ -85,6 +86,10 @@ test: $(TEST_SETUP) check
 ifeq ($(SLICER_CORE),true)
 	.venv-511/bin/python -m pytest -p no:cacheprovider HeartLensCAC/Testing/scene HeartLensCAC/Testing/desktop/test_journey.py
 endif
+
+# Every idea once, in two minutes on two cores: what trains, mutates, starts workers or walks a whole journey is left out.
+test-fast: $(TEST_SETUP)
+	$(BIN)/python -m pytest --numprocesses auto -m 'not slow'
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check

@@ -36,10 +36,10 @@ slicer.util.exit(0)
 """
 
 
-def find_slicer(said: str | None) -> Path | None:
+def find_slicer(given: str | None) -> Path | None:
     """The program: as said, else by the variable SLICER, else on the path, else where Slicer is usually unpacked."""
-    if said or os.environ.get("SLICER"):
-        path = Path(said or os.environ["SLICER"]).expanduser()
+    if given or os.environ.get("SLICER"):
+        path = Path(given or os.environ["SLICER"]).expanduser()
         path = path / "Slicer" if path.is_dir() else path
         return path if path.is_file() else None
     if named := shutil.which("Slicer"):
@@ -62,16 +62,16 @@ def test(slicer: Path) -> int:
     Slicer's exit code alone is not believed: the tests must also have said how many of them passed.
     """
     with tempfile.TemporaryDirectory() as folder:
-        told = Path(folder) / "told.json"
+        result_file = Path(folder) / "told.json"
         options = ["--testing", "--no-splash", "--ignore-slicerrc", "--additional-module-paths", str(MODULE)]
-        code = _run([str(slicer), *options, "--python-script", str(TESTS / "run.py"), str(told)])
-        return verdict(code, told)
+        code = _run([str(slicer), *options, "--python-script", str(TESTS / "run.py"), str(result_file)])
+        return verdict(code, result_file)
 
 
-def verdict(code: int, told: Path) -> int:
+def verdict(code: int, result_file: Path) -> int:
     """0 only where Slicer ended well and said that at least one test ran and all of them passed."""
     try:
-        result = json.loads(told.read_text())
+        result = json.loads(result_file.read_text())
     except (OSError, ValueError):
         print("Slicer ended without saying what the tests gave: this counts as a failure", file=sys.stderr)
         return FAILED
@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> int:
     slicer = find_slicer(options.slicer)
     if slicer is None:
         where = options.slicer or os.environ.get("SLICER") or "the usual places"
-        print(f"no 3D Slicer in {where}; say where it is: make slicer SLICER=/path/to/Slicer", file=sys.stderr)
+        print(f"no 3D Slicer in {where}; set its location: make slicer SLICER=/path/to/Slicer", file=sys.stderr)
         return NO_SLICER
     both = options.install == options.test
     if both or options.install:

@@ -37,8 +37,8 @@ def resources() -> list[str]:
 
 
 def _files(is_wanted: Callable[[Path], bool]) -> list[str]:
-    found = [path.relative_to(MODULE) for path in MODULE.rglob("*") if path.is_file() and is_wanted(path)]
-    kept = [path for path in found if not any(part in LEFT_OUT or part.startswith(".") for part in path.parts)]
+    files = [path.relative_to(MODULE) for path in MODULE.rglob("*") if path.is_file() and is_wanted(path)]
+    kept = [path for path in files if not any(part in LEFT_OUT or part.startswith(".") for part in path.parts)]
     return [path.as_posix() for path in sorted(kept, key=lambda path: (len(path.parts) > 1, path.as_posix()))]
 
 

@@ -26,7 +26,7 @@ import pydicom
 import torch
 from torch import nn
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.dicom.write import write_ct_series
 from heartlens.networks.backbone import Backbone, BackboneShape
 from training.datasets.hearts import find_hearts
@@ -35,17 +35,23 @@ from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.sources import phantom_scans
-from training.dino.recipe import DinoRecipe, build_learner, build_optimizer, plan
-from training.dino.reference import PlainDino, plain_crops, plain_head_epoch, plain_unet_step, plain_views
-from training.dino.training import train as train_dino
+from training.dino.recipe import DinoRecipe, build_dino_model, build_optimizer, plan
+from training.dino.reference import (
+    ReferenceDino,
+    reference_crops,
+    reference_head_epoch,
+    reference_unet_step,
+    reference_views,
+)
+from training.dino.training import pretrain_backbone as train_dino
 from training.dino.views import ViewBatches
 from training.engine.cli import DONE, run_command
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks
-from training.engine.stopwatch import GpuUse, Laps, Row, timed
+from training.engine.stopwatch import BenchRow, GpuUse, Laps, timed
 from training.segmentation.recipe import SegmentationRecipe
-from training.segmentation.training import Data, build
-from training.segmentation.training import train as train_unet
+from training.segmentation.training import SegmentationData, build
+from training.segmentation.training import train_segmentation as train_unet
 from training.slice_classifier.linear_probe import SlicesRecipe, fit_head, read_features
 
 RUNS = Path(__file__).parent / "runs"
@@ -64,7 +70,7 @@ class StepClock:
     def __init__(self, laps: Laps) -> None:
         self.laps = laps
 
-    def look(self, *_: object) -> dict[str, float]:
+    def evaluate(self, *_: object) -> dict[str, float]:
         """Read the clocks; there are no figures to tell."""
         self.laps.note()
         return {}
@@ -86,7 +92,7 @@ class ClockedSamples(SliceSamples):
         return super().name(n)
 
 
-def bench_dino(stage: str, recipe: DinoRecipe, slices: SliceSet, device: torch.device, steps: int) -> Row:
+def bench_dino(stage: str, recipe: DinoRecipe, slices: SliceSet, device: torch.device, steps: int) -> BenchRow:
     """A step of pre-training, from reading slices to the teacher's move."""
     recipe = replace(recipe, log_every=10**6, check_every=10**6, probe=replace(recipe.probe, every=1), steps=10**6)
     ours = {}
@@ -99,20 +105,20 @@ def bench_dino(stage: str, recipe: DinoRecipe, slices: SliceSet, device: torch.d
             )
         ours[precision] = laps.rate(recipe.batch, use.percent)
     schedule, prototypes = plan(recipe, len(slices))
-    student = build_learner(recipe, prototypes).to(device)
-    plain = PlainDino(student, copy.deepcopy(student).requires_grad_(False), unfused(build_optimizer(student)))
+    student = build_dino_model(recipe, prototypes).to(device)
+    plain = ReferenceDino(student, copy.deepcopy(student).requires_grad_(False), unfused(build_optimizer(student)))
     batches = ViewBatches(slices, recipe.augment, batch=recipe.batch, seed=recipe.seed)
     count = iter(range(10**6))
 
     def step() -> None:
         n = next(count)
-        crops = plain_crops(batches[n], recipe.augment)
+        crops = reference_crops(batches[n], recipe.augment)
         plain.step(crops, teacher_temperature=schedule.teacher_temperature(n), momentum=schedule.momentum(n))
 
-    return Row(stage, timed(step, recipe.batch, device, steps), ours)
+    return BenchRow(stage, timed(step, recipe.batch, device, steps), ours)
 
 
-def bench_unet(stage: str, recipe: SegmentationRecipe, shards: ShardSet, device: torch.device, steps: int) -> Row:
+def bench_unet(stage: str, recipe: SegmentationRecipe, shards: ShardSet, device: torch.device, steps: int) -> BenchRow:
     """A step of segmentation, from reading slices to the weights' move."""
     with tempfile.TemporaryDirectory() as folder:
         hearts = find_hearts(shards, range(len(shards.scans)), Path(folder) / "hearts.json", Ranks())
@@ -125,7 +131,7 @@ def bench_unet(stage: str, recipe: SegmentationRecipe, shards: ShardSet, device:
         laps = samples.laps = Laps(device)
         samples._names = 0
         with tempfile.TemporaryDirectory() as run, GpuUse(device) as use:
-            data = Data(samples, samples)
+            data = SegmentationData(samples, samples)
             train_unet(replace(recipe, bf16=bf16), data, Path(run), ranks=Ranks(device=device), until=steps + 2)
         ours[precision] = laps.rate(recipe.batch, use.percent)
     samples.laps = None
@@ -138,12 +144,16 @@ def bench_unet(stage: str, recipe: SegmentationRecipe, shards: ShardSet, device:
     def step() -> None:
         places = [(0, int(order[(next(count)) % len(order)])) for _ in range(recipe.batch)]
         chosen = [samples[place] for place in places]
-        plain_unet_step(network, optimizer, chosen, alpha=loss.alpha, beta=loss.beta, clip=recipe.optimizer.clip or 1e9)
+        reference_unet_step(
+            network, optimizer, chosen, alpha=loss.alpha, beta=loss.beta, clip=recipe.optimizer.clip or 1e9
+        )
 
-    return Row(stage, timed(step, recipe.batch, device, steps), ours)
+    return BenchRow(stage, timed(step, recipe.batch, device, steps), ours)
 
 
-def bench_slices(stage: str, backbone: Backbone, recipe: SlicesRecipe, slices: SliceSet, device: torch.device) -> Row:
+def bench_slices(
+    stage: str, backbone: Backbone, recipe: SlicesRecipe, slices: SliceSet, device: torch.device
+) -> BenchRow:
     """Features and linear head of a whole fit; a slice seen in one epoch counts as one image.
 
     Ours embeds each slice once for each of a few crops (and validation, here the same slices, once) and fits on what
@@ -164,16 +174,16 @@ def bench_slices(stage: str, backbone: Backbone, recipe: SlicesRecipe, slices: S
     images, spacing_mm = slices.read(range(len(slices)))
 
     def epoch() -> None:
-        seen = [
-            torch.from_numpy(recipe.view.look(image, tuple(spacing.tolist())))[None].to(device)
+        views = [
+            torch.from_numpy(recipe.view.render(image, tuple(spacing.tolist())))[None].to(device)
             for image, spacing in zip(images.numpy(), spacing_mm, strict=True)
         ]
-        plain_head_epoch(backbone, head, optimizer, seen, slices.is_calcified, recipe.batch)
+        reference_head_epoch(backbone, head, optimizer, views, slices.is_calcified, recipe.batch)
 
-    return Row(stage, timed(epoch, len(slices), device, 1), ours)
+    return BenchRow(stage, timed(epoch, len(slices), device, 1), ours)
 
 
-def bench_loaders(dino: DinoRecipe, slices: SliceSet, unet: SegmentationRecipe, folder: Path) -> list[Row]:
+def bench_loaders(dino: DinoRecipe, slices: SliceSet, unet: SegmentationRecipe, folder: Path) -> list[BenchRow]:
     """What one loader process delivers: with us slices and what is drawn, plainly whole views from DICOM files."""
     cpu = torch.device("cpu")
     batches = ViewBatches(slices, dino.augment, batch=16, seed=0)
@@ -192,10 +202,10 @@ def bench_loaders(dino: DinoRecipe, slices: SliceSet, unet: SegmentationRecipe, 
             ):
                 own = type(kind)(*(part[n] for part in kind))
                 spacing_mm = [float(s) for s in header.PixelSpacing]
-                plain_views(image.astype(np.int16), spacing_mm, own, size=size, window_hu=dino.augment.window_hu)
+                reference_views(image.astype(np.int16), spacing_mm, own, size=size, window_hu=dino.augment.window_hu)
 
     crops = f"2 + {dino.augment.local_crops} views"
-    rows = [Row(f"loader process: slices for {crops}", timed(plain, 4, cpu, 3), {"float32": ours})]
+    rows = [BenchRow(f"loader process: slices for {crops}", timed(plain, 4, cpu, 3), {"float32": ours})]
     shards = slices.shards
     with tempfile.TemporaryDirectory() as scratch:
         hearts = find_hearts(shards, range(len(shards.scans)), Path(scratch) / "hearts.json", Ranks())
@@ -206,7 +216,7 @@ def bench_loaders(dino: DinoRecipe, slices: SliceSet, unet: SegmentationRecipe, 
         for _ in range(8):
             samples[(0, next(numbers) % len(samples))]
 
-    rows.append(Row(f"loader process: U-Net, {unet.view.size_px} px", None, {"float32": timed(read, 8, cpu, 5)}))
+    rows.append(BenchRow(f"loader process: U-Net, {unet.view.size_px} px", None, {"float32": timed(read, 8, cpu, 5)}))
     return rows
 
 
@@ -229,7 +239,7 @@ def make_data(folder: Path, settings: Sequence[str]) -> tuple[ShardSet, Path]:
     return shards, series
 
 
-def measure(device: torch.device, steps: int) -> Iterator[Row]:
+def measure(device: torch.device, steps: int) -> Iterator[BenchRow]:
     """All stages on one device, one after the other."""
     on_gpu = device.type == "cuda"
     with tempfile.TemporaryDirectory() as folder:
@@ -286,11 +296,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if min(options.threads, options.steps) < 1:
-        raise Refused("input", "--threads and --steps must be 1 or more")
+        raise InputRefused("input", "--threads and --steps must be 1 or more")
     torch.set_num_threads(options.threads)
     has_gpu = torch.cuda.is_available()
     if options.device == "cuda" and not has_gpu:
-        raise Refused("input", "--device cuda: torch finds no GPU here; leave --device out to measure the CPU")
+        raise InputRefused("input", "--device cuda: torch finds no GPU here; leave --device out to measure the CPU")
     devices = [torch.device("cpu")] if options.device != "cuda" else []
     if has_gpu and options.device != "cpu":
         devices.append(torch.device("cuda", 0))
@@ -312,7 +322,7 @@ def _run(options: argparse.Namespace) -> int:
     return DONE
 
 
-def as_json(row: Row) -> dict[str, Any]:
+def as_json(row: BenchRow) -> dict[str, Any]:
     """Plain values of a row."""
     rates = {"plain": row.plain, **row.ours}
     return {"stage": row.stage, "gain": row.gain, **{name: r and vars(r) for name, r in rates.items()}}

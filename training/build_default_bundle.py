@@ -2,8 +2,8 @@
 
 python -m training.build_default_bundle WORK [--stages data unet dino slices tuned bundle] [--workers N] [--minutes M]
 
-Each stage goes on where it was stopped: --minutes stops after a sitting, and the same command begins the next one.
-What is already there is left as it is; delete a folder to make it anew. A GPU is used where there is one.
+Each stage resumes where it stopped: --minutes sets a time budget, and the same command continues.
+What is already there is left as it is; delete a folder to make it again. A GPU is used where there is one.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ import numpy as np
 
 from heartlens import __version__
 from heartlens.anatomy import heart_region
-from heartlens.core.atomic import whole_file
+from heartlens.core.atomic import atomic_file
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import MANIFEST, load_bundle
-from heartlens.networks.inference import slices_to_ask
+from heartlens.networks.inference import slices_with_candidates
 from heartlens.networks.input import heart_center
 from heartlens.phantom import make_phantom
-from training.datasets.phantom_sets import CALIBRATION, SPARE, TRAINING, VALIDATION, Seeds, parameters_of
-from training.datasets.scans import LabelledScan
+from training.datasets.phantom_sets import CALIBRATION, SPARE, TRAINING, VALIDATION, Seeds, training_phantom
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import INDEX, ShardSet
 from training.datasets.sources import pseudonym
 from training.datasets.splits import Splits
 from training.deploy.calibration import calibrate, write_manifest
 from training.engine.cli import CANCELLED, DONE, command_named, run_command
-from training.slice_classifier.finetune import ASKED
+from training.slice_classifier.finetune import CANDIDATE_SLICES
 
 RECIPES = Path(__file__).parent / "runs"
 
@@ -79,11 +79,11 @@ SQUARE_MM = 180.0
 """What is kept of a training slice around the heart: what the networks see, and room to shift it."""
 
 
-Made = Future[tuple["LabelledScan", "Found"]]
+Made = Future[tuple["LabeledScan", "ScanFacts"]]
 """What `make_scan` will give."""
 
 
-class Found(NamedTuple):
+class ScanFacts(NamedTuple):
     """What training would otherwise look for in a phantom, on one core; found on the whole scan.
 
     Parameters
@@ -91,24 +91,24 @@ class Found(NamedTuple):
     heart
         As `training.datasets.hearts.find_hearts` tells it.
     asked
-        As `training.slice_classifier.finetune.find_asked` tells it; None for training, where nobody asks.
+        As `training.slice_classifier.finetune.find_candidate_slices` tells it; None for training, where nobody asks.
     """
 
     heart: list[float]
-    asked: list[int] | None
+    candidate_slices: list[int] | None
 
 
-def make_scan(seed: int) -> tuple[LabelledScan, Found]:
+def make_scan(seed: int) -> tuple[LabeledScan, ScanFacts]:
     """One phantom for the shards; of a training scan only the surroundings of the heart are kept."""
-    phantom = make_phantom(parameters_of(seed))
+    phantom = make_phantom(training_phantom(seed))
     ct, labels = phantom.ct, phantom.labels
     region = heart_region(ct)
     row, column = heart_center(ct, region)
     low, high = region.box(ct)[0].indices(ct.shape[0])[:2] if region.in_view else (0, 0)
     low, high = (low, high) if high > low else (0, ct.shape[0])
-    asked: list[int] | None = None
+    candidate_slices: list[int] | None = None
     if seed in VALIDATION.range:
-        asked = np.flatnonzero(slices_to_ask(ct, region, ScoringProtocol())).tolist()
+        candidate_slices = np.flatnonzero(slices_with_candidates(ct, region, ScoringProtocol())).tolist()
     if seed in TRAINING.range:
         first = max(low - 1, 0)
         window = (
@@ -117,7 +117,7 @@ def make_scan(seed: int) -> tuple[LabelledScan, Found]:
         )
         ct, labels = _cut(ct, window), np.ascontiguousarray(labels[window])
         low, high, row, column = low - first, high - first, row - window[1].start, column - window[2].start
-    scan = LabelledScan(
+    scan = LabeledScan(
         name=f"phantom/{seed}",
         patient=pseudonym("phantom", str(seed)),
         source="phantom",
@@ -125,7 +125,7 @@ def make_scan(seed: int) -> tuple[LabelledScan, Found]:
         labels=labels,
         provenance={"made_by": "phantom", "version": __version__, "parameters": phantom.truth["parameters"]},
     )
-    return scan, Found([row, column, float(low), float(high)], asked)
+    return scan, ScanFacts([row, column, float(low), float(high)], candidate_slices)
 
 
 def _around(center: float, length: int, spacing_mm: float) -> slice:
@@ -173,11 +173,14 @@ def make_data(work: Path, workers: int) -> None:
             # The next part is made while this one is written; more would only wait in memory.
             begun += [[pool.submit(make_scan, s) for s in later] for _, later in missing[len(begun) : n + 2]]
             shutil.rmtree(folder, ignore_errors=True)  # a part that was cut short between its shards and what was found
-            by_seed: dict[int, Found] = {}
+            by_seed: dict[int, ScanFacts] = {}
             shards = write_shards(folder, _as_made(seeds, begun[n], by_seed))
-            found = {scan.voxels_sha256: by_seed[int(scan.name.split("/")[1])] for scan in shards.scans}
-            _write(folder / HEARTS, {voxels: f.heart for voxels, f in found.items()})
-            _write(folder / ASKED, {voxels: f.asked for voxels, f in found.items() if f.asked is not None})
+            facts = {scan.voxels_sha256: by_seed[int(scan.name.split("/")[1])] for scan in shards.scans}
+            _write(folder / HEARTS, {voxels: f.heart for voxels, f in facts.items()})
+            _write(
+                folder / CANDIDATE_SLICES,
+                {voxels: f.candidate_slices for voxels, f in facts.items() if f.candidate_slices is not None},
+            )
             print(f"{folder.name}: {len(shards.scans)} phantoms", flush=True)
     finally:
         pool.shutdown(cancel_futures=True)
@@ -185,19 +188,19 @@ def make_data(work: Path, workers: int) -> None:
 
 
 def _is_whole(part: Path) -> bool:
-    return all((part / name).exists() for name in (INDEX, HEARTS, ASKED))
+    return all((part / name).exists() for name in (INDEX, HEARTS, CANDIDATE_SLICES))
 
 
-def _as_made(seeds: range, futures: list[Made], found: dict[int, Found]) -> Iterator[LabelledScan]:
-    """Scans in order as they are done, each let go of once it is written; `found` is filled on the way."""
+def _as_made(seeds: range, futures: list[Made], facts: dict[int, ScanFacts]) -> Iterator[LabeledScan]:
+    """Scans in order as they are done, each let go of once it is written; `facts` is filled on the way."""
     for seed in seeds:
-        scan, found[seed] = futures.pop(0).result()
+        scan, facts[seed] = futures.pop(0).result()
         yield scan
 
 
-def _write(path: Path, found: dict[str, list[Any]]) -> None:
-    with whole_file(path) as sibling:
-        sibling.write_text(json.dumps(found))
+def _write(path: Path, content: dict[str, list[Any]]) -> None:
+    with atomic_file(path) as sibling:
+        sibling.write_text(json.dumps(content))
 
 
 def train_unet(work: Path, workers: int) -> None:
@@ -223,7 +226,7 @@ def tune_slices(work: Path, _: int) -> None:
 def export_bundle(work: Path, _: int) -> None:
     """The bundle, calibrated, in the folder `bundle`; one that is there is left as it is."""
     if (work / "bundle" / MANIFEST).exists():
-        print(f"{work / 'bundle'} is there already")
+        print(f"{work / 'bundle'} already exists")
         return
     uncalibrated = work / "uncalibrated"
     shutil.rmtree(uncalibrated, ignore_errors=True)
@@ -255,11 +258,11 @@ def _run_command(command: str, work: Path, name: str, *more: str) -> None:
     """Run a training command with its recipe in its folder, where what `make_scan` found is laid before it."""
     run = work / name
     run.mkdir(exist_ok=True)
-    for file in (HEARTS, ASKED):
-        found: dict[str, list[Any]] = {}
+    for file in (HEARTS, CANDIDATE_SLICES):
+        merged: dict[str, list[Any]] = {}
         for folder in parts(work):
-            found |= json.loads((folder / file).read_text())
-        _write(run / file, found)
+            merged |= json.loads((folder / file).read_text())
+        _write(run / file, merged)
     data = ["--shards", *map(str, parts(work)), "--splits", str(work / "splits.json")]
     code = command_named(command)([str(RECIPES / f"embedded-{name}.toml"), *more, *data, "--out", str(run)])
     if code != DONE:
@@ -281,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--workers", type=int, default=2, help="processes that make phantoms and read slices (default 2)"
     )  # fmt: skip
     parser.add_argument(
-        "--minutes", type=float, help="stop after so long, with all that was done kept; the same command goes on"
+        "--minutes", type=float, help="time budget; work is kept, and the same command resumes"
     )  # fmt: skip
     parser.set_defaults(run=_run)
     return run_command(parser, arguments)
@@ -289,23 +292,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     if options.workers < 1:
-        raise Refused("input", f"--workers must be 1 or more, got {options.workers}")
+        raise InputRefused("input", f"--workers must be 1 or more, got {options.workers}")
     options.work.mkdir(parents=True, exist_ok=True)
     try:
-        with _sitting(options.minutes) as is_over:
+        with _time_budget(options.minutes) as is_over:
             for stage in STAGES:
                 if stage in options.stages:
                     STAGES[stage](options.work, options.workers)
                     if is_over():  # a stage that was in its last step has ended as if nobody had asked it to stop
                         raise KeyboardInterrupt
     except KeyboardInterrupt:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; run the same command to resume", file=sys.stderr)
         return CANCELLED
     return DONE
 
 
 @contextmanager
-def _sitting(minutes: float | None) -> Iterator[Callable[[], bool]]:
+def _time_budget(minutes: float | None) -> Iterator[Callable[[], bool]]:
     """After so long, as if somebody had pressed Ctrl+C: training saves where it is.
 
     Yields

@@ -3,7 +3,7 @@
 python -m training.calibrate BUNDLE --shards DIR ... --splits FILE [--cut-off RULE|P] [--slice-sensitivity P]
 
 The scans go through the networks as HeartLens runs them, from the bundle's ONNX files. The weights stay as they are;
-the manifest is written anew, whole or not at all. Test scans are not looked at.
+the manifest is written again, whole or not at all. Test scans are not looked at.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ from training.metrics.cutoff import CUT_OFF_RULES
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m training.calibrate", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("bundle", type=Path, help="folder of a bundle; its manifest is written anew")
+    parser.add_argument("bundle", type=Path, help="folder of a bundle; its manifest is updated")
     add_data(parser)
     parser.add_argument(
         "--cut-off",
         type=_cut_off,
         metavar="RULE|P",
-        help="of islands: f1, youden, balanced or a number (default: as it is)",
+        help="of islands: f1, youden, balanced or a number (default: unchanged)",
     )
     parser.add_argument(
         "--slice-sensitivity", type=float, metavar="P",
-        help="share of calcified slices that the slice stage must let pass (default: its cut-off stays)",
+        help="sensitivity the slice stage must reach (default: cut-off unchanged)",
     )  # fmt: skip
-    parser.add_argument("--dry-run", action="store_true", help="say what would be written, and write nothing")
+    parser.add_argument("--dry-run", action="store_true", help="print the changes without writing them")
     parser.set_defaults(run=_run)
     return run_command(parser, arguments)
 
@@ -46,13 +46,13 @@ def _run(options: argparse.Namespace) -> int:
     bundle = load_bundle(options.bundle)
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     check_splits(shards, splits)
-    told = calibrate(
+    changes = calibrate(
         bundle, scans_of(shards, splits.validation), shards, cut_off=options.cut_off,
         slice_sensitivity=options.slice_sensitivity,
     )  # fmt: skip
-    print(json.dumps(told, indent=1))
+    print(json.dumps(changes, indent=1))
     if not options.dry_run:
-        write_manifest(bundle, told)
+        write_manifest(bundle, changes)
         print(f"Manifest: {bundle.folder / MANIFEST}")
     return DONE
 

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from heartlens import __version__
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from training.engine.cli import CANCELLED, DONE, command_named, run_command
 from training.engine.config import as_dict, differences, load_recipe
 from training.engine.run_log import make_run_folder
@@ -64,9 +64,9 @@ class RoadRecipe:
 
     def __post_init__(self) -> None:
         for field in ("dino", "slices", "unet"):
-            said = getattr(self, field)
-            if not said or "=" in said[0]:
-                raise ValueError(f"{field} must begin with the name of a recipe in training/runs, got {list(said)}")
+            words = getattr(self, field)
+            if not words or "=" in words[0]:
+                raise ValueError(f"{field} must begin with the name of a recipe in training/runs, got {list(words)}")
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,8 @@ def stages_of(recipe: RoadRecipe, out: Path) -> list[Stage]:
     shards, splits, runs, bundle, report = (out / n for n in ("shards", "splits.json", "runs", "bundle", "report"))
     data = ("--shards", str(shards), "--splits", str(splits))
 
-    def words(said: tuple[str, ...], ending: str = "") -> tuple[str, ...]:
-        return str(RUNS / f"{said[0]}{ending}.toml"), *said[1:]
+    def words(arguments: tuple[str, ...], ending: str = "") -> tuple[str, ...]:
+        return str(RUNS / f"{arguments[0]}{ending}.toml"), *arguments[1:]
 
     def run(name: str) -> tuple[str, ...]:
         return (*data, "--out", str(runs / name))
@@ -145,7 +145,7 @@ def stages_of(recipe: RoadRecipe, out: Path) -> list[Stage]:
     ]  # fmt: skip
 
 
-def travel(recipe: RoadRecipe, out: Path) -> int:
+def run_stages(recipe: RoadRecipe, out: Path) -> int:
     """Run every stage that is not finished; one line each on stdout.
 
     Returns
@@ -156,14 +156,14 @@ def travel(recipe: RoadRecipe, out: Path) -> int:
     Raises
     ------
     Refused
-        "output", the folder holds another road
+        "output", the folder holds another run
     """
     record = _open_record(recipe, out)
     (out / "logs").mkdir(exist_ok=True)
     for stage in stages_of(recipe, out):
         seconds = record["seconds"].get(stage.name)
         if (stage.product is not None and stage.product.exists()) or (stage.product is None and seconds is not None):
-            print(f"{stage.name:<16} there already", flush=True)
+            print(f"{stage.name:<16} already done", flush=True)
             continue
         start, log = time.perf_counter(), out / "logs" / f"{stage.name}.txt"
         main = command_named(stage.module)
@@ -171,7 +171,7 @@ def travel(recipe: RoadRecipe, out: Path) -> int:
             print(stage.command, flush=True)
             code = int(main(list(stage.arguments)))
         if code != DONE:
-            print(f"{stage.name:<16} ended with {code}; see {log}; the same command goes on from here", flush=True)
+            print(f"{stage.name:<16} ended with {code}; see {log}; run the same command to resume", flush=True)
             return code
         record["seconds"][stage.name] = round(time.perf_counter() - start, 1)
         _write_record(out, record)
@@ -186,7 +186,7 @@ def _open_record(recipe: RoadRecipe, out: Path) -> dict[str, Any]:
     path = out / RECORD
     if not path.exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise Refused("output", f"{out} is there and holds no road; choose another --out")
+            raise InputRefused("output", f"{out} is there and holds no road; choose another --out")
         make_run_folder(out)
         record: dict[str, Any] = {"settings": settings, "seconds": {}}
         _write_record(out, record)
@@ -195,15 +195,17 @@ def _open_record(recipe: RoadRecipe, out: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
         changed = differences(record["settings"], settings)
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise Refused("output", f"{path}: expected the record of a road, found {error}; choose another --out") from None
+        raise InputRefused(
+            "output", f"{path}: expected the record of a road, found {error}; choose another --out"
+        ) from None
     if changed:
-        told = "; ".join(changed[:5])
-        raise Refused("output", f"{out} holds another road (setting: there, now): {told}; choose another --out")
+        changes = "; ".join(changed[:5])
+        raise InputRefused("output", f"{out} holds another run (setting: there, now): {changes}; choose another --out")
     return record
 
 
 def _write_record(out: Path, record: dict[str, Any]) -> None:
-    with whole_file(out / RECORD) as sibling:
+    with atomic_file(out / RECORD) as sibling:
         sibling.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
@@ -226,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     sizes = sorted(path.stem.removeprefix("road-") for path in RUNS.glob("road-*.toml"))
     parser = argparse.ArgumentParser(prog="python -m training.end_to_end", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="settings that differ from the size's")
-    parser.add_argument("--out", type=Path, required=True, help="folder for everything; one begun is gone on with")
+    parser.add_argument("--out", type=Path, required=True, help="folder for all results; resumes an existing run")
     parser.add_argument("--size", choices=sizes, default="mini", help="training/runs/road-SIZE.toml (default mini)")
     parser.set_defaults(run=_run)
     return run_command(parser, arguments)
@@ -236,9 +238,9 @@ def _run(options: argparse.Namespace) -> int:
     recipe = load_recipe(RoadRecipe, RUNS / f"road-{options.size}.toml", options.changes)
     with _sigterm_as_ctrl_c():
         try:
-            return travel(recipe, options.out)
+            return run_stages(recipe, options.out)
         except KeyboardInterrupt:
-            print("stopped; the same command goes on from here", file=sys.stderr)
+            print("stopped; run the same command to resume", file=sys.stderr)
             return CANCELLED
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from training.datasets.hearts import find_hearts
 from training.datasets.segmentation_dataset import SliceSamples, validation_batches
 from training.datasets.shards import ShardSet
@@ -53,14 +53,14 @@ class Ensemble(nn.Module):
 
 
 @torch.no_grad()
-def judge(ensemble: Ensemble, samples: SliceSamples, batch: int) -> dict[str, float]:
+def evaluate_ensemble(ensemble: Ensemble, samples: SliceSamples, batch: int) -> dict[str, float]:
     """Chew's figures, as losses over all pixels of all slices: BCE, Dice, BCE+Dice, IoU, Tversky (0.82, 0.2)."""
     ensemble.eval()
     sums: torch.Tensor | None = None
     for b in validation_batches(samples, batch, Ranks(), 0):
         logits = ensemble(b.image).clamp(SMALLEST, 1 - SMALLEST).logit()
-        told = loss_sums(logits, b.target, b.mask)
-        sums = told if sums is None else sums + told
+        batch_sums = loss_sums(logits, b.target, b.mask)
+        sums = batch_sums if sums is None else sums + batch_sums
     assert sums is not None
     kinds = {
         "bce": LossRecipe("ce"),
@@ -92,19 +92,21 @@ def _run(options: argparse.Namespace) -> int:
     recipe = member.recipe
     for trained in (member, baseline):
         if trained is not None and (trained.recipe.samples.outputs != 1 or trained.recipe.view != recipe.view):
-            raise Refused("input", "expected networks of one output that see the same view; choose runs of chew-*.toml")
+            raise InputRefused(
+                "input", "expected networks of one output that see the same view; choose runs of chew-*.toml"
+            )
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     check_splits(shards, splits)
     scans = scans_of(shards, getattr(splits, options.part))
     hearts = {} if recipe.view.is_whole_field else find_hearts(shards, scans, options.member / "hearts.json", Ranks())
     samples = SliceSamples(shards, scans, recipe.view, recipe.samples, hearts, recipe.seed)
     ensemble = Ensemble(member.network, None if baseline is None else baseline.network, recipe.view.neighbors)
-    told = judge(ensemble, samples, options.batch)
+    losses = evaluate_ensemble(ensemble, samples, options.batch)
     if options.json:
-        print(json.dumps({"part": options.part, "slices": len(samples), **told}))
+        print(json.dumps({"part": options.part, "slices": len(samples), **losses}))
     else:
         print(f"{options.part}: {len(samples)} slices")
-        print("\n".join(f"{name:<9} {value:.4f}" for name, value in told.items()))
+        print("\n".join(f"{name:<9} {value:.4f}" for name, value in losses.items()))
     return DONE
 
 

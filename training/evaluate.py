@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from heartlens import __version__
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import OVERRIDABLE, InputRefused
 from heartlens.core.protocol import PROFILES, ScoringProtocol
 from heartlens.networks.bundle import find_bundle, load_bundle
 from heartlens.pipeline import Request
@@ -38,16 +38,16 @@ from training.evaluation.results import (
     Patient,
     Settings,
 )
-from training.evaluation.statistics import summarize, summarize_classifier
+from training.evaluation.statistics import summarize_classifier, summarize_patients
 from training.metrics.intervals import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
 from training.metrics.overlap import compare, slices_above
 
-__all__ = ["Evaluation", "Failure", "Pair", "evaluate", "main"]
+__all__ = ["Evaluation", "Failure", "Pair", "evaluate_bundle", "main"]
 
 REPORT_JSON, REPORT_HTML = "report.json", "index.html"
 
 
-def evaluate(
+def evaluate_bundle(
     pairs: Iterable[Pair | Failure],
     *,
     title: str = "",
@@ -96,12 +96,12 @@ def evaluate(
             if isinstance(pair, Failure):
                 failures.append(pair)
             else:
-                patients.append(_judged(pair, protocol, slice_cutoff))
-        except Refused as refusal:
+                patients.append(_evaluate_pair(pair, protocol, slice_cutoff))
+        except InputRefused as refusal:
             failures.append(Failure(pair.name, " ".join(str(refusal).split())))
     if not patients:
         first = f"; the first: {failures[0].name}: {failures[0].reason}" if failures else ""
-        raise Refused("input", f"no patient could be compared, {len(failures)} failed{first}")
+        raise InputRefused("input", f"no patient could be compared, {len(failures)} failed{first}")
     return Evaluation(
         settings=Settings(
             title=title,
@@ -118,7 +118,7 @@ def evaluate(
         patients=tuple(patients),
         failures=tuple(failures),
         stages={
-            stage: summarize([p.stages[stage] for p in patients], draws=draws, seed=seed)
+            stage: summarize_patients([p.stages[stage] for p in patients], draws=draws, seed=seed)
             for stage in patients[0].stages
         },
         classifier=summarize_classifier(patients, slice_cutoff, draws=draws, seed=seed),
@@ -126,25 +126,25 @@ def evaluate(
     )
 
 
-def _judged(pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | None) -> Patient:
+def _evaluate_pair(pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | None) -> Patient:
     for labels in (pair.reference, pair.predicted, pair.integrated):
         if labels is not None and labels.shape != pair.ct.shape:
-            raise Refused(
+            raise InputRefused(
                 "grid", f"expected labels of the shape of the CT, {pair.ct.shape}, found {labels.shape}; resample them"
             )
     probability = pair.slice_probability
     if probability is not None and len(probability) != pair.ct.shape[0]:
-        raise Refused("labels", f"expected {pair.ct.shape[0]} slice probabilities, found {len(probability)}")
+        raise InputRefused("labels", f"expected {pair.ct.shape[0]} slice probabilities, found {len(probability)}")
     stages = {SEGMENTATION: compare(pair.ct, pair.reference, pair.predicted, protocol)}
     if pair.integrated is not None:
         stages[INTEGRATED] = compare(pair.ct, pair.reference, pair.integrated, protocol)
     elif slice_cutoff is not None:
         if probability is None:
-            raise Refused("labels", "expected slice probabilities, as a slice cut-off was given; found none")
+            raise InputRefused("labels", "expected slice probabilities, as a slice cut-off was given; found none")
         gated = slices_above(pair.predicted, probability, slice_cutoff)
         stages[INTEGRATED] = compare(pair.ct, pair.reference, gated, protocol)
-    told = None if probability is None else tuple(None if math.isnan(p) else float(p) for p in probability)
-    return Patient(pair.name, stages, told, pair.cautions)
+    slice_probability = None if probability is None else tuple(None if math.isnan(p) else float(p) for p in probability)
+    return Patient(pair.name, stages, slice_probability, pair.cautions)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -157,7 +157,7 @@ def _run(options: argparse.Namespace) -> int:
     source = _shard_source(options) if options.shards else _folder_source(options)
     bar = Progress("patient", source.patients)
     try:
-        evaluation = evaluate(
+        evaluation = evaluate_bundle(
             source.pairs,
             title=options.title or source.predicted,
             reference=source.reference,
@@ -178,8 +178,8 @@ def _run(options: argparse.Namespace) -> int:
     return DONE
 
 
-class Source(NamedTuple):
-    """What is compared, and what the report says of it; see `evaluate` for the names."""
+class EvaluationSource(NamedTuple):
+    """What is compared, and what the report says of it; see `evaluate_bundle` for the names."""
 
     pairs: Iterable[Pair | Failure]
     patients: int
@@ -191,22 +191,26 @@ class Source(NamedTuple):
     pictures: Sequence[tuple[str, str]] = ()
 
 
-def _folder_source(options: argparse.Namespace) -> Source:
+def _folder_source(options: argparse.Namespace) -> EvaluationSource:
     if options.splits or options.backbone:
-        raise Refused("input", "--splits and --backbone go with --shards; give --shards in the place of --reference")
+        raise InputRefused(
+            "input", "--splits and --backbone go with --shards; give --shards in the place of --reference"
+        )
     count = count_patients(options.reference, options.prediction)
     reference, cutoff = str(options.reference), options.slice_cutoff
     if options.prediction is not None:
         pairs = read_pairs(options.reference, options.prediction, ct=options.ct, allow=frozenset(options.allow))
-        return Source(pairs, count, reference, str(options.prediction), {}, cutoff)
+        return EvaluationSource(pairs, count, reference, str(options.prediction), {}, cutoff)
     predicted, facts, cutoff = _predictor(options.bundle, cutoff)
     pairs = predicted_pairs(options.reference, _request(options), ct=options.ct)
-    return Source(pairs, count, reference, predicted, facts, cutoff)
+    return EvaluationSource(pairs, count, reference, predicted, facts, cutoff)
 
 
-def _shard_source(options: argparse.Namespace) -> Source:
+def _shard_source(options: argparse.Namespace) -> EvaluationSource:
     if options.splits is None or options.bundle is None:
-        raise Refused("input", "--shards needs --splits, to know whom to judge on, and --bundle, to know what to judge")
+        raise InputRefused(
+            "input", "--shards needs --splits, to know whom to judge on, and --bundle, to know what to judge"
+        )
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     check_splits(shards, splits)
     scans = scans_of(shards, getattr(splits, options.part))
@@ -219,24 +223,24 @@ def _shard_source(options: argparse.Namespace) -> Source:
         runs = dict(options.backbone)
         backbones, pictures = compare_backbones(runs, shards, scans, draws=options.draws, seed=options.seed)
     kinds = ", ".join(sorted({shards.scans[n].source for n in scans}))
-    told = f"{len(scans)} scans" if len(scans) > 1 else "1 scan"
-    reference = f"labels of {told} ({kinds}), {options.part} patients of {options.splits.name}"
+    scan_count = f"{len(scans)} scans" if len(scans) > 1 else "1 scan"
+    reference = f"labels of {scan_count} ({kinds}), {options.part} patients of {options.splits.name}"
     pairs = shard_pairs(shards, scans, _request(options))
-    return Source(pairs, len(scans), reference, predicted, facts, cutoff, backbones, pictures)
+    return EvaluationSource(pairs, len(scans), reference, predicted, facts, cutoff, backbones, pictures)
 
 
 def _request(options: argparse.Namespace) -> Request:
     return Request(allow=frozenset(options.allow), bundle=options.bundle, protocol=PROFILES[options.profile])
 
 
-def _predictor(asked: str, cutoff: float | None) -> tuple[str, dict[str, str], float | None]:
+def _predictor(name: str, cutoff: float | None) -> tuple[str, dict[str, str], float | None]:
     """What predicts in words, the facts of its bundle, and the cut-off of its slice stage."""
-    folder = find_bundle(asked)
+    folder = find_bundle(name)
     if folder is None:
         return "HeartLens rules", {}, cutoff
     bundle = load_bundle(folder)
     if bundle.slices is not None and cutoff is not None:
-        raise Refused("input", f"{folder} brings a cut-off for slices; leave out --slice-cutoff")
+        raise InputRefused("input", f"{folder} brings a cut-off for slices; leave out --slice-cutoff")
     facts = {name: bundle.texts[name] for name in ("trained_on", "field_of_view", "licence")}
     facts["cut_off"] = f"{bundle.vessel.cut_off:g}"
     facts |= {path: f"SHA-256 {checksum[:16]}…" for path, checksum in bundle.checksums().items()}
@@ -265,8 +269,8 @@ def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tup
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused("output", f"cannot make {folder}: {error.strerror or error}; choose another --out") from None
-    with whole_file(folder / REPORT_JSON) as as_json, whole_file(folder / REPORT_HTML) as as_html:
+        raise InputRefused("output", f"cannot make {folder}: {error.strerror or error}; choose another --out") from None
+    with atomic_file(folder / REPORT_JSON) as as_json, atomic_file(folder / REPORT_HTML) as as_html:
         as_json.write_text(document)
         as_html.write_text(page, encoding="utf-8")
 
@@ -282,7 +286,7 @@ def check_target(out: Path, force: bool) -> None:
     if not out.exists():
         return
     if not out.is_dir():
-        raise Refused("output", f"{out} is a file; --out must name a folder")
+        raise InputRefused("output", f"{out} is a file; --out must name a folder")
     if not any(out.iterdir()):
         return
     try:
@@ -290,9 +294,9 @@ def check_target(out: Path, force: bool) -> None:
     except (OSError, ValueError, AttributeError):
         is_ours = False
     if not is_ours:
-        raise Refused("output", f"{out} is not empty and holds no evaluation; choose another --out")
+        raise InputRefused("output", f"{out} is not empty and holds no evaluation; choose another --out")
     if not force:
-        raise Refused("output", f"{out} holds an evaluation; choose another --out, or --force to replace it")
+        raise InputRefused("output", f"{out} holds an evaluation; choose another --out, or --force to replace it")
 
 
 def summary_text(evaluation: Evaluation) -> str:
@@ -313,12 +317,12 @@ def summary_text(evaluation: Evaluation) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training.evaluate",
-        description="Judge coronary calcium labels against a reference; write report.json and index.html.",
+        description="Evaluate coronary calcium labels against a reference; write report.json and index.html.",
     )
     truth = parser.add_mutually_exclusive_group(required=True)
     truth.add_argument("--reference", type=Path, help="folder of patients with true labels and CT")
-    truth.add_argument("--shards", type=Path, nargs="+", action="extend", metavar="DIR", help="labelled scans")
-    parser.add_argument("--splits", type=Path, metavar="FILE.json", help="whom to judge on, with --shards")
+    truth.add_argument("--shards", type=Path, nargs="+", action="extend", metavar="DIR", help="labeled scans")
+    parser.add_argument("--splits", type=Path, metavar="FILE.json", help="split file, with --shards")
     parser.add_argument("--part", choices=SPLITS, default="test", help="of the splits (default test)")
     parser.add_argument(
         "--backbone", type=_named_run, action="append", default=[], metavar="NAME=RUN",
@@ -326,17 +330,24 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--prediction", type=Path, help="folder of patients of the same names with predicted labels")
-    source.add_argument("--bundle", metavar="NAME|DIR|none", help="let HeartLens predict; none: by rules")
+    source.add_argument(
+        "--bundle", metavar="NAME|DIR|none", help="let HeartLens predict with this bundle; none: by rules"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--ct", type=Path, help="folder of scans of the same names, where none lies beside the labels")
-    parser.add_argument("--profile", choices=sorted(PROFILES), default="agatston-1990", help="scores both sides")
+    parser.add_argument(
+        "--profile",
+        choices=sorted(PROFILES),
+        default="agatston-1990",
+        help="scoring protocol of reference and prediction",
+    )
     parser.add_argument(
         "--slice-cutoff", type=_probability, metavar="P",
-        help="also judge the labels on slices of at least this probability alone",
+        help="also evaluate only the slices of at least this probability",
     )  # fmt: skip
     parser.add_argument(
         "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
-        help=f"read a scan in spite of a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
+        help=f"read a scan despite a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
     )  # fmt: skip
     parser.add_argument("--draws", type=_positive, default=BOOTSTRAP_DRAWS, help="bootstrap draws (default 2000)")
     parser.add_argument("--seed", type=int, default=BOOTSTRAP_SEED, help="of the bootstrap")

@@ -21,9 +21,9 @@ import pydicom
 from numpy.typing import NDArray
 
 from heartlens.case.case import Case
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
-from heartlens.core.lesions import CORONARY, SCORED, Artery
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
+from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery
 from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 from heartlens.pipeline import Request, score_series
 from training.engine.cli import DONE, run_command
@@ -100,10 +100,10 @@ class Verdict:
     misses: tuple[str, ...]
 
 
-def judge_case(scan: RealScan, case: Case) -> Verdict:
+def evaluate_case(scan: RealScan, case: Case) -> Verdict:
     """Compare a scored case with what is known of its scan."""
     codes, report = case.scored_codes, case.report
-    coronary = np.isin(codes, SCORED)
+    coronary = np.isin(codes, SCORED_ARTERIES)
     misses = []
     for what, box in scan.not_coronary:
         count = int(_inside(coronary, box).sum())
@@ -117,7 +117,7 @@ def judge_case(scan: RealScan, case: Case) -> Verdict:
         misses.append(f"called coronary elsewhere: {', '.join(named)} ({int(elsewhere.sum())} voxels)")
     if scan.lad is not None:
         here = _inside(codes, scan.lad)
-        if not np.isin(here, SCORED).any():
+        if not np.isin(here, SCORED_ARTERIES).any():
             misses.append("calcium of the LAD not found")
         elif not (here == Artery.LAD).any():
             names = sorted(a.name for a in CORONARY if (here == a).any())
@@ -155,7 +155,7 @@ def draw_miss(scan: RealScan, case: Case, title: str, path: Path) -> None:
 
     from training.evaluation.plots import save_png
 
-    called = np.isin(case.scored_codes, SCORED)
+    called = np.isin(case.scored_codes, SCORED_ARTERIES)
     count = called.sum(axis=(1, 2))
     k = int(count.argmax()) if count.any() else len(count) // 2
     figure = Figure(figsize=(6.4, 6.6), layout="constrained")
@@ -169,7 +169,7 @@ def draw_miss(scan: RealScan, case: Case, title: str, path: Path) -> None:
         axes.text(left, top - 3, what, color="#34c759", fontsize=8)
     axes.set_title(f"{title}, slice {k}", fontsize=9, loc="left")
     axes.axis("off")
-    with whole_file(path) as sibling:
+    with atomic_file(path) as sibling:
         save_png(figure, sibling, dpi=120)
 
 
@@ -181,22 +181,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("data", type=Path, help="folder of the real scans")
     parser.add_argument("--out", type=Path, required=True, help="folder for the table and pictures of misses")
     parser.add_argument("--bundle", metavar="NAME|DIR|none", help="default: the installed one")
-    parser.add_argument("--docs", type=Path, metavar="PAGE", help="write the table between the marks of this page")
+    parser.add_argument("--docs", type=Path, metavar="PAGE", help="write the table between the markers of this page")
     parser.set_defaults(run=_run)
     return run_command(parser, arguments)
 
 
 def _run(options: argparse.Namespace) -> int:
     if not options.data.is_dir():
-        raise Refused("input", f"{options.data}: expected the folder of real scans, found none; it is not distributed")
+        raise InputRefused(
+            "input", f"{options.data}: expected the folder of real scans, found none; it is not distributed"
+        )
     make_run_folder(options.out)
-    asked = Request(bundle=options.bundle, device="cpu", allow=frozenset({"few-slices"}))
+    base_request = Request(bundle=options.bundle, device="cpu", allow=frozenset({"few-slices"}))
     ways: dict[str, Request] = {}
     folder = find_bundle(options.bundle)
     if folder is not None:
         title = f"bundle {load_bundle(folder).title}"
-        ways = {title: asked, "without its slice stage": replace(asked, slice_stage=False)}
-    ways["rules"] = replace(asked, bundle=RULES)
+        ways = {title: base_request, "without its slice stage": replace(base_request, slice_stage=False)}
+    ways["rules"] = replace(base_request, bundle=RULES)
     lines = [f"| scan | expected | {' | '.join(ways)} |", "|---|---|" + "---|" * len(ways)]
     with tempfile.TemporaryDirectory() as temporary:
         for number, scan in enumerate(SCANS, start=1):
@@ -204,9 +206,9 @@ def _run(options: argparse.Namespace) -> int:
             cells = []
             for way, request in ways.items():
                 case = score_series(source, request).case
-                verdict = judge_case(scan, case)
-                told = f": **{'; '.join(verdict.misses)}**" if verdict.misses else ""
-                cells.append(f"{verdict.agatston:.1f}{told}")
+                verdict = evaluate_case(scan, case)
+                misses = f": **{'; '.join(verdict.misses)}**" if verdict.misses else ""
+                cells.append(f"{verdict.agatston:.1f}{misses}")
                 if verdict.misses:
                     name = f"miss-{number}-{way.replace(' ', '-')}.png"
                     draw_miss(scan, case, f"{scan.name}: {way}", options.out / name)
@@ -214,7 +216,7 @@ def _run(options: argparse.Namespace) -> int:
             expected = "0" if scan.lad is None else "LAD, and nothing else"
             lines.append(f"| {scan.name} | {expected} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
-    with whole_file(options.out / "real.md") as sibling:
+    with atomic_file(options.out / "real.md") as sibling:
         sibling.write_text(text, encoding="utf-8")
     if options.docs is not None:
         put_into(options.docs, text, marks=(BEGIN, END))

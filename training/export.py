@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import (
     TEXTS,
     Calibration,
@@ -25,7 +25,7 @@ from heartlens.networks.bundle import (
 )
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits, scans_of
-from training.deploy.bundle_writer import Said, export_bundle, read_trained, read_trained_slices
+from training.deploy.bundle_writer import BundleMetadata, export_bundle, read_trained, read_trained_slices
 from training.engine.cli import DONE, run_command
 
 
@@ -41,8 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--text", action="append", default=[], metavar="KEY=TEXT", help=f"of {', '.join(TEXTS[1:])}")
     limits = ", ".join(one.name for one in fields(Domain))
     parser.add_argument("--domain", action="append", default=[], metavar="KEY=LOW,HIGH", help=f"of {limits}")
-    parser.add_argument("--cut-off", type=float, metavar="P", help="of islands, in the place of the run's")
-    parser.add_argument("--calibration", type=float, nargs=2, metavar=("SLOPE", "INTERCEPT"), help="likewise")
+    parser.add_argument("--cut-off", type=float, metavar="P", help="cut-off of islands, instead of the run's")
+    parser.add_argument(
+        "--calibration", type=float, nargs=2, metavar=("SLOPE", "INTERCEPT"), help="instead of the run's"
+    )
     parser.add_argument("--half", action="store_true", help="store weights as 16-bit numbers: half the size")
     parser.add_argument("--metrics", type=Path, metavar="FILE.json", help="figures of an evaluation, for the manifest")
     parser.add_argument("--compare", type=int, default=2, help="validation scans whose scores are compared (default 2)")
@@ -55,13 +57,13 @@ def _run(options: argparse.Namespace) -> int:
     slices = None if options.slices is None else read_trained_slices(options.slices)
     shards = ShardSet.open(*options.shards)
     scans = scans_of(shards, Splits.load(options.splits).validation)[: options.compare]
-    said = _said(options)
-    bundle = export_bundle(trained, options.out, said, [shards.ct(n) for n in scans], slices)
+    metadata = _metadata(options)
+    bundle = export_bundle(trained, options.out, metadata, [shards.ct(n) for n in scans], slices)
     print(f"Bundle: {bundle.folder}")
     return DONE
 
 
-def _said(options: argparse.Namespace) -> Said:
+def _metadata(options: argparse.Namespace) -> BundleMetadata:
     texts = {"name": options.name, **dict(_pair(text, "--text", "KEY=TEXT") for text in options.text)}
     limits = {}
     for text in options.domain:
@@ -69,21 +71,21 @@ def _said(options: argparse.Namespace) -> Said:
         low, comma, high = value.partition(",")
         if key not in Domain.__dataclass_fields__ or not comma:
             known = ", ".join(Domain.__dataclass_fields__)
-            raise Refused("input", f"--domain: expected one of {known}, such as kvp=80,140; found {text!r}")
+            raise InputRefused("input", f"--domain: expected one of {known}, such as kvp=80,140; found {text!r}")
         limits[key] = (low, high)
     try:
         domain = Domain(**{key: (float(low), float(high)) for key, (low, high) in limits.items()})
         metrics = {} if options.metrics is None else json.loads(options.metrics.read_text(encoding="utf-8"))
         calibration = None if options.calibration is None else Calibration(*options.calibration)
-        return Said(texts, domain, options.cut_off, calibration, metrics, options.half)
+        return BundleMetadata(texts, domain, options.cut_off, calibration, metrics, options.half)
     except (OSError, ValueError) as error:
-        raise Refused("input", f"cannot export with these settings: {error}") from None
+        raise InputRefused("input", f"cannot export with these settings: {error}") from None
 
 
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise Refused("input", f"{option}: expected {form}, found {text!r}")
+        raise InputRefused("input", f"{option}: expected {form}, found {text!r}")
     return key, value
 
 

@@ -4,7 +4,7 @@ python -m training.finetune_slices RECIPE.toml [KEY=VALUE ...] --start SLICES_RU
 
 The paper freezes the backbone; what comes out of here is no longer a linear probe of DINO-LG, and its report keeps the
 figures of the frozen features beside its own. Patches are asked as well as slices: which of them show calcium is known,
-and a slice has hundreds. That second head is left out of the result. The same command goes on where a run stopped.
+and a slice has hundreds. That second head is left out of the result. Run the same command to resume.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from training.engine.cli import run_command, run_training, training_parser
 from training.engine.config import load_recipe, write_recipe
 from training.engine.distributed import process_group
 from training.engine.run_log import make_run_folder
-from training.slice_classifier.finetune import ASKED, TuneRecipe, find_asked, tune
+from training.slice_classifier.finetune import CANDIDATE_SLICES, TuneRecipe, find_candidate_slices, tune
 from training.slice_classifier.weights import WEIGHTS
 
 
@@ -47,13 +47,15 @@ def _run(options: argparse.Namespace) -> int:
         def fit() -> bool:
             hearts = find_hearts(shards, [n for scans in chosen for n in scans], options.out / "hearts.json", ranks)
             training, validation = (SliceSet(shards, scans, hearts) for scans in chosen)
-            asked = find_asked(shards, validation, options.out / ASKED)
+            candidate_slices = find_candidate_slices(shards, validation, options.out / CANDIDATE_SLICES)
             start = options.start / WEIGHTS
-            report = tune(recipe, start, training, validation, asked, options.out, ranks=ranks)
+            report = tune(recipe, start, training, validation, candidate_slices, options.out, ranks=ranks)
             if report is not None:
                 v = report["validation"]
-                told = f"sensitivity {v['sensitivity']:.3f}, specificity {v['specificity']:.3f}, AUC {v['auc']:.3f}"
-                print(f"validation, slices with candidates: {told}")
+                metrics_text = (
+                    f"sensitivity {v['sensitivity']:.3f}, specificity {v['specificity']:.3f}, AUC {v['auc']:.3f}"
+                )
+                print(f"validation, slices with candidates: {metrics_text}")
                 print(f"frozen features: AUC {report['validation_frozen']['auc']:.3f}")
             return report is not None
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from training.dino.recipe import DinoRecipe, build_learner, plan
+from training.dino.recipe import DinoRecipe, build_dino_model, plan
 from training.engine.cli import DONE, run_command
 from training.engine.config import load_recipe
 from training.segmentation.networks import build_network
@@ -60,7 +60,7 @@ def measure(recipe: DinoRecipe, slices: int) -> Memory:
         Of the data set, which decides the number of prototypes.
     """
     _, prototypes = plan(recipe, slices)
-    learner = build_learner(recipe, prototypes)
+    learner = build_dino_model(recipe, prototypes)
     count = sum(p.numel() for p in learner.parameters())
     per_view = [
         kept_for_one(learner, (1, size, size), recipe.bf16)
@@ -86,11 +86,11 @@ def kept_for_one(network: nn.Module, shape: tuple[int, int, int], bf16: bool) ->
 
 def kept_bytes(network: nn.Module, images: Tensor, bf16: bool) -> int:
     """What autograd keeps for the backward pass of some images, without the weights themselves."""
-    seen = {p.untyped_storage().data_ptr(): 0 for p in network.parameters()}
+    bytes_of_storage = {p.untyped_storage().data_ptr(): 0 for p in network.parameters()}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        seen.setdefault(storage.data_ptr(), storage.nbytes())
+        bytes_of_storage.setdefault(storage.data_ptr(), storage.nbytes())
         return tensor
 
     with (
@@ -98,7 +98,7 @@ def kept_bytes(network: nn.Module, images: Tensor, bf16: bool) -> int:
         torch.autocast("cpu", torch.bfloat16, enabled=bf16),
     ):
         graph = network(images)  # alive until all is counted, so no address comes twice
-    total = sum(seen.values())
+    total = sum(bytes_of_storage.values())
     del graph
     return total
 

@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.errors import OVERRIDABLE, InputRefused
 from heartlens.risk.categories import SCHEMES
-from training.datasets.scans import LabelledScan, Skipped
+from training.datasets.scans import LabeledScan, Skipped
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.splits import PAPER_PROPORTIONS, SCHEME, SPLITS, Splits, check_splits, scans_of, split_patients
@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, such as matrix=128 (repeatable)"
     )
     phantoms.add_argument(
-        "--balanced", action="store_true", help="calcium of every amount in turn, not as often as in a population"
+        "--balanced", action="store_true", help="every calcium category equally often, not as in a population"
     )
     phantoms.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     phantoms.set_defaults(run=_run_phantoms)
@@ -57,12 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     cases = commands.add_parser("cases", help="case folders saved by HeartLens, with the reader's edits")
     cases.add_argument("case", type=Path, nargs="+", help="a case/ folder, or the result folder around it")
     cases.add_argument("--out", type=Path, required=True, help="folder to make")
-    cases.add_argument(
-        "--accept-automatic", action="store_true", help="also learn from labels that rules or a network made alone"
-    )
+    cases.add_argument("--accept-automatic", action="store_true", help="also use labels that no reader has edited")
     cases.set_defaults(run=_run_cases)
 
-    split = commands.add_parser("split", help="share patients out to training, validation and test")
+    split = commands.add_parser("split", help="split patients into training, validation and test")
     split.add_argument("shards", type=Path, nargs="+")
     split.add_argument("--out", type=Path, required=True, metavar="FILE.json")
     split.add_argument("--seed", type=int, default=0)
@@ -83,7 +81,7 @@ def _run_phantoms(options: argparse.Namespace) -> int:
     from training.datasets.sources import phantom_scans
 
     if options.count < 1:
-        raise Refused("input", f"--count must be 1 or more, got {options.count}")
+        raise InputRefused("input", f"--count must be 1 or more, got {options.count}")
     seeds = range(options.seed, options.seed + options.count)
     scans = phantom_scans(seeds, options.set, balanced=options.balanced, workers=options.workers)
     return _write(options.out, scans, "phantom", options.count)
@@ -102,7 +100,7 @@ def _run_cases(options: argparse.Namespace) -> int:
     return _write(options.out, scans, "case", len(options.case))
 
 
-def _write(out: Path, scans: Iterable[LabelledScan | Skipped], what: str, total: int | None = None) -> int:
+def _write(out: Path, scans: Iterable[LabeledScan | Skipped], what: str, total: int | None = None) -> int:
     bar = Progress(what, total)
     try:
         shards = write_shards(out, scans, progress=bar.step)
@@ -117,7 +115,7 @@ def _run_split(options: argparse.Namespace) -> int:
     shards = ShardSet.open(*options.shards)
     splits = split_patients(shards, seed=options.seed, proportions=tuple(options.proportions))
     splits.save(options.out)
-    print(table(shards, splits))
+    print(splits_table(shards, splits))
     print(f"\nSplits: {options.out}")
     return DONE
 
@@ -140,7 +138,7 @@ def _run_check(options: argparse.Namespace) -> int:
         return DONE
     print(summary(shards))
     if splits is not None:
-        print(f"\n{table(shards, splits)}")
+        print(f"\n{splits_table(shards, splits)}")
     print("\nEvery file is what was written.")
     return DONE
 
@@ -150,12 +148,12 @@ def summary(shards: ShardSet) -> str:
     lines = []
     for source, count in sorted(Counter(scan.source for scan in shards.scans).items()):
         scans = [scan for scan in shards.scans if scan.source == source]
-        labelled = sum(scan.is_labelled for scan in scans)
+        labeled = sum(scan.is_labeled for scan in scans)
         slices = sum(scan.shape[0] for scan in scans)
         calcified = sum(len(scan.calcified_slices) for scan in scans)
-        lines.append(f"{source}: {count} scans, {labelled} labelled, {slices} slices, {calcified} with calcium")
-    for reason, count in Counter(scan.why_unlabelled for scan in shards.scans if not scan.is_labelled).most_common(8):
-        lines.append(f"  not labelled: {count} scans: {reason}")
+        lines.append(f"{source}: {count} scans, {labeled} labeled, {slices} slices, {calcified} with calcium")
+    for reason, count in Counter(scan.why_unlabelled for scan in shards.scans if not scan.is_labeled).most_common(8):
+        lines.append(f"  not labeled: {count} scans: {reason}")
     noted = [(scan.name, note) for scan in shards.scans for note in scan.notes]
     for name, note in noted[:10]:
         lines.append(f"  note: {name}: {note}")
@@ -167,7 +165,7 @@ def summary(shards: ShardSet) -> str:
     return "\n".join(lines)
 
 
-def table(shards: ShardSet, splits: Splits) -> str:
+def splits_table(shards: ShardSet, splits: Splits) -> str:
     """Patients of each part in each category, as the paper's Table 2."""
     lines = ["category   " + "".join(f"{name:>12}" for name in SPLITS)]
     rows = SCHEMES[SCHEME].categories

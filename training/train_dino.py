@@ -3,7 +3,7 @@
 python -m training.train_dino training/runs/mini-dino-lg.toml [KEY=VALUE ...] --shards DIR --splits FILE --out RUN
 torchrun --nproc-per-node=8 -m training.train_dino training/runs/paper-dino-lg.toml ...
 
-The same command again goes on where the run was stopped.
+Run the same command to resume a stopped run.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits, pretraining_scans, scans_of
 from training.dino.features import KnnProbe
 from training.dino.recipe import DinoRecipe
-from training.dino.training import train
+from training.dino.training import pretrain_backbone
 from training.engine.cli import run_command, run_training, training_parser
 from training.engine.config import load_recipe
 from training.engine.distributed import process_group
@@ -37,12 +37,14 @@ def _run(options: argparse.Namespace) -> int:
     recipe = load_recipe(DinoRecipe, options.recipe, options.changes)
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
     slices = SliceSet(shards, pretraining_scans(shards, splits))
-    known, asked = (SliceSet(shards, scans_of(shards, patients)) for patients in (splits.train, splits.validation))
+    known, queries = (SliceSet(shards, scans_of(shards, patients)) for patients in (splits.train, splits.validation))
     with process_group(options.device) as ranks:
         if ranks.is_first:
             shards.verify()
-        probe = KnnProbe(recipe.probe, known, asked)
-        return run_training(lambda: train(recipe, slices, options.out, ranks=ranks, probe=probe), options.out)
+        probe = KnnProbe(recipe.probe, known, queries)
+        return run_training(
+            lambda: pretrain_backbone(recipe, slices, options.out, ranks=ranks, probe=probe), options.out
+        )
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from training.engine.cli import run_command, run_training, training_parser
 from training.engine.config import load_recipe, write_recipe
 from training.engine.distributed import barrier, process_group
 from training.engine.run_log import make_run_folder
-from training.slice_classifier.linear_probe import FEATURES, SlicesRecipe, read_features, train
+from training.slice_classifier.linear_probe import FEATURES, SlicesRecipe, read_features, train_linear_head
 from training.slice_classifier.weights import load_teacher
 
 # The command
@@ -60,11 +60,13 @@ def _run(options: argparse.Namespace) -> int:
             features = read_features(
                 recipe, backbone, training, validation, ranks.device, options.out / FEATURES, ranks
             )
-            report = train(recipe, backbone, features, options.out, ranks=ranks)
+            report = train_linear_head(recipe, backbone, features, options.out, ranks=ranks)
             if report is not None and ranks.is_first:
                 v = report["validation"]
-                told = f"sensitivity {v['sensitivity']:.3f}, specificity {v['specificity']:.3f}, AUC {v['auc']:.3f}"
-                print(f"validation: {told}\nneighbors:  AUC {report['validation_knn']['auc']:.3f}")
+                metrics_text = (
+                    f"sensitivity {v['sensitivity']:.3f}, specificity {v['specificity']:.3f}, AUC {v['auc']:.3f}"
+                )
+                print(f"validation: {metrics_text}\nneighbors:  AUC {report['validation_knn']['auc']:.3f}")
             return report is not None
 
         return run_training(fit, options.out)

@@ -3,7 +3,7 @@
 python -m training.train_unet RECIPE.toml [KEY=VALUE ...] --shards DIR --splits FILE --out RUN
 torchrun --nproc-per-node=8 -m training.train_unet RECIPE.toml ...
 
-The same command again goes on where the last checkpoint was left.
+Run the same command to resume from the last checkpoint.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from training.engine.config import load_recipe, write_recipe
 from training.engine.distributed import process_group
 from training.engine.run_log import make_run_folder
 from training.segmentation.recipe import BEST, SegmentationRecipe
-from training.segmentation.training import read_data, train
+from training.segmentation.training import read_data, train_segmentation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,7 +42,9 @@ def _run(options: argparse.Namespace) -> int:
             write_recipe(recipe, options.out / "recipe.toml")
         data = read_data(recipe, shards, splits, options.out, ranks)
         start = None if options.start is None else options.start / BEST
-        return run_training(lambda: train(recipe, data, options.out, start=start, ranks=ranks), options.out)
+        return run_training(
+            lambda: train_segmentation(recipe, data, options.out, start=start, ranks=ranks), options.out
+        )
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.app.review_session import Reading
+from heartlens.app.review_session import ReviewSession
 from heartlens.case.signature import now
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE
 from HeartLensCACLib.Parameters import Parameters
@@ -27,7 +27,7 @@ from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
 from HeartLensCACLib.Shortcuts import ARTERY_KEYS, Shortcuts
 from HeartLensCACLib.ViewClicks import ViewClicks
-from HeartLensCACLib.Words import TITLE, tell
+from HeartLensCACLib.Words import TITLE, showError
 
 STROKE_MS = 40
 """The editor tells of one stroke several times; so long after the last of them it is committed."""
@@ -47,7 +47,7 @@ class Panel:
 
     def __init__(self, ui: Any) -> None:
         self.ui = ui
-        self.reading: Reading | None = None
+        self.reading: ReviewSession | None = None
         self.nodes: Any = None
         self._watch: Any = None
         self._showing = False
@@ -141,8 +141,8 @@ class Panel:
         """Open a case and tell what is wrong with it where it cannot be opened; then everything is as it was."""
         try:
             self.openCase(folder, None)
-        except Refused as refused:
-            tell(refused)
+        except InputRefused as refused:
+            showError(refused)
 
     def openCase(self, folder: Path, volume: Any) -> None:
         """Show a case folder.
@@ -159,7 +159,7 @@ class Panel:
         """
         from heartlens.scene import Watch, show_case
 
-        reading = Reading.open(folder, reader=self.sign.observer)
+        reading = ReviewSession.open(folder, reader=self.sign.observer)
         if volume is None:
             volume = volumeOf(reading)
         nodes = show_case(slicer.mrmlScene, reading.case, volume=volume)
@@ -205,11 +205,11 @@ class Panel:
 
         for nodes in find_cases(slicer.mrmlScene):
             if nodes.volume is self.parameters.volume:
-                remove_case(slicer.mrmlScene, nodes)  # shown anew from the folder, which holds every edit
+                remove_case(slicer.mrmlScene, nodes)  # shown again from the folder, which holds every edit
         try:
             self.openCase(folder, self.parameters.volume)
-        except Refused as refused:
-            tell(refused)
+        except InputRefused as refused:
+            showError(refused)
 
     # Of whom it is
 
@@ -218,16 +218,18 @@ class Panel:
         if self.reading is None:
             return
         self._flush()
-        said, was = self.parameters, self.reading.case.risk_inputs
-        isSameAge = (said.ageYears or 0) == int(was.age_years or 0)  # the panel shows whole years
-        age = was.age_years if isSameAge else said.ageYears
-        inputs = replace(was, scheme=said.scheme, age_years=age, sex=said.sex or None, race=said.race or None)
+        parameters, was = self.parameters, self.reading.case.risk_inputs
+        isSameAge = (parameters.ageYears or 0) == int(was.age_years or 0)  # the panel shows whole years
+        age = was.age_years if isSameAge else parameters.ageYears
+        inputs = replace(
+            was, scheme=parameters.scheme, age_years=age, sex=parameters.sex or None, race=parameters.race or None
+        )
         try:
             if self.reading.grade(inputs):
                 self._edited()
-        except Refused as refused:
+        except InputRefused as refused:
             self._showPerson()
-            tell(refused)
+            showError(refused)
 
     def _showPerson(self) -> None:
         """The panel says of the person what the case does."""
@@ -273,15 +275,15 @@ class Panel:
             # Under a transform the views show another place than the one that would be edited.
             require_untransformed(self.nodes.volume, "the volume")
             require_untransformed(self.nodes.segmentation, "the segmentation")
-        except Refused as refused:
-            tell(refused)
+        except InputRefused as refused:
+            showError(refused)
             return
         kji = index_of(self.reading.case.source_ct, ras)
         try:
-            if self.reading.give(kji, artery, in_slice=inSlice):
+            if self.reading.assign_at(kji, artery, in_slice=inSlice):
                 self.review.select(None)
                 self._edited()
-        except Refused as refused:
+        except InputRefused as refused:
             slicer.util.showStatusMessage(refused.text, 5000)
             self.score.log(refused.text)
 
@@ -301,11 +303,11 @@ class Panel:
                 self._edited()
             else:
                 self._updateScene()
-        except Refused as refused:
-            tell(refused)
+        except InputRefused as refused:
+            showError(refused)
             self._updateScene(isTold=True)
 
-    def _edit(self, make: Callable[[Reading], bool]) -> None:
+    def _edit(self, make: Callable[[ReviewSession], bool]) -> None:
         if self.reading is None:
             return
         if self._strokeTimer.active:
@@ -314,8 +316,8 @@ class Panel:
         try:
             if make(self.reading):
                 self._edited()
-        except Refused as refused:
-            tell(refused)
+        except InputRefused as refused:
+            showError(refused)
 
     def _edited(self) -> None:
         self._updateScene()
@@ -331,9 +333,9 @@ class Panel:
         self._showing = True
         try:
             update_lesions(slicer.mrmlScene, self.nodes, self.reading.case)
-        except Refused as refused:
+        except InputRefused as refused:
             if not isTold:
-                tell(refused)
+                showError(refused)
         finally:
             self._showing = False
 
@@ -367,7 +369,7 @@ class Panel:
         if self.reading is not None:
             try:
                 self.reading.save_report()
-            except Refused as refused:
+            except InputRefused as refused:
                 self.score.log(_("report.json could not be written: {code}").format(code=refused.code))
 
     def _onVolumeChanged(self) -> None:

@@ -20,8 +20,8 @@ class _Text:
         self.name = name
 
     def __get__(self, parameters: "Parameters", owner: type) -> str:
-        said = parameters.node.GetParameter(self.name)
-        return said if said and (not self.choices or said in self.choices) else self.default
+        value = parameters.node.GetParameter(self.name)
+        return value if value and (not self.choices or value in self.choices) else self.default
 
     def __set__(self, parameters: "Parameters", value: str) -> None:
         parameters.node.SetParameter(self.name, value)
@@ -58,8 +58,8 @@ class Parameters:
     @property
     def ageYears(self) -> "int | None":
         """Age in years; None when it is not known."""
-        said = self.node.GetParameter("ageYears")
-        return int(said) if said.isdigit() and int(said) > 0 else None
+        text = self.node.GetParameter("ageYears")
+        return int(text) if text.isdigit() and int(text) > 0 else None
 
     @ageYears.setter
     def ageYears(self, years: "int | None") -> None:
@@ -68,8 +68,8 @@ class Parameters:
     @property
     def artery(self) -> Artery:
         """Where clicks and the brush go."""
-        said = self.node.GetParameter("artery")
-        return Artery[said] if said in Artery.__members__ else Artery.LAD
+        name = self.node.GetParameter("artery")
+        return Artery[name] if name in Artery.__members__ else Artery.LAD
 
     @artery.setter
     def artery(self, artery: Artery) -> None:

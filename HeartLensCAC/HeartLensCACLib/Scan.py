@@ -44,7 +44,7 @@ class Scan:
 def scanOf(volume: Any) -> Scan:
     """Look at a volume node; nothing is changed, and voxels are only looked at."""
     from heartlens.anatomy.quality import acquisition_cautions
-    from heartlens.core.errors import OVERRIDABLE, Refused
+    from heartlens.core.errors import OVERRIDABLE, InputRefused
     from heartlens.core.protocol import ScoringProtocol
     from heartlens.scene import case_ct
 
@@ -52,7 +52,7 @@ def scanOf(volume: Any) -> Scan:
     header = headerOf(files)
     try:
         ct, assumed = case_ct(volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=OVERRIDABLE)
-    except Refused as refused:
+    except InputRefused as refused:
         return Scan(volume, files, header, refusal=refused.text)
     ct = replace(ct, header=replace(header, sop_instance_uids=ct.header.sop_instance_uids))
     cautions = [*assumed, *acquisition_cautions(ct, ScoringProtocol())]
@@ -104,7 +104,7 @@ def factsOf(ct: Any) -> tuple[str, ...]:
 
 def volumeOf(reading: Any) -> Any:
     """The volume of the scene that was loaded from the case's DICOM images and still shows them, or None."""
-    from heartlens.core.errors import Refused
+    from heartlens.core.errors import InputRefused
     from heartlens.scene import case_ct, dicom_instances
 
     ct = reading.case.source_ct
@@ -113,7 +113,7 @@ def volumeOf(reading: Any) -> Any:
         if uids and set(uids) == set(ct.header.sop_instance_uids):
             try:
                 shown, _cautions = case_ct(volume)
-            except Refused:
+            except InputRefused:
                 continue
             if shown.shape == ct.shape and (shown.hu == ct.hu).all():
                 return volume

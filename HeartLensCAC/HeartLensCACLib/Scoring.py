@@ -11,12 +11,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from heartlens.app.messages import Event, Run
-from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.errors import OVERRIDABLE, InputRefused
 from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Requirements import areSatisfied
 from HeartLensCACLib.Sections.InputSection import InputSection
 from HeartLensCACLib.Sections.ScoreSection import ScoreSection
-from HeartLensCACLib.Words import TITLE, asksToAllow, tell, tellRefused
+from HeartLensCACLib.Words import TITLE, asksToAllow, showError, showRefusal
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Scoring:
     beforeRun
         Called before a run, to bring edits to the disk.
     opened
-        Called with the case folder and the volume when a run has ended well; raises `Refused`.
+        Called with the case folder and the volume when a run has ended well; raises `InputRefused`.
     volumeChanged
         Called when the input may be used again.
     tableChosen
@@ -94,16 +94,16 @@ class Scoring:
         try:
             source = self._source(scan, options, allow, asShown)
             out.parent.mkdir(parents=True, exist_ok=True)
-        except Refused as refused:
+        except InputRefused as refused:
             self._dropCopy()
             if asksToAllow(refused.code, refused.text):
                 self.start(allow | {refused.code}, asShown)
             elif refused.code not in allow:
-                self._tellUnlessAsked(refused)
+                self._warnUnlessRequested(refused)
             return
         except OSError as error:
             self._dropCopy()
-            tellRefused("output", f"cannot write to {out.parent}: {error.strerror or error}")
+            showRefusal("output", f"cannot write to {out.parent}: {error.strerror or error}")
             return
         self._scored = _Scored(scan.volume.GetID(), allow, asShown)
         self.section.start(Run(out=out, options=options, **source))
@@ -132,9 +132,9 @@ class Scoring:
             shutil.rmtree(self._copy, ignore_errors=True)
             self._copy = None
 
-    def _tellUnlessAsked(self, refused: Refused) -> None:
+    def _warnUnlessRequested(self, refused: InputRefused) -> None:
         if refused.code not in OVERRIDABLE:  # the others were asked about, and declined
-            tell(refused)
+            showError(refused)
 
     def _onRunEnded(self, event: Event) -> None:
         self._dropCopy()
@@ -147,7 +147,7 @@ class Scoring:
             if asksToAllow(event.code, event.text):
                 self.start(scored.allow | {event.code}, scored.asShown)
             elif event.code not in OVERRIDABLE:
-                tellRefused(event.code, event.text)
+                showRefusal(event.code, event.text)
             return
         volume = slicer.mrmlScene.GetNodeByID(scored.volumeID)
         if volume is None:
@@ -156,7 +156,7 @@ class Scoring:
             return
         try:
             self._opened(Path(event.case), volume)
-        except Refused as refused:
+        except InputRefused as refused:
             if refused.code in ("grid", "checksum") and not scored.asShown:
                 question = _(
                     "The volume on the screen is not what its DICOM files hold: it was changed after it was loaded.\n\n"
@@ -165,7 +165,7 @@ class Scoring:
                 if slicer.util.confirmOkCancelDisplay(question, windowTitle=TITLE):
                     self.start(scored.allow, asShown=True)
             else:
-                tell(refused)
+                showError(refused)
 
     def showReadiness(self) -> None:
         """Say whether the chosen volume can be scored, and why not."""

@@ -88,7 +88,7 @@ class Hands:
 
     def brush(self, effect: str, artery: Artery, kji: Any, diameterMm: float) -> None:
         """One dab with Paint or Erase."""
-        seen = len(self.panel.reading.case.edits)
+        editCount = len(self.panel.reading.case.edits)
         editor = self.ui.segmentEditor
         editor.setActiveEffectByName(effect)
         editor.setCurrentSegmentID(artery.name)
@@ -97,18 +97,18 @@ class Hands:
         tool.setCommonParameter("BrushAbsoluteDiameter", diameterMm)
         tool.setCommonParameter("BrushSphere", 0)
         self.clickView(kji)
-        self.wait(lambda: len(self.panel.reading.case.edits) > seen, f"{effect} changes the case")
+        self.wait(lambda: len(self.panel.reading.case.edits) > editCount, f"{effect} changes the case")
         editor.setActiveEffectByName("")
 
 
-def journey(widget: Any, say: Callable[[str], Any] = print, hands: "Hands | None" = None) -> None:
+def journey(widget: Any, report: Callable[[str], Any] = print, hands: "Hands | None" = None) -> None:
     """Phantom, score, cancel, score, correct, sign, export, close, re-open.
 
     Parameters
     ----------
     widget
         The module's widget.
-    say
+    report
         Tells the person who watches.
     hands
         Who does it; a `Hands` where Slicer has views and effects.
@@ -125,7 +125,7 @@ def journey(widget: Any, say: Callable[[str], Any] = print, hands: "Hands | None
         Requirements._declined.update(Requirements.OPTIONAL)  # a test installs nothing
         try:
             widget.ui.casesPathEdit.currentPath = str(Path(folder) / "cases")
-            _journey(hands, Path(folder), say)
+            _journey(hands, Path(folder), report)
         finally:
             Requirements._declined.clear()
             Requirements._declined.update(declined)
@@ -134,15 +134,15 @@ def journey(widget: Any, say: Callable[[str], Any] = print, hands: "Hands | None
             slicer.mrmlScene.Clear()  # the case leaves the panel before its folder goes
 
 
-def _journey(hands: Hands, folder: Path, say: Callable[[str], Any]) -> None:
+def _journey(hands: Hands, folder: Path, report: Callable[[str], Any]) -> None:
     panel, ui = hands.panel, hands.ui
 
-    say("A synthetic CT is made and loaded")
+    report("A synthetic CT is made and loaded")
     volume = SampleCT.load(folder / "phantom", **PHANTOM)
     ui.volumeSelector.setCurrentNode(volume)
     ui.bundleComboBox.setCurrentIndex(ui.bundleComboBox.findData("none"))
 
-    say("Score, cancel, score")
+    report("Score, cancel, score")
     hands.click(ui.scoreButton)
     hands.wait(lambda: ui.progressBar.value > 0, "the worker says how far it is")
     hands.click(ui.scoreButton)
@@ -154,7 +154,7 @@ def _journey(hands: Hands, folder: Path, say: Callable[[str], Any]) -> None:
     automatic = panel.reading.case.report
     assert automatic.total.agatston > 0
 
-    say("Two lesions go to other arteries")
+    report("Two lesions go to other arteries")
     first, second = (row.id for row in automatic.lesions[:2])
     hands.choose(first)
     hands.click(ui.lcxButton)
@@ -163,13 +163,13 @@ def _journey(hands: Hands, folder: Path, say: Callable[[str], Any]) -> None:
     arteries = panel.reading.case.lesions.arteries
     assert (arteries[first], arteries[second]) == (Artery.LCX, Artery.RCA)
 
-    say("A click in a view gives an island to the active artery")
+    report("A click in a view gives an island to the active artery")
     panel.review.select(None)
     hands.click(ui.ladButton)
     hands.clickView(_voxelOf(panel.reading.case, second))
     assert panel.reading.case.lesions.arteries[second] is Artery.LAD
 
-    say("Calcium that nobody took is painted, a lesion is erased, and the erasing undone")
+    report("Calcium that nobody took is painted, a lesion is erased, and the erasing undone")
     free = _freeCalcium(panel.reading.case)
     before = panel.reading.case.report.arteries[Artery.LM].agatston
     hands.brush("Paint", Artery.LM, free, BRUSH_MM)
@@ -184,13 +184,13 @@ def _journey(hands: Hands, folder: Path, say: Callable[[str], Any]) -> None:
     assert panel.reading.case.report == painted
     hands.wait(lambda: not panel._reportTimer.active, "the report is on the disk")
 
-    say("The totals are those of the voxels on the screen")
+    report("The totals are those of the voxels on the screen")
     plain = scoreOfSegmentation(panel.nodes, panel.reading.case)
     for artery in CORONARY:
         got = painted.arteries[artery].agatston
         assert abs(got - plain[artery]) <= 1e-6 * max(1.0, got), f"{artery.name}: {got} and {plain[artery]}"
 
-    say("Sign and export")
+    report("Sign and export")
     assert not ui.signButton.enabled
     ui.observerEdit.setText("Reader^Rita")
     ui.organizationEdit.setText("Phantom Hospital")
@@ -205,7 +205,7 @@ def _journey(hands: Hands, folder: Path, say: Callable[[str], Any]) -> None:
     if not missing(["jinja2"]):
         assert "report.html" in written, written
 
-    say("Close and re-open: the same numbers, bit for bit")
+    report("Close and re-open: the same numbers, bit for bit")
     opened = panel.reading.folder
     slicer.mrmlScene.Clear()
     assert panel.reading is None
@@ -228,9 +228,9 @@ def scoreOfSegmentation(nodes: Any, case: Any) -> "dict[Artery, float]":
         mask = slicer.util.arrayFromSegmentBinaryLabelmap(nodes.segmentation, artery.name, nodes.volume)
         total = 0.0
         for k in range(ct.shape[0]) if mask is not None else ():
-            islands, count = ndimage.label((np.asarray(mask[k]) > 0) & (ct.hu[k] >= 130))
+            components, count = ndimage.label((np.asarray(mask[k]) > 0) & (ct.hu[k] >= 130))
             for n in range(1, count + 1):
-                hu = ct.hu[k][islands == n]
+                hu = ct.hu[k][components == n]
                 area = hu.size * ct.pixel_area_mm2
                 if area >= 1.0 - 1e-6:
                     total += area * sum(hu.max() >= edge for edge in (130, 200, 300, 400))

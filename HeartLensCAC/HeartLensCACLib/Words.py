@@ -5,7 +5,7 @@ import re
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.errors import OVERRIDABLE, InputRefused
 
 TITLE = "HeartLens"
 
@@ -29,7 +29,7 @@ def panelWords(text: str) -> str:
     return "; ".join(clauses) or text
 
 
-def tellRefused(code: str, text: str) -> None:
+def showRefusal(code: str, text: str) -> None:
     """One dialog: what happened, and what to do next."""
     lines = [panelWords(text)[:1].upper() + panelWords(text)[1:].rstrip(".") + "."]
     if code in _WAY_OUT:
@@ -37,9 +37,9 @@ def tellRefused(code: str, text: str) -> None:
     slicer.util.errorDisplay("\n\n".join(lines), windowTitle=TITLE)
 
 
-def tell(error: Refused) -> None:
+def showError(error: InputRefused) -> None:
     """Tell the reader why something was refused."""
-    tellRefused(error.code, error.text)
+    showRefusal(error.code, error.text)
 
 
 def asksToAllow(code: str, text: str) -> bool:

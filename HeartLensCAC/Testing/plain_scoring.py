@@ -81,8 +81,8 @@ def count_groups(voxels):
         while queue:
             k, j, i = queue.popleft()
             for dk, dj, di in AROUND:
-                neighbour = (k + dk, j + dj, i + di)
-                if neighbour in todo:
-                    todo.remove(neighbour)
-                    queue.append(neighbour)
+                neighbor = (k + dk, j + dj, i + di)
+                if neighbor in todo:
+                    todo.remove(neighbor)
+                    queue.append(neighbor)
     return groups

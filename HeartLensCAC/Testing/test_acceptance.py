@@ -18,6 +18,8 @@ from worked_examples import EXAMPLES, OPTIONS, block, t3
 
 from heartlens.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 MASS_FACTOR = "0.0007220477104"
 VISIBLE = (  # the inserts that reach 130 HU, as two sets of four arteries
     ("Large_HD", "Medium_HD", "Small_HD", "Large_MD"),
@@ -177,30 +179,30 @@ def score(source, *options, capsys):
 
 def per_insert(source, labels, *options, capsys):
     """{insert: (agatston, volume, mass)} of the seven visible inserts."""
-    found = {}
+    scores_by_insert = {}
     for path, names in zip(labels, VISIBLE, strict=True):
         report = score(source, "--segmentation", path, "--mass-factor", MASS_FACTOR, *options, capsys=capsys)
         for artery, name in zip(ARTERIES, names, strict=False):
             row = report["arteries"][artery]
-            found[name] = (row["agatston"], row["volume_mm3"], row["mass_mg"])
-    return found
+            scores_by_insert[name] = (row["agatston"], row["volume_mm3"], row["mass_mg"])
+    return scores_by_insert
 
 
 @pytest.mark.parametrize(("connectivity", "columns"), [(8, "fqm"), (8, "ref_conn8_min1mm2"), (4, "ref_conn4_min1mm2")])
 def test_qrm_phantom_gives_the_published_numbers_per_insert(
     qrm_series, qrm_labels, inserts, capsys, connectivity, columns
 ):
-    found = per_insert(qrm_series, qrm_labels, "--connectivity", connectivity, capsys=capsys)
-    for name, numbers in found.items():
+    scores_by_insert = per_insert(qrm_series, qrm_labels, "--connectivity", connectivity, capsys=capsys)
+    for name, numbers in scores_by_insert.items():
         published = [float(inserts[name][f"{columns}_{k}"]) for k in ("agatston", "volume_mm3", "mass_mg")]
         assert numbers == pytest.approx(published, abs=5e-6), name
-    total = sum(agatston for agatston, _, _ in found.values())
+    total = sum(agatston for agatston, _, _ in scores_by_insert.values())
     assert total == pytest.approx({8: 966.62649, 4: 962.81619}[connectivity], abs=5e-5)
 
 
 def test_qrm_phantom_with_the_canon_minimum_of_three_pixels(qrm_series, qrm_labels, inserts, capsys):
-    found = per_insert(qrm_series, qrm_labels, "--profile", "canon", capsys=capsys)
-    for name, numbers in found.items():
+    scores_by_insert = per_insert(qrm_series, qrm_labels, "--profile", "canon", capsys=capsys)
+    for name, numbers in scores_by_insert.items():
         reference = [float(inserts[name][f"ref_conn4_min3px_{k}"]) for k in ("agatston", "volume_mm3", "mass_mg")]
         assert numbers == pytest.approx(reference, abs=5e-6), name
 

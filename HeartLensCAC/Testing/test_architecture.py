@@ -177,24 +177,25 @@ def name_of(path: Path) -> str:
     return next(path.relative_to(root.parent) for root in ROOTS if path.is_relative_to(root)).as_posix()
 
 
-def module_of(path: Path) -> str:
-    return ".".join(("heartlens", *path.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+def module_of(path: Path, package: Path = PACKAGE) -> str:
+    return ".".join((package.name, *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
 
 
-def test_no_two_files_import_each_other():
-    modules = {module_of(path): path for path in sources(PACKAGE)}
+@pytest.mark.parametrize("package", [PACKAGE, TRAINING], ids=lambda package: package.name)
+def test_no_two_files_import_each_other(package):
+    modules = {module_of(path, package): path for path in sources(package)}
     arrows = {  # what is imported: the module itself, or else the module that the name lives in
         module: {m if m in modules else m.rpartition(".")[0] for m in imports_of(path)} & set(modules) - {module}
         for module, path in modules.items()
     }
-    seen: set[str] = set()
+    visited: set[str] = set()
 
     def visit(module: str, trail: tuple[str, ...]) -> None:
         assert module not in trail, f"import circle: {' -> '.join((*trail, module))}"
-        if module not in seen:
+        if module not in visited:
             for below in sorted(arrows[module]):
                 visit(below, (*trail, module))
-            seen.add(module)
+            visited.add(module)
 
     for module in modules:
         visit(module, ())

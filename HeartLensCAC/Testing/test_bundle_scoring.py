@@ -85,18 +85,18 @@ def test_lesions_near_the_cut_off_are_marked_on_either_side(scored, chest):
 
 
 def test_the_probability_of_a_category_counts_every_lesion_that_was_seen(scored, chest):
-    told = dict(scored.risk.category_probability)
+    probability = dict(scored.risk.category_probability)
     p, sizes = {}, {}
     for name, one in (("sure", SURE), ("close", CLOSE), ("doubted", DOUBTED)):
         lesion = lesion_at(scored, chest, one)
         p[name], sizes[name] = lesion.probability, lesion.agatston
-    expected = dict.fromkeys(told, 0.0)
+    expected = dict.fromkeys(probability, 0.0)
     for counted in product((0, 1), repeat=3):
         chance = np.prod([p[name] if c else 1 - p[name] for name, c in zip(p, counted, strict=True)])
         score = sum(sizes[name] * c for name, c in zip(p, counted, strict=True))
         expected[category(score).category] += chance
-    assert told == pytest.approx(expected, abs=1e-9)
-    assert 0.1 < told["moderate"] < told["high"] < 0.9
+    assert probability == pytest.approx(expected, abs=1e-9)
+    assert 0.1 < probability["moderate"] < probability["high"] < 0.9
 
 
 def test_slices_say_how_likely_they_are_and_only_where_they_were_asked(scored, chest):
@@ -120,8 +120,8 @@ def test_the_report_names_the_bundle_and_what_it_was_trained_on(scored):
     assert document["provenance"]["bundle"] == "plain 1"
     assert document["provenance"]["labels"] == "network"
     assert set(document["provenance"]["checksums"]) == {"voxels_sha256", "vessel.onnx", "slices.onnx"}
-    (told,) = [w["text"] for w in document["warnings"] if w["code"] == "network"]
-    assert "trained on nothing: its two formulas are written by hand" in told
+    (warning,) = [w["text"] for w in document["warnings"] if w["code"] == "network"]
+    assert "trained on nothing: its two formulas are written by hand" in warning
     assert "domain" not in {w["code"] for w in document["warnings"]}
 
 
@@ -158,9 +158,9 @@ def test_the_installed_bundle_is_the_default_and_none_is_the_rules(scan, install
 def test_a_damaged_default_is_refused_and_not_replaced_by_the_rules(scan, installed, capsys):
     (installed / "vessel.onnx").write_bytes(b"")
     assert main(["score", str(scan)]) == 3
-    told = capsys.readouterr()
-    assert told.err.startswith("error: checksum:")
-    assert not told.out
+    captured = capsys.readouterr()
+    assert captured.err.startswith("error: checksum:")
+    assert not captured.out
 
 
 def test_outside_its_domain_the_scan_is_scored_and_the_report_warns(scan, installed, capsys):
@@ -188,11 +188,11 @@ def test_slices_on_which_the_networks_contradict_each_other_are_told(scan, score
 
 
 def test_progress_goes_up_slice_by_slice_and_a_caller_may_end_it(scan):
-    heard = []
-    score_series(scan, Request(bundle=str(FOLDER), device="cpu"), progress=lambda *told: heard.append(told))
-    fractions = [fraction for _, fraction in heard]
+    events = []
+    score_series(scan, Request(bundle=str(FOLDER), device="cpu"), progress=lambda *event: events.append(event))
+    fractions = [fraction for _, fraction in events]
     assert fractions == sorted(fractions)
-    stages = [stage for stage, _ in heard]
+    stages = [stage for stage, _ in events]
     assert stages.count("choosing slices") > 1  # one for each batch
     assert stages.index("naming arteries") > stages.index("choosing slices")
 
@@ -232,19 +232,19 @@ def test_on_a_cpu_scoring_with_a_bundle_imports_no_torch(scan):
 def test_the_doctor_examines_bundles_and_scores_a_phantom(installed, capsys):
     """The plain bundle's formula names what is bright, and no plaque of the small phantom is bright enough."""
     assert main(["doctor"]) == 3
-    told = capsys.readouterr().out
-    assert "bundle: plain 1, used here: networks for slices and vessels, 2 files" in told
-    assert "scored 0 by bundle plain 1 on cpu: WRONG" in told
+    output = capsys.readouterr().out
+    assert "bundle: plain 1, used here: networks for slices and vessels, 2 files" in output
+    assert "scored 0 by bundle plain 1 on cpu: WRONG" in output
     (installed / "vessel.onnx").write_bytes(b"")
     assert main(["doctor"]) == 3
-    told = capsys.readouterr().out
-    assert "bundle: checksum: " in told
-    assert "self-test" not in told
+    output = capsys.readouterr().out
+    assert "bundle: checksum: " in output
+    assert "self-test" not in output
 
 
 def test_the_doctor_finds_the_rules_in_order(capsys, monkeypatch):
     monkeypatch.setattr(heartlens.networks.bundle, "INSTALLED", ())
     assert main(["doctor"]) == 0
-    told = capsys.readouterr().out
-    assert "worked example (10 by hand): 10" in told
-    assert "by the rules: in order" in told
+    output = capsys.readouterr().out
+    assert "worked example (10 by hand): 10" in output
+    assert "by the rules: in order" in output

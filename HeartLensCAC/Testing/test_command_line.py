@@ -19,6 +19,8 @@ import SimpleITK as sitk
 from heartlens.__main__ import main
 from heartlens.case.folder import append_edit, load_case
 
+pytestmark = pytest.mark.slow
+
 NOTICE = "HeartLens is research software. It is not a medical device"
 SMALL = (
     "--set",

@@ -1,4 +1,4 @@
-"""The bundle that ships: small, intact, honest about itself, the default, and the same through both of its doors."""
+"""The bundle that ships: small, intact, honest about itself, the default, and the same through both of its runtimes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from heartlens.calcium import extract_lesions
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import SLICES, VESSEL, find_bundle, load_bundle
-from heartlens.networks.inference import classify_slices, segment_vessels, slices_to_ask
+from heartlens.networks.inference import classify_slices, segment_vessels, slices_with_candidates
 from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.phantom.files import write_phantom
 from heartlens.pipeline import Request, score_series
 from heartlens.scoring.report import score_lesions
+
+pytestmark = pytest.mark.slow
 
 LARGEST_BYTES = 25_000_000
 
@@ -90,19 +92,19 @@ def test_torch_and_onnx_give_the_same_slices_and_the_same_score(bundle, phantom)
         skip_or_fail("torch and safetensors are not installed")
     ct, protocol = phantom.ct, ScoringProtocol()
     region = heart_region(ct)
-    asked = slices_to_ask(ct, region, protocol)
-    told, scores = [], []
+    candidate_slices = slices_with_candidates(ct, region, protocol)
+    probabilities, scores = [], []
     for door in (OnnxNetwork, TorchNetwork):
-        p = classify_slices(ct, region, door(bundle, SLICES), bundle.slices.view, asked)
-        chosen = asked & (np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off)
+        p = classify_slices(ct, region, door(bundle, SLICES), bundle.slices.view, candidate_slices)
+        chosen = candidate_slices & (np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off)
         lesions = segment_vessels(
             ct, region, door(bundle, VESSEL), bundle.vessel.view, bundle.vessel.classes, protocol,
             coronary_cut_off=bundle.vessel.cut_off, calibration=bundle.vessel.calibration, slices=chosen,
         )  # fmt: skip
         report = score_lesions(ct, lesions, protocol)
-        told.append(p)
+        probabilities.append(p)
         scores.append({artery.name: totals.agatston for artery, totals in report.arteries.items()})
-    assert np.isnan(told[0][~asked]).all()
-    assert np.abs(told[0] - told[1])[asked].max() < 1e-3
+    assert np.isnan(probabilities[0][~candidate_slices]).all()
+    assert np.abs(probabilities[0] - probabilities[1])[candidate_slices].max() < 1e-3
     assert scores[0] == scores[1]
     assert sum(scores[0].values()) > 0

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TESTING = Path(__file__).resolve().parent
 LIBRARY = TESTING.parent / "heartlens"
 FILES = ("core/protocol.py", "scoring/agatston.py", "scoring/volume.py", "scoring/mass.py", "scoring/density.py",
@@ -25,7 +27,7 @@ SWAPPED = {ast.GtE: ">", ast.Gt: ">=", ast.LtE: "<", ast.Lt: "<=", ast.Eq: "!=",
 
 WITHOUT_EFFECT = {
     # (file, source line): why nothing can notice
-    ("scoring/report.py", "centre = [(s, (rows - 1) / 2, (columns - 1) / 2) for s in range(slices)]"): (
+    ("scoring/report.py", "center = [(s, (rows - 1) / 2, (columns - 1) / 2) for s in range(slices)]"): (
         "the z of a slice is that of its middle, and in upright slices every pixel has the same z"
     ),
     (
@@ -41,7 +43,7 @@ WITHOUT_EFFECT = {
 
 def mutants() -> list[tuple[str, int, int, int, str, str]]:
     """(file, line, first column, end column, new text, name) of every change."""
-    found = []
+    mutations = []
     for name in FILES:
         source = (LIBRARY / name).read_text()
         lines = source.splitlines()
@@ -49,14 +51,14 @@ def mutants() -> list[tuple[str, int, int, int, str, str]]:
             if isinstance(node, ast.Constant) and type(node.value) in (int, float):
                 text = lines[node.lineno - 1].strip()
                 if (name, text) not in WITHOUT_EFFECT:
-                    found.append((name, node.lineno, node.col_offset, node.end_col_offset, f"({node.value!r} + 1)"))
+                    mutations.append((name, node.lineno, node.col_offset, node.end_col_offset, f"({node.value!r} + 1)"))
             elif isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in SWAPPED:
                 line = lines[node.lineno - 1]
                 if node.left.end_lineno == node.comparators[0].lineno:
                     start, end = node.left.end_col_offset, node.comparators[0].col_offset
                     if not line[start:end].strip("()= <>!") and (name, line.strip()) not in WITHOUT_EFFECT:
-                        found.append((name, node.lineno, start, end, f" {SWAPPED[type(node.ops[0])]} "))
-    return [(*m, f"{m[0]}:{m[1]}:{m[2]}") for m in found]
+                        mutations.append((name, node.lineno, start, end, f" {SWAPPED[type(node.ops[0])]} "))
+    return [(*m, f"{m[0]}:{m[1]}:{m[2]}") for m in mutations]
 
 
 @pytest.mark.parametrize(

@@ -77,12 +77,12 @@ def lists_by_cmake(cmake, tmp_path):
 
 def test_every_file_is_installed_and_cmake_reads_the_lists_as_we_do(require_tool, tmp_path):
     files = script("module_files")
-    said = lists_by_cmake(require_tool("cmake"), tmp_path)
-    assert said["UNPARSED"] == ""
-    assert said["NAME"] == "HeartLensCAC"
-    assert said["TEST"] == "SCRIPT;HeartLensCAC.py"
-    assert said["SCRIPTS"].split(";") == files.scripts(), "run: python scripts/module_files.py"
-    assert said["RESOURCES"].split(";") == files.resources(), "run: python scripts/module_files.py"
+    lists = lists_by_cmake(require_tool("cmake"), tmp_path)
+    assert lists["UNPARSED"] == ""
+    assert lists["NAME"] == "HeartLensCAC"
+    assert lists["TEST"] == "SCRIPT;HeartLensCAC.py"
+    assert lists["SCRIPTS"].split(";") == files.scripts(), "run: python scripts/module_files.py"
+    assert lists["RESOURCES"].split(";") == files.resources(), "run: python scripts/module_files.py"
 
 
 def test_the_lists_are_as_the_script_writes_them():
@@ -238,7 +238,7 @@ def test_without_a_slicer_the_script_says_so_and_fails(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("code", "told", "verdict"),
+    ("code", "result", "verdict"),
     [
         (0, {"slicer": "5.12", "run": 3, "bad": 0, "skipped": 0}, 0),
         (0, {"slicer": "5.12", "run": 3, "bad": 1, "skipped": 0}, 1),
@@ -248,10 +248,10 @@ def test_without_a_slicer_the_script_says_so_and_fails(tmp_path):
         (0, None, 1),
     ],
 )
-def test_tests_in_slicer_pass_only_where_some_ran_and_all_passed(tmp_path, capsys, code, told, verdict):
+def test_tests_in_slicer_pass_only_where_some_ran_and_all_passed(tmp_path, capsys, code, result, verdict):
     path = tmp_path / "told.json"
-    if told is not None:
-        path.write_text(json.dumps(told))
+    if result is not None:
+        path.write_text(json.dumps(result))
     assert script("in_slicer").verdict(code, path) == verdict
 
 
@@ -274,7 +274,7 @@ util = SimpleNamespace(exit=sys.exit)
 
 
 @pytest.mark.parametrize(
-    ("tests", "code", "told"),
+    ("tests", "code", "expected"),
     [
         ({}, 1, {"run": 0, "bad": 0}),
         ({"slicer_good": "def test_it(self): assert True"}, 0, {"run": 1, "bad": 0}),
@@ -287,7 +287,7 @@ util = SimpleNamespace(exit=sys.exit)
     ],
     ids=["no file", "good", "one bad", "all skipped", "cannot be imported", "no test", "another name"],
 )  # fmt: skip
-def test_the_runner_in_slicer_fails_closed(tmp_path, tests, code, told):
+def test_the_runner_in_slicer_fails_closed(tmp_path, tests, code, expected):
     (tmp_path / "run.py").write_bytes((MODULE / "Testing" / "in_slicer" / "run.py").read_bytes())
     (tmp_path / "slicer.py").write_text(ALONE)
     for name, body in tests.items():
@@ -297,13 +297,13 @@ def test_the_runner_in_slicer_fails_closed(tmp_path, tests, code, told):
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert run.returncode == code, run.stdout + run.stderr
-    assert json.loads((tmp_path / "told.json").read_text()).items() >= told.items()
+    assert json.loads((tmp_path / "told.json").read_text()).items() >= expected.items()
     assert script("in_slicer").verdict(run.returncode, tmp_path / "told.json") == code
 
 
 def test_the_tests_for_a_real_slicer_are_found_by_their_names():
-    found = [path.name for path in (MODULE / "Testing" / "in_slicer").glob("slicer_*.py")]
-    assert found == ["slicer_journey.py"]
+    test_files = [path.name for path in (MODULE / "Testing" / "in_slicer").glob("slicer_*.py")]
+    assert test_files == ["slicer_journey.py"]
     tree = ast.parse((MODULE / "Testing" / "in_slicer" / "slicer_journey.py").read_text())
     names = [node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     assert "test_the_readers_journey" in names
@@ -320,12 +320,12 @@ def test_in_ci_a_layer_that_cannot_run_is_a_failure(monkeypatch, ci, outcome):
 
 def test_ci_runs_the_scene_and_the_journey_on_both_versions_of_slicer(require_tool):
     assert "export CI=true" in (REPOSITORY / ".ci" / "run").read_text()
-    told = subprocess.run(
+    commands = subprocess.run(
         [require_tool("make"), "--dry-run", "--always-make", "CI=true", "test"],
         cwd=REPOSITORY, capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    assert "requirements-slicer.txt" in told
-    assert "slicer-core==5.11" in told
-    assert "-m pytest --numprocesses auto" in told, "every folder of tests, on the newer one"
-    older = next(line for line in told.splitlines() if ".venv-511/bin/python -m pytest" in line)
+    assert "requirements-slicer.txt" in commands
+    assert "slicer-core==5.11" in commands
+    assert "-m pytest --numprocesses auto" in commands, "every folder of tests, on the newer one"
+    older = next(line for line in commands.splitlines() if ".venv-511/bin/python -m pytest" in line)
     assert {"HeartLensCAC/Testing/scene", "HeartLensCAC/Testing/desktop/test_journey.py"} <= set(older.split())

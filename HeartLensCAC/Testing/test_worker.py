@@ -1,4 +1,4 @@
-"""The worker as a door sees it: the real process, real scans, and every way in which either end can go wrong."""
+"""The worker as a front end sees it: the real process, real scans, and every way in which either end can go wrong."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from worker_process import LIMIT_SECONDS, WORKER, WorkerProcess
 from heartlens.__main__ import main
 from heartlens.app.messages import CancelCommand, Event, Run, ScoreCommand
 from heartlens.case.folder import append_edit, load_case
+
+pytestmark = pytest.mark.slow
 
 RULES = {"bundle": "none"}
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
@@ -121,7 +123,7 @@ def test_files_of_one_series_are_scored_as_their_folder_is(worker, phantom, tmp_
 
 def test_two_jobs_are_done_in_the_order_they_came(worker, phantom, tmp_path):
     runs = [Run(input=phantom / "ct", out=tmp_path / name, options=RULES) for name in "ab"]
-    worker.tell(runs[0].command + runs[1].command)
+    worker.send(runs[0].command + runs[1].command)
     jobs = []
     while not jobs or jobs[-1] != (runs[1].job, "done"):
         jobs += [(event.job, event.kind) for event in worker.lines(1)]
@@ -151,7 +153,7 @@ def test_networks_tell_every_batch_and_give_what_the_command_line_gives(worker, 
 def test_a_job_is_cancelled_between_the_batches_of_a_network(worker, phantom, out):
     run = worker.start(input=phantom / "ct", out=out, options={"bundle": PLAIN_BUNDLE})
     worker.until(run, "choosing slices")
-    worker.tell(run.cancellation)
+    worker.send(run.cancellation)
     assert worker.finish(run).kind == "cancelled"
     assert list(out.parent.iterdir()) == []
 
@@ -162,7 +164,7 @@ def test_a_job_is_cancelled_between_the_batches_of_a_network(worker, phantom, ou
 def test_a_cancelled_job_leaves_nothing_and_the_next_one_is_scored(worker, phantom, out):
     first = worker.start(input=phantom / "ct", out=out, options=RULES)
     worker.until(first, "reading")
-    worker.tell(first.cancellation)
+    worker.send(first.cancellation)
     assert worker.finish(first).kind == "cancelled"
     assert list(out.parent.iterdir()) == []
     assert worker.finish(worker.start(input=phantom / "ct", out=out, options=RULES)).kind == "done"
@@ -176,14 +178,14 @@ def test_a_job_cancelled_while_it_writes_leaves_nothing(phantom, out):
     with with_changed(slow) as worker:
         run = worker.start(input=phantom / "ct", out=out, options=RULES)
         worker.until(run, "writing")
-        worker.tell(run.cancellation)
+        worker.send(run.cancellation)
         assert worker.finish(run).kind == "cancelled"
         assert list(out.parent.iterdir()) == []
 
 
 def test_a_waiting_job_is_cancelled_at_once_and_the_running_one_goes_on(worker, phantom, tmp_path):
     running, waiting = (Run(input=phantom / "ct", out=tmp_path / name, options=RULES) for name in "ab")
-    worker.tell(running.command + waiting.command + waiting.cancellation)
+    worker.send(running.command + waiting.command + waiting.cancellation)
     ends = []
     while len(ends) < 2:
         ends += [(event.job, event.kind) for event in worker.lines(1) if event.is_last]
@@ -194,7 +196,7 @@ def test_a_waiting_job_is_cancelled_at_once_and_the_running_one_goes_on(worker, 
 def test_to_cancel_what_is_over_or_unknown_says_nothing(worker, phantom, tmp_path):
     run = worker.start(input=phantom / "ct", out=tmp_path / "a", options=RULES)
     assert worker.finish(run).kind == "done"
-    worker.tell(run.cancellation + CancelCommand("nobody").line)
+    worker.send(run.cancellation + CancelCommand("nobody").line)
     after = worker.start(input=tmp_path / "nowhere", out=tmp_path / "b", options=RULES)
     assert {event.job for event in worker.events(after)} == {after.job}
 
@@ -210,7 +212,7 @@ def test_a_step_that_does_not_end_is_interrupted(phantom, out):
     with with_changed(endless) as worker:
         run = worker.start(input=phantom / "ct", out=out, options=RULES)
         worker.until(run, "spinning")
-        worker.tell(run.cancellation)
+        worker.send(run.cancellation)
         assert worker.finish(run).kind == "cancelled"
         run = worker.start(input=phantom / "ct", out=out, options=RULES)  # and again: the worker is as good as new
         worker.until(run, "spinning")
@@ -233,7 +235,7 @@ def test_a_library_is_never_interrupted_while_it_is_loaded(phantom, tmp_path, ou
     with with_changed(loading) as worker:
         run = worker.start(input=phantom / "ct", out=out, options=RULES)
         worker.until(run, "loading")
-        worker.tell(run.cancellation)
+        worker.send(run.cancellation)
         assert worker.finish(run).kind == "cancelled"
         worker.close()
         assert "loaded" in worker.log
@@ -359,14 +361,14 @@ BAD_LINES = [
 
 
 def test_lines_that_are_no_commands_are_answered_and_survived(worker, phantom, out):
-    worker.tell(b"\n".join(BAD_LINES) + b"\n\n  \n")
+    worker.send(b"\n".join(BAD_LINES) + b"\n\n  \n")
     answers = worker.lines(len(BAD_LINES))
     assert [(event.kind, event.code, event.job) for event in answers] == [("error", "usage", None)] * len(BAD_LINES)
     assert worker.finish(worker.start(input=phantom / "ct", out=out, options=RULES)).kind == "done"
 
 
 @pytest.mark.parametrize(
-    ("asked", "code", "text"),
+    ("fields", "code", "text"),
     [
         ({"options": {"kv": 120}}, "usage", "unknown option 'kv'"),
         ({"options": {"kvp": -1}}, "usage", "positive"),
@@ -385,7 +387,7 @@ def test_lines_that_are_no_commands_are_answered_and_survived(worker, phantom, o
     ids=str,
 )
 def test_a_job_that_cannot_be_done_ends_with_the_reason_and_the_disk_untouched(
-    worker, phantom, tmp_path, monkeypatch, asked, code, text
+    worker, phantom, tmp_path, monkeypatch, fields, code, text
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
@@ -393,8 +395,8 @@ def test_a_job_that_cannot_be_done_ends_with_the_reason_and_the_disk_untouched(
     (tmp_path / "here" / "note.txt").write_text("mine")
     (tmp_path / "text.dcm").write_text("not DICOM")
     before = sorted(tmp_path.rglob("*"))
-    options = {**RULES, **asked.get("options", {})}
-    error = worker.finish(worker.start(**{"input": phantom / "ct", "out": "r", **asked, "options": options}))
+    options = {**RULES, **fields.get("options", {})}
+    error = worker.finish(worker.start(**{"input": phantom / "ct", "out": "r", **fields, "options": options}))
     assert error.kind == "error"
     assert code in (None, error.code)
     assert text in error.text
@@ -448,7 +450,7 @@ def test_a_place_without_write_permission_is_refused(worker, phantom):
 
 def test_a_job_twice_under_one_name_is_refused_and_the_first_goes_on(worker, phantom, tmp_path):
     command = ScoreCommand("twice", str(tmp_path / "r"), str(phantom / "ct"), (), RULES)
-    worker.tell(command.line + command.line)
+    worker.send(command.line + command.line)
     events = []
     while not events or not (events[-1].is_last and events[-1].job == "twice"):
         events += worker.lines(1)
@@ -488,8 +490,8 @@ def test_what_a_library_prints_goes_to_the_log_and_not_between_the_events(phanto
         assert worker.close() == 0
         for line in worker.transcript.splitlines():
             Event.from_line(line)
-        for said in ("by print", "by the C library", "by a child"):
-            assert said in worker.log
+        for text in ("by print", "by the C library", "by a child"):
+            assert text in worker.log
 
 
 def test_the_log_names_no_patient_no_path_and_no_value_of_a_file(fresh_worker, phantom, tmp_path):

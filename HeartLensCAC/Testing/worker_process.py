@@ -1,4 +1,4 @@
-"""A door without a screen: starts the real worker, talks to it as the Slicer panel does, and never waits for ever."""
+"""A front end without screen: runs the real worker, talks to it as the Slicer panel does, and never waits for ever."""
 
 from __future__ import annotations
 
@@ -54,17 +54,17 @@ class WorkerProcess:
     def log(self) -> str:
         return b"".join(self._log).decode()
 
-    def tell(self, line: bytes) -> None:
+    def send(self, line: bytes) -> None:
         self.process.stdin.write(line)
         self.process.stdin.flush()
 
-    def start(self, **asked: Any) -> Run:
+    def start(self, **fields: Any) -> Run:
         """Ask for one job."""
-        run = Run(**asked)
-        self.tell(run.command)
+        run = Run(**fields)
+        self.send(run.command)
         return run
 
-    def _hear(self) -> bytes:
+    def _handle_line(self) -> bytes:
         data = self._heard.get(timeout=LIMIT_SECONDS)
         if data is None:
             self._heard.put(None)
@@ -75,7 +75,7 @@ class WorkerProcess:
     def events(self, run: Run) -> Iterator[Event]:
         """The run's events as they come, until its last one or the worker's end."""
         while not run.is_over:
-            data = self._unread or self._hear()
+            data = self._unread or self._handle_line()
             if not data:
                 return
             self._unread = b""
@@ -84,7 +84,7 @@ class WorkerProcess:
     def lines(self, count: int) -> list[Event]:
         """The next `count` events of whatever job."""
         while self._unread.count(b"\n") < count:
-            data = self._hear()
+            data = self._handle_line()
             assert data, f"the worker has gone: {self.log}"
             self._unread += data
         *lines, self._unread = self._unread.split(b"\n", count)
@@ -92,12 +92,12 @@ class WorkerProcess:
 
     def until(self, run: Run, stage: str) -> list[Event]:
         """Its events up to the first of a stage."""
-        seen = []
+        events = []
         for event in self.events(run):
-            seen.append(event)
+            events.append(event)
             if event.stage == stage:
-                return seen
-        raise AssertionError(f"the job never came to {stage!r}: {seen[-1:]} {self.log}")
+                return events
+        raise AssertionError(f"the job never came to {stage!r}: {events[-1:]} {self.log}")
 
     def finish(self, run: Run) -> Event:
         """The last event of a run."""
@@ -107,7 +107,7 @@ class WorkerProcess:
         return run.last
 
     def close(self) -> int:
-        """End stdin, as a door that goes away; returns the exit code."""
+        """End stdin, as a front end that goes away; returns the exit code."""
         self.process.stdin.close()
         return self.gone()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from heartlens import __version__
 from heartlens.app.options import UsageError, add_score_options, request_of
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 
 if TYPE_CHECKING:
     from heartlens.case.case import Case
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except Refused as refusal:
+    except InputRefused as refusal:
         print(f"error: {' '.join(str(refusal).split())}", file=sys.stderr)
         return REFUSED
     except UsageError as error:
@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
     phantom = commands.add_parser("phantom", help="write a synthetic chest CT with known calcium")
     phantom.add_argument("--out", type=Path, required=True, help="folder to make")
-    phantom.add_argument("--seed", type=int, default=1, help="which person (default 1)")
+    phantom.add_argument("--seed", type=int, default=1, help="random seed (default 1)")
     phantom.add_argument("--format", choices=("dicom", "nrrd", "nifti"), default="dicom")
     phantom.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a parameter, such as noise_hu=15 (repeatable)"
@@ -79,17 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=1)
     demo.set_defaults(run=_run_demo)
 
-    doctor = commands.add_parser("doctor", help="say what is installed and whether scoring works here")
+    doctor = commands.add_parser("doctor", help="check what is installed and whether scoring works")
     doctor.add_argument("--bundle", metavar="NAME|DIR|none", help="to examine; default: installed bundle, or the rules")
     doctor.add_argument(
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="for the networks; auto: a GPU if worth waking",
+        help="for the networks; auto: use the GPU for 100 slices or more",
     )
     doctor.set_defaults(run=_run_doctor)
 
-    worker = commands.add_parser("worker", help="take jobs on stdin, one JSON object a line (for programs)")
+    worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")
     worker.set_defaults(run=_run_worker)
     return parser
 
@@ -120,7 +120,7 @@ def _run_score(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(result.case.report_document(), indent=1, allow_nan=False))
     else:
-        print(table(result.case))
+        print(result_table(result.case))
         if options.out is not None:
             page = options.out / ("report.html" if not left_out else "report.json")
             print(f"\nReport: {page}")
@@ -137,7 +137,7 @@ def _check_out(out: Path | None, force: bool) -> None:
         check_out(out, force=force)
 
 
-def table(case: Case) -> str:
+def result_table(case: Case) -> str:
     """The result as text: totals per artery, category, warnings, notice."""
     from heartlens.core.lesions import CORONARY, Artery
     from heartlens.core.protocol import NOTICE
@@ -161,8 +161,8 @@ def table(case: Case) -> str:
         from heartlens.risk.category_probability import display_percent
 
         likely = [(name, p) for name, p in risk.category_probability if p >= 0.005]
-        told = ", ".join(f"{name} {display_percent(p)}" for name, p in likely)
-        lines.append(f"Probability from the networks: {told}.")
+        likely_categories = ", ".join(f"{name} {display_percent(p)}" for name, p in likely)
+        lines.append(f"Probability from the networks: {likely_categories}.")
     if report.dropped_small_count:
         what = "1 island" if report.dropped_small_count == 1 else f"{report.dropped_small_count} islands"
         lines.append(f"{what} below the minimum size not counted ({report.dropped_small_area_mm2:.2f} mm2)")
@@ -198,7 +198,7 @@ def _run_phantom(options: argparse.Namespace) -> int:
 
 
 def _run_demo(options: argparse.Namespace) -> int:
-    from heartlens.core.atomic import whole_folder
+    from heartlens.core.atomic import atomic_folder
     from heartlens.core.lesions import CORONARY
     from heartlens.phantom import PhantomParameters, make_phantom
     from heartlens.phantom.files import write_phantom
@@ -211,7 +211,7 @@ def _run_demo(options: argparse.Namespace) -> int:
     bar = _Bar()
     bar("making a phantom", 0.0)
     phantom = make_phantom(PhantomParameters.random(options.seed, **DEMO_SCAN))
-    with whole_folder(options.out, force=True, is_ours=lambda old: is_result(old / "result")) as folder:
+    with atomic_folder(options.out, force=True, is_ours=lambda old: is_result(old / "result")) as folder:
         write_phantom(folder / "phantom", phantom, format="dicom")
         result = score_series(folder / "phantom" / "ct", Request(risk=RiskInputs()), progress=bar)
         left_out = write_outputs(result, folder / "result")
@@ -219,7 +219,7 @@ def _run_demo(options: argparse.Namespace) -> int:
     bundle = result.case.provenance["bundle"]
     by = f"the networks of bundle {bundle}" if bundle else "the rules"
     print(f"A synthetic chest CT (seed {options.seed}) was written as DICOM and scored by {by}.\n")
-    print(table(result.case))
+    print(result_table(result.case))
     truth = phantom.truth["arteries"]
     known = ", ".join(f"{a.name} {display_agatston(truth[a.name]['agatston'])}" for a in CORONARY)
     total = sum(truth[a.name]["agatston"] for a in CORONARY)

@@ -19,7 +19,7 @@ from heartlens.calcium import extract_lesions, find_lesions
 from heartlens.case.case import Case
 from heartlens.case.result import Result
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import OVERRIDABLE, Caution, Refused, refuse_or_caution
+from heartlens.core.errors import OVERRIDABLE, InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.lesions import LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.slabs import average_slabs, slab_labels, slices_per_slab
@@ -91,116 +91,124 @@ def score_series(
         The input cannot be scored honestly; nothing was written.
     """
     request = request or Request()
-    tell = progress or (lambda stage, fraction: None)
+    on_progress = progress or (lambda stage, fraction: None)
     clock = _Clock()
 
-    tell("reading", 0.0)
-    ct, series, cautions = read_ct(source, request, tell)
+    on_progress("reading", 0.0)
+    ct, series, cautions = read_ct(source, request, on_progress)
     protocol = _protocol_for(ct, request)
     cautions += acquisition_cautions(ct, protocol)
     clock.lap("read")
 
-    tell("finding the heart", 0.2)
+    on_progress("finding the heart", 0.2)
     scored_ct = ct if protocol.slab_mm is None else _slabs(ct, protocol, cautions)
     region = _heart(scored_ct, request, cautions)
     clock.lap("anatomy")
 
-    tell("finding calcium", 0.3)
-    found = find_calcium(ct, scored_ct, region, protocol, request, tell)
-    cautions += found.cautions
+    on_progress("finding calcium", 0.3)
+    calcium = find_calcium(ct, scored_ct, region, protocol, request, on_progress)
+    cautions += calcium.cautions
     clock.lap("calcium")
 
-    tell("scoring", 0.9)
+    on_progress("scoring", 0.9)
     case = Case(
         source_ct=ct,
-        auto=found.lesions,
+        auto=calcium.lesions,
         protocol=protocol,
         risk_inputs=_risk_inputs(ct, request),
         cautions=tuple(dict.fromkeys(cautions)),
-        provenance={**found.provenance, "source": _source_paths(source)},
-        slice_probability=found.slice_probability,
+        provenance={**calcium.provenance, "source": _source_paths(source)},
+        slice_probability=calcium.slice_probability,
     )
     _ = case.report, case.risk  # computed here, so that the clock sees them
     clock.lap("score")
     sources = _source_headers(series, ct)
-    tell("scored", 1.0)
+    on_progress("scored", 1.0)
     return Result(replace_provenance(case, seconds=clock.seconds), sources)
 
 
 def read_ct(
-    source: Path | Sequence[Path], request: Request, tell: Progress = lambda stage, fraction: None
-) -> tuple[CTVolume, Series | None, list[Caution]]:
+    source: Path | Sequence[Path], request: Request, on_progress: Progress = lambda stage, fraction: None
+) -> tuple[CTVolume, Series | None, list[WarningRecord]]:
     """Read the CT that the user means: a volume file, or the best series of a DICOM folder."""
-    said: dict[str, Any] = {"allow": request.allow, "kvp": request.kvp, "slice_thickness_mm": request.thickness_mm}
+    read_options: dict[str, Any] = {
+        "allow": request.allow,
+        "kvp": request.kvp,
+        "slice_thickness_mm": request.thickness_mm,
+    }
     if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
-        ct, cautions = read_volume(source, **said)
+        ct, cautions = read_volume(source, **read_options)
         return ct, None, list(cautions)
     from heartlens.dicom.read import read_series
     from heartlens.dicom.series import choose_series, find_series, rank_series
 
-    found = find_series(source, told=lambda done: tell("reading", 0.08 * done))
-    series = choose_series(rank_series(found), request.series_uid, request.allow)
-    ct, cautions = read_series(series, **said, told=lambda done: tell("reading", 0.08 + 0.12 * done))
+    all_series = find_series(source, on_progress=lambda done: on_progress("reading", 0.08 * done))
+    series = choose_series(rank_series(all_series), request.series_uid, request.allow)
+    ct, cautions = read_series(
+        series, **read_options, on_progress=lambda done: on_progress("reading", 0.08 + 0.12 * done)
+    )
     return ct, series, list(cautions)
 
 
 def replace_provenance(case: Case, **facts: Any) -> Case:
     """The same case with more provenance; what was computed is kept."""
-    told = replace(case, provenance={**case.provenance, **facts})
+    result = replace(case, provenance={**case.provenance, **facts})
     for name in ("ct", "lesions", "report", "risk"):
         if name in case.__dict__:
-            told.__dict__[name] = case.__dict__[name]
-    return told
+            result.__dict__[name] = case.__dict__[name]
+    return result
 
 
 def _protocol_for(ct: CTVolume, request: Request) -> ScoringProtocol:
     protocol = request.protocol
     if request.kvp_adapted:
         if ct.header.kvp is None:
-            raise Refused("input", "--kvp-adapted needs the tube voltage, which the file does not say; give --kvp N")
+            raise InputRefused(
+                "input", "--kvp-adapted needs the tube voltage, which the file does not say; give --kvp N"
+            )
         try:
             protocol = protocol.adapted_to(ct.header.kvp)
         except ValueError as error:
-            raise Refused("input", f"--kvp-adapted: {error}") from error
+            raise InputRefused("input", f"--kvp-adapted: {error}") from error
     if protocol.normalisation == "thickness" and ct.header.slice_thickness_mm is None:
-        raise Refused("input", "--normalisation thickness needs the slice thickness; give --thickness-mm X")
+        raise InputRefused("input", "--normalisation thickness needs the slice thickness; give --thickness-mm X")
     return protocol
 
 
-def _slabs(ct: CTVolume, protocol: ScoringProtocol, cautions: list[Caution]) -> CTVolume:
+def _slabs(ct: CTVolume, protocol: ScoringProtocol, cautions: list[WarningRecord]) -> CTVolume:
     assert protocol.slab_mm is not None
     try:
         count = slices_per_slab(ct, protocol.slab_mm)
     except ValueError as error:
-        raise Refused("input", f"--slab-mm: {error}") from error
+        raise InputRefused("input", f"--slab-mm: {error}") from error
     left_out = ct.shape[0] % count
     text = f"{count} slices of {ct.increment_mm:g} mm averaged to one before scoring"
     if left_out:
         text += f"; the {left_out} uppermost slices make no whole slab and were not scored"
-    cautions.append(Caution("slabs", text))
+    cautions.append(WarningRecord("slabs", text))
     return average_slabs(ct, count)
 
 
-def _heart(ct: CTVolume, request: Request, cautions: list[Caution]) -> HeartRegion:
+def _heart(ct: CTVolume, request: Request, cautions: list[WarningRecord]) -> HeartRegion:
     """Where the heart is; with given labels, content findings only warn and a missing heart is no matter."""
     from heartlens.anatomy import heart_region
 
     region = heart_region(ct)
     for code, text in content_findings(ct, region):
         if code not in OVERRIDABLE or request.segmentation:
-            cautions.append(Caution(code, text))
+            cautions.append(WarningRecord(code, text))
         else:
-            cautions.append(refuse_or_caution(code, text, request.allow))
+            cautions.append(refuse_or_warn(code, text, request.allow))
     return region
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class CalciumResult:
     """Lesions on the scored grid, and how they came about."""
 
     lesions: LesionMap
     provenance: dict[str, Any]
-    cautions: tuple[Caution, ...] = ()
+    cautions: tuple[WarningRecord, ...] = ()
     slice_probability: NDArray[np.float64] | None = None
 
 
@@ -210,8 +218,8 @@ def find_calcium(
     region: HeartRegion,
     protocol: ScoringProtocol,
     request: Request,
-    tell: Progress,
-) -> Found:
+    on_progress: Progress,
+) -> CalciumResult:
     """Calcium by given labels, by a bundle's networks or by rules.
 
     Parameters
@@ -230,44 +238,55 @@ def find_calcium(
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
         flat = np.flatnonzero(codes)
         lesions = extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol)
-        return Found(lesions, {"labels": "segmentation", "bundle": None, "device": "cpu"})
+        return CalciumResult(lesions, {"labels": "segmentation", "bundle": None, "device": "cpu"})
     from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 
     folder = find_bundle(request.bundle)
     if folder is not None:
-        return _by_networks(scored_ct, region, protocol, load_bundle(folder), request, tell)
+        return _by_networks(scored_ct, region, protocol, load_bundle(folder), request, on_progress)
     found_by = "calcium was found and named by rules, not by a reader or a trained network: check every lesion"
-    caution = Caution("rules", found_by)
+    caution = WarningRecord("rules", found_by)
     if request.bundle != RULES:
-        caution = Caution("no-bundle", f"no network bundle is installed; {found_by}")
+        caution = WarningRecord("no-bundle", f"no network bundle is installed; {found_by}")
     lesions, _ = find_lesions(scored_ct, region, protocol)
-    return Found(lesions, {"labels": "rules", "bundle": None, "device": "cpu"}, (caution,))
+    return CalciumResult(lesions, {"labels": "rules", "bundle": None, "device": "cpu"}, (caution,))
 
 
 def _by_networks(
-    ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol, bundle: Bundle, request: Request, tell: Progress
-) -> Found:
+    ct: CTVolume,
+    region: HeartRegion,
+    protocol: ScoringProtocol,
+    bundle: Bundle,
+    request: Request,
+    on_progress: Progress,
+) -> CalciumResult:
     """The slice classifier chooses slices among those with candidates; the vessel network names islands on them."""
-    from heartlens.networks.inference import Networks, classify_slices, segment_vessels, slices_to_ask, unsettled_slices
+    from heartlens.networks.inference import (
+        Networks,
+        classify_slices,
+        discordant_slices,
+        segment_vessels,
+        slices_with_candidates,
+    )
 
-    chosen = slices_to_ask(ct, region, protocol)
+    chosen = slices_with_candidates(ct, region, protocol)
     networks = Networks(bundle, request.device, slices=int(chosen.sum()))
     cautions = [_caution_of(bundle), *bundle.domain.cautions(ct)]
     probability = None
     if bundle.slices is not None and networks.slices is not None and request.slice_stage:
         probability = classify_slices(
             ct, region, networks.slices, bundle.slices.view, chosen, batch=networks.batch,
-            told=lambda done: tell("choosing slices", 0.3 + 0.3 * done),
+            on_progress=lambda done: on_progress("choosing slices", 0.3 + 0.3 * done),
         )  # fmt: skip
         chosen = chosen & (np.nan_to_num(probability, nan=-1.0) >= bundle.slices.cut_off)
     vessel = bundle.vessel
     lesions = segment_vessels(
         ct, region, networks.vessel, vessel.view, vessel.classes, protocol, coronary_cut_off=vessel.cut_off,
         calibration=vessel.calibration, slices=chosen, batch=networks.batch,
-        told=lambda done: tell("naming arteries", 0.6 + 0.3 * done),
+        on_progress=lambda done: on_progress("naming arteries", 0.6 + 0.3 * done),
     )  # fmt: skip
     if probability is not None:
-        cautions += _unsettled(ct, probability, unsettled_slices(probability, lesions))
+        cautions += _discordant(ct, probability, discordant_slices(probability, lesions))
     provenance = {
         "labels": "network",
         "bundle": bundle.title,
@@ -275,30 +294,30 @@ def _by_networks(
         "device": networks.device,
         "slice_stage": probability is not None,
     }
-    return Found(lesions, provenance, (*cautions, *networks.cautions), probability)
+    return CalciumResult(lesions, provenance, (*cautions, *networks.cautions), probability)
 
 
-def _unsettled(ct: CTVolume, probability: NDArray[np.float64], slices: NDArray[np.int64]) -> list[Caution]:
+def _discordant(ct: CTVolume, probability: NDArray[np.float64], slices: NDArray[np.int64]) -> list[WarningRecord]:
     """Where the networks contradict each other, the likeliest slice first: there a reader looks first."""
     if not slices.size:
         return []
     z_mm = ct.lps_mm(np.stack([slices, 0 * slices, 0 * slices], axis=-1))[:, 2]
     order = np.argsort(-probability[slices], kind="stable")
-    told = ", ".join(f"{slices[n]} (z {z_mm[n]:.1f} mm, {probability[slices[n]]:.2f})" for n in order[:5])
+    listing = ", ".join(f"{slices[n]} (z {z_mm[n]:.1f} mm, {probability[slices[n]]:.2f})" for n in order[:5])
     more = f" and {slices.size - 5} more" if slices.size > 5 else ""
     return [
-        Caution(
+        WarningRecord(
             "unsettled",
             f"the slice classifier sees coronary calcium where no island was called coronary, on slice index "
-            f"{told}{more}: look at these slices, and take back what belongs to an artery",
+            f"{listing}{more}: look at these slices, and take back what belongs to an artery",
         )
     ]
 
 
-def _caution_of(bundle: Bundle) -> Caution:
+def _caution_of(bundle: Bundle) -> WarningRecord:
     """Who found the calcium, in the words of the bundle."""
     texts = {name: text.rstrip(". ") for name, text in bundle.texts.items()}
-    return Caution(
+    return WarningRecord(
         "network",
         f"calcium was found and named by networks, not by a reader: bundle {bundle.title}, trained on "
         f"{texts['trained_on']}. {texts['intended_use']}. Check every lesion, and every slice for what was missed",
@@ -307,11 +326,11 @@ def _caution_of(bundle: Bundle) -> Caution:
 
 def _risk_inputs(ct: CTVolume, request: Request) -> RiskInputs:
     """Age and sex from the header where the user said nothing. Race is never taken from a header."""
-    said = request.risk
+    given = request.risk
     return replace(
-        said,
-        age_years=ct.header.patient_age_years if said.age_years is None else said.age_years,
-        sex=ct.header.patient_sex if said.sex is None else said.sex,
+        given,
+        age_years=ct.header.patient_age_years if given.age_years is None else given.age_years,
+        sex=ct.header.patient_sex if given.sex is None else given.sex,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heartlens.anatomy import heart_region
-from heartlens.core.atomic import whole_file
+from heartlens.core.atomic import atomic_file
 from heartlens.networks.input import heart_center
 from training.datasets.shards import ShardSet
 from training.engine.distributed import Ranks, barrier
@@ -22,17 +22,17 @@ def find_hearts(shards: ShardSet, scans: Sequence[int], path: Path, ranks: Ranks
         by checksum of the voxels: [row, column, first slice, last slice + 1]
     """
     if ranks.is_first:
-        found = _read_hearts(path)
-        missing = [n for n in scans if shards.scans[n].voxels_sha256 not in found]
+        hearts = _read_hearts(path)
+        missing = [n for n in scans if shards.scans[n].voxels_sha256 not in hearts]
         for n in missing:
             ct = shards.ct(n)
             region = heart_region(ct)
             span = region.box(ct)[0].indices(ct.shape[0])[:2] if region.in_view else (0, 0)
             span = span if span[1] > span[0] else (0, ct.shape[0])
-            found[shards.scans[n].voxels_sha256] = [*heart_center(ct, region), *map(float, span)]
+            hearts[shards.scans[n].voxels_sha256] = [*heart_center(ct, region), *map(float, span)]
         if missing:
-            with whole_file(path) as sibling:
-                sibling.write_text(json.dumps(found))
+            with atomic_file(path) as sibling:
+                sibling.write_text(json.dumps(hearts))
     barrier()
     return _read_hearts(path)
 

@@ -13,7 +13,7 @@ from heartlens.core.ct import CTVolume
 
 
 @dataclass(frozen=True, eq=False)
-class LabelledScan:
+class LabeledScan:
     """One scan.
 
     Parameters
@@ -57,7 +57,7 @@ class LabelledScan:
             raise ValueError("a scan without labels must say why: why_unlabelled is empty")
 
     @property
-    def is_labelled(self) -> bool:
+    def is_labeled(self) -> bool:
         """Whether the labels are complete."""
         return not self.why_unlabelled
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.utils.data import DataLoader, Dataset
 
-from heartlens.core.errors import Refused
-from heartlens.core.lesions import SCORED, Artery
+from heartlens.core.errors import InputRefused
+from heartlens.core.lesions import SCORED_ARTERIES, Artery
 from heartlens.networks.input import Crop, View, nearest, network_input, place_crop
 from training.datasets.sampling import (
     balanced_order,
@@ -32,7 +32,7 @@ from training.datasets.sampling import (
 )
 from training.datasets.shards import ShardSet
 from training.engine.checkpoint import leave_signals_to_the_run
-from training.engine.config import added
+from training.engine.config import since_version
 from training.engine.distributed import Ranks
 
 CALCIUM = "CALCIUM"
@@ -84,10 +84,10 @@ class SampleRecipe:
     zoom: float = 0.1
     noise_hu: float = 15.0
     offset_hu: float = 10.0
-    even_islands: bool = added(False)
-    lone_share: float = added(0.0)
-    warp_mm: float = added(0.0)
-    cover_share: float = added(0.0)
+    even_islands: bool = since_version(False)
+    lone_share: float = since_version(0.0)
+    warp_mm: float = since_version(0.0)
+    cover_share: float = since_version(0.0)
 
     def __post_init__(self) -> None:
         known = [artery.name for artery in Artery]
@@ -111,7 +111,7 @@ class SampleRecipe:
     def class_of_code(self) -> NDArray[np.int64]:
         """(7,) class of each `Artery` code; -1 where it is not known, so that the pixel must not count."""
         table = np.zeros(max(Artery) + 1, np.int64)
-        for code in SCORED:
+        for code in SCORED_ARTERIES:
             # Calcium whose artery has no output, or is not said, is neither none nor any of the others.
             table[code] = 1 if self.classes == (CALCIUM,) else -1
         for n, name in enumerate(self.classes, start=1):
@@ -191,14 +191,14 @@ class SliceSamples(Dataset[dict[str, Any]]):
             marked = {n: shards.labels(n).any(axis=(1, 2)) for n in scans}
             self.positive = np.array([marked[n][k] for n, k in self.places.tolist()], bool)
         if not len(self.places):
-            raise Refused("input", "the split has no slices; give it labelled patients")
+            raise InputRefused("input", "the split has no slices; give it labeled patients")
         self.crops: dict[int, Crop] = {}
         for n in scans:
             record = shards.scans[n]
             center = None if view.is_whole_field else (hearts[record.voxels_sha256][0], hearts[record.voxels_sha256][1])
             self.crops[n] = place_crop(record.shape, record.spacing_mm, view, center)
             if view.is_whole_field and record.shape[1] != record.shape[2]:
-                raise Refused("input", f"{record.name}: expected square slices, found {record.shape[1:]}")
+                raise InputRefused("input", f"{record.name}: expected square slices, found {record.shape[1:]}")
         self.table = recipe.class_of_code()
         self.mined = np.zeros(0, np.int64)
 
@@ -233,7 +233,7 @@ class SliceSamples(Dataset[dict[str, Any]]):
         if epoch == UNCOUNTED:
             counted[:] = False
         elif recipe.only_mask:
-            # A labelled pixel counts in any case: the nearest pixel of the CT may lie a hair below the threshold.
+            # A labeled pixel counts in any case: the nearest pixel of the CT may lie a hair below the threshold.
             counted &= (nearest(hu[k], crop) >= view.threshold_hu) | (target > 0)
         weight = even_weights(counted) if recipe.even_islands else counted.astype(np.float32)
         sample = {"image": image, "target": np.maximum(target, 0).astype(np.int16), "weight": weight, "number": n}
@@ -374,9 +374,12 @@ def validation_batches(
     numbers
         Of the slices; None is all.
     """
-    asked = list(range(len(dataset))) if numbers is None else numbers.tolist()
-    whole = -(-len(asked) // ranks.world) * ranks.world
-    own = [(UNVARIED, asked[n]) if n < len(asked) else (UNCOUNTED, 0) for n in range(ranks.rank, whole, ranks.world)]
+    slice_numbers = list(range(len(dataset))) if numbers is None else numbers.tolist()
+    whole = -(-len(slice_numbers) // ranks.world) * ranks.world
+    own = [
+        (UNVARIED, slice_numbers[n]) if n < len(slice_numbers) else (UNCOUNTED, 0)
+        for n in range(ranks.rank, whole, ranks.world)
+    ]
     chunks: Any = [own[n : n + batch] for n in range(0, len(own), batch)]
     for samples in DataLoader(
         dataset, batch_sampler=chunks, num_workers=workers, worker_init_fn=leave_signals_to_the_run
@@ -392,5 +395,5 @@ def epoch_steps(dataset: SliceSamples, batch: int) -> int:
 def data_checksum(dataset: SliceSamples) -> str:
     """Of what is trained on: the scans' voxels in their order. Labels are told apart by the scans' scores."""
     scans = [dataset.shards.scans[n] for n in sorted(dataset.crops)]
-    told = [[s.voxels_sha256, s.agatston and dict(s.agatston), s.calcified_slices] for s in scans]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    contents = [[s.voxels_sha256, s.agatston and dict(s.agatston), s.calcified_slices] for s in scans]
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()

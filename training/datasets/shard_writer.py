@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens import __version__
-from heartlens.core.atomic import whole_folder
+from heartlens.core.atomic import atomic_folder
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
-from heartlens.core.lesions import CORONARY, SCORED, Artery, LesionMap
+from heartlens.core.errors import InputRefused
+from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.risk.categories import category
 from heartlens.scoring.report import score_lesions
-from training.datasets.scans import LabelledScan, Skipped
+from training.datasets.scans import LabeledScan, Skipped
 from training.datasets.shards import INDEX, SCHEMA, ScanRecord, ShardFile, ShardSet, file_sha256
 
 SHARD_BYTES = 128 * 2**20
@@ -31,7 +31,7 @@ CATEGORY_SCHEME = "dino-lg"
 
 def write_shards(
     out: Path,
-    scans: Iterable[LabelledScan | Skipped],
+    scans: Iterable[LabeledScan | Skipped],
     *,
     shard_bytes: int = SHARD_BYTES,
     progress: Callable[[str], None] | None = None,
@@ -54,7 +54,7 @@ def write_shards(
     Refused
         "output"; "input" when no scan is left
     """
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         writer = _Writer(folder, shard_bytes)
         for scan in scans:
             if progress is not None:
@@ -85,7 +85,7 @@ class _Writer:
         self.shards_begun = 0
         self.open: dict[tuple[int, int], tuple[int, list[NDArray], list[NDArray]]] = {}  # size -> shard, images, labels
 
-    def add(self, scan: LabelledScan | Skipped) -> None:
+    def add(self, scan: LabeledScan | Skipped) -> None:
         if isinstance(scan, Skipped):
             self.skipped.append(scan)
             return
@@ -114,7 +114,7 @@ class _Writer:
             self._flush(size)
         if not self.records:
             why = "; ".join(f"{s.name}: {s.text}" for s in self.skipped[:3]) or "nothing was given"
-            raise Refused("input", f"no scan can be used: {why}")
+            raise InputRefused("input", f"no scan can be used: {why}")
         document = {
             "schema": SCHEMA,
             "version": __version__,
@@ -135,11 +135,11 @@ class _Writer:
 
 
 def _record(
-    scan: LabelledScan, labels: NDArray[np.uint8], shard: int, start: int, is_rounded: bool, checksum: str
+    scan: LabeledScan, labels: NDArray[np.uint8], shard: int, start: int, is_rounded: bool, checksum: str
 ) -> ScanRecord:
     ct, header = scan.ct, scan.ct.header
-    agatston = agatston_of(ct, labels) if scan.is_labelled else scan.agatston
-    calcified = np.flatnonzero(np.isin(labels, SCORED).any(axis=(1, 2))) if scan.is_labelled else ()
+    agatston = agatston_of(ct, labels) if scan.is_labeled else scan.agatston
+    calcified = np.flatnonzero(np.isin(labels, SCORED_ARTERIES).any(axis=(1, 2))) if scan.is_labeled else ()
     return ScanRecord(
         name=scan.name,
         patient=scan.patient,

@@ -1,6 +1,6 @@
 """Scans as training reads them: int16 HU and uint8 labels in memory-mapped ``.npy`` shards, with one index.
 
-A shard holds the slices of whole scans of one image size. Files are opened anew for each access: a memory map that is
+A shard holds the slices of whole scans of one image size. Files are opened again for each access: a memory map that is
 kept open is copied into every loader process and never lets go of its pages.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from training.datasets.scans import Skipped
 
 SCHEMA = "heartlens.shards/1"
@@ -31,7 +31,7 @@ class ScanRecord:
     Parameters
     ----------
     name, patient, source, why_unlabelled, notes, provenance
-        As in `LabelledScan`.
+        As in `LabeledScan`.
     shard, start
         File number, and position of the scan's first slice in it.
     shape
@@ -47,7 +47,7 @@ class ScanRecord:
     category
         Row of scheme `dino-lg`; None when the score is not known.
     calcified_slices
-        Slices with labelled coronary calcium.
+        Slices with labeled coronary calcium.
     is_rounded
         Some HU were no whole numbers, or outside int16, and were rounded.
     voxels_sha256
@@ -76,7 +76,7 @@ class ScanRecord:
     provenance: Mapping[str, Any]
 
     @property
-    def is_labelled(self) -> bool:
+    def is_labeled(self) -> bool:
         """Every calcified pixel has its label; what has none is none."""
         return not self.why_unlabelled
 
@@ -140,7 +140,7 @@ class ShardSet:
         names = [scan.name for scan in scans]
         if len(set(names)) < len(names):
             double = next(name for name in names if names.count(name) > 1)
-            raise Refused("ambiguous", f"the scan {double} is in the shards twice; give each folder once")
+            raise InputRefused("ambiguous", f"the scan {double} is in the shards twice; give each folder once")
         return cls(tuple(scans), tuple(skipped), tuple(Path(f) for f in folders), tuple(files), tuple(folder_of))
 
     def image(self, scan: int) -> NDArray[np.int16]:
@@ -176,7 +176,7 @@ class ShardSet:
         places : NDArray[np.int64]
             (n, 2), scan number and slice
         is_calcified : NDArray[np.bool_]
-            (n,), labelled coronary calcium on it
+            (n,), labeled coronary calcium on it
         """
         chosen = list(scans)
         places = [(n, k) for n in chosen for k in range(self.scans[n].shape[0])]
@@ -197,12 +197,12 @@ class ShardSet:
                 for name, expected in ((file.images, file.images_sha256), (file.labels, file.labels_sha256)):
                     if progress is not None:
                         progress(name)
-                    found = file_sha256(folder / name)
-                    if found != expected:
-                        raise Refused(
+                    digest = file_sha256(folder / name)
+                    if digest != expected:
+                        raise InputRefused(
                             "checksum",
-                            f"{folder / name}: expected SHA-256 {expected[:12]}…, found {found[:12]}…; "
-                            "the shard is damaged: copy it again, or make the shards anew",
+                            f"{folder / name}: expected SHA-256 {expected[:12]}…, found {digest[:12]}…; "
+                            "the shard is damaged: copy it again, or make the shards again",
                         )
 
     def _slices(self, scan: int, kind: str, dtype: type) -> NDArray:
@@ -210,18 +210,22 @@ class ShardSet:
         file = self.files[n][record.shard]
         path = self.folders[n] / getattr(file, kind)
         expected = (file.slices, file.rows, file.columns)
-        way_out = "copy the shard again, or make the shards anew"
+        way_out = "copy the shard again, or make the shards again"
         try:
             shard = np.load(path, mmap_mode="r", allow_pickle=False)
         except OSError as error:
-            raise Refused("unreadable", f"cannot open shard {path}: {error.strerror or error}; {way_out}") from None
+            raise InputRefused(
+                "unreadable", f"cannot open shard {path}: {error.strerror or error}; {way_out}"
+            ) from None
         except (ValueError, EOFError) as error:
-            raise Refused(
+            raise InputRefused(
                 "truncated", f"shard {path}: expected {expected} {np.dtype(dtype)}, found {error}; {way_out}"
             ) from None
         if not isinstance(shard, np.ndarray) or shard.shape != expected or shard.dtype != dtype:
-            found = f"{shard.shape} {shard.dtype}" if isinstance(shard, np.ndarray) else "no array"
-            raise Refused("checksum", f"shard {path}: expected {expected} {np.dtype(dtype)}, found {found}; {way_out}")
+            actual = f"{shard.shape} {shard.dtype}" if isinstance(shard, np.ndarray) else "no array"
+            raise InputRefused(
+                "checksum", f"shard {path}: expected {expected} {np.dtype(dtype)}, found {actual}; {way_out}"
+            )
         return shard[record.start : record.start + record.shape[0]]
 
 
@@ -240,10 +244,12 @@ def _read_index(folder: Path) -> tuple[list[ScanRecord], list[Skipped], tuple[Sh
                 raise ValueError(f"scan {record.name} reaches beyond its shard")
         return records, [Skipped(**entry) for entry in document["skipped"]], files
     except FileNotFoundError:
-        raise Refused("input", f"{folder} holds no shards: expected {INDEX}; make them with training.prepare") from None
+        raise InputRefused(
+            "input", f"{folder} holds no shards: expected {INDEX}; make them with training.prepare"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(
-            "unreadable", f"{path}: expected an index of shards, found {error}; make the shards anew"
+        raise InputRefused(
+            "unreadable", f"{path}: expected an index of shards, found {error}; make the shards again"
         ) from None
 
 
@@ -255,7 +261,8 @@ def file_sha256(path: Path) -> str:
             while piece := file.read(2**20):
                 digest.update(piece)
     except OSError as error:
-        raise Refused(
-            "unreadable", f"cannot open shard {path}: {error.strerror or error}; copy it again, or make the shards anew"
+        raise InputRefused(
+            "unreadable",
+            f"cannot open shard {path}: {error.strerror or error}; copy it again, or make the shards again",
         ) from None
     return digest.hexdigest()

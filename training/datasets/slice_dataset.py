@@ -12,7 +12,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from heartlens.anatomy import heart_region
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.networks.input import heart_center
 from training.datasets.sampling import epoch_order
@@ -40,7 +40,7 @@ class SliceSet:
     places
         (n, 2), scan number and slice of each
     is_calcified
-        (n,) bool, labelled coronary calcium on it
+        (n,) bool, labeled coronary calcium on it
     is_labelled
         (n,) bool, of a scan whose labels are complete: without calcium it has none
     """
@@ -49,12 +49,12 @@ class SliceSet:
         self, shards: ShardSet, scans: Sequence[int], hearts: Mapping[str, Sequence[float]] | None = None
     ) -> None:
         if not scans:
-            raise Refused("input", "there is no scan to read slices of; the split is empty")
+            raise InputRefused("input", "there is no scan to read slices of; the split is empty")
         self.shards = shards
         self.scans = tuple(scans)
         self.places, self.is_calcified = shards.slices(scans)
-        labelled = {n: shards.scans[n].is_labelled for n in scans}
-        self.is_labelled = np.array([labelled[n] for n in self.places[:, 0].tolist()], dtype=bool)
+        labeled = {n: shards.scans[n].is_labeled for n in scans}
+        self.is_labeled = np.array([labeled[n] for n in self.places[:, 0].tolist()], dtype=bool)
         self._boxes_px: dict[tuple[int, bool], NDArray[np.int64]] = {}
         self._hearts_px: dict[str, tuple[float, float]] = {n: (v[0], v[1]) for n, v in (hearts or {}).items()}
 
@@ -68,8 +68,8 @@ class SliceSet:
 
     def identity(self) -> str:
         """Checksum of which voxels these are, in this order."""
-        told = "\n".join(self.shards.scans[n].voxels_sha256 for n in self.scans)
-        return hashlib.sha256(told.encode()).hexdigest()
+        checksums = "\n".join(self.shards.scans[n].voxels_sha256 for n in self.scans)
+        return hashlib.sha256(checksums.encode()).hexdigest()
 
     def spacing_mm(self, number: int) -> tuple[float, float]:
         """Row and column distance."""

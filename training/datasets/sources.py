@@ -1,6 +1,6 @@
-"""The three places that labelled scans come from: phantoms, a COCA download, and saved cases with a reader's edits.
+"""The three places that labeled scans come from: phantoms, a COCA download, and saved cases with a reader's edits.
 
-Each gives `LabelledScan` values one by one, and a `Skipped` with the reason for whatever cannot be used.
+Each gives `LabeledScan` values one by one, and a `Skipped` with the reason for whatever cannot be used.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from typing import Any
 from heartlens import __version__
 from heartlens.case.case import Case
 from heartlens.case.folder import load_case
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.dicom.series import find_series
 from heartlens.phantom import CATEGORIES, PhantomParameters, make_phantom
 from training.datasets.coca import CocaDataset, CocaPatient
-from training.datasets.scans import LabelledScan, Skipped
+from training.datasets.scans import LabeledScan, Skipped
 
 
 def pseudonym(*identity: str) -> str:
@@ -41,7 +41,7 @@ def pseudonym(*identity: str) -> str:
 
 def phantom_scans(
     seeds: Sequence[int], settings: Sequence[str] = (), *, balanced: bool = False, workers: int = 1
-) -> Iterator[LabelledScan | Skipped]:
+) -> Iterator[LabeledScan | Skipped]:
     """One phantom a seed, in order; the same seeds give the same scans with any number of workers.
 
     Parameters
@@ -61,7 +61,7 @@ def phantom_scans(
     try:
         PhantomParameters.from_text(seeds[0] if seeds else 0, settings)
     except ValueError as error:
-        raise Refused("input", f"phantom setting: {error}") from None
+        raise InputRefused("input", f"phantom setting: {error}") from None
     make = partial(_phantom_scan, settings=tuple(settings), balanced=balanced)
     if workers <= 1 or len(seeds) <= 1:
         yield from map(make, seeds)
@@ -74,11 +74,11 @@ def phantom_scans(
             raise
 
 
-def _phantom_scan(seed: int, settings: tuple[str, ...], balanced: bool) -> LabelledScan:
+def _phantom_scan(seed: int, settings: tuple[str, ...], balanced: bool) -> LabeledScan:
     if balanced:
         settings = (*settings, f"category={CATEGORIES[seed % len(CATEGORIES)]}")
     phantom = make_phantom(PhantomParameters.from_text(seed, settings))
-    return LabelledScan(
+    return LabeledScan(
         name=f"phantom/{seed}",
         patient=pseudonym("phantom", str(seed)),
         source="phantom",
@@ -88,10 +88,10 @@ def _phantom_scan(seed: int, settings: tuple[str, ...], balanced: bool) -> Label
     )
 
 
-def coca_scans(root: Path, *, allow: frozenset[str] = frozenset()) -> Iterator[LabelledScan | Skipped]:
+def coca_scans(root: Path, *, allow: frozenset[str] = frozenset()) -> Iterator[LabeledScan | Skipped]:
     """Every patient of a COCA download: gated first, then non-gated, each by number.
 
-    A gated patient counts as labelled when every outline is proven; otherwise the scan is kept for pre-training,
+    A gated patient counts as labeled when every outline is proven; otherwise the scan is kept for pre-training,
     with the reason.
 
     Raises
@@ -106,32 +106,32 @@ def coca_scans(root: Path, *, allow: frozenset[str] = frozenset()) -> Iterator[L
         yield _coca_scan(dataset, number, is_gated=False, allow=allow)
 
 
-def _coca_scan(dataset: CocaDataset, number: int, *, is_gated: bool, allow: frozenset[str]) -> LabelledScan | Skipped:
+def _coca_scan(dataset: CocaDataset, number: int, *, is_gated: bool, allow: frozenset[str]) -> LabeledScan | Skipped:
     source = "coca-gated" if is_gated else "coca-nongated"
     name = f"{source}/{number}"
     try:
         patient = (dataset.read_gated if is_gated else dataset.read_nongated)(number, allow=allow)
-    except Refused as refusal:
+    except InputRefused as refusal:
         return Skipped(name, refusal.code, refusal.text)
     counts = {verdict: sum(c.verdict == verdict for c in patient.checks) for verdict in ("proven", "placeholder")}
     agatston = None
     if patient.score is not None:
         arteries = {artery.name: float(score) for artery, score in patient.score.arteries.items()}
         agatston = {**arteries, Artery.UNASSIGNED.name: 0.0, "total": float(patient.score.total)}
-    return LabelledScan(
+    return LabeledScan(
         name=name,
         patient=pseudonym(source, str(number)),
         source=source,
         ct=patient.ct,
-        labels=patient.labels if patient.is_labelled else None,
+        labels=patient.labels if patient.is_labeled else None,
         agatston=agatston,
-        why_unlabelled=_why_unlabelled(patient),
+        why_unlabelled=_why_unlabeled(patient),
         notes=(*patient.notes, *_outline_notes(patient)),
         provenance={"made_by": "COCA readers", "version": __version__, "outlines": {**counts}},
     )
 
 
-def _why_unlabelled(patient: CocaPatient) -> str:
+def _why_unlabeled(patient: CocaPatient) -> str:
     if not patient.is_gated:
         return "the non-gated scans have scores, no outlines"
     if patient.labels is None:
@@ -149,13 +149,13 @@ def _outline_notes(patient: CocaPatient) -> Iterator[str]:
             yield f"{check.roi.place} ({check.roi.name}): {note}"
 
 
-def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> Iterator[LabelledScan | Skipped]:
+def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> Iterator[LabeledScan | Skipped]:
     """Saved case folders, with the reader's edits; a folder that holds ``case/`` stands for it.
 
     Parameters
     ----------
     accept_automatic
-        Take labels that rules or a network made and nobody edited. Otherwise such a scan counts as unlabelled: a
+        Take labels that rules or a network made and nobody edited. Otherwise such a scan counts as unlabeled: a
         network trained on them would learn their errors.
     """
     for n, folder in enumerate(folders, start=1):
@@ -168,7 +168,7 @@ def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> It
                 why = "its labels are automatic and nobody edited them; --accept-automatic takes them"
                 scan = replace(scan, labels=None, why_unlabelled=why)
             yield scan
-        except Refused as refusal:
+        except InputRefused as refusal:
             # By its place on the command line: folders are often named after patients, and the index stays.
             text = refusal.text
             for path in (Path(folder).resolve(), Path(folder)):
@@ -176,7 +176,7 @@ def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> It
             yield Skipped(f"case {n} of {len(folders)}", refusal.code, text)
 
 
-def case_scan(folder: Path) -> LabelledScan:
+def case_scan(folder: Path) -> LabeledScan:
     """One saved case: its CT, what counts as calcium after all edits, and where the labels come from.
 
     Raises
@@ -190,7 +190,7 @@ def case_scan(folder: Path) -> LabelledScan:
     readers = sorted({edit.who for edit in case.edits if edit.who})
     times = sorted(edit.when for edit in case.edits if edit.when)
     header = case.source_ct.header
-    return LabelledScan(
+    return LabeledScan(
         name=f"case/{pseudonym(header.series_uid or case.voxel_checksum)}",
         patient=_patient_of(case),
         source="case",

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from heartlens.risk.categories import SCHEMES
 from training.datasets.shards import ScanRecord, ShardSet
 
@@ -56,16 +56,18 @@ class Splits:
             patients = tuple(sorted(getattr(self, name)))
             object.__setattr__(self, name, patients)
             if not patients:
-                raise Refused("input", f"the {name} split has no patient; give more patients, or other proportions")
+                raise InputRefused(
+                    "input", f"the {name} split has no patient; give more patients, or other proportions"
+                )
             if len(set(patients)) < len(patients):
-                raise Refused("input", f"the {name} split names a patient twice; make the splits anew")
+                raise InputRefused("input", f"the {name} split names a patient twice; make the splits again")
         for one, other in (("train", "validation"), ("train", "test"), ("validation", "test")):
             both = set(getattr(self, one)) & set(getattr(self, other))
             if both:
-                raise Refused(
+                raise InputRefused(
                     "input",
                     f"{len(both)} patients are in both {one} and {other} (first {min(both)}): results on them would "
-                    "be worthless; make the splits anew",
+                    "be worthless; make the splits again",
                 )
 
     def save(self, path: Path) -> None:
@@ -76,7 +78,7 @@ class Splits:
             "proportions": list(self.proportions),
             **{name: list(getattr(self, name)) for name in SPLITS},
         }
-        with whole_file(Path(path)) as sibling:
+        with atomic_file(Path(path)) as sibling:
             sibling.write_text(json.dumps(document, indent=1) + "\n")
 
     @classmethod
@@ -96,15 +98,15 @@ class Splits:
             a, b, c = document["proportions"]
             return cls(**parts, seed=int(document["seed"]), proportions=(a, b, c))
         except OSError as error:
-            raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
+            raise InputRefused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
         except (ValueError, KeyError, TypeError) as error:
-            raise Refused("unreadable", f"{path}: expected splits, found {error}; make them anew") from None
+            raise InputRefused("unreadable", f"{path}: expected splits, found {error}; make them again") from None
 
 
 def split_patients(
     shards: ShardSet, *, seed: int, proportions: tuple[float, float, float] = PAPER_PROPORTIONS
 ) -> Splits:
-    """Share out the labelled patients, each risk category in the same proportions, as far as whole patients allow.
+    """Share out the labeled patients, each risk category in the same proportions, as far as whole patients allow.
 
     Patients who share a scan (the same voxels under two names) count as one. The outcome depends on the set of
     patients and the seed, not on the order of the scans.
@@ -124,7 +126,7 @@ def split_patients(
     category_of: dict[str, int] = {}
     order = [row.category for row in SCHEMES[SCHEME].categories]
     for scan in shards.scans:
-        if scan.is_labelled and scan.category is not None:
+        if scan.is_labeled and scan.category is not None:
             group = same[scan.patient]
             # A patient with several scans counts by the worst of them.
             category_of[group] = max(category_of.get(group, 0), order.index(scan.category))
@@ -141,7 +143,7 @@ def split_patients(
                 parts[name] += groups[group]
             first += count
     if not category_of:
-        raise Refused("input", "no patient has complete labels; splits need labelled scans")
+        raise InputRefused("input", "no patient has complete labels; splits need labeled scans")
     return Splits(tuple(parts["train"]), tuple(parts["validation"]), tuple(parts["test"]), seed, proportions)
 
 
@@ -192,7 +194,7 @@ def share_out(sizes: Sequence[int], proportions: Sequence[float]) -> list[list[i
 
 
 def scans_of(shards: ShardSet, patients: Sequence[str]) -> tuple[int, ...]:
-    """Numbers of the labelled scans of some patients, ascending.
+    """Numbers of the labeled scans of some patients, ascending.
 
     Raises
     ------
@@ -202,10 +204,10 @@ def scans_of(shards: ShardSet, patients: Sequence[str]) -> tuple[int, ...]:
     wanted = set(patients)
     lost = wanted - {scan.patient for scan in shards.scans}
     if lost:
-        raise Refused(
-            "input", f"{len(lost)} patients of the splits are not in the shards (first {min(lost)}); make them anew"
+        raise InputRefused(
+            "input", f"{len(lost)} patients of the splits are not in the shards (first {min(lost)}); make them again"
         )
-    return tuple(n for n, scan in enumerate(shards.scans) if scan.patient in wanted and scan.is_labelled)
+    return tuple(n for n, scan in enumerate(shards.scans) if scan.patient in wanted and scan.is_labeled)
 
 
 def check_splits(shards: ShardSet, splits: Splits) -> None:
@@ -219,20 +221,20 @@ def check_splits(shards: ShardSet, splits: Splits) -> None:
     part_of = {patient: name for name in SPLITS for patient in getattr(splits, name)}
     for name in SPLITS:
         scans_of(shards, getattr(splits, name))
-    seen: dict[str, tuple[str, str]] = {}
+    known: dict[str, tuple[str, str]] = {}
     for scan in shards.scans:
         part = part_of.get(scan.patient)
         if part is None:
             continue
-        other, name = seen.setdefault(scan.voxels_sha256, (part, scan.name))
+        other, name = known.setdefault(scan.voxels_sha256, (part, scan.name))
         if other != part:
-            raise Refused(
-                "input", f"{scan.name} ({part}) and {name} ({other}) hold the same voxels; make the splits anew"
+            raise InputRefused(
+                "input", f"{scan.name} ({part}) and {name} ({other}) hold the same voxels; make the splits again"
             )
 
 
 def pretraining_patients(shards: ShardSet, splits: Splits) -> tuple[str, ...]:
-    """Everybody whose images pre-training may see: all patients, labelled or not, except validation and test.
+    """Everybody whose images pre-training may see: all patients, labeled or not, except validation and test.
 
     Patients who share a scan with one of validation or test are left out too.
     """

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from heartlens.core.atomic import whole_folder
+from heartlens.core.atomic import atomic_folder
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import (
     MANIFEST,
     SCHEMA,
@@ -59,13 +59,13 @@ class Trained:
     Parameters
     ----------
     islands
-        Cut-off and calibration as the run froze them, see `training.segmentation.islands.judge_islands`; empty before.
+        Cut-off and calibration as the run froze them, see `training.segmentation.islands.evaluate_votes`; empty before.
     """
 
     network: nn.Module
     recipe: SegmentationRecipe
     step: int
-    judgement: dict[str, float]
+    validation_metrics: dict[str, float]
     islands: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -79,17 +79,23 @@ def read_trained(run: Path) -> Trained:
     """
     path = Path(run) / BEST
     try:
-        told = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise Refused("input", f"{run}: expected {BEST}, found none; the run must have been validated once") from None
+        raise InputRefused(
+            "input", f"{run}: expected {BEST}, found none; the run must have been validated once"
+        ) from None
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        raise Refused("unreadable", f"{path}: {str(error).splitlines()[0][:120]}; train on, or anew") from None
-    if not isinstance(told, dict) or told.get("schema") != WEIGHTS_SCHEMA:
-        raise Refused("unreadable", f"{path}: expected weights with schema {WEIGHTS_SCHEMA}")
-    recipe = from_dict(SegmentationRecipe, told["recipe"], str(path))
+        raise InputRefused(
+            "unreadable", f"{path}: {str(error).splitlines()[0][:120]}; continue training or retrain"
+        ) from None
+    if not isinstance(checkpoint, dict) or checkpoint.get("schema") != WEIGHTS_SCHEMA:
+        raise InputRefused("unreadable", f"{path}: expected weights with schema {WEIGHTS_SCHEMA}")
+    recipe = from_dict(SegmentationRecipe, checkpoint["recipe"], str(path))
     network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
-    network.load_state_dict(told["network"])
-    return Trained(network.eval(), recipe, int(told["step"]), dict(told["judgement"]), told.get("islands", {}))
+    network.load_state_dict(checkpoint["network"])
+    return Trained(
+        network.eval(), recipe, int(checkpoint["step"]), dict(checkpoint["judgement"]), checkpoint.get("islands", {})
+    )
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ def read_trained_slices(run: Path) -> TrainedSlices:
 
 
 @dataclass(frozen=True)
-class Said:
+class BundleMetadata:
     """What a bundle says that is not in the runs.
 
     Parameters
@@ -139,7 +145,11 @@ class Said:
 
 
 def export_bundle(
-    trained: Trained, out: Path, said: Said, scans: Sequence[CTVolume], slices: TrainedSlices | None = None
+    trained: Trained,
+    out: Path,
+    metadata: BundleMetadata,
+    scans: Sequence[CTVolume],
+    slices: TrainedSlices | None = None,
 ) -> Bundle:
     """Write a bundle, whole or not at all, and prove that both files of each network are one network.
 
@@ -157,50 +167,52 @@ def export_bundle(
     """
     recipe = trained.recipe
     if recipe.samples.outputs == 1:
-        raise Refused("input", "this network says calcium or not and names no artery; a bundle needs one that does")
+        raise InputRefused(
+            "input", "this network says calcium or not and names no artery; a bundle needs one that does"
+        )
     if not scans:
-        raise Refused("input", "no scan to compare scores on; give --shards and --splits")
-    unknown = sorted(set(said.texts) - set(TEXTS))
+        raise InputRefused("input", "no scan to compare scores on; give --shards and --splits")
+    unknown = sorted(set(metadata.texts) - set(TEXTS))
     if unknown:
-        raise Refused("input", f"unknown text {unknown[0]}; a manifest has {', '.join(TEXTS)}")
-    vessel = _vessel_stage(trained, said)
+        raise InputRefused("input", f"unknown text {unknown[0]}; a manifest has {', '.join(TEXTS)}")
+    vessel = _vessel_stage(trained, metadata)
     networks: dict[str, nn.Module] = {VESSEL: copy.deepcopy(trained.network).eval()}
     architectures = {VESSEL: _vessel_architecture(recipe)}
     if slices is not None:
         networks[SLICES] = network = _at_size(slices)
         architectures[SLICES] = {"name": "vit", **network.backbone.shape.to_json()}
     plain = {role: copy.deepcopy(network) for role, network in networks.items()}
-    if said.half:
+    if metadata.half:
         for network in networks.values():
             rounded_to_half(network)
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         files = []
         for role, network in networks.items():
             name = FILE_NAMES[role]
-            state = half_state(network) if said.half else network.state_dict()
+            state = half_state(network) if metadata.half else network.state_dict()
             content = save({k: v.contiguous() for k, v in state.items()})
             (folder / f"{name}.safetensors").write_bytes(content)  # save_file would keep it from other users
             write_onnx(network, _example(role, vessel, slices), folder / f"{name}.onnx")
-            if said.half:
+            if metadata.half:
                 store_as_half(folder / f"{name}.onnx")
             files += [
                 _file_entry(folder / f"{name}.{form}", role, form, architectures[role])
                 for form in ("safetensors", "onnx")
             ]
-        manifest = _manifest(said, vessel, None if slices is None else slices.stage, trained, files)
+        manifest = _manifest(metadata, vessel, None if slices is None else slices.stage, trained, files)
         _write_manifest(folder, manifest)
         bundle = load_bundle(folder)
         manifest["parity"] = require_parity(networks, bundle, scans)
-        if said.half:
+        if metadata.half:
             manifest["parity"]["rounding"] = largest_change(plain, networks, bundle, scans)
         _write_manifest(folder, manifest)
     return load_bundle(out)
 
 
-def _vessel_stage(trained: Trained, said: Said) -> VesselStage:
+def _vessel_stage(trained: Trained, metadata: BundleMetadata) -> VesselStage:
     frozen = trained.islands
-    cut_off = frozen.get("cut_off", DEFAULT) if said.cut_off is None else said.cut_off
-    calibration = said.calibration or Calibration(frozen.get("slope", 1.0), frozen.get("intercept", 0.0))
+    cut_off = frozen.get("cut_off", DEFAULT) if metadata.cut_off is None else metadata.cut_off
+    calibration = metadata.calibration or Calibration(frozen.get("slope", 1.0), frozen.get("intercept", 0.0))
     return VesselStage(trained.recipe.view, ("none", *trained.recipe.samples.classes), cut_off, calibration)
 
 
@@ -242,12 +254,16 @@ def _file_entry(path: Path, role: str, form: str, architecture: dict[str, Any]) 
 
 
 def _manifest(
-    said: Said, vessel: VesselStage, slices: SliceStage | None, trained: Trained, files: list[dict[str, Any]]
+    metadata: BundleMetadata,
+    vessel: VesselStage,
+    slices: SliceStage | None,
+    trained: Trained,
+    files: list[dict[str, Any]],
 ) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         **DEFAULT_TEXTS,
-        **said.texts,
+        **metadata.texts,
         "vessel": {
             "input": asdict(vessel.view),
             "classes": list(vessel.classes),
@@ -255,15 +271,15 @@ def _manifest(
             "calibration": asdict(vessel.calibration),
         },
         "slices": None if slices is None else {"input": slices.view.to_json(), "cut_off": slices.cut_off},
-        "domain": asdict(said.domain),
+        "domain": asdict(metadata.domain),
         "metrics": {
             "vessel": {
                 "data": "validation split of the training data, per pixel",
                 "step": trained.step,
-                **trained.judgement,
+                **trained.validation_metrics,
                 "islands": dict(trained.islands),
             },
-            **said.metrics,
+            **metadata.metrics,
         },
         "files": files,
     }

@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.anatomy import HeartRegion, heart_region
-from heartlens.core.atomic import whole_file
+from heartlens.core.atomic import atomic_file
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import CORONARY
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import MANIFEST, Bundle, load_bundle
-from heartlens.networks.inference import Networks, classify_slices, slices_to_ask
+from heartlens.networks.inference import Networks, classify_slices, slices_with_candidates
 from training.datasets.shards import ShardSet
 from training.engine.cli import Progress
 from training.metrics import classification
 from training.metrics.cutoff import choose_cut_off, fit_calibration
-from training.segmentation.islands import Islands, read_islands
+from training.segmentation.islands import ComponentVotes, read_component_votes
 
 
 def calibrate(
@@ -38,7 +38,7 @@ def calibrate(
     Parameters
     ----------
     scans
-        Numbers of labelled scans that nothing was trained on.
+        Numbers of labeled scans that nothing was trained on.
     cut_off
         One of `CUT_OFF_RULES` chooses the one of islands; a number sets it; None leaves it.
     slice_sensitivity
@@ -55,34 +55,37 @@ def calibrate(
     Refused
         "input": too few islands of a kind, or a slice cut-off is asked for and the bundle has no slice stage
     """
-    told: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     if slice_sensitivity is not None:  # first, because it decides which islands there are
         p, truth = _slices(bundle, scans, shards)
-        told["slices"] = {"cut_off": sensitive_cut_off(truth, p, slice_sensitivity)}
-        judged = classification.counts(truth, p >= told["slices"]["cut_off"])
-        told["slice_stage"] = {
+        changes["slices"] = {"cut_off": sensitive_cut_off(truth, p, slice_sensitivity)}
+        slice_counts = classification.counts(truth, p >= changes["slices"]["cut_off"])
+        changes["slice_stage"] = {
             "slices": int(p.size),
             "calcified": int(truth.sum()),
-            "passed": judged.tp,
-            "kept_out": judged.tn,
+            "passed": slice_counts.tp,
+            "kept_out": slice_counts.tn,
         }
         assert bundle.slices is not None
-        bundle = replace(bundle, slices=replace(bundle.slices, cut_off=told["slices"]["cut_off"]))
-    islands = _islands(bundle, scans, shards)
-    slope, intercept = fit_calibration(islands.is_coronary, islands.probability)
+        bundle = replace(bundle, slices=replace(bundle.slices, cut_off=changes["slices"]["cut_off"]))
+    votes = _component_votes(bundle, scans, shards)
+    slope, intercept = fit_calibration(votes.is_coronary, votes.probability)
     if cut_off is None:
         chosen = bundle.vessel.cut_off
     elif isinstance(cut_off, str):
-        chosen = choose_cut_off(islands.is_coronary, islands.probability, cut_off)
+        chosen = choose_cut_off(votes.is_coronary, votes.probability, cut_off)
     else:
         chosen = cut_off
     vessel = {"cut_off": float(chosen), "calibration": {"slope": slope, "intercept": intercept}}
-    told |= {"vessel": vessel, "islands": len(islands.probability), "coronary": int(islands.is_coronary.sum())}
-    told["before"] = _error(islands, bundle.vessel.calibration(islands.probability))
-    told["after"] = _error(islands, type(bundle.vessel.calibration)(slope, intercept)(islands.probability))
-    said = islands.probability >= chosen
-    told["missed"], told["false"] = int((islands.is_coronary & ~said).sum()), int((~islands.is_coronary & said).sum())
-    return told
+    changes |= {"vessel": vessel, "islands": len(votes.probability), "coronary": int(votes.is_coronary.sum())}
+    changes["before"] = _error(votes, bundle.vessel.calibration(votes.probability))
+    changes["after"] = _error(votes, type(bundle.vessel.calibration)(slope, intercept)(votes.probability))
+    called_coronary = votes.probability >= chosen
+    changes["missed"], changes["false"] = (
+        int((votes.is_coronary & ~called_coronary).sum()),
+        int((~votes.is_coronary & called_coronary).sum()),
+    )
+    return changes
 
 
 def sensitive_cut_off(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitivity: float) -> float:
@@ -99,57 +102,61 @@ def sensitive_cut_off(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitiv
         "input": no positives
     """
     if not truth.any():
-        raise Refused("input", "validation has no calcified slice among those with candidates; give it more patients")
+        raise InputRefused(
+            "input", "validation has no calcified slice among those with candidates; give it more patients"
+        )
     positives = np.sort(p[truth])[::-1]
     edge = positives[int(np.ceil(sensitivity * positives.size - 1e-9)) - 1]
     lower = p[p < edge]
     return float((edge + (lower.max() if lower.size else 0.0)) / 2)
 
 
-def write_manifest(bundle: Bundle, told: dict[str, Any]) -> None:
+def write_manifest(bundle: Bundle, changes: dict[str, Any]) -> None:
     """Put new cut-offs and calibration into a bundle's manifest, with what they rest on."""
     path = bundle.folder / MANIFEST
     manifest = json.loads(path.read_text(encoding="utf-8"))
     for stage in ("vessel", "slices"):
-        if stage in told:
-            manifest[stage] = {**manifest[stage], **told[stage]}
+        if stage in changes:
+            manifest[stage] = {**manifest[stage], **changes[stage]}
     kept = ("islands", "coronary", "missed", "false", "before", "after", "slice_stage")
-    manifest["metrics"] = {**manifest["metrics"], "calibrated_on": {k: told[k] for k in kept if k in told}}
-    with whole_file(path) as sibling:
+    manifest["metrics"] = {**manifest["metrics"], "calibrated_on": {k: changes[k] for k in kept if k in changes}}
+    with atomic_file(path) as sibling:
         sibling.write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     load_bundle(bundle.folder)
 
 
-def _islands(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> Islands:
+def _component_votes(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> ComponentVotes:
     """Those that the bundle would name: on slices with candidates that its slice stage, if it has one, lets pass."""
     vessel, networks, stage = bundle.vessel, Networks(bundle, "cpu"), bundle.slices
     classifier = networks.slices
 
     def choose(ct: CTVolume, region: HeartRegion) -> NDArray[np.bool_]:
-        asked = slices_to_ask(ct, region, ScoringProtocol())
+        candidate_slices = slices_with_candidates(ct, region, ScoringProtocol())
         if stage is None or classifier is None:
-            return asked
-        p = classify_slices(ct, region, classifier, stage.view, asked)
-        return asked & (np.nan_to_num(p, nan=-1.0) >= stage.cut_off)
+            return candidate_slices
+        p = classify_slices(ct, region, classifier, stage.view, candidate_slices)
+        return candidate_slices & (np.nan_to_num(p, nan=-1.0) >= stage.cut_off)
 
-    found = read_islands(networks.vessel, _read(scans, shards), vessel.view, vessel.classes, choose)
-    if found.is_coronary.all() or not found.is_coronary.any():
-        raise Refused("input", "validation needs islands that are coronary and islands that are not; give more scans")
-    return found
+    votes = read_component_votes(networks.vessel, _read(scans, shards), vessel.view, vessel.classes, choose)
+    if votes.is_coronary.all() or not votes.is_coronary.any():
+        raise InputRefused(
+            "input", "validation needs islands that are coronary and islands that are not; give more scans"
+        )
+    return votes
 
 
 def _slices(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Probability and truth of every slice that HeartLens would ask about."""
     networks, stage = Networks(bundle, "cpu"), bundle.slices
     if stage is None or networks.slices is None:
-        raise Refused("input", f"{bundle.folder} has no slice stage; leave --slice-sensitivity out")
+        raise InputRefused("input", f"{bundle.folder} has no slice stage; leave --slice-sensitivity out")
     p, truth = [], []
     for ct, codes in _read(scans, shards):
         region = heart_region(ct)
-        asked = slices_to_ask(ct, region, ScoringProtocol())
-        told = classify_slices(ct, region, networks.slices, stage.view, asked)
-        p.append(told[asked])
-        truth.append(np.isin(codes, [int(artery) for artery in CORONARY]).any(axis=(1, 2))[asked])
+        candidate_slices = slices_with_candidates(ct, region, ScoringProtocol())
+        probability = classify_slices(ct, region, networks.slices, stage.view, candidate_slices)
+        p.append(probability[candidate_slices])
+        truth.append(np.isin(codes, [int(artery) for artery in CORONARY]).any(axis=(1, 2))[candidate_slices])
     return np.concatenate(p), np.concatenate(truth)
 
 
@@ -163,5 +170,5 @@ def _read(scans: Sequence[int], shards: ShardSet) -> Iterator[tuple[CTVolume, ND
         bar.close()
 
 
-def _error(islands: Islands, p: NDArray[np.float64]) -> float:
-    return classification.calibration_error(classification.reliability(islands.is_coronary, p))
+def _error(votes: ComponentVotes, p: NDArray[np.float64]) -> float:
+    return classification.calibration_error(classification.reliability(votes.is_coronary, p))

@@ -10,10 +10,10 @@ from torch import nn
 
 from heartlens.anatomy import heart_region
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import SLICES, VESSEL, Bundle
-from heartlens.networks.inference import Network, classify_slices, segment_vessels, slices_to_ask
+from heartlens.networks.inference import Network, classify_slices, segment_vessels, slices_with_candidates
 from heartlens.networks.runtime import OnnxNetwork
 from heartlens.scoring.report import ScoreReport, score_lesions
 
@@ -45,36 +45,42 @@ def require_parity(networks: Mapping[str, nn.Module], bundle: Bundle, scans: Seq
     noise = rng.random((3, view.channels, view.size_px, view.size_px), np.float32)
     logits = _difference(by_torch[VESSEL], by_onnx[VESSEL], noise)
     if not logits <= LOGIT_TOLERANCE:
-        raise Refused("input", f"torch and ONNX differ by {logits:g} in a logit, expected at most {LOGIT_TOLERANCE:g}")
-    found = {"logits": logits}
+        raise InputRefused(
+            "input", f"torch and ONNX differ by {logits:g} in a logit, expected at most {LOGIT_TOLERANCE:g}"
+        )
+    differences = {"logits": logits}
     if bundle.slices is not None:
         size = bundle.slices.view.size
-        found["slice_probability"] = _difference(
+        differences["slice_probability"] = _difference(
             by_torch[SLICES], by_onnx[SLICES], 2 * rng.random((5, 1, size, size), np.float32) - 1
         )
     for n, ct in enumerate(scans):
         (p, one, one_map), (q, other, other_map) = (_scored(ct, bundle, networks) for networks in (by_torch, by_onnx))
         where = f"scan {n + 1} of {len(scans)}: torch and ONNX"
         if bundle.slices is not None:
-            asked = ~np.isnan(p)
-            found["slice_probability"] = max(found["slice_probability"], float(np.abs(p - q)[asked].max(initial=0.0)))
-            across = ((p >= bundle.slices.cut_off) != (q >= bundle.slices.cut_off))[asked].sum()
+            is_classified = ~np.isnan(p)
+            differences["slice_probability"] = max(
+                differences["slice_probability"], float(np.abs(p - q)[is_classified].max(initial=0.0))
+            )
+            across = ((p >= bundle.slices.cut_off) != (q >= bundle.slices.cut_off))[is_classified].sum()
             if across:
-                raise Refused("input", f"{where} put {across} slices on different sides of the cut-off; choose another")
+                raise InputRefused(
+                    "input", f"{where} put {across} slices on different sides of the cut-off; choose another"
+                )
         if one.total != other.total or one.arteries != other.arteries or not np.array_equal(one_map, other_map):
-            raise Refused(
+            raise InputRefused(
                 "input",
                 f"{where} give different scores, {one.total.agatston:g} and {other.total.agatston:g}; "
                 "the export is not faithful",
             )
-    worst = found.get("slice_probability", 0.0)
+    worst = differences.get("slice_probability", 0.0)
     if not worst <= PROBABILITY_TOLERANCE:
-        raise Refused(
+        raise InputRefused(
             "input",
             f"torch and ONNX differ by {worst:g} in the probability of a slice, "
             f"expected at most {PROBABILITY_TOLERANCE:g}",
         )
-    return {**found, "scans": len(scans), "agatston": 0.0}
+    return {**differences, "scans": len(scans), "agatston": 0.0}
 
 
 def _torch_network(network: nn.Module) -> Network:
@@ -96,7 +102,9 @@ def _scored(
     protocol, region, vessel = ScoringProtocol(), heart_region(ct), bundle.vessel
     chosen, p = None, np.full(ct.shape[0], np.nan)
     if bundle.slices is not None:
-        p = classify_slices(ct, region, networks[SLICES], bundle.slices.view, slices_to_ask(ct, region, protocol))
+        p = classify_slices(
+            ct, region, networks[SLICES], bundle.slices.view, slices_with_candidates(ct, region, protocol)
+        )
         chosen = np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off
     lesions = segment_vessels(
         ct, region, networks[VESSEL], vessel.view, vessel.classes, protocol, coronary_cut_off=vessel.cut_off,

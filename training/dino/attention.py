@@ -28,9 +28,9 @@ class AttentionMap(NamedTuple):
     mean
         (size, size), over the heads
     calcium
-        (size, size), labelled calcium on the same grid
+        (size, size), labeled calcium on the same grid
     on_calcium
-        Share of the mean attention on patches that touch the labelled calcium; NaN without any.
+        Share of the mean attention on patches that touch the labeled calcium; NaN without any.
     calcium_area
         Share of the patches that touch it: what attention without aim would give.
     """
@@ -62,23 +62,23 @@ def attention_map(
     labels
         (rows, columns), true where there is coronary calcium
     center_mm
-        Of the view, see `SliceView.look`.
+        Of the view, see `SliceView.render`.
     """
-    image = view.look(hu, spacing_mm, center_mm)
+    image = view.render(hu, spacing_mm, center_mm)
     device = next(backbone.parameters()).device
     attention = backbone.class_attention(torch.from_numpy(image)[None, None].to(device))[0].float().cpu().numpy()
     patch = backbone.shape.patch
     heads = attention.repeat(patch, axis=1).repeat(patch, axis=2)
-    on_calcium, area, seen = math.nan, math.nan, np.zeros(image.shape, bool)
+    on_calcium, area, calcium_in_view = math.nan, math.nan, np.zeros(image.shape, bool)
     if labels is not None and np.asarray(labels).any():
         # Through the same view as the image: 1000 HU where there is calcium, seen between -1 and 1.
         painted = np.where(np.asarray(labels, dtype=bool), 1000.0, 0.0)
-        seen = replace(view, window_hu=(0.0, 1000.0)).look(painted, spacing_mm, center_mm) > -0.999
-        patches = seen.reshape(len(attention[0]), patch, -1, patch).any(axis=(1, 3))
+        calcium_in_view = replace(view, window_hu=(0.0, 1000.0)).render(painted, spacing_mm, center_mm) > -0.999
+        patches = calcium_in_view.reshape(len(attention[0]), patch, -1, patch).any(axis=(1, 3))
         if patches.any():
             mean = attention.mean(axis=0)
             on_calcium, area = float(mean[patches].sum() / mean.sum()), float(patches.mean())
-    return AttentionMap(image, heads, heads.mean(axis=0), seen, on_calcium, area)
+    return AttentionMap(image, heads, heads.mean(axis=0), calcium_in_view, on_calcium, area)
 
 
 def attention_of_slices(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from heartlens.networks.slice_input import AIR_HU, SUPERSAMPLING
+from heartlens.networks.slice_input import OUTSIDE_HU, SUPERSAMPLING
 
 PLACEMENTS = ("centre", "random")
 
@@ -299,14 +299,14 @@ def cut(slices: Tensor, spacing_mm: Tensor, center_mm: Tensor, side_mm: Tensor, 
     rows, columns = place.unbind(2)  # (batch, views, fine)
     grid = torch.stack(torch.broadcast_tensors(columns[:, :, None, :], rows[:, :, :, None]), dim=-1)
     image = functional.grid_sample(
-        slices.float().sub_(AIR_HU).unsqueeze(1),  # air is 0, and so is what grid_sample finds outside
+        slices.float().sub_(OUTSIDE_HU).unsqueeze(1),  # air is 0, and so is what grid_sample finds outside
         grid.flatten(1, 2),  # all views of a slice below each other, so that the slice is not copied for each
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
     )
     image = functional.avg_pool2d(image, SUPERSAMPLING)  # (batch, 1, views * size, size)
-    return image.view(batch, views, size, size) + AIR_HU
+    return image.view(batch, views, size, size) + OUTSIDE_HU
 
 
 def blur_weights(sigma_px: Tensor, size: int) -> Tensor:

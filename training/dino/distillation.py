@@ -75,7 +75,7 @@ class ProjectionHead(nn.Module):
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draw all weights anew, as before training."""
+        """Draw all weights again, as before training."""
         for module in self.mlp:
             if isinstance(module, nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.02)
@@ -91,7 +91,7 @@ class ProjectionHead(nn.Module):
             return functional.linear(functional.normalize(x.float(), dim=-1, eps=EPS), directions)
 
 
-class Learner(nn.Module):
+class DinoModel(nn.Module):
     """Backbone and head: what student and teacher both are."""
 
     def __init__(self, backbone: Backbone, head: ProjectionHead) -> None:
@@ -141,7 +141,7 @@ class DistillationLoss(nn.Module):
         self.register_buffer("center", torch.zeros(prototypes))
         self.register_buffer("moves", torch.zeros(()))
 
-    def teacher_says(self, cosines: Tensor, temperature: float) -> Tensor:
+    def teacher_probs(self, cosines: Tensor, temperature: float) -> Tensor:
         """(t, b, k) cosines -> probabilities, centered and sharpened, without gradient."""
         return ((cosines.detach().float() - self.center) / temperature).softmax(-1)
 
@@ -167,7 +167,7 @@ class DistillationLoss(nn.Module):
         return (per_pair * another_view.to(per_pair.device)).sum() / (b * pairs)
 
     @torch.no_grad()
-    def move_center(self, cosines: Tensor) -> None:
+    def update_center(self, cosines: Tensor) -> None:
         """Towards the mean of what the teacher said, (t, b, k), over the slices of all processes.
 
         The first moves make it the mean so far: from zero it would take 20 steps to arrive, in which a fresh teacher
@@ -179,7 +179,7 @@ class DistillationLoss(nn.Module):
 
 
 @torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
+def update_ema(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
     """Move the teacher towards the student: teacher = momentum * teacher + (1 - momentum) * student."""
     torch._foreach_lerp_(_local(teacher.parameters()), _local(student.parameters()), 1 - momentum)
 
@@ -204,12 +204,12 @@ def cosine(step: int, steps: int, start: float, end: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
 
 
-def rise_then_cosine(step: int, steps: int, *, rise: int, peak: float, end: float) -> float:
+def warmup_cosine(step: int, steps: int, *, rise: int, peak: float, end: float) -> float:
     """Straight up to `peak` during `rise` steps, then by a cosine down to `end`.
 
     Examples
     --------
-    >>> [round(rise_then_cosine(s, 6, rise=2, peak=1.0, end=0.0), 3) for s in range(6)]
+    >>> [round(warmup_cosine(s, 6, rise=2, peak=1.0, end=0.0), 3) for s in range(6)]
     [0.5, 1.0, 1.0, 0.75, 0.25, 0.0]
     """
     if step < rise:
@@ -217,12 +217,12 @@ def rise_then_cosine(step: int, steps: int, *, rise: int, peak: float, end: floa
     return cosine(step - rise, steps - rise, peak, end)
 
 
-def rise_to(step: int, rise: int, start: float, end: float) -> float:
+def linear_warmup(step: int, rise: int, start: float, end: float) -> float:
     """Straight from `start` to `end` during `rise` steps, then `end`.
 
     Examples
     --------
-    >>> [round(rise_to(s, 2, 0.02, 0.04), 3) for s in range(4)]
+    >>> [round(linear_warmup(s, 2, 0.02, 0.04), 3) for s in range(4)]
     [0.02, 0.03, 0.04, 0.04]
     """
     return end if step >= rise else start + (end - start) * step / rise

@@ -14,7 +14,7 @@ from torch import Tensor
 from heartlens.networks.slice_input import SliceView
 from training.datasets.slice_dataset import SliceSet
 from training.dino.augment import cut
-from training.engine.config import free
+from training.engine.config import runtime_only
 from training.metrics.classification import area_under_roc, ratio
 
 
@@ -25,8 +25,8 @@ class Place(NamedTuple):
     side_mm: tuple[float, float]
 
 
-def look_at(images: Tensor, spacing_mm: Tensor, view: SliceView, center_mm: Tensor, side_mm: Tensor) -> Tensor:
-    """Square views of slices as `SliceView.look` lays them out, for a batch and on its device.
+def crop_batch(images: Tensor, spacing_mm: Tensor, view: SliceView, center_mm: Tensor, side_mm: Tensor) -> Tensor:
+    """Square views of slices as `SliceView.evaluate` lays them out, for a batch and on its device.
 
     Parameters
     ----------
@@ -41,9 +41,9 @@ def look_at(images: Tensor, spacing_mm: Tensor, view: SliceView, center_mm: Tens
         (batch, 1, size, size)
     """
     flip = torch.zeros(len(images), 1, 2, dtype=torch.bool, device=images.device)
-    seen = cut(images, spacing_mm, center_mm[:, None], side_mm[:, None], flip, size=view.size)
+    crops = cut(images, spacing_mm, center_mm[:, None], side_mm[:, None], flip, size=view.size)
     low, high = view.window_hu
-    return ((seen - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+    return ((crops - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
 
 
 @torch.no_grad()
@@ -75,16 +75,16 @@ def embed_slices(
         (n, dim)
     """
     chosen = np.asarray(numbers)
-    found = []
+    embeddings = []
     for first in range(0, len(chosen), batch):
         part = chosen[first : first + batch].tolist()
         images, spacing_mm = slices.read(part)
         places = [place(n) if place else middle(slices, n, view) for n in part]
         center_mm, side_mm = (torch.tensor(p, dtype=torch.float64, device=device) for p in zip(*places, strict=True))
-        seen = look_at(images.to(device), spacing_mm.to(device), view, center_mm, side_mm)
+        crops = crop_batch(images.to(device), spacing_mm.to(device), view, center_mm, side_mm)
         with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
-            found.append(network(seen).float().cpu())
-    return torch.cat(found).numpy()
+            embeddings.append(network(crops).float().cpu())
+    return torch.cat(embeddings).numpy()
 
 
 def middle(slices: SliceSet, number: int, view: SliceView) -> Place:
@@ -97,7 +97,7 @@ def middle(slices: SliceSet, number: int, view: SliceView) -> Place:
 def knn_probability(
     known: NDArray[np.float32],
     is_positive: NDArray[np.bool_],
-    asked: NDArray[np.float32],
+    queries: NDArray[np.float32],
     *,
     neighbors: int = 20,
     temperature: float = 0.07,
@@ -113,7 +113,7 @@ def knn_probability(
         (n, dim)
     is_positive
         (n,)
-    asked
+    queries
         (m, dim)
 
     Returns
@@ -121,14 +121,14 @@ def knn_probability(
     NDArray[np.float64]
         (m,)
     """
-    a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (asked, known))
+    a, b = (x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12) for x in (queries, known))
     cosine = a.astype(np.float64) @ b.T.astype(np.float64)
     k = min(neighbors, len(known))
     nearest = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
     near = np.take_along_axis(cosine, nearest, axis=1)
     share = float(is_positive.mean())
     if share in (0.0, 1.0):
-        return np.full(len(asked), share)
+        return np.full(len(queries), share)
     weight = np.exp((near - near.max(axis=1, keepdims=True)) / temperature)
     weight *= np.where(is_positive[nearest], 1 / share, 1 / (1 - share))
     return (weight * is_positive[nearest]).sum(axis=1) / weight.sum(axis=1)
@@ -150,13 +150,13 @@ class ProbeConfig:
         Of the view.
     """
 
-    every: int = free(500)
-    neighbors: int = free(20)
-    temperature: float = free(0.07)
-    slices: int = free(2000)
-    field_mm: float = free(200.0)
-    size: int = free(224)
-    window_hu: tuple[float, float] = free((-460.0, 540.0))
+    every: int = runtime_only(500)
+    neighbors: int = runtime_only(20)
+    temperature: float = runtime_only(0.07)
+    slices: int = runtime_only(2000)
+    field_mm: float = runtime_only(200.0)
+    size: int = runtime_only(224)
+    window_hu: tuple[float, float] = runtime_only((-460.0, 540.0))
 
     @property
     def view(self) -> SliceView:
@@ -170,27 +170,27 @@ class KnnProbe:
     Parameters
     ----------
     known, asked
-        Labelled slices of training and of validation patients.
+        Labeled slices of training and of validation patients.
     """
 
-    def __init__(self, config: ProbeConfig, known: SliceSet, asked: SliceSet) -> None:
+    def __init__(self, config: ProbeConfig, known: SliceSet, queries: SliceSet) -> None:
         self.config = config
-        self.known, self.asked = known, asked
-        self._numbers = [_some(s, n) for s, n in ((known, config.slices), (asked, config.slices // 4))]
+        self.known, self.queries = known, queries
+        self._numbers = [_some(s, n) for s, n in ((known, config.slices), (queries, config.slices // 4))]
 
-    def look(self, network: Callable[[Tensor], Tensor], device: torch.device) -> dict[str, float]:
+    def evaluate(self, network: Callable[[Tensor], Tensor], device: torch.device) -> dict[str, float]:
         """Area under the ROC curve, sensitivity and specificity at 0.5 of the weighted vote."""
         c = self.config
         embeddings = [
             embed_slices(network, slices, numbers, c.view, device=device)
-            for slices, numbers in zip((self.known, self.asked), self._numbers, strict=True)
+            for slices, numbers in zip((self.known, self.queries), self._numbers, strict=True)
         ]
-        known, asked = (s.is_calcified[n] for s, n in zip((self.known, self.asked), self._numbers, strict=True))
+        known, truth = (s.is_calcified[n] for s, n in zip((self.known, self.queries), self._numbers, strict=True))
         p = knn_probability(embeddings[0], known, embeddings[1], neighbors=c.neighbors, temperature=c.temperature)
         return {
-            "knn_auc": area_under_roc(asked, p),
-            "knn_sensitivity": ratio(float((p[asked] > 0.5).sum()), float(asked.sum())),
-            "knn_specificity": ratio(float((p[~asked] <= 0.5).sum()), float((~asked).sum())),
+            "knn_auc": area_under_roc(truth, p),
+            "knn_sensitivity": ratio(float((p[truth] > 0.5).sum()), float(truth.sum())),
+            "knn_specificity": ratio(float((p[~truth] <= 0.5).sum()), float((~truth).sum())),
         }
 
 

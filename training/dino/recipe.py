@@ -12,15 +12,15 @@ from heartlens.networks.backbone import Backbone, BackboneShape, load_timm_weigh
 from training.datasets.sampling import steps_per_epoch
 from training.dino.augment import AugmentConfig
 from training.dino.distillation import (
-    Learner,
+    DinoModel,
     ProjectionHead,
     cosine,
     head_rule,
-    rise_then_cosine,
-    rise_to,
+    linear_warmup,
+    warmup_cosine,
 )
 from training.dino.features import ProbeConfig
-from training.engine.config import free
+from training.engine.config import runtime_only
 
 
 @dataclass(frozen=True)
@@ -94,12 +94,12 @@ class DinoRecipe:
     views_per_pass: int | None = None
     recompute: bool = False
     compile_blocks: bool = False
-    sharded: bool = free(False)
-    workers: int = free(0)
-    log_every: int = free(20)
-    save_every: int = free(500)
-    check_every: int = free(50)
-    patience: int = free(5)
+    sharded: bool = runtime_only(False)
+    workers: int = runtime_only(0)
+    log_every: int = runtime_only(20)
+    save_every: int = runtime_only(500)
+    check_every: int = runtime_only(50)
+    patience: int = runtime_only(5)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     probe: ProbeConfig = field(default_factory=ProbeConfig)
 
@@ -135,7 +135,7 @@ class Schedule:
         """Learning rate of a step: a linear rise, then a cosine."""
         r = self.recipe
         rise = min(round(r.warmup_epochs * self.epoch), self.steps // 5)
-        return rise_then_cosine(
+        return warmup_cosine(
             step, self.steps, rise=rise, peak=r.learning_rate * r.batch / 256, end=r.final_learning_rate
         )
 
@@ -151,7 +151,7 @@ class Schedule:
         """Temperature of the teacher at a step: a linear rise, then constant."""
         r = self.recipe
         start = min(r.teacher_temperature_start, self.temperature)
-        return rise_to(step, round(r.teacher_temperature_epochs * self.epoch), start, self.temperature)
+        return linear_warmup(step, round(r.teacher_temperature_epochs * self.epoch), start, self.temperature)
 
     def prototypes_are_frozen(self, step: int) -> bool:
         """Whether the prototypes are still kept as they were drawn at a step."""
@@ -167,7 +167,7 @@ def plan(recipe: DinoRecipe, slices: int) -> tuple[Schedule, int]:
     return Schedule(recipe, steps, epoch, temperature), recipe.prototypes or prototypes
 
 
-def build_learner(recipe: DinoRecipe, prototypes: int) -> Learner:
+def build_dino_model(recipe: DinoRecipe, prototypes: int) -> DinoModel:
     """A student with its start weights; the same seed gives the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
@@ -176,7 +176,7 @@ def build_learner(recipe: DinoRecipe, prototypes: int) -> Learner:
         head = ProjectionHead(shape.dim, prototypes, hidden=recipe.hidden, bottleneck=recipe.bottleneck)
     if recipe.pretrained is not None:
         load_timm_weights(backbone, recipe.pretrained)
-    return Learner(backbone, head)
+    return DinoModel(backbone, head)
 
 
 def build_optimizer(learner: nn.Module) -> torch.optim.AdamW:

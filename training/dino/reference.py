@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heartlens.networks.backbone import Backbone
-from heartlens.networks.slice_input import AIR_HU
+from heartlens.networks.slice_input import OUTSIDE_HU
 from training.dino.augment import AugmentConfig, Views
-from training.dino.distillation import Learner
+from training.dino.distillation import DinoModel
 from training.dino.views import ViewBatch
 
 # Views
 
 
-def plain_views(
+def reference_views(
     image: NDArray[np.int16], spacing_mm: Sequence[float], views: Views, *, size: int, window_hu: tuple[float, float]
 ) -> list[Tensor]:
     """Views of one slice, one by one, as torchvision's functions on tensors make them.
@@ -67,7 +67,7 @@ def plain_views(
 
 def _crop(image: NDArray[np.int16], first: Sequence[int], shape: Sequence[int]) -> NDArray[np.int16]:
     """Part of an image; beyond its edge there is air."""
-    crop = np.full(shape, AIR_HU, image.dtype)
+    crop = np.full(shape, OUTSIDE_HU, image.dtype)
     starts = [max(0, f) for f in first]
     stops = [min(n, f + s) for n, f, s in zip(image.shape, first, shape, strict=True)]
     inside = tuple(slice(start - f, stop - f) for start, stop, f in zip(starts, stops, first, strict=True))
@@ -85,14 +85,16 @@ def _blur(view: Tensor, sigma_px: Sequence[float]) -> Tensor:
     return functional.conv2d(padded, (kernel / kernel.sum())[None, None])
 
 
-def plain_crops(batch: ViewBatch, config: AugmentConfig) -> list[Tensor]:
+def reference_crops(batch: ViewBatch, config: AugmentConfig) -> list[Tensor]:
     """All crops of a batch, the global ones first, each (batch, 1, size, size)."""
     crops: list[Tensor] = []
     for kind, size in ((batch.global_views, config.global_size), (batch.local_views, config.local_size)):
         slices = []
         for n, image in enumerate(batch.images.numpy()):
             own = Views(*(part[n] for part in kind))
-            slices.append(plain_views(image, batch.spacing_mm[n].tolist(), own, size=size, window_hu=config.window_hu))
+            slices.append(
+                reference_views(image, batch.spacing_mm[n].tolist(), own, size=size, window_hu=config.window_hu)
+            )
         crops += [torch.stack(crop) for crop in zip(*slices, strict=True)]
     return crops
 
@@ -100,7 +102,7 @@ def plain_crops(batch: ViewBatch, config: AugmentConfig) -> list[Tensor]:
 # Self-distillation
 
 
-def plain_embedding(backbone: Backbone, images: Tensor) -> Tensor:
+def reference_embedding(backbone: Backbone, images: Tensor) -> Tensor:
     """(n, 1, height, width) -> (n, dim), with attention weights written out."""
     x = backbone.tokens(images)
     for block in backbone.blocks:
@@ -111,7 +113,7 @@ def plain_embedding(backbone: Backbone, images: Tensor) -> Tensor:
     return backbone.norm(x)[:, 0]
 
 
-class PlainDino:
+class ReferenceDino:
     """Student, teacher and center, and the step that moves them (facebookresearch/dino, main_dino.py).
 
     Parameters
@@ -122,7 +124,7 @@ class PlainDino:
         Of the student.
     """
 
-    def __init__(self, student: Learner, teacher: Learner, optimizer: torch.optim.Optimizer) -> None:
+    def __init__(self, student: DinoModel, teacher: DinoModel, optimizer: torch.optim.Optimizer) -> None:
         self.student, self.teacher, self.optimizer = student, teacher, optimizer
         self.center = torch.zeros(1, student.head.prototypes.out_features, device=next(student.parameters()).device)
         self.steps = 0
@@ -151,7 +153,7 @@ class PlainDino:
         with torch.no_grad():
             for mine, theirs in zip(self.teacher.parameters(), self.student.parameters(), strict=True):
                 mine.mul_(momentum).add_((1 - momentum) * theirs.detach())
-            # Published: center_momentum from the first step on. Ours begins with the mean so far (`move_center`).
+            # Published: center_momentum from the first step on. Ours begins with the mean so far (`update_center`).
             self.steps += 1
             kept = min(center_momentum, 1 - 1 / self.steps)
             self.center = kept * self.center + (1 - kept) * teacher_out.mean(dim=0, keepdim=True)
@@ -170,21 +172,21 @@ class PlainDino:
         return total / terms
 
 
-def _one_group_at_a_time(learner: Learner, crops: Sequence[Tensor]) -> Tensor:
+def _one_group_at_a_time(learner: DinoModel, crops: Sequence[Tensor]) -> Tensor:
     """Crops of one size are one group; all of them then go through the head: (crops * batch, prototypes)."""
-    seen: list[Tensor] = []
+    embeddings: list[Tensor] = []
     first = 0
     for n in range(1, len(crops) + 1):
         if n == len(crops) or crops[n].shape != crops[first].shape:
-            seen.append(plain_embedding(learner.backbone, torch.cat(list(crops[first:n]))))
+            embeddings.append(reference_embedding(learner.backbone, torch.cat(list(crops[first:n]))))
             first = n
-    return learner.head(torch.cat(seen))
+    return learner.head(torch.cat(embeddings))
 
 
 # Segmentation
 
 
-def plain_batch(samples: Iterable[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor]:
+def reference_batch(samples: Iterable[dict[str, Any]]) -> tuple[Tensor, Tensor, Tensor]:
     """Turn, shift and zoom samples of `SliceSamples` one by one, as MONAI's RandAffine does: image, target, mask."""
     images, targets, masks = [], [], []
     for sample in samples:
@@ -201,7 +203,7 @@ def plain_batch(samples: Iterable[dict[str, Any]]) -> tuple[Tensor, Tensor, Tens
     return torch.stack(images), torch.stack(targets), torch.stack(masks)
 
 
-def plain_ce_tversky(logits: Tensor, target: Tensor, mask: Tensor, alpha: float, beta: float) -> Tensor:
+def reference_ce_tversky(logits: Tensor, target: Tensor, mask: Tensor, alpha: float, beta: float) -> Tensor:
     """Cross-entropy plus 1 - TP / (TP + alpha FP + beta FN), class by class, over the pixels of the mask."""
     scores = logits.permute(0, 2, 3, 1)[mask]  # (pixels, classes)
     truth = target[mask]
@@ -214,7 +216,7 @@ def plain_ce_tversky(logits: Tensor, target: Tensor, mask: Tensor, alpha: float,
     return functional.cross_entropy(scores, truth) + missing / (logits.shape[1] - 1)
 
 
-def plain_unet_step(
+def reference_unet_step(
     network: nn.Module,
     optimizer: torch.optim.Optimizer,
     samples: Iterable[dict[str, Any]],
@@ -225,8 +227,8 @@ def plain_unet_step(
 ) -> float:
     """One step on samples of `SliceSamples`; the loss."""
     device = next(network.parameters()).device
-    image, target, mask = (part.to(device) for part in plain_batch(samples))
-    loss = plain_ce_tversky(network(image), target, mask, alpha, beta)
+    image, target, mask = (part.to(device) for part in reference_batch(samples))
+    loss = reference_ce_tversky(network(image), target, mask, alpha, beta)
     value = loss.item()
     loss.backward()
     nn.utils.clip_grad_norm_(network.parameters(), clip, foreach=False)
@@ -238,7 +240,7 @@ def plain_unet_step(
 # Slice classifier
 
 
-def plain_head_epoch(
+def reference_head_epoch(
     backbone: Backbone,
     head: nn.Linear,
     optimizer: torch.optim.Optimizer,
@@ -257,7 +259,7 @@ def plain_head_epoch(
     total = 0.0
     for first in range(0, len(images), batch):
         with torch.no_grad():
-            features = plain_embedding(backbone, torch.stack(list(images[first : first + batch])))
+            features = reference_embedding(backbone, torch.stack(list(images[first : first + batch])))
         logits = head(features)[:, 0]
         loss = functional.binary_cross_entropy_with_logits(logits, truth[first : first + batch])
         optimizer.zero_grad()

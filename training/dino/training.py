@@ -13,25 +13,25 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from training.datasets.slice_dataset import SliceSet
 from training.dino.augment import AugmentConfig, render_views
 from training.dino.distillation import (
+    DinoModel,
     DistillationLoss,
-    Learner,
-    follow,
+    update_ema,
 )
 from training.dino.features import KnnProbe
-from training.dino.recipe import DinoRecipe, Schedule, build_learner, build_optimizer, plan
+from training.dino.recipe import DinoRecipe, Schedule, build_dino_model, build_optimizer, plan
 from training.dino.views import ViewBatch, ViewBatches
 from training.engine.checkpoint import Checkpoints, leave_signals_to_the_run, stop_signals
 from training.engine.config import write_recipe
 from training.engine.distributed import Ranks, all_mean, any_rank
-from training.engine.monitor import BadSteps, CollapseWatch, DeadRun, effective_rank, teacher_entropy
+from training.engine.monitor import CollapseMonitor, NonFiniteGuard, TrainingFailed, effective_rank, teacher_entropy
 from training.engine.run_log import RunLog, make_run_folder
 
 
-def train(
+def pretrain_backbone(
     recipe: DinoRecipe,
     slices: SliceSet,
     run: Path,
@@ -66,21 +66,21 @@ def train(
     ranks = ranks or Ranks()
     device = ranks.device
     schedule, prototypes = plan(recipe, len(slices))
-    student = build_learner(recipe, prototypes).to(device)
+    student = build_dino_model(recipe, prototypes).to(device)
     if device.type == "cpu" and recipe.bf16:
         student.backbone.attend_in_products()
     teacher = copy.deepcopy(student).requires_grad_(False)
     loss = DistillationLoss(
         prototypes, student_temperature=recipe.student_temperature, center_momentum=recipe.center_momentum
     ).to(device)
-    parallel = spread(student, teacher, recipe, ranks)
+    parallel = wrap_distributed(student, teacher, recipe, ranks)
     optimizer = build_optimizer(student)
-    watch, bad_steps = CollapseWatch(recipe.patience), BadSteps()
+    watch, bad_steps = CollapseMonitor(recipe.patience), NonFiniteGuard()
     checkpoints = Checkpoints(run, recipe)
     parts = {"student": student, "teacher": teacher, "optimizer": optimizer, "loss": loss, "watch": watch}
     start, plain = checkpoints.resume({**parts, "data": slices.identity()})
     if start and plain["data"] != slices.identity():
-        raise Refused("input", f"{run} was begun on other scans; give the shards and splits it was begun with")
+        raise InputRefused("input", f"{run} was begun on other scans; give the shards and splits it was begun with")
     if ranks.is_first:
         make_run_folder(run)
         write_recipe(recipe, run / "recipe.toml")
@@ -106,33 +106,33 @@ def train(
                 group["lr"] = schedule.learning_rate(step)
 
             # Teacher: what it says of the global views
-            seen = render_batch(batch, recipe.augment, device)  # global, local: (views, batch, 1, size, size)
+            crops = render_batch(batch, recipe.augment, device)  # global, local: (views, batch, 1, size, size)
             with torch.no_grad(), autocast:
-                embeddings, cosines = teacher(seen[0].flatten(0, 1))
-            cosines = cosines.unflatten(0, (len(seen[0]), -1))  # (views, batch, prototypes)
-            teacher_p = loss.teacher_says(cosines, schedule.teacher_temperature(step))
+                embeddings, cosines = teacher(crops[0].flatten(0, 1))
+            cosines = cosines.unflatten(0, (len(crops[0]), -1))  # (views, batch, prototypes)
+            teacher_p = loss.teacher_probs(cosines, schedule.teacher_temperature(step))
 
             # Student: each pass leaves its gradients, which add up to those of the whole loss
             value = torch.zeros((), device=device)
-            for views, first_view, is_last in passes(seen, recipe.views_per_pass):
+            for views, first_view, is_last in forward_chunks(crops, recipe.views_per_pass):
                 with gradient_sync(parallel, is_last):
                     with autocast:
-                        _, says = parallel(views.flatten(0, 1))
-                    says = says.unflatten(0, (len(views), -1))
-                    part = loss(teacher_p, says, first_view=first_view, views=sum(map(len, seen)))
+                        _, student_logits = parallel(views.flatten(0, 1))
+                    student_logits = student_logits.unflatten(0, (len(views), -1))
+                    part = loss(teacher_p, student_logits, first_view=first_view, views=sum(map(len, crops)))
                     part.backward()
                 value += part.detach()
 
             # Step
             if schedule.prototypes_are_frozen(step):
                 student.head.prototypes.weight.grad = None
-            norm = whole(nn.utils.clip_grad_norm_(student.parameters(), recipe.clip))
+            norm = full_tensor(nn.utils.clip_grad_norm_(student.parameters(), recipe.clip))
             # The one wait for the device in a step: a bad update would stay in the teacher for ever.
             is_bad = any_rank(not math.isfinite(float(value + norm)), ranks)
             if not is_bad:
                 optimizer.step()
-                follow(teacher, student, schedule.momentum(step))
-                loss.move_center(cosines)
+                update_ema(teacher, student, schedule.momentum(step))
+                loss.update_center(cosines)
             optimizer.zero_grad(set_to_none=True)
             bad_steps.note(step, is_bad, [slices.name(n) for n in batch.numbers.tolist()] if is_bad else [])
 
@@ -140,20 +140,20 @@ def train(
             step += 1
             is_last = step == schedule.steps
             if is_last or step % recipe.log_every == 0:
-                told = figures(schedule, step - 1, all_mean(value), norm, prototypes)
-                log.note(step, **told, images_per_second=log.images_per_second)
+                metrics = step_statistics(schedule, step - 1, all_mean(value), norm, prototypes)
+                log.note(step, **metrics, images_per_second=log.images_per_second)
             if is_last or step % recipe.check_every == 0:
                 entropy, rank = teacher_entropy(teacher_p), effective_rank(embeddings.float())
                 log.note(step, teacher_entropy=entropy, effective_rank=rank)
-                if reason := watch.look(step, entropy, rank):
-                    raise DeadRun(reason)
+                if reason := watch.check(step, entropy, rank):
+                    raise TrainingFailed(reason)
             if probe is not None and (is_last or step % recipe.probe.every == 0):
-                log.note(step, **probe.look(lambda x: teacher(x)[0], device))
+                log.note(step, **probe.evaluate(lambda x: teacher(x)[0], device))
             log.step(step, recipe.batch)
-            is_asked = any_rank(stop.came, ranks) or step == until
-            if is_last or is_asked or step % recipe.save_every == 0:
+            stopping = any_rank(stop.requested, ranks) or step == until
+            if is_last or stopping or step % recipe.save_every == 0:
                 checkpoints.save(step, {**parts, "data": slices.identity()}, ranks)
-            if is_asked:
+            if stopping:
                 return is_last
     return True
 
@@ -168,10 +168,10 @@ def render_batch(batch: ViewBatch, config: AugmentConfig, device: torch.device) 
     return [render_views(images, spacing_mm, v, size=size, window_hu=config.window_hu) for v, size in kinds]
 
 
-def passes(seen: list[Tensor], views_per_pass: int | None) -> Iterator[tuple[Tensor, int, bool]]:
+def forward_chunks(all_views: list[Tensor], views_per_pass: int | None) -> Iterator[tuple[Tensor, int, bool]]:
     """What goes through the student at once: views of one size, number of the first, whether it is the last pass."""
     parts, number = [], 0
-    for views in seen:
+    for views in all_views:
         for part in views.split(views_per_pass or len(views)):
             parts.append((part, number))
             number += len(part)
@@ -179,7 +179,7 @@ def passes(seen: list[Tensor], views_per_pass: int | None) -> Iterator[tuple[Ten
         yield part, first_view, n == len(parts) - 1
 
 
-def figures(schedule: Schedule, step: int, value: Tensor, norm: Tensor, prototypes: int) -> dict[str, float]:
+def step_statistics(schedule: Schedule, step: int, value: Tensor, norm: Tensor, prototypes: int) -> dict[str, float]:
     """What the log says of a step."""
     return {
         "loss": float(value),
@@ -192,7 +192,7 @@ def figures(schedule: Schedule, step: int, value: Tensor, norm: Tensor, prototyp
     }
 
 
-def spread(student: Learner, teacher: Learner, recipe: DinoRecipe, ranks: Ranks) -> nn.Module:
+def wrap_distributed(student: DinoModel, teacher: DinoModel, recipe: DinoRecipe, ranks: Ranks) -> nn.Module:
     """The student as the loop calls it: compiled, and joined with those of the other processes."""
     if recipe.compile_blocks:
         for block in (*student.backbone.blocks, *teacher.backbone.blocks):
@@ -222,6 +222,6 @@ def gradient_sync(parallel: nn.Module, is_last: bool) -> AbstractContextManager[
     return nullcontext()
 
 
-def whole(tensor: Tensor) -> Tensor:
+def full_tensor(tensor: Tensor) -> Tensor:
     """A tensor that FSDP2 may have spread over processes."""
     return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from training.engine.config import differences, fingerprint
 from training.engine.distributed import Ranks, barrier
 
@@ -57,7 +57,7 @@ class Checkpoints:
         Parameters
         ----------
         parts
-            By name, anything with ``state_dict`` and ``load_state_dict`` (model, optimizer, loss with a centre), or a
+            By name, anything with ``state_dict`` and ``load_state_dict`` (model, optimizer, loss with a center), or a
             plain value made of tensors, numbers, strings, lists and dicts.
 
         Raises
@@ -101,13 +101,15 @@ class Checkpoints:
         for path in reversed(paths):
             try:
                 content = read_checkpoint(path)
-            except Refused as refusal:
+            except InputRefused as refusal:
                 logger.warning("%s; taking the one before", refusal.text)
                 continue
             self._require_same_recipe(path, content)
             missing = sorted(set(parts) ^ set(content["parts"]))
             if missing:
-                raise Refused("input", f"{path}: expected the parts {sorted(parts)}, found {sorted(content['parts'])}")
+                raise InputRefused(
+                    "input", f"{path}: expected the parts {sorted(parts)}, found {sorted(content['parts'])}"
+                )
             for name, part in parts.items():
                 if hasattr(part, "load_state_dict"):
                     _load_state(name, part, content["parts"][name], parts, path)
@@ -115,7 +117,9 @@ class Checkpoints:
             plain = {n: v for n, v in content["parts"].items() if not hasattr(parts[n], "load_state_dict")}
             return int(content["step"]), plain
         if paths:
-            raise Refused("unreadable", f"{self.folder}: none of {len(paths)} checkpoints can be read; start a new run")
+            raise InputRefused(
+                "unreadable", f"{self.folder}: none of {len(paths)} checkpoints can be read; start a new run"
+            )
         return 0, {}
 
     def check(self) -> None:
@@ -123,16 +127,16 @@ class Checkpoints:
         for path in reversed(self.paths()):
             try:
                 content = read_checkpoint(path)
-            except Refused:
+            except InputRefused:
                 continue  # `resume` says what is wrong with it
             self._require_same_recipe(path, content)
             return
 
     def _require_same_recipe(self, path: Path, content: dict[str, Any]) -> None:
-        found = content["identity"]
-        if found["sha256"] != self.identity["sha256"]:
-            changed = "; ".join(differences(found["recipe"], self.identity["recipe"])[:5])
-            raise Refused(
+        identity = content["identity"]
+        if identity["sha256"] != self.identity["sha256"]:
+            changed = "; ".join(differences(identity["recipe"], self.identity["recipe"])[:5])
+            raise InputRefused(
                 "input",
                 f"{path} belongs to another recipe (setting: in the checkpoint, now): {changed}; "
                 "give the run another folder, or the old settings back",
@@ -152,15 +156,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         first_line = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise Refused("unreadable", f"{path}: expected a checkpoint, found: {first_line}") from None
+        raise InputRefused("unreadable", f"{path}: expected a checkpoint, found: {first_line}") from None
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        raise Refused("unreadable", f"{path}: expected a checkpoint with schema {SCHEMA}")
+        raise InputRefused("unreadable", f"{path}: expected a checkpoint with schema {SCHEMA}")
     return content
 
 
 def write_torch(content: Any, path: Path) -> None:
     """`torch.save`, whole or not at all, and on the disk before it is named."""
-    with whole_file(path) as sibling:
+    with atomic_file(path) as sibling:
         try:
             with open(sibling, "wb") as file:
                 torch.save(content, file)
@@ -229,12 +233,12 @@ class StopRequest:
     signal: int | None = None
 
     @property
-    def came(self) -> bool:
+    def requested(self) -> bool:
         """Whether a signal has come."""
         return self.signal is not None
 
 
-def whole_state(model: torch.nn.Module) -> dict[str, Any]:
+def full_state(model: torch.nn.Module) -> dict[str, Any]:
     """Weights of a model by name, whole and on the CPU also where FSDP2 spreads them; all processes must call."""
     from torch.distributed.checkpoint import state_dict as sharded
 
@@ -284,5 +288,5 @@ def _load_state(name: str, part: Any, state: Any, parts: Mapping[str, Any], path
         else:
             part.load_state_dict(state)
     except (RuntimeError, ValueError, KeyError) as error:
-        told = " ".join(str(error).split())[:300]
-        raise Refused("input", f"{path}: {name} does not fit this network: {told}") from None
+        error_text = " ".join(str(error).split())[:300]
+        raise InputRefused("input", f"{path}: {name} does not fit this network: {error_text}") from None

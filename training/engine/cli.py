@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 
 DONE, FAILED, USAGE, REFUSED, CANCELLED = 0, 1, 2, 3, 4
 """`FAILED`: a run that died and said why; its checkpoints are left for a look."""
@@ -34,7 +34,7 @@ def training_parser(module: str, doc: str | None, run: Callable[[argparse.Namesp
     parser.add_argument("recipe", type=Path, help="TOML file, see training/runs")
     parser.add_argument("changes", nargs="*", metavar="KEY=VALUE", help="settings that differ from the recipe")
     add_data(parser)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the run; one begun is gone on with")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the run; resumes an existing run")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.set_defaults(run=run)
     return parser
@@ -56,17 +56,17 @@ def run_training(train: Callable[[], bool], out: Path) -> int:
     out
         Folder of the run.
     """
-    from training.engine.monitor import DeadRun
+    from training.engine.monitor import TrainingFailed
 
     logging.basicConfig(format="%(levelname)s: %(message)s")
     logging.getLogger("training").setLevel(logging.INFO)  # ours alone: libraries say more than anybody wants to read
     try:
         is_complete = train()
-    except DeadRun as death:
+    except TrainingFailed as death:
         print(f"error: dead-run: {death}", file=sys.stderr)
         return FAILED
     if not is_complete:
-        print("stopped; the same command goes on from here", file=sys.stderr)
+        print("stopped; run the same command to resume", file=sys.stderr)
         return CANCELLED
     print(f"Run: {out}")
     return DONE
@@ -83,7 +83,7 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
     options = parser.parse_args(arguments)
     try:
         return int(options.run(options))
-    except Refused as refusal:
+    except InputRefused as refusal:
         print(f"error: {' '.join(str(refusal).split())}", file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:

@@ -1,8 +1,8 @@
 """A run's settings: a frozen dataclass, filled from a TOML recipe and then from ``key=value`` on the command line.
 
 A recipe is a dataclass whose fields all have defaults; a field may be such a dataclass again (a TOML table,
-``table.key=value``). What cannot change the weights (where to write, how often to log) is marked `free` and may
-differ between a run and its resumption. A setting of a later version is marked `added`.
+``table.key=value``). What cannot change the weights (where to write, how often to log) is marked `runtime_only` and may
+differ between a run and its resumption. A setting of a later version is marked `since_version`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from heartlens.core.atomic import require_readable, whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file, require_readable
+from heartlens.core.errors import InputRefused
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -32,12 +32,12 @@ NONE = "none"
 """How a recipe writes None, which TOML cannot."""
 
 
-def free(default: Any) -> Any:
+def runtime_only(default: Any) -> Any:
     """A field that cannot change the weights: left out of `fingerprint`."""
     return dataclasses.field(default=default, metadata={"free": True})
 
 
-def added(default: Any) -> Any:
+def since_version(default: Any) -> Any:
     """A field that came later than runs which must go on: at its default it is left out of `fingerprint`."""
     return dataclasses.field(default=default, metadata={"added": True})
 
@@ -59,17 +59,17 @@ def load_recipe(kind: type[Recipe], path: Path | str | None = None, changes: Seq
     Refused
         ``input``: no such file, no TOML, an unknown key (the nearest one is named), a value of the wrong type
     """
-    said: dict[str, Any] = {}
+    document: dict[str, Any] = {}
     if path is not None:
         path = Path(path)
         require_readable(path)
         try:
-            said = tomllib.loads(path.read_text(encoding="utf-8"))
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise Refused("input", f"{path}: expected a TOML recipe, found: {error}; correct the line") from None
+            raise InputRefused("input", f"{path}: expected a TOML recipe, found: {error}; correct the line") from None
     for change in changes:
-        _put(said, change)
-    return _fill(kind, said, f"{path}" if path else "command line", "")
+        _put(document, change)
+    return _fill(kind, document, f"{path}" if path else "command line", "")
 
 
 def as_dict(recipe: Any) -> dict[str, Any]:
@@ -77,14 +77,14 @@ def as_dict(recipe: Any) -> dict[str, Any]:
     return {f.name: _plain(getattr(recipe, f.name)) for f in dataclasses.fields(recipe)}
 
 
-def from_dict(kind: type[Recipe], said: dict[str, Any], where: str) -> Recipe:
+def from_dict(kind: type[Recipe], document: dict[str, Any], where: str) -> Recipe:
     """The recipe that `as_dict` told; `where` names its source in refusals."""
-    return _fill(kind, said, where, "")
+    return _fill(kind, document, where, "")
 
 
 def write_recipe(recipe: Any, path: Path) -> None:
     """Write every setting, defaults included, so that `load_recipe` gives an equal recipe."""
-    with whole_file(path) as sibling:
+    with atomic_file(path) as sibling:
         sibling.write_text(_toml(as_dict(recipe)), encoding="utf-8")
 
 
@@ -96,50 +96,53 @@ def fingerprint(recipe: Any) -> dict[str, Any]:
     dict[str, Any]
         {"sha256": hex digest, "recipe": nested dict}
     """
-    told = _binding(recipe)
-    return {"sha256": hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest(), "recipe": told}
+    recipe_dict = _binding(recipe)
+    return {
+        "sha256": hashlib.sha256(json.dumps(recipe_dict, sort_keys=True).encode()).hexdigest(),
+        "recipe": recipe_dict,
+    }
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], table: str = "") -> list[str]:
     """``key: value of one, value of other`` for every setting in which two fingerprints' recipes differ."""
-    found = []
+    changes = []
     for key in sorted(one.keys() | other.keys()):
         a, b = one.get(key, "absent"), other.get(key, "absent")
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{table}{key}.")
+            changes += differences(a, b, f"{table}{key}.")
         elif a != b:
-            found.append(f"{table}{key}: {a}, {b}")
-    return found
+            changes.append(f"{table}{key}: {a}, {b}")
+    return changes
 
 
-def _put(said: dict[str, Any], change: str) -> None:
+def _put(document: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key.strip():
-        raise Refused("input", f"command line: expected key=value, found {change!r}")
+        raise InputRefused("input", f"command line: expected key=value, found {change!r}")
     *tables, last = key.strip().split(".")
     for table in tables:
-        said = said.setdefault(table, {})
-        if not isinstance(said, dict):
-            raise Refused("input", f"command line: {change!r}: {table} is a value, not a table")
+        document = document.setdefault(table, {})
+        if not isinstance(document, dict):
+            raise InputRefused("input", f"command line: {change!r}: {table} is a value, not a table")
     try:
-        said[last] = tomllib.loads(f"value = {text}")["value"]
+        document[last] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        said[last] = text.strip()
+        document[last] = text.strip()
 
 
-def _fill(kind: type[Recipe], said: dict[str, Any], where: str, table: str) -> Recipe:
+def _fill(kind: type[Recipe], document: dict[str, Any], where: str, table: str) -> Recipe:
     hints = typing.get_type_hints(kind)
     names = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
     values: dict[str, Any] = {}
-    for key, value in said.items():
+    for key, value in document.items():
         if key not in names:
             near = difflib.get_close_matches(key, names, n=1, cutoff=0.0)[0]
-            raise Refused("input", f"{where}: unknown key {table}{key}; did you mean {table}{near}?")
+            raise InputRefused("input", f"{where}: unknown key {table}{key}; did you mean {table}{near}?")
         values[key] = _checked(value, hints[key], where, f"{table}{key}")
     try:
         return kind(**values)
     except ValueError as error:  # the recipe's own __post_init__
-        raise Refused("input", f"{where}: {error}") from None
+        raise InputRefused("input", f"{where}: {error}") from None
 
 
 def _checked(value: Any, hint: Any, where: str, key: str) -> Any:
@@ -152,12 +155,12 @@ def _checked(value: Any, hint: Any, where: str, key: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if types.NoneType in inner and value == NONE:
             return None
-        refusal: Refused | None = None
+        refusal: InputRefused | None = None
         for option in inner:
             if option is not types.NoneType:
                 try:
                     return _checked(value, option, where, key)
-                except Refused as error:
+                except InputRefused as error:
                     refusal = error
         assert refusal is not None
         raise refusal
@@ -183,8 +186,8 @@ def _checked(value: Any, hint: Any, where: str, key: str) -> Any:
     return value
 
 
-def _wrong(value: Any, expected: str, where: str, key: str) -> Refused:
-    return Refused("input", f"{where}: {key}: expected {expected}, found {value!r}")
+def _wrong(value: Any, expected: str, where: str, key: str) -> InputRefused:
+    return InputRefused("input", f"{where}: {key}: expected {expected}, found {value!r}")
 
 
 def _plain(value: Any) -> Any:
@@ -207,9 +210,9 @@ def _binding(recipe: Any) -> dict[str, Any]:
     return bound
 
 
-def _toml(told: dict[str, Any], table: str = "") -> str:
-    lines = [f"{key} = {_toml_value(value)}" for key, value in told.items() if not isinstance(value, dict)]
-    for key, value in told.items():
+def _toml(table_dict: dict[str, Any], table: str = "") -> str:
+    lines = [f"{key} = {_toml_value(value)}" for key, value in table_dict.items() if not isinstance(value, dict)]
+    for key, value in table_dict.items():
         if isinstance(value, dict):
             lines += ["", f"[{table}{key}]", _toml(value, f"{table}{key}.").rstrip("\n")]
     return "\n".join(lines) + "\n"

@@ -83,7 +83,7 @@ def all_sum(value: torch.Tensor) -> torch.Tensor:
 
 
 def all_mean(value: torch.Tensor) -> torch.Tensor:
-    """Mean of a tensor over all processes, without gradient (for a centre, or a figure to log)."""
+    """Mean of a tensor over all processes, without gradient (for a center, or a figure to log)."""
     if world_size() == 1:
         return value
     total = value.detach().clone()
@@ -95,9 +95,9 @@ def any_rank(flag: bool, ranks: Ranks) -> bool:
     """Whether any process raised a flag; the same answer everywhere, so that all stop at the same step."""
     if world_size() == 1:
         return flag
-    told = torch.tensor(float(flag), device=ranks.device)
-    dist.all_reduce(told, op=dist.ReduceOp.MAX)
-    return bool(told.item())
+    flag_tensor = torch.tensor(float(flag), device=ranks.device)
+    dist.all_reduce(flag_tensor, op=dist.ReduceOp.MAX)
+    return bool(flag_tensor.item())
 
 
 def barrier() -> None:

@@ -64,12 +64,12 @@ def effective_rank(embeddings: Tensor) -> float:
     return float(torch.special.entr(singular / singular.sum()).sum().exp())
 
 
-class DeadRun(Exception):
+class TrainingFailed(Exception):
     """A run that will not recover, with the reason; it is stopped before it costs more."""
 
 
 @dataclass
-class BadSteps:
+class NonFiniteGuard:
     """Counts steps in a row whose loss or gradient is not finite; such a step changes nothing.
 
     Parameters
@@ -99,14 +99,14 @@ class BadSteps:
             shown = ", ".join(batch[:16]) + (f" and {len(batch) - 16} more" if len(batch) > 16 else "")
             logger.warning("step %d: loss or gradient is not finite; left out. It saw %s", step, shown)
             if self.in_a_row >= self.patience:
-                raise DeadRun(
+                raise TrainingFailed(
                     f"step {step}: loss or gradient not finite {self.in_a_row} times in a row, the last on {shown}; "
                     "look at these slices, lower the learning rate, or set bf16=false"
                 )
 
 
 @dataclass
-class CollapseWatch:
+class CollapseMonitor:
     """Counts bad signs in a row; part of a checkpoint.
 
     Parameters
@@ -120,7 +120,7 @@ class CollapseWatch:
     rank_in_a_row: int = 0
     _warned: bool = field(default=False, repr=False)
 
-    def look(self, step: int, entropy: float, rank: float) -> str | None:
+    def check(self, step: int, entropy: float, rank: float) -> str | None:
         """Take note of one check; the reason to stop, or None.
 
         Parameters

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from training.engine.distributed import Ranks
 
 FILE = "log.jsonl"
@@ -50,7 +50,7 @@ class RunLog:
         if self._writes:
             make_run_folder(self.path.parent)
             kept = [line for line in _lines(self.path) if line["step"] <= start] if start else []
-            with whole_file(self.path) as sibling:
+            with atomic_file(self.path) as sibling:
                 sibling.write_text("".join(json.dumps(line) + "\n" for line in kept))
             with self._on_disk():
                 self._board = _tensorboard(Path(run), start)
@@ -82,8 +82,8 @@ class RunLog:
             yield
         except OSError as error:
             reason = error.strerror or error
-            raise Refused(
-                "output", f"cannot write {self.path}: {reason}; make room, and the same command goes on from here"
+            raise InputRefused(
+                "output", f"cannot write {self.path}: {reason}; free some space, then run the same command to resume"
             ) from None
 
     @property
@@ -105,14 +105,14 @@ class RunLog:
 
 def read_log(run: Path) -> dict[int, dict[str, float | None]]:
     """Figures of each logged step of a run."""
-    found: dict[int, dict[str, float | None]] = {}
+    by_step: dict[int, dict[str, float | None]] = {}
     for line in _lines(Path(run) / FILE):
-        found.setdefault(int(line["step"]), {}).update({n: v for n, v in line.items() if n != "step"})
-    return found
+        by_step.setdefault(int(line["step"]), {}).update({n: v for n, v in line.items() if n != "step"})
+    return by_step
 
 
 def make_run_folder(folder: Path) -> None:
-    """Make the folder of a run; one that was begun is gone on with.
+    """Make the folder of a run, or resume an existing one.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def make_run_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Refused("output", f"cannot make {folder}: {error.strerror or error}; choose another --out") from None
+        raise InputRefused("output", f"cannot make {folder}: {error.strerror or error}; choose another --out") from None
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -37,7 +37,7 @@ class Rate:
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One stage; `ours` by the precision of the network."""
 
     stage: str
@@ -52,10 +52,10 @@ class Row:
     def text(self) -> str:
         """The row as a line of the table that is printed."""
         cells = [self.plain, *(self.ours.get(name) for name in ("float32", "bfloat16"))]
-        told = "".join(f"{'' if c is None else f'{c.best:.1f}':>11}" for c in cells)
+        cells_text = "".join(f"{'' if c is None else f'{c.best:.1f}':>11}" for c in cells)
         busy = [r.gpu_percent for r in self.ours.values() if r.gpu_percent is not None]
         gain = "" if self.gain is None else f"{self.gain:.1f} x"
-        return f"{self.stage:<50}{told}{gain:>9}{'' if not busy else f'{max(busy):>8.0f} %'}"
+        return f"{self.stage:<50}{cells_text}{gain:>9}{'' if not busy else f'{max(busy):>8.0f} %'}"
 
 
 class Laps:
@@ -100,10 +100,10 @@ class GpuUse:
 
     def __enter__(self) -> GpuUse:
         if self._device.type == "cuda":
-            asked = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+            query = ["--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
             number = ["-i", str(self._device.index or 0)]
             try:
-                self._smi = subprocess.Popen(["nvidia-smi", *asked, *number], stdout=subprocess.PIPE, text=True)
+                self._smi = subprocess.Popen(["nvidia-smi", *query, *number], stdout=subprocess.PIPE, text=True)
             except OSError:
                 self._smi = None
         return self
@@ -116,7 +116,7 @@ class GpuUse:
             self.percent = busy_percent(self._smi.communicate()[0])
 
 
-def busy_percent(told: str) -> float | None:
+def busy_percent(output: str) -> float | None:
     r"""Median of what nvidia-smi said; lines that are no number are left out.
 
     Examples
@@ -124,5 +124,5 @@ def busy_percent(told: str) -> float | None:
     >>> busy_percent("97\n99\n[N/A]\n98\n")
     98.0
     """
-    values = [float(line) for line in told.split("\n") if line.strip().isdigit()]
+    values = [float(line) for line in output.split("\n") if line.strip().isdigit()]
     return float(np.median(values)) if values else None

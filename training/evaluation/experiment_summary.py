@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import whole_file
+from heartlens.core.atomic import atomic_file
 from training.metrics import classification, intervals
 from training.metrics.cutoff import choose_cut_off
 
@@ -48,7 +48,7 @@ SHOWN = {
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class SliceTruth:
     """The truth.
 
     Parameters
@@ -68,7 +68,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class SlicePredictions:
     """What one run says of each slice; larger is more likely calcified.
 
     Parameters
@@ -88,11 +88,11 @@ class Answers:
         """Keep them for the next start."""
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = {name: values for name, values in vars(self).items() if values is not None}
-        with whole_file(path) as sibling, open(sibling, "wb") as file:
+        with atomic_file(path) as sibling, open(sibling, "wb") as file:
             np.savez(file, identity=np.array(identity), **kept)
 
     @classmethod
-    def load(cls, path: Path, identity: str) -> Answers | None:
+    def load(cls, path: Path, identity: str) -> SlicePredictions | None:
         """Answers of an earlier start; None when there are none, or they belong to another recipe or other data."""
         try:
             with np.load(path, allow_pickle=False) as file:
@@ -103,15 +103,17 @@ class Answers:
             return None
 
 
-def figures(asked: Asked, answers: Answers, cut_off: float, chosen: NDArray[np.int64]) -> list[float]:
+def slice_statistics(
+    slices: SliceTruth, predictions: SlicePredictions, cut_off: float, chosen: NDArray[np.int64]
+) -> list[float]:
     """`FIGURES` of one run on some test slices, then recall in each bin of size."""
-    truth, p = asked.test[chosen], answers.test[chosen]
+    truth, p = slices.test[chosen], predictions.test[chosen]
     called = p >= cut_off
     hit = called & truth
-    near = answers.neighbors_test
+    near = predictions.neighbors_test
     recall = []
     for low, high in pairwise(SIZE_EDGES_MM2):
-        inside = truth & (asked.area_mm2[chosen] > low) & (asked.area_mm2[chosen] <= high)
+        inside = truth & (slices.area_mm2[chosen] > low) & (slices.area_mm2[chosen] <= high)
         recall.append(classification.ratio(int((hit & inside).sum()), int(inside.sum())))
     return [
         classification.ratio(2 * int(hit.sum()), int(called.sum()) + int(truth.sum())),
@@ -138,48 +140,51 @@ def sensitivity_at(truth: NDArray[np.bool_], p: NDArray[np.float64], specificity
     return float((p[truth] > cut).mean())
 
 
-def summarize(asked: Asked, found: Mapping[str, Sequence[Answers]]) -> dict[str, Any]:
+def summarize_experiment(truth: SliceTruth, predictions: Mapping[str, Sequence[SlicePredictions]]) -> dict[str, Any]:
     """Methods, differences and the verdict, as JSON."""
     names = (*FIGURES, *(f"recall_{n}" for n in range(len(SIZE_EDGES_MM2) - 1)))
     cut_offs = {
-        name: [choose_cut_off(asked.validation, run.validation, "f1") for run in runs] for name, runs in found.items()
+        name: [choose_cut_off(truth.validation, run.validation, "f1") for run in runs]
+        for name, runs in predictions.items()
     }
-    slices_of = [np.flatnonzero(asked.patient == patient) for patient in np.unique(asked.patient)]
+    slices_of = [np.flatnonzero(truth.patient == patient) for patient in np.unique(truth.patient)]
 
     def each(chosen: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
         """(seeds, figures) of each method."""
         return {
-            name: np.array([figures(asked, run, c, chosen) for run, c in zip(runs, cut_offs[name], strict=True)])
-            for name, runs in found.items()
+            name: np.array(
+                [slice_statistics(truth, run, c, chosen) for run, c in zip(runs, cut_offs[name], strict=True)]
+            )
+            for name, runs in predictions.items()
         }
 
-    pairs = [pair for pair in COMPARED if set(pair) <= set(found)]
+    pairs = [pair for pair in COMPARED if set(pair) <= set(predictions)]
 
     def statistics(drawn: NDArray[np.int64]) -> list[float]:
         chosen = np.concatenate([slices_of[n] for n in drawn])
-        told = {name: values.mean(axis=0) for name, values in each(chosen).items()}
+        by_method = {name: values.mean(axis=0) for name, values in each(chosen).items()}
         return [
-            *(float(v) for values in told.values() for v in values),
-            *(float(v) for a, b in pairs for v in told[a] - told[b]),
+            *(float(v) for values in by_method.values() for v in values),
+            *(float(v) for a, b in pairs for v in by_method[a] - by_method[b]),
         ]
 
-    whole = each(np.arange(asked.test.size))
+    whole = each(np.arange(truth.test.size))
     point = statistics(np.arange(len(slices_of)))
     ranges = intervals.bootstrap(statistics, len(slices_of), draws=DRAWS, seed=SEED)
     estimates = [
         {"value": _or_none(v), "low": _or_none(i.low), "high": _or_none(i.high)}
         for v, i in zip(point, ranges, strict=True)
     ]
-    told = iter(estimates)
+    estimate_iterator = iter(estimates)
     methods = {
         name: {
             "seeds": [dict(zip(names, map(_or_none, row), strict=True)) for row in whole[name].tolist()],
             "cut_offs": cut_offs[name],
-            **{figure: next(told) for figure in names},
+            **{figure: next(estimate_iterator) for figure in names},
         }
-        for name in found
+        for name in predictions
     }
-    differences = {f"{a} - {b}": {figure: next(told) for figure in names} for a, b in pairs}
+    differences = {f"{a} - {b}": {figure: next(estimate_iterator) for figure in names} for a, b in pairs}
     return {
         "bootstrap": {"draws": DRAWS, "seed": SEED, "patients": len(slices_of)},
         "size_edges_mm2": [edge for edge in SIZE_EDGES_MM2 if math.isfinite(edge)],
@@ -203,7 +208,7 @@ def verdict(differences: Mapping[str, Any]) -> str:
     return "DINO-LG is better than DINO, but not than guidance at wrong places: zooming in may be what helps"
 
 
-def table(document: Mapping[str, Any]) -> str:
+def experiment_table(document: Mapping[str, Any]) -> str:
     """Markdown, as docs/models.md shows it."""
     data, methods = document["data"], document["methods"]
     edges = [*document["size_edges_mm2"], None]
@@ -230,8 +235,8 @@ def table(document: Mapping[str, Any]) -> str:
             cells = [shown, str(len(m["seeds"])), _shown(m["f1"]), seeds, *(_shown(m[f]) for f in FIGURES[1:]), *recall]
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "| difference | slice F1 | AUROC | sensitivity at 90 % specificity |", "|---|---|---|---|"]
-    for pair, told in document["differences"].items():
-        cells = [pair, *(_shown(told[f], sign=True) for f in FIGURES[:3])]
+    for pair, difference in document["differences"].items():
+        cells = [pair, *(_shown(difference[f], sign=True) for f in FIGURES[:3])]
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", f"Verdict by the rule set beforehand: **{document['verdict']}**."]
     if document["died"]:
@@ -251,12 +256,12 @@ def draw_figure(document: Mapping[str, Any], path: Path) -> None:
     for axis, (what, title) in zip(axes, (("f1", "Slice F1"), ("auroc", "AUROC")), strict=True):
         for row, name in enumerate(reversed(names)):
             method = document["methods"][name]
-            told = method[what]
+            estimate = method[what]
             is_arm = name in ("dino", "dino-lg", "traps", "shuffled")
-            axis.plot([told["low"], told["high"]], [row, row], color=SOFT, linewidth=1.4, zorder=1)
+            axis.plot([estimate["low"], estimate["high"]], [row, row], color=SOFT, linewidth=1.4, zorder=1)
             seeds = [seed[what] for seed in method["seeds"]]
             axis.plot(seeds, [row] * len(seeds), "|", color=SECOND, markersize=9, zorder=2)
-            axis.plot(told["value"], row, "o", color=ACCENT if is_arm else INK, markersize=6, zorder=3)
+            axis.plot(estimate["value"], row, "o", color=ACCENT if is_arm else INK, markersize=6, zorder=3)
         axis.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
         axis.grid(axis="x", color="#d5dce3", linewidth=0.7)
         axis.spines[["top", "right"]].set_visible(False)

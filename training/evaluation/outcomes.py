@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from heartlens.anatomy import HeartRegion, heart_region
 from heartlens.anatomy.quality import content_findings
 from heartlens.calcium import extract_lesions
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import OVERRIDABLE, Refused
-from heartlens.core.lesions import CORONARY, SCORED, Artery, LesionMap
+from heartlens.core.errors import OVERRIDABLE, InputRefused
+from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import RULES, find_bundle, load_bundle
-from heartlens.networks.inference import Networks, segment_vessels, slices_to_ask
+from heartlens.networks.inference import Networks, segment_vessels, slices_with_candidates
 from heartlens.pipeline import Request, find_calcium, score_series
 from heartlens.scoring.counted import scored_voxels
-from training.evaluation.phantoms import JudgedPhantom
+from training.evaluation.phantoms import EvaluationPhantom
 from training.metrics.overlap import Comparison, compare
 
 BUNDLE, NO_SLICE_STAGE, BY_RULES, BY_LABELS = "bundle", "bundle without its slice stage", "rules", "labels"
@@ -40,7 +40,7 @@ PROTOCOL = ScoringProtocol()
 
 
 @dataclass(frozen=True)
-class Trap:
+class TrapResult:
     """One island of bright voxels that is no coronary calcium and would count if it were called so.
 
     Parameters
@@ -77,7 +77,7 @@ class Outcome:
     """
 
     comparison: Comparison
-    traps: tuple[Trap, ...]
+    traps: tuple[TrapResult, ...]
     on_nothing: int
     slice_probability: tuple[float | None, ...]
     seconds: float
@@ -100,7 +100,7 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class Judged:
+class PhantomEvaluation:
     """Everything that figures need of one phantom.
 
     Parameters
@@ -130,7 +130,9 @@ class Judged:
     votes: tuple[Vote, ...]
 
 
-def judge(phantom: JudgedPhantom, bundle: str | None = None, *, device: str = "cpu") -> Judged:
+def evaluate_phantom(
+    phantom: EvaluationPhantom, bundle: str | None = None, *, device: str = "cpu"
+) -> PhantomEvaluation:
     """Read a phantom, find its heart, and run every way that there is.
 
     Parameters
@@ -140,34 +142,36 @@ def judge(phantom: JudgedPhantom, bundle: str | None = None, *, device: str = "c
     """
     ct, codes = phantom.read()
     region = heart_region(ct)
-    asked = slices_to_ask(ct, region, PROTOCOL)
-    islands = trap_islands(ct, codes, region, phantom.truth)
-    request = Request(bundle=bundle, device=device, allow=OVERRIDABLE, **phantom.said)
+    candidate_slices = slices_with_candidates(ct, region, PROTOCOL)
+    components = trap_components(ct, codes, region, phantom.truth)
+    request = Request(bundle=bundle, device=device, allow=OVERRIDABLE, **phantom.acquisition)
     ways: dict[str, Outcome] = {}
     votes: tuple[Vote, ...] = ()
     if find_bundle(bundle) is not None:
-        ways[BUNDLE] = outcome_of(ct, codes, region, islands, request)
-        ways[NO_SLICE_STAGE] = outcome_of(ct, codes, region, islands, replace(request, slice_stage=False))
+        ways[BUNDLE] = outcome_of(ct, codes, region, components, request)
+        ways[NO_SLICE_STAGE] = outcome_of(ct, codes, region, components, replace(request, slice_stage=False))
         votes = tuple(island_votes(ct, codes, region, bundle, device=device))
-    ways[BY_RULES] = outcome_of(ct, codes, region, islands, replace(request, bundle=RULES))
+    ways[BY_RULES] = outcome_of(ct, codes, region, components, replace(request, bundle=RULES))
     ways[BY_LABELS] = outcome_of(
-        ct, codes, region, islands, replace(request, segmentation=phantom.folder / "labels.nrrd")
+        ct, codes, region, components, replace(request, segmentation=phantom.folder / "labels.nrrd")
     )
     arteries = phantom.truth["arteries"]
     noise_free = {artery.name: float(arteries[artery.name]["agatston_noise_free"]) for artery in CORONARY}
-    found = [code for code, _ in content_findings(ct, region) if code in OVERRIDABLE]
-    return Judged(
+    findings = [code for code, _ in content_findings(ct, region) if code in OVERRIDABLE]
+    return PhantomEvaluation(
         seed=phantom.seed,
         parameters=phantom.truth["parameters"],
         noise_free={**noise_free, "all": sum(noise_free.values())},
-        candidate_slices=tuple(map(bool, asked)),
-        refused=found[0] if found else "",
+        candidate_slices=tuple(map(bool, candidate_slices)),
+        refused=findings[0] if findings else "",
         ways=ways,
         votes=votes,
     )
 
 
-def agrees(phantom: JudgedPhantom, judged: Judged, bundle: str | None, *, device: str = "cpu") -> None:
+def agrees(
+    phantom: EvaluationPhantom, evaluation: PhantomEvaluation, bundle: str | None, *, device: str = "cpu"
+) -> None:
     """Score the phantom through the whole pipeline and compare.
 
     Raises
@@ -175,20 +179,23 @@ def agrees(phantom: JudgedPhantom, judged: Judged, bundle: str | None, *, device
     Refused
         "input": it scores otherwise than what was judged
     """
-    asked = {BY_RULES: RULES} if find_bundle(bundle) is None else {BUNDLE: bundle, BY_RULES: RULES}
-    for way, name in asked.items():
-        request = Request(bundle=name, device=device, allow=OVERRIDABLE, **phantom.said)
+    bundles = {BY_RULES: RULES} if find_bundle(bundle) is None else {BUNDLE: bundle, BY_RULES: RULES}
+    for way, name in bundles.items():
+        request = Request(bundle=name, device=device, allow=OVERRIDABLE, **phantom.acquisition)
         report = score_series(phantom.scan, request).case.report
-        expected = judged.ways[way].comparison.predicted_agatston
-        found = {**{artery.name: report.arteries[artery].agatston for artery in CORONARY}, "all": report.total.agatston}
-        if any(abs(found[row] - expected[row]) > 1e-6 for row in found):
-            raise Refused(
-                "input", f"phantom {phantom.seed}, {way}: the pipeline scores {found}, judged was {dict(expected)}"
+        expected = evaluation.ways[way].comparison.predicted_agatston
+        scores = {
+            **{artery.name: report.arteries[artery].agatston for artery in CORONARY},
+            "all": report.total.agatston,
+        }
+        if any(abs(scores[row] - expected[row]) > 1e-6 for row in scores):
+            raise InputRefused(
+                "input", f"phantom {phantom.seed}, {way}: the pipeline scores {scores}, judged was {dict(expected)}"
             )
 
 
 @dataclass(frozen=True, eq=False)
-class TrapIslands:
+class TrapComponents:
     """Islands of the truth that are no coronary calcium and would count.
 
     Parameters
@@ -207,12 +214,14 @@ class TrapIslands:
     in_heart: NDArray[np.bool_]
 
 
-def trap_islands(ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, truth: Mapping[str, Any]) -> TrapIslands:
+def trap_components(
+    ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, truth: Mapping[str, Any]
+) -> TrapComponents:
     """Find them by the labels, and their kinds by the nearest trap of the truth."""
     flat = np.flatnonzero(codes == Artery.OTHER)
     lesions = extract_lesions(ct, flat, np.full(flat.size, Artery.OTHER, np.uint8), PROTOCOL)
     flat = np.flatnonzero(scored_voxels(ct, lesions, PROTOCOL))
-    number = find_islands(flat, ct.shape, connectivity=ISLAND_CONNECTIVITY)
+    number = label_components(flat, ct.shape, connectivity=ISLAND_CONNECTIVITY)
     count = int(number.max(initial=-1)) + 1
     kji = np.stack(np.unravel_index(flat, ct.shape), axis=-1)
     zone = region.grid.sample(region.zone, kji) if region.in_view else np.zeros(flat.size, bool)
@@ -223,36 +232,38 @@ def trap_islands(ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, tr
         traps[int(np.linalg.norm(places - place, axis=1).argmin())]["kind"] if traps else "unknown"
         for place in ct.lps_mm(middle).reshape(-1, 3)
     )
-    return TrapIslands(flat, number, kinds, np.bincount(number, zone, count) > 0)
+    return TrapComponents(flat, number, kinds, np.bincount(number, zone, count) > 0)
 
 
 def outcome_of(
-    ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, islands: TrapIslands, request: Request
+    ct: CTVolume, codes: NDArray[np.uint8], region: HeartRegion, components: TrapComponents, request: Request
 ) -> Outcome:
     """Run the pipeline's step for one request, and compare."""
     start = time.perf_counter()
-    found = find_calcium(ct, ct, region, PROTOCOL, request, lambda stage, fraction: None)
+    calcium = find_calcium(ct, ct, region, PROTOCOL, request, lambda stage, fraction: None)
     seconds = time.perf_counter() - start
-    predicted = scored_voxels(ct, found.lesions, PROTOCOL)
-    is_called = np.isin(predicted.reshape(-1)[islands.flat], SCORED)
-    called = np.bincount(islands.number, is_called, len(islands.kinds)) > 0
-    told = found.slice_probability
+    predicted = scored_voxels(ct, calcium.lesions, PROTOCOL)
+    is_called = np.isin(predicted.reshape(-1)[components.flat], SCORED_ARTERIES)
+    called = np.bincount(components.number, is_called, len(components.kinds)) > 0
+    probability = calcium.slice_probability
     return Outcome(
         comparison=compare(ct, codes, predicted, PROTOCOL),
         traps=tuple(
-            Trap(kind, bool(inside), bool(c))
-            for kind, inside, c in zip(islands.kinds, islands.in_heart, called, strict=True)
+            TrapResult(kind, bool(inside), bool(c))
+            for kind, inside, c in zip(components.kinds, components.in_heart, called, strict=True)
         ),
-        on_nothing=_on_nothing(found.lesions, codes, predicted),
-        slice_probability=() if told is None else tuple(float(p) if np.isfinite(p) else None for p in told),
+        on_nothing=_on_nothing(calcium.lesions, codes, predicted),
+        slice_probability=()
+        if probability is None
+        else tuple(float(p) if np.isfinite(p) else None for p in probability),
         seconds=seconds,
     )
 
 
 def _on_nothing(lesions: LesionMap, codes: NDArray[np.uint8], predicted: NDArray[np.uint8]) -> int:
-    """Lesions called coronary that count and share no voxel with anything labelled."""
+    """Lesions called coronary that count and share no voxel with anything labeled."""
     flat, ids = lesions.voxels.flat, lesions.voxels.ids
-    counts = np.isin(predicted.reshape(-1)[flat], SCORED)
+    counts = np.isin(predicted.reshape(-1)[flat], SCORED_ARTERIES)
     touched = np.bincount(ids[counts], codes.reshape(-1)[flat[counts]] > 0)
     present = np.bincount(ids[counts])
     return int(((present > 0) & (touched == 0)).sum())
@@ -272,7 +283,7 @@ def island_votes(
     vessel, networks = known.vessel, Networks(known, device)
     lesions = segment_vessels(
         ct, region, networks.vessel, vessel.view, vessel.classes, PROTOCOL, coronary_cut_off=0.0,
-        calibration=vessel.calibration, slices=slices_to_ask(ct, region, PROTOCOL), batch=networks.batch,
+        calibration=vessel.calibration, slices=slices_with_candidates(ct, region, PROTOCOL), batch=networks.batch,
     )  # fmt: skip
     counted = scored_voxels(ct, lesions, PROTOCOL).reshape(-1)
     for lesion_id, note in lesions.notes.items():

@@ -143,11 +143,11 @@ def _slice_sources(evaluation: Evaluation) -> list[tuple[str, Counts, dict[str, 
     for stage, summary in evaluation.stages.items():
         name = f"labels, {stage}" if len(evaluation.stages) > 1 else "labels"
         rows.append((name, summary.slices, {c: summary.estimates[f"slices.{c}"] for c in _SLICE_COLUMNS}))
-    judged = [("slice stage", evaluation.classifier)]
-    judged += [(f"{name}, every slice", b.classifier) for name, b in evaluation.backbones.items()]
+    classifiers = [("slice stage", evaluation.classifier)]
+    classifiers += [(f"{name}, every slice", b.classifier) for name, b in evaluation.backbones.items()]
     above = [
         (f"{name}, at {c.cut_off:.3g}", c.counts, {n: c.estimates[f"slices.{n}"] for n in _SLICE_COLUMNS})
-        for name, c in judged
+        for name, c in classifiers
         if c is not None and c.counts is not None
     ]
     return [*above, *rows]
@@ -245,9 +245,9 @@ def _lesion_rows(evaluation: Evaluation) -> list[tuple[str, list[Any]]]:
         rows = []
         for row in ROWS if rule == MATCH_RULES[0] else (ALL,):
             totals = summary.lesions[rule][row]
-            seen = (f"{totals.found:,} of {totals.reference:,}", f"{totals.right:,} of {totals.predicted:,}")
+            counts = (f"{totals.found:,} of {totals.reference:,}", f"{totals.right:,} of {totals.predicted:,}")
             cells = [_shown(summary.estimates[f"lesions.{rule}.{row}.{name}"]) for name in _LESION_COLUMNS]
-            rows.append((_artery(row), seen, cells))
+            rows.append((_artery(row), counts, cells))
         blocks.append((rule[0].upper() + rule[1:], rows))
     return blocks
 

@@ -1,4 +1,4 @@
-"""Whom an evaluation compares: folders of patients, or the labelled scans of shards.
+"""Whom an evaluation compares: folders of patients, or the labeled scans of shards.
 
 In a folder, a patient is a folder or, for label maps alone, a file. HeartLens results, case folders and phantoms are
 known; so is any folder that holds a CT and one label map, `.seg.nrrd` or DICOM SEG.
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from heartlens.case.folder import load_case
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.io.volumes import VOLUME_ENDINGS, read_labels, write_volume
 from heartlens.pipeline import Request, read_ct, score_series
 from training.datasets.shards import ShardSet
@@ -43,7 +43,7 @@ class Pair:
     ct
         The scan.
     reference, predicted
-        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labeled
     slice_probability
         (k,) of calcium on each slice, NaN where it was not asked; None when nobody estimated it
     integrated
@@ -100,25 +100,27 @@ def find_patients(folder: Path) -> dict[str, Entry]:
     try:
         inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise Refused("input", f"cannot read the folder {folder}: {error.strerror or error}; check the path") from None
+        raise InputRefused(
+            "input", f"cannot read the folder {folder}: {error.strerror or error}; check the path"
+        ) from None
     here = _entry(folder)
     if here.case or (here.labels and here.ct):
         return {folder.resolve().name: here}
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for path in inside:
         name = path.name if path.is_dir() else _stem(path, LABEL_ENDINGS)
         if name is None:
             continue
-        if name in found:
-            raise Refused(
+        if name in entries:
+            raise InputRefused(
                 "input",
-                f"{folder}: expected one folder or file for each patient, found {found[name].place.name} and "
+                f"{folder}: expected one folder or file for each patient, found {entries[name].place.name} and "
                 f"{path.name}; keep one of them",
             )
-        found[name] = _entry(path) if path.is_dir() else Entry(path, path, None, None)
-    if not found:
-        raise Refused("input", f"{folder}: expected a folder or label file for each patient, found none")
-    return found
+        entries[name] = _entry(path) if path.is_dir() else Entry(path, path, None, None)
+    if not entries:
+        raise InputRefused("input", f"{folder}: expected a folder or label file for each patient, found none")
+    return entries
 
 
 def read_pairs(
@@ -152,7 +154,7 @@ def read_pairs(
             continue
         try:
             yield _read_pair(name, entry, predicted[name], _scan_of(name, ct), allow)
-        except Refused as refusal:
+        except InputRefused as refusal:
             yield Failure(name, _one_line(refusal))
     for name in predicted:
         if name not in known:
@@ -166,12 +168,12 @@ def predicted_pairs(reference: Path, request: Request, *, ct: Path | None = None
             scan, codes, cautions = _read_reference(entry, _scan_of(name, ct), request.allow)
             path = _scan_path(entry, _scan_of(name, ct))
             yield _scored_pair(name, scan, codes, path, request, cautions)
-        except Refused as refusal:
+        except InputRefused as refusal:
             yield Failure(name, _one_line(refusal))
 
 
 def shard_pairs(shards: ShardSet, scans: Sequence[int], request: Request) -> Iterator[Pair | Failure]:
-    """The same for labelled scans of shards, each by way of a file, as a user's scan comes.
+    """The same for labeled scans of shards, each by way of a file, as a user's scan comes.
 
     Parameters
     ----------
@@ -186,7 +188,7 @@ def shard_pairs(shards: ShardSet, scans: Sequence[int], request: Request) -> Ite
                 path = Path(folder) / "ct.nrrd"
                 write_volume(path, scan)
                 yield _scored_pair(name, scan, codes, path, request, ())
-        except Refused as refusal:
+        except InputRefused as refusal:
             yield Failure(name, _one_line(refusal))
 
 
@@ -197,8 +199,8 @@ def _scored_pair(
     case = score_series(path, request).case
     _check_same_scan(case.source_ct, scan, path)
     # Said of every scan alike: the report says once what predicted.
-    told = tuple(c.code for c in case.cautions if c.code not in ("no-bundle", "rules", "network"))
-    cautions = tuple(dict.fromkeys((*cautions, *told)))
+    case_codes = tuple(c.code for c in case.cautions if c.code not in ("no-bundle", "rules", "network"))
+    cautions = tuple(dict.fromkeys((*cautions, *case_codes)))
     if case.slice_probability is None:
         return Pair(name, scan, codes, case.scored_codes, cautions=cautions)
     alone = score_series(path, replace(request, slice_stage=False)).case
@@ -216,16 +218,16 @@ def count_patients(reference: Path, prediction: Path | None) -> int:
     return len(known.keys() | predicted.keys())
 
 
-def _is_one_patient(found: dict[str, Entry], folder: Path) -> bool:
+def _is_one_patient(entries: dict[str, Entry], folder: Path) -> bool:
     """The folder is itself a patient, not a folder of patients."""
-    return [entry.place for entry in found.values()] == [folder]
+    return [entry.place for entry in entries.values()] == [folder]
 
 
 def _read_pair(name: str, known: Entry, predicted: Entry, scan: Path | None, allow: frozenset[str]) -> Pair:
     beside = scan or known.ct or predicted.ct
     ct, codes, cautions = _read_reference(known, beside, allow)
-    found = _read_prediction(predicted, ct)
-    return Pair(name, ct, codes, found, _slice_probability(predicted, ct), cautions=cautions)
+    prediction = _read_prediction(predicted, ct)
+    return Pair(name, ct, codes, prediction, _slice_probability(predicted, ct), cautions=cautions)
 
 
 def _read_reference(
@@ -235,7 +237,7 @@ def _read_reference(
         case = load_case(entry.case)
         return case.source_ct, case.scored_codes, tuple(caution.code for caution in case.cautions)
     if entry.labels is None:
-        raise Refused("input", f"{entry.place}: expected labels ({_expected_labels()}), found none; add them")
+        raise InputRefused("input", f"{entry.place}: expected labels ({_expected_labels()}), found none; add them")
     ct, _, cautions = read_ct(_scan_path(entry, scan), Request(allow=allow))
     return ct, read_labels(entry.labels, ct), tuple(dict.fromkeys(caution.code for caution in cautions))
 
@@ -246,14 +248,14 @@ def _read_prediction(entry: Entry, ct: CTVolume) -> NDArray[np.uint8]:
         _check_same_scan(case.source_ct, ct, entry.place)
         return case.scored_codes
     if entry.labels is None:
-        raise Refused("input", f"{entry.place}: expected labels ({_expected_labels()}), found none; add them")
+        raise InputRefused("input", f"{entry.place}: expected labels ({_expected_labels()}), found none; add them")
     return read_labels(entry.labels, ct)
 
 
 def _scan_path(entry: Entry, scan: Path | None) -> Path:
     path = scan or entry.ct
     if path is None:
-        raise Refused(
+        raise InputRefused(
             "input",
             f"{entry.place}: expected the CT beside the labels ({', '.join(CT_NAMES)} as a volume file or DICOM "
             "folder), found none; add it, or give --ct DIR with a scan of the same name",
@@ -261,9 +263,9 @@ def _scan_path(entry: Entry, scan: Path | None) -> Path:
     return path
 
 
-def _check_same_scan(found: CTVolume, expected: CTVolume, place: Path) -> None:
-    if found.shape != expected.shape or np.abs(found.affine - expected.affine).max() > AFFINE_TOLERANCE_MM:
-        raise Refused(
+def _check_same_scan(actual: CTVolume, expected: CTVolume, place: Path) -> None:
+    if actual.shape != expected.shape or np.abs(actual.affine - expected.affine).max() > AFFINE_TOLERANCE_MM:
+        raise InputRefused(
             "grid", f"{place}: expected labels on the scan of the reference, found another scan; compare the same scan"
         )
 
@@ -277,15 +279,15 @@ def _slice_probability(entry: Entry, ct: CTVolume) -> NDArray[np.float64] | None
             continue
         try:
             document = json.loads(path.read_text())
-            told = document if isinstance(document, list) else [row["probability"] for row in document["slices"]]
-            if told and all(value is None for value in told):
+            rows = document if isinstance(document, list) else [row["probability"] for row in document["slices"]]
+            if rows and all(value is None for value in rows):
                 continue
-            values = np.array(told, np.float64)  # None, a slice that was not asked, becomes NaN
+            values = np.array(rows, np.float64)  # None, a slice that was not asked, becomes NaN
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise Refused("unreadable", f"{path}: expected a probability for each slice, found: {error}") from None
-        asked = values[np.isfinite(values)]
-        if values.shape != (ct.shape[0],) or not ((asked >= 0) & (asked <= 1)).all():
-            raise Refused(
+            raise InputRefused("unreadable", f"{path}: expected a probability for each slice, found: {error}") from None
+        known = values[np.isfinite(values)]
+        if values.shape != (ct.shape[0],) or not ((known >= 0) & (known <= 1)).all():
+            raise InputRefused(
                 "labels", f"{path}: expected {ct.shape[0]} probabilities of 0 to 1, found {values.size} values; fix it"
             )
         return values
@@ -317,10 +319,10 @@ def _scan_of(name: str, folder: Path | None) -> Path | None:
     if folder is None:
         return None
     files = [folder / f"{stem}{ending}" for stem in (name, f"{name}_0000") for ending in VOLUME_ENDINGS]
-    found = next((path for path in files if path.is_file()), None)
-    if found is None and (folder / name).is_dir():
-        found = _ct_in(folder / name) or folder / name
-    return found
+    scan = next((path for path in files if path.is_file()), None)
+    if scan is None and (folder / name).is_dir():
+        scan = _ct_in(folder / name) or folder / name
+    return scan
 
 
 def _stem(path: Path, endings: tuple[str, ...]) -> str | None:
@@ -332,5 +334,5 @@ def _expected_labels() -> str:
     return f"{LABEL_NAMES[0]}.nrrd, {LABEL_NAMES[2]}.seg.nrrd or such"
 
 
-def _one_line(refusal: Refused) -> str:
+def _one_line(refusal: InputRefused) -> str:
     return " ".join(str(refusal).split())

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from heartlens.core.lesions import CORONARY
 from heartlens.risk.categories import SCHEMES, category
-from training.evaluation.outcomes import BUNDLE, NO_SLICE_STAGE, WAYS, Judged
+from training.evaluation.outcomes import BUNDLE, NO_SLICE_STAGE, WAYS, PhantomEvaluation
 from training.evaluation.results import Estimate
 from training.metrics import agreement, classification, intervals
 from training.metrics.classification import Counts
@@ -43,7 +43,7 @@ class Goal(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Row:
+class StatisticRow:
     """One figure of the main table.
 
     Parameters
@@ -65,27 +65,27 @@ class Row:
 
 
 ROWS = (
-    Row("slice_sensitivity", "slice sensitivity", Goal(least=0.89)),
-    Row("slice_specificity", "slice specificity, all slices", Goal(least=0.90)),
-    Row("candidate_specificity", "slice specificity, slices with candidates", Goal(least=0.90)),
-    Row("accuracy.dino-lg", "risk category right (0-10, 11-100, 101-400, > 400)", Goal(least=0.93)),
-    Row("kappa.dino-lg", "linear kappa, same categories", Goal(least=0.95)),
-    Row("accuracy.heartlens", "risk category right (0, 1-10, 11-100, 101-400, > 400)", Goal(least=0.93)),
-    Row("kappa.heartlens", "linear kappa, same categories", Goal(least=0.95)),
-    Row("false_zero", "false zeros, of scans with calcium", Goal(most=0.02), is_share=True),
-    Row("false_positive", "scores above 0, of scans without calcium", is_share=True),
-    Row("icc", "ICC(2,1) of the Agatston score", Goal(least=0.98)),
-    *(Row(f"f1.{name}", f"F1 of lesions, {name}", Goal(least=least)) for name, least in PAPER_F1.items()),
-    Row("f1.all", "F1 of lesions, any coronary artery"),
-    Row("traps", "traps called coronary", Goal(most=0.02), is_share=True),
-    Row("traps_in_heart", "the same, in the zone of the coronaries", is_share=True),
-    Row("decoys", "the same, decoys like plaques alone", is_share=True),
-    Row("on_nothing", "lesions on noise or bone, per scan"),
-    Row("clean.accuracy.dino-lg", "against the noise-free image: category right (4)"),
-    Row("clean.kappa.dino-lg", "… linear kappa (4)"),
-    Row("clean.accuracy.heartlens", "… category right (5)"),
-    Row("clean.false_zero", "… false zeros", is_share=True),
-    Row("clean.icc", "… ICC(2,1)"),
+    StatisticRow("slice_sensitivity", "slice sensitivity", Goal(least=0.89)),
+    StatisticRow("slice_specificity", "slice specificity, all slices", Goal(least=0.90)),
+    StatisticRow("candidate_specificity", "slice specificity, slices with candidates", Goal(least=0.90)),
+    StatisticRow("accuracy.dino-lg", "risk category right (0-10, 11-100, 101-400, > 400)", Goal(least=0.93)),
+    StatisticRow("kappa.dino-lg", "linear kappa, same categories", Goal(least=0.95)),
+    StatisticRow("accuracy.heartlens", "risk category right (0, 1-10, 11-100, 101-400, > 400)", Goal(least=0.93)),
+    StatisticRow("kappa.heartlens", "linear kappa, same categories", Goal(least=0.95)),
+    StatisticRow("false_zero", "false zeros, of scans with calcium", Goal(most=0.02), is_share=True),
+    StatisticRow("false_positive", "scores above 0, of scans without calcium", is_share=True),
+    StatisticRow("icc", "ICC(2,1) of the Agatston score", Goal(least=0.98)),
+    *(StatisticRow(f"f1.{name}", f"F1 of lesions, {name}", Goal(least=least)) for name, least in PAPER_F1.items()),
+    StatisticRow("f1.all", "F1 of lesions, any coronary artery"),
+    StatisticRow("traps", "traps called coronary", Goal(most=0.02), is_share=True),
+    StatisticRow("traps_in_heart", "the same, in the zone of the coronaries", is_share=True),
+    StatisticRow("decoys", "the same, decoys like plaques alone", is_share=True),
+    StatisticRow("on_nothing", "lesions on noise or bone, per scan"),
+    StatisticRow("clean.accuracy.dino-lg", "against the noise-free image: category right (4)"),
+    StatisticRow("clean.kappa.dino-lg", "… linear kappa (4)"),
+    StatisticRow("clean.accuracy.heartlens", "… category right (5)"),
+    StatisticRow("clean.false_zero", "… false zeros", is_share=True),
+    StatisticRow("clean.icc", "… ICC(2,1)"),
 )
 
 KEYS = tuple(row.key for row in ROWS)
@@ -114,14 +114,14 @@ class Columns:
     clean_place: Mapping[str, NDArray[np.int64]]
 
     @classmethod
-    def of(cls, judged: Sequence[Judged], way: str) -> Columns:
+    def of(cls, evaluations: Sequence[PhantomEvaluation], way: str) -> Columns:
         """Facts of one way about some phantoms, in their order."""
-        comparisons = [j.ways[way].comparison for j in judged]
+        comparisons = [j.ways[way].comparison for j in evaluations]
         score = np.array([c.predicted_agatston[ALL] for c in comparisons])
         truth = np.array([c.reference_agatston[ALL] for c in comparisons])
-        clean = np.array([j.noise_free[ALL] for j in judged])
+        clean = np.array([j.noise_free[ALL] for j in evaluations])
         return cls(
-            np.array([_counts(j, way) for j in judged], np.float64).reshape(len(judged), len(NAMES)),
+            np.array([_counts(j, way) for j in evaluations], np.float64).reshape(len(evaluations), len(NAMES)),
             score, truth, clean,
             *({scheme: _places(values, scheme) for scheme in SCHEME_NAMES} for values in (score, truth, clean)),
         )  # fmt: skip
@@ -142,15 +142,15 @@ NAMES = (
 _AT = {name: n for n, name in enumerate(NAMES)}
 
 
-def _counts(judged: Judged, way: str) -> list[float]:
-    outcome = judged.ways[way]
+def _counts(evaluation: PhantomEvaluation, way: str) -> list[float]:
+    outcome = evaluation.ways[way]
     c = outcome.comparison
-    asked = np.array(judged.candidate_slices, bool)
+    candidate_slices = np.array(evaluation.candidate_slices, bool)
     reference, predicted = np.array(c.reference_slices, bool), np.array(c.predicted_slices, bool)
-    score, truth, clean = c.predicted_agatston[ALL], c.reference_agatston[ALL], judged.noise_free[ALL]
-    told: list[float] = [
+    score, truth, clean = c.predicted_agatston[ALL], c.reference_agatston[ALL], evaluation.noise_free[ALL]
+    counts: list[float] = [
         *count_slices(reference.tolist(), predicted.tolist()),
-        *count_slices(reference[asked].tolist(), predicted[asked].tolist()),
+        *count_slices(reference[candidate_slices].tolist(), predicted[candidate_slices].tolist()),
         *classification.counts([truth], [score]),
         *classification.counts([clean], [score]),
     ]
@@ -158,11 +158,11 @@ def _counts(judged: Judged, way: str) -> list[float]:
         rule = -1 if row == ALL else 0
         for side in (c.reference_lesions, c.predicted_lesions):
             lesions = [x for x in side if row in (ALL, x.artery)]
-            told += [len(lesions), sum(x.matched[rule] for x in lesions)]
+            counts += [len(lesions), sum(x.matched[rule] for x in lesions)]
     decoys = [t for t in outcome.traps if t.kind.startswith("decoy_")]
     for traps in (outcome.traps, [t for t in outcome.traps if t.in_heart], decoys):
-        told += [len(traps), sum(t.called for t in traps)]
-    return [*told, outcome.on_nothing, 1]
+        counts += [len(traps), sum(t.called for t in traps)]
+    return [*counts, outcome.on_nothing, 1]
 
 
 def _places(scores: NDArray[np.float64], scheme: str) -> NDArray[np.int64]:
@@ -170,13 +170,13 @@ def _places(scores: NDArray[np.float64], scheme: str) -> NDArray[np.int64]:
     return np.array([names.index(category(float(score), scheme).category) for score in scores], np.int64)
 
 
-def figures(columns: Columns, drawn: NDArray[np.int64]) -> list[float]:
+def outcome_statistics(columns: Columns, drawn: NDArray[np.int64]) -> list[float]:
     """`KEYS` of some phantoms, NaN where there is nothing to divide by."""
     total = columns.counts[drawn].sum(axis=0)
     at = lambda name: float(total[_AT[name]])  # noqa: E731
     counts = lambda name: Counts(*(int(at(f"{name}.{n}")) for n in Counts._fields))  # noqa: E731
     slices, candidates, zero, clean_zero = map(counts, ("slices", "candidates", "zero", "clean_zero"))
-    told = {
+    statistics = {
         "slice_sensitivity": slices.sensitivity,
         "slice_specificity": slices.specificity,
         "candidate_specificity": candidates.specificity,
@@ -188,18 +188,18 @@ def figures(columns: Columns, drawn: NDArray[np.int64]) -> list[float]:
         "clean.icc": _icc(columns.clean[drawn], columns.score[drawn]),
     }
     for kind in ("traps", "traps_in_heart", "decoys"):
-        told[kind] = classification.ratio(at(f"{kind}.called"), at(f"{kind}.all"))
+        statistics[kind] = classification.ratio(at(f"{kind}.called"), at(f"{kind}.all"))
     for row in ROWS_OF_LESIONS:
-        told[f"f1.{row}"] = lesion_f1(*(at(f"{row}.{n}") for n in ("reference", "found", "predicted", "right")))
+        statistics[f"f1.{row}"] = lesion_f1(*(at(f"{row}.{n}") for n in ("reference", "found", "predicted", "right")))
     for scheme in SCHEME_NAMES:
         for prefix, truth in (("", columns.truth_place), ("clean.", columns.clean_place)):
             matrix = confusion(truth[scheme][drawn], columns.place[scheme][drawn], scheme)
-            told[f"{prefix}accuracy.{scheme}"] = agreement.reclassification(matrix).same
-            told[f"{prefix}kappa.{scheme}"] = agreement.kappa(matrix, "linear")
-    return [told[key] for key in KEYS]
+            statistics[f"{prefix}accuracy.{scheme}"] = agreement.reclassification(matrix).same
+            statistics[f"{prefix}kappa.{scheme}"] = agreement.kappa(matrix, "linear")
+    return [statistics[key] for key in KEYS]
 
 
-def lesion_f1(reference: float, found: float, predicted: float, right: float) -> float:
+def lesion_f1(reference: float, matched: float, predicted: float, right: float) -> float:
     """F1 of lesions by count: of sensitivity (reference lesions found) and of precision (predicted ones right).
 
     Examples
@@ -209,14 +209,14 @@ def lesion_f1(reference: float, found: float, predicted: float, right: float) ->
     """
     if not reference and not predicted:
         return math.nan
-    sensitivity, precision = classification.ratio(found, reference), classification.ratio(right, predicted)
-    return classification.ratio(2 * sensitivity * precision, sensitivity + precision) if found and right else 0.0
+    sensitivity, precision = classification.ratio(matched, reference), classification.ratio(right, predicted)
+    return classification.ratio(2 * sensitivity * precision, sensitivity + precision) if matched and right else 0.0
 
 
-def confusion(truth: NDArray[np.int64], found: NDArray[np.int64], scheme: str) -> NDArray[np.int64]:
+def confusion(truth: NDArray[np.int64], predicted: NDArray[np.int64], scheme: str) -> NDArray[np.int64]:
     """(c, c), rows the truth."""
     c = len(SCHEMES[scheme].categories)
-    return np.bincount(truth * c + found, minlength=c * c).reshape(c, c)
+    return np.bincount(truth * c + predicted, minlength=c * c).reshape(c, c)
 
 
 def _icc(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
@@ -245,20 +245,20 @@ class Summary:
     slice_stage: Mapping[str, Estimate]
 
 
-def summarize(judged: Sequence[Judged], *, draws: int, seed: int) -> Summary:
+def summarize_outcomes(evaluations: Sequence[PhantomEvaluation], *, draws: int, seed: int) -> Summary:
     """All figures of some phantoms with intervals; NaN becomes None."""
-    ways = [way for way in WAYS if judged and way in judged[0].ways]
-    columns = {way: Columns.of(judged, way) for way in ways}
+    ways = [way for way in WAYS if evaluations and way in evaluations[0].ways]
+    columns = {way: Columns.of(evaluations, way) for way in ways}
     is_compared = {BUNDLE, NO_SLICE_STAGE} <= set(ways)
 
     def statistics(drawn: NDArray[np.int64]) -> list[float]:
-        told = {way: figures(columns[way], drawn) for way in ways}
-        flat = [value for way in ways for value in told[way]]
+        by_way = {way: outcome_statistics(columns[way], drawn) for way in ways}
+        flat = [value for way in ways for value in by_way[way]]
         if is_compared:
-            flat += [a - b for a, b in zip(told[BUNDLE], told[NO_SLICE_STAGE], strict=True)]
+            flat += [a - b for a, b in zip(by_way[BUNDLE], by_way[NO_SLICE_STAGE], strict=True)]
         return flat
 
-    n = len(judged)
+    n = len(evaluations)
     point = statistics(np.arange(n))
     ranges = intervals.bootstrap(statistics, n, draws=draws, seed=seed)
     estimates = iter([_estimate(v, i) for v, i in zip(point, ranges, strict=True)])
@@ -288,9 +288,9 @@ def _widen(estimates: dict[str, Estimate], columns: Columns) -> None:
         },
     }
     for key, (events, of) in parts.items():
-        told = estimates[key]
-        if told.value is not None and (told.low is None or told.low == told.high):
-            estimates[key] = Estimate(told.value, *intervals.wilson(events, of))
+        estimate = estimates[key]
+        if estimate.value is not None and (estimate.low is None or estimate.low == estimate.high):
+            estimates[key] = Estimate(estimate.value, *intervals.wilson(events, of))
 
 
 def _estimate(value: float, interval: intervals.Interval) -> Estimate:
@@ -302,20 +302,20 @@ class Group(NamedTuple):
 
     property: str
     name: str
-    holds: Callable[[Judged], bool]
+    holds: Callable[[PhantomEvaluation], bool]
 
 
-def _between(key: str, low: float, high: float) -> Callable[[Judged], bool]:
-    return lambda judged: low <= float(judged.parameters[key]) < high
+def _between(key: str, low: float, high: float) -> Callable[[PhantomEvaluation], bool]:
+    return lambda evaluation: low <= float(evaluation.parameters[key]) < high
 
 
-def _field_mm(judged: Judged) -> float:
-    return float(judged.parameters["matrix"]) * min(judged.parameters["pixel_mm"])
+def _field_mm(evaluation: PhantomEvaluation) -> float:
+    return float(evaluation.parameters["matrix"]) * min(evaluation.parameters["pixel_mm"])
 
 
-def _has_category(name: str) -> Callable[[Judged], bool]:
-    def holds(judged: Judged) -> bool:
-        any_way = next(iter(judged.ways.values()))
+def _has_category(name: str) -> Callable[[PhantomEvaluation], bool]:
+    def holds(evaluation: PhantomEvaluation) -> bool:
+        any_way = next(iter(evaluation.ways.values()))
         return category(any_way.comparison.reference_agatston[ALL], "heartlens").category == name
 
     return holds
@@ -343,24 +343,26 @@ GROUPS = (
 """Edges were set from how phantoms are drawn, before any was scored."""
 
 
-def trap_table(judged: Sequence[Judged], way: str) -> dict[str, tuple[int, int]]:
+def trap_table(evaluations: Sequence[PhantomEvaluation], way: str) -> dict[str, tuple[int, int]]:
     """(in view, called coronary) of each kind."""
-    found: dict[str, tuple[int, int]] = {}
-    for trap in (t for j in judged for t in j.ways[way].traps):
-        of, called = found.get(trap.kind, (0, 0))
-        found[trap.kind] = (of + 1, called + trap.called)
-    return dict(sorted(found.items()))
+    by_kind: dict[str, tuple[int, int]] = {}
+    for trap in (t for j in evaluations for t in j.ways[way].traps):
+        of, called = by_kind.get(trap.kind, (0, 0))
+        by_kind[trap.kind] = (of + 1, called + trap.called)
+    return dict(sorted(by_kind.items()))
 
 
-def classifier_figures(judged: Sequence[Judged], cut_off: float) -> dict[str, Any]:
+def classifier_statistics(evaluations: Sequence[PhantomEvaluation], cut_off: float) -> dict[str, Any]:
     """The slice classifier alone, on the slices it was asked about."""
     truth, p = [], []
-    for j in judged:
+    for j in evaluations:
         outcome = j.ways[BUNDLE]
-        for is_calcified, told in zip(outcome.comparison.reference_slices, outcome.slice_probability, strict=False):
-            if told is not None:
+        for is_calcified, probability in zip(
+            outcome.comparison.reference_slices, outcome.slice_probability, strict=False
+        ):
+            if probability is not None:
                 truth.append(is_calcified)
-                p.append(told)
+                p.append(probability)
     if not p:
         return {}
     counted = classification.counts(truth, np.array(p) >= cut_off)
@@ -374,9 +376,9 @@ def classifier_figures(judged: Sequence[Judged], cut_off: float) -> dict[str, An
     }
 
 
-def vote_figures(judged: Sequence[Judged]) -> dict[str, Any]:
+def vote_statistics(evaluations: Sequence[PhantomEvaluation]) -> dict[str, Any]:
     """How well the probability of an island is calibrated."""
-    votes = [vote for j in judged for vote in j.votes]
+    votes = [vote for j in evaluations for vote in j.votes]
     if not votes:
         return {}
     truth, p = np.array([v.is_coronary for v in votes]), np.array([v.probability for v in votes])

@@ -8,12 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import CORONARY
 from heartlens.risk.categories import SCHEMES
-from training.evaluation.outcomes import BUNDLE, BY_LABELS, BY_RULES, NO_SLICE_STAGE, WAYS, Judged
-from training.evaluation.phantom_statistics import GROUPS, NAMES, ROWS, Columns, Row, Summary, confusion, trap_table
+from training.evaluation.outcomes import BUNDLE, BY_LABELS, BY_RULES, NO_SLICE_STAGE, WAYS, PhantomEvaluation
+from training.evaluation.phantom_statistics import (
+    GROUPS,
+    NAMES,
+    ROWS,
+    Columns,
+    StatisticRow,
+    Summary,
+    confusion,
+    trap_table,
+)
 from training.evaluation.plots import confusion_figure, reliability_figure, save_png, score_figure
 from training.evaluation.results import Estimate
 from training.metrics.classification import ReliabilityBin
@@ -30,7 +39,9 @@ GROUP_KEYS = (
 WORST = 12
 
 
-def write_tables(document: Mapping[str, Any], judged: Sequence[Judged], summaries: Mapping[str, Summary]) -> str:
+def write_tables(
+    document: Mapping[str, Any], evaluations: Sequence[PhantomEvaluation], summaries: Mapping[str, Summary]
+) -> str:
     """Everything, as Markdown.
 
     Parameters
@@ -43,8 +54,8 @@ def write_tables(document: Mapping[str, Any], judged: Sequence[Judged], summarie
     whole = summaries["all"]
     parts = [_preface(document), _main_table(whole), _group_table(summaries)]
     ways = list(whole.ways)
-    parts += [_lesion_table(judged, ways), _trap_lines(judged, ways), _confusion_table(judged, ways[0])]
-    parts += [_network_lines(document), _worst_table(judged, ways[0])]
+    parts += [_lesion_table(evaluations, ways), _trap_lines(evaluations, ways), _confusion_table(evaluations, ways[0])]
+    parts += [_network_lines(document), _worst_table(evaluations, ways[0])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -62,8 +73,8 @@ def _preface(document: Mapping[str, Any]) -> str:
         f"Time from a heart to lesions, median on one thread: {seconds}.",
     ]
     if refused:
-        told = ", ".join(f"{count} {code}" for code, count in refused.items())
-        lines.append(f"The pipeline would not score some without --allow, which was given: {told}.")
+        counts = ", ".join(f"{count} {code}" for code, count in refused.items())
+        lines.append(f"The pipeline would not score some without --allow, which was given: {counts}.")
     return "\n".join(lines)
 
 
@@ -105,17 +116,17 @@ def _group_table(summaries: Mapping[str, Summary]) -> str:
         cells = [group.name, str(summary.phantoms)]
         for key in GROUP_KEYS:
             first, *others = (summary.ways[way][key] for way in ways)
-            told = [shown(first, rows[key], digits=2), *(_number(o.value, rows[key], digits=2) for o in others)]
-            cells.append(" / ".join(told))
+            values = [shown(first, rows[key], digits=2), *(_number(o.value, rows[key], digits=2) for o in others)]
+            cells.append(" / ".join(values))
         lines.append(_line(cells))
     return "\n".join(lines)
 
 
-def _lesion_table(judged: Sequence[Judged], ways: Sequence[str]) -> str:
+def _lesion_table(evaluations: Sequence[PhantomEvaluation], ways: Sequence[str]) -> str:
     """Lesions of each artery: how many there are, found, called, right."""
     head = ["lesions", "in the truth", *(f"{way}: found / called / right" for way in ways)]
     lines = [_line(head), _rule(head)]
-    columns = {way: Columns.of(judged, way).counts.sum(axis=0) for way in ways}
+    columns = {way: Columns.of(evaluations, way).counts.sum(axis=0) for way in ways}
     at = {name: n for n, name in enumerate(NAMES)}
     for row in (*(artery.name for artery in CORONARY), ALL):
         cells = [row, f"{int(columns[ways[0]][at[f'{row}.reference']])}"]
@@ -125,22 +136,22 @@ def _lesion_table(judged: Sequence[Judged], ways: Sequence[str]) -> str:
     return "\n".join(lines)
 
 
-def _trap_lines(judged: Sequence[Judged], ways: Sequence[str]) -> str:
+def _trap_lines(evaluations: Sequence[PhantomEvaluation], ways: Sequence[str]) -> str:
     """Each kind of trap, and how many were called coronary."""
-    told = [way for way in ways if way != BY_LABELS]
-    tables = {way: trap_table(judged, way) for way in told}
-    if not tables or not tables[told[0]]:
+    shown_ways = [way for way in ways if way != BY_LABELS]
+    tables = {way: trap_table(evaluations, way) for way in shown_ways}
+    if not tables or not tables[shown_ways[0]]:
         return ""
-    head = ["trap", "islands that would count", *(f"called coronary: {way}" for way in told)]
+    head = ["trap", "islands that would count", *(f"called coronary: {way}" for way in shown_ways)]
     lines = [_line(head), _rule(head)]
-    for kind, (count, _) in tables[told[0]].items():
-        cells = [f"{tables[way][kind][1]} ({tables[way][kind][1] / count:.0%})" for way in told]
+    for kind, (count, _) in tables[shown_ways[0]].items():
+        cells = [f"{tables[way][kind][1]} ({tables[way][kind][1] / count:.0%})" for way in shown_ways]
         lines.append(_line([kind.replace("_", " "), str(count), *cells]))
     return "\n".join(lines)
 
 
-def _confusion_table(judged: Sequence[Judged], way: str) -> str:
-    columns = Columns.of(judged, way)
+def _confusion_table(evaluations: Sequence[PhantomEvaluation], way: str) -> str:
+    columns = Columns.of(evaluations, way)
     matrix = confusion(columns.truth_place["heartlens"], columns.place["heartlens"], "heartlens")
     names = [row.shown for row in SCHEMES["heartlens"].categories]
     head = [f"truth \\ {way}", *names]
@@ -150,23 +161,23 @@ def _confusion_table(judged: Sequence[Judged], way: str) -> str:
 
 def _network_lines(document: Mapping[str, Any]) -> str:
     lines = []
-    if told := document.get("classifier"):
+    if row := document.get("classifier"):
         lines.append(
-            f"The slice classifier alone, on the {told['slices']} slices it was asked about ({told['calcified']} "
-            f"calcified), at its cut-off of {told['cut_off']:.3f}: AUROC {told['auroc']:.3f}, sensitivity "
-            f"{told['sensitivity']:.3f}, specificity {told['specificity']:.3f}."
+            f"The slice classifier alone, on the {row['slices']} candidate slices ({row['calcified']} "
+            f"calcified), at its cut-off of {row['cut_off']:.3f}: AUROC {row['auroc']:.3f}, sensitivity "
+            f"{row['sensitivity']:.3f}, specificity {row['specificity']:.3f}."
         )
-    if told := document.get("votes"):
+    if row := document.get("votes"):
         lines.append(
-            f"The probability of an island: {told['islands']} islands that would count, {told['coronary']} coronary; "
-            f"AUROC {told['auroc']:.3f}, calibration error {told['calibration_error']:.3f}, Brier {told['brier']:.3f}."
+            f"The probability of an island: {row['islands']} islands that would count, {row['coronary']} coronary; "
+            f"AUROC {row['auroc']:.3f}, calibration error {row['calibration_error']:.3f}, Brier {row['brier']:.3f}."
         )
     return "\n".join(lines)
 
 
-def _worst_table(judged: Sequence[Judged], way: str) -> str:
+def _worst_table(evaluations: Sequence[PhantomEvaluation], way: str) -> str:
     """False zeros and wrong categories, the farthest first."""
-    columns = Columns.of(judged, way)
+    columns = Columns.of(evaluations, way)
     step = np.abs(columns.truth_place["heartlens"] - columns.place["heartlens"])
     error = np.abs(np.log1p(columns.score) - np.log1p(columns.truth))
     order = sorted(np.flatnonzero(step), key=lambda n: (-step[n], -error[n]))[:WORST]
@@ -175,10 +186,10 @@ def _worst_table(judged: Sequence[Judged], way: str) -> str:
     head = ["seed", "truth", f"{way}", "field", "thickness", "increment", "kVp", "noise", "motion", "kernel"]
     lines = [f"Scans in another category by {way} than by the truth, the farthest first:", "", _line(head), _rule(head)]
     for n in order:
-        p = judged[n].parameters
+        p = evaluations[n].parameters
         field = p["matrix"] * min(p["pixel_mm"])
         cells = [
-            str(judged[n].seed), f"{columns.truth[n]:.1f}", f"{columns.score[n]:.1f}", f"{field:.0f} mm",
+            str(evaluations[n].seed), f"{columns.truth[n]:.1f}", f"{columns.score[n]:.1f}", f"{field:.0f} mm",
             f"{p['slice_thickness_mm']:g} mm", f"{p['increment_mm']:g} mm", f"{p['kvp']:.0f}",
             f"{p['noise_hu']:g} HU", f"{p['motion_mm']:g} mm", p["kernel"],
         ]  # fmt: skip
@@ -186,7 +197,7 @@ def _worst_table(judged: Sequence[Judged], way: str) -> str:
     return "\n".join(lines)
 
 
-def shown(estimate: Estimate, row: Row, *, sign: bool = False, digits: int = 3) -> str:
+def shown(estimate: Estimate, row: StatisticRow, *, sign: bool = False, digits: int = 3) -> str:
     """A figure with its interval; "-" where it is not defined."""
     if estimate.value is None:
         return "-"
@@ -197,7 +208,7 @@ def shown(estimate: Estimate, row: Row, *, sign: bool = False, digits: int = 3) 
     return text
 
 
-def _number(value: float | None, row: Row, *, sign: bool = False, digits: int = 3) -> str:
+def _number(value: float | None, row: StatisticRow, *, sign: bool = False, digits: int = 3) -> str:
     if value is None:
         return "-"
     plus = "+" if sign else ""
@@ -222,27 +233,27 @@ def put_into(page: Path, text: str, *, marks: tuple[str, str] = (BEGIN, END)) ->
         "input": the page has no marks
     """
     begin, end = marks
-    first, found, rest = page.read_text(encoding="utf-8").partition(begin)
+    first, mark, rest = page.read_text(encoding="utf-8").partition(begin)
     _, ended, after = rest.partition(end)
-    if not (found and ended):
-        raise Refused("input", f"{page}: expected the lines {begin} and {end}, found none; add them")
-    with whole_file(page) as sibling:
+    if not (mark and ended):
+        raise InputRefused("input", f"{page}: expected the lines {begin} and {end}, found none; add them")
+    with atomic_file(page) as sibling:
         sibling.write_text(f"{first}{begin}\n{text.rstrip()}\n{end}{after}", encoding="utf-8")
 
 
-def draw_plots(document: Mapping[str, Any], judged: Sequence[Judged], folder: Path) -> list[Path]:
+def draw_plots(document: Mapping[str, Any], evaluations: Sequence[PhantomEvaluation], folder: Path) -> list[Path]:
     """Scores, categories and reliability as PNG; returns what was drawn."""
-    way = BUNDLE if BUNDLE in judged[0].ways else BY_RULES
-    columns = Columns.of(judged, way)
+    way = BUNDLE if BUNDLE in evaluations[0].ways else BY_RULES
+    columns = Columns.of(evaluations, way)
     names = [row.shown for row in SCHEMES["heartlens"].categories]
     matrix = confusion(columns.truth_place["heartlens"], columns.place["heartlens"], "heartlens")
     figures = {
-        "embedded-scores": score_figure(columns.truth, columns.score, title=f"{len(judged)} phantoms, {way}"),
+        "embedded-scores": score_figure(columns.truth, columns.score, title=f"{len(evaluations)} phantoms, {way}"),
         "embedded-categories": confusion_figure(matrix, names, title="Risk category"),
     }
-    if told := document.get("votes"):
-        bins = [ReliabilityBin(**b) for b in told["bins"]]
-        figure = reliability_figure(bins, told["calibration_error"], title="Probability of a lesion")
+    if votes := document.get("votes"):
+        bins = [ReliabilityBin(**b) for b in votes["bins"]]
+        figure = reliability_figure(bins, votes["calibration_error"], title="Probability of a lesion")
         upper, lower = figure.axes
         upper.set_ylabel("Share coronary")
         lower.set_ylabel("Islands")
@@ -250,6 +261,6 @@ def draw_plots(document: Mapping[str, Any], judged: Sequence[Judged], folder: Pa
     paths = []
     for name, figure in figures.items():
         paths.append(folder / f"{name}.png")
-        with whole_file(paths[-1]) as sibling:
+        with atomic_file(paths[-1]) as sibling:
             save_png(figure, sibling, dpi=130)
     return paths

@@ -28,7 +28,7 @@ from training.datasets.phantom_sets import MATRIX, generator_hash
 
 
 @dataclass(frozen=True)
-class JudgedPhantom:
+class EvaluationPhantom:
     """One phantom on disk.
 
     Parameters
@@ -51,18 +51,18 @@ class JudgedPhantom:
         return self.folder / "ct.nrrd"
 
     @property
-    def said(self) -> dict[str, float]:
+    def acquisition(self) -> dict[str, float]:
         """What a volume file does not say and a DICOM header would: tube voltage and slice thickness."""
         parameters = self.truth["parameters"]
         return {"kvp": parameters["kvp"], "thickness_mm": parameters["slice_thickness_mm"]}
 
     def read(self) -> tuple[CTVolume, NDArray[np.uint8]]:
         """The scan and its labels."""
-        ct, _, _ = read_ct(self.scan, Request(allow=OVERRIDABLE, **self.said))
+        ct, _, _ = read_ct(self.scan, Request(allow=OVERRIDABLE, **self.acquisition))
         return ct, read_labels(self.folder / "labels.nrrd", ct)
 
 
-def parameters_of(seed: int, **overrides: Any) -> PhantomParameters:
+def test_phantom(seed: int, **overrides: Any) -> PhantomParameters:
     """Drawn as widely as the phantoms of training are, but for the matrix."""
     return PhantomParameters.varied(seed, **{"matrix": MATRIX, **overrides})
 
@@ -74,7 +74,7 @@ def make_phantoms(
     workers: int = 1,
     overrides: Mapping[str, Any] | None = None,
     progress: Callable[[str], None] | None = None,
-) -> Iterator[JudgedPhantom]:
+) -> Iterator[EvaluationPhantom]:
     """The phantoms of some seeds, in order; those that are there already are left as they are.
 
     Parameters
@@ -101,13 +101,13 @@ def make_phantoms(
 def _make(home: Path, overrides: dict[str, Any], seed: int) -> int:
     folder = home / str(seed)
     if not is_phantom(folder):
-        write_phantom(folder, make_phantom(parameters_of(seed, **overrides)), format="nrrd")
+        write_phantom(folder, make_phantom(test_phantom(seed, **overrides)), format="nrrd")
     return seed
 
 
-def _opened(home: Path, seeds: Iterable[int], progress: Callable[[str], None] | None) -> Iterator[JudgedPhantom]:
+def _opened(home: Path, seeds: Iterable[int], progress: Callable[[str], None] | None) -> Iterator[EvaluationPhantom]:
     for seed in seeds:
         folder = home / str(seed)
         if progress is not None:
             progress(str(seed))
-        yield JudgedPhantom(seed, folder, json.loads((folder / "truth.json").read_text()))
+        yield EvaluationPhantom(seed, folder, json.loads((folder / "truth.json").read_text()))

@@ -32,7 +32,7 @@ SCORE_TICKS = (0, 10, 100, 400, 2000)
 CATEGORY_EDGES = (10.5, 100.5, 400.5)
 """Where schemes `dino-lg` and `heartlens` cut scores that are rounded half up."""
 
-WINDOW_HU = (-200.0, 500.0)
+ATTENTION_WINDOW_HU = (-200.0, 500.0)
 
 LEAST_TOP = 1.5
 """Upper end of the scale of attention, times even, unless some patch has more: what is next to even is to look so."""
@@ -219,7 +219,7 @@ def attention_figure(
     attention: Mapping[str, NDArray[np.floating[Any]]],
     *,
     lesions: NDArray[np.bool_] | None = None,
-    window_hu: tuple[float, float] = WINDOW_HU,
+    window_hu: tuple[float, float] = ATTENTION_WINDOW_HU,
     title: str = "",
 ) -> Figure:
     """A slice, and where each network looks on it, side by side (the paper's Figure 3: DINO and DINO-LG).
@@ -252,8 +252,8 @@ def attention_figure(
                 # Patches stay visible: smoothing would show a precision that the network does not have.
                 alpha = 0.8 * np.log(np.maximum(times, 1)) / math.log(top)
                 axes.imshow(times, cmap="plasma", norm=scale, alpha=alpha, extent=extent)
-                told = f"at most {times.max():.3g} times even"
-                axes.text(0.02, 0.02, told, transform=axes.transAxes, color="white", fontsize=7.5)
+                caption = f"at most {times.max():.3g} times even"
+                axes.text(0.02, 0.02, caption, transform=axes.transAxes, color="white", fontsize=7.5)
             if lesions is not None and lesions.any():
                 axes.contour(lesions, levels=[0.5], colors="#56B4E9", linewidths=0.8)
             axes.set_title(name, loc="left")

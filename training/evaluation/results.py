@@ -153,7 +153,7 @@ class BackboneSummary:
     looked_at
         Slices with calcium whose attention was read.
     attention_on_calcium
-        Share of the class token's attention on patches with labelled calcium, mean over slices.
+        Share of the class token's attention on patches with labeled calcium, mean over slices.
     calcium_area
         Share of the patches that have some: what attention without aim would give.
     """

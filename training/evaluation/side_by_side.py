@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.slice_input import SliceView
 from training.datasets.shards import ShardSet
@@ -46,7 +46,7 @@ def compare_backbones(
     runs
         folder of a run, by the name that the report shows, such as "DINO" and "DINO-LG"
     scans
-        Numbers of labelled scans of patients that none of them has seen.
+        Numbers of labeled scans of patients that none of them has seen.
 
     Returns
     -------
@@ -60,21 +60,25 @@ def compare_backbones(
     Refused
         "unreadable" a run; "input" runs that see slices in different views
     """
-    found = {name: load_classifier(run / WEIGHTS) for name, run in runs.items()}
-    views = {view for _, view, _ in found.values()}
+    classifiers = {name: load_classifier(run / WEIGHTS) for name, run in runs.items()}
+    views = {view for _, view, _ in classifiers.values()}
     if len(views) > 1:
-        raise Refused("input", f"{', '.join(runs)} see slices in different views; compare backbones of the same view")
+        raise InputRefused(
+            "input", f"{', '.join(runs)} see slices in different views; compare backbones of the same view"
+        )
     view = views.pop()
     slices = SliceSet(shards, scans)
     patients = np.array([shards.scans[n].patient for n in slices.places[:, 0].tolist()])
     calcified = np.flatnonzero(slices.is_calcified)
     evenly = np.linspace(0, len(calcified) - 1, min(LOOKED_AT, len(calcified))).round().astype(int)
     looked_at = calcified[evenly]
-    rows = attention_of_slices({name: c.backbone for name, (c, _, _) in found.items()}, slices, looked_at, view)
+    rows = attention_of_slices({name: c.backbone for name, (c, _, _) in classifiers.items()}, slices, looked_at, view)
     summaries = {}
-    for name, (classifier, _, cut_off) in found.items():
+    for name, (classifier, _, cut_off) in classifiers.items():
         p = _probability(classifier, slices, view)
-        told = [(slices.is_calcified[patients == one].tolist(), p[patients == one]) for one in np.unique(patients)]
+        by_patient = [
+            (slices.is_calcified[patients == one].tolist(), p[patients == one]) for one in np.unique(patients)
+        ]
         shares = [
             [row[name].on_calcium for row, n in zip(rows, looked_at, strict=True) if patients[n] == one]
             for one in np.unique(patients)
@@ -82,7 +86,7 @@ def compare_backbones(
         defined = [[share for share in group if np.isfinite(share)] for group in shares]
         areas = [row[name].calcium_area for row in rows if np.isfinite(row[name].calcium_area)]
         summaries[name] = BackboneSummary(
-            classifier=summarize_slices(told, cut_off, draws=draws, seed=seed),
+            classifier=summarize_slices(by_patient, cut_off, draws=draws, seed=seed),
             looked_at=sum(map(len, defined)),
             attention_on_calcium=mean_of_patients(defined, draws=draws, seed=seed) if areas else Estimate(None),
             calcium_area=float(np.mean(areas)) if areas else None,
@@ -112,14 +116,14 @@ def _most_calcified(rows: Sequence[Mapping[str, AttentionMap]], patients: Sequen
 def _picture(slices: SliceSet, number: int, row: Mapping[str, AttentionMap], view: SliceView) -> tuple[str, str]:
     """The slice finer than the network sees it, and each backbone's attention, mean over its heads."""
     scan, k = slices.places[number].tolist()
-    low, high = figures.WINDOW_HU
-    fine = replace(view, size=max(SHOWN_PX, view.size), window_hu=figures.WINDOW_HU)
+    low, high = figures.ATTENTION_WINDOW_HU
+    fine = replace(view, size=max(SHOWN_PX, view.size), window_hu=figures.ATTENTION_WINDOW_HU)
     where = slices.spacing_mm(number), slices.heart_mm(number) if view.center == "heart" else None
-    seen = fine.look(np.array(slices.shards.image(scan)[k]), *where)
+    rendered = fine.render(np.array(slices.shards.image(scan)[k]), *where)
     is_calcium = ~np.isin(np.array(slices.shards.labels(scan)[k]), NOT_CORONARY)
-    calcium = replace(fine, window_hu=(0.0, 1000.0)).look(np.where(is_calcium, 1000.0, 0.0), *where) > 0
+    calcium = replace(fine, window_hu=(0.0, 1000.0)).render(np.where(is_calcium, 1000.0, 0.0), *where) > 0
     picture = figures.attention_figure(
-        (seen + 1) / 2 * (high - low) + low,
+        (rendered + 1) / 2 * (high - low) + low,
         {f"{name} ({shown.on_calcium:.1%} on calcium)": shown.mean for name, shown in row.items()},
         lesions=calcium,
     )

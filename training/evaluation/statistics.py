@@ -44,7 +44,7 @@ _VOXEL_STATISTICS = ("precision", "recall", "f1", "iou")
 _LESION_STATISTICS = ("sensitivity", "ppv", "volume_sensitivity", "volume_ppv", "f1")
 
 
-def summarize(comparisons: Sequence[Comparison], *, draws: int, seed: int) -> StageSummary:
+def summarize_patients(comparisons: Sequence[Comparison], *, draws: int, seed: int) -> StageSummary:
     """All statistics of one stage.
 
     Parameters
@@ -97,46 +97,46 @@ def summarize_classifier(
     patients: Sequence[Patient], cutoff: float | None, *, draws: int, seed: int
 ) -> ClassifierSummary | None:
     """The slice stage against the reference's calcified slices; None when no patient has probabilities."""
-    told = [
+    slices = [
         (p.stages[SEGMENTATION].reference_slices, np.array(p.slice_probability, np.float64))
         for p in patients
         if p.slice_probability
     ]
-    return summarize_slices(told, cutoff, draws=draws, seed=seed) if told else None
+    return summarize_slices(slices, cutoff, draws=draws, seed=seed) if slices else None
 
 
 def summarize_slices(
-    told: Sequence[tuple[Sequence[bool], NDArray[np.float64]]], cutoff: float | None, *, draws: int, seed: int
+    slices: Sequence[tuple[Sequence[bool], NDArray[np.float64]]], cutoff: float | None, *, draws: int, seed: int
 ) -> ClassifierSummary:
     """A slice classifier on the slices of some patients.
 
     Parameters
     ----------
-    told
+    slices
         Of each patient, which slices show calcium, and the probability of it; NaN where it was not asked.
     """
-    truth = np.concatenate([np.array(reference, bool) for reference, _ in told])
-    probability = np.concatenate([p for _, p in told])
-    asked = np.isfinite(probability)
-    bins = classification.reliability(truth[asked], probability[asked])
-    estimates = _Estimates(len(told))
-    seen = [(np.array(reference, bool)[np.isfinite(p)], p[np.isfinite(p)]) for reference, p in told]
+    truth = np.concatenate([np.array(reference, bool) for reference, _ in slices])
+    probability = np.concatenate([p for _, p in slices])
+    has_probability = np.isfinite(probability)
+    bins = classification.reliability(truth[has_probability], probability[has_probability])
+    estimates = _Estimates(len(slices))
+    classified = [(np.array(reference, bool)[np.isfinite(p)], p[np.isfinite(p)]) for reference, p in slices]
 
     def statistics(drawn: Drawn) -> list[float]:
-        known, said = (np.concatenate([seen[n][side] for n in drawn]) for side in (0, 1))
+        known, probability_drawn = (np.concatenate([classified[n][side] for n in drawn]) for side in (0, 1))
         return [
-            classification.area_under_roc(known, said),
-            classification.calibration_error(classification.reliability(known, said)),
+            classification.area_under_roc(known, probability_drawn),
+            classification.calibration_error(classification.reliability(known, probability_drawn)),
         ]
 
     estimates.add("", ("area_under_roc", "calibration_error"), statistics)
     total = None
     if cutoff is not None:
-        each = [count_slices(reference, (p >= cutoff).tolist()) for reference, p in told]  # NaN is below
+        each = [count_slices(reference, (p >= cutoff).tolist()) for reference, p in slices]  # NaN is below
         total = _add_counts(estimates, "slices", each, _SLICE_STATISTICS)
     return ClassifierSummary(
         slices=int(truth.size),
-        asked=int(asked.sum()),
+        asked=int(has_probability.sum()),
         cut_off=cutoff,
         counts=total,
         reliability=tuple(b for b in bins if b.n),
@@ -282,13 +282,13 @@ def _add_lesions(estimates: _Estimates, comparisons: Sequence[Comparison]) -> di
             table = np.array([_lesion_sums(c, n, row) for c in comparisons])  # (patients, 8)
 
             def statistics(drawn: Drawn, table: NDArray[np.float64] = table) -> list[float]:
-                reference, found, predicted, right, *mm3 = table[drawn].sum(axis=0).tolist()
+                reference, matched, predicted, right, *mm3 = table[drawn].sum(axis=0).tolist()
                 sensitivity, ppv = classification.ratio(mm3[1], mm3[0]), classification.ratio(mm3[3], mm3[2])
                 # Nothing found or nothing right is 0; only without any lesion on either side there is no F1.
-                f1 = classification.ratio(2 * sensitivity * ppv, sensitivity + ppv) if found and right else 0.0
+                f1 = classification.ratio(2 * sensitivity * ppv, sensitivity + ppv) if matched and right else 0.0
                 f1 = f1 if reference or predicted else math.nan
                 return [
-                    classification.ratio(found, reference),
+                    classification.ratio(matched, reference),
                     classification.ratio(right, predicted),
                     sensitivity,
                     ppv,
@@ -304,8 +304,8 @@ def _add_lesions(estimates: _Estimates, comparisons: Sequence[Comparison]) -> di
 def _lesion_sums(comparison: Comparison, rule: int, row: str) -> list[float]:
     reference = [x for x in comparison.reference_lesions if row in (ALL, x.artery)]
     predicted = [x for x in comparison.predicted_lesions if row in (ALL, x.artery)]
-    found, right = ([x for x in side if x.matched[rule]] for side in (reference, predicted))
-    groups = (reference, found, predicted, right)
+    matched, right = ([x for x in side if x.matched[rule]] for side in (reference, predicted))
+    groups = (reference, matched, predicted, right)
     return [*(len(group) for group in groups), *(sum(x.volume_mm3 for x in group) for group in groups)]
 
 

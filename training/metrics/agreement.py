@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from training.metrics.classification import ratio
 from training.metrics.intervals import LIMIT_SD
+from training.metrics.ranks import mean_ranks
 
 KAPPA_WEIGHTS = ("none", "linear", "quadratic")
 
@@ -77,19 +78,6 @@ def spearman(reference: ArrayLike, predicted: ArrayLike) -> float:
     """Spearman's rho: Pearson's r of ranks, ties at their mean rank."""
     x, y = _scores(reference, predicted)
     return pearson(mean_ranks(x), mean_ranks(y))
-
-
-def mean_ranks(values: ArrayLike) -> NDArray[np.float64]:
-    """(n,) ranks from 1; equal values share the mean of theirs.
-
-    Examples
-    --------
-    >>> mean_ranks([10, 0, 0, 5])
-    array([4. , 1.5, 1.5, 3. ])
-    """
-    _, place, count = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    last = np.cumsum(count)
-    return (last - (count - 1) / 2)[place.reshape(-1)]
 
 
 class BlandAltman(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from training.metrics.agreement import mean_ranks
+from training.metrics.ranks import mean_ranks
 
 
 class Counts(NamedTuple):

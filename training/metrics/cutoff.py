@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 
 CUT_OFF_RULES = ("youden", "f1", "balanced")
 
@@ -51,14 +51,14 @@ def choose_cut_off(is_positive: NDArray[np.bool_], probability: NDArray[np.float
     if rule not in CUT_OFF_RULES:
         raise ValueError(f"rule must be {', '.join(CUT_OFF_RULES)}, got {rule!r}")
     if is_positive.all() or not is_positive.any():
-        raise Refused(
+        raise InputRefused(
             "input", "validation needs slices with and without calcium to choose a cut-off; give it more patients"
         )
     values = np.unique(probability)
     candidates = np.concatenate([[values[0] / 2], (values[1:] + values[:-1]) / 2])
-    found = probability >= candidates[:, None]  # (candidates, n)
-    hit = (found & is_positive).sum(1)
-    false = (found & ~is_positive).sum(1)
+    is_called = probability >= candidates[:, None]  # (candidates, n)
+    hit = (is_called & is_positive).sum(1)
+    false = (is_called & ~is_positive).sum(1)
     if rule == "youden":
         merit = hit / is_positive.sum() - false / (~is_positive).sum()
     elif rule == "balanced":

@@ -1,6 +1,6 @@
 """Two label maps of one CT, scored by the same core and compared: scores, slices, voxels, lesions.
 
-Only what counts for Agatston is compared: labelled voxels at or above the threshold, in islands that are large
+Only what counts for Agatston is compared: labeled voxels at or above the threshold, in islands that are large
 enough. So a program that draws loosely around calcium and one that follows its edge are judged by the same voxels.
 """
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.calcium import extract_lesions
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
-from heartlens.core.lesions import CORONARY, SCORED, Artery
+from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.scoring.counted import scored_voxels
 from heartlens.scoring.report import score_lesions
@@ -89,7 +89,7 @@ def compare(
     Parameters
     ----------
     reference, predicted
-        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labeled
 
     Raises
     ------
@@ -149,20 +149,20 @@ class _Scored:
         if codes.shape != ct.shape:
             raise ValueError(f"labels must have the shape of the CT, {ct.shape}, got {codes.shape}")
         self.ct = ct
-        labelled = np.flatnonzero(codes)
-        lesion_map = extract_lesions(ct, labelled, codes.reshape(-1)[labelled], protocol)
+        labeled = np.flatnonzero(codes)
+        lesion_map = extract_lesions(ct, labeled, codes.reshape(-1)[labeled], protocol)
         report = score_lesions(ct, lesion_map, protocol)
         self.agatston = {artery.name: report.arteries[artery].agatston for artery in CORONARY}
         self.agatston[ALL] = report.total.agatston
         self.slices = tuple(s.agatston > 0 for s in report.slices)
 
         kept = scored_voxels(ct, lesion_map, protocol).reshape(-1)
-        self.flat = np.flatnonzero(np.isin(kept, SCORED)).astype(np.int64)
+        self.flat = np.flatnonzero(np.isin(kept, SCORED_ARTERIES)).astype(np.int64)
         self.code = kept[self.flat]
 
         above = ct.hu.reshape(-1)[self.flat] > protocol.threshold_hu
         self.lesion_flat = self.flat[above]
-        self.lesion_of_voxel = find_islands(self.lesion_flat, ct.shape, connectivity=LESION_CONNECTIVITY)
+        self.lesion_of_voxel = label_components(self.lesion_flat, ct.shape, connectivity=LESION_CONNECTIVITY)
         votes = np.zeros((int(self.lesion_of_voxel.max(initial=-1)) + 1, max(Artery) + 1), np.int64)
         np.add.at(votes, (self.lesion_of_voxel, self.code[above]), 1)
         self.lesion_artery = votes.argmax(axis=1)  # of equal votes the lower code: LM before LAD before LCX

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from training.datasets.segmentation_dataset import SliceSamples
-from training.engine.checkpoint import whole_state, write_torch
+from training.engine.checkpoint import full_state, write_torch
 from training.engine.config import as_dict
 from training.engine.distributed import Ranks
-from training.segmentation.islands import judge_islands, read_islands
+from training.segmentation.islands import evaluate_votes, read_component_votes
 from training.segmentation.networks import build_network
 from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA
 
@@ -29,14 +29,14 @@ class BestSoFar:
     def __init__(self) -> None:
         self.dice, self.loss, self.waited, self.rate_factor = -1.0, math.inf, 0, 1.0
 
-    def take(self, judgement: dict[str, float], recipe: OptimizerRecipe) -> bool:
+    def take(self, validation_metrics: dict[str, float], recipe: OptimizerRecipe) -> bool:
         """Note one validation; whether its Dice is the best so far."""
-        self.waited = 0 if judgement["validation_loss"] < self.loss else self.waited + 1
-        self.loss = min(self.loss, judgement["validation_loss"])
+        self.waited = 0 if validation_metrics["validation_loss"] < self.loss else self.waited + 1
+        self.loss = min(self.loss, validation_metrics["validation_loss"])
         if recipe.schedule == "plateau" and self.waited >= recipe.patience:
             self.rate_factor, self.waited = self.rate_factor / 2, 0
-        is_best = judgement["validation_dice"] > self.dice
-        self.dice = max(self.dice, judgement["validation_dice"])
+        is_best = validation_metrics["validation_dice"] > self.dice
+        self.dice = max(self.dice, validation_metrics["validation_dice"])
         return is_best
 
     def state_dict(self) -> dict[str, float]:
@@ -49,17 +49,22 @@ class BestSoFar:
 
 
 def save_best(
-    run: Path, network: nn.Module, recipe: SegmentationRecipe, step: int, judgement: dict[str, float], ranks: Ranks
+    run: Path,
+    network: nn.Module,
+    recipe: SegmentationRecipe,
+    step: int,
+    validation_metrics: dict[str, float],
+    ranks: Ranks,
 ) -> None:
     """Keep the weights with the best validation Dice, for export."""
-    weights = whole_state(network)
+    weights = full_state(network)
     if ranks.is_first:
         content = {
             "schema": WEIGHTS_SCHEMA,
             "step": step,
             "network": weights,
             "recipe": as_dict(recipe),
-            "judgement": judgement,
+            "judgement": validation_metrics,
         }
         write_torch(content, run / BEST)
 
@@ -86,5 +91,5 @@ def freeze_cut_off(run: Path, recipe: SegmentationRecipe, validation: SliceSampl
 
     shards = validation.shards
     scans = ((shards.ct(n), np.array(shards.labels(n))) for n in sorted(validation.crops))
-    islands = read_islands(ask, scans, recipe.view, ("none", *recipe.samples.classes))
-    write_torch({**content, "islands": judge_islands(islands)}, path)
+    votes = read_component_votes(ask, scans, recipe.view, ("none", *recipe.samples.classes))
+    write_torch({**content, "islands": evaluate_votes(votes)}, path)

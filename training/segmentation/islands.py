@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from heartlens.anatomy import HeartRegion, heart_region
 from heartlens.calcium import TOO_SMALL
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
-from heartlens.core.lesions import SCORED
+from heartlens.core.errors import InputRefused
+from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.inference import Network, segment_vessels
 from heartlens.networks.input import View
@@ -20,7 +20,7 @@ from training.metrics.classification import ratio
 from training.metrics.cutoff import DEFAULT, choose_cut_off, fit_calibration
 
 
-class Islands(NamedTuple):
+class ComponentVotes(NamedTuple):
     """What a network says of the islands that count, and what they are.
 
     Parameters
@@ -28,7 +28,7 @@ class Islands(NamedTuple):
     probability
         (n,) that it is coronary, uncalibrated: the mean over its voxels
     is_coronary
-        (n,) most of its voxels are labelled as coronary calcium
+        (n,) most of its voxels are labeled as coronary calcium
     """
 
     probability: NDArray[np.float64]
@@ -39,13 +39,13 @@ ChooseSlices = Callable[[CTVolume, HeartRegion], NDArray[np.bool_]]
 """(k,) which slices the vessel network is shown."""
 
 
-def read_islands(
+def read_component_votes(
     network: Network,
     scans: Iterable[tuple[CTVolume, NDArray[np.uint8]]],
     view: View,
     classes: Sequence[str],
     choose_slices: ChooseSlices | None = None,
-) -> Islands:
+) -> ComponentVotes:
     """Ask a network about every island in the heart region, as HeartLens will.
 
     Parameters
@@ -64,17 +64,17 @@ def read_islands(
         region = heart_region(ct)
         slices = None if choose_slices is None else choose_slices(ct, region)
         lesions = segment_vessels(ct, region, network, view, classes, protocol, coronary_cut_off=0.0, slices=slices)
-        labelled = np.isin(codes.reshape(-1)[lesions.voxels.flat], SCORED)
+        labeled = np.isin(codes.reshape(-1)[lesions.voxels.flat], SCORED_ARTERIES)
         size = np.bincount(lesions.voxels.ids)
-        coronary = np.bincount(lesions.voxels.ids, weights=labelled)
+        coronary = np.bincount(lesions.voxels.ids, weights=labeled)
         for lesion, note in lesions.notes.items():
             if note.probability is not None and not note.why.startswith(TOO_SMALL):
                 p.append(note.probability)
                 truth.append(bool(2 * coronary[lesion] > size[lesion]))
-    return Islands(np.array(p, np.float64), np.array(truth, bool))
+    return ComponentVotes(np.array(p, np.float64), np.array(truth, bool))
 
 
-def judge_islands(islands: Islands) -> dict[str, float | int]:
+def evaluate_votes(islands: ComponentVotes) -> dict[str, float | int]:
     """The cut-off with the best F1 over islands, the calibration, and the counts that they rest on.
 
     Returns
@@ -86,15 +86,15 @@ def judge_islands(islands: Islands) -> dict[str, float | int]:
     p, truth = islands
     try:
         cut_off = choose_cut_off(truth, p, "f1")
-    except Refused:
+    except InputRefused:
         cut_off = DEFAULT
     slope, intercept = fit_calibration(truth, p)
-    hit, said = int((truth & (p >= cut_off)).sum()), int((p >= cut_off).sum())
+    hit, n_called = int((truth & (p >= cut_off)).sum()), int((p >= cut_off).sum())
     return {
         "cut_off": cut_off,
         "slope": slope,
         "intercept": intercept,
         "islands": int(p.size),
         "coronary": int(truth.sum()),
-        "f1": ratio(2 * hit, said + int(truth.sum())) if said or truth.any() else 0.0,
+        "f1": ratio(2 * hit, n_called + int(truth.sum())) if n_called or truth.any() else 0.0,
     }

@@ -30,9 +30,9 @@ def find_false_alarms(
     """
     blank = np.flatnonzero(~samples.calcified)
     fired = torch.zeros(len(samples), device=ranks.device)
-    for seen in validation_batches(samples, batch, ranks, workers, blank):
-        is_alarm = ((probability(seen.image) >= FIRES) & seen.mask).flatten(1).any(1)
-        fired[seen.numbers[is_alarm.cpu()].to(ranks.device)] = 1
+    for validation_batch in validation_batches(samples, batch, ranks, workers, blank):
+        is_alarm = ((probability(validation_batch.image) >= FIRES) & validation_batch.mask).flatten(1).any(1)
+        fired[validation_batch.numbers[is_alarm.cpu()].to(ranks.device)] = 1
     return np.flatnonzero(all_sum(fired).cpu().numpy()).astype(np.int64)
 
 

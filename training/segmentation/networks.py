@@ -144,8 +144,8 @@ class SpatialAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, channels, rows, columns) -> the same shape, weighed place by place."""
-        told = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
-        return x * self.norm(self.weigh(told)).sigmoid()
+        pooled = torch.cat([x.mean(dim=1, keepdim=True), x.amax(dim=1, keepdim=True)], dim=1)
+        return x * self.norm(self.weigh(pooled)).sigmoid()
 
 
 class WideUNet(UNet):

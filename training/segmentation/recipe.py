@@ -10,7 +10,7 @@ from heartlens.networks.input import View
 from training.datasets.segmentation_dataset import (
     SampleRecipe,
 )
-from training.engine.config import added, free
+from training.engine.config import runtime_only, since_version
 from training.segmentation.losses import LossRecipe
 from training.segmentation.networks import NetworkRecipe, multiple_px
 
@@ -96,11 +96,11 @@ class SegmentationRecipe:
     validate_every: int = 0
     compile: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
-    mine: int = added(0)
-    workers: int = free(0)
-    save_every: int = free(0)
-    keep: int = free(2)
-    log_every: int = free(10)
+    mine: int = since_version(0)
+    workers: int = runtime_only(0)
+    save_every: int = runtime_only(0)
+    keep: int = runtime_only(2)
+    log_every: int = runtime_only(10)
 
     def __post_init__(self) -> None:
         if self.batch < 1 or (self.epochs < 1 and self.steps < 1):

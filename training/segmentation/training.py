@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from training.datasets.hearts import find_hearts
 from training.datasets.segmentation_dataset import (
@@ -26,7 +26,7 @@ from training.datasets.splits import Splits, check_splits, scans_of
 from training.engine.checkpoint import Checkpoints, stop_signals
 from training.engine.config import as_dict
 from training.engine.distributed import Ranks, all_sum, any_rank
-from training.engine.monitor import BadSteps
+from training.engine.monitor import NonFiniteGuard
 from training.engine.run_log import RunLog
 from training.segmentation.best_weights import BestSoFar, freeze_cut_off, save_best
 from training.segmentation.losses import loss_of_sums, loss_sums, segmentation_loss
@@ -35,16 +35,16 @@ from training.segmentation.networks import build_network
 from training.segmentation.recipe import WEIGHTS_SCHEMA, SegmentationRecipe
 
 
-class Data(NamedTuple):
+class SegmentationData(NamedTuple):
     """Slices to train on and to judge by."""
 
     training: SliceSamples
     validation: SliceSamples
 
 
-def train(
+def train_segmentation(
     recipe: SegmentationRecipe,
-    data: Data,
+    data: SegmentationData,
     run: Path,
     *,
     start: Path | None = None,
@@ -58,7 +58,7 @@ def train(
     run
         Folder of the run.
     start
-        `best.pt` of an earlier stage, whose weights this one begins with; the optimizer begins anew
+        `best.pt` of an earlier stage, whose weights this one begins with; the optimizer begins again
     until
         Stop after this step as if a signal had come.
 
@@ -76,13 +76,13 @@ def train(
     """
     ranks = ranks or Ranks()
     network, parallel, optimizer = build(recipe, ranks, start)
-    best, bad_steps = BestSoFar(), BadSteps()
+    best, bad_steps = BestSoFar(), NonFiniteGuard()
     parts = {"network": network, "optimizer": optimizer, "best": best, "data": data_checksum(data.training)}
     if recipe.mine:
         parts["mined"] = Mined(data.training)
     checkpoints = Checkpoints(run, recipe, keep=recipe.keep)
-    done, said = checkpoints.resume(parts)
-    require_same_data(said, parts, run)
+    done, saved = checkpoints.resume(parts)
+    require_same_data(saved, parts, run)
     epoch = epoch_steps(data.training, recipe.batch)
     steps = recipe.steps or recipe.epochs * epoch
     with stop_signals() as stop, RunLog(run, ranks, "train_unet", steps, done) as log:
@@ -106,17 +106,17 @@ def train(
             log.step(done, recipe.batch)
             is_last, is_epoch = done == steps, done % epoch == 0
             if is_last or done % recipe.log_every == 0:
-                told = {"loss": loss.item(), "rate": rate, "gradient": gradient}
-                log.note(done, **told, images_per_second=log.images_per_second)
+                metrics = {"loss": loss.item(), "rate": rate, "gradient": gradient}
+                log.note(done, **metrics, images_per_second=log.images_per_second)
             if is_last or (done % recipe.validate_every == 0 if recipe.validate_every else is_epoch):
-                judgement = validate(network, data.validation, recipe, ranks)
-                log.note(done, **judgement)
-                if best.take(judgement, recipe.optimizer):
-                    save_best(run, network, recipe, done, judgement, ranks)
-            is_asked = any_rank(stop.came, ranks) or done == until
-            if is_last or is_asked or (done % recipe.save_every == 0 if recipe.save_every else is_epoch):
+                validation_metrics = validate(network, data.validation, recipe, ranks)
+                log.note(done, **validation_metrics)
+                if best.take(validation_metrics, recipe.optimizer):
+                    save_best(run, network, recipe, done, validation_metrics, ranks)
+            stopping = any_rank(stop.requested, ranks) or done == until
+            if is_last or stopping or (done % recipe.save_every == 0 if recipe.save_every else is_epoch):
                 checkpoints.save(done, parts, ranks)
-            if is_asked and not is_last:
+            if stopping and not is_last:
                 return False
     freeze_cut_off(run, recipe, data.validation, ranks)
     return True
@@ -154,14 +154,18 @@ def batches_of(
         done = last
 
 
-def read_data(recipe: SegmentationRecipe, shards: ShardSet, splits: Splits, run: Path, ranks: Ranks) -> Data:
+def read_data(
+    recipe: SegmentationRecipe, shards: ShardSet, splits: Splits, run: Path, ranks: Ranks
+) -> SegmentationData:
     """The slices of the splits' patients; hearts are found once and kept in the run's folder."""
     check_splits(shards, splits)
     chosen = [scans_of(shards, patients) for patients in (splits.train, splits.validation)]
     hearts = {}
     if not recipe.view.is_whole_field:
         hearts = find_hearts(shards, [n for scans in chosen for n in scans], run / "hearts.json", ranks)
-    return Data(*(SliceSamples(shards, scans, recipe.view, recipe.samples, hearts, recipe.seed) for scans in chosen))
+    return SegmentationData(
+        *(SliceSamples(shards, scans, recipe.view, recipe.samples, hearts, recipe.seed) for scans in chosen)
+    )
 
 
 def build(
@@ -204,23 +208,23 @@ def read_start(path: Path, recipe: SegmentationRecipe) -> dict[str, torch.Tensor
         "input": there are none, or they are of another network, view or classes; "unreadable": no such file
     """
     if not path.is_file():
-        raise Refused("input", f"no such file: {path}; finish the earlier stage")
+        raise InputRefused("input", f"no such file: {path}; finish the earlier stage")
     try:
-        told = torch.load(path, map_location="cpu", weights_only=True)
-        if told["schema"] != WEIGHTS_SCHEMA:
-            raise ValueError(f"schema {told['schema']!r}")
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        if checkpoint["schema"] != WEIGHTS_SCHEMA:
+            raise ValueError(f"schema {checkpoint['schema']!r}")
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         words = " ".join(str(error).split())[:120]
-        raise Refused("unreadable", f"{path}: expected weights ({WEIGHTS_SCHEMA}), found: {words}") from None
+        raise InputRefused("unreadable", f"{path}: expected weights ({WEIGHTS_SCHEMA}), found: {words}") from None
     now = as_dict(recipe)
     for part in ("network", "view"):
-        if told["recipe"][part] != now[part]:
-            raise Refused(
-                "input", f"{path} has {part} {told['recipe'][part]}, this recipe has {now[part]}; make them one"
+        if checkpoint["recipe"][part] != now[part]:
+            raise InputRefused(
+                "input", f"{path} has {part} {checkpoint['recipe'][part]}, this recipe has {now[part]}; make them one"
             )
-    if told["recipe"]["samples"]["classes"] != now["samples"]["classes"]:
-        raise Refused("input", f"{path} was trained for other classes than {now['samples']['classes']}")
-    weights: dict[str, torch.Tensor] = told["network"]
+    if checkpoint["recipe"]["samples"]["classes"] != now["samples"]["classes"]:
+        raise InputRefused("input", f"{path} was trained for other classes than {now['samples']['classes']}")
+    weights: dict[str, torch.Tensor] = checkpoint["network"]
     return weights
 
 
@@ -265,23 +269,23 @@ def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationReci
         with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
             logits = network(channels_last(batch.image, recipe)).float()
         sums += loss_sums(logits, batch.target, batch.weight, recipe.loss.class_weights)
-        found = (logits[:, 0] > 0).long() if outputs == 1 else logits.argmax(dim=1)
+        predicted_class = (logits[:, 0] > 0).long() if outputs == 1 else logits.argmax(dim=1)
         for c in range(hard.shape[1]):
-            predicted, true = (found == c + 1) & batch.mask, (batch.target == c + 1) & batch.mask
+            predicted, true = (predicted_class == c + 1) & batch.mask, (batch.target == c + 1) & batch.mask
             hard[:, c] += torch.stack([(predicted & true).sum(), predicted.sum(), true.sum()])
     network.train()
     sums, hard = all_sum(sums), all_sum(hard)
-    seen = hard[1] + hard[2] > 0
+    present = hard[1] + hard[2] > 0
     each = 2 * hard[0] / (hard[1] + hard[2])
-    told = {"validation_loss": float(loss_of_sums(recipe.loss, sums))}
-    told["validation_dice"] = float(each[seen].mean()) if bool(seen.any()) else 0.0
-    told |= {f"dice_{name}": float(each[c]) for c, name in enumerate(recipe.samples.classes) if bool(seen[c])}
-    return told
+    metrics = {"validation_loss": float(loss_of_sums(recipe.loss, sums))}
+    metrics["validation_dice"] = float(each[present].mean()) if bool(present.any()) else 0.0
+    metrics |= {f"dice_{name}": float(each[c]) for c, name in enumerate(recipe.samples.classes) if bool(present[c])}
+    return metrics
 
 
-def require_same_data(said: dict[str, Any], parts: dict[str, Any], run: Path) -> None:
+def require_same_data(saved: dict[str, Any], parts: dict[str, Any], run: Path) -> None:
     """Refuse to go on with other scans or labels than the run began with."""
-    if said and said["data"] != parts["data"]:
-        raise Refused(
+    if saved and saved["data"] != parts["data"]:
+        raise InputRefused(
             "input", f"{run} was begun with other scans, labels or splits; give the same ones, or another --out"
         )

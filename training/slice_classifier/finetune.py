@@ -16,25 +16,25 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heartlens.anatomy import heart_region
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.networks.inference import slices_to_ask
+from heartlens.networks.inference import slices_with_candidates
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.slice_input import SliceView
 from training.datasets.sampling import balanced_order, batch_at, sample_rng
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
-from training.dino.features import Place, look_at, middle
+from training.dino.features import Place, crop_batch, middle
 from training.engine.checkpoint import Checkpoints, stop_signals, write_torch
-from training.engine.config import as_dict, free
+from training.engine.config import as_dict, runtime_only
 from training.engine.distributed import Ranks
-from training.engine.monitor import BadSteps
+from training.engine.monitor import NonFiniteGuard
 from training.engine.run_log import RunLog
 from training.metrics.classification import area_under_roc, counts
 from training.slice_classifier.weights import REPORT, SCHEMA, WEIGHTS, load_classifier
 
-ASKED = "asked.json"
+CANDIDATE_SLICES = "asked.json"
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,8 @@ class TuneRecipe:
     bf16: bool = True
     seed: int = 0
     validate_every: int = 250
-    save_every: int = free(100)
-    log_every: int = free(20)
+    save_every: int = runtime_only(100)
+    log_every: int = runtime_only(20)
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch, self.validate_every) < 1 or not 0 < self.least_sensitivity <= 1:
@@ -93,7 +93,7 @@ class TunedClassifier(nn.Module):
         super().__init__()
         self.classifier = classifier.requires_grad_(True)
         # The head that was fitted to frozen features is steep where they hardly vary: the first step of the backbone
-        # would throw it off (loss 14 after 40 steps). It begins anew.
+        # would throw it off (loss 14 after 40 steps). It begins again.
         nn.init.trunc_normal_(classifier.head.weight, std=0.02)
         nn.init.zeros_(classifier.head.bias)
         self.patch_head = nn.Linear(classifier.backbone.shape.dim, 1)
@@ -138,14 +138,14 @@ def draw_lesson(
                 patches[row, low[0] : high[0], low[1] : high[1]] = 1
     images, spacing_mm = slices.read(numbers)
     center_mm, side_of = (torch.tensor(p, dtype=torch.float64, device=ranks.device) for p in zip(*places, strict=True))
-    seen = look_at(images.to(ranks.device), spacing_mm.to(ranks.device), view, center_mm, side_of)
+    crops = crop_batch(images.to(ranks.device), spacing_mm.to(ranks.device), view, center_mm, side_of)
     scale = 2 / (view.window_hu[1] - view.window_hu[0])
-    drawn = np.random.default_rng([recipe.seed, epoch, *map(int, numbers[:1])]).standard_normal(seen.shape, np.float32)
+    drawn = np.random.default_rng([recipe.seed, epoch, *map(int, numbers[:1])]).standard_normal(crops.shape, np.float32)
     noise = torch.from_numpy(drawn).to(ranks.device)
     each = [torch.tensor(v, dtype=torch.float32, device=ranks.device).view(-1, 1, 1, 1) for v in (noise_hu, offset_hu)]
-    seen = (seen + (noise * each[0] + each[1]) * scale).clamp_(-1, 1)
-    told = torch.from_numpy(patches).flatten(1).to(ranks.device)
-    return Lesson(seen, (told.sum(1) > 0).float(), told)
+    crops = (crops + (noise * each[0] + each[1]) * scale).clamp_(-1, 1)
+    patch_calcium = torch.from_numpy(patches).flatten(1).to(ranks.device)
+    return Lesson(crops, (patch_calcium.sum(1) > 0).float(), patch_calcium)
 
 
 def tune(
@@ -153,7 +153,7 @@ def tune(
     start: Path,
     training: SliceSet,
     validation: SliceSet,
-    asked: NDArray[np.bool_],
+    candidate_slices: NDArray[np.bool_],
     run: Path,
     *,
     ranks: Ranks | None = None,
@@ -165,7 +165,7 @@ def tune(
     ----------
     start
         `slice_classifier.pt` of a fit on frozen features
-    asked
+    candidate_slices
         (validation slices,) those that HeartLens would ask the classifier about
 
     Returns
@@ -184,13 +184,13 @@ def tune(
     checkpoints = Checkpoints(run, recipe)
     data = [training.identity(), validation.identity(), len(training)]
     parts = {"network": network, "optimizer": optimizer, "data": data}
-    done, said = checkpoints.resume(parts)
-    if said and said["data"] != data:
-        raise Refused("input", f"{run} was begun with other slices; give another --out")
+    done, saved = checkpoints.resume(parts)
+    if saved and saved["data"] != data:
+        raise InputRefused("input", f"{run} was begun with other slices; give another --out")
     report = json.loads((run / REPORT).read_text()) if done and (run / REPORT).exists() else None
     patch = classifier.backbone.shape.patch
     length = len(balanced_order(training.is_calcified, recipe.seed, 0))
-    bad_steps = BadSteps()
+    bad_steps = NonFiniteGuard()
     with stop_signals() as stop, RunLog(run, ranks, "tune_slices", recipe.steps, done) as log:
         while done < recipe.steps:
             epoch, place = batch_at(done, recipe.batch, length)
@@ -217,30 +217,30 @@ def tune(
             log.step(done, recipe.batch)
             is_last = done == recipe.steps
             if is_last or done % recipe.log_every == 0:
-                told = {"slice_loss": float(slice_loss.detach()), "patch_loss": float(patch_loss.detach())}
-                log.note(done, **told, rate=rate, images_per_second=log.images_per_second)
+                metrics = {"slice_loss": float(slice_loss.detach()), "patch_loss": float(patch_loss.detach())}
+                log.note(done, **metrics, rate=rate, images_per_second=log.images_per_second)
             if is_last or done % recipe.validate_every == 0:
-                p = probabilities(classifier, view, validation, asked, ranks)
-                judged = judge(validation.is_calcified, asked, p, recipe.least_sensitivity)
-                log.note(done, validation_auc=judged["auc"], validation_specificity=judged["specificity"])
-                if report is None or judged["auc"] > report["validation"]["auc"]:
-                    report = keep(run, classifier, view, recipe, done, judged, frozen)
-            is_asked = stop.came or done == until
-            if is_last or is_asked or done % recipe.save_every == 0:
+                p = probabilities(classifier, view, validation, candidate_slices, ranks)
+                evaluation = evaluate_candidates(validation.is_calcified, candidate_slices, p, recipe.least_sensitivity)
+                log.note(done, validation_auc=evaluation["auc"], validation_specificity=evaluation["specificity"])
+                if report is None or evaluation["auc"] > report["validation"]["auc"]:
+                    report = keep(run, classifier, view, recipe, done, evaluation, frozen)
+            stopping = stop.requested or done == until
+            if is_last or stopping or done % recipe.save_every == 0:
                 checkpoints.save(done, parts, ranks)
-            if is_asked and not is_last:
+            if stopping and not is_last:
                 return None
     return report
 
 
 @torch.no_grad()
 def probabilities(
-    classifier: SliceClassifier, view: SliceView, slices: SliceSet, asked: NDArray[np.bool_], ranks: Ranks
+    classifier: SliceClassifier, view: SliceView, slices: SliceSet, candidate_slices: NDArray[np.bool_], ranks: Ranks
 ) -> NDArray[np.float64]:
     """(n,) p(calcified), 0 where nobody asks."""
     classifier.eval()
-    found = np.zeros(len(slices))
-    wanted = np.flatnonzero(asked)
+    p = np.zeros(len(slices))
+    wanted = np.flatnonzero(candidate_slices)
     for first in range(0, wanted.size, 64):
         part = wanted[first : first + 64].tolist()
         images, spacing_mm = slices.read(part)
@@ -248,14 +248,17 @@ def probabilities(
         center_mm, side_mm = (
             torch.tensor(p, dtype=torch.float64, device=ranks.device) for p in zip(*places, strict=True)
         )
-        seen = look_at(images.to(ranks.device), spacing_mm.to(ranks.device), view, center_mm, side_mm)
-        found[part] = classifier(seen).double().cpu().numpy()
+        crops = crop_batch(images.to(ranks.device), spacing_mm.to(ranks.device), view, center_mm, side_mm)
+        p[part] = classifier(crops).double().cpu().numpy()
     classifier.train()
-    return found
+    return p
 
 
-def judge(
-    is_calcified: NDArray[np.bool_], asked: NDArray[np.bool_], p: NDArray[np.float64], least_sensitivity: float
+def evaluate_candidates(
+    is_calcified: NDArray[np.bool_],
+    candidate_slices: NDArray[np.bool_],
+    p: NDArray[np.float64],
+    least_sensitivity: float,
 ) -> dict[str, Any]:
     """Figures of the slices that are asked about, at the highest cut-off with that sensitivity among them.
 
@@ -265,23 +268,25 @@ def judge(
         {"auc", "cut_off", "sensitivity", "specificity", "f1", "confusion"} of those, "all_slices" of all, and
         "specificity_at_0.89", "sensitivity_at_0.90": of those, at the paper's sensitivity and specificity
     """
-    truth, said = is_calcified[asked], p[asked]
+    truth, candidate_p = is_calcified[candidate_slices], p[candidate_slices]
     if truth.all() or not truth.any():
-        raise Refused("input", "validation needs slices with and without calcium; give it more patients")
-    cut_off = _between(said, _cut_off_of(truth, said, least_sensitivity))
-    found, everywhere = counts(truth, said >= cut_off), counts(is_calcified, p >= cut_off)
-    at_paper = counts(truth, said >= _cut_off_of(truth, said, 0.89))
-    quiet = np.sort(said[~truth])[math.ceil(0.9 * int((~truth).sum())) - 1]  # nine of ten without calcium are below
+        raise InputRefused("input", "validation needs slices with and without calcium; give it more patients")
+    cut_off = _between(candidate_p, _cut_off_of(truth, candidate_p, least_sensitivity))
+    at_cut_off, everywhere = counts(truth, candidate_p >= cut_off), counts(is_calcified, p >= cut_off)
+    at_paper = counts(truth, candidate_p >= _cut_off_of(truth, candidate_p, 0.89))
+    quiet = np.sort(candidate_p[~truth])[
+        math.ceil(0.9 * int((~truth).sum())) - 1
+    ]  # nine of ten without calcium are below
     return {
-        "auc": area_under_roc(truth, said),
+        "auc": area_under_roc(truth, candidate_p),
         "cut_off": cut_off,
-        "sensitivity": found.sensitivity,
-        "specificity": found.specificity,
-        "f1": found.f1,
-        "confusion": {"tp": found.tp, "fp": found.fp, "fn": found.fn, "tn": found.tn},
+        "sensitivity": at_cut_off.sensitivity,
+        "specificity": at_cut_off.specificity,
+        "f1": at_cut_off.f1,
+        "confusion": {"tp": at_cut_off.tp, "fp": at_cut_off.fp, "fn": at_cut_off.fn, "tn": at_cut_off.tn},
         "all_slices": {"sensitivity": everywhere.sensitivity, "specificity": everywhere.specificity},
         "specificity_at_0.89": at_paper.specificity,
-        "sensitivity_at_0.90": float((said[truth] > quiet).mean()),
+        "sensitivity_at_0.90": float((candidate_p[truth] > quiet).mean()),
     }
 
 
@@ -302,27 +307,27 @@ def keep(
     view: SliceView,
     recipe: TuneRecipe,
     step: int,
-    judged: dict[str, Any],
+    evaluation: dict[str, Any],
     frozen: dict[str, Any],
 ) -> dict[str, Any]:
     """Write weights and report as `training.train_slices` does, so that the export takes either."""
     report = {
         "schema": SCHEMA,
-        "cut_off": judged["cut_off"],
+        "cut_off": evaluation["cut_off"],
         "view": view.to_json(),
         "backbone": classifier.backbone.shape.to_json(),
         "step": step,
-        "validation": judged,
+        "validation": evaluation,
         "validation_frozen": frozen,
     }
     state = {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
     write_torch({**report, "state": state, "recipe": as_dict(recipe)}, run / WEIGHTS)
-    with whole_file(run / REPORT) as sibling:
+    with atomic_file(run / REPORT) as sibling:
         sibling.write_text(json.dumps(report, indent=1) + "\n")
     return report
 
 
-def find_asked(shards: ShardSet, slices: SliceSet, path: Path) -> NDArray[np.bool_]:
+def find_candidate_slices(shards: ShardSet, slices: SliceSet, path: Path) -> NDArray[np.bool_]:
     """(slices,) those with a candidate in the heart region; found once and kept in a file."""
     try:
         known: dict[str, list[int]] = json.loads(path.read_text())
@@ -332,8 +337,8 @@ def find_asked(shards: ShardSet, slices: SliceSet, path: Path) -> NDArray[np.boo
         voxels = shards.scans[scan].voxels_sha256
         if voxels not in known:
             ct = shards.ct(scan)
-            known[voxels] = np.flatnonzero(slices_to_ask(ct, heart_region(ct), ScoringProtocol())).tolist()
-    with whole_file(path) as sibling:
+            known[voxels] = np.flatnonzero(slices_with_candidates(ct, heart_region(ct), ScoringProtocol())).tolist()
+    with atomic_file(path) as sibling:
         sibling.write_text(json.dumps(known))
     sets = {scan: set(known[shards.scans[scan].voxels_sha256]) for scan in slices.scans}
     return np.array([k in sets[scan] for scan, k in slices.places.tolist()], bool)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.slice_input import SliceView
@@ -26,15 +26,15 @@ from training.datasets.slice_dataset import SliceSet
 from training.dino.features import Place, embed_slices, knn_probability, middle
 from training.engine.checkpoint import Checkpoints, stop_signals, write_torch
 from training.engine.cli import Progress
-from training.engine.config import added, as_dict, fingerprint
+from training.engine.config import as_dict, fingerprint, since_version
 from training.engine.distributed import Ranks, all_sum, any_rank, barrier
-from training.engine.monitor import DeadRun
+from training.engine.monitor import TrainingFailed
 from training.engine.run_log import RunLog, make_run_folder
 from training.metrics.classification import area_under_roc
 from training.metrics.cutoff import choose_cut_off
-from training.slice_classifier.weights import REPORT, SCHEMA, WEIGHTS, judge
+from training.slice_classifier.weights import REPORT, SCHEMA, WEIGHTS, evaluate_probabilities
 
-EMBEDDED_AT_ONCE = 64
+EMBEDDING_BATCH = 64
 """Slices that go through the backbone at once."""
 
 
@@ -76,7 +76,7 @@ class SlicesRecipe:
     neighbors: int = 20
     bf16: bool = False
     seed: int = 0
-    center: Literal["slice", "heart"] = added("slice")
+    center: Literal["slice", "heart"] = since_version("slice")
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch, self.views, self.neighbors) < 1:
@@ -200,7 +200,7 @@ def read_features(
     folder: Path,
     ranks: Ranks | None = None,
 ) -> Features:
-    """Embed every slice of the labelled scans; minutes, where fitting takes seconds.
+    """Embed every slice of the labeled scans; minutes, where fitting takes seconds.
 
     Parameters
     ----------
@@ -217,21 +217,25 @@ def read_features(
     ranks = ranks or Ranks()
     backbone.to(device).eval()
     how: dict[str, Any] = {"view": recipe.view, "device": device, "bf16": recipe.bf16}
-    said = [fingerprint(recipe), training.identity(), validation.identity(), checksum(backbone)]
-    identity = json.dumps(said, sort_keys=True)
+    inputs = [fingerprint(recipe), training.identity(), validation.identity(), checksum(backbone)]
+    identity = json.dumps(inputs, sort_keys=True)
     make_run_folder(folder)
-    seen, labels = [], []
+    training_embeddings, labels = [], []
     for view in range(recipe.views):
         crops = [crops_of(recipe, training, n, view) for n in range(len(training))]
         places = [place for place, _ in crops]
         labels.append([is_calcified for _, is_calcified in crops])
         path = folder / f"view-{view}.npz"
-        seen.append(_embedded(backbone, training, path, identity, ranks, place=places.__getitem__, **how))
-    asked = _embedded(backbone, validation, folder / "validation.npz", identity, ranks, **how)
-    return Features(np.stack(seen), np.array(labels), asked, validation.is_calcified.copy())
+        training_embeddings.append(
+            _embeddings(backbone, training, path, identity, ranks, place=places.__getitem__, **how)
+        )
+    validation_embeddings = _embeddings(backbone, validation, folder / "validation.npz", identity, ranks, **how)
+    return Features(
+        np.stack(training_embeddings), np.array(labels), validation_embeddings, validation.is_calcified.copy()
+    )
 
 
-def _embedded(
+def _embeddings(
     backbone: Backbone, slices: SliceSet, path: Path, identity: str, ranks: Ranks, **how: Any
 ) -> NDArray[np.float32]:
     """Embeddings of all slices: those that are kept, or each process takes its share of the batches."""
@@ -239,23 +243,23 @@ def _embedded(
     if not any_rank(kept is None, ranks):
         assert kept is not None
         return kept
-    found = torch.zeros(len(slices), backbone.shape.dim)
-    firsts = range(ranks.rank * EMBEDDED_AT_ONCE, len(slices), ranks.world * EMBEDDED_AT_ONCE)
+    values = torch.zeros(len(slices), backbone.shape.dim)
+    firsts = range(ranks.rank * EMBEDDING_BATCH, len(slices), ranks.world * EMBEDDING_BATCH)
     bar = Progress(f"{path.stem}: batch", len(firsts)) if ranks.is_first else None
     for first in firsts:
         # The same batches whatever the number of processes: a sum may depend on what else is in its batch.
-        numbers = np.arange(first, min(first + EMBEDDED_AT_ONCE, len(slices)))
-        found[numbers] = torch.from_numpy(embed_slices(backbone, slices, numbers, batch=EMBEDDED_AT_ONCE, **how))
+        numbers = np.arange(first, min(first + EMBEDDING_BATCH, len(slices)))
+        values[numbers] = torch.from_numpy(embed_slices(backbone, slices, numbers, batch=EMBEDDING_BATCH, **how))
         if bar is not None:
             bar.step()
     if bar is not None:
         bar.close()
-    embeddings = all_sum(found.to(ranks.device)).cpu().numpy()
+    embeddings = all_sum(values.to(ranks.device)).cpu().numpy()
     bad = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if bad.size:
-        told = ", ".join(slices.name(n) for n in bad[:5].tolist())
-        raise DeadRun(
-            f"{path.stem}: the embeddings of {bad.size} of {len(slices)} slices are not finite (first {told}); look at "
+        text = ", ".join(slices.name(n) for n in bad[:5].tolist())
+        raise TrainingFailed(
+            f"{path.stem}: the embeddings of {bad.size} of {len(slices)} slices are not finite (first {text}); look at "
             "the pre-training, or set bf16=false"
         )
     if ranks.is_first:
@@ -273,7 +277,7 @@ def _kept(path: Path, identity: str) -> NDArray[np.float32] | None:
 
 
 def _keep(path: Path, identity: str, embeddings: NDArray[np.float32]) -> None:
-    with whole_file(path) as sibling, open(sibling, "wb") as file:
+    with atomic_file(path) as sibling, open(sibling, "wb") as file:
         np.savez(file, identity=np.array(identity), embeddings=embeddings)
 
 
@@ -282,7 +286,7 @@ def checksum(backbone: Backbone) -> float:
     return math.fsum(float(p.double().abs().sum()) * n for n, p in enumerate(backbone.parameters(), start=1))
 
 
-def train(
+def train_linear_head(
     recipe: SlicesRecipe,
     backbone: Backbone,
     features: Features,
@@ -319,22 +323,22 @@ def train(
     data = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in features)).hexdigest()
     parts = {"head": fit.head, "optimizer": fit.optimizer, "data": data}
     checkpoints = Checkpoints(run, recipe)
-    done, said = checkpoints.resume(parts)
-    if said and said["data"] != data:
-        raise Refused("input", f"{run} was begun with another backbone or other slices; give another --out")
+    done, saved = checkpoints.resume(parts)
+    if saved and saved["data"] != data:
+        raise InputRefused("input", f"{run} was begun with another backbone or other slices; give another --out")
     barrier()  # nobody saves before everybody has seen what was saved
     labels = features.validation_labels
     with stop_signals() as stop, RunLog(run, ranks, "train_slices", recipe.epochs, done) as log:
         for epoch in range(done, recipe.epochs):
             loss = fit.epoch(epoch)
             if not math.isfinite(loss):
-                raise DeadRun(f"epoch {epoch + 1}: the loss is not finite; lower the learning rate")
+                raise TrainingFailed(f"epoch {epoch + 1}: the loss is not finite; lower the learning rate")
             auc = area_under_roc(labels, head_probability(fit.folded(), features.validation))
             log.note(epoch + 1, loss=loss, validation_auc=auc)
             log.step(epoch + 1, features.training.shape[1])
-            is_asked = any_rank(stop.came, ranks) or epoch + 1 == until
+            stopping = any_rank(stop.requested, ranks) or epoch + 1 == until
             checkpoints.save(epoch + 1, parts, ranks)
-            if is_asked and epoch + 1 < recipe.epochs:
+            if stopping and epoch + 1 < recipe.epochs:
                 return None
     head = fit.folded()
     p = head_probability(head, features.validation)
@@ -349,14 +353,14 @@ def train(
         "backbone": backbone.shape.to_json(),
         "slices": {"training": features.training.shape[1], "validation": len(labels)},
         "calcified": {"training": int(features.training_labels[0].sum()), "validation": int(labels.sum())},
-        "validation": judge(labels, p, cut_off),
-        "validation_knn": judge(labels, neighbors, 0.5),
+        "validation": evaluate_probabilities(labels, p, cut_off),
+        "validation_knn": evaluate_probabilities(labels, neighbors, 0.5),
     }
     if ranks.is_first:
         classifier = SliceClassifier(backbone)
         classifier.head = head
         state = {name: tensor.cpu() for name, tensor in classifier.state_dict().items()}
         write_torch({**report, "state": state, "recipe": as_dict(recipe)}, run / WEIGHTS)
-        with whole_file(run / REPORT) as sibling:
+        with atomic_file(run / REPORT) as sibling:
             sibling.write_text(json.dumps(report, indent=1) + "\n")
     return report

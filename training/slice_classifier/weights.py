@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.slice_input import SliceView
@@ -27,15 +27,17 @@ WEIGHTS = "slice_classifier.pt"
 REPORT = "slice_classifier.json"
 
 
-def judge(is_calcified: NDArray[np.bool_], probability: NDArray[np.float64], cut_off: float) -> dict[str, Any]:
+def evaluate_probabilities(
+    is_calcified: NDArray[np.bool_], probability: NDArray[np.float64], cut_off: float
+) -> dict[str, Any]:
     """What a classifier does on validation slices."""
-    found = counts(is_calcified, probability >= cut_off)
+    confusion = counts(is_calcified, probability >= cut_off)
     return {
         "auc": area_under_roc(is_calcified, probability),
-        "sensitivity": found.sensitivity,
-        "specificity": found.specificity,
-        "f1": found.f1,
-        "confusion": {"tp": found.tp, "fp": found.fp, "fn": found.fn, "tn": found.tn},
+        "sensitivity": confusion.sensitivity,
+        "specificity": confusion.specificity,
+        "f1": confusion.f1,
+        "confusion": {"tp": confusion.tp, "fp": confusion.fp, "fn": confusion.fn, "tn": confusion.tn},
     }
 
 
@@ -55,8 +57,10 @@ def load_classifier(path: Path) -> tuple[SliceClassifier, SliceView, float]:
         classifier.load_state_dict(content["state"])
         return classifier.eval(), SliceView.from_json(content["view"]), float(content["cut_off"])
     except Exception as error:  # torch raises a dozen kinds for a damaged file
-        told = " ".join(str(error).split())[:120]
-        raise Refused("unreadable", f"{path}: expected a slice classifier ({SCHEMA}), found: {told}") from None
+        error_text = " ".join(str(error).split())[:120]
+        raise InputRefused(
+            "unreadable", f"{path}: expected a slice classifier ({SCHEMA}), found: {error_text}"
+        ) from None
 
 
 def load_teacher(run: Path) -> Backbone:
@@ -69,7 +73,7 @@ def load_teacher(run: Path) -> Backbone:
     """
     paths = sorted((run / "checkpoints").glob("step-*.pt"))
     if not paths:
-        raise Refused("input", f"{run} holds no checkpoints; give the folder of a run of training.train_dino")
+        raise InputRefused("input", f"{run} holds no checkpoints; give the folder of a run of training.train_dino")
     recipe = load_recipe(DinoRecipe, run / "recipe.toml")
     state = read_checkpoint(paths[-1])["parts"].get("teacher", {})
     weights = {n.removeprefix("backbone."): t for n, t in state.items() if n.startswith("backbone.")}
@@ -77,6 +81,6 @@ def load_teacher(run: Path) -> Backbone:
     try:
         backbone.load_state_dict(weights)
     except RuntimeError as error:
-        told = " ".join(str(error).split())[:200]
-        raise Refused("input", f"{paths[-1]} does not hold the backbone of its recipe: {told}") from None
+        error_text = " ".join(str(error).split())[:200]
+        raise InputRefused("input", f"{paths[-1]} does not hold the backbone of its recipe: {error_text}") from None
     return backbone.requires_grad_(False)

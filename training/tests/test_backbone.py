@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from needed import need, torch
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape, load_timm_weights, resample_position
 from training.engine.torchvision_shim import declare_missing_operators
 
@@ -86,10 +86,10 @@ def test_rgb_weights_of_a_local_file_are_loaded_and_their_head_left_out(tmp_path
 def test_weights_of_another_network_are_refused(tmp_path, mini):
     other = Backbone(BackboneShape(dim=24, depth=2, heads=3, patch=4, size=16))
     safetensors.save_file(other.state_dict(), tmp_path / "w")
-    with pytest.raises(Refused, match=r"does not fit .* choose the backbone of these weights"):
+    with pytest.raises(InputRefused, match=r"does not fit .* choose the backbone of these weights"):
         load_timm_weights(mini, tmp_path / "w")
     (tmp_path / "w").write_bytes(b"no weights")
-    with pytest.raises(Refused, match="expected weights as safetensors"):
+    with pytest.raises(InputRefused, match="expected weights as safetensors"):
         load_timm_weights(mini, tmp_path / "w")
 
 
@@ -105,14 +105,14 @@ def test_recomputing_activations_changes_no_gradient(mini):
 
 
 def test_attending_in_products_gives_what_the_fused_kernel_gives(mini):
-    image, found = torch.randn(2, 1, 16, 24), []
+    image, results = torch.randn(2, 1, 16, 24), []
     for network in (mini, mini.attend_in_products()):
         network.zero_grad()
         embedding = network(image)
         embedding.square().sum().backward()
-        found.append((embedding.detach(), torch.cat([p.grad.flatten() for p in network.parameters()])))
+        results.append((embedding.detach(), torch.cat([p.grad.flatten() for p in network.parameters()])))
     assert all(block.attn.in_products for block in mini.blocks)
-    for fused, products in zip(*found, strict=True):
+    for fused, products in zip(*results, strict=True):
         assert torch.allclose(fused, products, atol=1e-5, rtol=1e-4)
 
 

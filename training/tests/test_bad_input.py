@@ -13,7 +13,7 @@ from needed import torch  # noqa: F401  - the commands need it
 
 from heartlens.core.ct import CTVolume
 from training import train_dino, train_slices, train_unet
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.splits import Splits
 
@@ -27,13 +27,13 @@ UNET = ("steps=2", "batch=4", "bf16=false", "view.size_px=32", "view.spacing_mm=
 COMMANDS = {"dino": (train_dino.main, DINO), "slices": (train_slices.main, SLICES), "unet": (train_unet.main, UNET)}
 
 
-def scan(number: int) -> LabelledScan:
+def scan(number: int) -> LabeledScan:
     rng = np.random.default_rng(number)
     hu = rng.integers(-100, 100, (5, 40, 40)).astype(np.int16)
     labels = np.zeros(hu.shape, np.uint8)
     hu[2, 10:16, 12:18], labels[2, 10:16, 12:18] = 600, 2
     ct = CTVolume(hu, np.diag([4.0, 4.0, 3.0, 1.0]))
-    return LabelledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
+    return LabeledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
 
 
 @pytest.fixture(scope="module")
@@ -75,9 +75,9 @@ def test_a_damaged_shard_is_named_before_training_begins(copy, tmp_path, capsys,
     content[-1] ^= 1
     path.write_bytes(content)
     assert run(name, copy, tmp_path / "out") == 3
-    said = refused(capsys)
-    assert said.startswith("error: checksum: ")
-    assert path.name in said
+    message = refused(capsys)
+    assert message.startswith("error: checksum: ")
+    assert path.name in message
     assert not (tmp_path / "out" / "checkpoints").exists()
 
 

@@ -21,10 +21,12 @@ from training.bench import (
     make_data,
 )
 from training.datasets.slice_dataset import SliceSet
-from training.engine.stopwatch import GpuUse, Laps, Rate, Row, busy_percent
+from training.engine.stopwatch import BenchRow, GpuUse, Laps, Rate, busy_percent
 from training.slice_classifier.linear_probe import SlicesRecipe
 from training.tests.test_train_dino import TINY
 from training.tests.test_train_unet import tiny
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 
@@ -45,11 +47,11 @@ def test_a_rate_is_of_the_quickest_step_without_the_first():
 
 
 def test_a_gain_is_our_quickest_precision_against_the_plain_form():
-    row = Row("stage", Rate(wall=9, cpu=2), {"float32": Rate(wall=1, cpu=3), "bfloat16": Rate(wall=1, cpu=5)})
+    row = BenchRow("stage", Rate(wall=9, cpu=2), {"float32": Rate(wall=1, cpu=3), "bfloat16": Rate(wall=1, cpu=5)})
     assert row.gain == 2.5
     assert row.text().split() == ["stage", "2.0", "3.0", "5.0", "2.5", "x"]
     assert json.loads(json.dumps(as_json(row)))["plain"] == {"wall": 9, "cpu": 2, "gpu_percent": None}
-    alone = Row("loader", None, {"float32": Rate(wall=4)})
+    alone = BenchRow("loader", None, {"float32": Rate(wall=4)})
     assert alone.gain is None
     assert alone.text().split() == ["loader", "4.0"]
 

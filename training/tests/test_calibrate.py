@@ -9,15 +9,15 @@ import pytest
 from needed import need, torch
 from schematic_chest import schematic_chest
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import Calibration, Domain, load_bundle
 from heartlens.networks.slice_input import SliceView
 from training.calibrate import main
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits
-from training.deploy.bundle_writer import Said, export_bundle, read_trained, read_trained_slices
+from training.deploy.bundle_writer import BundleMetadata, export_bundle, read_trained, read_trained_slices
 from training.deploy.calibration import calibrate, sensitive_cut_off
 from training.engine.config import as_dict, load_recipe
 from training.segmentation.networks import build_network
@@ -25,8 +25,10 @@ from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA, SegmentationRecip
 from training.slice_classifier.weights import SCHEMA as SLICES_SCHEMA
 from training.slice_classifier.weights import WEIGHTS as SLICE_WEIGHTS
 
+pytestmark = pytest.mark.slow
 
-def chest(number: int) -> LabelledScan:
+
+def chest(number: int) -> LabeledScan:
     """A chest with ten spots; by the labels, every second is coronary."""
     places = [(40 - 9 * n, -20 + 2 * number, -30 - 8 * (n % 5), 3.5, 450 + 10 * n) for n in range(10)]
     ct = schematic_chest(add=tuple(places))
@@ -36,7 +38,7 @@ def chest(number: int) -> LabelledScan:
     labels = np.zeros(ct.hu.size, np.uint8)
     for n, (x, y, z, radius, _) in enumerate(places):
         labels[bright[np.linalg.norm(at - (x, y, z), axis=1) < radius + 1]] = 2 if n % 2 else 5
-    return LabelledScan(f"chest/{number}", f"person-{number}", "phantom", ct, labels.reshape(ct.shape))
+    return LabeledScan(f"chest/{number}", f"person-{number}", "phantom", ct, labels.reshape(ct.shape))
 
 
 @pytest.fixture(scope="module")
@@ -62,12 +64,18 @@ def data(tmp_path_factory):
 
     classifier = SliceClassifier(Backbone(BackboneShape(24, 2, 2, 8, 32)))
     torch.nn.init.normal_(classifier.head.weight, std=1.0)  # so that probabilities differ
-    told = {"schema": SLICES_SCHEMA, "backbone": classifier.backbone.shape.to_json(), "cut_off": 0.25}
+    checkpoint = {"schema": SLICES_SCHEMA, "backbone": classifier.backbone.shape.to_json(), "cut_off": 0.25}
     view = SliceView(160, 32, center="heart")
-    torch.save({**told, "state": classifier.state_dict(), "view": view.to_json()}, folder / "slices" / SLICE_WEIGHTS)
-    said = Said({"name": "tiny"}, Domain(), 0.4, Calibration())
+    torch.save(
+        {**checkpoint, "state": classifier.state_dict(), "view": view.to_json()}, folder / "slices" / SLICE_WEIGHTS
+    )
+    metadata = BundleMetadata({"name": "tiny"}, Domain(), 0.4, Calibration())
     export_bundle(
-        read_trained(folder / "unet"), folder / "bundle", said, [chest(0).ct], read_trained_slices(folder / "slices")
+        read_trained(folder / "unet"),
+        folder / "bundle",
+        metadata,
+        [chest(0).ct],
+        read_trained_slices(folder / "slices"),
     )
     return folder
 
@@ -81,27 +89,27 @@ def test_the_manifest_changes_and_the_weights_do_not(data, capsys):
     manifest = (data / "bundle" / "manifest.json").read_text()
     assert main(arguments(data, "--cut-off", "f1", "--slice-sensitivity", "0.9", "--dry-run")) == 0
     assert (data / "bundle" / "manifest.json").read_text() == manifest
-    told = json.loads(capsys.readouterr().out)
+    changes = json.loads(capsys.readouterr().out)
     assert main(arguments(data, "--cut-off", "f1", "--slice-sensitivity", "0.9")) == 0
     after = load_bundle(data / "bundle")
     assert after.checksums() == before.checksums()
-    assert after.vessel.cut_off == told["vessel"]["cut_off"]
-    assert after.vessel.calibration == Calibration(**told["vessel"]["calibration"])
+    assert after.vessel.cut_off == changes["vessel"]["cut_off"]
+    assert after.vessel.calibration == Calibration(**changes["vessel"]["calibration"])
     assert after.slices is not None
-    assert after.slices.cut_off == told["slices"]["cut_off"]
-    stage = told["slice_stage"]
+    assert after.slices.cut_off == changes["slices"]["cut_off"]
+    stage = changes["slice_stage"]
     assert 0.9 * stage["calcified"] <= stage["passed"] <= stage["calcified"] <= stage["slices"]
-    assert (told["islands"], after.metrics["calibrated_on"]["islands"]) == (told["islands"], told["islands"])
-    assert 0 < told["coronary"] < told["islands"]
+    assert (changes["islands"], after.metrics["calibrated_on"]["islands"]) == (changes["islands"], changes["islands"])
+    assert 0 < changes["coronary"] < changes["islands"]
 
 
 def test_a_given_cut_off_is_taken_and_what_is_not_asked_for_stays(data):
     bundle = load_bundle(data / "bundle")
-    told = calibrate(bundle, (1, 2), ShardSet.open(data / "shards"), cut_off=0.7)
-    assert told["vessel"]["cut_off"] == 0.7
-    assert "slices" not in told
-    told = calibrate(bundle, (1, 2), ShardSet.open(data / "shards"))
-    assert told["vessel"]["cut_off"] == bundle.vessel.cut_off
+    changes = calibrate(bundle, (1, 2), ShardSet.open(data / "shards"), cut_off=0.7)
+    assert changes["vessel"]["cut_off"] == 0.7
+    assert "slices" not in changes
+    changes = calibrate(bundle, (1, 2), ShardSet.open(data / "shards"))
+    assert changes["vessel"]["cut_off"] == bundle.vessel.cut_off
 
 
 @pytest.mark.parametrize(("sensitivity", "cut_off"), [(1.0, 0.15), (0.75, 0.35), (0.5, 0.65), (0.25, 0.85)])
@@ -114,5 +122,5 @@ def test_the_slice_cut_off_lets_the_share_pass_and_lies_between_probabilities(se
 
 
 def test_slices_without_calcium_give_no_cut_off():
-    with pytest.raises(Refused, match="no calcified slice"):
+    with pytest.raises(InputRefused, match="no calcified slice"):
         sensitive_cut_off(np.zeros(3, bool), np.array([0.1, 0.2, 0.3]), 0.9)

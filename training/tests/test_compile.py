@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from needed import torch
 
-from training.dino.training import train
+from training.dino.training import pretrain_backbone
 from training.engine.distributed import Ranks
 from training.segmentation.training import build
 from training.tests.test_train_dino import TINY, folder, largest_difference, parts_of, slices  # noqa: F401
@@ -22,9 +22,9 @@ pytestmark = [
 
 def test_compiled_blocks_give_the_weights_of_uncompiled_ones(tmp_path, slices):  # noqa: F811
     recipe = replace(TINY, steps=3, learning_rate=1e-3, backbone="vit_mini_patch8_32")
-    train(recipe, slices, tmp_path / "plain")
+    pretrain_backbone(recipe, slices, tmp_path / "plain")
     try:
-        train(replace(recipe, compile_blocks=True), slices, tmp_path / "compiled")
+        pretrain_backbone(replace(recipe, compile_blocks=True), slices, tmp_path / "compiled")
     finally:
         torch._dynamo.reset()
     plain, compiled = (parts_of(tmp_path / name) for name in ("plain", "compiled"))

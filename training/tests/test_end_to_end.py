@@ -24,6 +24,8 @@ from training.datasets.splits import Splits, scans_of
 from training.end_to_end import RUNS, RoadRecipe, main, stages_of
 from training.evaluation.results import INTEGRATED, SEGMENTATION, Evaluation
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 SMALL = ("--size", "smoke")
@@ -80,7 +82,7 @@ def road(tmp_path_factory) -> Road:
 
 
 def agatston(hu: np.ndarray, labels: np.ndarray, pixel_mm2: float, increment_mm: float) -> float:
-    """Counted anew: 4-connected islands of one artery on one slice, area x weight of the peak, k = increment / 3 mm."""
+    """Recounted: 4-connected islands of one artery on one slice, area x weight of the peak, k = increment / 3 mm."""
     total = 0.0
     for artery in (1, 2, 3, 4, 6):
         for image, label in zip(hu, labels, strict=True):
@@ -93,7 +95,7 @@ def agatston(hu: np.ndarray, labels: np.ndarray, pixel_mm2: float, increment_mm:
 
 
 def predicted(road: Road, scan: int, folder: Path, **changes) -> np.ndarray:
-    """What the bundle makes of a scan, by the door that users take."""
+    """What the bundle makes of a scan, by the front end that users take."""
     write_volume(folder / "ct.nrrd", road.shards.ct(scan))
     request = Request(bundle=str(road.out / "bundle"), **changes)
     return score_series(folder / "ct.nrrd", request).case.scored_codes
@@ -101,12 +103,14 @@ def predicted(road: Road, scan: int, folder: Path, **changes) -> np.ndarray:
 
 def test_a_stopped_road_goes_on_and_leaves_what_is_finished(road):
     assert road.first_code == 4
-    assert "the same command goes on from here" in road.first + road.first_errors
+    assert "run the same command to resume" in road.first + road.first_errors
     lines = [line.split() for line in road.second.splitlines()]
     assert tuple(line[0] for line in lines) == (*STAGES, "together")
-    told = [" ".join(line[1:]) for line in lines[:-1]]
-    assert told[:2] == ["there already"] * 2
-    assert all(re.fullmatch(r"[\d.]+ s", text) for text in told[3:])  # a quick machine may have finished the third
+    lines_shown = [" ".join(line[1:]) for line in lines[:-1]]
+    assert lines_shown[:2] == ["already done"] * 2
+    assert all(
+        re.fullmatch(r"[\d.]+ s", text) for text in lines_shown[3:]
+    )  # a quick machine may have finished the third
     assert {path.stem for path in (road.out / "logs").iterdir()} == set(STAGES)
     steps = [json.loads(line)["step"] for line in (road.out / "runs" / "dino" / "log.jsonl").read_text().splitlines()]
     assert set(steps) == set(range(1, 7))
@@ -115,13 +119,13 @@ def test_a_stopped_road_goes_on_and_leaves_what_is_finished(road):
 def test_a_finished_road_is_left_as_it_is(road, capsys):
     before = {path: path.stat().st_mtime_ns for path in road.out.rglob("*") if path.is_file()}
     assert main(["--out", str(road.out), *SMALL]) == 0
-    assert capsys.readouterr().out.count("there already") == len(STAGES)
+    assert capsys.readouterr().out.count("already done") == len(STAGES)
     assert before == {path: path.stat().st_mtime_ns for path in road.out.rglob("*") if path.is_file()}
 
 
 def test_another_road_does_not_go_on_in_the_same_folder(road, capsys, tmp_path):
     assert main(["--out", str(road.out), *SMALL, "seed=5"]) == 3
-    assert "holds another road (setting: there, now): seed: 1, 5" in capsys.readouterr().err
+    assert "holds another run (setting: there, now): seed: 1, 5" in capsys.readouterr().err
     (tmp_path / "mine.txt").touch()
     assert main(["--out", str(tmp_path), *SMALL]) == 3
     assert "holds no road" in capsys.readouterr().err
@@ -165,24 +169,24 @@ def test_the_page_has_every_table_and_figure(road):
 
 def test_the_numbers_of_a_scan_are_those_of_an_independent_count(road, tmp_path):
     scan = road.most_calcified()
-    record, told = road.shards.scans[scan], road.patient(scan)
+    record, patient = road.shards.scans[scan], road.patient(scan)
     hu, labels = np.array(road.shards.image(scan)), np.array(road.shards.labels(scan))
     increment_mm, row_mm, column_mm = record.spacing_mm
     truth = agatston(hu, labels, row_mm * column_mm, increment_mm)
     assert truth > 0
     coronary = (labels > 0) & (labels != 5) & (hu >= 130)  # pixels are larger than 1 mm2: each of them counts
     for stage, switched_on in ((SEGMENTATION, False), (INTEGRATED, True)):
-        found = predicted(road, scan, tmp_path, slice_stage=switched_on)
-        said = told["stages"][stage]
-        assert said["reference_agatston"]["all"] == pytest.approx(truth)
-        expected = agatston(hu, found, row_mm * column_mm, increment_mm)
-        assert said["predicted_agatston"]["all"] == pytest.approx(expected)
-        by_bundle = np.isin(found, (1, 2, 3, 4, 6))
-        assert said["reference_slices"] == coronary.any(axis=(1, 2)).tolist()
-        assert said["predicted_slices"] == by_bundle.any(axis=(1, 2)).tolist()
-        for row, known, told_by in (("all", coronary, by_bundle), ("LAD", (labels == 2) & (hu >= 130), found == 2)):
+        codes = predicted(road, scan, tmp_path, slice_stage=switched_on)
+        stage_row = patient["stages"][stage]
+        assert stage_row["reference_agatston"]["all"] == pytest.approx(truth)
+        expected = agatston(hu, codes, row_mm * column_mm, increment_mm)
+        assert stage_row["predicted_agatston"]["all"] == pytest.approx(expected)
+        by_bundle = np.isin(codes, (1, 2, 3, 4, 6))
+        assert stage_row["reference_slices"] == coronary.any(axis=(1, 2)).tolist()
+        assert stage_row["predicted_slices"] == by_bundle.any(axis=(1, 2)).tolist()
+        for row, known, told_by in (("all", coronary, by_bundle), ("LAD", (labels == 2) & (hu >= 130), codes == 2)):
             counted = [int((a & b).sum()) for a, b in ((known, told_by), (~known, told_by), (known, ~told_by))]
-            assert [said["voxels"][row][name] for name in ("tp", "fp", "fn")] == counted
+            assert [stage_row["voxels"][row][name] for name in ("tp", "fp", "fn")] == counted
 
 
 def test_sums_over_patients_are_those_of_the_patients(road):
@@ -196,9 +200,9 @@ def test_sums_over_patients_are_those_of_the_patients(road):
         np.add.at(matrix, tuple(places), 1)
         assert summary["confusion"]["dino-lg"] == matrix.tolist()
         assert summary["voxels"]["RCA"]["tp"] == sum(c["voxels"]["RCA"]["tp"] for c in each)
-        seen = [np.array(c[side]) for side in ("reference_slices", "predicted_slices") for c in each]
-        truth, found = np.concatenate(seen[: len(each)]), np.concatenate(seen[len(each) :])
-        assert summary["slices"]["fn"] == int((truth & ~found).sum())
+        slices = [np.array(c[side]) for side in ("reference_slices", "predicted_slices") for c in each]
+        truth, predicted = np.concatenate(slices[: len(each)]), np.concatenate(slices[len(each) :])
+        assert summary["slices"]["fn"] == int((truth & ~predicted).sum())
 
 
 # The recipe

@@ -16,7 +16,7 @@ from full_disk import a_disk_with_room_for
 
 from heartlens.case.folder import load_case, save_case
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import CORONARY, Artery
 from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import write_seg
@@ -28,15 +28,17 @@ from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.phantom.files import write_phantom
 from heartlens.pipeline import Request, score_series
 from heartlens.report.outputs import write_outputs
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.splits import Splits
-from training.evaluate import evaluate, main, write_report
+from training.evaluate import evaluate_bundle, main, write_report
 from training.evaluation.page import FEW, render_page
 from training.evaluation.pairs import Pair, find_patients, read_pairs
 from training.evaluation.results import INTEGRATED, SEGMENTATION, BackboneSummary, Estimate, Evaluation, Failure
 from training.evaluation.statistics import mean_of_patients, summarize_slices
 from training.metrics.classification import Counts
+
+pytestmark = pytest.mark.slow
 
 LAD, RCA = int(Artery.LAD), int(Artery.RCA)
 SPACING = np.diag([1.0, 1.0, 3.0, 1.0])
@@ -54,9 +56,9 @@ def tiny_scan(voxels: int, peak_hu: int = 200) -> tuple[CTVolume, np.ndarray]:
 def tiny_pair(name: str, reference: int, predicted: int, **more) -> Pair:
     """Reference and predicted number of voxels; the score is twice that."""
     ct, labels = tiny_scan(max(reference, predicted))
-    known, found = labels.copy(), labels.copy()
-    known[1, 20, 2 + reference :], found[1, 20, 2 + predicted :] = 0, 0
-    return Pair(name, ct, known, found, **more)
+    known, predicted_codes = labels.copy(), labels.copy()
+    known[1, 20, 2 + reference :], predicted_codes[1, 20, 2 + predicted :] = 0, 0
+    return Pair(name, ct, known, predicted_codes, **more)
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +94,7 @@ def run(*arguments) -> int:
 
 def test_scores_categories_and_zeros_of_four_patients_by_hand():
     pairs = [tiny_pair("a", 0, 0), tiny_pair("b", 4, 0), tiny_pair("c", 10, 30), tiny_pair("d", 30, 30)]
-    evaluation = evaluate(pairs, draws=20)
+    evaluation = evaluate_bundle(pairs, draws=20)
     summary = evaluation.stages[SEGMENTATION]
     assert [p.stages[SEGMENTATION].reference_agatston["all"] for p in evaluation.patients] == [0, 8, 20, 60]
     assert [p.stages[SEGMENTATION].predicted_agatston["LAD"] for p in evaluation.patients] == [0, 0, 60, 60]
@@ -115,7 +117,7 @@ def test_scores_categories_and_zeros_of_four_patients_by_hand():
 
 
 def test_lesions_are_counted_and_weighed_as_orcascore_does():
-    evaluation = evaluate([tiny_pair("a", 4, 0), tiny_pair("b", 10, 30), tiny_pair("c", 0, 2)], draws=20)
+    evaluation = evaluate_bundle([tiny_pair("a", 4, 0), tiny_pair("b", 10, 30), tiny_pair("c", 0, 2)], draws=20)
     summary = evaluation.stages[SEGMENTATION]
     totals = summary.lesions["same vessel"]["LAD"]
     assert (totals.reference, totals.found, totals.predicted, totals.right) == (2, 1, 2, 1)
@@ -132,7 +134,7 @@ def test_lesions_are_counted_and_weighed_as_orcascore_does():
 
 
 def test_finding_no_lesion_is_an_f1_of_zero():
-    evaluation = evaluate([tiny_pair("a", 4, 0), tiny_pair("b", 10, 0)], draws=5)
+    evaluation = evaluate_bundle([tiny_pair("a", 4, 0), tiny_pair("b", 10, 0)], draws=5)
     assert evaluation.estimate("lesions.any vessel.all.f1").value == 0
     assert evaluation.estimate("lesions.any vessel.all.ppv").value is None
 
@@ -140,7 +142,7 @@ def test_finding_no_lesion_is_an_f1_of_zero():
 def test_the_slice_stage_is_judged_beside_the_labels_alone():
     good, bad = np.array([0.1, 0.9, 0.2, 0.1]), np.array([0.6, 0.4, 0.2, 0.1])
     pairs = [tiny_pair("a", 10, 10, slice_probability=good), tiny_pair("b", 20, 20, slice_probability=bad)]
-    evaluation = evaluate(pairs, slice_cutoff=0.5, draws=20)
+    evaluation = evaluate_bundle(pairs, slice_cutoff=0.5, draws=20)
     assert evaluation.final_stage == INTEGRATED
     assert evaluation.estimate("voxels.LAD.recall", SEGMENTATION).value == 1
     assert evaluation.estimate("voxels.LAD.recall").value == pytest.approx(10 / 30)
@@ -152,11 +154,11 @@ def test_the_slice_stage_is_judged_beside_the_labels_alone():
 
 def test_a_program_with_its_own_slice_stage_is_judged_by_what_it_predicts():
     """Its second prediction counts, not the first with slices cleared; a slice that was not asked has no calcium."""
-    asked = np.array([np.nan, 0.9, 0.2, np.nan])
+    probability = np.array([np.nan, 0.9, 0.2, np.nan])
     missed = np.array([0.3, np.nan, np.nan, np.nan])  # the slice with calcium was not asked about
-    pairs = [tiny_pair("a", 10, 10, slice_probability=asked), tiny_pair("b", 20, 20, slice_probability=missed)]
+    pairs = [tiny_pair("a", 10, 10, slice_probability=probability), tiny_pair("b", 20, 20, slice_probability=missed)]
     pairs = [replace(p, integrated=tiny_pair("", n, n // 2).predicted) for p, n in zip(pairs, (10, 20), strict=True)]
-    evaluation = evaluate(pairs, slice_cutoff=0.5, draws=20)
+    evaluation = evaluate_bundle(pairs, slice_cutoff=0.5, draws=20)
     assert evaluation.estimate("voxels.LAD.recall", SEGMENTATION).value == 1
     assert evaluation.estimate("voxels.LAD.recall").value == pytest.approx(15 / 30)
     classifier = evaluation.classifier
@@ -167,22 +169,22 @@ def test_a_program_with_its_own_slice_stage_is_judged_by_what_it_predicts():
     assert evaluation.patients[0].slice_probability == (None, 0.9, 0.2, None)
     text = json.dumps(evaluation.to_json(), allow_nan=False)
     assert Evaluation.from_json(json.loads(text)) == evaluation
-    assert "was asked about 3 of 8 slices" in render_page(evaluation)
+    assert "classified 3 of 8 slices" in render_page(evaluation)
 
 
 def test_backbones_are_shown_beside_the_slice_stage():
-    judged = {
+    backbones = {
         name: BackboneSummary(
             summarize_slices([([False, True], np.array(p))], 0.5, draws=5, seed=1), 3, Estimate(0.25, 0.2, 0.3), 0.125
         )
         for name, p in (("DINO", [0.9, 0.1]), ("DINO-LG", [0.1, 0.9]))
     }
-    evaluation = evaluate([tiny_pair("a", 10, 10), tiny_pair("b", 0, 0)], draws=5, backbones=judged)
+    evaluation = evaluate_bundle([tiny_pair("a", 10, 10), tiny_pair("b", 0, 0)], draws=5, backbones=backbones)
     page = render_page(evaluation)
     assert re.findall(r"<figcaption>Slices: (.*?)</figcaption>", page) == [
         "DINO, every slice, at 0.5", "DINO-LG, every slice, at 0.5", "labels",
     ]  # fmt: skip
-    assert judged["DINO"].classifier.counts == Counts(tp=0, fp=1, fn=1, tn=0)
+    assert backbones["DINO"].classifier.counts == Counts(tp=0, fp=1, fn=1, tn=0)
     for shown in ("0.2500", "0.2000 to 0.3000", "0.1250"):
         assert shown in page
     assert Evaluation.from_json(json.loads(json.dumps(evaluation.to_json()))) == evaluation
@@ -190,39 +192,41 @@ def test_backbones_are_shown_beside_the_slice_stage():
 
 def test_the_area_under_the_roc_curve_has_an_interval_over_patients():
     """Patient a is ordered perfectly, b the other way round: draws of one patient alone give 1 and 0."""
-    told = [([False, True], np.array([0.2, 0.7])), ([True, False], np.array([0.3, 0.6]))]
-    area = summarize_slices(told, None, draws=200, seed=1).estimates["area_under_roc"]
+    slices = [([False, True], np.array([0.2, 0.7])), ([True, False], np.array([0.3, 0.6]))]
+    area = summarize_slices(slices, None, draws=200, seed=1).estimates["area_under_roc"]
     assert area == (0.75, 0, 1)
-    error = summarize_slices(told, None, draws=200, seed=1).estimates["calibration_error"]
+    error = summarize_slices(slices, None, draws=200, seed=1).estimates["calibration_error"]
     # a alone is off by 0.2 and 0.3, b alone by 0.7 and 0.6; in both together 0.3, 0.6 and 0.7 stay in bins of their own
     assert error == (pytest.approx(0.45), pytest.approx(0.25), pytest.approx(0.65))
     one = tiny_pair("a", 10, 10, slice_probability=np.array([0.1, 0.9, 0.2, 0.1]))
-    assert "area under the ROC curve 1.000 (1.000 to 1.000), calibration error" in render_page(evaluate([one], draws=5))
+    assert "area under the ROC curve 1.000 (1.000 to 1.000), calibration error" in render_page(
+        evaluate_bundle([one], draws=5)
+    )
 
 
 def test_a_mean_over_patients_weighs_slices_and_draws_patients():
-    told = mean_of_patients([[1.0, 1.0, 1.0], [], [0.0]], draws=200, seed=1)
-    assert told.value == 0.75
-    assert (told.low, told.high) == (0, 1)  # both draws of one patient alone occur
+    mean = mean_of_patients([[1.0, 1.0, 1.0], [], [0.0]], draws=200, seed=1)
+    assert mean.value == 0.75
+    assert (mean.low, mean.high) == (0, 1)  # both draws of one patient alone occur
     assert mean_of_patients([[], []], draws=5, seed=1) == Estimate(None)
 
 
 def test_probabilities_without_a_cut_off_are_judged_by_themselves():
-    evaluation = evaluate([tiny_pair("a", 10, 10, slice_probability=np.array([0.1, 0.9, 0.2, 0.1]))], draws=5)
+    evaluation = evaluate_bundle([tiny_pair("a", 10, 10, slice_probability=np.array([0.1, 0.9, 0.2, 0.1]))], draws=5)
     assert list(evaluation.stages) == [SEGMENTATION]
     assert evaluation.classifier.counts is None
     assert evaluation.classifier.estimates["area_under_roc"].value == 1
 
 
 def test_shares_that_no_draw_changes_get_the_interval_of_wilson():
-    evaluation = evaluate([tiny_pair(str(n), 10, 10) for n in range(20)], draws=20)
+    evaluation = evaluate_bundle([tiny_pair(str(n), 10, 10) for n in range(20)], draws=20)
     assert evaluation.estimate("zero.false_zero_rate") == (0, 0, pytest.approx(0.1611, abs=5e-5))
     assert evaluation.estimate("category.dino-lg.accuracy") == (1, pytest.approx(0.8389, abs=5e-5), 1)
 
 
 def test_intervals_hold_their_estimates_and_come_from_the_seed():
     pairs = [tiny_pair(str(n), n, max(0, n + (n % 3) - 1)) for n in range(2, 30, 3)]
-    first, again, other = (evaluate(pairs, draws=60, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (evaluate_bundle(pairs, draws=60, seed=seed) for seed in (1, 1, 2))
     assert first == again
     assert first != other
     value, low, high = first.estimate("agatston.all.icc_absolute")
@@ -230,7 +234,7 @@ def test_intervals_hold_their_estimates_and_come_from_the_seed():
 
 
 def test_a_perfect_prediction_is_perfect_everywhere():
-    evaluation = evaluate([tiny_pair(str(n), n, n) for n in (0, 3, 20, 30)], draws=20)
+    evaluation = evaluate_bundle([tiny_pair(str(n), n, n) for n in (0, 3, 20, 30)], draws=20)
     one = ("agatston.all.icc_absolute", "category.heartlens.linear_kappa", "zero.sensitivity", "slices.f1",
            "overlap.all.dice", "lesions.same vessel.all.f1", "size.0.any_vessel")  # fmt: skip
     assert [evaluation.estimate(name).value for name in one] == [pytest.approx(1)] * len(one)
@@ -245,7 +249,7 @@ def test_a_patient_that_fails_is_listed_and_in_no_number():
     wrong_shape = replace(good, name="shape", predicted=good.predicted[:3])
     wrong_code = replace(good, name="code", predicted=np.where(good.predicted > 0, 9, 0).astype(np.uint8))
     unsure = replace(good, name="length", slice_probability=np.array([0.5]))
-    evaluation = evaluate([good, wrong_shape, Failure("lost", "no scan"), wrong_code, unsure], draws=5)
+    evaluation = evaluate_bundle([good, wrong_shape, Failure("lost", "no scan"), wrong_code, unsure], draws=5)
     assert [p.name for p in evaluation.patients] == ["good"]
     assert [f.name for f in evaluation.failures] == ["shape", "lost", "code", "length"]
     assert evaluation.failures[0].reason.startswith("grid: expected labels of the shape of the CT, (4, 40, 40)")
@@ -255,16 +259,16 @@ def test_a_patient_that_fails_is_listed_and_in_no_number():
 
 def test_a_cut_off_needs_probabilities_of_every_patient():
     pairs = [tiny_pair("a", 10, 10, slice_probability=np.array([0.1, 0.9, 0.2, 0.1])), tiny_pair("b", 10, 10)]
-    evaluation = evaluate(pairs, slice_cutoff=0.5, draws=5)
+    evaluation = evaluate_bundle(pairs, slice_cutoff=0.5, draws=5)
     assert [f.name for f in evaluation.failures] == ["b"]
     assert list(evaluation.stages) == [SEGMENTATION, INTEGRATED]
 
 
 def test_without_any_patient_there_is_no_report():
-    with pytest.raises(Refused, match=r"no patient could be compared, 1 failed; the first: lost: no scan"):
-        evaluate([Failure("lost", "no scan")])
-    with pytest.raises(Refused, match="0 failed"):
-        evaluate([])
+    with pytest.raises(InputRefused, match=r"no patient could be compared, 1 failed; the first: lost: no scan"):
+        evaluate_bundle([Failure("lost", "no scan")])
+    with pytest.raises(InputRefused, match="0 failed"):
+        evaluate_bundle([])
 
 
 # JSON and page
@@ -273,7 +277,7 @@ def test_without_any_patient_there_is_no_report():
 def test_an_evaluation_survives_json():
     probability = np.array([0.1, 0.9, 0.2, 0.1])
     pairs = [tiny_pair(str(n), n, n // 2, slice_probability=probability) for n in (0, 5, 12)]
-    evaluation = evaluate([*pairs, Failure("lost", "no scan")], slice_cutoff=0.5, draws=10, title="a title")
+    evaluation = evaluate_bundle([*pairs, Failure("lost", "no scan")], slice_cutoff=0.5, draws=10, title="a title")
     text = json.dumps(evaluation.to_json(), allow_nan=False)
     assert Evaluation.from_json(json.loads(text)) == evaluation
     with pytest.raises(ValueError, match=r"expected schema heartlens\.evaluation/1, found 'other'"):
@@ -285,7 +289,7 @@ def test_the_page_stands_alone_and_shows_every_table_and_failure():
     pairs = [tiny_pair(f"<{n}>", n, n // 2, slice_probability=probability) for n in (0, 5, 12)]
     failure = Failure("lost", "no <scan>")
     page = render_page(
-        evaluate([*pairs, failure], slice_cutoff=0.5, draws=10, title="R&D"),
+        evaluate_bundle([*pairs, failure], slice_cutoff=0.5, draws=10, title="R&D"),
         pictures=[("data:image/png;base64,AA==", "attention")],
     )
     for heading in ("Slices with calcium", "Overlap of each artery", "Precision and recall", "Risk categories",
@@ -304,13 +308,13 @@ def test_the_page_stands_alone_and_shows_every_table_and_failure():
 
 
 def test_the_page_says_when_its_patients_are_few():
-    few, many = (evaluate([tiny_pair(str(n), n, n) for n in range(count)], draws=5) for count in (FEW - 1, FEW))
+    few, many = (evaluate_bundle([tiny_pair(str(n), n, n) for n in range(count)], draws=5) for count in (FEW - 1, FEW))
     assert f"{FEW - 1} patients are few" in render_page(few)
     assert "patients are few" not in render_page(many)
 
 
 def test_the_page_says_how_to_get_the_slice_stage_when_there_is_none():
-    page = render_page(evaluate([tiny_pair("a", 10, 8), tiny_pair("b", 0, 0)], draws=5))
+    page = render_page(evaluate_bundle([tiny_pair("a", 10, 8), tiny_pair("b", 0, 0)], draws=5))
     assert "--slice-cutoff" in page
     assert "with the slice stage" not in page
     assert SEGMENTATION not in page  # there is nothing that it could be told apart from
@@ -326,9 +330,9 @@ def shards(phantoms, tmp_path_factory) -> Path:
     scans = []
     for name in ("p3", "p5"):
         ct, _ = read_volume(phantoms / name / "ct.nrrd")
-        scans.append(LabelledScan(name, name, "phantom", ct, read_labels(phantoms / name / "labels.nrrd", ct)))
+        scans.append(LabeledScan(name, name, "phantom", ct, read_labels(phantoms / name / "labels.nrrd", ct)))
     other, labels = tiny_scan(9)
-    scans.append(LabelledScan("p0", "p0", "phantom", other, labels))
+    scans.append(LabeledScan("p0", "p0", "phantom", other, labels))
     write_shards(folder / "shards", scans)
     Splits(("p0",), ("p3",), ("p5",)).save(folder / "splits.json")
     return folder
@@ -360,8 +364,8 @@ def test_a_bundle_is_judged_with_and_without_its_slice_stage(shards, tmp_path):
     assert alone["predicted_agatston"]["LAD"] > 0
     assert integrated["predicted_agatston"]["all"] == 0
     assert report["settings"]["slice_cutoff"] == 1
-    asked = [p for p in patient["slice_probability"] if p is not None]
-    assert 0 < report["classifier"]["asked"] == len(asked) < len(patient["slice_probability"])
+    classified = [p for p in patient["slice_probability"] if p is not None]
+    assert 0 < report["classifier"]["asked"] == len(classified) < len(patient["slice_probability"])
     page = (tmp_path / "out" / "index.html").read_text().replace("&#39;", "'")
     assert "the bundle's classifier: the vessel network sees slices of probability 1 or more" in page
     assert "vessel.onnx: SHA-256 " in page
@@ -369,7 +373,7 @@ def test_a_bundle_is_judged_with_and_without_its_slice_stage(shards, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "reason"),
     [
         (("--shards", "s", "--bundle", "none"), "--shards needs --splits"),
         (("--shards", "s", "--splits", "x", "--prediction", "p"), "--bundle, to know what to judge"),
@@ -377,11 +381,11 @@ def test_a_bundle_is_judged_with_and_without_its_slice_stage(shards, tmp_path):
         (("--reference", "r", "--bundle", "nobody"), "bundle 'nobody': expected a folder"),
     ],
 )
-def test_words_that_do_not_go_together_are_refused(tmp_path, capsys, monkeypatch, words, said):
+def test_words_that_do_not_go_together_are_refused(tmp_path, capsys, monkeypatch, words, reason):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r" / "someone").mkdir(parents=True)
     assert run(*words, "--out", tmp_path / "out") == 3
-    assert said in capsys.readouterr().err
+    assert reason in capsys.readouterr().err
 
 
 # Folders
@@ -400,9 +404,9 @@ def test_label_maps_by_another_program_are_compared_by_name(phantoms, copies, tm
         for artery in CORONARY:
             assert scores[artery.name] == pytest.approx(truth[artery.name]["agatston"])
     assert {path.name for path in out.iterdir()} == {"report.json", "index.html"}
-    said = capsys.readouterr().out
-    assert "3 patients compared, 0 failed" in said
-    assert "ICC(2,1) of the Agatston score                  1.000" in said
+    output = capsys.readouterr().out
+    assert "3 patients compared, 0 failed" in output
+    assert "ICC(2,1) of the Agatston score                  1.000" in output
 
 
 def test_missing_strange_and_damaged_patients_are_listed(phantoms, copies, tmp_path, capsys):
@@ -440,7 +444,7 @@ def test_results_with_a_readers_edits_are_read_as_edited(phantoms, tmp_path):
     shutil.rmtree(tmp_path / "reference" / "p5" / "case")
     save_case(edited, tmp_path / "reference" / "p5" / "case")
     (pair,) = read_pairs(tmp_path / "reference", tmp_path / "predicted")
-    (patient,) = evaluate([pair], draws=5).patients
+    (patient,) = evaluate_bundle([pair], draws=5).patients
     comparison = patient.stages[SEGMENTATION]
     assert comparison.predicted_agatston["all"] == pytest.approx(before)
     assert comparison.reference_agatston["all"] == pytest.approx(before - largest.agatston)
@@ -522,16 +526,16 @@ def test_slice_probabilities_lie_beside_the_labels(tmp_path):
     beside.write_text("[0.1, 0.9, 0.3, 0.2]")
     (pair,) = read_pairs(tmp_path / "reference", tmp_path / "predicted")
     assert pair.slice_probability.tolist() == [0.1, 0.9, 0.3, 0.2]
-    for text, said in (("[0.1, 0.9]", "expected 4 probabilities"), ("[0.1, 0.9, 2, 0]", "0 to 1"), ("{", "for each")):
+    for text, reason in (("[0.1, 0.9]", "expected 4 probabilities"), ("[0.1, 0.9, 2, 0]", "0 to 1"), ("{", "for each")):
         beside.write_text(text)
         (failure,) = read_pairs(tmp_path / "reference", tmp_path / "predicted")
-        assert said in failure.reason
+        assert reason in failure.reason
 
 
 def test_two_files_of_one_patient_are_refused(tmp_path):
     (tmp_path / "p.nrrd").touch()
     (tmp_path / "p.nii.gz").touch()
-    with pytest.raises(Refused, match=r"found p\.nii\.gz and p\.nrrd"):
+    with pytest.raises(InputRefused, match=r"found p\.nii\.gz and p\.nrrd"):
         find_patients(tmp_path)
 
 
@@ -539,7 +543,7 @@ def test_two_files_of_one_patient_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "reason"),
     [
         (("--reference", "{tmp}/nowhere", "--bundle", "none", "--out", "{tmp}/out"), "input: cannot read the folder"),
         (("--reference", "{tmp}/empty", "--bundle", "none", "--out", "{tmp}/out"), "expected a folder or label file"),
@@ -548,7 +552,7 @@ def test_two_files_of_one_patient_are_refused(tmp_path):
         (("--reference", "{tmp}/full", "--bundle", "none", "--out", "{tmp}/out"), "no patient could be compared"),
     ],
 )
-def test_what_cannot_be_done_ends_with_3_one_line_and_nothing_written(tmp_path, capsys, arguments, said):
+def test_what_cannot_be_done_ends_with_3_one_line_and_nothing_written(tmp_path, capsys, arguments, reason):
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").touch()
@@ -557,7 +561,7 @@ def test_what_cannot_be_done_ends_with_3_one_line_and_nothing_written(tmp_path, 
     captured = capsys.readouterr()
     assert captured.err.startswith("error: ")
     assert captured.err.count("\n") == 1
-    assert said in captured.err
+    assert reason in captured.err
     assert captured.out == ""
     assert not (tmp_path / "out").exists()
 
@@ -578,8 +582,8 @@ def test_an_earlier_evaluation_is_replaced_only_with_force(tmp_path, capsys):
 @pytest.mark.parametrize("room", [1000, 60_000])
 def test_a_full_disk_leaves_no_half_report(tmp_path, room):
     """Neither file where there is room for none, or for the numbers but not for the page."""
-    evaluation = evaluate([tiny_pair("a", 10, 10)], draws=5)
-    with a_disk_with_room_for(room), pytest.raises(Refused, match="output: cannot write"):
+    evaluation = evaluate_bundle([tiny_pair("a", 10, 10)], draws=5)
+    with a_disk_with_room_for(room), pytest.raises(InputRefused, match="output: cannot write"):
         write_report(tmp_path / "out", evaluation)
     assert list((tmp_path / "out").iterdir()) == []
     write_report(tmp_path / "out", evaluation)
@@ -595,7 +599,7 @@ def test_wrong_usage_ends_with_2(tmp_path, more, capsys):
 
 
 def test_an_estimate_without_value_is_none_and_not_nan():
-    evaluation = evaluate([tiny_pair("a", 10, 10)], draws=5)
+    evaluation = evaluate_bundle([tiny_pair("a", 10, 10)], draws=5)
     assert evaluation.estimate("agatston.all.icc_absolute") == Estimate(None, None, None)
     values = [v for s in evaluation.stages.values() for e in s.estimates.values() for v in e]
     assert not any(v is not None and math.isnan(v) for v in values)

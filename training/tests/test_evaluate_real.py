@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from needed import torch  # noqa: F401
 
-from training.evaluate_real import RealScan, judge_case
+from training.evaluate_real import RealScan, evaluate_case
 
 SCAN = RealScan("made up", "none", lad=((0, 4), (0, 4)), not_coronary=(("aortic root", ((4, 8), (0, 4))),))
 
 CLEAN = RealScan("clean", "none")
 
 
-def case(*labelled: tuple[int, int, int]):
+def case(*labeled: tuple[int, int, int]):
     """A scored case of one slice of 8 x 8 voxels; what is judged of it is two facts."""
     codes = np.zeros((1, 8, 8), np.uint8)
-    for row, column, code in labelled:
+    for row, column, code in labeled:
         codes[0, row, column] = code
     return SimpleNamespace(scored_codes=codes, report=SimpleNamespace(total=SimpleNamespace(agatston=3.0)))
 
 
 @pytest.mark.parametrize(
-    ("scan", "labelled", "misses"),
+    ("scan", "labeled", "misses"),
     [
         (SCAN, [(1, 1, 2)], ()),
         (SCAN, [(1, 1, 2), (5, 1, 5)], ()),
@@ -37,5 +37,5 @@ def case(*labelled: tuple[int, int, int]):
         (CLEAN, [(6, 6, 6)], ("called coronary elsewhere: UNASSIGNED (1 voxels)",)),
     ],
 )
-def test_misses_are_said_in_words(scan, labelled, misses):
-    assert judge_case(scan, case(*labelled)).misses == misses
+def test_misses_are_said_in_words(scan, labeled, misses):
+    assert evaluate_case(scan, case(*labeled)).misses == misses

@@ -10,15 +10,25 @@ import pytest
 from needed import torch  # noqa: F401
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
-from training.datasets.scans import LabelledScan
+from heartlens.core.errors import InputRefused
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.dino.augment import AugmentConfig
 from training.dino.recipe import DinoRecipe
 from training.engine.config import as_dict, load_recipe
-from training.evaluation.experiment_summary import Answers, Asked, figures, summarize, table, verdict
-from training.experiment import ARMS, RECIPE, ExperimentRecipe, open_data, run
+from training.evaluation.experiment_data import ExperimentRecipe, open_data
+from training.evaluation.experiment_summary import (
+    SlicePredictions,
+    SliceTruth,
+    experiment_table,
+    slice_statistics,
+    summarize_experiment,
+    verdict,
+)
+from training.experiment import ARMS, RECIPE, run
 from training.slice_classifier.linear_probe import SlicesRecipe
+
+pytestmark = pytest.mark.slow
 
 TINY = ExperimentRecipe(
     patients=(4, 2, 2),
@@ -33,7 +43,7 @@ TINY = ExperimentRecipe(
 )  # fmt: skip
 
 
-def scan(number: int) -> LabelledScan:
+def scan(number: int) -> LabeledScan:
     """Six slices of 160 mm: coronary calcium on two, a trap on two."""
     rng = np.random.default_rng(number)
     hu = rng.integers(-100, 100, (6, 40, 40)).astype(np.int16)
@@ -42,19 +52,19 @@ def scan(number: int) -> LabelledScan:
         row, column = rng.integers(8, 26, 2)
         hu[k, row : row + 6, column : column + 6] = 900
         labels[k, row : row + 6, column : column + 6] = code
-    return LabelledScan(f"made/{number}", f"patient-{number}", "phantom", CTVolume(hu, np.diag([4.0, 4, 3, 1])), labels)
+    return LabeledScan(f"made/{number}", f"patient-{number}", "phantom", CTVolume(hu, np.diag([4.0, 4, 3, 1])), labels)
 
 
 def test_arms_have_one_budget_and_differ_in_the_guides_alone():
     recipe = load_recipe(ExperimentRecipe, RECIPE)
-    told = {arm: as_dict(recipe.arm(arm, 2)) for arm in ARMS}
-    crops = {(a["augment"]["random_local_crops"], a["augment"]["guided_local_crops"]) for a in told.values()}
+    recipes = {arm: as_dict(recipe.arm(arm, 2)) for arm in ARMS}
+    crops = {(a["augment"]["random_local_crops"], a["augment"]["guided_local_crops"]) for a in recipes.values()}
     assert crops == {(4, 0), (2, 2)}
-    assert [told[arm]["augment"]["guided_by"] for arm in ARMS[1:]] == ["coronary", "traps", "shuffled"]
-    for arm in told.values():
+    assert [recipes[arm]["augment"]["guided_by"] for arm in ARMS[1:]] == ["coronary", "traps", "shuffled"]
+    for arm in recipes.values():
         for name in ("random_local_crops", "guided_local_crops", "guided_by"):
             del arm["augment"][name]
-    assert all(arm == told["dino"] for arm in told.values())
+    assert all(arm == recipes["dino"] for arm in recipes.values())
 
 
 def test_the_experiment_runs_goes_on_and_tells_every_arm(tmp_path, capsys):
@@ -77,13 +87,13 @@ def test_the_experiment_runs_goes_on_and_tells_every_arm(tmp_path, capsys):
 
 def test_other_data_than_the_recipe_asks_for_is_refused(tmp_path):
     write_shards(tmp_path / "shards", (scan(n) for n in range(7)))
-    with pytest.raises(Refused, match="holds 7 scans, expected 8"):
+    with pytest.raises(InputRefused, match="holds 7 scans, expected 8"):
         open_data(TINY, tmp_path)
 
 
 # Figures
 
-ASKED = Asked(
+TRUTH = SliceTruth(
     validation=np.array([True, False, True, False]),
     test=np.array([True, True, True, False, False, False, False, False]),
     patient=np.array([0, 0, 1, 0, 0, 1, 1, 1]),
@@ -91,14 +101,14 @@ ASKED = Asked(
 )
 
 
-def answers(test) -> Answers:
-    return Answers(np.array([0.9, 0.1, 0.8, 0.2]), np.array(test))
+def answers(test) -> SlicePredictions:
+    return SlicePredictions(np.array([0.9, 0.1, 0.8, 0.2]), np.array(test))
 
 
 def test_figures_by_hand():
     """At 0.5: 20 and 50 mm2 are found, 5 is missed, one of five others is called: F1 is 4 / (3 + 3)."""
     one = answers([0.3, 0.7, 0.9, 0.1, 0.2, 0.4, 0.6, 0.05])
-    f1, auroc, sensitivity, neighbors, *recall = figures(ASKED, one, 0.5, np.arange(8))
+    f1, auroc, sensitivity, neighbors, *recall = slice_statistics(TRUTH, one, 0.5, np.arange(8))
     assert f1 == pytest.approx(4 / 6)
     assert auroc == pytest.approx((3 + 5 + 5) / 15)
     assert sensitivity == pytest.approx(2 / 3)  # 90 % of five negatives are all of them: above 0.6
@@ -108,11 +118,11 @@ def test_figures_by_hand():
 
 def test_differences_are_paired_and_means_over_seeds():
     good, bad = answers([0.9] * 3 + [0.1] * 5), answers([0.1] * 3 + [0.9] * 5)
-    told = summarize(ASKED, {"dino": [bad, bad], "dino-lg": [good, bad]})
-    assert told["methods"]["dino-lg"]["f1"]["value"] == pytest.approx(0.5)
-    assert told["differences"]["dino-lg - dino"]["f1"]["value"] == pytest.approx(0.5)
-    assert [seed["f1"] for seed in told["methods"]["dino-lg"]["seeds"]] == [1, 0]
-    same = summarize(ASKED, {"dino": [good], "dino-lg": [good]})["differences"]["dino-lg - dino"]["f1"]
+    summary = summarize_experiment(TRUTH, {"dino": [bad, bad], "dino-lg": [good, bad]})
+    assert summary["methods"]["dino-lg"]["f1"]["value"] == pytest.approx(0.5)
+    assert summary["differences"]["dino-lg - dino"]["f1"]["value"] == pytest.approx(0.5)
+    assert [seed["f1"] for seed in summary["methods"]["dino-lg"]["seeds"]] == [1, 0]
+    same = summarize_experiment(TRUTH, {"dino": [good], "dino-lg": [good]})["differences"]["dino-lg - dino"]["f1"]
     assert same == {"value": 0, "low": 0, "high": 0}
 
 
@@ -128,23 +138,23 @@ def test_differences_are_paired_and_means_over_seeds():
 def test_the_verdict_follows_the_rule(value, low, traps, words):
     effect = {"f1": {"value": value, "low": low, "high": 0.1}}
     wrong = {"f1": {"value": 0.02, "low": traps, "high": 0.1}}
-    told = {"dino-lg - dino": effect, "dino-lg - traps": wrong, "dino-lg - shuffled": wrong}
-    assert words in verdict(told)
+    differences = {"dino-lg - dino": effect, "dino-lg - traps": wrong, "dino-lg - shuffled": wrong}
+    assert words in verdict(differences)
 
 
 def test_a_dead_run_is_told():
-    told = summarize(ASKED, {"dino": [answers([0.9] * 8)]})
+    summary = summarize_experiment(TRUTH, {"dino": [answers([0.9] * 8)]})
     document = {
-        "phantom_seeds": [1, 2], "data": {}, "commit": "none", "died": {"traps-0": "embeddings collapsed"}, **told,
+        "phantom_seeds": [1, 2], "data": {}, "commit": "none", "died": {"traps-0": "embeddings collapsed"}, **summary,
     }  # fmt: skip
-    assert "Runs that died: traps-0: embeddings collapsed." in table(document)
-    assert "no verdict: an arm is missing" in table(document)
+    assert "Runs that died: traps-0: embeddings collapsed." in experiment_table(document)
+    assert "no verdict: an arm is missing" in experiment_table(document)
 
 
 def test_answers_of_another_recipe_are_not_taken(tmp_path):
     answers([0.5] * 8).save(tmp_path / "a.npz", "one")
-    assert Answers.load(tmp_path / "a.npz", "other") is None
-    kept = Answers.load(tmp_path / "a.npz", "one")
+    assert SlicePredictions.load(tmp_path / "a.npz", "other") is None
+    kept = SlicePredictions.load(tmp_path / "a.npz", "one")
     assert kept is not None
     assert kept.test.tolist() == [0.5] * 8
     assert replace(kept).neighbors_test is None

@@ -13,28 +13,37 @@ from schematic_chest import schematic_chest
 import heartlens.networks.inference
 from heartlens.anatomy import heart_region
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import write_volume
 from heartlens.networks.backbone import Backbone, BackboneShape
 from heartlens.networks.bundle import SLICES, Calibration, Domain, SliceStage, load_bundle
-from heartlens.networks.inference import classify_slices, decide, segment_vessels, slices_to_ask
+from heartlens.networks.inference import classify_islands, classify_slices, segment_vessels, slices_with_candidates
 from heartlens.networks.input import View
 from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.slice_input import SliceView
 from heartlens.pipeline import Request, score_series
 from training import export
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.splits import Splits
-from training.deploy.bundle_writer import Said, Trained, TrainedSlices, export_bundle, read_trained, read_trained_slices
+from training.deploy.bundle_writer import (
+    BundleMetadata,
+    Trained,
+    TrainedSlices,
+    export_bundle,
+    read_trained,
+    read_trained_slices,
+)
 from training.engine.config import as_dict, load_recipe
 from training.segmentation.networks import build_network
 from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
 from training.slice_classifier.weights import SCHEMA as SLICES_SCHEMA
 from training.slice_classifier.weights import WEIGHTS as SLICE_WEIGHTS
+
+pytestmark = pytest.mark.slow
 
 CLASSES = ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
 
@@ -84,8 +93,10 @@ def slices_run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bundle_folder(run, slices_run, tmp_path_factory):
     out = tmp_path_factory.mktemp("bundle") / "tiny"
-    said = Said({"name": "tiny", "licence": "Apache-2.0"}, Domain(kvp=(100, 130)), 0.4, Calibration(1.5, -0.25))
-    export_bundle(read_trained(run), out, said, [spots_ct(), chest_ct()], read_trained_slices(slices_run))
+    metadata = BundleMetadata(
+        {"name": "tiny", "licence": "Apache-2.0"}, Domain(kvp=(100, 130)), 0.4, Calibration(1.5, -0.25)
+    )
+    export_bundle(read_trained(run), out, metadata, [spots_ct(), chest_ct()], read_trained_slices(slices_run))
     return out
 
 
@@ -108,7 +119,7 @@ def test_an_exported_bundle_says_what_it_is(bundle_folder):
 
 
 def test_a_bundle_may_have_no_slice_stage(run, tmp_path):
-    bundle = export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()])
+    bundle = export_bundle(read_trained(run), tmp_path / "out", BundleMetadata({"name": "x"}), [spots_ct()])
     assert (bundle.vessel.cut_off, bundle.vessel.calibration) == (0.3, Calibration(0.8, 0.1))  # as the run froze them
     assert bundle.slices is None
     assert {file.role for file in bundle.files} == {"vessel-unet"}
@@ -124,8 +135,8 @@ def test_both_doors_give_the_same_logits_for_any_number_of_slices(bundle_folder,
 
 
 def test_half_the_bits_are_half_the_size_and_both_doors_still_agree(run, slices_run, bundle_folder, tmp_path):
-    said = Said({"name": "half"}, half=True)
-    half = export_bundle(read_trained(run), tmp_path / "half", said, [chest_ct()], read_trained_slices(slices_run))
+    metadata = BundleMetadata({"name": "half"}, half=True)
+    half = export_bundle(read_trained(run), tmp_path / "half", metadata, [chest_ct()], read_trained_slices(slices_run))
     image = np.random.default_rng(3).random((2, 4, 32, 32), np.float32)
     one, other = TorchNetwork(half)(image), OnnxNetwork(half, threads=1)(image)
     assert one == pytest.approx(other, abs=1e-4)
@@ -161,7 +172,7 @@ def test_a_changed_cut_or_missing_file_is_refused(bundle_folder, tmp_path, name)
         (broken / name).unlink(missing_ok=True)
         if damaged is not None:
             (broken / name).write_bytes(damaged)
-        with pytest.raises(Refused, match=name) as refusal:
+        with pytest.raises(InputRefused, match=name) as refusal:
             load_bundle(broken)
         assert refusal.value.code == "checksum"
 
@@ -190,13 +201,13 @@ def test_a_damaged_manifest_is_refused(bundle_folder, tmp_path, change, code, wo
     for key, value in change.items():
         manifest[key] = {**manifest[key], **value} if isinstance(value, dict) else value
     (broken / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(Refused, match=words) as refusal:
+    with pytest.raises(InputRefused, match=words) as refusal:
         load_bundle(broken)
     assert refusal.value.code == code
 
 
 def test_no_bundle_is_refused(tmp_path):
-    with pytest.raises(Refused, match="is no bundle"):
+    with pytest.raises(InputRefused, match="is no bundle"):
         load_bundle(tmp_path)
 
 
@@ -208,7 +219,7 @@ def test_an_unknown_architecture_is_refused_by_torch(bundle_folder, tmp_path, ke
     for file in manifest["files"][:2]:
         file["architecture"][key] = value
     (odd / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(Refused, match=words):
+    with pytest.raises(InputRefused, match=words):
         TorchNetwork(load_bundle(odd))
     assert OnnxNetwork(load_bundle(odd))(np.zeros((1, 4, 32, 32), np.float32)).shape == (1, 6, 32, 32)
 
@@ -220,8 +231,8 @@ def test_files_that_differ_are_not_exported(run, tmp_path, monkeypatch):
 
     plain = training.deploy.bundle_writer.write_onnx
     monkeypatch.setattr(training.deploy.bundle_writer, "write_onnx", lambda network, *rest: plain(other.network, *rest))
-    with pytest.raises(Refused, match="torch and ONNX differ by"):
-        export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()])
+    with pytest.raises(InputRefused, match="torch and ONNX differ by"):
+        export_bundle(read_trained(run), tmp_path / "out", BundleMetadata({"name": "x"}), [spots_ct()])
     assert not list(tmp_path.iterdir())
 
 
@@ -236,8 +247,8 @@ def test_a_slice_classifier_that_differs_is_not_exported(run, slices_run, tmp_pa
         plain(other if isinstance(network, SliceClassifier) else network, *rest)
 
     monkeypatch.setattr(training.deploy.bundle_writer, "write_onnx", write)
-    with pytest.raises(Refused, match="in the probability of a slice"):
-        export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [spots_ct()], trained)
+    with pytest.raises(InputRefused, match="in the probability of a slice"):
+        export_bundle(read_trained(run), tmp_path / "out", BundleMetadata({"name": "x"}), [spots_ct()], trained)
     assert not list(tmp_path.iterdir())
 
 
@@ -247,36 +258,36 @@ def test_a_slice_on_the_cut_off_is_not_exported(run, slices_run, tmp_path, monke
 
     class Shifted(OnnxNetwork):
         def __call__(self, image):
-            told = super().__call__(image)
-            return told + np.float32(1e-5) if told.ndim == 1 else told
+            logits = super().__call__(image)
+            return logits + np.float32(1e-5) if logits.ndim == 1 else logits
 
     trained = read_trained_slices(slices_run)
     ct = chest_ct()
-    asked = slices_to_ask(ct, heart_region(ct), ScoringProtocol())
+    candidate_slices = slices_with_candidates(ct, heart_region(ct), ScoringProtocol())
     view = trained.stage.view
     with torch.inference_mode():
-        p = classify_slices(ct, heart_region(ct), lambda x: trained.network(torch.from_numpy(x)).numpy(), view, asked)[
-            asked
-        ]
+        p = classify_slices(
+            ct, heart_region(ct), lambda x: trained.network(torch.from_numpy(x)).numpy(), view, candidate_slices
+        )[candidate_slices]
     on_edge = TrainedSlices(trained.network, SliceStage(view, float(p[0]) + 5e-6))
     monkeypatch.setattr(training.deploy.parity, "OnnxNetwork", Shifted)
-    with pytest.raises(Refused, match="slices on different sides of the cut-off"):
-        export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [ct], on_edge)
+    with pytest.raises(InputRefused, match="slices on different sides of the cut-off"):
+        export_bundle(read_trained(run), tmp_path / "out", BundleMetadata({"name": "x"}), [ct], on_edge)
 
 
 def test_export_asks_for_a_scan_and_known_texts(run, tmp_path):
-    with pytest.raises(Refused, match="no scan to compare"):
-        export_bundle(read_trained(run), tmp_path / "out", Said({"name": "x"}), [])
-    with pytest.raises(Refused, match="unknown text licens"):
-        export_bundle(read_trained(run), tmp_path / "out", Said({"licens": "x"}), [spots_ct()])
-    with pytest.raises(Refused, match=r"expected best.pt, found none"):
+    with pytest.raises(InputRefused, match="no scan to compare"):
+        export_bundle(read_trained(run), tmp_path / "out", BundleMetadata({"name": "x"}), [])
+    with pytest.raises(InputRefused, match="unknown text licens"):
+        export_bundle(read_trained(run), tmp_path / "out", BundleMetadata({"licens": "x"}), [spots_ct()])
+    with pytest.raises(InputRefused, match=r"expected best.pt, found none"):
         read_trained(tmp_path)
-    with pytest.raises(Refused, match="expected a slice classifier"):
+    with pytest.raises(InputRefused, match="expected a slice classifier"):
         read_trained_slices(tmp_path)
 
 
 def test_a_ct_scores_the_same_through_torch_and_onnx(bundle_folder, tmp_path, monkeypatch):
-    """On a GPU where there is one; elsewhere torch on the CPU plays its part in the same door."""
+    """On a GPU where there is one; elsewhere torch on the CPU plays its part behind the same interface."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     used = []
 
@@ -307,7 +318,7 @@ def test_the_command_writes_a_bundle_from_runs_and_shards(run, slices_run, tmp_p
     }
     write_shards(
         tmp_path / "shards",
-        [LabelledScan(f"phantom/{n}", n, "phantom", ct, np.zeros(ct.shape, np.uint8)) for n, ct in scans.items()],
+        [LabeledScan(f"phantom/{n}", n, "phantom", ct, np.zeros(ct.shape, np.uint8)) for n, ct in scans.items()],
     )
     Splits(("a",), ("b",), ("c",)).save(tmp_path / "splits.json")
     words = f"{run} --slices {slices_run} --out {tmp_path / 'out'} --name worded --shards {tmp_path / 'shards'}"
@@ -320,11 +331,11 @@ def test_the_command_writes_a_bundle_from_runs_and_shards(run, slices_run, tmp_p
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["parity"]["scans"] == 1
 
 
-@pytest.mark.parametrize("words", ["--domain kv=80,140", "--domain kvp=80", "--text licence", "--calibration -1 0"])
+@pytest.mark.parametrize("words", ["--domain kv=80,140", "--domain kvp=80", "--text license", "--calibration -1 0"])
 def test_the_command_refuses_words_that_it_cannot_mean(run, tmp_path, capsys, words):
     Splits(("a",), ("b",), ("c",)).save(tmp_path / "splits.json")
     write_shards(
-        tmp_path / "shards", [LabelledScan("phantom/b", "b", "phantom", spots_ct(), np.zeros((3, 40, 40), np.uint8))]
+        tmp_path / "shards", [LabeledScan("phantom/b", "b", "phantom", spots_ct(), np.zeros((3, 40, 40), np.uint8))]
     )
     plain = (
         f"{run} --out {tmp_path / 'out'} --name x --shards {tmp_path / 'shards'} --splits {tmp_path / 'splits.json'}"
@@ -345,9 +356,9 @@ def test_islands_vote_and_are_named_whole():
     ct, view = spots_ct(), View(40, 1.0)
     lesions = segment_vessels(ct, heart_region(ct), halves, view, CLASSES, ScoringProtocol())
     assert sorted(lesions.arteries.values()) == [Artery.LAD, Artery.RCA]
-    found = lesions.artery_map()
-    assert (found[ct.hu >= 130] > 0).all()
-    assert not found[ct.hu < 130].any()
+    artery_map = lesions.artery_map()
+    assert (artery_map[ct.hu >= 130] > 0).all()
+    assert not artery_map[ct.hu < 130].any()
     assert set(lesions.notes) == {1, 2}
     note = lesions.notes[1]
     assert note.probability == pytest.approx(1 - 2 / (5 + np.exp(5)), abs=1e-4)  # all but none and OTHER
@@ -373,10 +384,10 @@ def test_a_majority_names_the_island():
 
 def test_the_cut_off_decides_and_the_likeliest_artery_names():
     vote = np.array([[0.3, 0.2, 0.25, 0.05, 0.1, 0.1], [0.6, 0.1, 0.1, 0, 0.1, 0.1], [0.2, 0, 0.1, 0, 0, 0.7]])
-    artery, p = decide(vote, CLASSES, 0.5)
+    artery, p = classify_islands(vote, CLASSES, 0.5)
     assert p == pytest.approx([0.6, 0.3, 0.1])
     assert artery.tolist() == [Artery.LAD, 0, Artery.OTHER]
-    assert decide(vote, CLASSES, 0.3)[0].tolist() == [Artery.LAD, Artery.LM, Artery.OTHER]
+    assert classify_islands(vote, CLASSES, 0.3)[0].tolist() == [Artery.LAD, Artery.LM, Artery.OTHER]
 
 
 def test_a_scan_without_dense_voxels_goes_through_no_network():

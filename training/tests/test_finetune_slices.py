@@ -10,19 +10,21 @@ import pytest
 from needed import torch
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks
-from training.slice_classifier.finetune import TuneRecipe, draw_lesson, judge, tune
+from training.slice_classifier.finetune import TuneRecipe, draw_lesson, evaluate_candidates, tune
 from training.slice_classifier.linear_probe import Features, SlicesRecipe
-from training.slice_classifier.linear_probe import train as fit_frozen
+from training.slice_classifier.linear_probe import train_linear_head as fit_frozen
 from training.slice_classifier.weights import load_classifier
+
+pytestmark = pytest.mark.slow
 
 TINY = [
     "steps=20",
@@ -35,7 +37,7 @@ TINY = [
 ]
 
 
-def scan(number: int) -> LabelledScan:
+def scan(number: int) -> LabeledScan:
     """Six slices of 160 mm; calcium, large and bright, on two of them."""
     rng = np.random.default_rng(number)
     hu = rng.integers(-100, 100, (6, 40, 40)).astype(np.int16)
@@ -44,7 +46,7 @@ def scan(number: int) -> LabelledScan:
         row, column = rng.integers(12, 22, 2)
         hu[k, row : row + 6, column : column + 6] = 900
         labels[k, row : row + 6, column : column + 6] = 4
-    return LabelledScan(f"made/{number}", f"p-{number}", "phantom", CTVolume(hu, np.diag([4.0, 4.0, 3.0, 1.0])), labels)
+    return LabeledScan(f"made/{number}", f"p-{number}", "phantom", CTVolume(hu, np.diag([4.0, 4.0, 3.0, 1.0])), labels)
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +68,11 @@ def data(tmp_path_factory):
 
 def run(data, out: Path, *changes: str, until: int | None = None):
     out.mkdir(exist_ok=True)
-    folder, training, validation, asked = data
+    folder, training, validation, candidate_slices = data
     recipe = load_recipe(TuneRecipe, None, [*TINY, *changes])
-    return tune(recipe, folder / "frozen" / "slice_classifier.pt", training, validation, asked, out, until=until)
+    return tune(
+        recipe, folder / "frozen" / "slice_classifier.pt", training, validation, candidate_slices, out, until=until
+    )
 
 
 def test_it_learns_and_keeps_the_frozen_figures_beside_its_own(data, tmp_path):
@@ -118,21 +122,21 @@ def test_a_view_that_misses_the_calcium_is_not_calcified(data):
 
 def test_the_cut_off_is_the_highest_that_reaches_the_sensitivity_and_unasked_slices_count_as_negative():
     truth = np.array([1, 1, 1, 1, 0, 0, 0, 0, 1, 0], bool)
-    asked = np.array([1, 1, 1, 1, 1, 1, 1, 1, 0, 0], bool)
+    candidate_slices = np.array([1, 1, 1, 1, 1, 1, 1, 1, 0, 0], bool)
     p = np.array([0.9, 0.8, 0.7, 0.2, 0.75, 0.3, 0.1, 0.05, 0.0, 0.0])
-    told = judge(truth, asked, p, 0.75)
-    assert told["cut_off"] == pytest.approx(0.5)  # between 0.7, the third of four, and 0.3
-    assert told["confusion"] == {"tp": 3, "fp": 1, "fn": 1, "tn": 3}
-    assert told["all_slices"] == {"sensitivity": 3 / 5, "specificity": 4 / 5}
+    evaluation = evaluate_candidates(truth, candidate_slices, p, 0.75)
+    assert evaluation["cut_off"] == pytest.approx(0.5)  # between 0.7, the third of four, and 0.3
+    assert evaluation["confusion"] == {"tp": 3, "fp": 1, "fn": 1, "tn": 3}
+    assert evaluation["all_slices"] == {"sensitivity": 3 / 5, "specificity": 4 / 5}
 
 
 def test_a_run_goes_on_only_with_the_slices_that_it_began_with(data, tmp_path):
     run(data, tmp_path / "run", until=10)
-    folder, _, validation, asked = data
+    folder, _, validation, candidate_slices = data
     other = SliceSet(ShardSet.open(folder / "shards"), range(3))
     recipe = load_recipe(TuneRecipe, None, TINY)
-    with pytest.raises(Refused, match="other slices"):
-        tune(recipe, folder / "frozen" / "slice_classifier.pt", other, validation, asked, tmp_path / "run")
+    with pytest.raises(InputRefused, match="other slices"):
+        tune(recipe, folder / "frozen" / "slice_classifier.pt", other, validation, candidate_slices, tmp_path / "run")
 
 
 def test_the_report_is_the_one_in_the_run(data, tmp_path):

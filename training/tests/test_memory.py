@@ -60,9 +60,9 @@ def test_the_command_tells_both_kinds_of_recipe(capsys):
     assert is_segmentation(RUNS / "paper-unet.toml")
     assert not is_segmentation(RUNS / "paper-dino.toml")
     assert main([str(RUNS / "mini-unet.toml")]) == 0
-    told = capsys.readouterr().out
-    assert "activations of a slice" in told
-    assert "141 GB card" in told
+    output = capsys.readouterr().out
+    assert "activations of a slice" in output
+    assert "141 GB card" in output
     small = ["batch=1", "augment.global_size=32", "augment.local_size=16"]
     assert main([str(RUNS / "mini-dino-lg.toml"), *small]) == 0
     assert "activations of a global view" in capsys.readouterr().out

@@ -22,6 +22,8 @@ from training.engine.config import as_dict, load_recipe
 from training.engine.run_log import read_log
 from training.tests.test_train_unet import blob_scan
 
+pytestmark = pytest.mark.slow
+
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 
 COMMANDS = {
@@ -96,12 +98,12 @@ PAPERS = [
 ]  # fmt: skip
 
 
-def flat(told: dict[str, Any], table: str = "") -> dict[str, Any]:
+def flat(values: dict[str, Any], table: str = "") -> dict[str, Any]:
     """{"view": {"size_px": 64}} -> {"view.size_px": 64}."""
-    found: dict[str, Any] = {}
-    for key, value in told.items():
-        found |= flat(value, f"{table}{key}.") if isinstance(value, dict) else {f"{table}{key}": value}
-    return found
+    flattened: dict[str, Any] = {}
+    for key, value in values.items():
+        flattened |= flat(value, f"{table}{key}.") if isinstance(value, dict) else {f"{table}{key}": value}
+    return flattened
 
 
 @pytest.fixture(scope="module")
@@ -149,8 +151,8 @@ def small(paper: Published) -> list[str]:
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda p: p.recipe)
 def test_a_recipe_says_what_its_paper_says(paper):
-    said = flat(as_dict(load_recipe(COMMANDS[paper.command][1], RUNS / f"{paper.recipe}.toml")))
-    assert {key: said[key] for key in paper.says} == paper.says
+    settings = flat(as_dict(load_recipe(COMMANDS[paper.command][1], RUNS / f"{paper.recipe}.toml")))
+    assert {key: settings[key] for key in paper.says} == paper.says
 
 
 @pytest.mark.parametrize("paper", PAPERS, ids=lambda p: p.recipe)
@@ -169,12 +171,12 @@ def test_a_recipe_starts_steps_and_goes_on_where_it_was_cut_short(paper, start, 
     straight, written = read_log(run), before.stat().st_mtime_ns
     last.unlink()
     assert start(paper) == 0
-    assert before.stat().st_mtime_ns == written  # not begun anew
-    told = read_log(run)
-    assert sorted(told) == sorted(straight)
+    assert before.stat().st_mtime_ns == written  # not begun again
+    resumed = read_log(run)
+    assert sorted(resumed) == sorted(straight)
     for step, figures in straight.items():
         for name in ("loss", "gradient", "gradient_norm", "validation_loss", "validation_auc"):
-            assert told[step].get(name) == figures.get(name), (step, name)
+            assert resumed[step].get(name) == figures.get(name), (step, name)
     assert weights_in(last, paper.command) == paper.parameters
 
 

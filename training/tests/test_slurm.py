@@ -21,6 +21,8 @@ from training.datasets.splits import split_patients
 from training.engine.run_log import read_log
 from training.tests.test_train_unet import TINY, blob_scan
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).resolve().parents[1] / "slurm.sbatch"
 REPOSITORY = SCRIPT.parents[1]
 
@@ -46,19 +48,19 @@ def job(tmp_path):
     return {**os.environ, **slurm, "SLURM_GPUS_ON_NODE": "8", "PATH": path, "TOLD": str(tmp_path / "told")}
 
 
-def told(job) -> list[str]:
+def recorded(job) -> list[str]:
     path = Path(job["TOLD"])
     return path.read_text().splitlines() if path.exists() else []
 
 
 def test_before_the_limit_the_run_saves_and_the_job_is_queued_again(job):
     process = subprocess.Popen(["bash", str(SCRIPT), "training.train_unet", "a.toml", "--out", "R"], env=job)
-    while not told(job) and process.poll() is None:
+    while not recorded(job) and process.poll() is None:
         time.sleep(0.02)
     assert process.poll() is None, "the job ended before its step began"
     process.send_signal(signal.SIGUSR1)
     assert process.wait(timeout=60) == 0
-    run, *after = told(job)
+    run, *after = recorded(job)
     assert run.startswith("srun torchrun --nnodes=2 --nproc-per-node=8 --rdzv-id=17 --rdzv-backend=c10d ")
     assert run.endswith("--rdzv-endpoint=node1:29500 -m training.train_unet a.toml --out R")
     assert after == ["scancel --signal=TERM 17.0", "saved", "scontrol requeue 17"]
@@ -68,7 +70,7 @@ def test_before_the_limit_the_run_saves_and_the_job_is_queued_again(job):
 def test_a_run_that_ends_by_itself_ends_the_job_with_its_code(job, code):
     done = subprocess.run(["bash", str(SCRIPT), "training.train_unet"], env={**job, "END": str(code)}, timeout=60)
     assert done.returncode == code
-    assert len(told(job)) == 1
+    assert len(recorded(job)) == 1
 
 
 def test_a_signal_to_all_processes_of_a_run_lets_it_save(tmp_path):

@@ -19,24 +19,26 @@ import pytest
 from needed import torch
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
-from training.datasets.scans import LabelledScan
+from heartlens.core.errors import InputRefused
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits
 from training.dino.augment import AugmentConfig
-from training.dino.distillation import follow
+from training.dino.distillation import update_ema
 from training.dino.features import KnnProbe, ProbeConfig
-from training.dino.recipe import DinoRecipe, build_learner, build_optimizer, plan
-from training.dino.training import passes, train
+from training.dino.recipe import DinoRecipe, build_dino_model, build_optimizer, plan
+from training.dino.training import forward_chunks, pretrain_backbone
 from training.dino.views import ViewBatches
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import as_dict, load_recipe, write_recipe
-from training.engine.monitor import BadSteps, DeadRun
+from training.engine.monitor import NonFiniteGuard, TrainingFailed
 from training.engine.run_log import read_log
 from training.memory import measure
 from training.train_dino import main
+
+pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUNS = REPOSITORY / "training" / "runs"
@@ -62,8 +64,8 @@ TINY = DinoRecipe(
 )
 
 
-def scan(number: int) -> LabelledScan:
-    """Five slices of noise; two of them with a bright square that is labelled."""
+def scan(number: int) -> LabeledScan:
+    """Five slices of noise; two of them with a bright square that is labeled."""
     rng = np.random.default_rng(number)
     hu = rng.integers(-200, 200, (5, 40, 40)).astype(np.int16)
     labels = np.zeros(hu.shape, np.uint8)
@@ -72,7 +74,7 @@ def scan(number: int) -> LabelledScan:
         hu[k, row : row + 4, column : column + 4] = 600
         labels[k, row : row + 4, column : column + 4] = 2
     ct = CTVolume(hu, np.diag([4.0, 4.0, 3.0, 1.0]))
-    return LabelledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
+    return LabeledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +115,10 @@ def largest_difference(one, other) -> float:
 @pytest.mark.parametrize("bf16", [False, True])
 def test_20_steps_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, slices, bf16):
     recipe = replace(TINY, bf16=bf16)
-    assert train(recipe, slices, tmp_path / "straight")
-    assert not train(recipe, slices, tmp_path / "halves", until=10)
+    assert pretrain_backbone(recipe, slices, tmp_path / "straight")
+    assert not pretrain_backbone(recipe, slices, tmp_path / "halves", until=10)
     assert parts_of(tmp_path / "halves")["student"]
-    assert train(recipe, slices, tmp_path / "halves")
+    assert pretrain_backbone(recipe, slices, tmp_path / "halves")
     straight, halves = parts_of(tmp_path / "straight"), parts_of(tmp_path / "halves")
     assert largest_difference(straight, halves) == 0
     logs = [read_log(tmp_path / run) for run in ("straight", "halves")]
@@ -129,7 +131,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path, folder, slices, sharded
     # Adam divides a gradient by its own size, so rounding in gradients that are zero in exact arithmetic (a key's
     # bias) would be blown up to the learning rate: the rate is kept small, the bound is the 1e-6 of the method.
     recipe = replace(TINY, steps=6, learning_rate=1e-3)
-    train(recipe, slices, tmp_path / "one")
+    pretrain_backbone(recipe, slices, tmp_path / "one")
     write_recipe(replace(recipe, sharded=sharded), tmp_path / "recipe.toml")
     with socket.socket() as free_port:
         free_port.bind(("127.0.0.1", 0))
@@ -158,17 +160,17 @@ def start_command(folder: Path, tmp_path: Path, **environment: str) -> subproces
 
 def test_views_may_go_through_the_student_one_by_one(tmp_path, slices):
     recipe = replace(TINY, steps=3, learning_rate=1e-3)
-    train(recipe, slices, tmp_path / "all")
-    train(replace(recipe, views_per_pass=1, recompute=True), slices, tmp_path / "single")
+    pretrain_backbone(recipe, slices, tmp_path / "all")
+    pretrain_backbone(replace(recipe, views_per_pass=1, recompute=True), slices, tmp_path / "single")
     assert largest_difference(parts_of(tmp_path / "all")["student"], parts_of(tmp_path / "single")["student"]) < 1e-6
 
 
 def test_passes_cover_every_view_once():
-    seen = [torch.zeros(2, 1), torch.zeros(5, 1)]
-    assert [(len(v), first, last) for v, first, last in passes(seen, 2)] == [
+    views = [torch.zeros(2, 1), torch.zeros(5, 1)]
+    assert [(len(v), first, last) for v, first, last in forward_chunks(views, 2)] == [
         (2, 0, False), (2, 2, False), (2, 4, False), (1, 6, True),
     ]  # fmt: skip
-    assert [(len(v), first, last) for v, first, last in passes(seen, None)] == [(2, 0, False), (5, 2, True)]
+    assert [(len(v), first, last) for v, first, last in forward_chunks(views, None)] == [(2, 0, False), (5, 2, True)]
 
 
 def test_loader_processes_give_the_same_batches(slices):
@@ -190,12 +192,12 @@ def test_two_ranks_see_together_what_one_sees(slices):
 
 
 def test_at_step_0_teacher_and_student_are_equal_and_gray_is_repeated():
-    student = build_learner(TINY, 12)
+    student = build_dino_model(TINY, 12)
     teacher = copy.deepcopy(student)
     gray = torch.randn(2, 1, 32, 32)
     assert torch.equal(student.backbone.gray_to_rgb(gray), gray.expand(-1, 3, -1, -1))
     assert torch.equal(student(gray)[1], teacher(gray)[1])
-    follow(teacher, student, 0.5)
+    update_ema(teacher, student, 0.5)
     assert torch.equal(student(gray)[1], teacher(gray)[1])
 
 
@@ -203,14 +205,14 @@ def test_the_same_seed_gives_the_same_start_and_leaves_other_generators_alone():
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    one, other = build_learner(TINY, 12), build_learner(TINY, 12)
+    one, other = build_dino_model(TINY, 12), build_dino_model(TINY, 12)
     assert largest_difference(one.state_dict(), other.state_dict()) == 0
     assert torch.equal(torch.rand(1), expected)
-    assert largest_difference(one.state_dict(), build_learner(replace(TINY, seed=1), 12).state_dict()) > 0
+    assert largest_difference(one.state_dict(), build_dino_model(replace(TINY, seed=1), 12).state_dict()) > 0
 
 
 def test_no_bias_norm_or_token_is_decayed():
-    learner = build_learner(TINY, 12)
+    learner = build_dino_model(TINY, 12)
     decayed, kept = (group["params"] for group in build_optimizer(learner).param_groups)
     names = {id(p): n for n, p in learner.named_parameters()}
     assert {names[id(p)] for p in kept} >= {"backbone.cls_token", "backbone.pos_embed", "backbone.gray_to_rgb.weight"}
@@ -219,10 +221,10 @@ def test_no_bias_norm_or_token_is_decayed():
 
 
 def test_prototypes_stay_as_drawn_in_the_first_epoch(tmp_path, slices):
-    drawn = build_learner(TINY, 12).head.prototypes.weight
-    train(TINY, slices, tmp_path, until=3)  # 25 slices, batches of 8: an epoch is 3 steps
+    drawn = build_dino_model(TINY, 12).head.prototypes.weight
+    pretrain_backbone(TINY, slices, tmp_path, until=3)  # 25 slices, batches of 8: an epoch is 3 steps
     assert torch.equal(parts_of(tmp_path)["student"]["head.prototypes.weight"], drawn)
-    train(TINY, slices, tmp_path, until=4)
+    pretrain_backbone(TINY, slices, tmp_path, until=4)
     assert not torch.equal(parts_of(tmp_path)["student"]["head.prototypes.weight"], drawn)
 
 
@@ -235,36 +237,36 @@ def test_sigterm_ends_with_a_checkpoint_and_the_same_command_goes_on(tmp_path, f
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 4, errors
-    assert "the same command goes on from here" in errors
+    assert "run the same command to resume" in errors
     step = read_checkpoint(next((tmp_path / "run" / "checkpoints").glob("*.pt")))["step"]
     assert 2 < step < 4000
 
 
 def test_a_run_is_not_continued_on_other_scans(tmp_path, folder, slices):
-    train(TINY, slices, tmp_path, until=2)
+    pretrain_backbone(TINY, slices, tmp_path, until=2)
     other = SliceSet(slices.shards, range(1, 6))
-    with pytest.raises(Refused, match="begun on other scans"):
-        train(TINY, other, tmp_path)
+    with pytest.raises(InputRefused, match="begun on other scans"):
+        pretrain_backbone(TINY, other, tmp_path)
 
 
 def test_pretraining_sees_no_validation_and_no_test_patient(tmp_path, folder, monkeypatch):
-    seen = {}
-    monkeypatch.setattr("training.train_dino.train", lambda r, s, *a, **k: seen.update(slices=s) or True)
+    passed = {}
+    monkeypatch.setattr("training.train_dino.pretrain_backbone", lambda r, s, *a, **k: passed.update(slices=s) or True)
     write_recipe(TINY, tmp_path / "recipe.toml")
     words = [str(tmp_path / "recipe.toml"), "--shards", str(folder / "shards"), "--splits", str(folder / "splits.json")]
     assert main([*words, "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
-    patients = {seen["slices"].shards.scans[n].patient for n in seen["slices"].scans}
+    patients = {passed["slices"].shards.scans[n].patient for n in passed["slices"].scans}
     assert patients == {f"patient-{n}" for n in range(5)}
 
 
 def test_three_bad_steps_end_the_run_with_the_batch_named(tmp_path, slices, monkeypatch):
     monkeypatch.setattr("training.dino.training.render_batch", lambda *a: [torch.full((2, 8, 1, 32, 32), math.nan)])
-    with pytest.raises(DeadRun, match=r"step 2: loss .* not finite 3 times in a row, the last on made/\d slice"):
-        train(TINY, slices, tmp_path)
+    with pytest.raises(TrainingFailed, match=r"step 2: loss .* not finite 3 times in a row, the last on made/\d slice"):
+        pretrain_backbone(TINY, slices, tmp_path)
 
 
 def test_a_bad_step_changes_nothing_and_a_good_one_ends_the_count(caplog):
-    bad = BadSteps(patience=2)
+    bad = NonFiniteGuard(patience=2)
     for step, is_bad in enumerate((True, False, True)):
         bad.note(step, is_bad, ["made/1 slice 0"])
     assert bad.in_a_row == 1
@@ -273,13 +275,13 @@ def test_a_bad_step_changes_nothing_and_a_good_one_ends_the_count(caplog):
 
 def test_equal_slices_end_the_run_as_collapsed(tmp_path, slices, monkeypatch):
     monkeypatch.setattr("training.dino.training.render_batch", lambda *a: [torch.zeros(2, 8, 1, 32, 32)])
-    with pytest.raises(DeadRun, match="every slice has the same embedding"):
-        train(replace(TINY, check_every=1, patience=3), slices, tmp_path)
+    with pytest.raises(TrainingFailed, match="every slice has the same embedding"):
+        pretrain_backbone(replace(TINY, check_every=1, patience=3), slices, tmp_path)
 
 
 def test_the_probe_is_logged(tmp_path, slices):
     probe = KnnProbe(TINY.probe, slices, SliceSet(slices.shards, [5, 6]))
-    train(replace(TINY, steps=2, probe=replace(TINY.probe, every=1)), slices, tmp_path, probe=probe)
+    pretrain_backbone(replace(TINY, steps=2, probe=replace(TINY.probe, every=1)), slices, tmp_path, probe=probe)
     assert set(read_log(tmp_path)[1]) >= {"knn_auc", "knn_sensitivity", "knn_specificity"}
 
 
@@ -294,7 +296,7 @@ def test_the_probe_is_logged(tmp_path, slices):
     ],
 )
 def test_settings_without_sense_are_refused(change, message):
-    with pytest.raises(Refused, match=message):
+    with pytest.raises(InputRefused, match=message):
         load_recipe(DinoRecipe, None, [change])
 
 
@@ -313,7 +315,7 @@ def test_recipes_of_the_paper_are_those_of_its_table_3(name, random_crops, guide
     assert (prototypes, schedule.temperature) == (2048, 0.03)
     assert schedule.steps == 150 * (36_411 // recipe.batch)
     with torch.device("meta"):
-        learner = build_learner(recipe, prototypes)
+        learner = build_dino_model(recipe, prototypes)
         embedding, cosines = learner(torch.empty(2, 1, recipe.augment.global_size, recipe.augment.global_size))
         local = learner(torch.empty(3, 1, recipe.augment.local_size, recipe.augment.local_size))[1]
     assert (tuple(embedding.shape), tuple(cosines.shape), tuple(local.shape)) == ((2, 768), (2, 2048), (3, 2048))
@@ -322,7 +324,7 @@ def test_recipes_of_the_paper_are_those_of_its_table_3(name, random_crops, guide
 
 def test_memory_is_measured_per_view_and_falls_with_recomputing_and_fewer_views_at_once():
     memory = measure(TINY, 100)
-    learner = build_learner(TINY, 12)
+    learner = build_dino_model(TINY, 12)
     assert memory.weights == 20 * sum(p.numel() for p in learner.parameters())
     # 17 tokens of 96 numbers: more than 4 blocks x 10 kept tensors, in float32
     assert memory.global_view > 4 * 10 * 17 * 96 * 4

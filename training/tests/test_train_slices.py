@@ -17,24 +17,24 @@ from needed import torch
 
 from heartlens.anatomy import heart_region
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape
 from heartlens.networks.inference import classify_slices
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.slice_input import SliceView
 from heartlens.phantom import PhantomParameters, make_phantom
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits
 from training.dino.attention import attention_map, attention_of_slices
-from training.dino.features import embed_slices, knn_probability, look_at, middle
+from training.dino.features import crop_batch, embed_slices, knn_probability, middle
 from training.dino.recipe import DinoRecipe
-from training.dino.training import train as pretrain
+from training.dino.training import pretrain_backbone as pretrain
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import load_recipe, write_recipe
-from training.engine.monitor import DeadRun
+from training.engine.monitor import TrainingFailed
 from training.engine.run_log import read_log
 from training.evaluation.side_by_side import compare_backbones
 from training.metrics.classification import counts
@@ -47,10 +47,12 @@ from training.slice_classifier.linear_probe import (
     fold,
     head_probability,
     read_features,
-    train,
+    train_linear_head,
 )
 from training.slice_classifier.weights import load_classifier, load_teacher
 from training.train_slices import main
+
+pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")
 SHAPE = BackboneShape.named("vit_mini_patch8_32")
@@ -59,7 +61,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RUNS = REPOSITORY / "training" / "runs"
 
 
-def scan(number: int) -> LabelledScan:
+def scan(number: int) -> LabeledScan:
     """Six slices of 160 mm; calcium, large and bright, on two of them."""
     rng = np.random.default_rng(number)
     hu = rng.integers(-100, 100, (6, 40, 40)).astype(np.int16)
@@ -69,7 +71,7 @@ def scan(number: int) -> LabelledScan:
         hu[k, row : row + 6, column : column + 6] = 900
         labels[k, row : row + 6, column : column + 6] = 4
     ct = CTVolume(hu, np.diag([4.0, 4.0, 3.0, 1.0]))
-    return LabelledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
+    return LabeledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +114,8 @@ def test_the_view_of_inference_is_the_view_of_training(row_mm, column_mm, seed):
     hu = rng.integers(-1000, 1000, (50, 60)).astype(np.int16)
     view = SliceView(field_mm=70, size=32)
     center, side = middle_of(hu, row_mm, column_mm), torch.tensor([[70.0, 70.0]])
-    seen = look_at(torch.from_numpy(hu)[None], torch.tensor([[row_mm, column_mm]]), view, center, side)[0, 0]
-    np.testing.assert_allclose(view.look(hu, (row_mm, column_mm)), seen, atol=2e-4)
+    crop = crop_batch(torch.from_numpy(hu)[None], torch.tensor([[row_mm, column_mm]]), view, center, side)[0, 0]
+    np.testing.assert_allclose(view.render(hu, (row_mm, column_mm)), crop, atol=2e-4)
 
 
 def test_a_view_around_the_heart_is_the_same_in_training_and_in_use(tmp_path, backbone):
@@ -121,7 +123,7 @@ def test_a_view_around_the_heart_is_the_same_in_training_and_in_use(tmp_path, ba
         3, matrix=64, pixel_mm=5.5, field_of_view="chest", slice_thickness_mm=10.0, increment_mm=10.0, traps=()
     )
     ct = make_phantom(parameters).ct
-    shards = write_shards(tmp_path / "s", [LabelledScan("p", "p", "phantom", ct, np.zeros(ct.shape, np.uint8))])
+    shards = write_shards(tmp_path / "s", [LabeledScan("p", "p", "phantom", ct, np.zeros(ct.shape, np.uint8))])
     region, view = heart_region(ct), SliceView(120, 32, center="heart")
     slices = SliceSet(shards, [0])
     height_mm, width_mm = slices.extent_mm(0)
@@ -134,8 +136,8 @@ def test_a_view_around_the_heart_is_the_same_in_training_and_in_use(tmp_path, ba
         with torch.no_grad():
             return classifier(torch.from_numpy(image)).numpy()
 
-    found = classify_slices(ct, region, network, view, np.ones(len(slices), bool))
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    probability = classify_slices(ct, region, network, view, np.ones(len(slices), bool))
+    np.testing.assert_allclose(probability, expected, atol=2e-3)
     assert np.ptp(expected) > 0.01
 
 
@@ -157,7 +159,7 @@ def test_a_view_shows_the_same_mm_of_scans_with_other_pixels():
     for spacing in (0.5, 0.8):
         place = (np.arange(round(100 / spacing)) + 0.5) * spacing - 50
         disc = np.where(place[:, None] ** 2 + place**2 < 10**2, 1000.0, 0.0)
-        areas.append(((view.look(disc, (spacing, spacing)) + 1) / 2).sum())
+        areas.append(((view.render(disc, (spacing, spacing)) + 1) / 2).sum())
     assert areas == pytest.approx([np.pi * 100] * 2, rel=0.01)
 
 
@@ -165,8 +167,8 @@ def test_a_view_can_look_elsewhere_and_travels_as_json():
     hu = np.zeros((20, 20))
     hu[2, 15] = 500
     view = SliceView(field_mm=8, size=8, window_hu=(0, 1000))
-    seen = view.look(hu, (1, 1), center_mm=(3, 16))
-    assert np.unravel_index(seen.argmax(), seen.shape) == (3, 3)
+    rendered = view.render(hu, (1, 1), center_mm=(3, 16))
+    assert np.unravel_index(rendered.argmax(), rendered.shape) == (3, 3)
     assert SliceView.from_json(json.loads(json.dumps(view.to_json()))) == view
 
 
@@ -189,9 +191,9 @@ def test_a_neighbor_of_rare_calcium_counts_for_more():
 
 def test_length_of_an_embedding_does_not_matter_to_its_neighbors():
     rng = np.random.default_rng(0)
-    known, asked = (rng.normal(size=(n, 4)).astype(np.float32) for n in (30, 5))
+    known, queries = (rng.normal(size=(n, 4)).astype(np.float32) for n in (30, 5))
     labels = rng.random(30) < 0.3
-    one, other = knn_probability(known, labels, asked), knn_probability(7 * known, labels, 3 * asked)
+    one, other = knn_probability(known, labels, queries), knn_probability(7 * known, labels, 3 * queries)
     np.testing.assert_allclose(one, other, rtol=1e-4)
 
 
@@ -225,11 +227,11 @@ def test_folding_the_standardization_changes_no_probability():
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=40))
 @settings(deadline=None)
-def test_no_other_cut_off_is_better(said):
-    labels = np.array([label for label, _ in said])
+def test_no_other_cut_off_is_better(labeled_values):
+    labels = np.array([label for label, _ in labeled_values])
     if labels.all() or not labels.any():
         return
-    p = np.array([value / 20 for _, value in said])
+    p = np.array([value / 20 for _, value in labeled_values])
 
     def youden(cut_off):
         return (p[labels] >= cut_off).mean() - (p[~labels] >= cut_off).mean()
@@ -244,7 +246,7 @@ def test_of_equal_cut_offs_the_lowest_is_taken():
 
 
 def test_without_both_kinds_of_slices_no_cut_off_is_chosen():
-    with pytest.raises(Refused, match="give it more patients"):
+    with pytest.raises(InputRefused, match="give it more patients"):
         choose_cut_off(np.zeros(3, bool), np.array([0.1, 0.2, 0.3]), "youden")
 
 
@@ -253,11 +255,11 @@ def test_a_crop_that_lost_the_calcium_is_not_called_calcified(slices):
     number = int(np.flatnonzero(slices.is_calcified)[0])
     (box,) = slices.boxes_mm(number)
     center = (box[:2] + box[2:]) / 2
-    seen = [crops_of(recipe, slices, number, view) for view in range(40)]
-    assert seen[0] == (middle(slices, number, recipe.view), True)
-    for place, is_calcified in seen:
+    crops = [crops_of(recipe, slices, number, view) for view in range(40)]
+    assert crops[0] == (middle(slices, number, recipe.view), True)
+    for place, is_calcified in crops:
         assert is_calcified == bool((np.abs(center - place.center_mm) <= np.array(place.side_mm) / 2).all())
-    assert {is_calcified for _, is_calcified in seen} == {True, False}
+    assert {is_calcified for _, is_calcified in crops} == {True, False}
 
 
 # The command
@@ -299,9 +301,12 @@ def test_two_processes_embed_fit_and_choose_as_one(tmp_path, folder, dino_run, m
     write_recipe(replace(TINY, epochs=3), tmp_path / "recipe.toml")
     words = [str(tmp_path / "recipe.toml"), "--backbone", str(dino_run), "--shards", str(folder / "shards")]
     words += ["--splits", str(folder / "splits.json"), "--device", "cpu", "--out"]
-    monkeypatch.setattr("training.slice_classifier.linear_probe.EMBEDDED_AT_ONCE", 8)
+    monkeypatch.setattr("training.slice_classifier.linear_probe.EMBEDDING_BATCH", 8)
     assert main([*words, str(tmp_path / "one")]) == 0
-    small = "import sys, training.train_slices as t; t.EMBEDDED_AT_ONCE = 8; sys.exit(t.main(sys.argv[1:]))"
+    small = (
+        "import sys, training.train_slices as t, training.slice_classifier.linear_probe as p; "
+        "p.EMBEDDING_BATCH = 8; sys.exit(t.main(sys.argv[1:]))"
+    )
     (tmp_path / "small.py").write_text(small)
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(tmp_path / "small.py"),
@@ -329,10 +334,10 @@ def test_two_processes_embed_fit_and_choose_as_one(tmp_path, folder, dino_run, m
 def test_20_epochs_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, backbone):
     """One step an epoch; the features are given, as the command takes them from the run's folder."""
     recipe = SlicesRecipe(epochs=20, views=2, batch=400)
-    assert train(recipe, backbone, gaussian_features(), tmp_path / "straight")
-    assert train(recipe, backbone, gaussian_features(), tmp_path / "halves", until=10) is None
+    assert train_linear_head(recipe, backbone, gaussian_features(), tmp_path / "straight")
+    assert train_linear_head(recipe, backbone, gaussian_features(), tmp_path / "halves", until=10) is None
     assert not (tmp_path / "halves" / "slice_classifier.pt").exists()
-    assert train(recipe, backbone, gaussian_features(), tmp_path / "halves")
+    assert train_linear_head(recipe, backbone, gaussian_features(), tmp_path / "halves")
     straight, halves = (read_checkpoint(tmp_path / n / "checkpoints" / "step-000000020.pt")["parts"]
                         for n in ("straight", "halves"))  # fmt: skip
     assert all(torch.equal(straight["head"][name], halves["head"][name]) for name in straight["head"])
@@ -347,10 +352,10 @@ def test_20_epochs_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, backbone):
 
 def test_a_fit_is_not_continued_on_other_features(tmp_path, backbone):
     recipe, features = SlicesRecipe(epochs=4, views=2), gaussian_features()
-    train(recipe, backbone, features, tmp_path, until=2)
+    train_linear_head(recipe, backbone, features, tmp_path, until=2)
     other = features._replace(validation=features.validation + 1)
-    with pytest.raises(Refused, match="begun with another backbone or other slices"):
-        train(recipe, backbone, other, tmp_path)
+    with pytest.raises(InputRefused, match="begun with another backbone or other slices"):
+        train_linear_head(recipe, backbone, other, tmp_path)
 
 
 def test_embeddings_that_are_not_finite_end_the_run_and_name_the_slices(tmp_path, slices):
@@ -361,15 +366,15 @@ def test_embeddings_that_are_not_finite_end_the_run_and_name_the_slices(tmp_path
             return torch.where((torch.arange(len(x)) == 3)[:, None], torch.nan, super().forward(x))
 
     broken = Broken(SHAPE).requires_grad_(False)
-    with pytest.raises(DeadRun, match=r"view-0: .* 1 of 24 slices are not finite \(first made/0 slice 3\)"):
+    with pytest.raises(TrainingFailed, match=r"view-0: .* 1 of 24 slices are not finite \(first made/0 slice 3\)"):
         read_features(TINY, broken, slices, slices, CPU, tmp_path)
     assert list(tmp_path.iterdir()) == []  # what is not finite is not kept
 
 
 def test_a_fit_that_diverges_ends_and_leaves_no_classifier(tmp_path, backbone):
     recipe = SlicesRecipe(views=2, learning_rate=1e37)
-    with pytest.raises(DeadRun, match=r"epoch \d: the loss is not finite; lower the learning rate"):
-        train(recipe, backbone, gaussian_features(), tmp_path)
+    with pytest.raises(TrainingFailed, match=r"epoch \d: the loss is not finite; lower the learning rate"):
+        train_linear_head(recipe, backbone, gaussian_features(), tmp_path)
     assert not (tmp_path / "slice_classifier.pt").exists()
 
 
@@ -378,24 +383,24 @@ def test_a_loaded_classifier_gives_the_probabilities_that_were_judged(tmp_path, 
     validation = SliceSet(shards, [4, 5])
     backbone = load_teacher(dino_run).eval()
     view = TINY.view
-    embedded = embed_slices(backbone, validation, range(12), view, device=CPU)
-    features = Features(embedded[None], validation.is_calcified[None], embedded, validation.is_calcified)
-    report = train(replace(TINY, views=1), backbone, features, tmp_path)
+    embeddings = embed_slices(backbone, validation, range(12), view, device=CPU)
+    features = Features(embeddings[None], validation.is_calcified[None], embeddings, validation.is_calcified)
+    report = train_linear_head(replace(TINY, views=1), backbone, features, tmp_path)
     classifier, loaded_view, cut_off = load_classifier(tmp_path / "slice_classifier.pt")
     assert (loaded_view, cut_off) == (view, report["cut_off"])
     for n in range(12):
         hu = np.array(shards.image(4 + n // 6)[n % 6])
         with torch.no_grad():
-            p = classifier(torch.from_numpy(loaded_view.look(hu, (4.0, 4.0)))[None, None])
-        expected = head_probability(classifier.head, embedded[n : n + 1])
+            p = classifier(torch.from_numpy(loaded_view.render(hu, (4.0, 4.0)))[None, None])
+        expected = head_probability(classifier.head, embeddings[n : n + 1])
         assert p.item() == pytest.approx(expected[0], abs=1e-4)
 
 
 def test_a_damaged_classifier_and_a_missing_run_are_refused(tmp_path):
     (tmp_path / "x.pt").write_bytes(b"no weights")
-    with pytest.raises(Refused, match="expected a slice classifier"):
+    with pytest.raises(InputRefused, match="expected a slice classifier"):
         load_classifier(tmp_path / "x.pt")
-    with pytest.raises(Refused, match="holds no checkpoints"):
+    with pytest.raises(InputRefused, match="holds no checkpoints"):
         load_teacher(tmp_path)
 
 
@@ -442,22 +447,24 @@ def slice_runs(folder, dino_run, tmp_path_factory) -> dict[str, Path]:
     """Two fits on one backbone, with other seeds."""
     shards, runs = ShardSet.open(folder / "shards"), {}
     backbone = load_teacher(dino_run).eval()
-    known, asked = SliceSet(shards, range(4)), SliceSet(shards, [4, 5])
+    known, validation = SliceSet(shards, range(4)), SliceSet(shards, [4, 5])
     for n, name in enumerate(("DINO", "DINO-LG")):
         run, recipe = tmp_path_factory.mktemp(name), replace(TINY, seed=n)
-        train(recipe, backbone, read_features(recipe, backbone, known, asked, CPU, run / "features"), run)
+        train_linear_head(
+            recipe, backbone, read_features(recipe, backbone, known, validation, CPU, run / "features"), run
+        )
         runs[name] = run
     return runs
 
 
 def test_backbones_side_by_side_are_judged_on_every_slice_and_asked_where_they_look(folder, slice_runs):
     shards = ShardSet.open(folder / "shards")
-    judged, pictures = compare_backbones(slice_runs, shards, [5, 6], draws=20, seed=1)
-    assert list(judged) == ["DINO", "DINO-LG"]
+    evaluations, pictures = compare_backbones(slice_runs, shards, [5, 6], draws=20, seed=1)
+    assert list(evaluations) == ["DINO", "DINO-LG"]
     slices = SliceSet(shards, [5, 6])
     classifier, view, cut_off = load_classifier(slice_runs["DINO"] / "slice_classifier.pt")
     p = head_probability(classifier.head, embed_slices(classifier.backbone, slices, range(12), view, device=CPU))
-    one = judged["DINO"]
+    one = evaluations["DINO"]
     assert one.classifier.counts == counts(slices.is_calcified, p >= cut_off)
     assert (one.classifier.slices, one.classifier.asked, one.classifier.cut_off) == (12, 12, cut_off)
     rows = attention_of_slices({"x": classifier.backbone}, slices, np.flatnonzero(slices.is_calcified), view)
@@ -469,16 +476,16 @@ def test_backbones_side_by_side_are_judged_on_every_slice_and_asked_where_they_l
 
 
 def test_scans_without_calcium_are_judged_without_attention(folder, slice_runs, tmp_path):
-    blank = LabelledScan("blank", "b", "phantom", scan(9).ct, np.zeros((6, 40, 40), np.uint8))
-    judged, pictures = compare_backbones(slice_runs, write_shards(tmp_path / "s", [blank]), [0], draws=5, seed=1)
-    assert (judged["DINO"].looked_at, judged["DINO"].calcium_area, pictures) == (0, None, [])
-    assert judged["DINO"].attention_on_calcium.value is None
+    blank = LabeledScan("blank", "b", "phantom", scan(9).ct, np.zeros((6, 40, 40), np.uint8))
+    evaluations, pictures = compare_backbones(slice_runs, write_shards(tmp_path / "s", [blank]), [0], draws=5, seed=1)
+    assert (evaluations["DINO"].looked_at, evaluations["DINO"].calcium_area, pictures) == (0, None, [])
+    assert evaluations["DINO"].attention_on_calcium.value is None
 
 
 def test_backbones_of_other_views_are_not_compared(folder, slice_runs, tmp_path):
     content = torch.load(slice_runs["DINO"] / "slice_classifier.pt", weights_only=True)
     content["view"]["field_mm"] = 150.0
     torch.save(content, tmp_path / "slice_classifier.pt")
-    with pytest.raises(Refused, match="DINO, other see slices in different views"):
+    with pytest.raises(InputRefused, match="DINO, other see slices in different views"):
         compare_backbones({"DINO": slice_runs["DINO"], "other": tmp_path}, ShardSet.open(folder / "shards"), [6],
                           draws=5, seed=1)  # fmt: skip

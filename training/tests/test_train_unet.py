@@ -13,21 +13,23 @@ import pytest
 from needed import torch
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.segmentation_dataset import SampleRecipe, even_weights, to_batch, training_batches
 from training.datasets.shard_writer import write_shards
 from training.datasets.splits import split_patients
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import fingerprint, load_recipe
 from training.engine.distributed import Ranks
-from training.engine.monitor import DeadRun
+from training.engine.monitor import TrainingFailed
 from training.engine.run_log import read_log
 from training.segmentation.best_weights import BestSoFar
 from training.segmentation.mining import find_false_alarms
 from training.segmentation.recipe import OptimizerRecipe, SegmentationRecipe
-from training.segmentation.training import build, read_data, train
+from training.segmentation.training import build, read_data, train_segmentation
+
+pytestmark = pytest.mark.slow
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -38,7 +40,7 @@ TINY = [
 ]  # fmt: skip
 
 
-def blob_scan(n: int) -> LabelledScan:
+def blob_scan(n: int) -> LabeledScan:
     """Six slices of noise with calcium at the left (LAD) or right (RCA), and a brighter trap in the middle."""
     rng = np.random.default_rng(n)
     hu = rng.normal(40, 10, (6, 40, 40)).astype(np.int16)
@@ -50,7 +52,7 @@ def blob_scan(n: int) -> LabelledScan:
         labels[k, row : row + 4, column : column + 4] = artery
     hu[3, 18:22, 18:22] = 600
     labels[3, 18:22, 18:22] = Artery.OTHER
-    return LabelledScan(f"blob/{n}", f"patient-{n}", "phantom", CTVolume(hu, np.diag([1.0, 1.0, 3.0, 1.0])), labels)
+    return LabeledScan(f"blob/{n}", f"patient-{n}", "phantom", CTVolume(hu, np.diag([1.0, 1.0, 3.0, 1.0])), labels)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +73,7 @@ def run(blobs, folder: Path, *changes: str, until: int | None = None) -> bool:
     folder.mkdir(exist_ok=True)
     recipe = tiny(*changes)
     data = read_data(recipe, blobs[1], blobs[2], folder, Ranks())
-    return train(recipe, data, folder, until=until)
+    return train_segmentation(recipe, data, folder, until=until)
 
 
 def weights(folder: Path, step: int = 20) -> dict:
@@ -103,14 +105,14 @@ def test_a_second_stage_begins_with_the_best_weights_of_the_first_and_refuses_an
     best = torch.load(tmp_path / "first" / "best.pt", weights_only=True)["network"]
     (network, _, _) = build(tiny("steps=10"), Ranks(), tmp_path / "first" / "best.pt")
     assert all(torch.equal(tensor, best[name]) for name, tensor in network.state_dict().items())
-    with pytest.raises(Refused, match="network"):
+    with pytest.raises(InputRefused, match="network"):
         build(tiny("network.base=8"), Ranks(), tmp_path / "first" / "best.pt")
-    with pytest.raises(Refused, match="earlier stage"):
+    with pytest.raises(InputRefused, match="earlier stage"):
         build(tiny(), Ranks(), tmp_path / "nowhere" / "best.pt")
     whole = (tmp_path / "first" / "best.pt").read_bytes()
     for content in (whole[: len(whole) // 2], b"no weights", b""):
         (tmp_path / "first" / "best.pt").write_bytes(content)
-        with pytest.raises(Refused, match=r"unreadable: .*best\.pt: expected weights"):
+        with pytest.raises(InputRefused, match=r"unreadable: .*best\.pt: expected weights"):
             build(tiny(), Ranks(), tmp_path / "first" / "best.pt")
 
 
@@ -119,7 +121,7 @@ def test_the_rate_halves_when_validation_does_not_improve_also_across_a_resumpti
     changes = ("steps=8", "validate_every=1", "optimizer.name=sgd", "optimizer.rate=1e-30", "optimizer.patience=2")
     assert not run(blobs, tmp_path, *changes, "optimizer.schedule=plateau", until=4)
     assert run(blobs, tmp_path, *changes, "optimizer.schedule=plateau")
-    rates = [told["rate"] / 1e-30 for told in read_log(tmp_path).values()]
+    rates = [metrics["rate"] / 1e-30 for metrics in read_log(tmp_path).values()]
     assert rates == pytest.approx([1, 1, 1, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1 / 8])
 
 
@@ -173,16 +175,16 @@ def test_two_processes_give_the_weights_of_one(blobs, tmp_path, parallel):
     assert worst < 1e-6
     assert one["mined"]["numbers"].tolist() == two["mined"]["numbers"].tolist()
     assert [read_log(tmp_path / name)[5]["mined"] for name in ("one", "two")] == [len(one["mined"]["numbers"])] * 2
-    told = [read_log(tmp_path / name)[6] for name in ("one", "two")]
+    metrics = [read_log(tmp_path / name)[6] for name in ("one", "two")]
     for name in ("loss", "gradient", "validation_loss", "validation_dice", "dice_LAD"):
-        assert told[0][name] == pytest.approx(told[1][name], abs=1e-5), name
+        assert metrics[0][name] == pytest.approx(metrics[1][name], abs=1e-5), name
 
 
 def test_it_learns_to_name_what_is_left_and_what_is_right(blobs, tmp_path):
     run(blobs, tmp_path, "steps=120", "validate_every=120", "network.depth=3")
-    told = read_log(tmp_path)[120]
-    assert told["validation_dice"] > 0.7  # naming by chance would reach a third
-    assert {"dice_LAD", "dice_RCA", "dice_OTHER"} <= set(told)
+    metrics = read_log(tmp_path)[120]
+    assert metrics["validation_dice"] > 0.7  # naming by chance would reach a third
+    assert {"dice_LAD", "dice_RCA", "dice_OTHER"} <= set(metrics)
     best = torch.load(tmp_path / "best.pt", weights_only=True)
     assert best["step"] == 120
     assert best["recipe"]["samples"]["classes"] == ["LAD", "RCA", "OTHER"]
@@ -205,7 +207,7 @@ def test_slices_on_which_the_network_fires_are_mined_and_shown_once_an_epoch(blo
 
 
 def test_mining_needs_an_order_that_leaves_slices_out():
-    with pytest.raises(Refused, match=r'mine .* needs samples.order="balanced"'):
+    with pytest.raises(InputRefused, match=r'mine .* needs samples.order="balanced"'):
         tiny("mine=2", "samples.order=all")
 
 
@@ -216,9 +218,9 @@ def test_a_setting_that_came_later_leaves_older_checkpoints_valid_at_its_default
 
 def test_the_cut_off_of_islands_is_frozen_with_the_best_weights(blobs, tmp_path):
     run(blobs, tmp_path, "steps=60", "validate_every=30", "network.depth=3")
-    told = torch.load(tmp_path / "best.pt", weights_only=True)["islands"]
-    assert (told["islands"], told["coronary"]) == (8, 6)  # two scans of three plaques and a trap
-    assert 0 < told["cut_off"] < 1
+    frozen = torch.load(tmp_path / "best.pt", weights_only=True)["islands"]
+    assert (frozen["islands"], frozen["coronary"]) == (8, 6)  # two scans of three plaques and a trap
+    assert 0 < frozen["cut_off"] < 1
     before = (tmp_path / "best.pt").read_bytes()
     run(blobs, tmp_path, "steps=60", "validate_every=30", "network.depth=3")
     assert (tmp_path / "best.pt").read_bytes() == before  # chosen once
@@ -244,17 +246,17 @@ def test_sigterm_saves_and_ends_and_nothing_is_lost(blobs, tmp_path, monkeypatch
 
 
 def test_three_bad_steps_in_a_row_end_the_run_and_name_the_slices(blobs, tmp_path):
-    with pytest.raises(DeadRun, match=r"not finite 3 times in a row, the last on blob/\d+ slice \d"):
+    with pytest.raises(TrainingFailed, match=r"not finite 3 times in a row, the last on blob/\d+ slice \d"):
         run(blobs, tmp_path, "optimizer.name=sgd", "optimizer.rate=1e38", "optimizer.clip=0")
 
 
 def test_other_data_or_another_recipe_is_refused(blobs, tmp_path):
     run(blobs, tmp_path, "steps=2")
-    with pytest.raises(Refused, match=r"another recipe .*batch: 4, 2"):
+    with pytest.raises(InputRefused, match=r"another recipe .*batch: 4, 2"):
         run(blobs, tmp_path, "steps=2", "batch=2")
     folder, shards, _ = blobs
     other = split_patients(shards, seed=2, proportions=(6, 2, 2))
-    with pytest.raises(Refused, match="begun with other scans"):
+    with pytest.raises(InputRefused, match="begun with other scans"):
         run((folder, shards, other), tmp_path, "steps=2")
 
 
@@ -288,10 +290,10 @@ def test_the_marked_order_shows_every_slice_with_any_label_once_and_others_besid
     changes = ('samples.order="marked"', "samples.positive_share=0.8")
     samples = read_data(tiny(*changes), blobs[1], blobs[2], tmp_path, Ranks()).training
     order = samples.epoch(0)
-    labelled = [n for n, (scan, k) in enumerate(samples.places.tolist()) if blobs[1].labels(scan)[k].any()]
-    assert sum(samples.calcified) < len(labelled)  # the trap's slice is one of them
-    assert sorted(set(order) & set(labelled)) == labelled
-    assert len(order) == round(len(labelled) / 0.8)
+    labeled = [n for n, (scan, k) in enumerate(samples.places.tolist()) if blobs[1].labels(scan)[k].any()]
+    assert sum(samples.calcified) < len(labeled)  # the trap's slice is one of them
+    assert sorted(set(order) & set(labeled)) == labeled
+    assert len(order) == round(len(labeled) / 0.8)
 
 
 def test_calcium_that_has_no_output_does_not_count():
@@ -358,14 +360,14 @@ def test_a_bent_slice_is_moved_by_as_many_millimeters_as_asked_and_its_labels_wi
     size = bent.view.size_px
     samples = [bent[(epoch, n)] for epoch in range(6) for n in range(len(bent))]
     columns = torch.arange(size, dtype=torch.float32).expand(len(samples), 4, size, size)
-    told = {
+    sample = {
         "image": columns,
         "target": torch.arange(size, dtype=torch.int16).expand(len(samples), size, size),
         "weight": torch.ones(len(samples), size, size),
         **{name: torch.from_numpy(np.stack([s[name] for s in samples])) for name in ("move", "bend")},
         "number": torch.zeros(len(samples), dtype=torch.int64),
     }
-    batch = to_batch(told, bent, torch.device("cpu"))
+    batch = to_batch(sample, bent, torch.device("cpu"))
     inner = slice(size // 2 - 1, size // 2 + 1)
     moved_mm = (batch.image[:, 0] - columns[:, 0])[:, inner, inner] * bent.view.spacing_mm
     # In the middle of four knots, each of which moves by 2 mm on its own, their mean moves by half of that.
@@ -376,7 +378,7 @@ def test_a_bent_slice_is_moved_by_as_many_millimeters_as_asked_and_its_labels_wi
 
 @pytest.mark.parametrize("change", ["samples.warp_mm=2", "samples.cover_share=0.5"])
 def test_a_view_of_the_whole_field_has_no_millimeters_to_bend_or_cover_by(change):
-    with pytest.raises((ValueError, Refused), match="fixed spacing"):
+    with pytest.raises((ValueError, InputRefused), match="fixed spacing"):
         tiny("view.spacing_mm=0", change)
 
 

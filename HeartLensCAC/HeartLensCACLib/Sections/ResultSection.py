@@ -5,7 +5,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from heartlens.app.review_session import Reading
+from heartlens.app.review_session import ReviewSession
 from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery
 from heartlens.risk.assess import Risk
 from heartlens.risk.categories import SCHEMES
@@ -33,13 +33,13 @@ class ResultSection:
         self.ui.resultSection.setEnabled(False)
         self.ui.resultSection.collapsed = True
 
-    def show(self, reading: Reading) -> None:
+    def show(self, reading: ReviewSession) -> None:
         """Show the result of a case that was opened, and unfold the section."""
         self.refresh(reading)
         self.ui.resultSection.setEnabled(True)
         self.ui.resultSection.collapsed = False
 
-    def refresh(self, reading: Reading) -> None:
+    def refresh(self, reading: ReviewSession) -> None:
         """Fill in the result as it is after the latest edit."""
         self._fillTotals(reading)
         risk = reading.case.risk
@@ -50,7 +50,7 @@ class ResultSection:
         self.ui.cautionsLabel.setText("\n".join(cautions))  # as in the report: the run may have met more than the scan
         self.ui.cautionsLabel.setVisible(bool(cautions))
 
-    def _fillTotals(self, reading: Reading) -> None:
+    def _fillTotals(self, reading: ReviewSession) -> None:
         was, now = reading.case.auto_report, reading.case.report
         hasMass = now.mass_factor_mg_per_mm3_hu is not None
         columns = [_("artery"), _("automatic"), _("edited"), _("difference"), _("lesions"), _("volume mm³")]
@@ -93,7 +93,9 @@ def contextLines(risk: Risk) -> "list[str]":
     reasons: dict[str, list[str]] = {}
     for what, why in risk.omitted:
         reasons.setdefault(why, []).append(what)
-    lines += [_("Not given: {what} ({why}).").format(what=", ".join(what), why=why) for why, what in reasons.items()]
+    lines += [
+        _("Not available: {what} ({why}).").format(what=", ".join(what), why=why) for why, what in reasons.items()
+    ]
     return lines
 
 

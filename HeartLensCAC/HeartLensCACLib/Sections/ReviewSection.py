@@ -10,7 +10,7 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.app.review_session import Reading
+from heartlens.app.review_session import ReviewSession
 from heartlens.case.case import Case
 from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.scoring.agatston import density_weight
@@ -25,7 +25,7 @@ COLUMNS = (
     _("found\nby"), _("confi-\ndence"),
 )  # fmt: skip
 
-LOOK_FIRST = "?"
+REVIEW_FIRST = "?"
 """Beside the confidence of a lesion that the networks were not sure of."""
 
 EDITOR_TAG = "HeartLensCAC"
@@ -93,7 +93,7 @@ class ReviewSection:
 
     # What is shown
 
-    def show(self, reading: Reading, nodes: Any) -> None:
+    def show(self, reading: ReviewSession, nodes: Any) -> None:
         """Another case."""
         self._case, self._nodes = reading.case, nodes
         self.setEditorNode()
@@ -106,7 +106,7 @@ class ReviewSection:
         self._showArtery()
         self.refresh(reading)
 
-    def refresh(self, reading: Reading) -> None:
+    def refresh(self, reading: ReviewSession) -> None:
         """Another state of the case; the selected lesion stays selected as long as it is there."""
         selected, case = self.selectedLesion(), reading.case
         self._case = case
@@ -275,17 +275,19 @@ class ReviewSection:
             return
         letters = LETTERS[self._parameters.artery]
         if self.selectedLesion() is not None:
-            text = _("Press 1 to 4 or 0 to give the selected lesion to another artery.")
+            text = _("Press 1 to 4 or 0 to assign the selected lesion to another artery.")
         else:
-            text = _("Click calcium in a slice to give it to {artery}; with Ctrl only its part in that slice.").format(
-                artery=letters
-            )
+            text = _(
+                "Click calcium in a slice to assign it to {artery}; Ctrl-click assigns only the part in that slice."
+            ).format(artery=letters)
         unassigned = sum(row.artery is Artery.UNASSIGNED for row in self._rows)
         if unassigned:
-            text += " " + _("Without an artery: {count}.").format(count=unassigned)
+            text += " " + _("Not assigned to an artery: {count}.").format(count=unassigned)
         unsure = sum(row.review for row in self._rows)
         if unsure:
-            text += " " + _("Look first at those marked {mark}: {count}.").format(mark=LOOK_FIRST, count=unsure)
+            text += " " + _("Borderline, review first: {count} (marked {mark}).").format(
+                mark=REVIEW_FIRST, count=unsure
+            )
         self.ui.hintLabel.setText(text)
 
     def _showSelected(self) -> None:
@@ -316,5 +318,5 @@ class ReviewSection:
 
 
 def _confidence(row: LesionScore) -> str:
-    said = "" if row.probability is None else f"{row.probability:.2f}"
-    return f"{said} {LOOK_FIRST}".strip() if row.review else said
+    shown = "" if row.probability is None else f"{row.probability:.2f}"
+    return f"{shown} {REVIEW_FIRST}".strip() if row.review else shown

@@ -23,7 +23,7 @@ LOG_LINES = 2000
 OTHER_FOLDER = "?"
 """Entry that asks for a folder."""
 
-DEVICES = (("auto", _("fastest that is there")), ("cpu", _("CPU")), ("cuda", _("GPU (needs PyTorch)")))
+DEVICES = (("auto", _("automatic: GPU for 100 slices or more")), ("cpu", _("CPU")), ("cuda", _("GPU (needs PyTorch)")))
 
 
 class ScoreSection:
@@ -168,8 +168,8 @@ class ScoreSection:
         self._leaving = [run for run in self._leaving if not run.isGone] + [self._run]
         self._run = None
         # An error's text may hold a path, and a path a name: it is shown, and not kept in a log that people send.
-        said = {"cancelled": _("cancelled"), "error": _("error: {code}").format(code=event.code)}
-        self.log(said.get(event.kind) or event.text or _("done"))
+        texts = {"cancelled": _("cancelled"), "error": _("error: {code}").format(code=event.code)}
+        self.log(texts.get(event.kind) or event.text or _("done"))
         self._draw()
         self._onEnded(event)
 

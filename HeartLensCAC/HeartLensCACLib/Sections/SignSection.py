@@ -8,11 +8,11 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from heartlens.app.review_session import Reading
+from heartlens.app.review_session import ReviewSession
 from heartlens.case.signature import confirmation, obstacles
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from HeartLensCACLib.Parameters import keepUserSetting, userSetting
-from HeartLensCACLib.Words import tell
+from HeartLensCACLib.Words import showError
 
 
 class SignSection:
@@ -31,7 +31,7 @@ class SignSection:
     def __init__(self, ui: Any, flush: Callable[[], None], volume: Callable[[], Any]) -> None:
         self.ui = ui
         self._flush, self._volume = flush, volume
-        self._reading: Reading | None = None
+        self._reading: ReviewSession | None = None
         ui.observerEdit.setText(userSetting("observer"))
         ui.organizationEdit.setText(userSetting("organization"))
         ui.observerEdit.connect("textChanged(QString)", self._draw)
@@ -67,14 +67,14 @@ class SignSection:
         self.ui.signSection.setEnabled(False)
         self.ui.signSection.collapsed = True
 
-    def show(self, reading: Reading) -> None:
+    def show(self, reading: ReviewSession) -> None:
         """Show what signing a case that was opened needs, and unfold the section."""
         self._written = None
         self.refresh(reading)
         self.ui.signSection.setEnabled(True)
         self.ui.signSection.collapsed = False
 
-    def refresh(self, reading: Reading) -> None:
+    def refresh(self, reading: ReviewSession) -> None:
         """After every edit: what was confirmed is another result now."""
         self._reading = reading
         self.ui.confirmCheckBox.setChecked(False)
@@ -89,8 +89,8 @@ class SignSection:
         try:
             require_scored(self._volume(), self._reading.case)  # who signs has looked at the volume on the screen
             self._reading.sign(self.observer, self.organization, confirmed=self.isConfirmed)
-        except Refused as refused:
-            tell(refused)
+        except InputRefused as refused:
+            showError(refused)
             return
         self.export()
 
@@ -102,8 +102,8 @@ class SignSection:
         try:
             with slicer.util.WaitCursor(True):
                 leftOut = self._reading.export(out)
-        except Refused as refused:
-            tell(refused)
+        except InputRefused as refused:
+            showError(refused)
             return
         self.exported(out, leftOut)
 
@@ -129,7 +129,7 @@ class SignSection:
         self.ui.obstaclesLabel.setVisible(bool(open_) and signature is None)
         self.ui.confirmCheckBox.setVisible(signature is None)
         self.ui.signButton.setEnabled(not open_ and self.isConfirmed and signature is None)
-        self.ui.signButton.setToolTip(" ".join(open_) or _("Signing is final for this state; an edit takes it back."))
+        self.ui.signButton.setToolTip(" ".join(open_) or _("Signing applies to this state; any edit revokes it."))
         # A signature stands even where writing failed after it, or the case was opened on another day.
         self.ui.exportButton.setText(_("Export unsigned") if signature is None else _("Export again"))
         self.ui.openFolderButton.setEnabled(True)

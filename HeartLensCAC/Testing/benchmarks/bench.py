@@ -64,10 +64,10 @@ def run_process(arguments: list[str]) -> tuple[float, float]:
     It is started by a small process of its own: Linux counts the peak of whoever starts a process as that process's
     own, and this one has held a phantom.
     """
-    told = subprocess.run([sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, check=True)
-    code, wall, peak = json.loads(told.stdout)
+    completed = subprocess.run([sys.executable, "-c", MEASURE, *arguments], capture_output=True, text=True, check=True)
+    code, wall, peak = json.loads(completed.stdout)
     if code != 0:
-        raise RuntimeError(f"exit {code}: {' '.join(arguments)}: {told.stderr}")
+        raise RuntimeError(f"exit {code}: {' '.join(arguments)}: {completed.stderr}")
     return wall, peak / (1024 if sys.platform != "darwin" else 1024 * 1024)
 
 
@@ -182,9 +182,9 @@ class Worker:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         self.run = Run(input=series, out=out, options={"bundle": RULES})
-        self.tell(self.run.command)
+        self.send(self.run.command)
 
-    def tell(self, line: bytes) -> None:
+    def send(self, line: bytes) -> None:
         self.process.stdin.write(line)
         self.process.stdin.flush()
 
@@ -204,17 +204,19 @@ def worker_times(what: str, series: Path, runs: int) -> list[Figure]:
     first, waited = [], []
     with tempfile.TemporaryDirectory() as folder:
         whole = Worker(series, Path(folder) / "whole")
-        told = [at for at, event in whole.moments() if event.kind == "progress"]
+        progress_times = [at for at, event in whole.moments() if event.kind == "progress"]
         whole.close()
         for n in range(2 * runs):
             worker = Worker(series, Path(folder) / "cancelled")
-            wanted = told[0] + (told[-1] - told[0]) * n / (2 * runs)  # moments spread over the whole job
+            wanted = progress_times[0] + (progress_times[-1] - progress_times[0]) * n / (
+                2 * runs
+            )  # moments spread over the whole job
             timer = None
-            asked: list[float] = []
+            cancelled_at: list[float] = []
 
-            def cancel(worker: Worker = worker, asked: list[float] = asked) -> None:
-                asked.append(time.perf_counter() - worker.start)
-                worker.tell(worker.run.cancellation)
+            def cancel(worker: Worker = worker, cancelled_at: list[float] = cancelled_at) -> None:
+                cancelled_at.append(time.perf_counter() - worker.start)
+                worker.send(worker.run.cancellation)
 
             for at, event in worker.moments():
                 if event.kind == "progress" and timer is None:
@@ -222,7 +224,7 @@ def worker_times(what: str, series: Path, runs: int) -> list[Figure]:
                     timer = threading.Timer(max(0.0, wanted - at), cancel)
                     timer.start()
             if worker.run.last is not None and worker.run.last.kind == "cancelled":
-                waited.append(at - asked[0])
+                waited.append(at - cancelled_at[0])
             elif timer is not None:
                 timer.cancel()  # it was done before the moment came
             worker.close()
@@ -234,7 +236,7 @@ def worker_times(what: str, series: Path, runs: int) -> list[Figure]:
 
 
 def in_this_process(case: Case, runs: int) -> list[Figure]:
-    """Scoring alone: a labelled volume, and again after one lesion was reassigned."""
+    """Scoring alone: a labeled volume, and again after one lesion was reassigned."""
     from heartlens.core.lesions import LesionMap
 
     labels = np.array(case.lesions.labels)
@@ -248,7 +250,7 @@ def in_this_process(case: Case, runs: int) -> list[Figure]:
 
     return [
         Figure(
-            f"scoring a labelled volume ({len(arteries)} lesions)",
+            f"scoring a labeled volume ({len(arteries)} lesions)",
             1e3 * median_seconds(score_labels, runs * 4),
             30.0,
             "ms",

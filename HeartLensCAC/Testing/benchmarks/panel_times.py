@@ -35,16 +35,16 @@ def can_run() -> bool:
 def panel_times(series: Path, runs: int) -> list[tuple[str, float, float, str]]:
     """(what, measured, budget, unit), measured in a process of its own."""
     paths = os.pathsep.join([str(TESTING), str(TESTING.parent), os.environ.get("PYTHONPATH", "")])
-    told = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, __file__, str(series), str(runs)],
         env={**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": paths},
         capture_output=True,
         text=True,
         check=False,
     )
-    if told.returncode:
-        raise RuntimeError(f"the panel could not be timed: {told.stderr[-2000:]}")
-    return [tuple(row) for row in json.loads(told.stdout.splitlines()[-1])]
+    if completed.returncode:
+        raise RuntimeError(f"the panel could not be timed: {completed.stderr[-2000:]}")
+    return [tuple(row) for row in json.loads(completed.stdout.splitlines()[-1])]
 
 
 def main(series: Path, runs: int) -> None:
@@ -107,8 +107,8 @@ def measure(series: Path, runs: int, folder: Path) -> list[tuple[str, float, flo
         assigned.append(time.perf_counter() - start)
     for n in range(2 * runs):
         start = stroke(panel, (Artery.LM, Artery.LAD)[n % 2])
-        seen = len(panel.reading.case.edits)
-        pump(lambda seen=seen: len(panel.reading.case.edits) > seen)
+        edit_count = len(panel.reading.case.edits)
+        pump(lambda edit_count=edit_count: len(panel.reading.case.edits) > edit_count)
         qt.QApplication.processEvents()
         painted.append(time.perf_counter() - start)
     edited_mb = memory_mb()

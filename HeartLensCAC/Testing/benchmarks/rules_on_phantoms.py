@@ -20,7 +20,7 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.phantom import Phantom, PhantomParameters, make_phantom
-from heartlens.scoring.agatston import agatston, weigh_islands
+from heartlens.scoring.agatston import agatston, weigh_components
 from heartlens.scoring.report import score_lesions
 
 PROTOCOL = ScoringProtocol()
@@ -45,7 +45,7 @@ class Outcome:
     rule_seconds: float = 0.0
 
 
-def judge(seed: int) -> Outcome:
+def evaluate_seed(seed: int) -> Outcome:
     """Make one phantom and score it."""
     parameters = PhantomParameters.random(seed)
     matrix = 256 if parameters.field_of_view == "heart" else 320
@@ -92,7 +92,7 @@ def split(ct: CTVolume, codes: np.ndarray, removed: Removed) -> tuple[float, flo
     if not removed.flat.size:
         return 0.0, 0.0
     group = codes[removed.flat]
-    islands = weigh_islands(
+    components = weigh_components(
         removed.flat,
         ct.hu.reshape(-1)[removed.flat],
         group,
@@ -100,7 +100,7 @@ def split(ct: CTVolume, codes: np.ndarray, removed: Removed) -> tuple[float, flo
         protocol=PROTOCOL,
         pixel_area_mm2=ct.pixel_area_mm2,
     )
-    weight = islands.weight[islands.of_voxel]
+    weight = components.weight[components.of_voxel]
     is_coronary = np.isin(group, [int(artery) for artery in CORONARY])
     factor = PROTOCOL.slice_factor(ct.increment_mm, None)
     lost, other = (
@@ -134,14 +134,12 @@ def print_tables(outcomes: list[Outcome], wall_s: float) -> None:
             f"| {correlation(np.log1p(estimate), np.log1p(truth))} | {error.mean():+.1f} | {error.std():.1f} "
             f"| {np.median(np.abs(error)):.1f} | {error[np.abs(error).argmax()]:+.1f} |"
         )
-    found = category(np.array([o.estimate["total"] for o in outcomes]))
+    pred = category(np.array([o.estimate["total"] for o in outcomes]))
     true = category(np.array([o.truth["total"] for o in outcomes]))
-    print(
-        f"\nCategory right in {(found == true).sum()} of {n}; off by more than one in {(abs(found - true) > 1).sum()}."
-    )
+    print(f"\nCategory right in {(pred == true).sum()} of {n}; off by more than one in {(abs(pred - true) > 1).sum()}.")
     print(f"\n| true \\ found | {' | '.join(CATEGORIES)} |\n|---|{'---|' * len(CATEGORIES)}")
     for index, name in enumerate(CATEGORIES):
-        cells = [str(int(((true == index) & (found == other)).sum())) for other in range(len(CATEGORIES))]
+        cells = [str(int(((true == index) & (pred == other)).sum())) for other in range(len(CATEGORIES))]
         print(f"| {name} | {' | '.join(cells)} |")
 
     named: Counter[tuple[str, str]] = sum((o.named for o in outcomes), Counter())
@@ -183,7 +181,7 @@ def main() -> None:
     start = time.perf_counter()
     seeds = range(options.first_seed, options.first_seed + options.count)
     with ProcessPoolExecutor(options.processes) as pool:
-        outcomes = list(pool.map(judge, seeds))
+        outcomes = list(pool.map(evaluate_seed, seeds))
     print_tables(outcomes, time.perf_counter() - start)
 
 

@@ -31,7 +31,7 @@ def scene_times(case: Case, runs: int) -> list[tuple[str, float, float, str]]:
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
     from headless_scene import HeadlessScene
 
-    from heartlens.case.correction import give
+    from heartlens.case.correction import assign_at
     from heartlens.scene import read_segmentation, remove_case, show_case, update_lesions
     from heartlens.scene.geometry import array_of
     from heartlens.scene.segmentation import BINARY
@@ -52,7 +52,7 @@ def scene_times(case: Case, runs: int) -> list[tuple[str, float, float, str]]:
         voxel = kji[np.argmin(np.abs(kji - place).sum(axis=1))]
 
         def click(case: Case = case, nodes: object = nodes, voxel: np.ndarray = voxel) -> Case:
-            after = give(case, voxel, Artery.UNASSIGNED)
+            after = assign_at(case, voxel, Artery.UNASSIGNED)
             update_lesions(scene, nodes, after)
             return after
 

@@ -165,9 +165,9 @@ class Reader:
         modifier.GetPointData().SetScalars(numpy_to_vtk(brushed.ravel(), deep=True))
         add = effect == "Paint"
         mode = logic.ModificationModeAdd if add else logic.ModificationModeRemove
-        seen = len(self.panel.reading.case.edits)
+        edit_count = len(self.panel.reading.case.edits)
         logic.ModifySegmentByLabelmap(
             node.GetSegmentationNode(), segment, modifier, mode, modifier.GetExtent(), True, False
         )
-        self.wait(lambda: len(self.panel.reading.case.edits) > seen)
+        self.wait(lambda: len(self.panel.reading.case.edits) > edit_count)
         self.ui.segmentEditor.setActiveEffectByName("")

@@ -15,6 +15,8 @@ from desktop.reader import Reader, slicer
 from heartlens.case.folder import load_case, save_case
 from heartlens.core.lesions import Artery
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def reader(module, phantom_ct):
@@ -189,11 +191,11 @@ def test_a_gpu_without_memory_is_told_where_the_result_is(reader, scored_case, t
     """The worker goes on with the CPU and says so in the case, as test_inference shows; the panel passes it on."""
     from dataclasses import replace
 
-    from heartlens.core.errors import Caution
+    from heartlens.core.errors import WarningRecord
 
     case = load_case(scored_case / "case")
     text = "the GPU ran out of memory; the networks ran on the CPU; --device cpu does so from the start"
-    save_case(replace(case, cautions=(*case.cautions, Caution("device", text))), tmp_path / "case")
+    save_case(replace(case, cautions=(*case.cautions, WarningRecord("device", text))), tmp_path / "case")
     reader.open_case(tmp_path / "case")
     assert "the GPU ran out of memory; the networks ran on the CPU" in reader.ui.cautionsLabel.text
     assert "--device" not in reader.ui.cautionsLabel.text
@@ -302,10 +304,10 @@ def test_a_volume_that_changed_since_it_was_scored_cannot_be_signed(reading):
 
 def test_a_signed_case_whose_export_failed_is_exported_again(reading, monkeypatch):
     from heartlens.app import review_session as library
-    from heartlens.core.errors import Refused
+    from heartlens.core.errors import InputRefused
 
     def full(*_, **__):
-        raise Refused("output", "cannot write there: no space left on device")
+        raise InputRefused("output", "cannot write there: no space left on device")
 
     reading.type_into(reading.ui.observerEdit, "Reader^Rita")
     reading.type_into(reading.ui.organizationEdit, "Phantom Hospital")

@@ -15,6 +15,8 @@ from slicer.util import arrayFromSegmentBinaryLabelmap
 from heartlens.case.folder import load_case, save_case
 from heartlens.core.lesions import CORONARY, Artery
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def reader(module, phantom_ct):
@@ -340,7 +342,7 @@ def test_the_patient_and_the_table_can_be_told_after_scoring_and_no_edit_is_lost
     reading.click_row(0)
     reading.click(ui.rcaButton)
     report = panel.reading.case.report
-    assert "Not given: MESA percentile (not known: race)" in ui.contextLabel.text
+    assert "Not available: MESA percentile (not known: race)" in ui.contextLabel.text
     ui.ageSpinBox.setValue(60)
     ui.raceComboBox.setCurrentIndex(ui.raceComboBox.findText("White"))
     assert "60-year-old White woman" in ui.contextLabel.text
@@ -360,14 +362,14 @@ def test_the_patient_and_the_table_can_be_told_after_scoring_and_no_edit_is_lost
 def test_another_volume_is_not_taken_for_the_same_patient(reading):
     reading.ui.raceComboBox.setCurrentIndex(1)
     folder = reading.panel.reading.folder
-    said = (folder / "case.json").read_text()
+    before = (folder / "case.json").read_text()
     slicer.util.addVolumeFromArray(np.zeros((24, 64, 64), np.int16), name="other")
     reading.ui.volumeSelector.setCurrentNode(slicer.util.getNode("other"))
     assert reading.panel.reading is None
     assert reading.ui.ageSpinBox.value == 0
     assert reading.ui.sexComboBox.currentText == "sex unknown"
     assert reading.ui.raceComboBox.currentText == "race not stated"
-    assert (folder / "case.json").read_text() == said
+    assert (folder / "case.json").read_text() == before
     reading.wait(lambda: not reading.panel._closedTimer.active)
     assert reading.dialogs.shown == []
 
@@ -390,7 +392,7 @@ def test_lesions_that_the_networks_were_not_sure_of_are_marked_until_the_reader_
     confidence = [table.item(r, 8).text() for r in range(table.rowCount)]
     assert [text for text in confidence if "?" in text] == ["0.51 ?"]
     assert confidence[2] == "0.51 ?"
-    assert "Look first at those marked ?: 1." in reader.ui.hintLabel.text
+    assert "Borderline, review first: 1 (marked ?)." in reader.ui.hintLabel.text
     reader.click_row_of(unsure)
     reader.click(reader.ui.lcxButton)
     assert "?" not in reader.ui.hintLabel.text

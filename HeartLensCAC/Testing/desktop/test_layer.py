@@ -17,7 +17,7 @@ UI = MODULE / "Resources" / "UI" / "HeartLensCAC.ui"
 
 def chains(root: str) -> set[str]:
     """Every dotted name in the module's sources that begins with `root`, at full length."""
-    found = set()
+    names = set()
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text())):
             words = []
@@ -25,13 +25,13 @@ def chains(root: str) -> set[str]:
                 words.append(node.attr)
                 node = node.value
             if words and isinstance(node, ast.Name) and node.id == root:
-                found.add(".".join([root, *reversed(words)]))
-    return {name for name in found if not any(other.startswith(name + ".") for other in found)}
+                names.add(".".join([root, *reversed(words)]))
+    return {name for name in names if not any(other.startswith(name + ".") for other in names)}
 
 
 def calls_on(name: str) -> set[str]:
     """Attributes that the module uses of a variable or attribute of that name."""
-    found = set()
+    names = set()
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Attribute):
@@ -39,8 +39,8 @@ def calls_on(name: str) -> set[str]:
                 if (isinstance(owner, ast.Name) and owner.id == name) or (
                     isinstance(owner, ast.Attribute) and owner.attr == name
                 ):
-                    found.add(node.attr)
-    return found
+                    names.add(node.attr)
+    return names
 
 
 def test_every_qt_name_of_the_module_is_listed_with_its_place_in_slicer():

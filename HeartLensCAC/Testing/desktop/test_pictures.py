@@ -15,6 +15,8 @@ import pytest
 from desktop.conftest import processes_left
 from desktop.reader import Reader
 
+pytestmark = pytest.mark.slow
+
 WIDTH = 540
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from desktop.conftest import processes_left
+
+pytestmark = pytest.mark.slow
 
 
 def ready(module, phantom_ct):

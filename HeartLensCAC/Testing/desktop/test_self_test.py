@@ -8,6 +8,8 @@ from desktop.reader import Reader
 
 from heartlens.core.lesions import Artery
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def hands(module, phantom_ct):

@@ -13,7 +13,7 @@ def words(slicer_running):
 
 
 @pytest.mark.parametrize(
-    ("said", "shown"),
+    ("message", "shown"),
     [
         ("80 kVp, scored as 120 kVp; --kvp-adapted uses other thresholds", "80 kVp, scored as 120 kVp"),
         ("contrast found; choose another series; --allow contrast scores it", "contrast found; choose another series"),
@@ -21,8 +21,8 @@ def words(slicer_running):
         ("a range of 3--4 mm", "a range of 3--4 mm"),
     ],
 )
-def test_clauses_about_options_are_left_out(words, said, shown):
-    assert words.panelWords(said) == shown
+def test_clauses_about_options_are_left_out(words, message, shown):
+    assert words.panelWords(message) == shown
 
 
 def test_a_text_that_is_all_option_is_kept(words):
@@ -49,7 +49,7 @@ def test_the_row_of_the_score_is_marked_and_context_says_why_a_number_is_missing
     lines = contextLines(assess(250.0, 2, age_years=60, sex="F", race="white", is_gated=True))
     assert any("percentile for a 60-year-old White woman" in line for line in lines)
     assert any(line.startswith("Arterial age") for line in lines)
-    assert any("risk factors" in line for line in lines if line.startswith("Not given"))
+    assert any("risk factors" in line for line in lines if line.startswith("Not available"))
 
 
 def test_facts_say_what_is_unknown(slicer_running, a_ct):

@@ -360,9 +360,9 @@ class SlicerUiLoader(QUiLoader):
             if isinstance(child, ctkCollapsibleButton):
                 child.collapsed = child.collapsed  # its children were not there yet
         for wire in wires:
-            said = {part.tag: part.text or "" for part in wire}
-            slot = getattr(every[said["receiver"]], said["slot"].partition("(")[0])
-            every[said["sender"]].connect(said["signal"], slot)
+            parts = {part.tag: part.text or "" for part in wire}
+            slot = getattr(every[parts["receiver"]], parts["slot"].partition("(")[0])
+            every[parts["sender"]].connect(parts["signal"], slot)
         return widget
 
 

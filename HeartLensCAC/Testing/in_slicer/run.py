@@ -15,14 +15,19 @@ import slicer
 HERE = Path(__file__).resolve().parent
 
 
-def run(told):
+def run(result_file):
     """Returns the exit code."""
     sys.path.insert(0, str(HERE))
     suite = unittest.TestLoader().discover(str(HERE), pattern="slicer_*.py", top_level_dir=str(HERE))
     result = unittest.TextTestRunner(verbosity=2, stream=sys.stdout).run(suite)
     bad = len(result.errors) + len(result.failures) + len(result.unexpectedSuccesses)
-    said = {"slicer": slicer.app.applicationVersion, "run": result.testsRun, "bad": bad, "skipped": len(result.skipped)}
-    Path(told).write_text(json.dumps(said))
+    result_document = {
+        "slicer": slicer.app.applicationVersion,
+        "run": result.testsRun,
+        "bad": bad,
+        "skipped": len(result.skipped),
+    }
+    Path(result_file).write_text(json.dumps(result_document))
     return 0 if result.testsRun > len(result.skipped) and not bad else 1
 
 

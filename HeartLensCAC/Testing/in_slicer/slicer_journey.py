@@ -17,20 +17,20 @@ def module_widget():
 
 
 def installed():
-    return {(found.name, found.version) for found in importlib.metadata.distributions()}
+    return {(distribution.name, distribution.version) for distribution in importlib.metadata.distributions()}
 
 
 def workers():
     """Scoring processes on this computer, where the system tells."""
-    found = []
+    process_ids = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
         if b"heartlens" in words and b"worker" in words:
-            found.append(int(entry.name))
-    return found
+            process_ids.append(int(entry.name))
+    return process_ids
 
 
 class TestModule(unittest.TestCase):

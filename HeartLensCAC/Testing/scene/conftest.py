@@ -23,8 +23,8 @@ AFFINE = np.array([[0.5, 0, 0, -60.0], [0, 0.625, 0, -180.0], [0, 0, 2.5, -700.2
 def no_errors(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """Slicer's C++ says on stderr what it could not do, and goes on; here that is a failure."""
     yield
-    told = capfd.readouterr().err
-    assert "ERR|" not in told, told
+    output = capfd.readouterr().err
+    assert "ERR|" not in output, output
 
 
 @pytest.fixture
@@ -92,8 +92,13 @@ def state_of() -> Callable[[Any], dict[str, Any]]:
                 for segment_id in inside.GetSegmentIDs():
                     segment = inside.GetSegment(segment_id)
                     image = segment.GetRepresentation(BINARY)
-                    told = (segment.GetName(), segment.GetLabelValue(), image.GetExtent(), array_of(image).tobytes())
-                    state[f"{node.GetID()} {segment_id}"] = told
+                    contents = (
+                        segment.GetName(),
+                        segment.GetLabelValue(),
+                        image.GetExtent(),
+                        array_of(image).tobytes(),
+                    )
+                    state[f"{node.GetID()} {segment_id}"] = contents
             if node.IsA("vtkMRMLTableNode"):
                 rows, columns = node.GetNumberOfRows(), node.GetNumberOfColumns()
                 state[node.GetID() + " cells"] = [node.GetCellText(r, c) for r in range(rows) for c in range(columns)]

@@ -93,15 +93,15 @@ def test_a_saved_scene_opens_to_the_same_case(make_case, tmp_path):
 
     second = HeadlessScene(tmp_path / "second")
     assert second.scene.ReadFromMRB(str(tmp_path / "reading.mrb"), True)
-    (found,) = find_cases(second.scene)
-    assert set(found.all()) == set(nodes.all())
-    assert np.array_equal(labels_of(found.segmentation, case.ct), edited.scored_codes)
-    assert np.array_equal(labels_of(found.automatic, case.ct), case.scored_codes)
-    assert found.automatic.GetHideFromEditors()
-    assert np.array_equal(case_ct(found.volume)[0].hu, case.ct.hu)
-    assert found.chart.GetNthPlotSeriesNode(0).GetTableNode() is found.slice_table
-    assert read_segmentation(second.scene, found, edited) is edited
-    update_lesions(second.scene, found, case)
-    assert np.array_equal(labels_of(found.segmentation, case.ct), case.scored_codes)
-    agatston = found.totals_table.GetTable().GetColumnByName("agatston")
+    (reopened,) = find_cases(second.scene)
+    assert set(reopened.all()) == set(nodes.all())
+    assert np.array_equal(labels_of(reopened.segmentation, case.ct), edited.scored_codes)
+    assert np.array_equal(labels_of(reopened.automatic, case.ct), case.scored_codes)
+    assert reopened.automatic.GetHideFromEditors()
+    assert np.array_equal(case_ct(reopened.volume)[0].hu, case.ct.hu)
+    assert reopened.chart.GetNthPlotSeriesNode(0).GetTableNode() is reopened.slice_table
+    assert read_segmentation(second.scene, reopened, edited) is edited
+    update_lesions(second.scene, reopened, case)
+    assert np.array_equal(labels_of(reopened.segmentation, case.ct), case.scored_codes)
+    agatston = reopened.totals_table.GetTable().GetColumnByName("agatston")
     assert [agatston.GetValue(n) for n in range(7)][5] == case.report.total.agatston

@@ -13,9 +13,9 @@ slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slic
 vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
 from heartlens.case.case import Case  # noqa: E402
-from heartlens.case.correction import give  # noqa: E402
+from heartlens.case.correction import assign_at  # noqa: E402
 from heartlens.case.folder import load_case, save_case  # noqa: E402
-from heartlens.core.errors import Refused  # noqa: E402
+from heartlens.core.errors import InputRefused  # noqa: E402
 from heartlens.core.lesions import Artery  # noqa: E402
 from heartlens.scene import Watch, index_of, labels_of, read_segmentation, show_case, update_lesions  # noqa: E402
 from heartlens.scene.geometry import array_of  # noqa: E402
@@ -117,7 +117,7 @@ def test_a_journey_of_strokes_clicks_and_undo_gives_the_score_of_the_voxels_on_t
     scene, nodes, case = shown
     start = case
     for artery in (Artery.LCX, Artery.LM):  # two clicks on the LAD lesion
-        case = give(case, index_of(case.ct, (55.0, 174.0, -693.0)), artery)
+        case = assign_at(case, index_of(case.ct, (55.0, 174.0, -693.0)), artery)
         update_lesions(scene, nodes, case)
     editor.stroke("LCX", np.s_[7:10, 24:36, 4:20])
     case = commit(scene, nodes, case)
@@ -178,7 +178,7 @@ def test_a_cut_through_a_lesion_makes_two_that_can_be_clicked_apart(shown, edito
     editor.stroke("LAD", np.s_[2:4, 8:12, 11:12], erase=True)
     cut = commit(scene, nodes, case)
     assert [row.artery for row in cut.report.lesions].count(Artery.LAD) == 2
-    moved = give(cut, (2, 9, 14), Artery.OTHER)
+    moved = assign_at(cut, (2, 9, 14), Artery.OTHER)
     update_lesions(scene, nodes, moved)
     assert reported(moved) == pytest.approx(score_again(nodes, moved))
     assert moved.report.arteries[Artery.LAD].agatston == 24 * 2 * 0.5 * 0.625 * 2.5 / 3
@@ -274,7 +274,7 @@ def test_a_segmentation_that_cannot_be_read_is_refused_and_stays(shown, state_of
     scene, nodes, case = shown
     change(scene, nodes)
     before = state_of(scene)
-    with pytest.raises(Refused, match=text):
+    with pytest.raises(InputRefused, match=text):
         read_segmentation(scene, nodes, case)
     assert state_of(scene) == before
 
@@ -286,7 +286,7 @@ def test_a_transform_on_a_node_is_refused_with_the_way_out(shown, state_of, name
     getattr(nodes, name).SetAndObserveTransformNodeID(transform.GetID())
     before = state_of(scene)
     for call in (read_segmentation, update_lesions):
-        with pytest.raises(Refused, match=rf"input: the {name}: expected no transform.*Harden transform"):
+        with pytest.raises(InputRefused, match=rf"input: the {name}: expected no transform.*Harden transform"):
             call(scene, nodes, case)
     assert state_of(scene) == before
 
@@ -294,7 +294,7 @@ def test_a_transform_on_a_node_is_refused_with_the_way_out(shown, state_of, name
 def test_a_segmentation_deleted_while_the_reader_works_is_refused(shown):
     scene, nodes, case = shown
     scene.RemoveNode(nodes.segmentation)
-    with pytest.raises(Refused, match=r"the segmentation of this case was deleted.*its edits are not lost"):
+    with pytest.raises(InputRefused, match=r"the segmentation of this case was deleted.*its edits are not lost"):
         read_segmentation(scene, nodes, case)
 
 
@@ -303,7 +303,7 @@ def test_voxels_outside_the_ct_are_refused(shown):
     image = nodes.segmentation.GetSegmentation().GetSegment("RCA").GetRepresentation(BINARY)
     extent = list(image.GetExtent())
     image.SetExtent(extent[0] + 12, extent[1] + 12, *extent[2:])
-    with pytest.raises(Refused, match=r"grid: .*found [0-9]+ outside"):
+    with pytest.raises(InputRefused, match=r"grid: .*found [0-9]+ outside"):
         read_segmentation(scene, nodes, case)
 
 
@@ -312,35 +312,35 @@ def test_voxels_outside_the_ct_are_refused(shown):
 
 def test_a_watch_tells_of_strokes_and_deletions_until_it_is_closed(shown, editor):
     scene, nodes, _ = shown
-    told: list[str] = []
+    events: list[str] = []
     inside = nodes.segmentation.GetSegmentation()
-    watch = Watch(scene, nodes, lambda: told.append("edited"), told.append)
+    watch = Watch(scene, nodes, lambda: events.append("edited"), events.append)
     editor.stroke("LM", np.s_[7:10, 24:36, 4:20])
-    assert told
-    assert set(told) == {"edited"}
-    told.clear()
+    assert events
+    assert set(events) == {"edited"}
+    events.clear()
     editor.logic.Undo()
-    assert set(told) == {"edited"}
-    told.clear()
+    assert set(events) == {"edited"}
+    events.clear()
     scene.RemoveNode(nodes.lesion_table)
     scene.RemoveNode(nodes.volume)
-    assert told == ["lesion_table", "volume"]
+    assert events == ["lesion_table", "volume"]
     watch.close()
     watch.close()
-    told.clear()
+    events.clear()
     inside.GetSegment("LAD").GetRepresentation(BINARY).Modified()
     scene.RemoveNode(nodes.segmentation)
-    assert told == []
+    assert events == []
 
 
 def test_closing_the_scene_tells_and_a_closed_watch_is_silent(shown):
     scene, nodes, _ = shown
-    told: list[str] = []
-    watch = Watch(scene, nodes, lambda: None, told.append)
+    events: list[str] = []
+    watch = Watch(scene, nodes, lambda: None, events.append)
     scene.Clear(False)
-    assert "segmentation" in told
+    assert "segmentation" in events
     watch.close()
-    told.clear()
+    events.clear()
     scene.AddNewNodeByClass("vtkMRMLTableNode")
     scene.Clear(False)
-    assert told == []
+    assert events == []

@@ -11,7 +11,7 @@ from installed import need
 slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
-from heartlens.core.errors import Refused  # noqa: E402
+from heartlens.core.errors import InputRefused  # noqa: E402
 from heartlens.core.lesions import ARTERY_COLORS, Artery  # noqa: E402
 from heartlens.scene import (  # noqa: E402
     find_cases,
@@ -137,12 +137,12 @@ def test_the_table_shows_the_automatic_score_beside_the_edited_one(scene, make_c
 
 
 def test_the_risk_table_marks_the_row_of_the_case_and_none_when_withheld(scene, make_case):
-    from heartlens.core.errors import Caution
+    from heartlens.core.errors import WarningRecord
 
     case = make_case()
     marked = [row["category"] for row in rows_of(show_case(scene, case).risk_table) if row["this case"]]
     assert marked == [case.risk.label]
-    withheld = make_case(cautions=(Caution("extrapolated-gaps", "slices are missing"),))
+    withheld = make_case(cautions=(WarningRecord("extrapolated-gaps", "slices are missing"),))
     assert not [row for row in rows_of(show_case(scene, withheld).risk_table) if row["this case"]]
 
 
@@ -309,20 +309,22 @@ def test_another_volume_is_refused_and_nothing_is_added(scene, make_case, state_
     hu[6, 20, 20] = 451
     set_voxels(other, hu, case.ct.affine)
     before = state_of(scene)
-    with pytest.raises(Refused, match=r"checksum: .*found 1 at or above 130 HU that changed.*score the volume again"):
+    with pytest.raises(
+        InputRefused, match=r"checksum: .*found 1 at or above 130 HU that changed.*score the volume again"
+    ):
         show_case(scene, case, volume=other)
     affine = np.array(case.ct.affine)
     affine[0, 3] += 0.2
     set_voxels(other, case.ct.hu, affine)
-    with pytest.raises(Refused, match="grid: "):
+    with pytest.raises(InputRefused, match="grid: "):
         show_case(scene, case, volume=other)
     set_voxels(other, case.ct.hu[:8], case.ct.affine)
-    with pytest.raises(Refused, match="grid: "):
+    with pytest.raises(InputRefused, match="grid: "):
         show_case(scene, case, volume=other)
     set_voxels(other, case.ct.hu, case.ct.affine)
     scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "moved")
     other.SetAndObserveTransformNodeID(scene.GetFirstNodeByName("moved").GetID())
-    with pytest.raises(Refused, match=r"input: .*Harden transform"):
+    with pytest.raises(InputRefused, match=r"input: .*Harden transform"):
         show_case(scene, case, volume=other)
     other.SetAndObserveTransformNodeID(None)
     scene.RemoveNode(scene.GetFirstNodeByName("moved"))
@@ -334,7 +336,7 @@ def test_a_volume_edited_after_it_was_shown_is_found_out_before_signing(scene, m
     volume = show_case(scene, case).volume
     require_scored(volume, case)
     array_of(volume.GetImageData())[0, 0, 0] = 1000
-    with pytest.raises(Refused, match=r"checksum: .*found 1 at or above 130 HU"):
+    with pytest.raises(InputRefused, match=r"checksum: .*found 1 at or above 130 HU"):
         require_scored(volume, case)
 
 
@@ -361,7 +363,7 @@ def test_a_deleted_node_is_named_and_the_rest_stays(scene, make_case, state_of, 
     nodes = show_case(scene, case)
     scene.RemoveNode(getattr(nodes, name))
     before = state_of(scene)
-    with pytest.raises(Refused, match=f"the {name.replace('_', ' ')} of this case was deleted.*not lost"):
+    with pytest.raises(InputRefused, match=f"the {name.replace('_', ' ')} of this case was deleted.*not lost"):
         update_lesions(scene, nodes, case.remove(1))
     assert state_of(scene) == before
 

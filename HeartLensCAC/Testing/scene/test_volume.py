@@ -11,7 +11,7 @@ vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt
 
 from heartlens.case.case import Case  # noqa: E402
 from heartlens.case.correction import lesion_at  # noqa: E402
-from heartlens.core.errors import Refused  # noqa: E402
+from heartlens.core.errors import InputRefused  # noqa: E402
 from heartlens.scene import case_ct, dicom_instances, index_of, position_of, show_case, voxels_in  # noqa: E402
 from heartlens.scene.geometry import set_voxels  # noqa: E402
 
@@ -73,7 +73,7 @@ def test_a_volume_cropped_since_it_was_loaded_is_marked(volume, make_case):
 
 def test_what_is_no_ct_is_refused_with_a_way_out(scene, volume):
     def refused(node, text: str, **options) -> None:
-        with pytest.raises(Refused, match=text):
+        with pytest.raises(InputRefused, match=text):
             case_ct(node, **options)
 
     refused(None, "input: expected a CT volume, found none")

@@ -76,10 +76,10 @@ def find_aorta(grid: CoarseGrid, chest: Chest, heart: NDArray[np.bool_]) -> tupl
     near = chest.hull & chest.slices[:, None, None] & ~chest.lung
     near &= np.abs(grid.x_mm - chest.spine_x_mm) < 75
     near &= np.abs(grid.y_mm[None, :, None] - chest.spine_y_mm[:, None, None] + 55) < 100
-    found = ndimage.find_objects(near.astype(np.uint8))
-    if not found:
+    boxes = ndimage.find_objects(near.astype(np.uint8))
+    if not boxes:
         return nowhere, nowhere
-    k, j, i = (slice(max(0, part.start - 2), part.stop + 2) for part in found[0])
+    k, j, i = (slice(max(0, part.start - 2), part.stop + 2) for part in boxes[0])
     part = replace(
         grid, hu=grid.hu[k, j, i], x_mm=grid.x_mm[i], y_mm=grid.y_mm[j], z_mm=grid.z_mm[k], outside=grid.outside[j, i]
     )

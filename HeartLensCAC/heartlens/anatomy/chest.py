@@ -141,10 +141,10 @@ def _spine(grid: CoarseGrid, lung: NDArray[np.bool_], slices: NDArray[np.bool_])
     """
     dz, dy, dx = grid.spacing_mm
     nowhere = np.full(grid.shape[0], grid.y_mm[-1] + UNSEEN_SPINE_MM)
-    seen = np.any(lung[slices], axis=0)
-    if not seen.any():
+    lung_in_any_slice = np.any(lung[slices], axis=0)
+    if not lung_in_any_slice.any():
         return float(grid.x_mm.mean()), nowhere
-    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    rows, columns = np.flatnonzero(lung_in_any_slice.any(axis=1)), np.flatnonzero(lung_in_any_slice.any(axis=0))
     middle_x = float(grid.x_mm[columns[[0, -1]]].mean())
     behind = grid.y_mm > grid.y_mm[rows[[0, -1]]].mean()
     near = np.abs(grid.x_mm - middle_x) < 60
@@ -183,13 +183,13 @@ def _carina(grid: CoarseGrid, spine_x: float, spine_y: NDArray[np.float64]) -> f
             continue
         inside = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         labels, _ = ndimage.label((part[inside] < WINDPIPE_BELOW_HU) & ~grid.outside[inside])
-        found = 0
+        airways = 0
         for index, box in enumerate(ndimage.find_objects(labels), start=1):
             area_mm2 = int((labels[box] == index).sum()) * grid.pixel_mm2
             width_mm = (box[1].stop - box[1].start) * dx
             x = grid.x_mm[columns[0]] + dx * (box[1].start + box[1].stop - 1) / 2
-            found += 60 < area_mm2 < 600 and width_mm < 29 and abs(x - spine_x) < 25
-        alone[k] = found == 1
+            airways += 60 < area_mm2 < 600 and width_mm < 29 and abs(x - spine_x) < 25
+        alone[k] = airways == 1
     runs, n = ndimage.label(alone)
     best = max(range(1, n + 1), key=lambda run: int((runs == run).sum()), default=0)
     slices = np.flatnonzero(runs == best) if best else np.zeros(0, int)

@@ -59,11 +59,11 @@ class CoarseGrid:
 
     def ct_box(self, mask: NDArray[np.bool_], ct: CTVolume, margin_mm: float) -> tuple[slice, slice, slice]:
         """CT voxels around a (K, J, I) mask, and a margin; empty when the mask is."""
-        found = ndimage.find_objects(mask.astype(np.uint8))
-        if not found:
+        boxes = ndimage.find_objects(mask.astype(np.uint8))
+        if not boxes:
             return (slice(0, 0), slice(0, 0), slice(0, 0))
         parts = []
-        for axis, part in enumerate(found[0]):
+        for axis, part in enumerate(boxes[0]):
             margin = round(margin_mm / ct.spacing_mm[axis])
             # The last block also stands for the voxels at the end that did not fill a block.
             last = part.stop == mask.shape[axis]

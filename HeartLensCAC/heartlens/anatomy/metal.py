@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.anatomy.region import HeartRegion
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
 
 METAL_HU = 2600.0
@@ -30,16 +30,16 @@ def find_metal(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:
         return np.zeros((0, 3), np.int64)
     flat = np.ravel_multi_index(tuple(suspects.T), ct.shape)
     hu = ct.hu.reshape(-1)[flat]
-    island = find_islands(flat, ct.shape, connectivity=8)
+    island = label_components(flat, ct.shape, connectivity=8)
     order = np.lexsort((-hu, island))
     brightest = order[np.unique(island[order], return_index=True)[1]]
-    found = []
+    parts = []
     for voxel in brightest:
         kji = suspects[voxel]
         in_zone = bool(region.grid.sample(region.zone, kji[None])[0])
         if hu[voxel] > METAL_HU or (in_zone and streak_share(ct, region, kji) > LEAST_STREAK_SHARE):
-            found.append(kji)
-    return np.array(found, np.int64).reshape(-1, 3)
+            parts.append(kji)
+    return np.array(parts, np.int64).reshape(-1, 3)
 
 
 def streak_share(ct: CTVolume, region: HeartRegion, kji: NDArray[np.int64]) -> float:

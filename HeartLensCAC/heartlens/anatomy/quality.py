@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from heartlens.anatomy import HeartRegion, find_metal
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Caution
+from heartlens.core.errors import WarningRecord
 from heartlens.core.protocol import EDGES_BY_KVP_HU, ScoringProtocol
 from heartlens.core.reconstruction_kernel import kernel_class
 
@@ -25,16 +25,16 @@ HIGH_NOISE_HU = 30.0
 """Standard deviation in blood: 130 HU is then three deviations above it, and noise alone makes islands."""
 
 
-def acquisition_cautions(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
+def acquisition_cautions(ct: CTVolume, protocol: ScoringProtocol) -> list[WarningRecord]:
     """What the header and the geometry say about how far the score can be compared."""
     return [*_voltage(ct, protocol), *_slices(ct, protocol), *_kernel(ct), *_gating(ct)]
 
 
-def _voltage(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
+def _voltage(ct: CTVolume, protocol: ScoringProtocol) -> list[WarningRecord]:
     kvp = ct.header.kvp
     if kvp is None:
         text = "tube voltage unknown: thresholds are those of 120 kVp; give --kvp N when you know it"
-        return [Caution("kvp", text)]
+        return [WarningRecord("kvp", text)]
     if abs(kvp - 120) <= 1:
         return []
     direction = "more" if kvp < 120 else "less"
@@ -48,10 +48,10 @@ def _voltage(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
             f"{kvp:g} kVp scored with weights from {', '.join(f'{edge:g}' for edge in protocol.edges_hu)} HU; "
             "adapted thresholds move some patients to another category"
         )
-    return [Caution("kvp", text)]
+    return [WarningRecord("kvp", text)]
 
 
-def _slices(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
+def _slices(ct: CTVolume, protocol: ScoringProtocol) -> list[WarningRecord]:
     cautions = []
     increment, thickness = ct.increment_mm, ct.header.slice_thickness_mm
     if not USUAL_MM[0] - TOLERANCE_MM <= increment <= USUAL_MM[1] + TOLERANCE_MM:
@@ -60,54 +60,54 @@ def _slices(ct: CTVolume, protocol: ScoringProtocol) -> list[Caution]:
             text += f"each counts {increment / 3:.3g} times, which makes the score comparable only in the mean"
         else:
             text += "not made comparable to 3 mm slices by the increment, as the protocol asks"
-        cautions.append(Caution("increment", text))
+        cautions.append(WarningRecord("increment", text))
     if thickness is None:
         text = "slice thickness unknown: overlap, gaps and thin slices cannot be seen; give --thickness-mm X"
-        return [*cautions, Caution("unknown-thickness", text)]
+        return [*cautions, WarningRecord("unknown-thickness", text)]
     if not USUAL_MM[0] - TOLERANCE_MM <= thickness <= USUAL_MM[1] + TOLERANCE_MM:
         effect = (
             "thin slices raise the score (3 mm to 1 mm: about +30 % Agatston)"
             if thickness < USUAL_MM[0]
             else "thick slices dilute small plaques below the threshold, so the score can be too low and a 0 uncertain"
         )
-        cautions.append(Caution("thickness", f"slices {thickness:g} mm thick (usual: 2.5 to 3 mm): {effect}"))
+        cautions.append(WarningRecord("thickness", f"slices {thickness:g} mm thick (usual: 2.5 to 3 mm): {effect}"))
     if thickness < 2 - 1e-6:
         text = f"{thickness:g} mm slices are noisy at 130 HU; --slab-mm 3 averages them before scoring"
-        cautions.append(Caution("thin-slices", text))
+        cautions.append(WarningRecord("thin-slices", text))
     if increment < 0.9 * thickness:
         text = (
             f"slices overlap: {thickness:g} mm thick every {increment:g} mm; "
             "plaque is seen more than once and is counted by the increment, not by the thickness"
         )
-        cautions.append(Caution("overlap", text))
+        cautions.append(WarningRecord("overlap", text))
     if increment > 1.2 * thickness:
         text = (
             f"gaps of {increment - thickness:g} mm between slices of {thickness:g} mm: what lies in them is "
             "extrapolated from its neighbors; the risk category is withheld"
         )
-        cautions.append(Caution("extrapolated-gaps", text))
+        cautions.append(WarningRecord("extrapolated-gaps", text))
     return cautions
 
 
-def _kernel(ct: CTVolume) -> list[Caution]:
+def _kernel(ct: CTVolume) -> list[WarningRecord]:
     kernel = ct.header.kernel
     if not kernel:
         text = "convolution kernel unknown: a sharp kernel would raise peaks and noise, and the score with them"
-        return [Caution("unknown-kernel", text)]
+        return [WarningRecord("unknown-kernel", text)]
     if kernel_class(kernel) == "sharp":
         text = f"sharp kernel {kernel}: raises peaks and noise, so the score is too high; score a soft-tissue series"
-        return [Caution("sharp-kernel", text)]
+        return [WarningRecord("sharp-kernel", text)]
     return []
 
 
-def _gating(ct: CTVolume) -> list[Caution]:
+def _gating(ct: CTVolume) -> list[WarningRecord]:
     if ct.header.is_gated:
         return []
     state = "not ECG-gated" if ct.header.is_gated is False else "ECG gating unknown, reported as not gated"
     text = (
         f"{state}: an estimated Agatston score; motion blurs plaque, 38 % of patients change category, mostly downward"
     )
-    return [Caution("non-gated", text)]
+    return [WarningRecord("non-gated", text)]
 
 
 def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]:

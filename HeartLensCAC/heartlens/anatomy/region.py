@@ -218,11 +218,11 @@ def _largest_solid(grid: CoarseGrid, between: NDArray[np.bool_]) -> NDArray[np.b
 def _within(mask: NDArray[np.bool_], spacing_mm: tuple[float, float, float], reach_mm: float) -> NDArray[np.bool_]:
     """Everything nearer to a mask than `reach_mm`."""
     near = np.zeros_like(mask)
-    found = ndimage.find_objects(mask.astype(np.uint8))
-    if not found:
+    boxes = ndimage.find_objects(mask.astype(np.uint8))
+    if not boxes:
         return near
     grow = [int(np.ceil(reach_mm / step)) for step in spacing_mm]
-    box = tuple(slice(max(0, part.start - n), part.stop + n) for part, n in zip(found[0], grow, strict=True))
+    box = tuple(slice(max(0, part.start - n), part.stop + n) for part, n in zip(boxes[0], grow, strict=True))
     near[box] = ndimage.distance_transform_edt(~mask[box], sampling=spacing_mm) < reach_mm
     return near
 

@@ -15,7 +15,7 @@ from heartlens import __version__
 from heartlens.app.requirements import missing, requirements
 from heartlens.calcium import extract_lesions
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import write_volume
 from heartlens.networks.bundle import Bundle, find_bundle, installed_bundles, load_bundle
@@ -35,12 +35,12 @@ SELF_TEST_SHARE = 0.25
 """How far a total may be from the phantom's own and the installation still be in order. Not a measure of a method."""
 
 
-def examine(say: Callable[[str], None], *, bundle: str | None = None, device: str = "auto") -> bool:
+def examine(write_line: Callable[[str], None], *, bundle: str | None = None, device: str = "auto") -> bool:
     """Tell what is installed and whether it works.
 
     Parameters
     ----------
-    say
+    write_line
         Takes one line after the other.
     bundle, device
         As for scoring; the self-test uses them.
@@ -50,21 +50,21 @@ def examine(say: Callable[[str], None], *, bundle: str | None = None, device: st
     bool
         Whether all is in order.
     """
-    say(f"heartlens {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
-    fine = [_libraries(say)]
-    _devices(say)
-    fine.append(_bundles(say, bundle))
+    write_line(f"heartlens {__version__}, Python {platform.python_version()}, {platform.system()} {platform.machine()}")
+    fine = [_libraries(write_line)]
+    _devices(write_line)
+    fine.append(_bundles(write_line, bundle))
     works = _worked_example()
-    say(f"worked example (10 by hand): {works:g}")
+    write_line(f"worked example (10 by hand): {works:g}")
     fine.append(works == 10)
     if fine[1]:
-        fine.append(_self_test(say, bundle, device))
+        fine.append(_self_test(write_line, bundle, device))
     return all(fine)
 
 
-def _libraries(say: Callable[[str], None]) -> bool:
+def _libraries(write_line: Callable[[str], None]) -> bool:
     for requirement in requirements():
-        say(f"  {requirement.line}")
+        write_line(f"  {requirement.line}")
     return not missing()
 
 
@@ -75,35 +75,35 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _devices(say: Callable[[str], None]) -> None:
+def _devices(write_line: Callable[[str], None]) -> None:
     threads = cpu_threads()
     runtime = _version("onnxruntime") or "missing"
-    say(f"cpu:  {threads} {'thread' if threads == 1 else 'threads'}, ONNX Runtime {runtime}")
+    write_line(f"cpu:  {threads} {'thread' if threads == 1 else 'threads'}, ONNX Runtime {runtime}")
     torch = _version("torch")
     if torch is None:
-        say("cuda: no; torch is not installed, and is needed for a GPU alone")
+        write_line("cuda: no; torch is not installed, and is needed for a GPU alone")
     else:
-        say(f"cuda: {'yes' if sees_cuda() else 'no GPU seen'}; torch {torch}")
+        write_line(f"cuda: {'yes' if sees_cuda() else 'no GPU seen'}; torch {torch}")
 
 
-def _bundles(say: Callable[[str], None], asked: str | None) -> bool:
+def _bundles(write_line: Callable[[str], None], name: str | None) -> bool:
     """Every installed bundle and the one asked for, with each file checked."""
     folders = list(installed_bundles().values())
     try:
-        default = find_bundle(asked)
-    except Refused as refusal:
-        say(f"bundle: {refusal}")
+        default = find_bundle(name)
+    except InputRefused as refusal:
+        write_line(f"bundle: {refusal}")
         return False
     if default is not None and default not in folders:
         folders.append(default)
     if default is None:
-        say("bundle: none; calcium is found and named by rules")
+        write_line("bundle: none; calcium is found and named by rules")
     intact = True
     for folder in folders:
         try:
-            say(_describe(load_bundle(folder), is_used=folder == default))
-        except Refused as refusal:
-            say(f"bundle: {refusal}")
+            write_line(_describe(load_bundle(folder), is_used=folder == default))
+        except InputRefused as refusal:
+            write_line(f"bundle: {refusal}")
             intact = False
     return intact
 
@@ -128,7 +128,7 @@ def _worked_example() -> float:
     return score_lesions(ct, extract_lesions(ct, flat, np.full(flat.size, 2), protocol), protocol).total.agatston
 
 
-def _self_test(say: Callable[[str], None], bundle: str | None, device: str) -> bool:
+def _self_test(write_line: Callable[[str], None], bundle: str | None, device: str) -> bool:
     """A small phantom scored as a scan would be."""
     begin = time.perf_counter()
     phantom = make_phantom(PhantomParameters.random(SELF_TEST_SEED, **SELF_TEST_SCAN))
@@ -138,15 +138,15 @@ def _self_test(say: Callable[[str], None], bundle: str | None, device: str) -> b
         with TemporaryDirectory() as folder:
             write_volume(Path(folder) / "ct.nrrd", phantom.ct)
             case = score_series(Path(folder) / "ct.nrrd", Request(bundle=bundle, device=device)).case
-    except Refused as refusal:
-        say(f"self-test: {refusal}")
+    except InputRefused as refusal:
+        write_line(f"self-test: {refusal}")
         return False
-    found = case.report.total.agatston
-    fine = abs(found - known) <= SELF_TEST_SHARE * known
+    score = case.report.total.agatston
+    fine = abs(score - known) <= SELF_TEST_SHARE * known
     facts = case.provenance
     by = f"bundle {facts['bundle']} on {facts['device']}" if facts["bundle"] else "the rules"
-    say(
-        f"self-test: a phantom of {known:.0f} scored {found:.0f} by {by}: {'in order' if fine else 'WRONG'} "
+    write_line(
+        f"self-test: a phantom of {known:.0f} scored {score:.0f} by {by}: {'in order' if fine else 'WRONG'} "
         f"({made - begin:.1f} s to make it, {time.perf_counter() - made:.1f} s to score it)"
     )
     return fine

@@ -1,6 +1,6 @@
-"""What a door and the worker say to each other: one JSON document a line, commands down, events up.
+"""Messages between a front end and the worker: one JSON document a line, commands down, events up.
 
-Both ends use this file, so neither can misspell the other; it needs nothing but the standard library. A door (the
+Both ends use this file, so neither can misspell the other; it needs nothing but the standard library. A front end (the
 Slicer panel, the browser, a script) makes one `Run` for each press of Score and keeps it as long as it cares:
 
     run = Run(files=paths, out=folder, options={"bundle": "none"})
@@ -121,7 +121,7 @@ class ScoreCommand:
     Parameters
     ----------
     job
-        Unique among the worker's jobs; a door takes a new one for every run, so that a late result is known as such.
+        Unique among the worker's jobs; a front end makes one per run, so that a late result is known as such.
     out
         Folder to make, as `heartlens score --out`.
     input
@@ -191,15 +191,15 @@ def read_command(line: bytes) -> ScoreCommand | CancelCommand:
     names = {"score": set(ScoreCommand.__dataclass_fields__), "cancel": {"job"}}.get(str(document.get("cmd")))
     if names is None:
         raise BadCommand(f"cmd must be score or cancel, got {document.get('cmd')!r}", job)
-    said = {name: value for name, value in document.items() if name != "cmd"}
-    if unknown := sorted(said.keys() - names):
+    fields = {name: value for name, value in document.items() if name != "cmd"}
+    if unknown := sorted(fields.keys() - names):
         raise BadCommand(f"unknown: {', '.join(unknown)}; expected {', '.join(sorted(names))}", job)
     if document["cmd"] == "cancel":
-        return CancelCommand(said.get("job", ""))
-    if not isinstance(said.get("files", []), list):
-        raise BadCommand(f"files must be a list of paths, got {said['files']!r}", job)
-    said = {"job": "", "out": "", **said, "files": tuple(said.get("files", ()))}
-    return ScoreCommand(**said)
+        return CancelCommand(fields.get("job", ""))
+    if not isinstance(fields.get("files", []), list):
+        raise BadCommand(f"files must be a list of paths, got {fields['files']!r}", job)
+    fields = {"job": "", "out": "", **fields, "files": tuple(fields.get("files", ()))}
+    return ScoreCommand(**fields)
 
 
 class Run:
@@ -310,5 +310,5 @@ def _document(line: bytes) -> dict[str, Any]:
     return document
 
 
-def _job(said: object) -> str | None:
-    return said if isinstance(said, str) and said else None
+def _job(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None

@@ -18,12 +18,12 @@ class UsageError(ValueError):
 
 
 def add_score_options(score: argparse.ArgumentParser) -> None:
-    """Add every option that says how to score; where to read and what to print is the door's own matter."""
+    """Add every option that says how to score; where to read and what to print is the front end's own matter."""
     score.add_argument("--force", action="store_true", help="replace an existing result folder")
     score.add_argument("--identify", action="store_true", help="put patient ID and name on report.html")
     score.add_argument(
         "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
-        help=f"score in spite of a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
+        help=f"score despite a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
     )  # fmt: skip
     score.add_argument("--series", metavar="UID", help="which series to score")
 
@@ -37,28 +37,26 @@ def add_score_options(score: argparse.ArgumentParser) -> None:
         "--device",
         choices=("auto", "cpu", "cuda"),
         default="auto",
-        help="for the networks; auto: a GPU if worth waking",
+        help="for the networks; auto: use the GPU for 100 slices or more",
     )
 
     protocol = score.add_argument_group("protocol")
     protocol.add_argument("--profile", default="agatston-1990", help="agatston-1990 (default), siemens, philips, canon")
-    protocol.add_argument("--connectivity", type=int, choices=(4, 8), help="of pixels within a slice")
+    protocol.add_argument("--connectivity", type=int, choices=(4, 8), help="pixel connectivity within a slice")
     protocol.add_argument("--min-area-mm2", type=float, metavar="X", help="smaller 2-D islands are dropped")
     protocol.add_argument("--normalisation", choices=("increment", "thickness", "none"), help="slice factor k")
     protocol.add_argument("--slab-mm", type=float, metavar="X", help="average thin slices to X mm before scoring")
     protocol.add_argument("--isotropic-volume", action="store_true", help="also give the volume interpolated along z")
-    protocol.add_argument("--kvp", type=float, metavar="N", help="tube voltage, where the file does not say")
+    protocol.add_argument("--kvp", type=float, metavar="N", help="tube voltage, if missing from the file")
     protocol.add_argument("--kvp-adapted", action="store_true", help="thresholds published for the tube voltage")
-    protocol.add_argument(
-        "--thickness-mm", type=float, metavar="X", help="slice thickness, where the file does not say"
-    )
+    protocol.add_argument("--thickness-mm", type=float, metavar="X", help="slice thickness, if missing from the file")
     protocol.add_argument("--mass-factor", type=float, metavar="C", help="calibration, mg per mm3 per HU")
 
     risk = score.add_argument_group("risk")
     risk.add_argument("--scheme", default="heartlens", help="category scheme (default heartlens)")
     risk.add_argument("--age", type=float, metavar="N", help="years")
     risk.add_argument("--sex", choices=("M", "F"))
-    risk.add_argument("--race", choices=("white", "chinese", "black", "hispanic"), help="for MESA; never guessed")
+    risk.add_argument("--race", choices=("white", "chinese", "black", "hispanic"), help="for MESA; never inferred")
     risk.add_argument("--risk-factors", type=Path, metavar="FILE.json", help="for the MESA 10-year risk")
 
 
@@ -80,10 +78,10 @@ def options_of(words: Mapping[str, Any]) -> argparse.Namespace:
     add_score_options(parser)
     flags = {name[2:]: action.nargs == 0 for action in parser._actions for name in action.option_strings}
     arguments = []
-    for name, said in words.items():
+    for name, value_or_values in words.items():
         if name not in flags:
             raise UsageError(f"unknown option {name!r}; the options are {', '.join(sorted(flags))}")
-        for value in said if isinstance(said, (list, tuple)) else [said]:
+        for value in value_or_values if isinstance(value_or_values, (list, tuple)) else [value_or_values]:
             if value is None or value is False:
                 continue
             if (value is True) != flags[name]:

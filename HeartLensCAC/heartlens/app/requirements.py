@@ -34,12 +34,12 @@ class Requirement:
 
     name: str
     least: str
-    found: str | None
+    installed: str | None
 
     @property
     def is_met(self) -> bool:
         """Whether the library is installed, and new enough."""
-        return self.found is not None and _numbers(self.found) >= _numbers(self.least)
+        return self.installed is not None and _numbers(self.installed) >= _numbers(self.least)
 
     @property
     def purpose(self) -> str:
@@ -55,8 +55,8 @@ class Requirement:
     def line(self) -> str:
         """What a person is told."""
         if self.is_met:
-            return f"{self.name:<20}{self.found}"
-        state = "missing" if self.found is None else f"{self.found} is too old"
+            return f"{self.name:<20}{self.installed}"
+        state = "missing" if self.installed is None else f"{self.installed} is too old"
         return f"{self.name:<20}{state}; needed for {self.purpose}: {pip_line([self])}"
 
 

@@ -1,6 +1,6 @@
 """A case that somebody reads: every edit is on the disk before it is on the screen.
 
-The panel and the browser hold one `Reading`; it knows no window and no scene.
+The panel and the browser hold one `ReviewSession`; it knows no window and no scene.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.case.case import Case
-from heartlens.case.correction import correct, give, lesion_at
+from heartlens.case.correction import apply_edited_labels, assign_at, lesion_at
 from heartlens.case.edits import Edit
 from heartlens.case.folder import append_edit, load_case, save_risk_inputs, write_json
 from heartlens.case.result import Result
 from heartlens.case.signature import Signature, now, obstacles, read_signature, write_signature
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.report.outputs import write_outputs
 from heartlens.risk.person import RiskInputs
 
 
-class Reading:
+class ReviewSession:
     """One case folder and its case.
 
     Parameters
@@ -53,7 +53,7 @@ class Reading:
         self.signature = read_signature(folder, case)
 
     @classmethod
-    def open(cls, folder: Path, *, reader: str = "") -> Reading:
+    def open(cls, folder: Path, *, reader: str = "") -> ReviewSession:
         """Open a case folder, or a result folder that has one in it; the numbers are those that were saved.
 
         Raises
@@ -64,7 +64,9 @@ class Reading:
         inside = folder / "case"
         chosen = inside if (inside / "case.json").is_file() else folder
         if not (chosen / "case.json").is_file():
-            raise Refused("input", f"{folder} holds no HeartLens case: expected case.json in it; choose a case folder")
+            raise InputRefused(
+                "input", f"{folder} holds no HeartLens case: expected case.json in it; choose a case folder"
+            )
         return cls(chosen, load_case(chosen), reader=reader)
 
     @cached_property
@@ -82,17 +84,19 @@ class Reading:
         from heartlens.dicom.read import source_datasets
         from heartlens.dicom.series import find_series
 
-        found = find_series([Path(path) for path in self.case.provenance["source"]])
-        series = next((s for s in found if s.series_uid == header.series_uid), None)
+        all_series = find_series([Path(path) for path in self.case.provenance["source"]])
+        series = next((s for s in all_series if s.series_uid == header.series_uid), None)
         if series is None:
-            raise Refused("input", f"series {header.series_uid} is no longer where it was read from; bring it back")
+            raise InputRefused(
+                "input", f"series {header.series_uid} is no longer where it was read from; bring it back"
+            )
         return source_datasets(series, self.case.source_ct)
 
     # Edits. Each returns whether anything changed; an edit that cannot be made or kept raises, and nothing changed.
 
-    def give(self, kji: ArrayLike, artery: Artery, *, in_slice: bool = False) -> bool:
-        """A click; see `heartlens.case.correction.give`."""
-        return self._edit(lambda **by: give(self.case, kji, artery, in_slice=in_slice, **by))
+    def assign_at(self, kji: ArrayLike, artery: Artery, *, in_slice: bool = False) -> bool:
+        """A click; see `heartlens.case.correction.assign_at`."""
+        return self._edit(lambda **by: assign_at(self.case, kji, artery, in_slice=in_slice, **by))
 
     def lesion_at(self, kji: ArrayLike) -> int | None:
         """Id of the lesion at a voxel (k, j, i); None when there is none."""
@@ -108,9 +112,9 @@ class Reading:
         """Remove a lesion; False when nothing changed."""
         return self._edit(lambda **by: self.case.remove(lesion, **by))
 
-    def correct(self, codes: NDArray[np.uint8]) -> bool:
-        """Labels that somebody painted; see `heartlens.case.correction.correct`."""
-        return self._edit(lambda **by: correct(self.case, codes, **by))
+    def apply_edited_labels(self, codes: NDArray[np.uint8]) -> bool:
+        """Labels that somebody painted; see `heartlens.case.correction.apply_edited_labels`."""
+        return self._edit(lambda **by: apply_edited_labels(self.case, codes, **by))
 
     def undo(self) -> bool:
         """Take back the latest action that is in force; False when nothing changed."""
@@ -121,7 +125,7 @@ class Reading:
         return self._edit(self.case.redo)
 
     def grade(self, risk_inputs: RiskInputs) -> bool:
-        """Grade the score anew for what is now known of the person, or by another table; lesions and scores stay.
+        """Grade the score again for what is now known of the person, or by another table; lesions and scores stay.
 
         A signature was given to the result as it was, and is taken back.
 
@@ -141,13 +145,15 @@ class Reading:
         try:
             _ = graded.risk
         except ValueError as error:
-            raise Refused("input", str(error)) from error
+            raise InputRefused("input", str(error)) from error
         try:
             (self.folder / "signature.json").unlink(missing_ok=True)  # first: it must not outlive what was signed
             self.signature = None
             save_risk_inputs(self.folder, risk_inputs)
         except OSError as error:
-            raise Refused("output", f"cannot write to {self.folder}: {error.strerror or error}; allow it") from error
+            raise InputRefused(
+                "output", f"cannot write to {self.folder}: {error.strerror or error}; allow it"
+            ) from error
         self.case = graded
         return True
 
@@ -171,7 +177,7 @@ class Reading:
         try:
             _append_whole(self.folder, edited.edits[len(self.case.edits) :])
         except OSError as error:
-            raise Refused(
+            raise InputRefused(
                 "output",
                 f"the edit was not made, because it cannot be kept in {self.folder}: {error.strerror or error}; "
                 "make room or allow writing there, then edit again",
@@ -182,7 +188,7 @@ class Reading:
 
     def save_report(self) -> None:
         """Bring report.json in the case folder up to date."""
-        with whole_file(self.folder / "report.json") as sibling:
+        with atomic_file(self.folder / "report.json") as sibling:
             write_json(sibling, self.case.report_document())
 
     def sign(self, observer: str, organization: str, *, confirmed: bool) -> Signature:
@@ -195,11 +201,11 @@ class Reading:
         """
         open_points = obstacles(self.case, confirmed=confirmed)
         if open_points:
-            raise Refused("input", " ".join(open_points))
+            raise InputRefused("input", " ".join(open_points))
         try:
             signature = Signature(observer.strip(), organization.strip(), now())
         except ValueError as error:
-            raise Refused("input", str(error)) from error
+            raise InputRefused("input", str(error)) from error
         write_signature(self.folder, self.case, signature)
         self.signature = signature
         return signature
@@ -218,7 +224,7 @@ class Reading:
         try:
             edited = make(who=self.reader, when=now())
         except ValueError as error:
-            raise Refused("input", str(error)) from error
+            raise InputRefused("input", str(error)) from error
         return self.take(edited)
 
 

@@ -32,7 +32,7 @@ from heartlens.app.messages import BadCommand, CancelCommand, Event, ScoreComman
 from heartlens.app.options import UsageError, options_of, request_of
 from heartlens.app.requirements import missing
 from heartlens.core.atomic import remove_unfinished
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 
 logger = logging.getLogger("heartlens.app.worker")
 
@@ -45,7 +45,7 @@ GRACE_SECONDS = 5.0
 NICENESS = 5
 """Below the programs that a person is looking at: they stay responsive while all cores score."""
 
-SCORED = 0.9
+SCORING_SHARE = 0.9
 """Part of a job that is done when the case is scored; the rest is writing."""
 
 TERMINATED = 128 + 15
@@ -135,7 +135,7 @@ class Worker:
         try:
             self._may_interrupt = True
             return self._score(job)
-        except Refused as refusal:
+        except InputRefused as refusal:
             return Event("error", job.job, code=refusal.code, text=refusal.text)
         except UsageError as error:
             return Event("error", job.job, code="usage", text=str(error))
@@ -179,11 +179,11 @@ class Worker:
         out = Path(job.out).absolute()
         check_out(out, force=options.force)
         source = [Path(path) for path in job.files] if job.input is None else Path(job.input)
-        result = score_series(source, request, progress=lambda stage, fraction: tell(stage, SCORED * fraction))
-        tell("writing", SCORED)
+        result = score_series(source, request, progress=lambda stage, fraction: tell(stage, SCORING_SHARE * fraction))
+        tell("writing", SCORING_SHARE)
         left_out = write_outputs(
             result, out, force=options.force, identify=options.identify,
-            told=lambda done: tell("writing", SCORED + (1 - SCORED) * done),
+            on_progress=lambda done: tell("writing", SCORING_SHARE + (1 - SCORING_SHARE) * done),
         )  # fmt: skip
         return Event(
             "done", job.job, fraction=1.0, text="; ".join(left_out), out=os.fspath(out), case=os.fspath(out / "case")
@@ -193,20 +193,20 @@ class Worker:
         """Hear commands until stdin ends; then see to it that the process ends too."""
         for line in _lines(self._commands):
             if line.strip():
-                self._hear(line)
-        self._desert()
+                self._handle_line(line)
+        self._abandon()
 
-    def _hear(self, line: bytes) -> None:
+    def _handle_line(self, line: bytes) -> None:
         try:
             command = read_command(line)
         except BadCommand as error:
-            job = None if self._knows(error.job) else error.job  # what it says of a job here does not end that job
+            job = None if self._has_job(error.job) else error.job  # what it says of a job here does not end that job
             logger.warning("a command was not understood")
             self._say(Event("error", job, code="usage", text=str(error)))
             return
         if isinstance(command, CancelCommand):
             self._cancel(command.job)
-        elif self._knows(command.job):
+        elif self._has_job(command.job):
             self._say(Event("error", code="usage", text=f"job {command.job} is already running or waiting"))
         else:
             with self._changed:
@@ -217,7 +217,7 @@ class Worker:
         with self._changed:
             if job == self._running:
                 self._is_cancelled = True
-                self._press_later(job)
+                self._interrupt_later(job)
                 return
             waiting = [command for command in self._waiting if command.job == job]
             for command in waiting:
@@ -227,20 +227,20 @@ class Worker:
         else:
             logger.info("job %s is not here; there is nothing to cancel", job)  # it was over before the word came
 
-    def _knows(self, job: str | None) -> bool:
+    def _has_job(self, job: str | None) -> bool:
         with self._changed:
             return job is not None and (job == self._running or any(job == c.job for c in self._waiting))
 
-    def _desert(self) -> None:
+    def _abandon(self) -> None:
         with self._changed:
             self._is_deserted = True
             self._changed.notify()
             if self._running is not None:
-                self._press_later(self._running)
+                self._interrupt_later(self._running)
         time.sleep(GRACE_SECONDS)  # the main thread ends the process first, unless a library does not let go of it
         os._exit(0)
 
-    def _press_later(self, job: str) -> None:
+    def _interrupt_later(self, job: str) -> None:
         """Interrupt a job that does not come to its next step. The signal reaches the main thread, where jobs run."""
 
         def press() -> None:

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import MAX_LESIONS, Artery, LesionMap, LesionNote
 from heartlens.core.protocol import ScoringProtocol
 
 TOO_SMALL = "below the minimum area"
-"""Start of the note of every piece that is labelled but too small to count."""
+"""Start of the note of every piece that is labeled but too small to count."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,22 +42,22 @@ class Candidates:
     pixels: NDArray[np.int64]
     accepted: NDArray[np.bool_]
 
-    def keep(self, islands: NDArray[np.bool_]) -> Candidates:
+    def keep(self, kept_components: NDArray[np.bool_]) -> Candidates:
         """Only some islands, renumbered.
 
         Parameters
         ----------
-        islands
+        kept_components
             (islands,) bool
         """
-        voxels = islands[self.island]
-        renumbered = np.cumsum(islands) - 1
+        voxels = kept_components[self.island]
+        renumbered = np.cumsum(kept_components) - 1
         return Candidates(
             self.flat[voxels],
             self.hu[voxels],
             renumbered[self.island[voxels]],
-            self.pixels[islands],
-            self.accepted[islands],
+            self.pixels[kept_components],
+            self.accepted[kept_components],
         )
 
 
@@ -129,7 +129,7 @@ def extract_lesions(
     note_index = np.zeros(flat.size, np.int64) if note_of_voxel is None else np.asarray(note_of_voxel, dtype=np.int64)
     unknown = sorted({int(code) for code in np.unique(codes)} - {0, *map(int, Artery)})
     if unknown:
-        raise Refused(
+        raise InputRefused(
             "labels",
             f"segmentation: expected the codes 0 (none) to 6 ({', '.join(f'{a.value} {a.name}' for a in Artery)}), "
             f"found {', '.join(map(str, unknown[:5]))}; renumber the labels",
@@ -145,10 +145,10 @@ def extract_lesions(
     accepted = candidates.accepted[candidates.island]
     # Artery and acceptance together: a piece that is too small is never joined to a lesion beside it.
     group = codes.astype(np.int16) * 2 + accepted
-    lesion = find_islands(flat, ct.shape, connectivity=26, group=group)
+    lesion = label_components(flat, ct.shape, connectivity=26, group=group)
     first = np.unique(lesion, return_index=True)[1]
     if first.size > MAX_LESIONS:
-        raise Refused(
+        raise InputRefused(
             "labels",
             f"lesions: expected at most {MAX_LESIONS}, found {first.size}; "
             "the scan is too noisy or the segmentation too fragmented: average to thicker slabs",
@@ -170,7 +170,7 @@ def extract_lesions(
 
 
 def _candidates(ct: CTVolume, flat: NDArray[np.int64], protocol: ScoringProtocol, group: NDArray | None) -> Candidates:
-    island = find_islands(flat, ct.shape, connectivity=protocol.connectivity, group=group)
+    island = label_components(flat, ct.shape, connectivity=protocol.connectivity, group=group)
     pixels = np.bincount(island)
     return Candidates(flat, ct.hu.reshape(-1)[flat], island, pixels, protocol.keeps(pixels, ct.pixel_area_mm2))
 

@@ -91,8 +91,8 @@ def with_neighbors(
     log_share = np.log(np.maximum(share, 1e-4))
     speakers = np.flatnonzero(size > 0)
     gap = np.linalg.norm(place_mm[:, None] - place_mm[None, speakers], axis=2)
-    say = np.sqrt(size[None, speakers] / np.maximum(size[:, None], 1e-3)).clip(0.5, 2)
-    weight = np.exp(-((gap / NEIGHBOR_MM) ** 2)) * say
+    influence = np.sqrt(size[None, speakers] / np.maximum(size[:, None], 1e-3)).clip(0.5, 2)
+    weight = np.exp(-((gap / NEIGHBOR_MM) ** 2)) * influence
     weight[speakers, np.arange(speakers.size)] = 0
     weight *= NEIGHBOR_WEIGHT / np.maximum(weight.sum(axis=1, keepdims=True), 1)
     log_share = log_share + weight @ log_share[speakers]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from heartlens.anatomy import HeartRegion
 from heartlens.calcium.extraction import Candidates
 from heartlens.calcium.rings import Ring, find_rings
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
 from heartlens.core.protocol import REFERENCE_INCREMENT_MM, ScoringProtocol
-from heartlens.scoring.agatston import weigh_islands
+from heartlens.scoring.agatston import weigh_components
 
 LARGE_MM3 = 6000.0
 """The calcium of one artery is smaller, even when it scores thousands."""
@@ -153,11 +153,11 @@ class Pieces:
         first = np.concatenate([[0], np.cumsum(self.voxels)])[:-1]
         rank = np.arange(order.size) - first[self.piece[order]]
         stride = -(-self.voxels // SHELL_VOXELS)
-        asked = order[rank % stride[self.piece[order]] == 0]
-        kji, piece = self.kji[asked], self.piece[asked]
+        sampled = order[rank % stride[self.piece[order]] == 0]
+        kji, piece = self.kji[sampled], self.piece[sampled]
         _, dy, dx = self.ct.spacing_mm
         angle = np.arange(12) * (2 * np.pi / 12)
-        fat, air, seen = (np.zeros(self.count) for _ in range(3))
+        fat, air, shell_voxels = (np.zeros(self.count) for _ in range(3))
         close_air, close_seen = np.zeros(self.count), np.zeros(self.count)
         for ring in SHELL_MM:
             for dj, di in zip(ring * np.sin(angle) / dy, ring * np.cos(angle) / dx, strict=True):
@@ -169,11 +169,15 @@ class Pieces:
                 is_air = np.bincount(piece, value < AIR_BELOW_HU, minlength=self.count)
                 air += is_air
                 here = np.bincount(piece, outside, minlength=self.count)
-                seen += here
+                shell_voxels += here
                 if ring == SHELL_MM[0]:
                     close_air += is_air
                     close_seen += here
-        return fat / np.maximum(seen, 1), air / np.maximum(seen, 1), close_air / np.maximum(close_seen, 1)
+        return (
+            fat / np.maximum(shell_voxels, 1),
+            air / np.maximum(shell_voxels, 1),
+            close_air / np.maximum(close_seen, 1),
+        )
 
     @property
     def fat_share(self) -> NDArray[np.float64]:
@@ -186,24 +190,33 @@ class Pieces:
         return self.shell[1]
 
 
-def find_pieces(ct: CTVolume, region: HeartRegion, found: Candidates, protocol: ScoringProtocol) -> Pieces:
+def find_pieces(ct: CTVolume, region: HeartRegion, candidates: Candidates, protocol: ScoringProtocol) -> Pieces:
     """Pieces among candidates: islands that reach the minimum area and touch in space, and the small ones apart."""
-    if not found.flat.size:
+    if not candidates.flat.size:
         nothing = np.zeros(0)
         return Pieces(
-            ct, region, found.flat, found.hu, found.island, np.zeros(0, bool), nothing, protocol.label_threshold_hu
+            ct,
+            region,
+            candidates.flat,
+            candidates.hu,
+            candidates.island,
+            np.zeros(0, bool),
+            nothing,
+            protocol.label_threshold_hu,
         )
-    accepted = found.accepted[found.island]
-    piece = find_islands(found.flat, ct.shape, connectivity=26, group=accepted)
-    islands = weigh_islands(
-        found.flat,
-        found.hu,
-        np.ones(found.flat.size, np.uint8),
+    accepted = candidates.accepted[candidates.island]
+    piece = label_components(candidates.flat, ct.shape, connectivity=26, group=accepted)
+    components = weigh_components(
+        candidates.flat,
+        candidates.hu,
+        np.ones(candidates.flat.size, np.uint8),
         ct.shape,
         protocol=protocol,
         pixel_area_mm2=ct.pixel_area_mm2,
     )
     first = np.unique(piece, return_index=True)[1]
-    per_voxel = islands.weight[islands.of_voxel] * ct.pixel_area_mm2 * ct.increment_mm / REFERENCE_INCREMENT_MM
+    per_voxel = components.weight[components.of_voxel] * ct.pixel_area_mm2 * ct.increment_mm / REFERENCE_INCREMENT_MM
     agatston = np.asarray(np.bincount(piece, per_voxel, minlength=len(first)), np.float64)
-    return Pieces(ct, region, found.flat, found.hu, piece, accepted[first], agatston, protocol.label_threshold_hu)
+    return Pieces(
+        ct, region, candidates.flat, candidates.hu, piece, accepted[first], agatston, protocol.label_threshold_hu
+    )

@@ -14,14 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 from heartlens import __version__
 from heartlens.case.edits import Edit, _apply, _runs
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Caution
-from heartlens.core.lesions import SCORED, Artery, Draft, LesionMap, Voxels
+from heartlens.core.errors import WarningRecord
+from heartlens.core.lesions import SCORED_ARTERIES, Artery, Draft, LesionMap, Voxels
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.slabs import average_slabs, slices_per_slab, source_voxels
 from heartlens.risk.assess import Risk, assess
 from heartlens.risk.category_probability import category_probabilities
 from heartlens.risk.person import RiskInputs
-from heartlens.scoring.counted import Labelled, counted_voxels
+from heartlens.scoring.counted import Labeled, counted_voxels
 from heartlens.scoring.report import ScoreReport, score_lesions
 
 REPORT_SCHEMA = "heartlens.report/1"
@@ -54,7 +54,7 @@ class Case:
     auto: LesionMap
     protocol: ScoringProtocol
     risk_inputs: RiskInputs = field(default_factory=RiskInputs)
-    cautions: tuple[Caution, ...] = ()
+    cautions: tuple[WarningRecord, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     edits: tuple[Edit, ...] = ()
     slice_probability: NDArray[np.float64] | None = None
@@ -126,7 +126,7 @@ class Case:
         return category_probabilities(
             [lesion.agatston for lesion in lesions],
             [
-                certain[lesion.artery in SCORED] if lesion.probability is None else lesion.probability
+                certain[lesion.artery in SCORED_ARTERIES] if lesion.probability is None else lesion.probability
                 for lesion in lesions
             ],
             unit=self.ct.pixel_area_mm2 * self.report.slice_factor,
@@ -134,19 +134,19 @@ class Case:
         )
 
     @cached_property
-    def counted(self) -> Labelled:
+    def counted(self) -> Labeled:
         """The voxels that count, on the scored grid, that of `ct`."""
         return counted_voxels(self.ct, self.lesions, self.protocol)
 
     @property
-    def shown(self) -> Labelled:
+    def shown(self) -> Labeled:
         """The voxels that count, on the source grid: what exports and screens hold."""
         if self.slab_count == 1:
             return self.counted
         flat = source_voxels(self.counted.flat, self.slab_count, self.ct.shape[1] * self.ct.shape[2])
         codes = np.repeat(self.counted.codes, self.slab_count)
         order = np.argsort(flat)
-        return Labelled(flat[order], codes[order])
+        return Labeled(flat[order], codes[order])
 
     @cached_property
     def scored_codes(self) -> NDArray[np.uint8]:
@@ -289,7 +289,7 @@ class Action:
 
     @property
     def voxels(self) -> Voxels:
-        """Labelled voxels, as edited so far."""
+        """Labeled voxels, as edited so far."""
         return self._draft.voxels
 
     @property

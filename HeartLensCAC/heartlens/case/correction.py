@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from heartlens.calcium import candidate_mask
 from heartlens.case.case import Action, Case
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.lesions import Artery
-from heartlens.scoring.counted import Labelled
+from heartlens.scoring.counted import Labeled
 
 CLICK_CAP_MM3 = 1500.0
 """Largest island that one click takes; spec 7.2. What is larger is bone, or a plaque that runs into the aorta."""
@@ -21,7 +21,7 @@ CLICK_REACH_MM = 1.5
 """How far from calcium, within the slice, a click may fall and still mean it."""
 
 
-def correct(case: Case, codes: NDArray[np.uint8], *, who: str = "", when: str = "") -> Case:
+def apply_edited_labels(case: Case, codes: NDArray[np.uint8], *, who: str = "", when: str = "") -> Case:
     """The case after a reader changed its exported labels with whatever tool.
 
     Only what differs from `case.scored_codes` becomes edits, and as few as say it: a lesion that went to another
@@ -32,7 +32,7 @@ def correct(case: Case, codes: NDArray[np.uint8], *, who: str = "", when: str = 
     Parameters
     ----------
     codes
-        (k, j, i) `Artery` codes on the grid of `case.source_ct`, 0 where nothing is labelled
+        (k, j, i) `Artery` codes on the grid of `case.source_ct`, 0 where nothing is labeled
 
     Returns
     -------
@@ -42,11 +42,11 @@ def correct(case: Case, codes: NDArray[np.uint8], *, who: str = "", when: str = 
     if codes.shape != case.source_ct.shape:
         raise ValueError(f"codes must lie on the grid of the CT, {case.source_ct.shape}, got {codes.shape}")
     flat = np.flatnonzero(codes != 0)
-    return correct_voxels(case, Labelled(flat, codes.reshape(-1)[flat]), who=who, when=when)
+    return apply_labeled_voxels(case, Labeled(flat, codes.reshape(-1)[flat]), who=who, when=when)
 
 
-def correct_voxels(case: Case, labels: Labelled, *, who: str = "", when: str = "") -> Case:
-    """`correct`, from the labelled voxels alone: a reader's stroke must not cost a walk through the volume.
+def apply_labeled_voxels(case: Case, labels: Labeled, *, who: str = "", when: str = "") -> Case:
+    """`apply_edited_labels`, from the labeled voxels alone: a reader's stroke must not cost a walk through the volume.
 
     Parameters
     ----------
@@ -55,11 +55,13 @@ def correct_voxels(case: Case, labels: Labelled, *, who: str = "", when: str = "
     """
     changed, wanted = _differing(case.shown, labels)
     changed, wanted = _on_scored_grid(case, changed, wanted)
-    return relabel(case, changed, wanted, who=who, when=when)
+    return apply_labels(case, changed, wanted, who=who, when=when)
 
 
-def relabel(case: Case, flat: NDArray[np.int64], codes: NDArray[np.uint8], *, who: str = "", when: str = "") -> Case:
-    """The case after some voxels went to another artery, or to none. `correct` tells what comes of it.
+def apply_labels(
+    case: Case, flat: NDArray[np.int64], codes: NDArray[np.uint8], *, who: str = "", when: str = ""
+) -> Case:
+    """The case after some voxels went to another artery, or to none. `apply_edited_labels` tells what comes of it.
 
     Parameters
     ----------
@@ -69,14 +71,14 @@ def relabel(case: Case, flat: NDArray[np.int64], codes: NDArray[np.uint8], *, wh
         (n,) `Artery` code of each; 0 takes it out of its lesion
     """
     bright = case.ct.hu.reshape(-1)[flat] >= case.protocol.label_threshold_hu
-    after = _Relabelled.of(case, flat[bright], codes[bright])
+    after = _Relabeled.of(case, flat[bright], codes[bright])
     action = Action(case, who=who, when=when)
     for lesion_id in after.emptied():
         action.remove(lesion_id)
         after = after.without(lesion_id)
     if after.erased.any():
         action.erase(after.flat[after.erased])
-    for island in after.islands():
+    for island in after.components():
         lesion_id = after.moved_whole(island)
         if lesion_id:
             action.reassign(lesion_id, after.artery(island))
@@ -87,10 +89,12 @@ def relabel(case: Case, flat: NDArray[np.int64], codes: NDArray[np.uint8], *, wh
     return action.case()
 
 
-def give(case: Case, kji: ArrayLike, artery: Artery, *, in_slice: bool = False, who: str = "", when: str = "") -> Case:
+def assign_at(
+    case: Case, kji: ArrayLike, artery: Artery, *, in_slice: bool = False, who: str = "", when: str = ""
+) -> Case:
     """The case after a click: the island under it belongs to `artery`.
 
-    A lesion under the click is reassigned; elsewhere the whole 3-D island of unlabelled voxels at or above the
+    A lesion under the click is reassigned; elsewhere the whole 3-D island of unlabeled voxels at or above the
     threshold becomes a lesion.
 
     Parameters
@@ -116,8 +120,8 @@ def give(case: Case, kji: ArrayLike, artery: Artery, *, in_slice: bool = False, 
         return case
     if lesion_id and not in_slice:
         return case.reassign(lesion_id, artery, who=who, when=when)
-    island = _part_in_slice(case, seed, lesion_id) if lesion_id else _free_island(case, seed, in_slice=in_slice)
-    return relabel(case, island, np.full(island.size, artery, np.uint8), who=who, when=when)
+    island = _part_in_slice(case, seed, lesion_id) if lesion_id else _free_component(case, seed, in_slice=in_slice)
+    return apply_labels(case, island, np.full(island.size, artery, np.uint8), who=who, when=when)
 
 
 def lesion_at(case: Case, kji: ArrayLike) -> int | None:
@@ -127,13 +131,13 @@ def lesion_at(case: Case, kji: ArrayLike) -> int | None:
 
 
 @dataclass(frozen=True)
-class _Relabelled:
-    """The labelled voxels after a change, before it is told as edits.
+class _Relabeled:
+    """The labeled voxels after a change, before it is told as edits.
 
     Parameters
     ----------
     flat
-        (n,) voxels that were labelled or changed, ascending
+        (n,) voxels that were labeled or changed, ascending
     was
         (n,) lesion of each before; 0: none
     codes
@@ -158,7 +162,7 @@ class _Relabelled:
     island: NDArray[np.int64]
 
     @classmethod
-    def of(cls, case: Case, changed: NDArray[np.int64], wanted: NDArray[np.uint8]) -> _Relabelled:
+    def of(cls, case: Case, changed: NDArray[np.int64], wanted: NDArray[np.uint8]) -> _Relabeled:
         lesions = case.lesions
         flat = np.union1d(lesions.voxels.flat, changed)
         was = lesions.labels.reshape(-1)[flat]
@@ -167,10 +171,10 @@ class _Relabelled:
         codes = before.copy()
         codes[np.searchsorted(flat, changed)] = wanted
         visible = np.isin(flat, case.counted.flat, assume_unique=True)
-        return cls._with_islands(case, flat, was, codes, codes != before, visible)
+        return cls._with_components(case, flat, was, codes, codes != before, visible)
 
     @classmethod
-    def _with_islands(
+    def _with_components(
         cls,
         case: Case,
         flat: NDArray[np.int64],
@@ -178,27 +182,27 @@ class _Relabelled:
         codes: NDArray[np.uint8],
         changed: NDArray[np.bool_],
         visible: NDArray[np.bool_],
-    ) -> _Relabelled:
+    ) -> _Relabeled:
         shape, protocol = case.ct.shape, case.protocol
         kept = np.flatnonzero(codes)
-        in_slice = find_islands(flat[kept], shape, connectivity=protocol.connectivity, group=codes[kept])
+        in_slice = label_components(flat[kept], shape, connectivity=protocol.connectivity, group=codes[kept])
         large = protocol.keeps(np.bincount(in_slice), case.ct.pixel_area_mm2)
         accepted = np.zeros(flat.size, bool)
         accepted[kept] = large[in_slice]
         group = codes[kept].astype(np.int16) * 2 + accepted[kept]
         island = np.full(flat.size, -1, np.int64)
-        island[kept] = find_islands(flat[kept], shape, connectivity=26, group=group)
+        island[kept] = label_components(flat[kept], shape, connectivity=26, group=group)
         return cls(case, flat, was, codes, changed, visible, accepted, island)
 
     @property
     def erased(self) -> NDArray[np.bool_]:
         return self.changed & (self.codes == 0)
 
-    def without(self, lesion_id: int) -> _Relabelled:
+    def without(self, lesion_id: int) -> _Relabeled:
         """After a lesion was removed: what the reader could not see of it goes as well."""
         gone = (self.was == lesion_id) & ~(self.changed & (self.codes > 0))
         left = ~gone
-        return self._with_islands(
+        return self._with_components(
             self.case, self.flat[left], self.was[left], self.codes[left], self.changed[left], self.visible[left]
         )
 
@@ -207,7 +211,7 @@ class _Relabelled:
         gone = np.unique(self.was[self.erased & (self.was > 0)])
         return [int(i) for i in gone if (self.erased | ~self.visible)[self.was == i].all()]
 
-    def islands(self) -> Iterator[NDArray[np.int64]]:
+    def components(self) -> Iterator[NDArray[np.int64]]:
         """Positions in `flat` of every island with changed voxels; pieces too small to count come as one an artery."""
         painted = self.changed & (self.codes > 0)
         for number in np.unique(self.island[painted & self.accepted]):
@@ -220,8 +224,8 @@ class _Relabelled:
         """The lesion that an island is, all that was seen of it and nothing else; 0 when it is not one."""
         lesion_id = int(self.was[island[0]])
         is_one = lesion_id and (self.was[island] == lesion_id).all() and self.accepted[island[0]]
-        seen = np.count_nonzero(self.visible & (self.was == lesion_id))
-        return lesion_id if is_one and np.count_nonzero(self.visible[island]) == seen else 0
+        visible_voxels = np.count_nonzero(self.visible & (self.was == lesion_id))
+        return lesion_id if is_one and np.count_nonzero(self.visible[island]) == visible_voxels else 0
 
     def cut_off(self) -> Iterator[NDArray[np.int64]]:
         """Islands that a change cut from their lesion; the largest part of each lesion stays it."""
@@ -236,7 +240,7 @@ class _Relabelled:
         return Artery(int(self.codes[island[0]]))
 
 
-def _differing(before: Labelled, after: Labelled) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+def _differing(before: Labeled, after: Labeled) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
     """Voxels whose label changed, ascending, and their new one; 0 where it is gone."""
     flat = np.union1d(before.flat, after.flat)
     codes = np.zeros((2, flat.size), np.uint8)
@@ -289,10 +293,10 @@ def _part_in_slice(case: Case, seed: int, lesion_id: int) -> NDArray[np.int64]:
     voxels = case.lesions.voxels
     _, rows, columns = case.ct.shape
     here = voxels.flat[(voxels.ids == lesion_id) & (voxels.flat // (rows * columns) == seed // (rows * columns))]
-    return _island_with(seed, here, case, connectivity=case.protocol.connectivity)
+    return _component_with(seed, here, case, connectivity=case.protocol.connectivity)
 
 
-def _free_island(case: Case, seed: int, *, in_slice: bool) -> NDArray[np.int64]:
+def _free_component(case: Case, seed: int, *, in_slice: bool) -> NDArray[np.int64]:
     """The island of voxels in no lesion around one of them, found in a box that grows until it holds the island."""
     ct = case.ct
     at = np.array(np.unravel_index(seed, ct.shape))
@@ -305,7 +309,7 @@ def _free_island(case: Case, seed: int, *, in_slice: bool) -> NDArray[np.int64]:
         flat = candidate_mask(ct, case.protocol, (k, j, i)).flat
         flat = flat[case.lesions.labels.reshape(-1)[flat] == 0]
         connectivity = case.protocol.connectivity if in_slice else 26
-        island = _island_with(seed, flat, case, connectivity=connectivity)
+        island = _component_with(seed, flat, case, connectivity=connectivity)
         kji = np.stack(np.unravel_index(island, ct.shape), axis=-1)
         at_edge = ((kji == low) & (low > 0)) | ((kji == high - 1) & (high < ct.shape))
         at_edge[:, 0] &= not in_slice
@@ -317,6 +321,6 @@ def _free_island(case: Case, seed: int, *, in_slice: bool) -> NDArray[np.int64]:
     raise ValueError(f"this island is larger than {CLICK_CAP_MM3:g} mm3: bone, or calcium and the aorta; {way_out}")
 
 
-def _island_with(seed: int, flat: NDArray[np.int64], case: Case, *, connectivity: int) -> NDArray[np.int64]:
-    number = find_islands(flat, case.ct.shape, connectivity=connectivity)
+def _component_with(seed: int, flat: NDArray[np.int64], case: Case, *, connectivity: int) -> NDArray[np.int64]:
+    number = label_components(flat, case.ct.shape, connectivity=connectivity)
     return flat[number == number[np.searchsorted(flat, seed)]]

@@ -29,7 +29,7 @@ class Edit:
     runs
         (start, length) pairs of C-order voxel indices, for paint and erase
     who, when
-        Reader and ISO 8601 time, as given by the door.
+        Reader and ISO 8601 time, as given by the front end.
     joined
         Part of the same action as the edit before it, and undone together with it.
     """

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from heartlens import __version__
 from heartlens.case.case import CASE_SCHEMA, Case
 from heartlens.case.edits import Edit
-from heartlens.core.atomic import whole_file
+from heartlens.core.atomic import atomic_file
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Caution, Refused
+from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.slabs import average_slabs, slices_per_slab
 from heartlens.risk.person import RiskInputs
@@ -40,7 +40,7 @@ def save_case(case: Case, folder: Path) -> None:
         "warnings": [{"code": c.code, "text": c.text} for c in case.cautions],
         "provenance": {"version": __version__, **case.provenance},
         "checksums": {"voxels_sha256": case.voxel_checksum},
-        "slice_probability": _told_probability(case.slice_probability),
+        "slice_probability": _probability_to_json(case.slice_probability),
         "overrides": {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm},
     }
     write_json(folder / "case.json", document)
@@ -65,7 +65,7 @@ def load_case(folder: Path) -> Case:
     try:
         document = json.loads((folder / "case.json").read_text())
         if document["schema"] != CASE_SCHEMA:
-            raise Refused("unreadable", f"case.json: expected schema {CASE_SCHEMA}, found {document['schema']!r}")
+            raise InputRefused("unreadable", f"case.json: expected schema {CASE_SCHEMA}, found {document['schema']!r}")
         protocol = ScoringProtocol.from_json(document["protocol"])
         source_ct = _load_ct(folder, document)
         count = 1 if protocol.slab_mm is None else slices_per_slab(source_ct, protocol.slab_mm)
@@ -74,17 +74,17 @@ def load_case(folder: Path) -> Case:
             auto=read_lesion_map(folder / "auto.seg.nrrd", average_slabs(source_ct, count)),
             protocol=protocol,
             risk_inputs=RiskInputs(**document["risk_inputs"]),
-            cautions=tuple(Caution(**warning) for warning in document["warnings"]),
+            cautions=tuple(WarningRecord(**warning) for warning in document["warnings"]),
             provenance=document["provenance"],
             edits=tuple(Edit.from_json(json.loads(line)) for line in (folder / "edits.jsonl").read_text().splitlines()),
-            slice_probability=_read_probability(document.get("slice_probability")),
+            slice_probability=_probability_from_json(document.get("slice_probability")),
         )
         _ = case.lesions  # edits that do not follow from each other end here
     except (OSError, LookupError, TypeError, ValueError) as error:
-        raise Refused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
+        raise InputRefused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
     expected = document["checksums"]["voxels_sha256"]
     if case.voxel_checksum != expected:
-        raise Refused(
+        raise InputRefused(
             "checksum",
             f"the CT's voxels are not those that were scored: expected SHA-256 {expected[:12]}…, "
             f"found {case.voxel_checksum[:12]}…; score the series again",
@@ -109,7 +109,7 @@ def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:
         ``output``, the disk does not take it; the case is as it was
     """
     document = json.loads((folder / "case.json").read_text())
-    with whole_file(folder / "case.json") as sibling:
+    with atomic_file(folder / "case.json") as sibling:
         write_json(sibling, {**document, "risk_inputs": asdict(risk_inputs)})
 
 
@@ -118,13 +118,13 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     path.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
 
 
-def _told_probability(probability: NDArray[np.float64] | None) -> list[float | None] | None:
+def _probability_to_json(probability: NDArray[np.float64] | None) -> list[float | None] | None:
     """For JSON, which has no nan."""
     return None if probability is None else [None if np.isnan(p) else float(p) for p in probability]
 
 
-def _read_probability(told: Sequence[float | None] | None) -> NDArray[np.float64] | None:
-    return None if told is None else np.array([np.nan if p is None else p for p in told], dtype=np.float64)
+def _probability_from_json(values: Sequence[float | None] | None) -> NDArray[np.float64] | None:
+    return None if values is None else np.array([np.nan if p is None else p for p in values], dtype=np.float64)
 
 
 def _load_ct(folder: Path, document: Mapping[str, Any]) -> CTVolume:
@@ -135,9 +135,9 @@ def _load_ct(folder: Path, document: Mapping[str, Any]) -> CTVolume:
 
     if (folder / "ct.nrrd").exists():
         return read_volume(folder / "ct.nrrd", allow=OVERRIDABLE, **document["overrides"])[0]
-    found = find_series([Path(path) for path in document["source"]])
-    series = next((s for s in found if s.series_uid == document["series_uid"]), None)
+    all_series = find_series([Path(path) for path in document["source"]])
+    series = next((s for s in all_series if s.series_uid == document["series_uid"]), None)
     if series is None:
-        raise Refused("input", f"the scored series {document['series_uid']} is no longer where it was read from")
+        raise InputRefused("input", f"the scored series {document['series_uid']} is no longer where it was read from")
     # What was refused or allowed was settled when the case was made; the report carries the warnings.
     return read_series(series, allow=OVERRIDABLE, **document["overrides"])[0]

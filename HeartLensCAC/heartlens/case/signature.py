@@ -9,8 +9,8 @@ from pathlib import Path
 
 from heartlens.case.case import Case
 from heartlens.case.folder import write_json
-from heartlens.core.atomic import whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.scoring.report import display_agatston
 
@@ -44,10 +44,10 @@ class Signature:
     when: str
 
     def __post_init__(self) -> None:
-        for what, said in (("observer's name", self.observer), ("organization", self.organization)):
-            if not said.strip():
+        for what, name in (("observer's name", self.observer), ("organization", self.organization)):
+            if not name.strip():
                 raise ValueError(f"the {what} is missing; a result is signed by a named person for an organization")
-            if len(said) > MAX_NAME or "\\" in said or not said.isprintable():
+            if len(name) > MAX_NAME or "\\" in name or not name.isprintable():
                 raise ValueError(f"the {what} must have at most {MAX_NAME} characters on one line, without a backslash")
         if datetime.fromisoformat(self.when).tzinfo is None:
             raise ValueError(f"when must say its offset from UTC, got {self.when!r}")
@@ -68,14 +68,14 @@ def obstacles(case: Case, *, confirmed: bool) -> tuple[str, ...]:
     confirmed
         The reader said so: that each lesion is right, or, at score 0, that the heart holds no calcium.
     """
-    found = []
+    reasons = []
     unassigned = sum(artery is Artery.UNASSIGNED for artery in case.lesions.arteries.values())
     if unassigned:
         what = "1 lesion has" if unassigned == 1 else f"{unassigned} lesions have"
-        found.append(f"{what} no artery yet: give each to LM, LAD, LCX or RCA, or exclude it.")
+        reasons.append(f"{what} no artery yet: give each to LM, LAD, LCX or RCA, or exclude it.")
     if not confirmed:
-        found.append("Not confirmed yet: " + confirmation(case))
-    return tuple(found)
+        reasons.append("Not confirmed yet: " + confirmation(case))
+    return tuple(reasons)
 
 
 def confirmation(case: Case) -> str:
@@ -90,7 +90,7 @@ def confirmation(case: Case) -> str:
 def write_signature(folder: Path, case: Case, signature: Signature) -> None:
     """Put the signature beside a saved case; it holds for the edits made so far."""
     document = {"schema": SIGNATURE_SCHEMA, **asdict(signature), "edits": len(case.edits)}
-    with whole_file(folder / "signature.json") as sibling:
+    with atomic_file(folder / "signature.json") as sibling:
         write_json(sibling, document)
 
 
@@ -112,5 +112,5 @@ def read_signature(folder: Path, case: Case) -> Signature | None:
         edits = document.pop("edits")
         signature = Signature(**document)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise Refused("unreadable", f"{path.name} is damaged ({error}); delete it and sign again") from error
+        raise InputRefused("unreadable", f"{path.name} is damaged ({error}); delete it and sign again") from error
     return signature if edits == len(case.edits) else None

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary sibling to write to; it takes the place of `path` only when the block ends well.
 
     The sibling keeps the ending of `path`, because some writers choose the format by it.
@@ -29,7 +29,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         yield sibling
         os.replace(sibling, path)
     except OSError as error:
-        raise Refused(
+        raise InputRefused(
             "output",
             f"cannot write {path}: expected a writable place with room, found: {error.strerror or error}; "
             "choose another folder",
@@ -50,11 +50,11 @@ def require_readable(path: Path) -> None:
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
+        raise InputRefused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
 
 
 @contextmanager
-def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+def atomic_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Give a temporary sibling folder; it becomes `out` only when the block ends well.
 
     Parameters
@@ -87,7 +87,7 @@ def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
             raise
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise Refused(
+        raise InputRefused(
             "output", f"cannot write {out}: {reason}; choose another --out or free the disk; nothing was written"
         ) from error
     finally:
@@ -97,7 +97,7 @@ def whole_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
 
 
 def remove_unfinished(out: Path, pid: int) -> None:
-    """Clear away what a process that was killed in `whole_folder` left beside `out`.
+    """Clear away what a process that was killed in `atomic_folder` left beside `out`.
 
     Parameters
     ----------
@@ -120,13 +120,13 @@ def _siblings(out: Path, pid: int) -> tuple[Path, Path]:
 
 
 def check_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> None:
-    """Refuse, before the work, a folder that `whole_folder` would refuse after it."""
+    """Refuse, before the work, a folder that `atomic_folder` would refuse after it."""
     if not out.exists():
         return
     if not out.is_dir():
-        raise Refused("output", f"{out} is a file; --out must name a folder")
+        raise InputRefused("output", f"{out} is a file; --out must name a folder")
     if not force:
         way_out = ", or --force to replace it" if is_ours else ""
-        raise Refused("output", f"{out} exists; choose another --out{way_out}")
+        raise InputRefused("output", f"{out} exists; choose another --out{way_out}")
     if any(out.iterdir()) and not (is_ours and is_ours(out)):
-        raise Refused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")
+        raise InputRefused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")

@@ -8,16 +8,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-NEIGHBOURS: dict[int, tuple[tuple[int, int, int], ...]] = {
+NEIGHBORS: dict[int, tuple[tuple[int, int, int], ...]] = {
     4: ((0, 0, 1), (0, 1, 0)),
     8: ((0, 0, 1), (0, 1, -1), (0, 1, 0), (0, 1, 1)),
     6: ((0, 0, 1), (0, 1, 0), (1, 0, 0)),
     26: tuple((dk, dj, di) for dk in (0, 1) for dj in (-1, 0, 1) for di in (-1, 0, 1) if (dk, dj, di) > (0, 0, 0)),
 }
-"""Half of each neighbourhood, (slice, row, column); the other half is its mirror. 4 and 8 stay in the slice."""
+"""Half of each neighborhood, (slice, row, column); the other half is its mirror. 4 and 8 stay in the slice."""
 
 
-def find_islands(
+def label_components(
     flat: NDArray[np.int64],
     shape: tuple[int, int, int],
     *,
@@ -35,7 +35,7 @@ def find_islands(
     connectivity
         4 or 8 within a slice, 6 or 26 in space
     group
-        (n,) neighbours are joined only where this is equal (artery, say); None joins all
+        (n,) neighbors are joined only where this is equal (artery, say); None joins all
 
     Returns
     -------
@@ -44,17 +44,17 @@ def find_islands(
 
     Examples
     --------
-    Two voxels that touch by a corner are two islands with 4 neighbours and one with 8:
+    Two voxels that touch by a corner are two islands with 4 neighbors and one with 8:
 
-    >>> find_islands(np.array([0, 3]), (1, 2, 2), connectivity=4)
+    >>> label_components(np.array([0, 3]), (1, 2, 2), connectivity=4)
     array([0, 1])
-    >>> find_islands(np.array([0, 3]), (1, 2, 2), connectivity=8)
+    >>> label_components(np.array([0, 3]), (1, 2, 2), connectivity=8)
     array([0, 0])
     """
-    if connectivity not in NEIGHBOURS:
-        raise ValueError(f"connectivity must be one of {sorted(NEIGHBOURS)}, got {connectivity}")
+    if connectivity not in NEIGHBORS:
+        raise ValueError(f"connectivity must be one of {sorted(NEIGHBORS)}, got {connectivity}")
     flat = flat.astype(np.int64, copy=False)
-    a, b = _edges(flat, shape, NEIGHBOURS[connectivity], group)
+    a, b = _edges(flat, shape, NEIGHBORS[connectivity], group)
     root = np.arange(flat.size, dtype=np.int64)
     while a.size:
         # Hook the larger root of every edge to the smaller one, then flatten all chains.
@@ -76,7 +76,7 @@ def _edges(
     offsets: tuple[tuple[int, int, int], ...],
     group: NDArray | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of positions in `flat` that are neighbours; (m,), (m,)."""
+    """Pairs of positions in `flat` that are neighbors; (m,), (m,)."""
     _, rows, columns = shape
     column = flat % columns
     row = (flat // columns) % rows

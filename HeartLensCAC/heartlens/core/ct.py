@@ -129,7 +129,7 @@ class CTVolume:
 
     @property
     def increment_mm(self) -> float:
-        """Distance between neighbouring slices along their normal, from positions."""
+        """Distance between neighboring slices along their normal, from positions."""
         return self.spacing_mm[0]
 
     @property

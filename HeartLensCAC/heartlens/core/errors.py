@@ -1,6 +1,6 @@
 """What HeartLens says when it will not score, and what it says beside a score.
 
-A `Refused` ends the run (exit 3 on the command line); a `Caution` goes into the report.
+A `InputRefused` ends the run (exit 3 on the command line); a `WarningRecord` goes into the report.
 The codes are a contract: users pass them to ``--allow`` and programs read them in report.json.
 """
 
@@ -20,14 +20,14 @@ FINAL = frozenset(
 """Refusals that no option lifts: the number would be wrong, or nothing could be written."""
 
 
-class Caution(NamedTuple):
+class WarningRecord(NamedTuple):
     """A warning that travels with the result: it changes how the score may be read."""
 
     code: str
     text: str
 
 
-class Refused(Exception):
+class InputRefused(Exception):
     """The input cannot be scored honestly.
 
     Parameters
@@ -46,7 +46,7 @@ class Refused(Exception):
         self.text = text
 
 
-def refuse_or_caution(code: str, text: str, allow: frozenset[str] | set[str]) -> Caution:
+def refuse_or_warn(code: str, text: str, allow: frozenset[str] | set[str]) -> WarningRecord:
     """Refuse, or, when the user has allowed this code, return the warning that takes its place.
 
     Raises
@@ -55,6 +55,6 @@ def refuse_or_caution(code: str, text: str, allow: frozenset[str] | set[str]) ->
         `code` is not in `allow`, or is one that cannot be allowed
     """
     if code in allow and code in OVERRIDABLE:
-        return Caution(code, f"allowed by the user: {text}")
+        return WarningRecord(code, f"allowed by the user: {text}")
     way_out = f"; --allow {code} scores it anyway" if code in OVERRIDABLE else ""
-    raise Refused(code, text + way_out)
+    raise InputRefused(code, text + way_out)

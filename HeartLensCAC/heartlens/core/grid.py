@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 
 GRID_TOLERANCE = 0.05
 """How far a voxel may lie from its counterpart, in voxels. NIfTI keeps affines as float32 and other programs write
@@ -51,9 +51,9 @@ class IndexMap(NamedTuple):
         slices, rows, columns = ct.shape
         outside = (i < 0) | (i >= columns) | (j < 0) | (j >= rows) | (k < 0) | (k >= slices)
         if outside.any():
-            raise Refused(
+            raise InputRefused(
                 "grid",
-                f"{what}: expected every labelled voxel inside the CT ({columns} x {rows} x {slices} voxels), "
+                f"{what}: expected every labeled voxel inside the CT ({columns} x {rows} x {slices} voxels), "
                 f"found {int(outside.sum())} outside; export the segmentation with this CT as reference",
             )
         return (k * rows + j) * columns + i
@@ -99,7 +99,7 @@ def index_map(
             off = corners @ (exact[:3, :3] - turn).T + exact[:3, 3] - shift
             if np.abs(off).max() <= tolerance:
                 return IndexMap(turn.astype(np.int64), shift.astype(np.int64))
-    raise Refused(
+    raise InputRefused(
         "grid",
         f"{what}: expected the grid of the CT, {_described(ct.shape, ct.affine)}; found {_described(shape, affine)}; "
         "resample it to the CT with nearest neighbor, or export it with this CT as reference",
@@ -118,7 +118,7 @@ def require_same_extent(shape: tuple[int, int, int], mapping: IndexMap, ct: CTVo
     ends = np.stack([mapping.shift, mapping.turn @ last + mapping.shift])
     low, high = ends.min(0), ends.max(0)
     if (low != 0).any() or (high + 1 != np.array(ct.shape[::-1])).any():
-        raise Refused(
+        raise InputRefused(
             "grid",
             f"{what}: expected {_sizes(ct.shape)} voxels, all of the CT; found {_sizes(shape)}, which cover columns "
             f"{low[0]} to {high[0]}, rows {low[1]} to {high[1]}, slices {low[2]} to {high[2]} of it",

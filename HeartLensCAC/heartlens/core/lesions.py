@@ -25,7 +25,7 @@ class Artery(IntEnum):
 CORONARY = (Artery.LM, Artery.LAD, Artery.LCX, Artery.RCA)
 """The arteries that have a row of their own in every report."""
 
-SCORED = (*CORONARY, Artery.UNASSIGNED)
+SCORED_ARTERIES = (*CORONARY, Artery.UNASSIGNED)
 """What the total sums."""
 
 ARTERY_NAMES = MappingProxyType(
@@ -49,7 +49,7 @@ ARTERY_COLORS = MappingProxyType(
         Artery.UNASSIGNED: "#CC79A7",
     }
 )
-"""Colour-blind-safe (Okabe and Ito); the letters are always shown as well."""
+"""Color-blind-safe (Okabe and Ito); the letters are always shown as well."""
 
 MAX_LESIONS = 65535
 """Lesion ids are uint16."""
@@ -83,7 +83,7 @@ class LesionNote:
 
 @dataclass(frozen=True)
 class Voxels:
-    """The labelled voxels of a `LesionMap`, without the empty ones.
+    """The labeled voxels of a `LesionMap`, without the empty ones.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ class LesionMap:
 class Draft:
     """A lesion map on which edits are made one after the other; the map it began with stays as it was.
 
-    The volume is copied once for all edits, and only when voxels change; the rest is done on the few labelled voxels.
+    The volume is copied once for all edits, and only when voxels change; the rest is done on the few labeled voxels.
     """
 
     def __init__(self, lesions: LesionMap) -> None:

@@ -40,13 +40,13 @@ EDGES_BY_KVP_HU: Mapping[int, tuple[float, float, float, float]] = MappingProxyT
 )
 """Lower edges of density weights 1 to 4 for each tube voltage, HU. The first edge is the threshold."""
 
-NORMALISATIONS = ("increment", "thickness", "none")
+NORMALIZATIONS = ("increment", "thickness", "none")
 CONNECTIVITIES = (4, 8)
 
 
 @dataclass(frozen=True)
 class ScoringProtocol:
-    """One way to turn labelled voxels into numbers.
+    """One way to turn labeled voxels into numbers.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ class ScoringProtocol:
     normalisation
         "increment" (k = dz / 3 mm), "thickness" (k = T / 3 mm) or "none" (k = 1)
     volume_above_hu
-        Volume and mass count labelled voxels strictly above this; None: the voxels that Agatston counts.
+        Volume and mass count labeled voxels strictly above this; None: the voxels that Agatston counts.
     isotropic_volume
         Also give the volume after interpolation along z to cubic voxels.
     mass_factor_mg_per_mm3_hu
         Calibration factor c; None: the scan's own, or no mass at all.
     slab_mm
-        Average neighbouring slices to slabs of about this thickness before scoring; None: never.
+        Average neighboring slices to slabs of about this thickness before scoring; None: never.
     source
         Where the numbers come from.
     """
@@ -93,8 +93,8 @@ class ScoringProtocol:
             raise ValueError(f"edges_hu must be four ascending HU values, got {self.edges_hu}")
         if self.connectivity not in CONNECTIVITIES:
             raise ValueError(f"connectivity must be 4 or 8, got {self.connectivity}")
-        if self.normalisation not in NORMALISATIONS:
-            raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {self.normalisation!r}")
+        if self.normalisation not in NORMALIZATIONS:
+            raise ValueError(f"normalisation must be one of {', '.join(NORMALIZATIONS)}, got {self.normalisation!r}")
         if not (math.isfinite(self.minimum_area_mm2) and self.minimum_area_mm2 >= 0):
             raise ValueError(f"minimum_area_mm2 must be 0 or more, got {self.minimum_area_mm2}")
         if self.minimum_pixels < 1:
@@ -115,7 +115,7 @@ class ScoringProtocol:
 
     @property
     def label_threshold_hu(self) -> float:
-        """Least HU a labelled voxel can have and still count somewhere (volume may reach lower than Agatston)."""
+        """Least HU a labeled voxel can have and still count somewhere (volume may reach lower than Agatston)."""
         return self.threshold_hu if self.volume_above_hu is None else min(self.threshold_hu, self.volume_above_hu)
 
     def keeps(self, pixels: NDArray[np.integer], pixel_area_mm2: float) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.codes import REGIONS
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import CORONARY, Artery
 
 ARTERY_OF_REGION: Mapping[str, Artery] = MappingProxyType(
@@ -45,18 +45,18 @@ def artery_of_name(name: str) -> Artery | None:
     (<Artery.LAD: 2>, <Artery.LCX: 3>, None)
     """
     words = re.sub(r"[^a-z0-9]+", " ", name.lower()).strip()
-    found = {artery for artery, pattern in _NAMES if re.fullmatch(pattern, words)}
-    if not found:
-        found = {artery for artery, pattern in _NAMES for word in words.split() if re.fullmatch(pattern, word)}
-    if len(found) > 1:
-        found &= set(CORONARY)  # "CAC LAD" says LAD
-    return found.pop() if len(found) == 1 else None
+    arteries = {artery for artery, pattern in _NAMES if re.fullmatch(pattern, words)}
+    if not arteries:
+        arteries = {artery for artery, pattern in _NAMES for word in words.split() if re.fullmatch(pattern, word)}
+    if len(arteries) > 1:
+        arteries &= set(CORONARY)  # "CAC LAD" says LAD
+    return arteries.pop() if len(arteries) == 1 else None
 
 
 def artery_of_regions(values: Iterable[str]) -> Artery | None:
     """The artery that SCT anatomic region codes say, or None."""
-    found = {ARTERY_OF_REGION[value] for value in values if value in ARTERY_OF_REGION}
-    return found.pop() if len(found) == 1 else None
+    arteries = {ARTERY_OF_REGION[value] for value in values if value in ARTERY_OF_REGION}
+    return arteries.pop() if len(arteries) == 1 else None
 
 
 def segment_artery(path: Path | str, name: str, regions: list[str]) -> Artery:
@@ -69,7 +69,7 @@ def segment_artery(path: Path | str, name: str, regions: list[str]) -> Artery:
     """
     by_name, by_region = artery_of_name(name), artery_of_regions(regions)
     if by_name is not None and by_region is not None and by_name != by_region:
-        raise Refused(
+        raise InputRefused(
             "labels",
             f"{path}: segment {name!r} is named {by_name.name}, but its anatomic region is {by_region.name}; "
             "make name and terminology agree",
@@ -92,7 +92,7 @@ def put_artery(flat_codes: NDArray[np.uint8], flat: NDArray[np.int64], artery: A
     clash = (taken != 0) & (taken != artery)
     if clash.any():
         other = Artery(int(taken[clash][0]))
-        raise Refused(
+        raise InputRefused(
             "labels",
             f"{path}: expected every voxel in one artery, found {int(clash.sum())} in both {other.name} and "
             f"{artery.name}; remove the overlap",
@@ -100,7 +100,7 @@ def put_artery(flat_codes: NDArray[np.uint8], flat: NDArray[np.int64], artery: A
     flat_codes[flat] = artery
 
 
-def unknown_labels(path: Path | str, found: Iterable[str]) -> Refused:
+def unknown_labels(path: Path | str, names: Iterable[str]) -> InputRefused:
     """The refusal of labels that name no artery."""
     meaning = ", ".join(f"{int(artery)} {artery.name}" for artery in Artery)
-    return Refused("labels", f"{path}: expected {meaning} (or segments of these names), found {', '.join(found)}")
+    return InputRefused("labels", f"{path}: expected {meaning} (or segments of these names), found {', '.join(names)}")

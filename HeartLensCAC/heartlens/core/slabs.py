@@ -28,7 +28,7 @@ def slices_per_slab(ct: CTVolume, slab_mm: float) -> int:
 
 
 def average_slabs(ct: CTVolume, count: int) -> CTVolume:
-    """Mean of every `count` neighbouring slices, from the foot end; a remainder at the head end is left out.
+    """Mean of every `count` neighboring slices, from the foot end; a remainder at the head end is left out.
 
     Overlapping slices are averaged like contiguous ones: the increment of the result is `count` increments and
     its thickness reaches from the first slice's lower to the last slice's upper face.
@@ -56,7 +56,7 @@ def slab_labels(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     Parameters
     ----------
     codes
-        (k, j, i), 0 = none; a pixel labelled on any slice is labelled in the slab
+        (k, j, i), 0 = none; a pixel labeled on any slice is labeled in the slab
     """
     if count == 1:
         return codes

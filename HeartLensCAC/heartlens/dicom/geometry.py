@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE
-from heartlens.core.errors import Caution, Refused, refuse_or_caution
+from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.dicom.acquisition import common_number
 from heartlens.dicom.header import Frame
 
@@ -51,7 +51,7 @@ class Stack:
 
     order: tuple[int, ...]
     affine: NDArray[np.float64]
-    cautions: tuple[Caution, ...]
+    cautions: tuple[WarningRecord, ...]
 
 
 def stack_slices(
@@ -73,7 +73,7 @@ def stack_slices(
     Refused
         "mixed", "tilt", "not-axial", "duplicate", "gap", "uneven" or "few-slices", naming the slices
     """
-    cautions: list[Caution] = []
+    cautions: list[WarningRecord] = []
     orientation, spacing = _common_plane(frames)
     row_direction, column_direction = orientation[:3], orientation[3:]
     normal = np.cross(row_direction, column_direction)
@@ -91,16 +91,16 @@ def stack_slices(
             f"{names[0]}: slices are not axial, ImageOrientationPatient (0020,0037) gives a normal at cosine "
             f"{abs(normal[2]):.3f} to the long axis, expected more than {AXIAL_COSINE}"
         )
-        cautions.append(refuse_or_caution("not-axial", text, allow))
+        cautions.append(refuse_or_warn("not-axial", text, allow))
     increment = _increment_mm(names, along[order])
     if len(frames) < MIN_SLICES:
-        found = "1 slice" if len(frames) == 1 else f"{len(frames)} slices"
-        cautions.append(refuse_or_caution("few-slices", f"found {found}, expected at least {MIN_SLICES}", allow))
+        count_text = "1 slice" if len(frames) == 1 else f"{len(frames)} slices"
+        cautions.append(refuse_or_warn("few-slices", f"found {count_text}, expected at least {MIN_SLICES}", allow))
     if increment is None:
         increment = slice_thickness_mm or common_number(frames, "SliceThickness")
         if increment is None:
             text = f"{names[0]} is a single slice without SliceThickness (0018,0050); say it with --thickness-mm"
-            raise Refused("few-slices", text)
+            raise InputRefused("few-slices", text)
     affine = np.eye(4)
     affine[:3, 0] = row_direction / np.linalg.norm(row_direction) * spacing[1]
     affine[:3, 1] = column_direction / np.linalg.norm(column_direction) * spacing[0]
@@ -116,13 +116,13 @@ def _common_plane(frames: Sequence[Frame]) -> tuple[NDArray[np.float64], NDArray
     spacing = _vector(first, "PixelSpacing", 2)
     lengths = np.linalg.norm(orientation.reshape(2, 3), axis=1)
     if np.abs(lengths - 1).max() > 0.01 or abs(orientation[:3] @ orientation[3:]) > SKEW_TOLERANCE:
-        raise Refused(
+        raise InputRefused(
             "unreadable",
             f"{first.name}: ImageOrientationPatient (0020,0037) must be two unit vectors at right angles, "
             f"found {orientation.tolist()}",
         )
     if spacing.min() <= 0:
-        raise Refused(
+        raise InputRefused(
             "unreadable", f"{first.name}: PixelSpacing (0028,0030) must be positive, found {spacing.tolist()}"
         )
     for frame in frames:
@@ -142,7 +142,7 @@ def _refuse_tilt(
     for frame in frames:
         tilt = frame.number_of("GantryDetectorTilt")
         if tilt is not None and abs(math.sin(math.radians(tilt))) > SKEW_TOLERANCE:
-            raise Refused(
+            raise InputRefused(
                 "tilt",
                 f"{frame.name}: GantryDetectorTilt (0018,1120) is {tilt:g} degrees, expected 0; a tilted gantry shears "
                 f"the volume: reconstruct it untilted",
@@ -154,7 +154,7 @@ def _refuse_tilt(
         straight = sideways[0] + np.outer((along - along[0]) / length, drift)
         if np.abs(sideways - straight).max() <= SIDEWAYS_MM:
             angle = math.degrees(math.atan2(distance, length))
-            raise Refused(
+            raise InputRefused(
                 "tilt",
                 f"positions of {names[0]} to {names[-1]} drift {distance:.1f} mm sideways over {length:.1f} mm "
                 f"({angle:.1f} degrees): a tilted gantry, expected a right angle; reconstruct it untilted",
@@ -162,7 +162,7 @@ def _refuse_tilt(
     shift = np.linalg.norm(sideways - np.median(sideways, axis=0), axis=1)
     worst = int(np.argmax(shift))
     if shift[worst] > max(SIDEWAYS_MM, SKEW_TOLERANCE * length):
-        raise Refused(
+        raise InputRefused(
             "mixed",
             f"{names[worst]} is shifted {shift[worst]:.1f} mm within its plane against the other slices: "
             f"ImagePositionPatient (0020,0032) must differ along the normal only",
@@ -178,7 +178,7 @@ def _increment_mm(names: Sequence[str], along: NDArray[np.float64]) -> float | N
     if same.size:
         pairs = [f"{names[n]} and {names[n + 1]}" for n in same[:3]]
         more = f" and {same.size - 3} more pairs" if same.size > 3 else ""
-        raise Refused(
+        raise InputRefused(
             "duplicate",
             f"{', '.join(pairs)}{more} lie at the same position ({along[same[0]]:.2f} mm), expected one slice each; "
             f"remove one of each, or choose one phase",
@@ -200,8 +200,8 @@ def _increment_mm(names: Sequence[str], along: NDArray[np.float64]) -> float | N
         where = ", ".join(places) + (f" and {off.size - 3} more" if off.size > 3 else "")
         if is_gap:
             text = f"slices are missing: {where}; increment elsewhere {usual:.2f} mm; copy the whole series"
-            raise Refused("gap", text)
-        raise Refused(
+            raise InputRefused("gap", text)
+        raise InputRefused(
             "uneven",
             f"increments {where}; elsewhere {usual:.2f} mm, expected a difference of at most {tolerance:.2f} mm",
         )
@@ -211,13 +211,13 @@ def _increment_mm(names: Sequence[str], along: NDArray[np.float64]) -> float | N
 def _vector(frame: Frame, keyword: str, size: int) -> NDArray[np.float64]:
     numbers = frame.numbers(keyword)
     if len(numbers) != size:
-        found = frame.text(keyword) or "nothing"
-        raise Refused("unreadable", f"{frame.name}: {keyword} must be {size} numbers, found {found}")
+        actual = frame.text(keyword) or "nothing"
+        raise InputRefused("unreadable", f"{frame.name}: {keyword} must be {size} numbers, found {actual}")
     return np.array(numbers)
 
 
-def _mixed(first: Frame, other: Frame, keyword: str) -> Refused:
-    return Refused(
+def _mixed(first: Frame, other: Frame, keyword: str) -> InputRefused:
+    return InputRefused(
         "mixed",
         f"slices of one volume must share {keyword}: {first.name} has {first.text(keyword)}, "
         f"{other.name} has {other.text(keyword)}",

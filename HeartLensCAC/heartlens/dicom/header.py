@@ -26,7 +26,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.dicom import words
 
 logger = logging.getLogger(__name__)
@@ -160,20 +160,22 @@ class Instance:
                     offset = file.tell()
                     instance = cls(path, dataset, offset, ends_early=not file.read(1))
         except PARSE_ERRORS as error:
-            raise Refused(
+            raise InputRefused(
                 "unreadable", f"{path.name} cannot be read as DICOM ({one_line(error)}); copy it again or remove it"
             ) from error
         if instance.sop_class is None and not instance.value("Modality"):
             if start[128:132] != b"DICM":
                 return None
-            raise Refused("unreadable", f"{path.name} begins as DICOM but does not say what it is; copy it again")
+            raise InputRefused("unreadable", f"{path.name} begins as DICOM but does not say what it is; copy it again")
         if instance.sop_class != MEDIA_DIRECTORY and not instance.value("SeriesInstanceUID"):
-            raise Refused(
+            raise InputRefused(
                 "unreadable",
                 f"{path.name} belongs to no series: SeriesInstanceUID (0020,000E) is missing; copy it again",
             )
         if instance.is_ct and instance.ends_early and not instance.value("Rows"):
-            raise Refused("truncated", f"{path.name} is a CT that ends within its header; copy it again, or remove it")
+            raise InputRefused(
+                "truncated", f"{path.name} is a CT that ends within its header; copy it again, or remove it"
+            )
         return instance
 
     @property
@@ -218,7 +220,7 @@ class Instance:
         if not self.is_multiframe:
             stated = self.value("NumberOfFrames")
             if stated not in (None, 1):
-                raise Refused(
+                raise InputRefused(
                     "unreadable",
                     f"{self.name}: NumberOfFrames (0028,0008) is {stated}, but a CT Image holds 1 frame; only Enhanced "
                     f"CT says where each of several frames lies",
@@ -227,7 +229,7 @@ class Instance:
         per_frame = [item for item in _as_list(self.value("PerFrameFunctionalGroupsSequence")) if _is_item(item)]
         number = self.value("NumberOfFrames")
         if number != len(per_frame) or not per_frame:
-            raise Refused(
+            raise InputRefused(
                 "unreadable",
                 f"{self.name}: NumberOfFrames (0028,0008) is {number}, but the file describes {len(per_frame)} frames",
             )
@@ -281,8 +283,8 @@ class Frame:
         for groups in self.groups:
             for group in (FUNCTIONAL_GROUPS.get(keyword), *UNASSIGNED_GROUPS):
                 item = _first_item(groups, group) if group else None
-                if item is not None and (found := _value(item, keyword)) is not None:
-                    return found
+                if item is not None and (inherited := _value(item, keyword)) is not None:
+                    return inherited
         return self.instance.value(keyword)
 
     def text(self, keyword: str) -> str | None:

@@ -35,9 +35,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.ct import hu_array
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, one_line
 from heartlens.dicom.jpeg import END_OF_IMAGE, check_jpeg, jpeg_complaints_raised
 
@@ -87,10 +87,12 @@ def stored_frames(instance: Instance) -> Iterator[NDArray]:
     syntax = instance.transfer_syntax
     rows, columns = (_positive(instance, keyword) for keyword in ("Rows", "Columns"))
     if instance.value("SamplesPerPixel") not in (None, 1):
-        raise Refused("modality", f"{instance.name} is a color image (SamplesPerPixel (0028,0002)), expected CT slices")
+        raise InputRefused(
+            "modality", f"{instance.name} is a color image (SamplesPerPixel (0028,0002)), expected CT slices"
+        )
     allocated = _positive(instance, "BitsAllocated")
     if allocated not in (8, 16, 32):
-        raise Refused(
+        raise InputRefused(
             "unreadable", f"{instance.name}: BitsAllocated (0028,0100) must be 8, 16 or 32, found {allocated}"
         )
     big_endian = syntax == ExplicitVRBigEndian or (syntax is None and not instance.dataset.original_encoding[1])
@@ -112,7 +114,7 @@ def _frames_from_file(instance: Instance, dtype: np.dtype, rows: int, columns: i
         file.seek(instance.pixel_offset or 0)
         start = file.read(12)
         if len(start) < 12 or start[:4] != b"\xe0\x7f\x10\x00":
-            raise Refused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
+            raise InputRefused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
         # Explicit VR: tag, "OW", 2 reserved bytes, 4 bytes of length; implicit VR: tag, 4 bytes of length.
         if start[4:6] in (b"OW", b"OB", b"UN"):
             length = struct.unpack("<L", start[8:12])[0]
@@ -120,7 +122,7 @@ def _frames_from_file(instance: Instance, dtype: np.dtype, rows: int, columns: i
             length = struct.unpack("<L", start[4:8])[0]
             file.seek(-4, 1)
         if length == 0xFFFFFFFF:
-            raise Refused(
+            raise InputRefused(
                 "unreadable",
                 f"{instance.name}: TransferSyntaxUID (0002,0010) says the pixels are not compressed, but they are",
             )
@@ -128,7 +130,7 @@ def _frames_from_file(instance: Instance, dtype: np.dtype, rows: int, columns: i
         for number in range(n_frames):
             values = np.empty((rows, columns), dtype)
             if file.readinto(values.data.cast("B")) != nbytes:
-                raise Refused(
+                raise InputRefused(
                     "truncated",
                     f"{instance.name}: the file ends within frame {number + 1} of {n_frames}, "
                     f"expected {n_frames * nbytes} bytes of pixel data; copy it again",
@@ -151,29 +153,29 @@ def _decoded_frames(instance: Instance, rows: int, columns: int) -> Iterator[NDA
     n_found = 0
     try:
         if not _pixel_bytes(dataset, instance):
-            raise Refused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
+            raise InputRefused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
         for frame in _j2k_frames(dataset, instance) if syntax in J2K_FAMILY else _pydicom_frames(dataset, instance):
             if frame.shape != (rows, columns):
-                raise Refused(
+                raise InputRefused(
                     "unreadable",
                     f"{instance.name}: Rows and Columns say {rows} x {columns}, the compressed image is {frame.shape}",
                 )
             n_found += 1
             yield frame
     except _DECODE_ERRORS as error:
-        raise Refused(
+        raise InputRefused(
             "unreadable",
             f"{instance.name} cannot be decoded ({syntax.name}): {one_line(error)}; send it uncompressed",
         ) from error
     if n_found != len(instance.frames):
-        raise Refused("truncated", f"{instance.name}: expected {len(instance.frames)} frames, found {n_found}")
+        raise InputRefused("truncated", f"{instance.name}: expected {len(instance.frames)} frames, found {n_found}")
 
 
 def _streams(dataset: Dataset, instance: Instance) -> Iterator[bytes]:
     for number, stream in enumerate(generate_frames(dataset.PixelData, number_of_frames=len(instance.frames)), 1):
         # A decoder fills what is missing with gray and says nothing, so look for the end-of-image marker.
         if dataset.file_meta.TransferSyntaxUID != RLELossless and END_OF_IMAGE not in stream[-16:]:
-            raise Refused(
+            raise InputRefused(
                 "truncated", f"{instance.name}: the compressed image of frame {number} has no end; copy the file again"
             )
         yield stream
@@ -223,7 +225,7 @@ def _used_bits(instance: Instance, values: NDArray) -> NDArray:
     if stored >= allocated or values.dtype.itemsize * 8 != instance.value("BitsAllocated"):
         return values
     if not 0 < stored <= high + 1 <= allocated:
-        raise Refused(
+        raise InputRefused(
             "unreadable",
             f"{instance.name}: BitsAllocated, BitsStored and HighBit (0028,0100-0102) must hold one within the other, "
             f"found {allocated}, {stored} and {high}",
@@ -237,7 +239,7 @@ def _used_bits(instance: Instance, values: NDArray) -> NDArray:
             return values
         without_sign_extension = is_signed and low >= 0 and top < (1 << stored)
         if not without_sign_extension and not instance.has_embedded_overlay:
-            raise Refused(
+            raise InputRefused(
                 "unreadable",
                 f"{instance.name}: BitsStored (0028,0101) is {stored}, but pixels reach {low} to {top}, which needs "
                 f"more; the header or the pixels are wrong",
@@ -249,33 +251,35 @@ def _whole(instance: Instance) -> Dataset:
     try:
         return dcmread(instance.path, force=True)
     except EOFError as error:
-        raise Refused("truncated", f"{instance.name} ends before its pixel data does; copy it again") from error
+        raise InputRefused("truncated", f"{instance.name} ends before its pixel data does; copy it again") from error
     except PARSE_ERRORS as error:
-        raise Refused("unreadable", f"{instance.name} cannot be read as DICOM ({one_line(error)})") from error
+        raise InputRefused("unreadable", f"{instance.name} cannot be read as DICOM ({one_line(error)})") from error
 
 
 def _pixel_bytes(dataset: Dataset, instance: Instance) -> bytes:
     try:
         data = dataset.get("PixelData")
     except PARSE_ERRORS as error:
-        raise Refused("unreadable", f"{instance.name}: pixel data (7FE0,0010) is damaged: {one_line(error)}") from error
+        raise InputRefused(
+            "unreadable", f"{instance.name}: pixel data (7FE0,0010) is damaged: {one_line(error)}"
+        ) from error
     if not data:
-        raise Refused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
+        raise InputRefused("truncated", f"{instance.name} holds no pixel data (7FE0,0010)")
     return bytes(data)
 
 
-def _check_length(instance: Instance, found: int, expected: int) -> None:
-    text = f"{instance.name}: expected {expected} bytes of pixel data, found {found}"
-    if found < expected:
-        raise Refused("truncated", f"{text}; copy it again")
-    if found > expected + TRAILING_BYTES:
-        raise Refused("unreadable", f"{text}: Rows, Columns or BitsAllocated do not describe these pixels")
+def _check_length(instance: Instance, actual: int, expected: int) -> None:
+    text = f"{instance.name}: expected {expected} bytes of pixel data, found {actual}"
+    if actual < expected:
+        raise InputRefused("truncated", f"{text}; copy it again")
+    if actual > expected + TRAILING_BYTES:
+        raise InputRefused("unreadable", f"{text}: Rows, Columns or BitsAllocated do not describe these pixels")
 
 
 def _positive(instance: Instance, keyword: str) -> int:
     value = instance.value(keyword)
     if not isinstance(value, int) or value <= 0:
-        raise Refused("truncated", f"{instance.name} holds no image: {keyword} is {value!r}")
+        raise InputRefused("truncated", f"{instance.name} holds no image: {keyword} is {value!r}")
     return value
 
 
@@ -284,7 +288,7 @@ def _whole_number(instance: Instance, keyword: str, default: int) -> int:
     if value is None:
         return default
     if not isinstance(value, int) or not 0 <= value <= 64:
-        raise Refused("unreadable", f"{instance.name}: {keyword} must be a number of bits, found {value!r}")
+        raise InputRefused("unreadable", f"{instance.name}: {keyword} must be a number of bits, found {value!r}")
     return value
 
 
@@ -373,7 +377,7 @@ def _false_calcium(
         return None
     rows, columns = stored.shape
     flat = np.flatnonzero(marked)
-    island = find_islands(flat, (1, rows, columns), connectivity=4)
+    island = label_components(flat, (1, rows, columns), connectivity=4)
     row, column = flat // columns, flat % columns
     at_border = (row == 0) | (row == rows - 1) | (column == 0) | (column == columns - 1)
     outside = np.zeros(rows * columns, bool)

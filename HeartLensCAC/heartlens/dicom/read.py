@@ -10,7 +10,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from heartlens.core.ct import CTHeader, CTVolume, canonical_axes
-from heartlens.core.errors import Caution, Refused, refuse_or_caution
+from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import ct_header
 from heartlens.dicom.geometry import stack_slices
@@ -25,8 +25,8 @@ def read_series(
     allow: frozenset[str] = frozenset(),
     kvp: float | None = None,
     slice_thickness_mm: float | None = None,
-    told: Callable[[float], None] | None = None,
-) -> tuple[CTVolume, list[Caution]]:
+    on_progress: Callable[[float], None] | None = None,
+) -> tuple[CTVolume, list[WarningRecord]]:
     """Read a series into a volume, or refuse it with the slice or tag that stands in the way.
 
     Parameters
@@ -39,7 +39,7 @@ def read_series(
         kV, what the user says the tube voltage was
     slice_thickness_mm
         mm, what the user says the slice thickness was
-    told
+    on_progress
         Hears before each slice which part of them is read.
 
     Returns
@@ -63,7 +63,7 @@ def read_series(
         slopes, hu_cautions = _rescale(frames, allow)
         cautions += hu_cautions
         cautions += _acquisition_cautions(frames)
-        hu = _read_hu(frames, stack.order, slopes, told or (lambda done: None))
+        hu = _read_hu(frames, stack.order, slopes, on_progress or (lambda done: None))
         hu, affine = canonical_axes(hu, stack.affine)
         if not hu.flags.c_contiguous:
             hu = np.ascontiguousarray(hu)
@@ -76,12 +76,12 @@ def read_series(
             sop_instance_uids=uids if all(uids) else [],
             frame_numbers=[frame.number for frame in ordered] if slices_kept and frames[0].groups else [],
         )
-    header, said = _said_by_user(header, kvp, slice_thickness_mm)
+    header, given_values = _user_values(header, kvp, slice_thickness_mm)
     try:
         ct = CTVolume(hu, affine, header, allow_oblique="not-axial" in allow)
     except ValueError as error:  # planes halfway between two axes, which no gate above can put in order
-        raise Refused("not-axial", f"{ordered[0].name}: {one_line(error)}; choose the axial series") from error
-    return ct, cautions + said
+        raise InputRefused("not-axial", f"{ordered[0].name}: {one_line(error)}; choose the axial series") from error
+    return ct, cautions + given_values
 
 
 def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
@@ -108,25 +108,27 @@ def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
         try:
             return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
         except PARSE_ERRORS as error:
-            raise Refused(
+            raise InputRefused(
                 "unreadable", f"a file of the series has changed since it was read: {one_line(error)}"
             ) from error
 
 
 def _ct_frames(series: Series) -> list[Frame]:
     if not series.is_ct:
-        raise Refused("modality", f"series {series.series_uid} is not CT: expected CT images, found {series.modality}")
+        raise InputRefused(
+            "modality", f"series {series.series_uid} is not CT: expected CT images, found {series.modality}"
+        )
     if len(series.patient_keys) > 1:
-        raise Refused(
+        raise InputRefused(
             "ambiguous", f"series {series.series_uid} holds slices of {len(series.patient_keys)} patients, expected one"
         )
     for instance in series.instances:
         if instance.ends_early:
-            raise Refused("truncated", f"{instance.name} ends before its pixel data (7FE0,0010); copy it again")
+            raise InputRefused("truncated", f"{instance.name} ends before its pixel data (7FE0,0010); copy it again")
     return [frame for instance in series.instances for frame in instance.frames]
 
 
-def _image_type_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[Caution]:
+def _image_type_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[WarningRecord]:
     """Spec 6.1: localizers, projections and reformats are no stack of scanned slices."""
     for frame in frames:
         if part := words.derived_type(frame.image_type):
@@ -134,26 +136,26 @@ def _image_type_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list
                 f"{frame.name}: ImageType (0008,0008) is {words.joined(frame.image_type)}: {part} is not a stack of "
                 f"scanned slices, expected ORIGINAL or DERIVED\\PRIMARY; choose the axial series"
             )
-            return [refuse_or_caution("derived", text, allow)]
+            return [refuse_or_warn("derived", text, allow)]
     for frame in frames:
         if frame.image_type[:1] == ("DERIVED",):
             text = f"{frame.name}: ImageType {words.joined(frame.image_type)}: slices were computed from other slices"
-            return [Caution("reformatted", text)]
+            return [WarningRecord("reformatted", text)]
     return []
 
 
-def _contrast_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[Caution]:
+def _contrast_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[WarningRecord]:
     for frame in frames:
         if agent := frame.contrast:
             text = (
                 f"{frame.name}: ContrastBolusAgent (0018,0010) says {agent}, expected none: contrast in the blood "
                 f"reads as calcium; choose the series without contrast"
             )
-            return [refuse_or_caution("contrast", text, allow)]
+            return [refuse_or_warn("contrast", text, allow)]
     return []
 
 
-def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple[float, float]], list[Caution]]:
+def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple[float, float]], list[WarningRecord]]:
     """(slope, intercept) of every slice; PS3.3 C.11.1.1.2: they may differ from slice to slice."""
     types: dict[str, Frame] = {}
     reason = None
@@ -171,29 +173,33 @@ def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple
             slope, intercept = 1.0, 0.0
         pairs.append((slope, intercept))
     if len(types) > 1:
-        found = ", ".join(f"{unit} in {frame.name}" for unit, frame in types.items())
-        raise Refused("mixed", f"slices of one volume must share RescaleType (0028,1054), found {found}")
+        listing = ", ".join(f"{unit} in {frame.name}" for unit, frame in types.items())
+        raise InputRefused("mixed", f"slices of one volume must share RescaleType (0028,1054), found {listing}")
     (unit, frame), *_ = types.items()
     if reason is None and unit == words.UNSPECIFIED_UNIT:
         text = f"{frame.name}: RescaleType (0028,1054) is {unit}, unspecified; taken as HU, as where the tag is missing"
-        return pairs, [Caution("no-hu", text)]
+        return pairs, [WarningRecord("no-hu", text)]
     if reason is None and unit != "HU":
         reason = f"{frame.name}: RescaleType (0028,1054) must be HU, found {unit}"
-    return pairs, [refuse_or_caution("no-hu", reason, allow)] if reason else []
+    return pairs, [refuse_or_warn("no-hu", reason, allow)] if reason else []
 
 
-def _acquisition_cautions(frames: Sequence[Frame]) -> list[Caution]:
+def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
     """What makes HU less than the scanner measured at 120 kVp."""
     cautions = []
     lossy = [frame for frame in frames if is_lossy(frame.instance)]
     if lossy:
         cautions.append(
-            Caution("lossy", f"{len(lossy)} of {len(frames)} slices were compressed with loss, {lossy[0].name} first")
+            WarningRecord(
+                "lossy", f"{len(lossy)} of {len(frames)} slices were compressed with loss, {lossy[0].name} first"
+            )
         )
     voltages = {n for n in (frame.number_of("KVP") for frame in frames) if n}
     if len(voltages) > 1:
-        found = ", ".join(f"{n:g}" for n in sorted(voltages))
-        raise Refused("mixed", f"slices of one volume must share KVP (0018,0060), found {found} kV; choose one voltage")
+        listing = ", ".join(f"{n:g}" for n in sorted(voltages))
+        raise InputRefused(
+            "mixed", f"slices of one volume must share KVP (0018,0060), found {listing} kV; choose one voltage"
+        )
     for frame in frames:
         is_multienergy = (frame.text("MultienergyCTAcquisition") or "").upper() == "YES"
         if is_multienergy or words.SPECTRAL_TYPES.intersection(frame.image_type):
@@ -201,7 +207,7 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[Caution]:
                 f"{frame.name} comes from spectral CT (MultienergyCTAcquisition (0018,9361), ImageType "
                 f"{words.joined(frame.image_type)}): a virtual image is not a 120 kVp image"
             )
-            cautions.append(Caution("spectral", text))
+            cautions.append(WarningRecord("spectral", text))
             break
     return cautions
 
@@ -210,44 +216,44 @@ def _read_hu(
     frames: Sequence[Frame],
     order: Sequence[int],
     rescale: Sequence[tuple[float, float]],
-    told: Callable[[float], None],
+    on_progress: Callable[[float], None],
 ) -> np.ndarray:
     """HU of all slices, (k, j, i) with k in `order`; j, i as stored."""
     instances = list(dict.fromkeys(frame.instance for frame in frames))
     rows, columns = (int(frames[0].number_of(keyword) or 0) for keyword in ("Rows", "Columns"))
     if rows < 1 or columns < 1:
-        raise Refused("truncated", f"{frames[0].name} holds no image: Rows and Columns are {rows} and {columns}")
+        raise InputRefused("truncated", f"{frames[0].name} holds no image: Rows and Columns are {rows} and {columns}")
     k_of = {n: k for k, n in enumerate(order)}
     try:
         stack = HUStack((len(frames), rows, columns))
     except (MemoryError, ValueError) as error:
         size = f"{len(frames)} slices of {rows} x {columns}"
-        raise Refused(
+        raise InputRefused(
             "unreadable", f"{frames[0].name}: {size} do not fit into memory; is the header damaged?"
         ) from error
     n = 0
     for instance in instances:
         for stored in stored_frames(instance):
-            told(n / len(frames))
+            on_progress(n / len(frames))
             stack.put(k_of[n], stored, *rescale[n], padding_range(frames[n]))
             n += 1
     return stack.hu
 
 
-def _said_by_user(
+def _user_values(
     header: CTHeader, kvp: float | None, slice_thickness_mm: float | None
-) -> tuple[CTHeader, list[Caution]]:
+) -> tuple[CTHeader, list[WarningRecord]]:
     """The user's word stands in for a missing tag and wins over a present one, which is then said."""
     cautions = []
     if kvp is not None:
         if header.kvp is not None and header.kvp != kvp:
             text = f"KVP (0018,0060) is {header.kvp:g}, the user said {kvp:g}, which is used"
-            cautions.append(Caution("header", text))
+            cautions.append(WarningRecord("header", text))
         header = replace(header, kvp=float(kvp))
     if slice_thickness_mm is not None:
         stated = header.slice_thickness_mm
         if stated is not None and abs(stated - slice_thickness_mm) > 1e-6:
             text = f"SliceThickness (0018,0050) is {stated:g}, the user said {slice_thickness_mm:g}, which is used"
-            cautions.append(Caution("header", text))
+            cautions.append(WarningRecord("header", text))
         header = replace(header, slice_thickness_mm=float(slice_thickness_mm))
     return header, cautions

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from heartlens import __version__
-from heartlens.core.atomic import require_readable, whole_file
+from heartlens.core.atomic import atomic_file, require_readable
 from heartlens.core.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.grid import ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.core.segment_names import put_artery, segment_artery
@@ -108,7 +108,7 @@ def write_seg(
             **where,
         )
         seg.SpecificCharacterSet = CHARACTER_SET
-        with whole_file(Path(path)) as sibling:
+        with atomic_file(Path(path)) as sibling:
             seg.save_as(sibling)
     return seg
 
@@ -119,7 +119,7 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
     Returns
     -------
     NDArray[np.uint8]
-        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labeled
 
     Raises
     ------
@@ -133,7 +133,7 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
             seg, pixels = _read(path)
             return _placed(path, seg, pixels, ct)
     except PARSE_ERRORS as error:  # its text is not repeated: it may quote the patient's name
-        raise Refused(
+        raise InputRefused(
             "unreadable",
             f"{path}: expected a DICOM Segmentation with segment and place of every frame, found a damaged file "
             f"({type(error).__name__}); export it again",
@@ -144,7 +144,7 @@ def _placed(path: Path, seg: Dataset, pixels: NDArray, ct: CTVolume) -> NDArray[
     """(k, j, i) `Artery` codes of the frames of a segmentation."""
     theirs, ours = seg.get("FrameOfReferenceUID"), ct.header.frame_of_reference_uid
     if theirs and ours and theirs != ours:
-        raise Refused(
+        raise InputRefused(
             "grid",
             f"{path}: expected the frame of reference of the CT, found another (0020,0052); it was made on "
             "another scan",
@@ -164,8 +164,8 @@ def _placed(path: Path, seg: Dataset, pixels: NDArray, ct: CTVolume) -> NDArray[
         else:
             numbers = [int(group_value(groups, "SegmentIdentificationSequence", "ReferencedSegmentNumber"))]
         for number in numbers:
-            labelled = frame == number if is_label_map else frame != 0
-            flat = np.flatnonzero(labelled)
+            labeled = frame == number if is_label_map else frame != 0
+            flat = np.flatnonzero(labeled)
             if flat.size == 0:
                 continue
             if number not in arteries:
@@ -230,15 +230,17 @@ def _read(path: Path) -> tuple[Dataset, NDArray]:
     """The dataset and its frames, (frame, row, column)."""
     seg = pydicom.dcmread(path)
     if seg.get("SOPClassUID") not in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE):
-        found = getattr(seg.get("SOPClassUID"), "name", "no SOP class")
-        raise Refused("labels", f"{path}: expected a DICOM Segmentation, found {found}; give a SEG or a label map")
+        actual = getattr(seg.get("SOPClassUID"), "name", "no SOP class")
+        raise InputRefused(
+            "labels", f"{path}: expected a DICOM Segmentation, found {actual}; give a SEG or a label map"
+        )
     try:
         pixels = seg.pixel_array.reshape(-1, int(seg.Rows), int(seg.Columns))
     except PARSE_ERRORS as error:
-        found = f"frames that cannot be decoded ({type(error).__name__})"
-        raise Refused("truncated", f"{path}: expected whole frames, found {found}; copy the file again") from None
+        actual = f"frames that cannot be decoded ({type(error).__name__})"
+        raise InputRefused("truncated", f"{path}: expected whole frames, found {actual}; copy the file again") from None
     if seg.get("SegmentationType") == "FRACTIONAL" and not np.isin(pixels, (0, seg.MaximumFractionalValue)).all():
-        raise Refused(
+        raise InputRefused(
             "labels",
             f"{path}: expected every voxel in or out of a segment, found fractions (SegmentationType FRACTIONAL); "
             "export a binary segmentation",
@@ -248,7 +250,9 @@ def _read(path: Path) -> tuple[Dataset, NDArray]:
 
 def _artery(segment: Dataset | None, number: int, path: Path) -> Artery:
     if segment is None:
-        raise Refused("labels", f"{path}: frames refer to segment {number}, which is not described; export it again")
+        raise InputRefused(
+            "labels", f"{path}: frames refer to segment {number}, which is not described; export it again"
+        )
     regions = [
         str(item.get("CodeValue", ""))
         for item in segment.get("AnatomicRegionSequence") or []

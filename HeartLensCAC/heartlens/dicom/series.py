@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from heartlens.core.ct import AXIAL_COSINE
-from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.errors import OVERRIDABLE, InputRefused
 from heartlens.core.reconstruction_kernel import kernel_class
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import common_number
@@ -164,14 +164,14 @@ class RankedSeries:
         }
 
 
-def find_series(source: Path | Sequence[Path], *, told: Callable[[float], None] | None = None) -> list[Series]:
+def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float], None] | None = None) -> list[Series]:
     """Every series below a folder, in one file, or among given files; headers only.
 
     Parameters
     ----------
     source
         A folder (searched recursively), a DICOM file, a DICOMDIR (its folder is searched), or several files.
-    told
+    on_progress
         Hears after each file which part of them is read.
 
     Raises
@@ -186,20 +186,22 @@ def find_series(source: Path | Sequence[Path], *, told: Callable[[float], None] 
     with pydicom_warnings_logged():
         files = list(_files(paths))
         for n, (path, is_named) in enumerate(files):
-            if told is not None:
-                told(n / len(files))
+            if on_progress is not None:
+                on_progress(n / len(files))
             instance = Instance.read(path)
             if instance is not None:
                 if instance.sop_class != MEDIA_DIRECTORY:
                     instances.append(instance)
             elif is_named or (path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("._")):
-                raise Refused("unreadable", f"{path.name} is not a DICOM file; copy it again, or remove it")
+                raise InputRefused("unreadable", f"{path.name} is not a DICOM file; copy it again, or remove it")
             else:
                 n_junk += 1
         logger.info("%d DICOM files, %d other files skipped", len(instances), n_junk)
         if not instances:
-            found = f"{n_junk} other files" if n_junk else "no file at all"
-            raise Refused("input", f"no DICOM file in {where}: found {found}; give the folder that holds the series")
+            listing = f"{n_junk} other files" if n_junk else "no file at all"
+            raise InputRefused(
+                "input", f"no DICOM file in {where}: found {listing}; give the folder that holds the series"
+            )
         groups: dict[tuple[str, str], list[Instance]] = {}
         for instance in instances:
             key = tuple(str(instance.value(k) or "") for k in ("StudyInstanceUID", "SeriesInstanceUID"))
@@ -207,8 +209,8 @@ def find_series(source: Path | Sequence[Path], *, told: Callable[[float], None] 
         series = [_series(study, uid, members) for (study, uid), members in groups.items()]
         if not any(s.is_ct for s in series):
             kinds = Counter(instance.kind for instance in instances)
-            found = ", ".join(f"{kind} ({n} files)" for kind, n in sorted(kinds.items()))
-            raise Refused("modality", f"no CT image in {where}: expected CT, found {found}")
+            listing = ", ".join(f"{kind} ({n} files)" for kind, n in sorted(kinds.items()))
+            raise InputRefused("modality", f"no CT image in {where}: expected CT, found {listing}")
         return series
 
 
@@ -240,21 +242,23 @@ def choose_series(
     if series_uid is not None:
         named = [r.series for r in ranked if r.series.series_uid == series_uid]
         if not named:
-            raise Refused("input", f"no series has UID {series_uid}; found {_listing(ranked)}")
+            raise InputRefused("input", f"no series has UID {series_uid}; found {_listing(ranked)}")
         if len(named) > 1:
-            raise Refused("ambiguous", f"{len(named)} studies hold a series with UID {series_uid}; give one folder")
+            raise InputRefused(
+                "ambiguous", f"{len(named)} studies hold a series with UID {series_uid}; give one folder"
+            )
         return named[0]
     images = [r for r in ranked if r.series.is_ct]
     if not images:
-        raise Refused("modality", f"no CT image among {_listing(ranked)}")
-    for what, found in (
+        raise InputRefused("modality", f"no CT image among {_listing(ranked)}")
+    for what, matches in (
         ("patient", set().union(*(r.series.patient_keys for r in images))),
         ("study", {r.series.study_uid for r in images}),
     ):
-        if len(found) > 1:
+        if len(matches) > 1:
             plural = {"patient": "patients", "study": "studies"}[what]
-            raise Refused(
-                "ambiguous", f"found {len(found)} {plural}, expected one; choose with --series: {_listing(images)}"
+            raise InputRefused(
+                "ambiguous", f"found {len(matches)} {plural}, expected one; choose with --series: {_listing(images)}"
             )
     eligible = [r for r in images if r.refusal is None or (r.refusal in allow and r.refusal in OVERRIDABLE)]
     if not eligible:
@@ -263,7 +267,7 @@ def choose_series(
     first = sorted(first or eligible, key=lambda r: -r.points)
     if len(first) > 1 and first[0].points - first[1].points < LEAD_POINTS:
         rivals = [r for r in first if first[0].points - r.points < LEAD_POINTS]
-        raise Refused(
+        raise InputRefused(
             "ambiguous",
             f"{len(rivals)} series suit equally well (less than {LEAD_POINTS} points apart); "
             f"choose with --series: {_listing(rivals)}",
@@ -285,11 +289,11 @@ def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
         elif path.is_file():
             yield path, True
         else:
-            raise Refused("input", f"no such file or folder: {path}")
+            raise InputRefused("input", f"no such file or folder: {path}")
 
 
 def _refuse_folder(error: OSError) -> None:
-    raise Refused("input", f"folder cannot be read: {error.strerror}")
+    raise InputRefused("input", f"folder cannot be read: {error.strerror}")
 
 
 def _series(study_uid: str, series_uid: str, instances: list[Instance]) -> Series:

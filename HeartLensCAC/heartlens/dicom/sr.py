@@ -12,10 +12,10 @@ from pydicom.uid import generate_uid
 
 from heartlens import __version__
 from heartlens.core import codes
-from heartlens.core.atomic import whole_file
+from heartlens.core.atomic import atomic_file
 from heartlens.core.codes import Code
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Caution
+from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import CORONARY, Artery
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.dicom.source import (
@@ -44,7 +44,7 @@ def write_sr(
     protocol: ScoringProtocol,
     sources: Sequence[Dataset],
     seg: Dataset | None = None,
-    cautions: Sequence[Caution] = (),
+    cautions: Sequence[WarningRecord] = (),
     observer: str | None = None,
     organization: str | None = None,
     signed: str | None = None,
@@ -115,7 +115,7 @@ def write_sr(
         scheme.CodingSchemeName = "HeartLens private codes"
         scheme.CodingSchemeResponsibleOrganization = "The HeartLens developers"
         document.CodingSchemeIdentificationSequence = [scheme]
-        with whole_file(Path(path)) as sibling:
+        with atomic_file(Path(path)) as sibling:
             document.save_as(sibling)
     return document
 

@@ -14,8 +14,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import require_readable, whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file, require_readable
+from heartlens.core.errors import InputRefused
 
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
@@ -103,7 +103,7 @@ def write_metaimage(path: Path, values: NDArray, affine: NDArray[np.float64]) ->
         "DimSize": " ".join(map(str, values.shape[::-1])), "ElementType": native[values.dtype],
         "ElementDataFile": "LOCAL",
     }  # fmt: skip
-    with whole_file(path) as sibling:
+    with atomic_file(path) as sibling:
         sibling.write_bytes("".join(f"{key} = {value}\n" for key, value in fields.items()).encode("ascii") + data)
 
 
@@ -126,8 +126,8 @@ def _sizes(fields: dict[str, str], path: Path) -> tuple[int, int, int]:
     sizes = [int(n) for n in fields["DimSize"].split()]
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     if len(sizes) != 3 or min(sizes) < 1 or channels != 1:
-        found = f"{' x '.join(map(str, sizes))} voxels of {channels} numbers"
-        raise _unreadable(path, "one 3-D volume of one number per voxel", found, "give one volume")
+        actual = f"{' x '.join(map(str, sizes))} voxels of {channels} numbers"
+        raise _unreadable(path, "one 3-D volume of one number per voxel", actual, "give one volume")
     if fields["ElementType"] not in _TYPES:
         raise _unreadable(path, "a numeric ElementType", fields["ElementType"], "save it as MET_SHORT or MET_FLOAT")
     return sizes[0], sizes[1], sizes[2]
@@ -156,9 +156,9 @@ def _read_voxels(
         file.seek(max(room - wanted, 0) if skip == -1 else skip, 0 if skip else 1)
         data = file.read(wanted) if wanted <= room else b""
     if len(data) < wanted:
-        raise Refused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
+        raise InputRefused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
     return np.frombuffer(data, dtype).reshape(sizes[::-1]).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _unreadable(path: Path, expected: str, found: str, way_out: str) -> Refused:
-    return Refused("unreadable", f"{path}: expected {expected}, found {found}; {way_out}")
+def _unreadable(path: Path, expected: str, actual: str, way_out: str) -> InputRefused:
+    return InputRefused("unreadable", f"{path}: expected {expected}, found {actual}; {way_out}")

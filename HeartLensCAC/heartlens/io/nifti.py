@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import require_readable, whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file, require_readable
+from heartlens.core.errors import InputRefused
 
 if TYPE_CHECKING:
     import nibabel
@@ -58,7 +58,7 @@ def read_nifti(path: Path) -> Nifti:
     try:
         return _read(path)
     except EOFError:
-        raise Refused("truncated", f"{path}: expected a whole gzip file, found no end; copy it again") from None
+        raise InputRefused("truncated", f"{path}: expected a whole gzip file, found no end; copy it again") from None
     except zlib.error as error:
         raise _unreadable(path, "gzip data", f"damaged data ({error})", "copy the file again") from None
     except (ValueError, OverflowError, OSError, HeaderDataError) as error:
@@ -87,7 +87,7 @@ def write_nifti(path: Path, values: NDArray, affine: NDArray[np.float64]) -> Non
     image.header.set_xyzt_units("mm")
     image.set_qform(ras, code=1)
     image.set_sform(ras, code=1)
-    with whole_file(path) as sibling:
+    with atomic_file(path) as sibling:
         nibabel.save(image, sibling)
 
 
@@ -105,7 +105,7 @@ def _read(path: Path) -> Nifti:
         if is_gzip:
             file.read(1)  # reaching the end checks the checksum
     if len(data) < wanted:
-        raise Refused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
+        raise InputRefused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
     values = np.frombuffer(data, dtype).reshape(shape[::-1]).astype(dtype.newbyteorder("="), copy=False)
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isfinite(slope) and slope != 0 and (slope, inter) != (1.0, 0.0):
@@ -164,5 +164,5 @@ def _affine(header: nibabel.Nifti1Header) -> tuple[NDArray[np.float64], bool]:
     return affine, False
 
 
-def _unreadable(path: Path, expected: str, found: str, way_out: str) -> Refused:
-    return Refused("unreadable", f"{path}: expected {expected}, found {found}; {way_out}")
+def _unreadable(path: Path, expected: str, actual: str, way_out: str) -> InputRefused:
+    return InputRefused("unreadable", f"{path}: expected {expected}, found {actual}; {way_out}")

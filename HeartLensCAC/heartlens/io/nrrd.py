@@ -17,8 +17,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import require_readable, whole_file
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_file, require_readable
+from heartlens.core.errors import InputRefused
 
 _TYPES: dict[str, str] = {
     name: dtype
@@ -150,7 +150,7 @@ def write_nrrd(
     lines += [f"{key}:={_escaped(value)}" for key, value in (keys or {}).items()]
     pack = zlib.compressobj(level, zlib.DEFLATED, 31)  # 31: gzip container, without a time stamp
     little = np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("<"))
-    with whole_file(path) as sibling, open(sibling, "wb") as file:
+    with atomic_file(path) as sibling, open(sibling, "wb") as file:
         file.write(("\n".join(lines) + "\n\n").encode())
         file.write(pack.compress(little.data.cast("B")))
         file.write(pack.flush())
@@ -192,7 +192,7 @@ def _read_data(
         skip = 0
     if encoding in {"txt", "text", "ascii"}:
         values = np.array(file.read().split()[: wanted // dtype.itemsize], dtype=dtype)
-        found = values.nbytes
+        actual_bytes = values.nbytes
     elif encoding in _SHRINK_LIMIT:
         left = file_bytes - file.tell()
         if wanted > left * _SHRINK_LIMIT[encoding]:
@@ -210,12 +210,12 @@ def _read_data(
             raise _truncated(path, wanted, None) from None
         except (OSError, zlib.error) as error:
             raise _unreadable(path, f"{encoding} data", f"damaged data: {error}", "copy the file again") from None
-        found = len(data)
-        values = np.frombuffer(data[: wanted if found >= wanted else 0], dtype=dtype)
+        actual_bytes = len(data)
+        values = np.frombuffer(data[: wanted if actual_bytes >= wanted else 0], dtype=dtype)
     else:
         raise _unreadable(path, "encoding raw, gzip, bzip2 or ascii", encoding, "save it with one of these")
-    if found < wanted:
-        raise _truncated(path, wanted, found)
+    if actual_bytes < wanted:
+        raise _truncated(path, wanted, actual_bytes)
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
@@ -281,10 +281,10 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", " ")
 
 
-def _unreadable(path: Path, expected: str, found: str | None, way_out: str) -> Refused:
-    return Refused("unreadable", f"{path}: expected {expected}, found {found}; {way_out}")
+def _unreadable(path: Path, expected: str, actual: str | None, way_out: str) -> InputRefused:
+    return InputRefused("unreadable", f"{path}: expected {expected}, found {actual}; {way_out}")
 
 
-def _truncated(path: Path, wanted: int, found: int | None) -> Refused:
-    has = "fewer" if found is None else str(found)
-    return Refused("truncated", f"{path}: expected {wanted} bytes of voxels, found {has}; copy the file again")
+def _truncated(path: Path, wanted: int, actual_bytes: int | None) -> InputRefused:
+    has = "fewer" if actual_bytes is None else str(actual_bytes)
+    return InputRefused("truncated", f"{path}: expected {wanted} bytes of voxels, found {has}; copy the file again")

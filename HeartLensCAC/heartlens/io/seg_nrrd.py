@@ -1,4 +1,4 @@
-"""Segmentations as Slicer keeps them: ``.seg.nrrd``, voxels with named, coloured and coded segments.
+"""Segmentations as Slicer keeps them: ``.seg.nrrd``, voxels with named, colored and coded segments.
 
 Keys as written by Slicer's vtkMRMLSegmentationStorageNode. Slicer takes the extent of a layer from the first segment
 on it, so every segment here declares the whole grid.
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from heartlens.core.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.grid import ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery, LesionMap, LesionNote
 from heartlens.core.segment_names import put_artery, segment_artery
@@ -52,7 +52,7 @@ def write_seg_nrrd(path: str | Path, ct: CTVolume, codes: NDArray[np.uint8]) -> 
     Parameters
     ----------
     codes
-        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labeled
     """
     _check_shape(codes, ct)
     present = {Artery(int(code)) for code in np.flatnonzero(np.bincount(codes.reshape(-1), minlength=7))[1:]}
@@ -107,7 +107,7 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
             )
         return LesionMap(labels, arteries, notes)
     except (KeyError, ValueError) as error:
-        raise Refused(
+        raise InputRefused(
             "unreadable",
             f"{path}: expected the lesions that HeartLens wrote, found other segments ({error}); score again",
         ) from None
@@ -145,7 +145,7 @@ def segments_of(image: Nrrd, path: Path) -> list[Segment]:
         tags = dict(tag.split(":", 1) for tag in image.keys.get(key + "Tags", "").split("|") if ":" in tag)
         layer, value = image.keys.get(key + "Layer", str(n)), image.keys.get(key + "LabelValue", "1")
         if not (layer.isdecimal() and value.isdecimal()):
-            raise Refused(
+            raise InputRefused(
                 "unreadable", f"{path}: expected numbers for layer and value of segment {n}, found {layer!r}, {value!r}"
             )
         name = image.keys.get(key + "Name", image.keys[key + "ID"])
@@ -158,7 +158,7 @@ def _voxels(image: Nrrd, segment: Segment, ct: CTVolume, path: Path) -> NDArray[
     values = image.values
     layers = 1 if values.ndim == 3 else values.shape[3]
     if not 0 <= segment.layer < layers:
-        raise Refused(
+        raise InputRefused(
             "unreadable", f"{path}: segment {segment.name!r} lies on layer {segment.layer}, the file has {layers}"
         )
     layer = values if values.ndim == 3 else values[..., segment.layer]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from heartlens.core.atomic import require_readable
 from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
-from heartlens.core.errors import Caution, Refused, refuse_or_caution
+from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.grid import ijk_of, index_map, require_same_extent
 from heartlens.core.lesions import Artery
 from heartlens.core.segment_names import unknown_labels
@@ -30,7 +30,7 @@ __all__ = [
 
 VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
 
-AIR_HU = -200
+LOW_HU = -200
 """A CT of the chest holds lung or air, and fat at the least; without anything this dark the numbers are not HU."""
 
 SQUARE_PIXEL_RATIO = 1.5
@@ -48,7 +48,7 @@ def read_volume(
     kvp: float | None = None,
     slice_thickness_mm: float | None = None,
     allow: frozenset[str] | set[str] = frozenset(),
-) -> tuple[CTVolume, list[Caution]]:
+) -> tuple[CTVolume, list[WarningRecord]]:
     """Read a CT from NRRD, NIfTI or MetaImage in any orientation. No voxel is resampled or changed.
 
     Parameters
@@ -72,18 +72,18 @@ def read_volume(
     """
     path = Path(path)
     image = _read_image(path)
-    cautions: list[Caution] = []
+    cautions: list[WarningRecord] = []
     values = image.values
     if values.ndim != 3:
-        raise Refused(
+        raise InputRefused(
             "unreadable", f"{path}: expected one number per voxel, found {values.shape[3]}; give one CT volume"
         )
     if not image.is_oriented:
         text = f"{path}: the file does not say how it lies in the patient; assumed the axes of its format"
-        cautions.append(Caution("orientation", text))
+        cautions.append(WarningRecord("orientation", text))
     header = CTHeader(
-        kvp=_said_or_read(kvp, image, _KVP_KEY, f"{path}: give --kvp"),
-        slice_thickness_mm=_said_or_read(slice_thickness_mm, image, _THICKNESS_KEY, f"{path}: give --thickness-mm"),
+        kvp=_given_or_read(kvp, image, _KVP_KEY, f"{path}: give --kvp"),
+        slice_thickness_mm=_given_or_read(slice_thickness_mm, image, _THICKNESS_KEY, f"{path}: give --thickness-mm"),
     )
     ct, more = checked_volume(values, image.affine, header, where=str(path), allow=allow)
     return ct, cautions + more
@@ -96,7 +96,7 @@ def checked_volume(
     *,
     where: str,
     allow: frozenset[str] | set[str] = frozenset(),
-) -> tuple[CTVolume, list[Caution]]:
+) -> tuple[CTVolume, list[WarningRecord]]:
     """A CT from voxels in any orientation, after the checks that need no DICOM header.
 
     Parameters
@@ -113,36 +113,36 @@ def checked_volume(
     Refused
         ``unreadable``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
     """
-    cautions: list[Caution] = []
+    cautions: list[WarningRecord] = []
     _check_right_angles(affine, where)
     values, affine = canonical_axes(values, affine)
     try:
         hu = np.ascontiguousarray(hu_array(values))
     except ValueError as error:
-        raise Refused("unreadable", f"{where}: {error}; export the CT again") from None
+        raise InputRefused("unreadable", f"{where}: {error}; export the CT again") from None
 
     normal_cosine = affine[2, 2] / np.linalg.norm(affine[:3, 2])
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     ratio = max(spacing[:2]) / min(spacing[:2])
     if normal_cosine < AXIAL_COSINE:
         text = f"{where}: expected axial slices (cosine {AXIAL_COSINE} or more), found {normal_cosine:.4f}"
-        cautions.append(refuse_or_caution("not-axial", text, allow))
+        cautions.append(refuse_or_warn("not-axial", text, allow))
     elif ratio > SQUARE_PIXEL_RATIO:
         text = (
             f"{where}: expected axial slices with square pixels, found {spacing[0]:.4g} x {spacing[1]:.4g} mm: "
             "a coronal or sagittal stack"
         )
-        cautions.append(refuse_or_caution("not-axial", text, allow))
+        cautions.append(refuse_or_warn("not-axial", text, allow))
     if len(hu) < FEWEST_SLICES:
         text = f"{where}: expected {FEWEST_SLICES} slices or more, found {len(hu)}"
-        cautions.append(refuse_or_caution("few-slices", text, allow))
-    if hu.min() > AIR_HU:
-        text = f"{where}: expected HU with air or lung below {AIR_HU}, found values from {hu.min():g} to {hu.max():g}"
-        cautions.append(refuse_or_caution("no-hu", text, allow))
+        cautions.append(refuse_or_warn("few-slices", text, allow))
+    if hu.min() > LOW_HU:
+        text = f"{where}: expected HU with air or lung below {LOW_HU}, found values from {hu.min():g} to {hu.max():g}"
+        cautions.append(refuse_or_warn("no-hu", text, allow))
     try:
         return CTVolume(hu, affine, header, allow_oblique="not-axial" in allow), cautions
     except ValueError as error:
-        raise Refused("unreadable", f"{where}: {error}") from None
+        raise InputRefused("unreadable", f"{where}: {error}") from None
 
 
 def write_volume(path: str | Path, ct: CTVolume) -> None:
@@ -161,7 +161,7 @@ def write_volume(path: str | Path, ct: CTVolume) -> None:
     elif name.endswith((".nii", ".nii.gz")):
         write_nifti(path, ct.hu, ct.affine)
     else:
-        raise Refused("output", f"{path}: expected an ending of .nrrd, .nii, .nii.gz or .mha; choose one of them")
+        raise InputRefused("output", f"{path}: expected an ending of .nrrd, .nii, .nii.gz or .mha; choose one of them")
 
 
 def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
@@ -170,7 +170,7 @@ def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
     Returns
     -------
     NDArray[np.uint8]
-        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labelled
+        (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labeled
 
     Raises
     ------
@@ -186,12 +186,12 @@ def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
     if "Segment0_ID" in image.keys:
         return artery_codes(image, ct, path)
     if image.values.ndim != 3:
-        raise Refused("labels", f"{path}: expected one label per voxel, found {image.values.shape[3]}")
+        raise InputRefused("labels", f"{path}: expected one label per voxel, found {image.values.shape[3]}")
     values = image.values
     flat = np.flatnonzero(values)
     labels = values.reshape(-1)[flat]
-    found = np.unique(labels)
-    unknown = found[~np.isin(found, [int(a) for a in Artery])]
+    codes_present = np.unique(labels)
+    unknown = codes_present[~np.isin(codes_present, [int(a) for a in Artery])]
     if unknown.size:
         more = [f"{unknown.size - 12} more"] if unknown.size > 12 else []
         raise unknown_labels(path, [*(f"{value:g}" for value in unknown[:12]), *more])
@@ -208,7 +208,7 @@ def _read_image(path: Path) -> Nrrd:
     name = path.name.lower()
     if not name.endswith(VOLUME_ENDINGS):
         endings = ", ".join(VOLUME_ENDINGS)
-        raise Refused("input", f"{path}: expected a DICOM folder or file, or an ending of {endings}")
+        raise InputRefused("input", f"{path}: expected a DICOM folder or file, or an ending of {endings}")
     if name.endswith((".nrrd", ".nhdr")):
         return read_nrrd(path)
     if name.endswith((".nii", ".nii.gz")):
@@ -222,25 +222,25 @@ def _check_right_angles(affine: NDArray[np.float64], where: str) -> None:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or lengths.min() <= 0:
         text = f"{where}: expected positive spacing, found {lengths.tolist()} mm; check the header"
-        raise Refused("unreadable", text)
+        raise InputRefused("unreadable", text)
     unit = affine[:3, :3] / lengths
     skew = np.abs(unit.T @ unit - np.eye(3)).max()
     if skew > SKEW_TOLERANCE:
-        raise Refused(
+        raise InputRefused(
             "tilt",
             f"{where}: expected axes at right angles, found cosine {skew:.4f} between two of them, as a tilted gantry "
             "makes; resample the volume to right angles",
         )
 
 
-def _said_or_read(said: float | None, image: Nrrd, key: str, way_out: str) -> float | None:
+def _given_or_read(given: float | None, image: Nrrd, key: str, way_out: str) -> float | None:
     """What the user said, else what the file says, else None."""
-    if said is not None or (text := image.keys.get(key)) is None:
-        return said
+    if given is not None or (text := image.keys.get(key)) is None:
+        return given
     try:
         return float(text)
     except ValueError:
-        raise Refused("unreadable", f"{way_out}; expected a number for {key}, found {text[:40]!r}") from None
+        raise InputRefused("unreadable", f"{way_out}; expected a number for {key}, found {text[:40]!r}") from None
 
 
 def _is_dicom(path: Path) -> bool:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 
 WIDTHS = {
     "mini": (96, 4, 3),
@@ -303,7 +303,9 @@ def load_timm_weights(backbone: Backbone, path: Path) -> None:
     try:
         state: dict[str, Any] = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise Refused("input", f"{path}: expected weights as safetensors, in timm's names; found: {error}") from None
+        raise InputRefused(
+            "input", f"{path}: expected weights as safetensors, in timm's names; found: {error}"
+        ) from None
     own = backbone.state_dict()
     state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "fc_norm.", "head_dist."))}
     if "pos_embed" in state and state["pos_embed"].shape != own["pos_embed"].shape:
@@ -314,6 +316,8 @@ def load_timm_weights(backbone: Backbone, path: Path) -> None:
     missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
     shapes = [n for n in own if n in state and own[n].shape != state[n].shape]
     if missing or unknown or shapes:
-        found = f"missing {missing[:3]}, unknown {unknown[:3]}, of another shape {shapes[:3]}"
-        raise Refused("input", f"{path} does not fit {backbone.shape}: {found}; choose the backbone of these weights")
+        mismatch = f"missing {missing[:3]}, unknown {unknown[:3]}, of another shape {shapes[:3]}"
+        raise InputRefused(
+            "input", f"{path} does not fit {backbone.shape}: {mismatch}; choose the backbone of these weights"
+        )
     backbone.load_state_dict(state)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Caution, Refused
+from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import Artery
 from heartlens.networks.input import View
 from heartlens.networks.slice_input import SliceView
@@ -87,8 +87,8 @@ class Calibration:
     def log_odds(self, p: ArrayLike) -> NDArray[np.float64]:
         """Calibrated log odds of uncalibrated probabilities."""
         kept = np.clip(np.asarray(p, np.float64), LEAST_ODDS, 1 - LEAST_ODDS)
-        told: NDArray[np.float64] = self.slope * np.log(kept / (1 - kept)) + self.intercept
-        return told
+        log_odds: NDArray[np.float64] = self.slope * np.log(kept / (1 - kept)) + self.intercept
+        return log_odds
 
     def __call__(self, p: ArrayLike) -> NDArray[np.float64]:
         """Calibrated probabilities.
@@ -98,8 +98,8 @@ class Calibration:
         >>> Calibration()([0.25, 0.5]).round(12).tolist()
         [0.25, 0.5]
         """
-        told: NDArray[np.float64] = 1 / (1 + np.exp(-self.log_odds(p)))
-        return told
+        probability: NDArray[np.float64] = 1 / (1 + np.exp(-self.log_odds(p)))
+        return probability
 
 
 @dataclass(frozen=True)
@@ -162,17 +162,17 @@ class Domain:
             if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1]):
                 raise ValueError(f"domain {name}: expected a low and a high number, found {limits}")
 
-    def cautions(self, ct: CTVolume) -> list[Caution]:
+    def cautions(self, ct: CTVolume) -> list[WarningRecord]:
         """One for all that lies outside; what the file does not say is not held against it."""
         _, row_mm, column_mm = ct.spacing_mm
-        found: dict[str, tuple[str, str, tuple[float | None, ...]]] = {
+        measured: dict[str, tuple[str, str, tuple[float | None, ...]]] = {
             "pixel_mm": ("pixel", "mm", (row_mm, column_mm)),
             "increment_mm": ("slice increment", "mm", (ct.increment_mm,)),
             "kvp": ("tube voltage", "kVp", (ct.header.kvp,)),
             "field_of_view_mm": ("field of view", "mm", (ct.shape[1] * row_mm, ct.shape[2] * column_mm)),
         }
         outside = []
-        for name, (what, unit, values) in found.items():
+        for name, (what, unit, values) in measured.items():
             limits = getattr(self, name)
             known = [value for value in values if value is not None]
             # A thousandth is rounding: 0.7 mm from a header and 0.7 mm from positions are not the same float.
@@ -182,7 +182,7 @@ class Domain:
         if not outside:
             return []
         return [
-            Caution(
+            WarningRecord(
                 "domain",
                 f"outside what the networks were made for: {'; '.join(outside)}; their errors here are not known, "
                 "so check every slice, also those without a lesion",
@@ -199,7 +199,7 @@ class Bundle:
     folder
         Where it lies.
     texts
-        Name, version, licence, trained_on, intended_use, field_of_view.
+        Name, version, license, trained_on, intended_use, field_of_view.
     files
         Checked against their checksums.
     vessel
@@ -231,7 +231,9 @@ class Bundle:
         for file in self.files:
             if (file.role, file.format) == (role, form):
                 return file
-        raise Refused("input", f"{self.folder}: expected a {form} file for {role}, found none; export the bundle anew")
+        raise InputRefused(
+            "input", f"{self.folder}: expected a {form} file for {role}, found none; export the bundle again"
+        )
 
     @property
     def title(self) -> str:
@@ -245,16 +247,16 @@ class Bundle:
 
 def installed_bundles() -> dict[str, Path]:
     """Folder of every bundle that came with HeartLens, by its folder's name, in order of names."""
-    found = {path.parent.name: path.parent for place in INSTALLED for path in place.glob(f"*/{MANIFEST}")}
-    return dict(sorted(found.items()))
+    bundles = {path.parent.name: path.parent for place in INSTALLED for path in place.glob(f"*/{MANIFEST}")}
+    return dict(sorted(bundles.items()))
 
 
-def find_bundle(asked: str | Path | None) -> Path | None:
+def find_bundle(name: str | Path | None) -> Path | None:
     """The folder of the bundle that is meant.
 
     Parameters
     ----------
-    asked
+    name
         `RULES`; the name of an installed bundle; a folder; None is the first of the installed ones
 
     Returns
@@ -267,19 +269,19 @@ def find_bundle(asked: str | Path | None) -> Path | None:
     Refused
         "input": there is no such bundle
     """
-    if asked == RULES:
+    if name == RULES:
         return None
     installed = installed_bundles()
-    if asked is None:
+    if name is None:
         return next(iter(installed.values()), None)
-    if str(asked) in installed:
-        return installed[str(asked)]
-    if Path(asked).is_dir():
-        return Path(asked)
+    if str(name) in installed:
+        return installed[str(name)]
+    if Path(name).is_dir():
+        return Path(name)
     names = ", ".join(installed) or "none are installed"
-    raise Refused(
+    raise InputRefused(
         "input",
-        f"bundle {str(asked)!r}: expected a folder, an installed name ({names}) or {RULES}, found neither",
+        f"bundle {str(name)!r}: expected a folder, an installed name ({names}) or {RULES}, found neither",
     )
 
 
@@ -296,30 +298,37 @@ def load_bundle(folder: Path) -> Bundle:
     try:
         bundle = _read_manifest(Path(folder), json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise Refused("input", f"{folder} is no bundle: cannot read {MANIFEST}: {error.strerror or error}") from None
+        raise InputRefused(
+            "input", f"{folder} is no bundle: cannot read {MANIFEST}: {error.strerror or error}"
+        ) from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused("unreadable", f"{path}: expected a bundle's manifest, found {error}; export it anew") from None
+        raise InputRefused(
+            "unreadable", f"{path}: expected a bundle's manifest, found {error}; export it again"
+        ) from None
     for file in bundle.files:
         _verify(bundle, file)
     return bundle
 
 
-def _read_manifest(folder: Path, told: dict[str, Any]) -> Bundle:
-    if told["schema"] != SCHEMA:
-        raise ValueError(f"schema {told['schema']!r}, expected {SCHEMA}")
-    vessel, slices = told["vessel"], told["slices"]
-    seen = {**vessel["input"], "window_hu": tuple(vessel["input"]["window_hu"])}
-    limits = {one.name: told["domain"][one.name] for one in fields(Domain)}
+def _read_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
+    if manifest["schema"] != SCHEMA:
+        raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA}")
+    vessel, slices = manifest["vessel"], manifest["slices"]
+    view_fields = {**vessel["input"], "window_hu": tuple(vessel["input"]["window_hu"])}
+    limits = {one.name: manifest["domain"][one.name] for one in fields(Domain)}
     return Bundle(
         folder=folder,
-        texts={name: str(told[name]) for name in TEXTS},
-        files=tuple(BundleFile(**entry) for entry in told["files"]),
+        texts={name: str(manifest[name]) for name in TEXTS},
+        files=tuple(BundleFile(**entry) for entry in manifest["files"]),
         vessel=VesselStage(
-            View(**seen), tuple(map(str, vessel["classes"])), vessel["cut_off"], Calibration(**vessel["calibration"])
+            View(**view_fields),
+            tuple(map(str, vessel["classes"])),
+            vessel["cut_off"],
+            Calibration(**vessel["calibration"]),
         ),
         slices=None if slices is None else SliceStage(SliceView.from_json(slices["input"]), slices["cut_off"]),
         domain=Domain(**{name: limit and (float(limit[0]), float(limit[1])) for name, limit in limits.items()}),
-        metrics=told["metrics"],
+        metrics=manifest["metrics"],
     )
 
 
@@ -330,7 +339,7 @@ def _check_cut_off(cut_off: float) -> None:
 
 def _verify(bundle: Bundle, file: BundleFile) -> None:
     if Path(file.path).name != file.path:
-        raise Refused("unreadable", f"{bundle.folder / MANIFEST}: a file lies outside the bundle: {file.path!r}")
+        raise InputRefused("unreadable", f"{bundle.folder / MANIFEST}: a file lies outside the bundle: {file.path!r}")
     known = ARCHITECTURES.get(file.role, ())
     if (
         file.format == "safetensors"
@@ -338,7 +347,7 @@ def _verify(bundle: Bundle, file: BundleFile) -> None:
         and not any(f.format == "onnx" and f.role == file.role for f in bundle.files)
         and file.architecture.get("name") not in known
     ):
-        raise Refused(
+        raise InputRefused(
             "input",
             f"{file.path}: unknown architecture {file.architecture.get('name')!r}; this version knows "
             f"{', '.join(known)}; update HeartLens",
@@ -346,13 +355,13 @@ def _verify(bundle: Bundle, file: BundleFile) -> None:
     try:
         content = (bundle.folder / file.path).read_bytes()
     except OSError as error:
-        raise Refused(
+        raise InputRefused(
             "checksum", f"{bundle.folder / file.path}: {error.strerror or error}; copy the whole bundle again"
         ) from None
-    found = hashlib.sha256(content).hexdigest()
-    if (len(content), found) != (file.bytes, file.sha256):
-        raise Refused(
+    digest = hashlib.sha256(content).hexdigest()
+    if (len(content), digest) != (file.bytes, file.sha256):
+        raise InputRefused(
             "checksum",
             f"{bundle.folder / file.path}: expected SHA-256 {file.sha256[:12]}… and {file.bytes} bytes, found "
-            f"{found[:12]}… and {len(content)}; copy the bundle again",
+            f"{digest[:12]}… and {len(content)}; copy the bundle again",
         )

@@ -1,4 +1,4 @@
-"""The one door to the networks: which slices show calcium, and which islands on them are whose.
+"""The one interface to the networks: which slices show calcium, and which islands on them are whose.
 
 The island is the lesion, because a reader clicks islands; so the networks' opinion of pixels becomes a vote of islands.
 """
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from heartlens.anatomy import HeartRegion
 from heartlens.calcium import candidate_mask, extract_lesions
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Caution, Refused
+from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import CORONARY, Artery, LesionMap, LesionNote
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import SLICES, VESSEL, Bundle, Calibration
@@ -33,7 +33,7 @@ from heartlens.networks.slice_input import SliceView
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(n, channels, size, size) -> (n, classes, size, size) logits or (n,) probabilities, on whatever runs it."""
 
-KEPT_IN_DOUBT = 0.05
+KEPT_AS_BORDERLINE = 0.05
 """Islands that are not called coronary stay on the map, as OTHER, from this calibrated probability on: a reader can see
 them and take them back, and the probability of a category counts them."""
 
@@ -41,15 +41,15 @@ EDGE_LOG_ODDS = float(np.log(3))
 """Nearer than this to the cut-off, in calibrated log odds, a lesion is marked for review. At a cut-off of one half that
 is a probability of 0.25 to 0.75: where the networks are wrong in one of four or more."""
 
-SURE_OF_SLICE = 0.9
+CONFIDENT_SLICE = 0.9
 """From this p(calcified) on, a slice without any lesion called coronary is told of: one of the two networks is wrong
 there. A choice, not a fitted value."""
 
-WORTH_A_GPU = 100
+MIN_SLICES_FOR_GPU = 100
 """Slices from which "auto" starts torch for a GPU. One scan took 5 s on the CPU and 6 s more with an H200, which had
 torch to import and a GPU to wake; two CPU cores take some 20 slices a second through both networks."""
 
-Told = Callable[[float], None]
+ProgressCallback = Callable[[float], None]
 """Called between batches with the fraction that is done; what it raises ends the work."""
 
 BATCH = 4
@@ -65,7 +65,7 @@ class Networks:
     ----------
     device
         "cpu", "cuda", or "auto": cuda where torch is installed, sees one and knows the bundle's architectures, and it
-        is worth waking it: torch is loaded already, or there are `WORTH_A_GPU` slices
+        is worth waking it: torch is loaded already, or there are `MIN_SLICES_FOR_GPU` slices
     slices
         How many there are to look at, for "auto"; None is many.
 
@@ -87,17 +87,17 @@ class Networks:
     def __init__(self, bundle: Bundle, device: str = "auto", *, slices: int | None = None) -> None:
         if device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device must be auto, cpu or cuda, got {device!r}")
-        is_worth_it = slices is None or slices >= WORTH_A_GPU or "torch" in sys.modules
+        is_worth_it = slices is None or slices >= MIN_SLICES_FOR_GPU or "torch" in sys.modules
         has_cuda = device == "cuda" or (device == "auto" and is_worth_it and torch_can_run(bundle))
         if has_cuda and not sees_cuda():
             if device == "cuda":
-                raise Refused(
+                raise InputRefused(
                     "input", "--device cuda: torch is not installed or sees no GPU (heartlens doctor); use --device cpu"
                 )
             has_cuda = False
         self.bundle = bundle
         self.device = "cuda" if has_cuda else "cpu"
-        self.cautions: list[Caution] = []
+        self.cautions: list[WarningRecord] = []
         self._loaded: dict[str, Network] = {}
 
     @property
@@ -122,7 +122,7 @@ class Networks:
                 self.device = "cpu"
                 self._loaded.clear()
                 text = "the GPU ran out of memory; the networks ran on the CPU, slower, with the same result"
-                self.cautions.append(Caution("device", text))
+                self.cautions.append(WarningRecord("device", text))
         return np.concatenate([self._network(role)(image[n : n + BATCH]) for n in range(0, len(image), BATCH)])
 
     def _network(self, role: str) -> Network:
@@ -134,18 +134,18 @@ class Networks:
         return self._loaded[role]
 
 
-def slices_to_ask(ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol) -> NDArray[np.bool_]:
+def slices_with_candidates(ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol) -> NDArray[np.bool_]:
     """(k,) slices with an island that is large enough to count and reaches into the zone of the coronary arteries.
 
     The others go to no network.
     """
-    asked = np.zeros(ct.shape[0], bool)
+    candidate_slices = np.zeros(ct.shape[0], bool)
     if region.in_view:
         candidates = candidate_mask(ct, protocol, region.box(ct))
         counts = candidates.flat[candidates.accepted[candidates.island]]
         k, j, i = np.unravel_index(counts, ct.shape)
-        asked[k[region.grid.sample(region.zone, np.stack([k, j, i], axis=-1))]] = True
-    return asked
+        candidate_slices[k[region.grid.sample(region.zone, np.stack([k, j, i], axis=-1))]] = True
+    return candidate_slices
 
 
 def classify_slices(
@@ -153,10 +153,10 @@ def classify_slices(
     region: HeartRegion,
     network: Network,
     view: SliceView,
-    asked: NDArray[np.bool_],
+    candidate_slices: NDArray[np.bool_],
     *,
     batch: int = BATCH,
-    told: Told | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> NDArray[np.float64]:
     """How likely each slice shows coronary calcium.
 
@@ -164,7 +164,7 @@ def classify_slices(
     ----------
     network
         (n, 1, size, size) -> (n,)
-    asked
+    candidate_slices
         (k,) slices to look at
 
     Returns
@@ -172,20 +172,20 @@ def classify_slices(
     NDArray[np.float64]
         (k,) p(calcified); nan where it was not asked
     """
-    found = np.full(ct.shape[0], np.nan)
+    probability = np.full(ct.shape[0], np.nan)
     center_mm = view.center_mm(ct, region)
-    wanted = np.flatnonzero(asked)
+    wanted = np.flatnonzero(candidate_slices)
     for first in range(0, wanted.size, batch):
         chunk = wanted[first : first + batch]
-        if told:
-            told(first / wanted.size)
-        seen = [view.look(ct.hu[k], ct.spacing_mm[1:], center_mm) for k in chunk]
-        found[chunk] = network(np.stack(seen)[:, None])
-    return found
+        if on_progress:
+            on_progress(first / wanted.size)
+        views = [view.render(ct.hu[k], ct.spacing_mm[1:], center_mm) for k in chunk]
+        probability[chunk] = network(np.stack(views)[:, None])
+    return probability
 
 
-def unsettled_slices(probability: NDArray[np.float64], lesions: LesionMap) -> NDArray[np.int64]:
-    """Slices that the classifier is sure of (`SURE_OF_SLICE`) and on which no lesion is called coronary.
+def discordant_slices(probability: NDArray[np.float64], lesions: LesionMap) -> NDArray[np.int64]:
+    """Slices that the classifier is sure of (`CONFIDENT_SLICE`) and on which no lesion is called coronary.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ def unsettled_slices(probability: NDArray[np.float64], lesions: LesionMap) -> ND
     """
     coronary = [lesion for lesion, artery in lesions.arteries.items() if artery in CORONARY]
     named = lesions.voxels.flat[np.isin(lesions.voxels.ids, coronary)]
-    sure = np.nan_to_num(probability, nan=0.0) >= SURE_OF_SLICE
+    sure = np.nan_to_num(probability, nan=0.0) >= CONFIDENT_SLICE
     sure[np.unravel_index(named, lesions.labels.shape)[0]] = False
     return np.flatnonzero(sure)
 
@@ -216,7 +216,7 @@ def segment_vessels(
     calibration: Calibration | None = None,
     slices: NDArray[np.bool_] | None = None,
     batch: int = BATCH,
-    told: Told | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> LesionMap:
     """Name every island of dense voxels that the view shows, whole or in part.
 
@@ -236,38 +236,40 @@ def segment_vessels(
     -------
     LesionMap
         Lesions with the probability that they are coronary; the other islands are left out, save those that are OTHER
-        or in doubt (`KEPT_IN_DOUBT`). What is near the cut-off is marked for review (`EDGE_LOG_ODDS`).
+        or in doubt (`KEPT_AS_BORDERLINE`). What is near the cut-off is marked for review (`EDGE_LOG_ODDS`).
     """
     calibration = calibration or Calibration()
     candidates = candidate_mask(ct, protocol, region.box(ct) if region.in_view else None)
     k, j, i = np.unravel_index(candidates.flat, ct.shape)
     crop = place_crop(ct.shape, ct.spacing_mm, view, heart_center(ct, region))
     row, column = crop.in_view(j, 0), crop.in_view(i, 1)
-    seen = (row >= 0) & (row < view.size_px) & (column >= 0) & (column < view.size_px)
-    island = find_islands(candidates.flat, ct.shape, connectivity=26)
-    votes = seen if slices is None else seen & slices[k]
+    in_view = (row >= 0) & (row < view.size_px) & (column >= 0) & (column < view.size_px)
+    island = label_components(candidates.flat, ct.shape, connectivity=26)
+    votes = in_view if slices is None else in_view & slices[k]
     has_vote = np.zeros(island.max(initial=-1) + 1, bool)
     has_vote[island[votes]] = True
     if not has_vote.any():
         return LesionMap.empty(ct.shape)
-    opinion = _opinions(ct, network, view, crop, (k[votes], row[votes], column[votes]), len(classes), batch, told)
+    opinion = _opinions(
+        ct, network, view, crop, (k[votes], row[votes], column[votes]), len(classes), batch, on_progress
+    )
     number = np.cumsum(has_vote) - 1  # of the islands that have a vote
     voter, named = number[island[votes]], has_vote[island]
     votes_for = np.stack([np.bincount(voter, weights=of_class) for of_class in opinion.T], axis=1)
     vote = votes_for / np.bincount(voter)[:, None]
-    artery, p_coronary = decide(vote, classes, coronary_cut_off)
+    artery, p_coronary = classify_islands(vote, classes, coronary_cut_off)
     member = number[island[named]]
     counts = np.zeros(len(vote), bool)
     counts[member[candidates.accepted[candidates.island[named]]]] = True
     p_true = calibration(p_coronary)
-    artery[(artery == 0) & counts & (p_true >= KEPT_IN_DOUBT)] = Artery.OTHER
+    artery[(artery == 0) & counts & (p_true >= KEPT_AS_BORDERLINE)] = Artery.OTHER
     near = np.abs(calibration.log_odds(p_coronary) - calibration.log_odds(coronary_cut_off)) <= EDGE_LOG_ODDS
     cut_off = float(calibration(coronary_cut_off))
     notes = [_note(p, v, classes, cut_off if n else None) for p, v, n in zip(p_true, vote, near, strict=True)]
     return extract_lesions(ct, candidates.flat[named], artery[member], protocol, notes=notes, note_of_voxel=member)
 
 
-def decide(
+def classify_islands(
     vote: NDArray, classes: Sequence[str], coronary_cut_off: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The artery of each island from its mean probabilities.
@@ -304,28 +306,28 @@ def _opinions(
     places: tuple[NDArray, NDArray, NDArray],
     classes: int,
     batch: int,
-    told: Told | None,
+    on_progress: ProgressCallback | None,
 ) -> NDArray[np.float32]:
     """(voxels, classes) probabilities; each slice with candidates goes through the network once."""
     k, row, column = places
-    found = np.zeros((k.size, classes), np.float32)
+    opinions = np.zeros((k.size, classes), np.float32)
     wanted = np.unique(k)
     for first in range(0, wanted.size, batch):
         chunk = wanted[first : first + batch]
-        if told:
-            told(first / wanted.size)
+        if on_progress:
+            on_progress(first / wanted.size)
         logits = network(np.stack([network_input(ct.hu, int(n), crop, view) for n in chunk]))
         here = np.flatnonzero(np.isin(k, chunk))
-        heard = logits[np.searchsorted(chunk, k[here]), :, row[here], column[here]]
-        heard = np.exp(heard - heard.max(axis=1, keepdims=True))
-        found[here] = heard / heard.sum(axis=1, keepdims=True)
-    return found
+        votes = logits[np.searchsorted(chunk, k[here]), :, row[here], column[here]]
+        votes = np.exp(votes - votes.max(axis=1, keepdims=True))
+        opinions[here] = votes / votes.sum(axis=1, keepdims=True)
+    return opinions
 
 
 def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], near: float | None) -> LesionNote:
     """What is said of an island; `near` is the calibrated cut-off when it is close."""
     order = np.argsort(-vote)[:2]
-    why = "its voxels vote " + ", ".join(f"{classes[n]} {vote[n]:.2f}" for n in order)
+    why = "network votes: " + ", ".join(f"{classes[n]} {vote[n]:.2f}" for n in order)
     if near is not None:
         why += f"; close to the cut-off of {near:.2f}: review"
     return LesionNote(float(np.clip(p_coronary, 0, 1)), "network", why, near is not None)

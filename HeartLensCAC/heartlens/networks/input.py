@@ -190,11 +190,11 @@ def nearest(values: NDArray, crop: Crop) -> NDArray:
     values
         (rows, columns)
     """
-    found = np.zeros((crop.size_px, crop.size_px), values.dtype)
+    sampled = np.zeros((crop.size_px, crop.size_px), values.dtype)
     rows, columns = (np.rint(crop.in_slice(axis)).astype(np.int64) for axis in (0, 1))
     inside = [(places >= 0) & (places < n) for places, n in zip((rows, columns), values.shape, strict=True)]
-    found[np.ix_(*inside)] = values[np.ix_(rows[inside[0]], columns[inside[1]])]
-    return found
+    sampled[np.ix_(*inside)] = values[np.ix_(rows[inside[0]], columns[inside[1]])]
+    return sampled
 
 
 @lru_cache(maxsize=8)  # the slices of a scan, and the mask of each, lie under the same crop

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import ARCHITECTURES, SLICES, VESSEL, Bundle
 
 if TYPE_CHECKING:
@@ -50,14 +50,16 @@ class OnnxNetwork:
             content = (bundle.folder / file.path).read_bytes()
             self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen kinds for a graph that it cannot run
-            told = " ".join(str(error).split())[:200]
-            raise Refused("input", f"{file.path}: ONNX Runtime cannot run it: {told}; export the bundle anew") from None
+            error_text = " ".join(str(error).split())[:200]
+            raise InputRefused(
+                "input", f"{file.path}: ONNX Runtime cannot run it: {error_text}; export the bundle again"
+            ) from None
         self.name = self.session.get_inputs()[0].name
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, channels, size, size) -> (n, classes, size, size) logits, or (n,) probabilities of slices."""
-        told: NDArray[np.float32] = self.session.run(None, {self.name: image})[0]
-        return told
+        logits: NDArray[np.float32] = self.session.run(None, {self.name: image})[0]
+        return logits
 
 
 class TorchNetwork:
@@ -85,7 +87,7 @@ class TorchNetwork:
         numbers = dict(file.architecture)
         name = numbers.pop("name", None)
         if name not in ARCHITECTURES[role]:
-            raise Refused(
+            raise InputRefused(
                 "input",
                 f"{file.path}: unknown architecture {name!r}; torch here knows {', '.join(ARCHITECTURES[role])}; "
                 "use the ONNX file, or update HeartLens",
@@ -95,7 +97,7 @@ class TorchNetwork:
             network.load_state_dict(load_file(bundle.folder / file.path))
         except (TypeError, ValueError, RuntimeError) as error:
             first_line = str(error).splitlines()[0][:200]
-            raise Refused("input", f"{file.path}: weights and architecture do not fit: {first_line}") from None
+            raise InputRefused("input", f"{file.path}: weights and architecture do not fit: {first_line}") from None
         try:
             self.network = network.to(device).eval()
         except torch.cuda.OutOfMemoryError as error:
@@ -111,10 +113,10 @@ class TorchNetwork:
         """
         try:
             with self.torch.inference_mode():
-                told: NDArray[np.float32] = self.network(self.torch.from_numpy(image).to(self.device)).cpu().numpy()
+                logits: NDArray[np.float32] = self.network(self.torch.from_numpy(image).to(self.device)).cpu().numpy()
         except self.torch.cuda.OutOfMemoryError as error:
             raise OutOfDeviceMemory(str(error).splitlines()[0]) from None
-        return told
+        return logits
 
 
 def _build(role: str, numbers: dict[str, Any]) -> torch.nn.Module:
@@ -144,9 +146,9 @@ def cpu_threads() -> int:
 
     A container often sees all cores of the machine and may use two of them; more threads than that wait for each other.
     """
-    said = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    if said.isdecimal() and int(said) > 0:
-        return int(said)
+    setting = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if setting.isdecimal() and int(setting) > 0:
+        return int(setting)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _container_cores()
     return max(1, min(cores, quota) if quota else cores)

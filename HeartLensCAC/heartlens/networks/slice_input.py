@@ -14,7 +14,7 @@ from heartlens.networks.input import heart_center
 if TYPE_CHECKING:
     from heartlens.anatomy import HeartRegion
 
-AIR_HU = -1024.0
+OUTSIDE_HU = -1024.0
 """What lies beyond the edge of a slice."""
 
 SUPERSAMPLING = 2
@@ -49,7 +49,7 @@ class SliceView:
         if not (self.field_mm > 0 and self.size > 0 and self.window_hu[0] < self.window_hu[1]):
             raise ValueError(f"a view needs a positive field and size and an ascending window, got {self}")
 
-    def look(
+    def render(
         self, hu: ArrayLike, spacing_mm: tuple[float, float], center_mm: tuple[float, float] | None = None
     ) -> NDArray[np.float32]:
         """One slice as the network sees it.
@@ -69,12 +69,12 @@ class SliceView:
         NDArray[np.float32]
             (size, size), -1 to 1
         """
-        image = np.asarray(hu, dtype=np.float64) - AIR_HU  # air is 0, and so is what lies outside
+        image = np.asarray(hu, dtype=np.float64) - OUTSIDE_HU  # air is 0, and so is what lies outside
         middle = center_mm or tuple(n * s / 2 for n, s in zip(image.shape, spacing_mm, strict=True))
         rows, columns = (self._weights(n, s, m) for n, s, m in zip(image.shape, spacing_mm, middle, strict=True))
-        seen = rows @ image @ columns.T + AIR_HU
+        view = rows @ image @ columns.T + OUTSIDE_HU
         low, high = self.window_hu
-        return np.clip((seen - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32)
+        return np.clip((view - low) * (2 / (high - low)) - 1, -1, 1).astype(np.float32)
 
     def center_mm(self, ct: CTVolume, region: HeartRegion) -> tuple[float, float] | None:
         """Row and column of the view's middle in every slice of a CT, as `look` takes it; None for the slice's own."""

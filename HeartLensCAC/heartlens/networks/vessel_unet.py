@@ -78,13 +78,13 @@ class UNet(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(n, in_channels, rows, columns) -> (n, classes, rows, columns) logits."""
-        seen: list[torch.Tensor] = []
+        skips: list[torch.Tensor] = []
         for level, block in enumerate(self.down):
             x = block(x if level == 0 else nn.functional.max_pool2d(x, 2))
-            seen.append(x)
-        x = self.bottom(seen.pop())
+            skips.append(x)
+        x = self.bottom(skips.pop())
         for rise, block in zip(self.rise, self.up, strict=True):
-            x = block(torch.cat([seen.pop(), rise(x)], dim=1))
+            x = block(torch.cat([skips.pop(), rise(x)], dim=1))
         logits: torch.Tensor = self.head(x)
         return logits
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from heartlens.core.atomic import whole_folder
+from heartlens.core.atomic import atomic_folder
 from heartlens.io.nrrd import write_nrrd
 from heartlens.io.volumes import write_volume
 from heartlens.phantom import Phantom
@@ -34,7 +34,7 @@ def write_phantom(out: Path, phantom: Phantom, *, format: str = "dicom", force: 
     """
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
-    with whole_folder(out, force=force, is_ours=is_phantom) as folder:
+    with atomic_folder(out, force=force, is_ours=is_phantom) as folder:
         _write_ct(folder, phantom, format)
         write_nrrd(folder / "labels.nrrd", phantom.labels, phantom.ct.affine)
         (folder / "truth.json").write_text(json.dumps(phantom.truth, indent=1) + "\n")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.scoring.agatston import agatston, weigh_islands
+from heartlens.scoring.agatston import agatston, weigh_components
 from heartlens.scoring.report import score_lesions
 
 
@@ -25,7 +25,7 @@ def patch_agatston(hu: NDArray[np.floating], *, pixel_area_mm2: float, increment
     protocol = ScoringProtocol()
     k, j, i = hu.shape
     flat = np.flatnonzero(hu >= protocol.threshold_hu)
-    islands = weigh_islands(
+    islands = weigh_components(
         flat,
         hu.reshape(-1)[flat],
         np.ones(flat.size, np.uint8),

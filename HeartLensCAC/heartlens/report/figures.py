@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.lesions import ARTERY_COLORS, SCORED, Artery, LesionMap
+from heartlens.core.lesions import ARTERY_COLORS, SCORED_ARTERIES, Artery, LesionMap
 from heartlens.risk.categories import Category
 from heartlens.scoring.report import LesionScore, SliceScore
 
-WINDOW_HU = (-200.0, 500.0)
+PICTURE_WINDOW_HU = (-200.0, 500.0)
 """Black and white of every picture: fat stays visible, calcium keeps shades up to the highest weight."""
 
 CROP_MM = 50.0
@@ -88,7 +88,7 @@ def png(gray: NDArray[np.uint8]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
-def to_gray(hu: NDArray, window_hu: tuple[float, float] = WINDOW_HU) -> NDArray[np.uint8]:
+def to_gray(hu: NDArray, window_hu: tuple[float, float] = PICTURE_WINDOW_HU) -> NDArray[np.uint8]:
     """HU as gray values: at or below the window 0, at or above it 255."""
     low, high = window_hu
     return np.rint((np.clip(hu.astype(np.float32), low, high) - low) * (255.0 / (high - low))).astype(np.uint8)
@@ -136,13 +136,13 @@ def lesion_picture(ct: CTVolume, voxels: ScoredVoxels, lesion: LesionScore) -> t
     mine = voxels.kji[voxels.ids == lesion.id]
     index = int(np.bincount(mine[:, 0]).argmax())
     _, dy, dx = ct.spacing_mm
-    centre = mine[mine[:, 0] == index].mean(axis=0)
-    rows = _window(centre[1], CROP_MM / dy, ct.shape[1])
-    columns = _window(centre[2], CROP_MM / dx, ct.shape[2])
+    center = mine[mine[:, 0] == index].mean(axis=0)
+    rows = _window(center[1], CROP_MM / dy, ct.shape[1])
+    columns = _window(center[2], CROP_MM / dx, ct.shape[2])
 
     on_slice = voxels.kji[:, 0] == index
     drawn = []
-    for artery in SCORED:  # neighbors, thin: they have pictures of their own
+    for artery in SCORED_ARTERIES:  # neighbors, thin: they have pictures of their own
         others = on_slice & (voxels.ids != lesion.id) & (voxels.artery == artery)
         mask = _mask(voxels.kji[others][:, 1:], rows, columns)
         if mask.any():
@@ -155,7 +155,7 @@ def lesion_picture(ct: CTVolume, voxels: ScoredVoxels, lesion: LesionScore) -> t
 
 
 @dataclass(frozen=True)
-class View:
+class PictureFrame:
     """The part of a CT that the projections show: slices of the array, each (start, stop)."""
 
     slices: slice
@@ -164,9 +164,9 @@ class View:
     depth: slice  # rows that the front view looks through
 
 
-def view_of(ct: CTVolume, voxels: ScoredVoxels) -> View:
+def view_of(ct: CTVolume, voxels: ScoredVoxels) -> PictureFrame:
     """The scored calcium with a margin; without any, the middle of the image, where the heart is expected."""
-    scored = voxels.kji[np.isin(voxels.artery, SCORED)]
+    scored = voxels.kji[np.isin(voxels.artery, SCORED_ARTERIES)]
     if len(scored):
         low, high = scored.min(axis=0), scored.max(axis=0)
     else:
@@ -179,10 +179,10 @@ def view_of(ct: CTVolume, voxels: ScoredVoxels) -> View:
 
     slices, rows, columns = (part(axis, MARGIN_MM, LEAST_VIEW_MM) for axis in range(3))
     depth = part(1, SLAB_MARGIN_MM, 0.0) if len(scored) else part(1, EMPTY_SLAB_MM / 2, 0.0)
-    return View(slices, rows, columns, depth)
+    return PictureFrame(slices, rows, columns, depth)
 
 
-def axial_projection(ct: CTVolume, voxels: ScoredVoxels, view: View) -> Picture:
+def axial_projection(ct: CTVolume, voxels: ScoredVoxels, view: PictureFrame) -> Picture:
     """Maximum intensity from foot to head, calcium in the colors of the arteries."""
     hu = ct.hu[view.slices, view.rows, view.columns].max(axis=0)
     _, dy, dx = ct.spacing_mm
@@ -192,7 +192,7 @@ def axial_projection(ct: CTVolume, voxels: ScoredVoxels, view: View) -> Picture:
     )
 
 
-def front_projection(ct: CTVolume, voxels: ScoredVoxels, view: View, slices: Sequence[SliceScore]) -> Picture:
+def front_projection(ct: CTVolume, voxels: ScoredVoxels, view: PictureFrame, slices: Sequence[SliceScore]) -> Picture:
     """Maximum intensity from front to back, and the score of each slice beside it."""
     hu = ct.hu[view.slices, view.depth, view.columns].max(axis=1)[::-1]
     dz, _, dx = ct.spacing_mm
@@ -242,7 +242,7 @@ def _tick_step(length_mm: float) -> int:
 
 
 def _projected(
-    voxels: ScoredVoxels, view: View, *, axes: tuple[int, int], pixel_mm: tuple[float, float], flip_rows: bool
+    voxels: ScoredVoxels, view: PictureFrame, *, axes: tuple[int, int], pixel_mm: tuple[float, float], flip_rows: bool
 ) -> tuple[list[str], str]:
     """Calcium of a view, projected: filled paths in pixels, and letters in mm."""
     parts = (view.slices, view.rows, view.columns)
@@ -251,7 +251,7 @@ def _projected(
     for axis, part in enumerate(parts):
         inside &= (voxels.kji[:, axis] >= part.start) & (voxels.kji[:, axis] < part.stop)
     drawn, places = [], []
-    for artery in (Artery.OTHER, *SCORED):
+    for artery in (Artery.OTHER, *SCORED_ARTERIES):
         mine = inside & (voxels.artery == artery)
         if not mine.any():
             continue
@@ -262,7 +262,7 @@ def _projected(
         color = ARTERY_COLORS[artery]
         drawn.append(f'<path class="fill" fill="{color}" d="{fill_path(mask)}"/>')
         drawn.append(f'<path class="edge" d="{outline_path(mask)}"/>')
-        if artery in SCORED:
+        if artery in SCORED_ARTERIES:
             largest = points[voxels.ids[mine] == np.bincount(voxels.ids[mine]).argmax()]
             x = (largest[:, 1].max() + 1 - columns.start) * pixel_mm[0]
             y = (largest[:, 0].mean() + 0.5 - rows.start) * pixel_mm[1]
@@ -359,10 +359,10 @@ def _picture(
     return Picture(svg, total, height)
 
 
-def _window(centre: float, length: float, size: int) -> slice:
-    """About `length` indices around a centre, moved inside 0..size, whole axis when it is shorter."""
+def _window(center: float, length: float, size: int) -> slice:
+    """About `length` indices around a center, moved inside 0..size, whole axis when it is shorter."""
     n = min(max(round(length), 1), size)
-    start = min(max(round(centre - n / 2), 0), size - n)
+    start = min(max(round(center - n / 2), 0), size - n)
     return slice(start, start + n)
 
 

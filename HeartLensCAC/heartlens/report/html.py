@@ -19,11 +19,11 @@ import jinja2
 from heartlens import __version__
 from heartlens.case.case import Case
 from heartlens.case.signature import Signature
-from heartlens.core.lesions import ARTERY_COLORS, ARTERY_NAMES, CORONARY, SCORED, Artery
+from heartlens.core.lesions import ARTERY_COLORS, ARTERY_NAMES, CORONARY, SCORED_ARTERIES, Artery
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.report.figures import (
     CROP_MM,
-    WINDOW_HU,
+    PICTURE_WINDOW_HU,
     ScoredVoxels,
     axial_projection,
     front_projection,
@@ -111,7 +111,7 @@ def render_report(case: Case, *, identity: Identity | None = None, signature: Si
         dropped_area=f"{report.dropped_small_area_mm2:.2f}",
         **_pictures(case),
         lesions=[_lesion_row(case, lesion) for lesion in report.lesions],
-        outside=sum(lesion.artery not in SCORED for lesion in report.lesions),
+        outside=sum(lesion.artery not in SCORED_ARTERIES for lesion in report.lesions),
         has_mass=report.mass_factor_mg_per_mm3_hu is not None,
         has_why=any(lesion.why for lesion in report.lesions),
         has_review=any(lesion.review for lesion in report.lesions),
@@ -231,8 +231,8 @@ def _flags(case: Case) -> list[str]:
     if close:
         numbers = ", ".join(str(lesion.id) for lesion in close)
         flags.append(
-            f"{_count(len(close), 'lesion')} close to the networks' cut-off, to be reviewed first: {numbers}. "
-            f"Counted of these: {sum(lesion.artery in SCORED for lesion in close)}."
+            f"{_count(len(close), 'lesion')} borderline (close to the networks' cut-off), review first: {numbers}. "
+            f"Included in the score: {sum(lesion.artery in SCORED_ARTERIES for lesion in close)}."
         )
     if total == 0 and case.risk.scheme != "heartlens":  # the HeartLens table says it in its finding
         flags.append(SCHEMES["heartlens"].categories[0].finding)
@@ -262,21 +262,21 @@ def _pictures(case: Case) -> dict[str, Any]:
     voxels = ScoredVoxels.of(case.lesions, scored_voxels(case.ct, case.lesions, case.protocol))
     view = view_of(case.ct, voxels)
     tall = (view.slices.stop - view.slices.start) * case.ct.increment_mm >= LEAST_FRONT_VIEW_MM
-    scored = [lesion for lesion in case.report.lesions if lesion.artery in SCORED and lesion.agatston > 0]
+    scored = [lesion for lesion in case.report.lesions if lesion.artery in SCORED_ARTERIES and lesion.agatston > 0]
     strip = []
     for lesion in scored[:MOST_PICTURES]:
         picture, index = lesion_picture(case.ct, voxels, lesion)
         strip.append({**_lesion_row(case, lesion), "svg": picture.svg, "slice": index})
-    seen = {artery for artery in (*SCORED, Artery.OTHER) if (voxels.artery == artery).any()}
+    shown_arteries = {artery for artery in (*SCORED_ARTERIES, Artery.OTHER) if (voxels.artery == artery).any()}
     return {
         "axial": axial_projection(case.ct, voxels, view),
         "front": front_projection(case.ct, voxels, view, case.report.slices) if tall else None,
-        "legend": [_artery(artery) for artery in Artery if artery in seen],
+        "legend": [_artery(artery) for artery in Artery if artery in shown_arteries],
         "top_slice": _top_slice(case),
         "strip": strip,
         "left_out": len(scored) - len(strip),
         "crop_mm": f"{CROP_MM:g}",
-        "window": f"{WINDOW_HU[0]:g} to {WINDOW_HU[1]:g}",
+        "window": f"{PICTURE_WINDOW_HU[0]:g} to {PICTURE_WINDOW_HU[1]:g}",
     }
 
 
@@ -291,7 +291,7 @@ def _lesion_row(case: Case, lesion: LesionScore) -> dict[str, Any]:
     return {
         **_artery(lesion.artery),
         "id": lesion.id,
-        "counted": lesion.artery in SCORED,
+        "counted": lesion.artery in SCORED_ARTERIES,
         "slices": str(first) if first == last else f"{first}–{last}",
         "z_mm": f"{z[first].z_mm:.1f}" if first == last else f"{z[first].z_mm:.1f} to {z[last].z_mm:.1f}",
         "agatston": display_agatston(lesion.agatston),
@@ -308,7 +308,7 @@ def _lesion_row(case: Case, lesion: LesionScore) -> dict[str, Any]:
 
 
 def _signoff(case: Case, signature: Signature | None) -> str:
-    proposed = sum(lesion.agatston > 0 and lesion.artery in SCORED for lesion in case.report.lesions)
+    proposed = sum(lesion.agatston > 0 and lesion.artery in SCORED_ARTERIES for lesion in case.report.lesions)
     edits = "not edited by a reader" if not case.edits else f"{_count(len(case.edits), 'edit')} by a reader"
     state = "Not signed"
     if signature is not None:
@@ -328,7 +328,7 @@ def protocol_rows(case: Case) -> list[tuple[str, str]]:
     }[protocol.normalisation]
     volume = "the voxels that Agatston counts"
     if protocol.volume_above_hu is not None:
-        volume = f"labelled voxels above {protocol.volume_above_hu:g} HU"
+        volume = f"labeled voxels above {protocol.volume_above_hu:g} HU"
     factor = report.mass_factor_mg_per_mm3_hu
     mass = "not calibrated, no mass given"
     if factor is not None:

@@ -14,8 +14,8 @@ from heartlens.case.case import REPORT_SCHEMA, Case
 from heartlens.case.folder import save_case, write_json
 from heartlens.case.result import Result
 from heartlens.case.signature import Signature, write_signature
-from heartlens.core.atomic import check_folder, whole_folder
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_folder, check_folder
+from heartlens.core.errors import InputRefused
 
 OPTIONAL = {"jinja2": "report.html", "highdicom": "DICOM SEG or SR"}
 """Libraries without which everything but these is still written."""
@@ -33,7 +33,7 @@ def write_outputs(
     force: bool = False,
     identify: bool = False,
     signature: Signature | None = None,
-    told: Callable[[float], None] = lambda done: None,
+    on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[str]:
     """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
 
@@ -46,7 +46,7 @@ def write_outputs(
     signature
         Who answers for it; the SR is then verified, the page says so, and labels.nrrd is written, because checked
         labels are what a network may learn from.
-    told
+    on_progress
         Hears before each file which part of the writing is done.
 
     Returns
@@ -62,22 +62,22 @@ def write_outputs(
     check_out(out, force=force)
     case = result.case
     left_out: list[str] = []
-    with whole_folder(out, force=force, is_ours=is_result) as folder:
+    with atomic_folder(out, force=force, is_ours=is_result) as folder:
         write_json(folder / "report.json", _report_document(case, signature))
         write_lesions_csv(folder / "lesions.csv", case)
-        told(0.1)
+        on_progress(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
         with _noting(left_out):
-            _write_dicom(folder, result, signature, told)
-        told(0.7)
+            _write_dicom(folder, result, signature, on_progress)
+        on_progress(0.7)
         with _noting(left_out):
             _write_html(folder / "report.html", result, identify, signature)
-        told(0.8)
+        on_progress(0.8)
         save_case(case, folder / "case")
         if signature is not None:
             write_signature(folder / "case", case, signature)
             write_labels(folder / "labels.nrrd", case)
-        told(1.0)
+        on_progress(1.0)
     return left_out
 
 
@@ -132,7 +132,9 @@ def check_out(out: Path, *, force: bool = False) -> None:
     check_folder(out.absolute(), force=force, is_ours=is_result)
     edits = out / "case" / "edits.jsonl"
     if edits.is_file() and edits.stat().st_size:
-        raise Refused("output", f"{out} holds a reader's edits, which --force does not delete; choose another --out")
+        raise InputRefused(
+            "output", f"{out} holds a reader's edits, which --force does not delete; choose another --out"
+        )
 
 
 def is_result(folder: Path) -> bool:
@@ -149,14 +151,16 @@ def _write_seg_nrrd(path: Path, case: Case) -> None:
     write_seg_nrrd(path, case.source_ct, case.scored_codes)
 
 
-def _write_dicom(folder: Path, result: Result, signature: Signature | None, told: Callable[[float], None]) -> None:
+def _write_dicom(
+    folder: Path, result: Result, signature: Signature | None, on_progress: Callable[[float], None]
+) -> None:
     if not result.sources:
         return
     from heartlens.dicom.seg import write_seg
     from heartlens.dicom.sr import write_sr
 
     case = result.case
-    told(0.2)
+    on_progress(0.2)
     seg = write_seg(
         folder / "segmentation.dcm",
         ct=case.source_ct,
@@ -164,7 +168,7 @@ def _write_dicom(folder: Path, result: Result, signature: Signature | None, told
         sources=result.sources,
         algorithm_type="SEMIAUTOMATIC" if case.edits else "AUTOMATIC",
     )
-    told(0.4)
+    on_progress(0.4)
     write_sr(
         folder / "report.dcm",
         ct=case.source_ct,

@@ -341,5 +341,5 @@ def _withheld(score: float, scheme: str, why: str, *, is_estimate: bool) -> Risk
     )
 
 
-def _pairs(told: Mapping[str, float] | None) -> tuple[tuple[str, float], ...] | None:
-    return None if told is None else tuple(told.items())
+def _pairs(probability: Mapping[str, float] | None) -> tuple[tuple[str, float], ...] | None:
+    return None if probability is None else tuple(probability.items())

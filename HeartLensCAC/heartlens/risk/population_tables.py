@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 
 RACES = ("white", "chinese", "black", "hispanic")
 SEXES = ("M", "F")
@@ -148,9 +148,9 @@ def read_risk_factors(path: Path) -> RiskFactors:
     try:
         return RiskFactors.from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
-        raise Refused("input", f"risk factors {path}: cannot be read ({error.strerror})") from error
+        raise InputRefused("input", f"risk factors {path}: cannot be read ({error.strerror})") from error
     except ValueError as error:  # wrong JSON, wrong encoding, wrong field
-        raise Refused("input", f"risk factors {path}: {error}") from error
+        raise InputRefused("input", f"risk factors {path}: {error}") from error
 
 
 @cache

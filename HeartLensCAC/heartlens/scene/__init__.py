@@ -1,7 +1,7 @@
 """A `Case` as nodes of a MRML scene, and back. The only part that knows slicer and vtk.
 
 The scene is always passed in: nothing here asks for the application, its modules or Qt, so the same calls run in the
-desktop, in a browser's server and in tests. Errors for the reader are `Refused`; the scene is then as it was.
+desktop, in a browser's server and in tests. Errors for the reader are `InputRefused`; the scene is then as it was.
 Slicer's space is RAS and ours is LPS; only `scene.geometry` turns one into the other.
 """
 

@@ -13,7 +13,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from heartlens.calcium import candidate_mask
 from heartlens.case.case import Case
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import Caution, Refused
+from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.grid import IndexMap, index_map, require_same_extent
 from heartlens.io.volumes import checked_volume
 
@@ -32,7 +32,7 @@ def case_ct(
     kvp: float | None = None,
     slice_thickness_mm: float | None = None,
     allow: frozenset[str] | set[str] = frozenset(),
-) -> tuple[CTVolume, list[Caution]]:
+) -> tuple[CTVolume, list[WarningRecord]]:
     """A scalar volume node as a CT, for scoring what is on the screen.
 
     Nothing of the DICOM header is on the node: an unchanged volume is better scored from its files (`dicom_instances`),
@@ -69,7 +69,7 @@ def case_ct(
             "the volume came from DICOM and was cropped or resampled since: it is scored as it is on the screen, "
             "and no DICOM SEG or SR can refer to it"
         )
-        cautions.append(Caution("changed", text))
+        cautions.append(WarningRecord("changed", text))
     return ct, cautions
 
 
@@ -100,7 +100,7 @@ def require_scored(volume: Any, case: Case) -> None:
     dense = np.maximum(values, ct.hu) >= threshold_hu
     different = np.abs(values[dense].astype(np.float64) - ct.hu[dense]) > SAME_HU
     if different.any():
-        raise Refused(
+        raise InputRefused(
             "checksum",
             f"the volume: expected the voxels that were scored, found {int(different.sum())} at or above "
             f"{threshold_hu:g} HU that changed since; score the volume again as it is now",
@@ -179,7 +179,7 @@ def on_ct_axes(values: NDArray, mapping: IndexMap) -> NDArray:
 def require_untransformed(node: Any, what: str) -> None:
     """Refuse a node under a transform: its voxels are not where its geometry says."""
     if node.GetParentTransformNode() is not None:
-        raise Refused(
+        raise InputRefused(
             "input",
             f"{what}: expected no transform, found one on it; in the Data module, right-click its transform and choose "
             "Harden transform, or drag the node out of it",
@@ -189,15 +189,19 @@ def require_untransformed(node: Any, what: str) -> None:
 def _values(volume: Any) -> NDArray:
     """(k, j, i) view of a scalar volume node's voxels."""
     if volume is None or not volume.IsA("vtkMRMLScalarVolumeNode"):
-        raise Refused("input", f"expected a CT volume, found {_kind(volume)}; choose a volume in the module's list")
+        raise InputRefused(
+            "input", f"expected a CT volume, found {_kind(volume)}; choose a volume in the module's list"
+        )
     if volume.IsA("vtkMRMLLabelMapVolumeNode"):
-        raise Refused("input", "expected a CT volume, found a label map; choose the CT it was drawn on")
+        raise InputRefused("input", "expected a CT volume, found a label map; choose the CT it was drawn on")
     image = volume.GetImageData()
     if image is None or 0 in image.GetDimensions() or image.GetPointData().GetScalars() is None:
-        raise Refused("input", "the volume: expected voxels, found none; load the series again")
+        raise InputRefused("input", "the volume: expected voxels, found none; load the series again")
     components = image.GetNumberOfScalarComponents()
     if components != 1:
-        raise Refused("input", f"the volume: expected one value per voxel, found {components}; choose the CT itself")
+        raise InputRefused(
+            "input", f"the volume: expected one value per voxel, found {components}; choose the CT itself"
+        )
     require_untransformed(volume, "the volume")
     return array_of(image)
 

@@ -12,15 +12,15 @@ import vtk
 from numpy.typing import NDArray
 
 from heartlens.case.case import Case
-from heartlens.case.correction import correct_voxels
+from heartlens.case.correction import apply_labeled_voxels
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.grid import IndexMap, index_map
 from heartlens.scene.geometry import array_of, lps_affine, require_scored, require_untransformed, set_voxels
-from heartlens.scene.segmentation import fill, is_filled, labelled_voxels
+from heartlens.scene.segmentation import fill, is_filled, labeled_voxels
 from heartlens.scene.tables import fill_table, lesion_columns, risk_columns, slice_columns, total_columns
 
-WINDOW_HU = (-200.0, 500.0)
+SCENE_WINDOW_HU = (-200.0, 500.0)
 """Black and white of a CT that is made here: fat stays visible, calcium keeps shades up to the highest weight."""
 
 FILL_OPACITY = 0.4
@@ -88,7 +88,7 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
     if volume is not None:
         require_scored(volume, case)
         if not scene.IsNodePresent(volume):
-            raise Refused("input", "the volume: it is no longer in the scene; load the series again")
+            raise InputRefused("input", "the volume: it is no longer in the scene; load the series again")
     added: list[Any] = []
     try:
         return _show(scene, case, volume, name or (volume.GetName() if volume is not None else "CT"), added)
@@ -136,7 +136,7 @@ def read_segmentation(scene: Any, nodes: CaseNodes, case: Case, *, who: str = ""
         As `labels_of`, or ``input`` when a node of the case was deleted; case and scene are as they were.
     """
     _require_whole(scene, nodes, case)
-    return correct_voxels(case, labelled_voxels(nodes.segmentation, case.source_ct), who=who, when=when)
+    return apply_labeled_voxels(case, labeled_voxels(nodes.segmentation, case.source_ct), who=who, when=when)
 
 
 def show_overlay(
@@ -167,7 +167,7 @@ def show_overlay(
 
 def find_cases(scene: Any) -> list[CaseNodes]:
     """The cases in a scene whose nodes are all there, as after loading an MRB or reloading the module."""
-    found = []
+    cases = []
     for n in range(scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode")):
         segmentation = scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode")
         named = {
@@ -176,8 +176,8 @@ def find_cases(scene: Any) -> list[CaseNodes]:
             if field.name != "segmentation"
         }
         if all(node is not None for name, node in named.items() if name != "overlay"):
-            found.append(CaseNodes(segmentation=segmentation, **named))
-    return found
+            cases.append(CaseNodes(segmentation=segmentation, **named))
+    return cases
 
 
 def remove_case(scene: Any, nodes: CaseNodes, *, with_volume: bool = False) -> None:
@@ -248,7 +248,7 @@ def _show(scene: Any, case: Case, volume: Any, name: str, added: list[Any]) -> C
 
 def _add_volume(add: Callable[[str, str], Any], case: Case) -> Any:
     volume = add("vtkMRMLScalarVolumeNode", "")
-    _draw_between(volume, *WINDOW_HU)
+    _draw_between(volume, *SCENE_WINDOW_HU)
     set_voxels(volume, case.source_ct.hu, case.source_ct.affine)
     instances = dict.fromkeys(case.source_ct.header.sop_instance_uids)  # a multi-frame object repeats its own
     if instances:
@@ -362,7 +362,7 @@ def _require_whole(scene: Any, nodes: CaseNodes, case: Case) -> IndexMap:
         if not scene.IsNodePresent(node):
             what = name.replace("_", " ")
             text = f"the {what} of this case was deleted from the scene; show the case again, its edits are not lost"
-            raise Refused("input", text)
+            raise InputRefused("input", text)
     require_untransformed(nodes.volume, "the volume")
     require_untransformed(nodes.segmentation, "the segmentation")
     return _mapping(nodes.volume, case.source_ct)

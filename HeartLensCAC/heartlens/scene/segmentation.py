@@ -13,13 +13,13 @@ import vtk
 from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.grid import IndexMap, ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.core.segment_names import artery_of_name, segment_artery
 from heartlens.io.seg_nrrd import region_codes, terminology_entry
 from heartlens.scene.geometry import array_of, lps_affine, require_untransformed
-from heartlens.scoring.counted import Labelled
+from heartlens.scoring.counted import Labeled
 
 BINARY = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
@@ -44,18 +44,18 @@ def labels_of(segmentation: Any, ct: CTVolume) -> NDArray[np.uint8]:
         ``input`` (no segmentation, a transform on it, no binary labelmap); ``grid`` (its voxels are not those of the
         CT); ``labels`` (a segment with voxels names no artery, or two arteries share voxels)
     """
-    labels = labelled_voxels(segmentation, ct)
+    labels = labeled_voxels(segmentation, ct)
     codes = np.zeros(ct.shape, np.uint8)
     codes.reshape(-1)[labels.flat] = labels.codes
     return codes
 
 
-def labelled_voxels(segmentation: Any, ct: CTVolume) -> Labelled:
-    """`labels_of`, the labelled voxels alone."""
+def labeled_voxels(segmentation: Any, ct: CTVolume) -> Labeled:
+    """`labels_of`, the labeled voxels alone."""
     if segmentation is None or not segmentation.IsA("vtkMRMLSegmentationNode"):
-        raise Refused("input", "expected a segmentation; choose one in the module's list")
+        raise InputRefused("input", "expected a segmentation; choose one in the module's list")
     require_untransformed(segmentation, "the segmentation")
-    parts: list[Labelled] = []
+    parts: list[Labeled] = []
     for layer in _layers(segmentation.GetSegmentation()):
         if not layer.flat.size:
             continue
@@ -66,11 +66,11 @@ def labelled_voxels(segmentation: Any, ct: CTVolume) -> Labelled:
             if int(value) in layer.segments:  # what belongs to no segment any more is not shown either
                 code[value] = artery_of(layer.segments[int(value)])
         codes = code[layer.values]
-        parts.append(Labelled(flat[codes > 0], codes[codes > 0]))
+        parts.append(Labeled(flat[codes > 0], codes[codes > 0]))
     return _united(parts)
 
 
-def _united(parts: list[Labelled]) -> Labelled:
+def _united(parts: list[Labeled]) -> Labeled:
     """The labels of several layers, ascending.
 
     Raises
@@ -79,7 +79,7 @@ def _united(parts: list[Labelled]) -> Labelled:
         ``labels``, when a voxel is in two arteries
     """
     if not parts:
-        return Labelled(np.zeros(0, np.int64), np.zeros(0, np.uint8))
+        return Labeled(np.zeros(0, np.int64), np.zeros(0, np.uint8))
     flat = np.concatenate([part.flat for part in parts])
     codes = np.concatenate([part.codes for part in parts])
     order = np.argsort(flat, kind="stable")
@@ -88,12 +88,12 @@ def _united(parts: list[Labelled]) -> Labelled:
     clash = repeated[codes[repeated] != codes[repeated + 1]]
     if clash.size:
         first, second = (Artery(int(codes[at])).name for at in (clash[0], clash[0] + 1))
-        raise Refused(
+        raise InputRefused(
             "labels",
             f"the segmentation: expected every voxel in one artery, found {clash.size} in two ({first} and {second} "
             "among them); erase them from one of the two, with Overwrite all segments switched on",
         )
-    return Labelled(np.delete(flat, repeated), np.delete(codes, repeated))
+    return Labeled(np.delete(flat, repeated), np.delete(codes, repeated))
 
 
 def artery_of(segment: Any) -> Artery:
@@ -141,7 +141,7 @@ def _layers(segmentation: Any) -> Iterator[Layer]:
         segment = segmentation.GetNthSegment(index)
         image = segment.GetRepresentation(BINARY)
         if image is None:
-            raise Refused(
+            raise InputRefused(
                 "input",
                 f"segment {segment.GetName()!r}: expected a binary labelmap, found another representation; in the "
                 "Segmentations module make Binary labelmap the source representation",
@@ -156,9 +156,7 @@ def _layers(segmentation: Any) -> Iterator[Layer]:
         yield Layer((k, j, i), flat, values.reshape(-1)[flat], affine, MappingProxyType(segments))
 
 
-def fill(
-    segmentation: Any, labels: Labelled, ct: CTVolume, volume: Any, mapping: IndexMap, algorithm_type: str
-) -> None:
+def fill(segmentation: Any, labels: Labeled, ct: CTVolume, volume: Any, mapping: IndexMap, algorithm_type: str) -> None:
     """Make a vtkSegmentation hold these labels: one segment an artery, all in one label map around the labels.
 
     Segments that are there keep their place, visibility and selection; ones that stand for no artery of their own are
@@ -200,13 +198,13 @@ def fill(
     _label(segmentation, algorithm_type)
 
 
-def is_filled(segmentation: Any, labels: Labelled, ct: CTVolume) -> bool:
+def is_filled(segmentation: Any, labels: Labeled, ct: CTVolume) -> bool:
     """Whether a segmentation node holds these labels already, in the arteries' own segments."""
     if list(segmentation.GetSegmentation().GetSegmentIDs()) != [artery.name for artery in Artery]:
         return False
     try:
-        held = labelled_voxels(segmentation, ct)
-    except Refused:
+        held = labeled_voxels(segmentation, ct)
+    except InputRefused:
         return False
     return np.array_equal(held.flat, labels.flat) and np.array_equal(held.codes, labels.codes)
 
@@ -246,7 +244,7 @@ def tag_of(segment: Any, key: str) -> str | None:
     return str(text) if segment.GetTag(key, text) else None
 
 
-def _image(labels: Labelled, ct: CTVolume, volume: Any, mapping: IndexMap) -> Any:
+def _image(labels: Labeled, ct: CTVolume, volume: Any, mapping: IndexMap) -> Any:
     """Labels on the volume's grid as a vtkOrientedImageData, as large as the labels need."""
     image = slicer.vtkOrientedImageData()
     matrix = vtk.vtkMatrix4x4()

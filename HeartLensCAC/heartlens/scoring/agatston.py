@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.protocol import EDGES_BY_KVP_HU, ScoringProtocol
 
 
@@ -31,7 +31,7 @@ def density_weight(peak_hu: ArrayLike, *, edges_hu: Sequence[float] = EDGES_BY_K
 
 
 @dataclass(frozen=True)
-class SliceIslands:
+class SliceComponents:
     """2-D islands of calcium, each within one slice and one artery.
 
     Parameters
@@ -55,7 +55,7 @@ class SliceIslands:
     weight: NDArray[np.int64]
 
 
-def weigh_islands(
+def weigh_components(
     flat: NDArray[np.int64],
     hu: NDArray,
     artery: NDArray,
@@ -63,7 +63,7 @@ def weigh_islands(
     *,
     protocol: ScoringProtocol,
     pixel_area_mm2: float,
-) -> SliceIslands:
+) -> SliceComponents:
     """Split voxels into islands by slice and artery, drop the small ones, weigh the rest.
 
     Parameters
@@ -77,14 +77,14 @@ def weigh_islands(
     shape
         Of the volume.
     """
-    of_voxel = find_islands(flat, shape, connectivity=protocol.connectivity, group=artery)
+    of_voxel = label_components(flat, shape, connectivity=protocol.connectivity, group=artery)
     count = int(of_voxel.max(initial=-1)) + 1
     pixels = np.bincount(of_voxel, minlength=count)
     peak_hu = np.full(count, -np.inf)
     np.maximum.at(peak_hu, of_voxel, hu)
     kept = protocol.keeps(pixels, pixel_area_mm2)
     weight = np.where(kept, density_weight(peak_hu, edges_hu=protocol.edges_hu), 0)
-    return SliceIslands(of_voxel, pixels, peak_hu, kept, weight)
+    return SliceComponents(of_voxel, pixels, peak_hu, kept, weight)
 
 
 def agatston(weight_sum: float, *, pixel_area_mm2: float, slice_factor: float) -> float:

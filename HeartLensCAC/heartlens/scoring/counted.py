@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import LesionMap
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.scoring.agatston import SliceIslands, weigh_islands
+from heartlens.scoring.agatston import SliceComponents, weigh_components
 
 
-class Labelled(NamedTuple):
+class Labeled(NamedTuple):
     """Labels of some voxels of a volume, without the empty ones.
 
     Parameters
@@ -29,11 +29,11 @@ class Labelled(NamedTuple):
     codes: NDArray[np.uint8]
 
 
-def counted_voxels(ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -> Labelled:
+def counted_voxels(ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -> Labeled:
     """The voxels that count for Agatston."""
     counted = _Counted.of(ct, lesions, protocol)
     kept = counted.weight > 0
-    return Labelled(counted.flat[kept], counted.artery[kept])
+    return Labeled(counted.flat[kept], counted.artery[kept])
 
 
 def scored_voxels(ct: CTVolume, lesions: LesionMap, protocol: ScoringProtocol) -> NDArray[np.uint8]:
@@ -53,7 +53,7 @@ class _Counted:
     hu: NDArray[np.float64]
     artery: NDArray[np.uint8]
     weight: NDArray[np.int64]  # (n,) of each voxel's island
-    islands: SliceIslands
+    components: SliceComponents
     first_voxel: NDArray[np.int64]  # (m,) position in `flat` of one voxel of each island
     volume_ids: NDArray[np.uint16]  # (p,) lesion of each voxel that counts for volume
     volume_hu: NDArray[np.float64]
@@ -64,8 +64,8 @@ class _Counted:
         hu = ct.hu.ravel()[voxels.flat].astype(np.float64)
         artery = lesions.artery_of_voxels()
 
-        def islands_of(chosen: NDArray[np.bool_]) -> SliceIslands:
-            return weigh_islands(
+        def islands_of(chosen: NDArray[np.bool_]) -> SliceComponents:
+            return weigh_components(
                 voxels.flat[chosen],
                 hu[chosen],
                 artery[chosen],
@@ -75,8 +75,8 @@ class _Counted:
             )
 
         bright = hu >= protocol.threshold_hu
-        islands = islands_of(bright)
-        weight = islands.weight[islands.of_voxel]
+        components = islands_of(bright)
+        weight = components.weight[components.of_voxel]
         if protocol.volume_above_hu is None:
             counts = np.flatnonzero(bright)[weight > 0]
         else:
@@ -89,8 +89,8 @@ class _Counted:
             hu=hu[bright],
             artery=artery[bright],
             weight=weight,
-            islands=islands,
-            first_voxel=np.unique(islands.of_voxel, return_index=True)[1],
+            components=components,
+            first_voxel=np.unique(components.of_voxel, return_index=True)[1],
             volume_ids=voxels.ids[counts],
             volume_hu=hu[counts],
         )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.lesions import CORONARY, SCORED, Artery, LesionMap
+from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.scoring.agatston import agatston
 from heartlens.scoring.counted import _Counted
@@ -223,17 +223,17 @@ def score_lesions(
     sums = _Sums(ct, counted, k, factor, protocol)
 
     arteries = {artery: sums.totals([i for i, a in lesions.arteries.items() if a is artery]) for artery in Artery}
-    total = sums.totals([i for i, a in lesions.arteries.items() if a in SCORED])
+    total = sums.totals([i for i, a in lesions.arteries.items() if a in SCORED_ARTERIES])
     vessel_scores = [arteries[artery].agatston for artery in CORONARY]
-    scored = np.isin(counted.artery, SCORED)
-    small = ~counted.islands.kept & scored[counted.first_voxel]
+    scored = np.isin(counted.artery, SCORED_ARTERIES)
+    small = ~counted.components.kept & scored[counted.first_voxel]
     return ScoreReport(
         total=total,
         arteries=arteries,
         lesions=sums.lesion_scores(lesions),
         slices=_slice_scores(ct, counted, scored, k, slice_probability),
         dropped_small_count=int(small.sum()),
-        dropped_small_area_mm2=float(counted.islands.pixels[small].sum()) * ct.pixel_area_mm2,
+        dropped_small_area_mm2=float(counted.components.pixels[small].sum()) * ct.pixel_area_mm2,
         calcified_vessels=sum(score > 0 for score in vessel_scores),
         diffusivity=diffusivity_index(vessel_scores, total.agatston),
         left_main_share=arteries[Artery.LM].agatston / total.agatston if total.agatston > 0 else None,
@@ -279,7 +279,7 @@ class _Sums:
         """Lesions with a score or a volume: highest first, those outside the coronaries last."""
         shown = [i for i in lesions.arteries if i < self.weight.size and (self.weight[i] or self.volume_voxels[i])]
         rows = [self._lesion_score(i, lesions) for i in shown]
-        return tuple(sorted(rows, key=lambda row: (row.artery not in SCORED, -row.agatston, row.id)))
+        return tuple(sorted(rows, key=lambda row: (row.artery not in SCORED_ARTERIES, -row.agatston, row.id)))
 
     def _lesion_score(self, lesion_id: int, lesions: LesionMap) -> LesionScore:
         counted = self.counted
@@ -331,8 +331,8 @@ def _slice_scores(
     slices, rows, columns = ct.shape
     index = counted.flat[scored] // (rows * columns)
     weights = np.bincount(index, weights=counted.weight[scored], minlength=slices)
-    centre = [(s, (rows - 1) / 2, (columns - 1) / 2) for s in range(slices)]
-    z_mm = ct.lps_mm(centre)[:, 2]
+    center = [(s, (rows - 1) / 2, (columns - 1) / 2) for s in range(slices)]
+    z_mm = ct.lps_mm(center)[:, 2]
     return tuple(
         SliceScore(
             index=s,

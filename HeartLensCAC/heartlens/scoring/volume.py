@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
 from heartlens.core.protocol import ScoringProtocol
 
@@ -53,7 +53,7 @@ def isotropic_voxels(
     k = flat // in_slice
     values = ct.hu.ravel()
     rows_of_cubes = []
-    # Every accepted voxel offers its column of cubes halfway to, and beyond, both neighbours;
+    # Every accepted voxel offers its column of cubes halfway to, and beyond, both neighbors;
     # a cube offered by the slices on both sides is taken once, from the nearer one.
     for plane in range(planes.size):
         below, f = lower[plane], fraction[plane]
@@ -69,7 +69,9 @@ def isotropic_voxels(
         rows_of_cubes.append((plane * in_slice + pixel[hit], offer[hit]))
     cubes = np.concatenate([c for c, _ in rows_of_cubes])
     origin = np.concatenate([o for _, o in rows_of_cubes])
-    island = find_islands(cubes, (planes.size, rows, columns), connectivity=protocol.connectivity, group=artery[origin])
+    island = label_components(
+        cubes, (planes.size, rows, columns), connectivity=protocol.connectivity, group=artery[origin]
+    )
     kept = protocol.keeps(np.bincount(island), ct.pixel_area_mm2)[island]
     return np.bincount(ids[origin[kept]], minlength=counts.size)
 

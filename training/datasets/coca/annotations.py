@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any
 from xml.parsers.expat import ExpatError
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 
 VESSELS: Mapping[str, Artery] = MappingProxyType(
@@ -103,7 +103,7 @@ def read_annotations(path: Path) -> Annotations:
     try:
         document = plistlib.loads(Path(path).read_bytes(), fmt=plistlib.FMT_XML)
     except OSError as error:
-        raise Refused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
+        raise InputRefused("input", f"cannot read {path}: {error.strerror or error}; check the path") from None
     except (plistlib.InvalidFileException, ExpatError, ValueError, TypeError, LookupError, AttributeError) as error:
         reason = str(error).strip() or type(error).__name__
         raise _unreadable(path, f"an XML property list, found a damaged one ({reason})") from None
@@ -186,5 +186,5 @@ def _number(value: Any) -> float | None:
     return float(value) if is_number else None
 
 
-def _unreadable(path: Path, text: str) -> Refused:
-    return Refused("unreadable", f"{path}: expected {text}; download it again")
+def _unreadable(path: Path, text: str) -> InputRefused:
+    return InputRefused("unreadable", f"{path}: expected {text}; download it again")

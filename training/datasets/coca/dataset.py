@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from training.datasets.coca.annotations import read_annotations
 from training.datasets.coca.proof import RoiCheck, prove_rois
 from training.datasets.coca.scans import read_scan
@@ -56,7 +56,7 @@ class CocaPatient:
         return tuple(check for check in self.checks if check.verdict == "failed")
 
     @property
-    def is_labelled(self) -> bool:
+    def is_labeled(self) -> bool:
         """Every outline is proven: what has no label has no annotated calcium."""
         return self.labels is not None and not self.failed
 
@@ -96,15 +96,15 @@ class CocaDataset:
         """
         root = Path(root)
         if not root.is_dir():
-            raise Refused("input", f"no such folder: {root}; give the folder that holds the COCA download")
+            raise InputRefused("input", f"no such folder: {root}; give the folder that holds the COCA download")
         parts: dict[str, list[Path]] = {"patient": [], "calcium_xml": [], "nongated": []}
-        seen: set[str] = set()  # downloads are often put together of links; a link may lead in a circle
+        visited: set[str] = set()  # downloads are often put together of links; a link may lead in a circle
         for folder, subfolders, files in os.walk(root, followlinks=True):
             here = Path(folder)
-            if os.path.realpath(folder) in seen:
+            if os.path.realpath(folder) in visited:
                 subfolders.clear()
                 continue
-            seen.add(os.path.realpath(folder))
+            visited.add(os.path.realpath(folder))
             subfolders[:] = sorted(s for s in subfolders if s != "__MACOSX" and not s.startswith("."))
             name = here.name.lower()
             if name in ("patient", "calcium_xml"):
@@ -113,12 +113,12 @@ class CocaDataset:
             elif "scores.xlsx" in files or (name == "deidentified_nongated" and not _has_below(here, "scores.xlsx")):
                 parts["nongated"].append(here)
                 subfolders.clear()
-        for name, found in parts.items():
-            if len(found) > 1:
-                where = ", ".join(str(path.relative_to(root)) for path in found)
-                raise Refused("ambiguous", f"{root}: expected one {name} folder, found {where}; give one of them")
+        for name, matches in parts.items():
+            if len(matches) > 1:
+                where = ", ".join(str(path.relative_to(root)) for path in matches)
+                raise InputRefused("ambiguous", f"{root}: expected one {name} folder, found {where}; give one of them")
         if not any(parts.values()):
-            raise Refused(
+            raise InputRefused(
                 "input", f"{root} holds no COCA download: expected patient/ and calcium_xml/, or scores.xlsx, in it"
             )
         notes: list[str] = []
@@ -127,8 +127,8 @@ class CocaDataset:
         nongated = _numbered(parts["nongated"], notes, is_file=False)
         scores: dict[int, NongatedScore] = {}
         if parts["nongated"] and (parts["nongated"][0] / "scores.xlsx").is_file():
-            scores, said = read_scores(parts["nongated"][0] / "scores.xlsx")
-            notes += said
+            scores, score_notes = read_scores(parts["nongated"][0] / "scores.xlsx")
+            notes += score_notes
         return cls(gated, annotations, nongated, MappingProxyType(scores), tuple(notes))
 
     @property
@@ -170,7 +170,7 @@ class CocaDataset:
 
 def _folder(folders: Mapping[int, Path], number: int, part: str) -> Path:
     if number not in folders:
-        raise Refused("input", f"{part} patient {number} has labels but no images; download its folder")
+        raise InputRefused("input", f"{part} patient {number} has labels but no images; download its folder")
     return folders[number]
 
 
@@ -180,7 +180,7 @@ def _has_below(folder: Path, name: str) -> bool:
 
 def _numbered(folders: list[Path], notes: list[str], *, is_file: bool) -> Mapping[int, Path]:
     """Entries of a folder that are named by a number, in the order of the numbers."""
-    found: dict[int, Path] = {}
+    by_number: dict[int, Path] = {}
     for path in sorted(folders[0].iterdir()) if folders else []:
         if path.name.startswith(".") or path.name in ("scores.xlsx", "__MACOSX"):
             continue
@@ -188,8 +188,8 @@ def _numbered(folders: list[Path], notes: list[str], *, is_file: bool) -> Mappin
         is_ours = path.suffix.lower() == ".xml" if is_file else path.is_dir()
         if not is_ours or not re.fullmatch(r"\d+", text):
             notes.append(f"{folders[0].name}/{path.name} is no patient; left out")
-        elif int(text) in found:
+        elif int(text) in by_number:
             notes.append(f"{folders[0].name}/{path.name} names a patient that is there already; left out")
         else:
-            found[int(text)] = path
-    return MappingProxyType(dict(sorted(found.items())))
+            by_number[int(text)] = path
+    return MappingProxyType(dict(sorted(by_number.items())))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 
 ON_EDGE_PX = 1e-6
 """A pixel center this near to the outline lies on it, and belongs to it."""
@@ -60,7 +60,7 @@ def polygon_area_px(points: ArrayLike) -> float:
     return float(abs(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))) / 2
 
 
-def islands_of_slice(hu: NDArray, threshold_hu: float) -> NDArray[np.int64]:
+def components_of_slice(hu: NDArray, threshold_hu: float) -> NDArray[np.int64]:
     """4-connected islands of the pixels that reach the threshold.
 
     Parameters
@@ -75,11 +75,11 @@ def islands_of_slice(hu: NDArray, threshold_hu: float) -> NDArray[np.int64]:
     """
     numbered = np.zeros(hu.shape, np.int64)
     flat = np.flatnonzero(hu >= threshold_hu)
-    numbered.reshape(-1)[flat] = find_islands(flat, (1, *hu.shape), connectivity=4) + 1
+    numbered.reshape(-1)[flat] = label_components(flat, (1, *hu.shape), connectivity=4) + 1
     return numbered
 
 
-def share_islands(
+def share_components(
     islands: NDArray[np.int64], outlines: Sequence[NDArray[np.int64]], arteries: Sequence[int]
 ) -> NDArray[np.uint8]:
     """Give every island that an outline touches an artery, the whole island, to its rims.
@@ -90,7 +90,7 @@ def share_islands(
     Parameters
     ----------
     islands
-        (row, column), from `islands_of_slice`
+        (row, column), from `components_of_slice`
     outlines
         Flat pixel indices of each outline.
     arteries

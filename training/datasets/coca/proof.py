@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from training.datasets.coca.annotations import Roi
-from training.datasets.coca.outlines import islands_of_slice, pixels_inside, polygon_area_px, share_islands
+from training.datasets.coca.outlines import components_of_slice, pixels_inside, polygon_area_px, share_components
 from training.datasets.coca.scans import CocaScan
 
 SLICE_TOLERANCE = 0.45
@@ -57,7 +57,7 @@ class RoiCheck:
         Of the pixels inside the outline.
     area_mm2
         Of the polygon itself.
-    labelled
+    labeled
         Pixels of the islands that it touches.
     notes
         Soft checks that are off.
@@ -71,7 +71,7 @@ class RoiCheck:
     max_hu: float | None = None
     mean_hu: float | None = None
     area_mm2: float | None = None
-    labelled: int = 0
+    labeled: int = 0
     notes: tuple[str, ...] = ()
 
     @property
@@ -105,12 +105,12 @@ def prove_rois(scan: CocaScan, rois: Sequence[Roi]) -> tuple[NDArray[np.uint8], 
             pixels[n] = inside
     labels = np.zeros(ct.shape, np.uint8)
     for k, members in outlines.items():
-        islands = islands_of_slice(ct.hu[k], threshold_hu)
-        labels[k] = share_islands(islands, [pixels[n] for n in members], [rois[n].artery for n in members])
+        islands = components_of_slice(ct.hu[k], threshold_hu)
+        labels[k] = share_components(islands, [pixels[n] for n in members], [rois[n].artery for n in members])
         owners = {n: np.setdiff1d(islands.reshape(-1)[pixels[n]], [0]) for n in members}
         for n in members:
             rivals = [m for m in members if m != n and np.intersect1d(owners[m], owners[n]).size]
-            checks[n] = _labelled(checks[n], islands, owners[n], [rois[m] for m in rivals])
+            checks[n] = _labeled(checks[n], islands, owners[n], [rois[m] for m in rivals])
     return labels, tuple(checks)
 
 
@@ -198,12 +198,12 @@ def _soft_checks(check: RoiCheck, pixel_area_mm2: float) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _labelled(check: RoiCheck, islands: NDArray[np.int64], own: NDArray[np.int64], rivals: Sequence[Roi]) -> RoiCheck:
+def _labeled(check: RoiCheck, islands: NDArray[np.int64], own: NDArray[np.int64], rivals: Sequence[Roi]) -> RoiCheck:
     notes = list(check.notes)
-    labelled = int(np.isin(islands, own).sum())
-    if not labelled:
+    labeled = int(np.isin(islands, own).sum())
+    if not labeled:
         notes.append("no pixel inside reaches 130 HU: no label")
-    if len(check.roi.points_px) > 2 and labelled > SPILL * check.pixels + COUNT_SLACK_PX:
-        notes.append(f"its islands have {labelled} pixels, the outline {check.pixels}: check for bone or a valve")
+    if len(check.roi.points_px) > 2 and labeled > SPILL * check.pixels + COUNT_SLACK_PX:
+        notes.append(f"its islands have {labeled} pixels, the outline {check.pixels}: check for bone or a valve")
     notes += [f"shares an island with {rival.place} ({rival.name})" for rival in rivals]
-    return replace(check, labelled=labelled, notes=tuple(notes))
+    return replace(check, labeled=labeled, notes=tuple(notes))

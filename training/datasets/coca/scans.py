@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydicom import dcmread
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.dicom.geometry import SAME_POSITION_MM
 from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, pydicom_warnings_logged
 from heartlens.dicom.read import read_series
@@ -66,10 +66,10 @@ def read_scan(folder: Path, *, is_gated: bool | None = None, allow: frozenset[st
     Refused
         No CT, or one that cannot be read as a volume; see `heartlens.dicom.read.read_series`.
     """
-    found, notes = _find(folder)
-    images = [series for series in found if series.is_ct]
+    all_series, notes = _find(folder)
+    images = [series for series in all_series if series.is_ct]
     if not images:
-        raise Refused("modality", f"no CT image in {folder.name}: expected a CT series, found none")
+        raise InputRefused("modality", f"no CT image in {folder.name}: expected a CT series, found none")
     ranked = sorted(images, key=lambda s: (-s.n_positions, _series_number(s), s.series_uid))
     series = ranked[0]
     if len(ranked) > 1:
@@ -89,7 +89,7 @@ def read_scan(folder: Path, *, is_gated: bool | None = None, allow: frozenset[st
 def _find(folder: Path) -> tuple[list[Series], list[str]]:
     try:
         return find_series(folder), []
-    except Refused as refusal:
+    except InputRefused as refusal:
         if refusal.code not in ("unreadable", "truncated"):
             raise
     # One bad file (no SeriesInstanceUID, cut off) must not cost the whole scan: try the files one by one.
@@ -100,10 +100,10 @@ def _find(folder: Path) -> tuple[list[Series], list[str]]:
             try:
                 if Instance.read(path) is not None:
                     good.append(path)
-            except Refused as refusal:
+            except InputRefused as refusal:
                 notes.append(f"left out: {refusal.text}")
     if not good:
-        raise Refused("unreadable", f"no readable DICOM file in {folder.name}: {'; '.join(notes[:3])}")
+        raise InputRefused("unreadable", f"no readable DICOM file in {folder.name}: {'; '.join(notes[:3])}")
     return find_series(good), notes
 
 

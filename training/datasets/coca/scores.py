@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 
 COLUMNS: Mapping[str, Artery | None] = {
@@ -64,7 +64,9 @@ def read_scores(path: Path) -> tuple[dict[int, NongatedScore], tuple[str, ...]]:
     header = [str(cell).strip().lower() if cell is not None else "" for cell in (rows[0] if rows else ())]
     missing = [name for name in ("filename", *COLUMNS) if name not in header]
     if missing:
-        raise Refused("labels", f"{path}: expected the columns filename, {', '.join(COLUMNS)}; {missing} not found")
+        raise InputRefused(
+            "labels", f"{path}: expected the columns filename, {', '.join(COLUMNS)}; {missing} not found"
+        )
     scores: dict[int, NongatedScore] = {}
     notes: list[str] = []
     for n, row in enumerate(rows[1:], start=2):
@@ -91,15 +93,19 @@ def _rows(path: Path) -> list[tuple[Any, ...]]:
         from openpyxl import load_workbook
         from openpyxl.utils.exceptions import InvalidFileException
     except ModuleNotFoundError:
-        raise Refused("input", f"{path}: reading it needs openpyxl: pip install -r training/requirements.txt") from None
+        raise InputRefused(
+            "input", f"{path}: reading it needs openpyxl: pip install -r training/requirements.txt"
+        ) from None
     if not Path(path).is_file():
-        raise Refused("input", f"no such file: {path}")
+        raise InputRefused("input", f"no such file: {path}")
     try:
         book = load_workbook(path, data_only=True)  # not read_only: some writers store a wrong sheet size
         return [tuple(row) for row in book.worksheets[0].iter_rows(values_only=True)]
     except (InvalidFileException, zipfile.BadZipFile, ParseError, OSError, KeyError, ValueError, IndexError) as error:
         reason = str(error).strip() or type(error).__name__
-        raise Refused("unreadable", f"{path}: expected an Excel sheet, found {reason}; download it again") from None
+        raise InputRefused(
+            "unreadable", f"{path}: expected an Excel sheet, found {reason}; download it again"
+        ) from None
 
 
 def _patient(cell: Any) -> int | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from training.datasets.labels import FORMATS, export_labels
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.sources import case_scan
 from training.engine.cli import DONE, Progress, run_command
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     bar = Progress("case", len(options.case))
 
-    def scans() -> Iterator[LabelledScan]:
+    def scans() -> Iterator[LabeledScan]:
         for folder in options.case:
             bar.step()
             yield case_scan(folder)

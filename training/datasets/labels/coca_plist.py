@@ -21,8 +21,8 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
 from training.datasets.coca.annotations import VESSELS
 from training.datasets.coca.outlines import polygon_area_px
-from training.datasets.labels.coco import islands
-from training.datasets.scans import LabelledScan
+from training.datasets.labels.coco import votes
+from training.datasets.scans import LabeledScan
 
 CLOSED_POLYGON = 11
 """OsiriX's ROI type."""
@@ -30,29 +30,29 @@ CLOSED_POLYGON = 11
 _NAMES = {**{artery: name for name, artery in VESSELS.items()}, Artery.UNASSIGNED: "Unassigned"}
 
 
-def write_coca(folder: Path, scans: Iterator[tuple[str, LabelledScan, dict[str, Any]]]) -> None:
+def write_coca(folder: Path, scans: Iterator[tuple[str, LabeledScan, dict[str, Any]]]) -> None:
     """Write ``calcium_xml/N.xml`` for N = 1, 2, ... and ``scans.json``, which says what each N is.
 
     Calcium outside the coronary arteries has no name in COCA; it is left out and counted.
     """
     (folder / "calcium_xml").mkdir()
-    told = {}
+    provenance_of_scan = {}
     for n, (_, scan, provenance) in enumerate(scans, start=1):
         images, left_out = roi_images(scan)
-        told[str(n)] = {**provenance, "islands_not_coronary_left_out": left_out}
-        document = {"Images": images, "HeartLens": json.dumps(told[str(n)])}
+        provenance_of_scan[str(n)] = {**provenance, "islands_not_coronary_left_out": left_out}
+        document = {"Images": images, "HeartLens": json.dumps(provenance_of_scan[str(n)])}
         (folder / "calcium_xml" / f"{n}.xml").write_bytes(plistlib.dumps(document, sort_keys=False))
-    (folder / "scans.json").write_text(json.dumps(told, indent=1) + "\n")
+    (folder / "scans.json").write_text(json.dumps(provenance_of_scan, indent=1) + "\n")
 
 
-def roi_images(scan: LabelledScan) -> tuple[list[dict[str, Any]], int]:
+def roi_images(scan: LabeledScan) -> tuple[list[dict[str, Any]], int]:
     """Entries of ``Images``, for slices with coronary calcium, and how many islands were not coronary."""
     images = []
     left_out = 0
     labels = scan.labels if scan.labels is not None else np.zeros(scan.ct.shape, np.uint8)
     for k in np.flatnonzero(labels.any(axis=(1, 2))):
         rois: list[dict[str, Any]] = []
-        for artery, mask in islands(labels[k]):
+        for artery, mask in votes(labels[k]):
             if artery is Artery.OTHER:
                 left_out += 1
             else:

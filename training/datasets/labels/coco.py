@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 from heartlens.core.lesions import Artery
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 
 HU_OFFSET = 1024
 """PNG value minus this is HU; PNG knows no negative numbers."""
 
 
-def write_coco(folder: Path, scans: Iterator[tuple[str, LabelledScan, dict[str, Any]]]) -> None:
+def write_coco(folder: Path, scans: Iterator[tuple[str, LabeledScan, dict[str, Any]]]) -> None:
     """Write ``images/`` and ``annotations.json`` (cocodataset.org/#format-data)."""
     (folder / "images").mkdir()
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
-    told = []
+    provenances = []
     for name, scan, provenance in scans:
-        told.append(provenance)
+        provenances.append(provenance)
         labels = scan.labels if scan.labels is not None else np.zeros(scan.ct.shape, np.uint8)
         for k, (hu, codes) in enumerate(zip(scan.ct.hu, labels, strict=True)):
             file_name = f"{name}_{k:04d}.png"
@@ -45,15 +45,15 @@ def write_coco(folder: Path, scans: Iterator[tuple[str, LabelledScan, dict[str, 
                     "spacing_mm": list(scan.ct.spacing_mm),
                 }
             )
-            for artery, mask in islands(codes):
+            for artery, mask in votes(codes):
                 annotations.append({"id": len(annotations) + 1, "image_id": image_id, **annotation(artery, mask)})
     document = {
         "info": {
             "description": "Coronary artery calcium by artery, from HeartLens",
-            "version": told[0]["exported_by"] if told else "",
-            "date_created": told[0]["exported_at"] if told else "",
+            "version": provenances[0]["exported_by"] if provenances else "",
+            "date_created": provenances[0]["exported_at"] if provenances else "",
             "hu_offset": HU_OFFSET,
-            "provenance": told,
+            "provenance": provenances,
         },
         "licenses": [],
         "categories": [
@@ -70,11 +70,11 @@ def write_coco(folder: Path, scans: Iterator[tuple[str, LabelledScan, dict[str, 
     (folder / "annotations.json").write_text(json.dumps(document) + "\n")
 
 
-def islands(codes: NDArray[np.uint8]) -> Iterator[tuple[Artery, NDArray[np.bool_]]]:
+def votes(codes: NDArray[np.uint8]) -> Iterator[tuple[Artery, NDArray[np.bool_]]]:
     """4-connected islands of one artery on a slice, as (artery, (row, column) mask)."""
     flat = np.flatnonzero(codes)
     artery = codes.reshape(-1)[flat]
-    island = find_islands(flat, (1, *codes.shape), connectivity=4, group=artery)
+    island = label_components(flat, (1, *codes.shape), connectivity=4, group=artery)
     for n in range(int(island.max(initial=-1)) + 1):
         members = flat[island == n]
         mask = np.zeros(codes.shape, bool)
@@ -110,7 +110,7 @@ def run_lengths(mask: NDArray[np.bool_]) -> list[int]:
 
 
 def png16(hu: NDArray) -> bytes:
-    """A slice as a grey 16-bit PNG (ISO/IEC 15948); HU below -1024 become 0."""
+    """A slice as a gray 16-bit PNG (ISO/IEC 15948); HU below -1024 become 0."""
     values = np.clip(np.rint(hu).astype(np.int64) + HU_OFFSET, 0, 65535).astype(">u2")
     rows, columns = values.shape
     lines = np.zeros((rows, 1 + 2 * columns), np.uint8)  # each line begins with its filter: 0, none

@@ -1,4 +1,4 @@
-"""One door to all formats: scans in, a whole folder out."""
+"""One entry point for all formats: scans in, a whole folder out."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from types import MappingProxyType
 from typing import Any
 
 from heartlens import __version__
-from heartlens.core.atomic import whole_folder
-from heartlens.core.errors import Refused
+from heartlens.core.atomic import atomic_folder
+from heartlens.core.errors import InputRefused
 from training.datasets.labels.coca_plist import write_coca
 from training.datasets.labels.coco import write_coco
 from training.datasets.labels.nifti import write_nifti_pairs
 from training.datasets.labels.nnunet import write_nnunet
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 
-FORMATS: Mapping[str, Callable[[Path, Iterator[tuple[str, LabelledScan, dict[str, Any]]]], None]] = MappingProxyType(
+FORMATS: Mapping[str, Callable[[Path, Iterator[tuple[str, LabeledScan, dict[str, Any]]]], None]] = MappingProxyType(
     {"nnunet": write_nnunet, "nifti": write_nifti_pairs, "coco": write_coco, "coca": write_coca}
 )
 """Writers by name; each gets a folder and (file name, scan, provenance) of every scan."""
 
 
-def export_labels(out: Path, scans: Iterable[LabelledScan], format: str, *, when: str | None = None) -> int:
+def export_labels(out: Path, scans: Iterable[LabeledScan], format: str, *, when: str | None = None) -> int:
     """Write scans and their labels, whole or not at all.
 
     Parameters
@@ -52,24 +52,24 @@ def export_labels(out: Path, scans: Iterable[LabelledScan], format: str, *, when
     exported_at = when or datetime.now(timezone.utc).isoformat(timespec="seconds")
     names: list[str] = []
 
-    def checked() -> Iterator[tuple[str, LabelledScan, dict[str, Any]]]:
+    def checked() -> Iterator[tuple[str, LabeledScan, dict[str, Any]]]:
         for scan in scans:
             name = scan.name.replace("/", "-")
-            if not scan.is_labelled or scan.labels is None:
-                raise Refused("labels", f"{scan.name} has no labels to export: {scan.why_unlabelled}")
+            if not scan.is_labeled or scan.labels is None:
+                raise InputRefused("labels", f"{scan.name} has no labels to export: {scan.why_unlabelled}")
             if name in names:
-                raise Refused("ambiguous", f"{scan.name} is given twice (one CT, two cases?); export one of them")
+                raise InputRefused("ambiguous", f"{scan.name} is given twice (one CT, two cases?); export one of them")
             names.append(name)
             yield name, scan, provenance_of(scan, exported_at)
 
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         FORMATS[format](folder, checked())
         if not names:
-            raise Refused("input", "no scan to export was given")
+            raise InputRefused("input", "no scan to export was given")
     return len(names)
 
 
-def provenance_of(scan: LabelledScan, exported_at: str) -> dict[str, Any]:
+def provenance_of(scan: LabeledScan, exported_at: str) -> dict[str, Any]:
     """Where the labels of one scan come from; JSON values."""
     return {
         "scan": scan.name,

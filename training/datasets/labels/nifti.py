@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
 from heartlens.io.nifti import write_nifti
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 
 LEGEND = {"background": 0, **{artery.name: int(artery) for artery in Artery}}
 """Label values, as in every label map of HeartLens."""
 
 
-def write_nifti_pairs(folder: Path, scans: Iterator[tuple[str, LabelledScan, dict[str, Any]]]) -> None:
+def write_nifti_pairs(folder: Path, scans: Iterator[tuple[str, LabeledScan, dict[str, Any]]]) -> None:
     """Write ``NAME_ct.nii.gz``, ``NAME_labels.nii.gz`` and ``NAME.json`` of every scan."""
     for name, scan, provenance in scans:
         write_image(folder / f"{name}_ct.nii.gz", scan.ct.hu, scan.ct)

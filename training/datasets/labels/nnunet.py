@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from training.datasets.labels.nifti import LEGEND, write_image
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 
 DATASET = "Dataset770_HeartLens"
 """nnU-Net finds a dataset by the number in its folder's name; rename the folder where 770 is taken."""
@@ -16,16 +16,16 @@ DATASET = "Dataset770_HeartLens"
 ENDING = ".nii.gz"
 
 
-def write_nnunet(folder: Path, scans: Iterator[tuple[str, LabelledScan, dict[str, Any]]]) -> None:
+def write_nnunet(folder: Path, scans: Iterator[tuple[str, LabeledScan, dict[str, Any]]]) -> None:
     """Write imagesTr/, labelsTr/ and dataset.json, as nnU-Net's documentation/dataset_format.md asks."""
     dataset = folder / DATASET
     for part in ("imagesTr", "labelsTr"):
         (dataset / part).mkdir(parents=True)
     provenance = {}
-    for name, scan, told in scans:
+    for name, scan, scan_provenance in scans:
         write_image(dataset / "imagesTr" / f"{name}_0000{ENDING}", scan.ct.hu, scan.ct)
         write_image(dataset / "labelsTr" / f"{name}{ENDING}", scan.labels, scan.ct)
-        provenance[name] = told
+        provenance[name] = scan_provenance
     document = {
         "channel_names": {"0": "CT"},
         "labels": LEGEND,

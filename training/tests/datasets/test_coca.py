@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from pydicom import dcmread
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.phantom.truth import agatston_per_artery
 from training.datasets.coca import VESSELS, CocaDataset, read_annotations
-from training.datasets.coca.outlines import pixels_inside, polygon_area_px, share_islands
+from training.datasets.coca.outlines import pixels_inside, polygon_area_px, share_components
 
 LAD, LCX = "Left Anterior Descending Artery", "Left Circumflex Artery"
 RCA, LEFT_MAIN = "Right Coronary Artery", "Left Coronary Artery"
@@ -57,9 +57,9 @@ def test_proven_outlines_label_whole_islands_and_nothing_else(coca, read, plaque
     expected[5, 5:7, 40:44] = Artery.LM
     np.testing.assert_array_equal(patient.labels, expected)
     assert verdicts(patient) == ["proven"] * 3
-    assert patient.is_labelled
+    assert patient.is_labeled
     first = patient.checks[0]
-    assert (first.slice_index, first.pixels, first.max_hu, first.labelled) == (2, 3, 420.0, 9)
+    assert (first.slice_index, first.pixels, first.max_hu, first.labeled) == (2, 3, 420.0, 9)
     assert first.mean_hu == pytest.approx((200 + 420 + 200) / 3)
     assert first.area_mm2 == pytest.approx(2.8 * 0.8 * 0.16)
     assert first.notes == ()
@@ -78,7 +78,7 @@ def test_placeholders_are_counted_and_label_nothing(coca, read, plaque_ct, roi, 
     coca.annotations(1, [image(2, empty, roi(plaque_ct, LAD, 2, (10, 12), (20, 22)))])
     patient = read(1)
     assert verdicts(patient) == ["placeholder", "proven"]
-    assert patient.is_labelled
+    assert patient.is_labeled
 
 
 @pytest.mark.parametrize("points", [["(21.2, 10.9)"], ["(21.2, 10.9)", "(20.4, 11.4)"]])
@@ -151,7 +151,7 @@ def test_a_patient_without_xml_has_images_and_no_labels(coca, read, plaque_ct):
     coca.images(7, plaque_ct)
     patient = read(7)
     assert patient.labels is None
-    assert not patient.is_labelled
+    assert not patient.is_labeled
     assert patient.ct.shape == (8, 48, 48)
 
 
@@ -160,7 +160,7 @@ def test_an_xml_without_images_is_a_patient_that_is_refused(coca, plaque_ct):
     coca.annotations(12, [])
     dataset = CocaDataset.find(coca.root)
     assert dataset.gated_numbers == (1, 12)
-    with pytest.raises(Refused, match="input: gated patient 12 has labels but no images"):
+    with pytest.raises(InputRefused, match="input: gated patient 12 has labels but no images"):
         dataset.read_gated(12)
 
 
@@ -193,12 +193,12 @@ def test_a_download_put_together_of_links_is_found_even_when_one_leads_in_a_circ
 def test_two_downloads_in_one_folder_are_refused(a_coca, tmp_path):
     a_coca(tmp_path / "one")
     a_coca(tmp_path / "two")
-    with pytest.raises(Refused, match=r"ambiguous: .* expected one patient folder, found one/.*two/"):
+    with pytest.raises(InputRefused, match=r"ambiguous: .* expected one patient folder, found one/.*two/"):
         CocaDataset.find(tmp_path)
 
 
 def test_a_folder_without_coca_is_refused(tmp_path):
-    with pytest.raises(Refused, match="holds no COCA download: expected patient/ and calcium_xml/"):
+    with pytest.raises(InputRefused, match="holds no COCA download: expected patient/ and calcium_xml/"):
         CocaDataset.find(tmp_path)
 
 
@@ -255,7 +255,7 @@ def test_doubled_slices_are_dropped_and_the_index_still_counts_them(coca, read, 
     patient = read(159)
     assert patient.ct.shape[0] == 8
     assert patient.checks[0].slice_index == 5
-    assert patient.is_labelled
+    assert patient.is_labeled
     assert patient.notes == ("1 doubled slices left out: IM-6130-0099.dcm",)
 
 
@@ -265,14 +265,14 @@ def test_two_different_slices_at_one_place_are_refused(coca, read, plaque_ct):
     double.SOPInstanceUID = double.file_meta.MediaStorageSOPInstanceUID = "2.25.99"
     double.PixelData = bytes(len(double.PixelData))
     double.save_as(folder / "IM-6130-0099.dcm")
-    with pytest.raises(Refused, match="duplicate"):
+    with pytest.raises(InputRefused, match="duplicate"):
         read(1)
 
 
 def test_a_gap_between_slices_is_refused(coca, read, plaque_ct):
     folder = coca.images(1, plaque_ct)
     (folder / "IM-6130-0004.dcm").unlink()
-    with pytest.raises(Refused, match="gap"):
+    with pytest.raises(InputRefused, match="gap"):
         read(1)
 
 
@@ -288,7 +288,7 @@ def test_outlines_between_two_slices_are_rejected(coca, read, plaque_ct, roi, im
     assert verdicts(patient) == ["failed"]
     assert patient.checks[0].reason == "it lies at z -112.50 mm, 1.50 mm from the nearest slice: another reconstruction"
     assert not patient.labels.any()
-    assert not patient.is_labelled
+    assert not patient.is_labeled
 
 
 def test_a_position_rounded_by_a_tenth_of_a_millimeter_still_matches(coca, read, plaque_ct, roi, image):
@@ -351,7 +351,7 @@ def test_an_edge_on_a_brighter_neighbor_fails_and_is_reported(coca, read, plaque
     patient = read(126)
     assert verdicts(patient) == ["failed"]
     assert patient.checks[0].reason == "Max is 511, the brightest pixel inside has 889 HU"
-    assert not patient.is_labelled
+    assert not patient.is_labeled
 
 
 def test_whether_pixels_on_the_outline_itself_belong_to_it_is_decided_by_max(coca, read, roi, image, coca_ct):
@@ -413,7 +413,7 @@ def test_two_arteries_in_one_island_keep_their_own_pixels(coca, read, roi, image
 def test_where_outlines_overlap_the_earlier_one_keeps_its_pixels():
     islands = np.array([[1, 1, 1, 1, 0, 2]])
     outlines = [np.array([0, 1]), np.array([1, 2, 3]), np.array([4])]
-    assert share_islands(islands, outlines, [Artery.LM, Artery.LAD, Artery.RCA]).tolist() == [[1, 1, 2, 2, 0, 0]]
+    assert share_components(islands, outlines, [Artery.LM, Artery.LAD, Artery.RCA]).tolist() == [[1, 1, 2, 2, 0, 0]]
 
 
 def test_overlapping_outlines_count_once(coca, read, plaque_ct, roi, image):
@@ -443,7 +443,7 @@ def test_reading_the_xml_touches_no_network(coca, plaque_ct, roi, image, monkeyp
 def test_an_xml_that_defines_entities_is_refused(coca):
     path = coca.release / "calcium_xml" / "1.xml"
     path.write_text('<?xml version="1.0"?><!DOCTYPE plist [<!ENTITY a "b">]><plist><dict/></plist>')
-    with pytest.raises(Refused, match=r"unreadable: .*1\.xml: expected an XML property list"):
+    with pytest.raises(InputRefused, match=r"unreadable: .*1\.xml: expected an XML property list"):
         read_annotations(path)
 
 
@@ -532,7 +532,7 @@ def test_an_outline_without_calcium_labels_nothing_and_says_so(coca, read, plaqu
 def test_a_damaged_xml_is_refused_and_named(coca, read, plaque_ct, content):
     coca.images(5, plaque_ct)
     (coca.release / "calcium_xml" / "5.xml").write_bytes(content)
-    with pytest.raises(Refused, match=r"unreadable: .*5\.xml: expected .* property list"):
+    with pytest.raises(InputRefused, match=r"unreadable: .*5\.xml: expected .* property list"):
         read(5)
 
 
@@ -613,20 +613,20 @@ def test_nongated_images_lie_at_any_depth_and_need_no_score(coca, plaque_ct, inn
     assert patient.ct.header.is_gated is False
     assert patient.score is None
     assert patient.labels is None
-    with pytest.raises(Refused, match="non-gated patient 2 has labels but no images"):
+    with pytest.raises(InputRefused, match="non-gated patient 2 has labels but no images"):
         dataset.read_nongated(2)
 
 
 def test_a_sheet_without_its_columns_is_refused(coca):
     coca.scores([["name", "score"], ["1A", 5]])
-    with pytest.raises(Refused, match=r"labels: .*scores.xlsx: expected the columns filename, lca, lad"):
+    with pytest.raises(InputRefused, match=r"labels: .*scores.xlsx: expected the columns filename, lca, lad"):
         CocaDataset.find(coca.root)
 
 
 def test_a_sheet_that_is_no_sheet_is_refused(coca):
     coca.nongated.mkdir(parents=True)
     (coca.nongated / "scores.xlsx").write_bytes(b"PK not really")
-    with pytest.raises(Refused, match=r"unreadable: .*scores\.xlsx: expected an Excel sheet"):
+    with pytest.raises(InputRefused, match=r"unreadable: .*scores\.xlsx: expected an Excel sheet"):
         CocaDataset.find(coca.root)
 
 

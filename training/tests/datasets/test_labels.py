@@ -17,7 +17,7 @@ from full_disk import a_disk_with_room_for
 from heartlens.case.case import Case
 from heartlens.case.folder import save_case
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.dicom.read import read_series
@@ -29,9 +29,9 @@ from training.datasets.coca.outlines import pixels_inside, polygon_area_px
 from training.datasets.labels import export_labels
 from training.datasets.labels.__main__ import main
 from training.datasets.labels.coca_plist import outline
-from training.datasets.labels.coco import islands, png16
+from training.datasets.labels.coco import png16, votes
 from training.datasets.labels.nifti import write_image
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 WHEN = "2026-03-04T05:06:07+00:00"
@@ -47,11 +47,11 @@ def skip_or_fail(reason: str) -> None:
 def random_island(rng: np.random.Generator) -> np.ndarray:
     """The largest 4-connected island of a random mask: ragged, with holes and corners that touch."""
     codes = (rng.random((14, 14)) < 0.62).astype(np.uint8)
-    return max((mask for _, mask in islands(codes)), key=np.count_nonzero)
+    return max((mask for _, mask in votes(codes)), key=np.count_nonzero)
 
 
 @pytest.fixture(scope="module")
-def crowded() -> LabelledScan:
+def crowded() -> LabeledScan:
     """Ragged islands of every artery, of calcium outside them and of no artery yet, on each of five slices."""
     rng = np.random.default_rng(8)
     hu = np.full((5, 48, 64), -300, np.int16)
@@ -68,11 +68,11 @@ def crowded() -> LabelledScan:
     )  # fmt: skip
     affine = np.diag([0.35, 0.45, 2.5, 1.0])
     affine[:3, 3] = (-80.25, -200.5, 1200.0)
-    return LabelledScan("phantom/4", "p4", "phantom", CTVolume(hu, affine, header), labels)
+    return LabeledScan("phantom/4", "p4", "phantom", CTVolume(hu, affine, header), labels)
 
 
 @pytest.fixture(scope="module")
-def oblique() -> LabelledScan:
+def oblique() -> LabeledScan:
     """Two pixels of calcium on a grid whose axes are slightly turned, with three different spacings."""
     turn = np.deg2rad(4)
     rotation = np.array([[np.cos(turn), -np.sin(turn), 0], [np.sin(turn), np.cos(turn), 0], [0, 0, 1]])
@@ -85,7 +85,7 @@ def oblique() -> LabelledScan:
     labels = np.zeros(hu.shape, np.uint8)
     labels[2, 3, 4:6] = Artery.RCA
     facts = {"made_by": "edited", "readers": ["Reader One"], "last_edit": "2026-01-02T10:00:00Z"}
-    return LabelledScan("case/ab12", "p", "case", CTVolume(hu, affine, CTHeader(kvp=120.0)), labels, provenance=facts)
+    return LabeledScan("case/ab12", "p", "case", CTVolume(hu, affine, CTHeader(kvp=120.0)), labels, provenance=facts)
 
 
 # outlines
@@ -132,23 +132,23 @@ def test_coca_outlines_come_back_as_the_same_labels_with_every_check_passed(tmp_
     assert {check.verdict for check in patient.checks} == {"proven"}
     assert {note for check in patient.checks for note in check.notes} == {"the name 'Unassigned' names no artery"}
     for check in patient.checks:
-        assert check.pixels == check.labelled == pytest.approx(check.roi.total_hu / check.roi.mean_hu)
+        assert check.pixels == check.labeled == pytest.approx(check.roi.total_hu / check.roi.mean_hu)
         assert check.mean_hu == pytest.approx(check.roi.mean_hu)
         assert check.area_mm2 == pytest.approx(check.roi.area_mm2, rel=1e-5)
 
 
 def test_coca_leaves_out_what_is_not_coronary_and_counts_it(tmp_path, crowded):
     export_labels(tmp_path / "coca", [crowded], "coca", when=WHEN)
-    expected = sum(artery is Artery.OTHER for codes in crowded.labels for artery, _ in islands(codes))
-    told = json.loads((tmp_path / "coca" / "scans.json").read_text())["1"]
-    assert told["islands_not_coronary_left_out"] == expected > 0
+    expected = sum(artery is Artery.OTHER for codes in crowded.labels for artery, _ in votes(codes))
+    provenance = json.loads((tmp_path / "coca" / "scans.json").read_text())["1"]
+    assert provenance["islands_not_coronary_left_out"] == expected > 0
     document = plistlib.loads((tmp_path / "coca" / "calcium_xml" / "1.xml").read_bytes())
     assert json.loads(document["HeartLens"])["exported_at"] == WHEN
 
 
 def test_an_artery_without_a_name_stays_unassigned_through_coca(tmp_path, oblique):
     labels = np.where(oblique.labels > 0, Artery.UNASSIGNED, 0).astype(np.uint8)
-    scan = LabelledScan("case/1", "p", "case", oblique.ct, labels)
+    scan = LabeledScan("case/1", "p", "case", oblique.ct, labels)
     export_labels(tmp_path / "coca", [scan], "coca", when=WHEN)
     roi = plistlib.loads((tmp_path / "coca" / "calcium_xml" / "1.xml").read_bytes())["Images"][0]["ROIs"][0]
     assert (roi["Name"], roi["Max"], roi["NumberOfPoints"]) == ("Unassigned", 1200, 4)
@@ -272,7 +272,7 @@ def test_coco_masks_are_read_by_pycocotools(tmp_path, crowded, oblique, capsys):
     for scan in (crowded, oblique):
         np.testing.assert_array_equal(rebuilt[scan.name], scan.labels)
     assert coco.cats[int(Artery.OTHER)]["supercategory"] == "not coronary"
-    assert [told["scan"] for told in coco.dataset["info"]["provenance"]] == ["phantom/4", "case/ab12"]
+    assert [provenance["scan"] for provenance in coco.dataset["info"]["provenance"]] == ["phantom/4", "case/ab12"]
 
 
 def test_coco_images_keep_every_hu(tmp_path, oblique):
@@ -287,19 +287,19 @@ def test_coco_images_keep_every_hu(tmp_path, oblique):
 
 
 def test_scans_without_labels_are_refused_and_nothing_is_left(tmp_path, oblique):
-    plain = LabelledScan("coca-gated/3", "p", "coca-gated", oblique.ct, None, why_unlabelled="no XML file")
-    with pytest.raises(Refused, match="labels: coca-gated/3 has no labels to export: no XML file"):
+    plain = LabeledScan("coca-gated/3", "p", "coca-gated", oblique.ct, None, why_unlabelled="no XML file")
+    with pytest.raises(InputRefused, match="labels: coca-gated/3 has no labels to export: no XML file"):
         export_labels(tmp_path / "out", [oblique, plain], "coco")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_two_scans_of_one_name_are_refused(tmp_path, oblique):
-    with pytest.raises(Refused, match="ambiguous: case/ab12 is given twice"):
+    with pytest.raises(InputRefused, match="ambiguous: case/ab12 is given twice"):
         export_labels(tmp_path / "out", [oblique, oblique], "nifti")
 
 
 def test_exporting_nothing_is_refused(tmp_path):
-    with pytest.raises(Refused, match="input: no scan to export"):
+    with pytest.raises(InputRefused, match="input: no scan to export"):
         export_labels(tmp_path / "out", [], "nnunet")
     with pytest.raises(ValueError, match="format must be one of"):
         export_labels(tmp_path / "out", [], "dicom")
@@ -363,11 +363,11 @@ def test_outlines_on_a_real_scan_come_back_through_its_own_dicom_files(tmp_path)
     ct, _ = read_series(choose_series(rank_series(find_series(tmp_path / "unzipped"))))
     labels = np.zeros(ct.shape, np.uint8)
     for k in range(*np.quantile(np.arange(ct.shape[0]), [0.4, 0.6]).astype(int)):
-        bright = [mask for _, mask in islands((ct.hu[k] >= 130).astype(np.uint8)) if 4 < mask.sum() < 400]
+        bright = [mask for _, mask in votes((ct.hu[k] >= 130).astype(np.uint8)) if 4 < mask.sum() < 400]
         for n, mask in enumerate(bright[:8]):
             labels[k][mask] = 1 + n % 4
     assert np.isin([1, 2, 3, 4], labels).all()
-    export_labels(tmp_path / "out", [LabelledScan("case/1", "p", "case", ct, labels)], "coca", when=WHEN)
+    export_labels(tmp_path / "out", [LabeledScan("case/1", "p", "case", ct, labels)], "coca", when=WHEN)
     images.parent.mkdir(parents=True)
     (tmp_path / "unzipped").rename(images)
     (tmp_path / "out" / "calcium_xml").rename(tmp_path / "coca" / "calcium_xml")

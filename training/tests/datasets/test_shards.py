@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
-from training.datasets.scans import LabelledScan, Skipped
+from training.datasets.scans import LabeledScan, Skipped
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 
 
-def scan(number: int, *, size: int = 8, slices: int = 4, patient: str | None = None, **changes) -> LabelledScan:
+def scan(number: int, *, size: int = 8, slices: int = 4, patient: str | None = None, **changes) -> LabeledScan:
     """On slice 1 a plaque of ten pixels of 1 mm2 at 250 HU: Agatston 10 x 2 = 20 at 3 mm."""
     hu = np.full((slices, size, size), -100, np.int16)
     hu[0, 0, 0] = number  # no two scans alike
@@ -29,7 +29,7 @@ def scan(number: int, *, size: int = 8, slices: int = 4, patient: str | None = N
     affine = np.diag([1.0, 1.0, 3.0, 1.0])
     ct = CTVolume(hu, affine, CTHeader(kvp=120.0, slice_thickness_mm=3.0, kernel="I30f", is_gated=True))
     facts = {"labels": labels, "ct": ct, **changes}
-    return LabelledScan(f"phantom/{number}", patient or f"p{number}", "phantom", **facts)
+    return LabeledScan(f"phantom/{number}", patient or f"p{number}", "phantom", **facts)
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_scan_without_labels_keeps_its_score_and_says_why(tmp_path):
     plain = scan(1, labels=None, agatston=score, why_unlabelled="scores only")
     shards = write_shards(tmp_path / "s", [plain])
     record = shards.scans[0]
-    assert not record.is_labelled
+    assert not record.is_labeled
     assert (record.category, record.calcified_slices, record.why_unlabelled) == ("over-400", (), "scores only")
     assert not shards.labels(0).any()
 
@@ -99,7 +99,7 @@ def test_a_scan_without_labels_and_without_reason_does_not_exist():
 
 
 def test_the_same_voxels_count_once(tmp_path):
-    twin = LabelledScan("case/1", "somebody", "case", scan(1).ct, scan(1).labels)
+    twin = LabeledScan("case/1", "somebody", "case", scan(1).ct, scan(1).labels)
     shards = write_shards(tmp_path / "s", [scan(1), twin])
     assert len(shards.scans) == 1
     assert shards.skipped == (Skipped("case/1", "duplicate", "its voxels are those of phantom/1; a scan counts once"),)
@@ -111,7 +111,7 @@ def test_skipped_scans_are_listed_in_the_index(tmp_path):
 
 
 def test_shards_without_any_scan_are_refused_and_nothing_is_left(tmp_path):
-    with pytest.raises(Refused, match="input: no scan can be used: a: broken"):
+    with pytest.raises(InputRefused, match="input: no scan can be used: a: broken"):
         write_shards(tmp_path / "s", [Skipped("a", "gap", "broken")])
     assert list(tmp_path.iterdir()) == []
 
@@ -121,7 +121,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path):
         yield scan(1)
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(Refused, match=r"output: cannot write .*No space left on device.*nothing was written"):
+    with pytest.raises(InputRefused, match=r"output: cannot write .*No space left on device.*nothing was written"):
         write_shards(tmp_path / "s", scans())
     assert list(tmp_path.iterdir()) == []
 
@@ -148,7 +148,7 @@ def test_a_disk_that_takes_no_more_is_refused_and_nothing_is_left(tmp_path):
 
 def test_an_existing_folder_is_not_touched(tmp_path, shards):
     before = sorted(p.name for p in shards.folders[0].iterdir())
-    with pytest.raises(Refused, match=r"output: .* exists; choose another --out"):
+    with pytest.raises(InputRefused, match=r"output: .* exists; choose another --out"):
         write_shards(shards.folders[0], [scan(9)])
     assert sorted(p.name for p in shards.folders[0].iterdir()) == before
 
@@ -174,7 +174,7 @@ def test_several_folders_are_one_set(tmp_path):
     assert [s.name for s in shards.scans] == ["phantom/1", "phantom/2", "phantom/3"]
     np.testing.assert_array_equal(shards.image(2), scan(3).ct.hu)
     shards.verify()
-    with pytest.raises(Refused, match="ambiguous: the scan phantom/1 is in the shards twice"):
+    with pytest.raises(InputRefused, match="ambiguous: the scan phantom/1 is in the shards twice"):
         ShardSet.open(tmp_path / "a", tmp_path / "a")
 
 
@@ -203,7 +203,7 @@ def damage(path, how):
 def test_a_damaged_shard_is_named_when_it_is_opened(shards, kind, how, code):
     path = shards.folders[0] / f"{kind}-00000.npy"
     damage(path, how)
-    with pytest.raises(Refused, match=f"{code}.*{path.name}.*make the shards anew"):
+    with pytest.raises(InputRefused, match=f"{code}.*{path.name}.*make the shards again"):
         (shards.image if kind == "images" else shards.labels)(2)
 
 
@@ -212,14 +212,14 @@ def test_one_flipped_bit_is_found_by_verifying(shards):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(Refused, match=r"checksum: .*labels-00001.npy: expected SHA-256 .*, found"):
+    with pytest.raises(InputRefused, match=r"checksum: .*labels-00001.npy: expected SHA-256 .*, found"):
         shards.verify()
 
 
 def test_verifying_whole_shards_says_nothing(shards):
-    seen = []
-    shards.verify(seen.append)
-    assert seen == ["images-00000.npy", "labels-00000.npy", "images-00001.npy", "labels-00001.npy"]
+    verified = []
+    shards.verify(verified.append)
+    assert verified == ["images-00000.npy", "labels-00000.npy", "images-00001.npy", "labels-00001.npy"]
 
 
 @pytest.mark.parametrize(
@@ -239,17 +239,17 @@ def test_a_damaged_index_is_refused(shards, change):
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-    with pytest.raises(Refused, match=r"unreadable: .*index.json: expected an index of shards, found"):
+    with pytest.raises(InputRefused, match=r"unreadable: .*index.json: expected an index of shards, found"):
         ShardSet.open(shards.folders[0])
 
 
 def test_an_index_that_is_cut_off_is_refused(shards):
     path = shards.folders[0] / "index.json"
     path.write_text(path.read_text()[:200])
-    with pytest.raises(Refused, match="unreadable"):
+    with pytest.raises(InputRefused, match="unreadable"):
         ShardSet.open(shards.folders[0])
 
 
 def test_a_folder_without_index_is_refused(tmp_path):
-    with pytest.raises(Refused, match=r"input: .* holds no shards: expected index.json"):
+    with pytest.raises(InputRefused, match=r"input: .* holds no shards: expected index.json"):
         ShardSet.open(tmp_path)

@@ -9,7 +9,7 @@ import pytest
 from needed import torch  # noqa: F401
 
 from heartlens.core.ct import CTVolume
-from training.datasets.scans import LabelledScan
+from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.slice_dataset import SliceSet, lesion_boxes_px
 from training.dino.augment import AugmentConfig
@@ -18,7 +18,7 @@ from training.dino.views import ViewBatches
 GUIDED = AugmentConfig(global_size=16, local_size=16, random_local_crops=1, guided_local_crops=2)
 
 
-def scan(number: int, pixels: int, pixel_mm: float) -> LabelledScan:
+def scan(number: int, pixels: int, pixel_mm: float) -> LabeledScan:
     """Six slices: the LAD on slice 1, the RCA and a trap on 2, a trap on 4, nothing on the others."""
     hu = np.random.default_rng(number).integers(-200, 100, (6, pixels, pixels)).astype(np.int16)
     labels = np.zeros(hu.shape, np.uint8)
@@ -28,7 +28,7 @@ def scan(number: int, pixels: int, pixel_mm: float) -> LabelledScan:
     labels[4, 14:18, 2:4] = 5
     hu[labels > 0] = 500
     ct = CTVolume(hu, np.diag([pixel_mm, pixel_mm, 3.0, 1.0]))
-    return LabelledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
+    return LabeledScan(f"made/{number}", f"patient-{number}", "phantom", ct, labels)
 
 
 @pytest.fixture(scope="module")

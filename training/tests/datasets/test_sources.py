@@ -25,6 +25,8 @@ from training.datasets.sources import case_scan
 from training.datasets.splits import Splits
 from training.prepare import main
 
+pytestmark = pytest.mark.slow
+
 SMALL = [
     f"--set={setting}"
     for setting in ("matrix=64", "slice_thickness_mm=8", "increment_mm=8", "field_of_view=heart", "motion_mm=0")
@@ -71,7 +73,7 @@ def test_phantoms_become_shards_with_any_number_of_workers(tmp_path, capsys):
     for workers in (1, 2):
         out = tmp_path / f"shards{workers}"
         assert main(["phantoms", f"--out={out}", "--count=2", "--seed=3", f"--workers={workers}", *SMALL]) == 0
-    assert "phantom: 2 scans, 2 labelled" in capsys.readouterr().out
+    assert "phantom: 2 scans, 2 labeled" in capsys.readouterr().out
     one, two = ((tmp_path / f"shards{n}" / "images-00000.npy").read_bytes() for n in (1, 2))
     assert one == two
     record = ShardSet.open(tmp_path / "shards1").scans[0]
@@ -116,7 +118,7 @@ def test_a_whole_coca_download_becomes_shards_and_every_loss_is_listed(coca, roi
     assert main(["coca", str(coca.root), f"--out={out}"]) == 0
 
     shards = ShardSet.open(out)
-    assert [(s.name, s.is_labelled, s.category, s.calcified_slices) for s in shards.scans] == [
+    assert [(s.name, s.is_labeled, s.category, s.calcified_slices) for s in shards.scans] == [
         ("coca-gated/1", True, "0-10", (2,)),
         ("coca-gated/2", False, None, ()),
         ("coca-gated/3", False, None, ()),
@@ -135,7 +137,7 @@ def test_a_whole_coca_download_becomes_shards_and_every_loss_is_listed(coca, roi
     assert len({scan.patient for scan in shards.scans}) == 5
     assert shards.scans[0].agatston["LAD"] == pytest.approx(9 * 0.16 * 4)
     text = capsys.readouterr().out
-    assert "coca-gated: 3 scans, 1 labelled, 24 slices, 1 with calcium" in text
+    assert "coca-gated: 3 scans, 1 labeled, 24 slices, 1 with calcium" in text
     assert "coca-gated/12: input: gated patient 12 has labels but no images" in text
 
 
@@ -163,14 +165,14 @@ def test_a_case_that_nobody_edited_is_automatic(tmp_path):
     assert (provenance["made_by"], provenance["edits"], provenance["readers"]) == ("automatic", 0, [])
 
 
-@pytest.mark.parametrize(("accept", "labelled"), [([], False), (["--accept-automatic"], True)])
-def test_labels_that_nobody_edited_are_learned_from_only_on_request(tmp_path, accept, labelled):
+@pytest.mark.parametrize(("accept", "labeled"), [([], False), (["--accept-automatic"], True)])
+def test_labels_that_nobody_edited_are_learned_from_only_on_request(tmp_path, accept, labeled):
     make_case(tmp_path / "case", edits=False)
     assert main(["cases", str(tmp_path / "case"), f"--out={tmp_path / 's'}", *accept]) == 0
     shards = ShardSet.open(tmp_path / "s")
-    assert shards.scans[0].is_labelled is labelled
-    assert shards.labels(0).any() == labelled
-    assert ("nobody edited them" in shards.scans[0].why_unlabelled) is not labelled
+    assert shards.scans[0].is_labeled is labeled
+    assert shards.labels(0).any() == labeled
+    assert ("nobody edited them" in shards.scans[0].why_unlabelled) is not labeled
 
 
 def test_preparing_data_and_exporting_labels_needs_no_torch():

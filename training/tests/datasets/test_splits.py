@@ -12,7 +12,7 @@ from full_disk import a_disk_with_room_for
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from training.datasets.shards import ScanRecord, ShardSet
 from training.datasets.splits import (
     Splits,
@@ -27,12 +27,12 @@ from training.datasets.splits import (
 CATEGORIES = ("0-10", "11-100", "101-400", "over-400")
 
 
-def record(name: str, patient: str, category: str | None, *, labelled: bool = True, voxels: str | None = None):
+def record(name: str, patient: str, category: str | None, *, labeled: bool = True, voxels: str | None = None):
     return ScanRecord(
         name=name, patient=patient, source="coca-gated", shard=0, start=0, shape=(4, 8, 8), spacing_mm=(3.0, 1.0, 1.0),
         affine=(), kvp=None, slice_thickness_mm=None, kernel=None, is_gated=True, agatston=None, category=category,
         calcified_slices=(), is_rounded=False, voxels_sha256=voxels or name,
-        why_unlabelled="" if labelled else "no outlines", notes=(), provenance={},
+        why_unlabelled="" if labeled else "no outlines", notes=(), provenance={},
     )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def dataset(*records: ScanRecord) -> ShardSet:
 
 
 def cohort(*sizes: int) -> ShardSet:
-    """So many patients in each category, each with one labelled scan."""
+    """So many patients in each category, each with one labeled scan."""
     return dataset(
         *(
             record(f"{row}/{n}", f"{row}-{n}", row)
@@ -95,22 +95,22 @@ def test_the_worst_scan_of_a_patient_decides_the_category(seed):
 
 
 def test_patients_without_labels_are_in_no_part():
-    shards = dataset(*cohort(10, 10, 10, 10).scans, record("x", "unlabelled", "0-10", labelled=False))
+    shards = dataset(*cohort(10, 10, 10, 10).scans, record("x", "unlabelled", "0-10", labeled=False))
     splits = split_patients(shards, seed=0)
     assert "unlabelled" not in (*splits.train, *splits.validation, *splits.test)
     assert "unlabelled" in pretraining_patients(shards, splits)
 
 
 def test_pretraining_sees_no_patient_of_validation_or_test():
-    labelled = cohort(20, 20, 20, 20)
-    second_visits = [record(f"again/{n}", scan.patient, None, labelled=False) for n, scan in enumerate(labelled.scans)]
-    others = [record(f"nongated/{n}", f"nongated-{n}", None, labelled=False) for n in range(30)]
-    shards = dataset(*labelled.scans, *second_visits, *others)
+    labeled = cohort(20, 20, 20, 20)
+    second_visits = [record(f"again/{n}", scan.patient, None, labeled=False) for n, scan in enumerate(labeled.scans)]
+    others = [record(f"nongated/{n}", f"nongated-{n}", None, labeled=False) for n in range(30)]
+    shards = dataset(*labeled.scans, *second_visits, *others)
     splits = split_patients(shards, seed=4)
     held_out = {*splits.validation, *splits.test}
-    seen = pretraining_patients(shards, splits)
-    assert not held_out & set(seen)
-    assert set(seen) | held_out == {scan.patient for scan in shards.scans}
+    patients = pretraining_patients(shards, splits)
+    assert not held_out & set(patients)
+    assert set(patients) | held_out == {scan.patient for scan in shards.scans}
     scans = pretraining_scans(shards, splits)
     assert not held_out & {shards.scans[n].patient for n in scans}
     assert len(scans) == 2 * len(splits.train) + 30
@@ -120,7 +120,7 @@ def test_a_copy_of_a_test_scan_under_another_name_is_not_pretrained_on():
     shards = cohort(20, 20, 20, 20)
     splits = split_patients(shards, seed=4)
     tested = next(scan for scan in shards.scans if scan.patient == splits.test[0])
-    copy = record("copy", "somebody-else", None, labelled=False, voxels=tested.voxels_sha256)
+    copy = record("copy", "somebody-else", None, labeled=False, voxels=tested.voxels_sha256)
     with_copy = dataset(*shards.scans, copy)
     assert "somebody-else" not in pretraining_patients(with_copy, splits)
     assert len(pretraining_scans(with_copy, splits)) == len(splits.train)
@@ -136,7 +136,7 @@ def test_patients_who_share_a_scan_land_in_one_part():
 
 def test_the_same_voxels_in_two_parts_are_refused():
     shards = dataset(record("a", "p1", "0-10"), record("b", "p2", "0-10", voxels="a"), record("c", "p3", "0-10"))
-    with pytest.raises(Refused, match=r"b \(test\) and a \(train\) hold the same voxels"):
+    with pytest.raises(InputRefused, match=r"b \(test\) and a \(train\) hold the same voxels"):
         check_splits(shards, Splits(("p1",), ("p3",), ("p2",)))
 
 
@@ -153,7 +153,7 @@ def test_the_same_voxels_in_two_parts_are_refused():
     ],
 )
 def test_a_patient_in_two_parts_and_an_empty_part_are_refused(parts, text):
-    with pytest.raises(Refused, match=f"input: {text}"):
+    with pytest.raises(InputRefused, match=f"input: {text}"):
         Splits(*parts)
 
 
@@ -163,32 +163,32 @@ def test_a_patient_in_two_parts_is_refused_from_a_file_too(tmp_path):
     document = json.loads(path.read_text())
     document["test"].append("a")
     path.write_text(json.dumps(document))
-    with pytest.raises(Refused, match="input: 1 patients are in both train and test"):
+    with pytest.raises(InputRefused, match="input: 1 patients are in both train and test"):
         Splits.load(path)
 
 
 def test_too_few_patients_are_refused():
-    with pytest.raises(Refused, match="split has no patient; give more patients"):
+    with pytest.raises(InputRefused, match="split has no patient; give more patients"):
         split_patients(cohort(1, 1, 1, 1), seed=0)
     assert split_patients(cohort(2, 2, 2, 1), seed=0).validation
 
 
 def test_shards_without_labels_cannot_be_split():
-    with pytest.raises(Refused, match="no patient has complete labels"):
-        split_patients(dataset(record("a", "p", None, labelled=False)), seed=0)
+    with pytest.raises(InputRefused, match="no patient has complete labels"):
+        split_patients(dataset(record("a", "p", None, labeled=False)), seed=0)
 
 
 def test_splits_of_other_shards_are_refused():
     shards = cohort(5, 5, 5, 5)
     splits = split_patients(shards, seed=0)
-    with pytest.raises(Refused, match="1 patients of the splits are not in the shards"):
+    with pytest.raises(InputRefused, match="1 patients of the splits are not in the shards"):
         pretraining_patients(shards, replace(splits, test=(*splits.test, "stranger")))
 
 
 def test_splits_that_the_disk_does_not_take_leave_those_of_before(tmp_path):
     splits = Splits(("a", "b"), ("c",), ("d",))
     splits.save(tmp_path / "splits.json")
-    with a_disk_with_room_for(20), pytest.raises(Refused, match="output: cannot write"):
+    with a_disk_with_room_for(20), pytest.raises(InputRefused, match="output: cannot write"):
         replace(splits, seed=5).save(tmp_path / "splits.json")
     assert Splits.load(tmp_path / "splits.json") == splits
     assert len(list(tmp_path.iterdir())) == 1
@@ -204,9 +204,9 @@ def test_splits_survive_a_file(tmp_path):
 def test_a_damaged_splits_file_is_refused(tmp_path, text):
     path = tmp_path / "splits.json"
     path.write_text(text)
-    with pytest.raises(Refused, match=r"unreadable: .*splits.json: expected splits"):
+    with pytest.raises(InputRefused, match=r"unreadable: .*splits.json: expected splits"):
         Splits.load(path)
-    with pytest.raises(Refused, match="input: cannot read"):
+    with pytest.raises(InputRefused, match="input: cannot read"):
         Splits.load(tmp_path / "none.json")
 
 

@@ -10,14 +10,14 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
 from heartlens.networks.input import View
 from training.metrics.cutoff import ENOUGH, choose_cut_off, fit_calibration
-from training.segmentation.islands import Islands, judge_islands, read_islands
+from training.segmentation.islands import ComponentVotes, evaluate_votes, read_component_votes
 
 CLASSES = ("none", "LAD", "RCA", "OTHER")
 LAD, OTHER = int(Artery.LAD), int(Artery.OTHER)
 
 
-def islands(said: list[float], truth: list[int]) -> Islands:
-    return Islands(np.array(said), np.array(truth, bool))
+def votes(probability: list[float], truth: list[int]) -> ComponentVotes:
+    return ComponentVotes(np.array(probability), np.array(truth, bool))
 
 
 def test_every_island_that_counts_is_asked_and_its_label_is_that_of_most_of_its_voxels():
@@ -39,33 +39,33 @@ def test_every_island_that_counts_is_asked_and_its_label_is_that_of_most_of_its_
         logits[:, 1], logits[:, 0] = np.log(p), np.log(1 - p)
         return logits
 
-    found = read_islands(by_column, [(ct, codes)], View(40, 0.5), CLASSES)
+    votes_read = read_component_votes(by_column, [(ct, codes)], View(40, 0.5), CLASSES)
     columns = np.array([5.5, 31.5, 21.5])
-    order = np.argsort(found.probability)
-    assert found.probability[order] == pytest.approx(np.sort(0.1 + 0.8 * columns / 39), abs=2e-3)
-    assert found.is_coronary[order].tolist() == [True, False, False]
+    order = np.argsort(votes_read.probability)
+    assert votes_read.probability[order] == pytest.approx(np.sort(0.1 + 0.8 * columns / 39), abs=2e-3)
+    assert votes_read.is_coronary[order].tolist() == [True, False, False]
 
 
 def test_the_best_f1_by_hand():
     """At 0.55 three are found and one of them is false: F1 = 2 * 2 / (3 + 2)."""
-    told = judge_islands(islands([0.9, 0.8, 0.6, 0.5, 0.1], [1, 0, 1, 0, 0]))
-    assert told["cut_off"] == pytest.approx(0.55)
-    assert told["f1"] == pytest.approx(0.8)
-    assert (told["islands"], told["coronary"]) == (5, 2)
+    result = evaluate_votes(votes([0.9, 0.8, 0.6, 0.5, 0.1], [1, 0, 1, 0, 0]))
+    assert result["cut_off"] == pytest.approx(0.55)
+    assert result["f1"] == pytest.approx(0.8)
+    assert (result["islands"], result["coronary"]) == (5, 2)
 
 
 @pytest.mark.parametrize("truth", [[], [1, 1], [0, 0]])
 def test_with_one_kind_of_islands_the_cut_off_stays_at_one_half(truth):
-    told = judge_islands(islands([0.7, 0.3][: len(truth)], truth))
-    assert (told["cut_off"], told["slope"], told["intercept"]) == (0.5, 1.0, 0.0)
+    result = evaluate_votes(votes([0.7, 0.3][: len(truth)], truth))
+    assert (result["cut_off"], result["slope"], result["intercept"]) == (0.5, 1.0, 0.0)
 
 
 def test_calibration_brings_what_is_said_to_what_is_right():
     """Says 0.99 and 0.2; is right in 80 and in 10 of 100."""
-    said = np.repeat([0.99, 0.2], 100)
+    probability = np.repeat([0.99, 0.2], 100)
     right = np.r_[np.arange(100) < 80, np.arange(100) < 10]
-    slope, intercept = fit_calibration(right, said)
-    logit = slope * np.log(said / (1 - said)) + intercept
+    slope, intercept = fit_calibration(right, probability)
+    logit = slope * np.log(probability / (1 - probability)) + intercept
     assert 1 / (1 + np.exp(-logit[[0, -1]])) == pytest.approx([0.8, 0.1], abs=0.01)
 
 

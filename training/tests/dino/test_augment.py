@@ -12,7 +12,7 @@ from needed import torch
 
 from training.datasets.slice_dataset import lesion_boxes_px
 from training.dino.augment import (
-    AIR_HU,
+    OUTSIDE_HU,
     AugmentConfig,
     Views,
     blur_weights,
@@ -96,10 +96,10 @@ def test_centre_placement_centers_a_lesion(slice_, seed):
 def test_views_that_are_not_guided_ignore_the_labels(slice_, seed, placement):
     extent, boxes = slice_
     config = replace(guided, guided_placement=placement)
-    seen, blind = (draw_views(config, extent, b, seed=seed, epoch=3, sample=4) for b in (boxes, NO_LESIONS))
-    for with_labels, without in zip(seen[0], blind[0], strict=True):  # global views: all
+    with_boxes, blind = (draw_views(config, extent, b, seed=seed, epoch=3, sample=4) for b in (boxes, NO_LESIONS))
+    for with_labels, without in zip(with_boxes[0], blind[0], strict=True):  # global views: all
         np.testing.assert_array_equal(with_labels, without)
-    for with_labels, without in zip(seen[1], blind[1], strict=True):  # local views: the first two
+    for with_labels, without in zip(with_boxes[1], blind[1], strict=True):  # local views: the first two
         np.testing.assert_array_equal(with_labels[:2], without[:2])
 
 
@@ -156,10 +156,10 @@ def test_a_pixel_of_a_view_shows_the_place_that_its_mm_say(row_mm, column_mm, fl
     extent = np.array([90 * row_mm, 70 * column_mm])
     side = rng.uniform(0.2, 0.6, 2) * extent
     center = rng.uniform(0.35, 0.65, 2) * extent
-    seen = show(image, (row_mm, column_mm), plain(center, side, flip=flip)) * 1000
+    rendered = show(image, (row_mm, column_mm), plain(center, side, flip=flip)) * 1000
     step = (np.arange(8) + 0.5) / 8 - 0.5
     r, c = (center[a] + side[a] * (step[::-1] if flip[a] else step) for a in (0, 1))
-    np.testing.assert_allclose(seen, r[:, None] + 3 * c, atol=0.02)
+    np.testing.assert_allclose(rendered, r[:, None] + 3 * c, atol=0.02)
 
 
 @pytest.mark.parametrize("spacing_mm", [0.4, 0.7, 1.0])
@@ -167,9 +167,9 @@ def test_a_disc_covers_the_same_area_whatever_the_pixels_of_its_slice(spacing_mm
     n = round(120 / spacing_mm)
     place = (np.arange(n) + 0.5) * spacing_mm - 60
     disc = np.where(place[:, None] ** 2 + place**2 < 15**2, 1000.0, 0.0)
-    seen = show(disc, (spacing_mm, spacing_mm), plain((60, 60), (64, 64)), size=64)
+    rendered = show(disc, (spacing_mm, spacing_mm), plain((60, 60), (64, 64)), size=64)
     area_mm2 = (disc > 0).sum() * spacing_mm**2  # within 1.5 % of the circle's
-    assert seen.sum() == pytest.approx(area_mm2, rel=2e-3)  # a pixel of the view is 1 mm2
+    assert rendered.sum() == pytest.approx(area_mm2, rel=2e-3)  # a pixel of the view is 1 mm2
 
 
 @given(st.integers(0, 2**31))
@@ -190,17 +190,17 @@ def test_a_view_wider_than_the_slice_shows_the_slice():
 
 
 def test_beyond_the_edge_there_is_air():
-    seen = show(np.zeros((20, 20)), (1, 1), plain((0, 10), (16, 16)), size=16, window_hu=(-1024.0, 1024.0))
-    assert (seen[:7] == AIR_HU / 1024).all()
-    assert (seen[9:] == 0).all()
+    rendered = show(np.zeros((20, 20)), (1, 1), plain((0, 10), (16, 16)), size=16, window_hu=(-1024.0, 1024.0))
+    assert (rendered[:7] == OUTSIDE_HU / 1024).all()
+    assert (rendered[9:] == 0).all()
 
 
 # What is done to intensities
 
 
 def test_brightness_is_gain_and_offset_in_hu():
-    seen = show(np.full((20, 20), 100.0), (1, 1), plain((10, 10), (10, 10), gain=1.5, offset_hu=-30))
-    np.testing.assert_allclose(seen, 0.12, atol=1e-6)
+    rendered = show(np.full((20, 20), 100.0), (1, 1), plain((10, 10), (10, 10), gain=1.5, offset_hu=-30))
+    np.testing.assert_allclose(rendered, 0.12, atol=1e-6)
 
 
 def test_noise_has_the_asked_deviation_and_another_pattern_for_another_seed():

@@ -12,20 +12,20 @@ from needed import torch
 
 from heartlens.networks.backbone import Backbone, BackboneShape
 from training.dino.distillation import (
+    DinoModel,
     DistillationLoss,
-    Learner,
     ProjectionHead,
     cosine,
-    follow,
     head_rule,
-    rise_then_cosine,
-    rise_to,
+    linear_warmup,
+    update_ema,
+    warmup_cosine,
 )
-from training.engine.monitor import CollapseWatch, effective_rank, teacher_entropy
+from training.engine.monitor import CollapseMonitor, effective_rank, teacher_entropy
 
 
 @pytest.fixture
-def says():
+def cosines():
     """Cosines of a teacher with 2 views and a student with 5, of 3 slices and 4 prototypes."""
     rng = np.random.default_rng(0)
     return [torch.from_numpy(rng.uniform(-1, 1, (views, 3, 4))).float() for views in (2, 5)]
@@ -51,20 +51,20 @@ def plain_loss(teacher, student, center, teacher_temperature, student_temperatur
     return total / (len(teacher[0]) * pairs)
 
 
-def test_the_loss_is_the_sum_that_its_docstring_says(says):
-    teacher, student = says
+def test_the_loss_is_the_sum_that_its_docstring_says(cosines):
+    teacher, student = cosines
     loss = DistillationLoss(4, student_temperature=0.1)
     loss.center.copy_(torch.tensor([0.1, -0.2, 0.0, 0.3]))
-    value = loss(loss.teacher_says(teacher, 0.04), student, first_view=0, views=5)
+    value = loss(loss.teacher_probs(teacher, 0.04), student, first_view=0, views=5)
     assert value.item() == pytest.approx(
         plain_loss(teacher.tolist(), student.tolist(), loss.center.tolist(), 0.04, 0.1), rel=1e-5
     )
 
 
-def test_the_parts_of_the_views_add_up_to_the_loss(says):
-    teacher, student = says
+def test_the_parts_of_the_views_add_up_to_the_loss(cosines):
+    teacher, student = cosines
     loss = DistillationLoss(4)
-    p = loss.teacher_says(teacher, 0.04)
+    p = loss.teacher_probs(teacher, 0.04)
     whole = loss(p, student, first_view=0, views=5)
     parts = [loss(p, student[a:b], first_view=a, views=5) for a, b in ((0, 2), (2, 4), (4, 5))]
     torch.testing.assert_close(sum(parts), whole)
@@ -73,39 +73,39 @@ def test_the_parts_of_the_views_add_up_to_the_loss(says):
 def test_a_student_that_says_what_the_teacher_says_has_the_teachers_entropy():
     loss = DistillationLoss(4, student_temperature=0.1)
     cosines = torch.tensor([0.9, 0.1, 0.0, -0.5]).expand(2, 1, 4)
-    p = loss.teacher_says(cosines, 0.1)
+    p = loss.teacher_probs(cosines, 0.1)
     value = loss(p, cosines, first_view=0, views=2)
     assert value.item() == pytest.approx(teacher_entropy(p) * math.log(4), rel=1e-5)
 
 
-def test_no_gradient_reaches_the_teacher(says):
-    teacher, student = (x.requires_grad_() for x in says)
+def test_no_gradient_reaches_the_teacher(cosines):
+    teacher, student = (x.requires_grad_() for x in cosines)
     loss = DistillationLoss(4)
-    loss(loss.teacher_says(teacher, 0.04), student, first_view=0, views=5).backward()
+    loss(loss.teacher_probs(teacher, 0.04), student, first_view=0, views=5).backward()
     assert teacher.grad is None
     assert student.grad.abs().sum() > 0
 
 
-def test_the_loss_is_computed_in_float32_of_bfloat16_cosines(says):
-    teacher, student = (x.bfloat16() for x in says)
+def test_the_loss_is_computed_in_float32_of_bfloat16_cosines(cosines):
+    teacher, student = (x.bfloat16() for x in cosines)
     loss = DistillationLoss(4)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert loss(loss.teacher_says(teacher, 0.02), student, first_view=0, views=5).dtype == torch.float32
+        assert loss(loss.teacher_probs(teacher, 0.02), student, first_view=0, views=5).dtype == torch.float32
 
 
 def test_the_center_moves_a_tenth_of_the_way_to_the_mean():
     loss = DistillationLoss(2, center_momentum=0.9)
     loss.center.copy_(torch.tensor([1.0, 0.0]))
     loss.moves.fill_(50)
-    loss.move_center(torch.tensor([[[0.0, 1.0], [0.0, 3.0]]]))
+    loss.update_center(torch.tensor([[[0.0, 1.0], [0.0, 3.0]]]))
     assert loss.center.tolist() == pytest.approx([0.9, 0.2])
 
 
 def test_the_first_moves_make_the_center_the_mean_so_far():
     loss = DistillationLoss(1, center_momentum=0.9)
     centers = []
-    for said in (4.0, 0.0, 2.0):
-        loss.move_center(torch.full((2, 3, 1), said))
+    for value in (4.0, 0.0, 2.0):
+        loss.update_center(torch.full((2, 3, 1), value))
         centers.append(loss.center.item())
     assert centers == pytest.approx([4, 2, 2])
 
@@ -113,17 +113,17 @@ def test_the_first_moves_make_the_center_the_mean_so_far():
 def test_centering_takes_away_an_answer_that_always_wins():
     loss = DistillationLoss(3, center_momentum=0.0)
     always = torch.tensor([1.0, 0.0, 0.0]).expand(2, 4, 3)
-    assert loss.teacher_says(always, 0.04)[..., 0].min() > 0.99
-    loss.move_center(always)
-    np.testing.assert_allclose(loss.teacher_says(always, 0.04), 1 / 3, atol=1e-6)
+    assert loss.teacher_probs(always, 0.04)[..., 0].min() > 0.99
+    loss.update_center(always)
+    np.testing.assert_allclose(loss.teacher_probs(always, 0.04), 1 / 3, atol=1e-6)
 
 
 def test_the_teacher_follows_by_one_minus_momentum():
     teacher, student = torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)
     expected = 0.9 * teacher.weight.detach() + 0.1 * student.weight.detach()
-    follow(teacher, student, 0.9)
+    update_ema(teacher, student, 0.9)
     torch.testing.assert_close(teacher.weight.detach(), expected)
-    follow(teacher, student, 0.0)
+    update_ema(teacher, student, 0.0)
     assert torch.equal(teacher.bias, student.bias)
 
 
@@ -153,7 +153,7 @@ def test_the_head_is_float32_under_autocast_and_survives_a_zero_embedding():
 
 def test_a_learner_gives_embeddings_and_cosines():
     shape = BackboneShape(dim=12, depth=1, heads=3, patch=4, size=16)
-    embedding, cosines = Learner(Backbone(shape), ProjectionHead(12, 5, hidden=8, bottleneck=4))(
+    embedding, cosines = DinoModel(Backbone(shape), ProjectionHead(12, 5, hidden=8, bottleneck=4))(
         torch.randn(3, 1, 8, 8)
     )
     assert (tuple(embedding.shape), tuple(cosines.shape)) == ((3, 12), (3, 5))
@@ -166,7 +166,7 @@ def test_a_learner_gives_embeddings_and_cosines():
 @settings(deadline=None)
 def test_the_learning_rate_rises_to_its_peak_and_ends_at_its_end(steps, rise):
     rise = min(rise, steps - 2)
-    rates = [rise_then_cosine(s, steps, rise=rise, peak=2.0, end=0.5) for s in range(steps)]
+    rates = [warmup_cosine(s, steps, rise=rise, peak=2.0, end=0.5) for s in range(steps)]
     assert max(rates) == 2.0
     assert rates[-1] == pytest.approx(0.5)
     assert rates[:rise] == sorted(rates[:rise])
@@ -175,8 +175,12 @@ def test_the_learning_rate_rises_to_its_peak_and_ends_at_its_end(steps, rise):
 
 def test_schedules_reach_their_ends_exactly():
     assert [cosine(0, 10, 0.996, 1.0), cosine(9, 10, 0.996, 1.0)] == [0.996, 1.0]
-    assert [rise_to(0, 5, 0.02, 0.03), rise_to(5, 5, 0.02, 0.03), rise_to(99, 5, 0.02, 0.03)] == [0.02, 0.03, 0.03]
-    assert rise_to(0, 0, 0.02, 0.03) == 0.03
+    assert [linear_warmup(0, 5, 0.02, 0.03), linear_warmup(5, 5, 0.02, 0.03), linear_warmup(99, 5, 0.02, 0.03)] == [
+        0.02,
+        0.03,
+        0.03,
+    ]
+    assert linear_warmup(0, 0, 0.02, 0.03) == 0.03
     assert cosine(3, 1, 0.0, 1.0) == 1.0
 
 
@@ -205,21 +209,21 @@ def test_effective_rank_counts_directions():
 
 
 def test_a_uniform_teacher_ends_the_run_after_patience():
-    watch = CollapseWatch(patience=3)
-    assert [watch.look(s, e, 20) for s, e in enumerate((0.9995, 0.9995, 0.5, 0.9999, 0.9999))] == [None] * 5
-    assert "same probability" in watch.look(5, 0.9999, 20)
+    watch = CollapseMonitor(patience=3)
+    assert [watch.check(s, e, 20) for s, e in enumerate((0.9995, 0.9995, 0.5, 0.9999, 0.9999))] == [None] * 5
+    assert "same probability" in watch.check(5, 0.9999, 20)
 
 
 def test_equal_embeddings_end_the_run_after_patience_also_across_a_resume():
-    watch = CollapseWatch(patience=2)
-    assert watch.look(1, 0.5, 1.2) is None
-    resumed = CollapseWatch(patience=2)
+    watch = CollapseMonitor(patience=2)
+    assert watch.check(1, 0.5, 1.2) is None
+    resumed = CollapseMonitor(patience=2)
     resumed.load_state_dict(watch.state_dict())
-    assert "same embedding (effective rank 1.10, 2 checks in a row)" in resumed.look(2, 0.5, 1.1)
+    assert "same embedding (effective rank 1.10, 2 checks in a row)" in resumed.check(2, 0.5, 1.1)
 
 
 def test_a_low_rank_warns_once(caplog):
-    watch = CollapseWatch(patience=2)
+    watch = CollapseMonitor(patience=2)
     for step in range(3):
-        assert watch.look(step, 0.5, 5.0) is None
+        assert watch.check(step, 0.5, 5.0) is None
     assert caplog.text.count("5.0 directions only") == 1

@@ -14,18 +14,18 @@ from heartlens.networks.slice_input import SliceView
 from training.datasets.segmentation_dataset import _Steps, to_batch
 from training.dino.augment import AugmentConfig, draw_views, render_views, stack
 from training.dino.features import embed_slices
-from training.dino.recipe import build_learner, build_optimizer, plan
+from training.dino.recipe import build_dino_model, build_optimizer, plan
 from training.dino.reference import (
-    PlainDino,
-    plain_batch,
-    plain_ce_tversky,
-    plain_crops,
-    plain_embedding,
-    plain_head_epoch,
-    plain_unet_step,
-    plain_views,
+    ReferenceDino,
+    reference_batch,
+    reference_ce_tversky,
+    reference_crops,
+    reference_embedding,
+    reference_head_epoch,
+    reference_unet_step,
+    reference_views,
 )
-from training.dino.training import render_batch, train
+from training.dino.training import pretrain_backbone, render_batch
 from training.dino.views import ViewBatches
 from training.engine.checkpoint import read_checkpoint
 from training.engine.distributed import Ranks
@@ -33,9 +33,11 @@ from training.engine.run_log import read_log
 from training.segmentation.losses import LossRecipe, segmentation_loss
 from training.segmentation.networks import NetworkRecipe, build_network
 from training.segmentation.training import build, read_data
-from training.segmentation.training import train as train_unet
+from training.segmentation.training import train_segmentation as train_unet
 from training.tests.test_train_dino import TINY, folder, parts_of, slices  # noqa: F401
 from training.tests.test_train_unet import blob_scan, blobs, tiny  # noqa: F401
+
+pytestmark = pytest.mark.slow
 
 
 def unfused(optimizer: torch.optim.AdamW) -> torch.optim.AdamW:
@@ -46,10 +48,10 @@ def unfused(optimizer: torch.optim.AdamW) -> torch.optim.AdamW:
 
 def test_three_steps_of_dino_lg_are_those_of_the_plain_loop(tmp_path, slices):  # noqa: F811
     recipe = replace(TINY, steps=3, learning_rate=1e-3, freeze_epochs=0, log_every=1, save_every=3)
-    train(recipe, slices, tmp_path)
+    pretrain_backbone(recipe, slices, tmp_path)
     schedule, prototypes = plan(recipe, len(slices))
-    student = build_learner(recipe, prototypes)
-    plain = PlainDino(student, copy.deepcopy(student).requires_grad_(False), unfused(build_optimizer(student)))
+    student = build_dino_model(recipe, prototypes)
+    plain = ReferenceDino(student, copy.deepcopy(student).requires_grad_(False), unfused(build_optimizer(student)))
     batches = ViewBatches(slices, recipe.augment, batch=recipe.batch, seed=recipe.seed)
     for step in range(3):
         for group in plain.optimizer.param_groups:
@@ -78,7 +80,7 @@ def test_three_steps_of_the_unet_are_those_of_the_plain_loop(blobs, tmp_path):  
     for step, places in enumerate(_Steps(data.training, recipe.batch, 0, 3, Ranks())):
         optimizer.param_groups[0]["lr"] = recipe.optimizer.rate_at(step, 3)
         samples = [data.training[place] for place in places]
-        value = plain_unet_step(network, optimizer, samples, alpha=0.3, beta=0.7, clip=recipe.optimizer.clip)
+        value = reference_unet_step(network, optimizer, samples, alpha=0.3, beta=0.7, clip=recipe.optimizer.clip)
         assert read_log(tmp_path)[step + 1]["loss"] == pytest.approx(value, abs=1e-5)
     ours = read_checkpoint(tmp_path / "checkpoints" / "step-000000003.pt")["parts"]["network"]
     worst = max(float((ours[name] - weight).abs().max()) for name, weight in network.state_dict().items())
@@ -91,7 +93,7 @@ def test_the_plain_loss_is_that_of_the_masked_sums():
     target = torch.randint(0, 4, (2, 6, 6), generator=generator)
     mask = torch.rand(2, 6, 6, generator=generator) > 0.5
     ours = segmentation_loss(LossRecipe("ce+tversky", 0.3, 0.7), logits, target, mask)
-    assert plain_ce_tversky(logits, target, mask, 0.3, 0.7).item() == pytest.approx(ours.item(), rel=1e-5)
+    assert reference_ce_tversky(logits, target, mask, 0.3, 0.7).item() == pytest.approx(ours.item(), rel=1e-5)
 
 
 def test_a_batch_varied_at_once_is_one_varied_image_by_image(blobs, tmp_path):  # noqa: F811
@@ -101,7 +103,7 @@ def test_a_batch_varied_at_once_is_one_varied_image_by_image(blobs, tmp_path):  
     ours = to_batch(
         torch.utils.data.default_collate([samples[place] for place in places]), samples, torch.device("cpu")
     )
-    image, target, mask = plain_batch(samples[place] for place in places)
+    image, target, mask = reference_batch(samples[place] for place in places)
     assert torch.allclose(ours.image, image, atol=1e-6)
     assert torch.equal(ours.target, target)
     assert torch.equal(ours.mask, mask)
@@ -119,7 +121,7 @@ def test_plain_views_show_what_ours_show():
     views = draw_views(config, (192.0, 192.0), boxes, seed=1, epoch=0, sample=0)[1]
     spacing = torch.tensor([[0.75, 0.75]])
     ours = render_views(torch.from_numpy(image)[None], spacing, stack([views]), size=32, window_hu=config.window_hu)
-    plain = plain_views(image, (0.75, 0.75), views, size=32, window_hu=config.window_hu)
+    plain = reference_views(image, (0.75, 0.75), views, size=32, window_hu=config.window_hu)
     for one, other in zip(ours[:, 0, 0], plain, strict=True):
         inside = slice(5, -5)  # blurs differ in what they take for the outside
         assert np.corrcoef(one[inside, inside].ravel(), other[0, inside, inside].ravel())[0, 1] > 0.985
@@ -130,7 +132,7 @@ def test_plain_crops_are_in_the_order_of_ours(slices):  # noqa: F811
     config = replace(TINY.augment, noise_probability=0.0)
     batch = ViewBatches(slices, config, batch=4, seed=1)[0]
     ours = [crop for views in render_batch(batch, config, torch.device("cpu")) for crop in views]
-    plain = plain_crops(batch, config)
+    plain = reference_crops(batch, config)
     assert [c.shape for c in plain] == [c.shape for c in ours]
     mean = [torch.stack([crop.mean((1, 2, 3)) for crop in crops]).flatten() for crops in (ours, plain)]
     assert torch.corrcoef(torch.stack(mean))[0, 1] > 0.97
@@ -144,8 +146,8 @@ def test_an_embedding_is_the_same_cut_and_computed_one_by_one(slices):  # noqa: 
     images, spacing_mm = slices.read(range(6))
     with torch.no_grad():
         for n in range(6):
-            seen = torch.from_numpy(view.look(images[n], tuple(spacing_mm[n].tolist())))[None, None]
-            assert torch.allclose(plain_embedding(backbone, seen)[0], torch.from_numpy(ours[n]), atol=1e-5)
+            view_tensor = torch.from_numpy(view.render(images[n], tuple(spacing_mm[n].tolist())))[None, None]
+            assert torch.allclose(reference_embedding(backbone, view_tensor)[0], torch.from_numpy(ours[n]), atol=1e-5)
 
 
 def test_a_plain_epoch_lowers_the_loss_of_a_head_and_leaves_the_backbone():
@@ -155,7 +157,7 @@ def test_a_plain_epoch_lowers_the_loss_of_a_head_and_leaves_the_backbone():
     head = torch.nn.Linear(96, 1)
     optimizer = torch.optim.SGD(head.parameters(), lr=0.05)
     images = [torch.full((1, 32, 32), -1.0 if n % 2 else 1.0) for n in range(8)]
-    values = [plain_head_epoch(backbone, head, optimizer, images, np.arange(8) % 2 == 0, 4) for _ in range(20)]
+    values = [reference_head_epoch(backbone, head, optimizer, images, np.arange(8) % 2 == 0, 4) for _ in range(20)]
     assert values[-1] < values[0] / 2
     assert all(torch.equal(before[name], weight) for name, weight in backbone.state_dict().items())
 

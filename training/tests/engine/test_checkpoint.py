@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from needed import torch
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from training.datasets.sampling import balanced_order, batch_at, epoch_order, sample_rng, share_of_rank, steps_per_epoch
 from training.engine.checkpoint import Checkpoints, random_states, set_random_states, stop_signals
 
@@ -62,15 +62,15 @@ def test_only_the_newest_checkpoints_are_kept(tmp_path):
 
 def test_a_checkpoint_of_another_recipe_is_refused_and_the_setting_named(tmp_path):
     Checkpoints(tmp_path, Recipe()).save(1, parts(1))
-    with pytest.raises(Refused, match=r"another recipe .*: rate: 0.1, 0.2; give the run another folder"):
+    with pytest.raises(InputRefused, match=r"another recipe .*: rate: 0.1, 0.2; give the run another folder"):
         Checkpoints(tmp_path, Recipe(0.2)).resume(parts(1))
 
 
 def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     Checkpoints(tmp_path, Recipe()).save(1, {"model": torch.nn.Linear(3, 2)})
-    with pytest.raises(Refused, match=r"model does not fit this network: .*size mismatch"):
+    with pytest.raises(InputRefused, match=r"model does not fit this network: .*size mismatch"):
         Checkpoints(tmp_path, Recipe()).resume({"model": torch.nn.Linear(4, 2)})
-    with pytest.raises(Refused, match=r"expected the parts \['centre', 'model'\]"):
+    with pytest.raises(InputRefused, match=r"expected the parts \['centre', 'model'\]"):
         Checkpoints(tmp_path, Recipe()).resume({"model": torch.nn.Linear(3, 2), "centre": 1})
 
 
@@ -82,7 +82,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_one_before(tmp_path, caplo
     assert checkpoints.resume(parts(2))[0] == 1
     assert "taking the one before" in caplog.text
     checkpoints.paths()[0].write_bytes(b"nothing")
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         checkpoints.resume(parts(2))
     assert refusal.value.code == "unreadable"
 
@@ -91,7 +91,7 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
     checkpoints = Checkpoints(tmp_path, Recipe())
     checkpoints.folder.mkdir()
     torch.save({"schema": "heartlens.checkpoint/1", "bomb": Path("x")}, checkpoints.folder / "step-000000001.pt")
-    with pytest.raises(Refused, match="none of 1 checkpoints can be read"):
+    with pytest.raises(InputRefused, match="none of 1 checkpoints can be read"):
         checkpoints.resume(parts(1))
 
 
@@ -100,14 +100,14 @@ def test_a_full_disk_is_named_and_the_older_checkpoint_stays(tmp_path):
 import resource, sys
 from pathlib import Path
 import torch
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from training.engine.checkpoint import write_torch
 target = Path(sys.argv[1])
 write_torch({"a": 1}, target)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     write_torch({"a": torch.zeros(100_000)}, target)
-except Refused as refusal:
+except InputRefused as refusal:
     print(refusal.code, torch.load(target), [p.name for p in target.parent.iterdir()])
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "HeartLensCAC")])}
@@ -126,9 +126,9 @@ def test_random_states_survive_a_round_trip():
 
 def test_sigterm_is_a_request_and_a_second_one_an_end():
     with stop_signals() as stop:
-        assert not stop.came
+        assert not stop.requested
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stop.came
+        assert stop.requested
         assert stop.signal == signal.SIGTERM
         with pytest.raises(SystemExit):
             os.kill(os.getpid(), signal.SIGTERM)

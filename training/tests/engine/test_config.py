@@ -8,8 +8,8 @@ from typing import Literal
 
 import pytest
 
-from heartlens.core.errors import Refused
-from training.engine.config import as_dict, differences, fingerprint, free, from_dict, load_recipe, write_recipe
+from heartlens.core.errors import InputRefused
+from training.engine.config import as_dict, differences, fingerprint, from_dict, load_recipe, runtime_only, write_recipe
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Recipe:
     window: tuple[float, float] = (-200.0, 1000.0)
     init: Path | None = None
     loss: Loss = field(default_factory=Loss)
-    every: int = free(100)
+    every: int = runtime_only(100)
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -60,18 +60,18 @@ def test_the_command_line_wins_over_the_file_and_the_file_over_the_defaults(tmp_
     ],
 )
 def test_what_a_recipe_cannot_mean_is_refused(changes, words):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         load_recipe(Recipe, None, changes)
     assert refusal.value.code == "input"
     assert words in refusal.value.text
 
 
 def test_a_missing_or_broken_file_is_refused(tmp_path):
-    with pytest.raises(Refused, match=r"cannot read .*absent.toml"):
+    with pytest.raises(InputRefused, match=r"cannot read .*absent.toml"):
         load_recipe(Recipe, tmp_path / "absent.toml")
     broken = tmp_path / "broken.toml"
     broken.write_text("steps = \n")
-    with pytest.raises(Refused, match=r"broken.toml: expected a TOML recipe"):
+    with pytest.raises(InputRefused, match=r"broken.toml: expected a TOML recipe"):
         load_recipe(Recipe, broken)
 
 

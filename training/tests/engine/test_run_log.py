@@ -11,7 +11,7 @@ import pytest
 from full_disk import a_disk_with_room_for
 from needed import need, torch  # noqa: F401  - the log knows which process writes
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from training.engine.distributed import Ranks
 from training.engine.run_log import RunLog, read_log
 
@@ -49,7 +49,7 @@ def test_a_resumed_run_shows_every_step_once(tmp_path):
         for step in range(4, 7):
             log.note(step, loss=step + 0.5)
     expected = [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.5), (5, 5.5), (6, 6.5)]
-    assert [(step, told["loss"]) for step, told in read_log(tmp_path).items()] == expected
+    assert [(step, metrics["loss"]) for step, metrics in read_log(tmp_path).items()] == expected
     assert curve(tmp_path, "loss") == expected
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 6
 
@@ -80,12 +80,12 @@ def test_a_bar_counts_on_a_terminal_and_nowhere_else(tmp_path, monkeypatch):
         with RunLog(tmp_path, Ranks(), "train_unet", 20) as log:
             log.note(7, loss=1.25)
             log.step(7, 8)
-        said = stream.getvalue()
+        output = stream.getvalue()
         if stream.isatty():
-            assert "train_unet 7 of 20, " in said
-            assert said.rstrip("\r\x1b[K").endswith("images/s loss 1.250")
+            assert "train_unet 7 of 20, " in output
+            assert output.rstrip("\r\x1b[K").endswith("images/s loss 1.250")
         else:
-            assert said == ""
+            assert output == ""
 
 
 def test_without_tensorboard_there_are_the_lines_alone(tmp_path, monkeypatch):
@@ -99,10 +99,13 @@ def test_a_full_disk_is_a_refusal_and_the_lines_of_before_stay(tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with RunLog(tmp_path, Ranks(), "train", 9) as log:
         log.note(1, loss=1.0)
-        with a_disk_with_room_for(30), pytest.raises(Refused, match=r"output: cannot write .*log\.jsonl: .*goes on"):
+        with (
+            a_disk_with_room_for(30),
+            pytest.raises(InputRefused, match=r"output: cannot write .*log\.jsonl: .*to resume"),
+        ):
             log.note(2, loss=1.0)
     before = {1: {"loss": 1.0}}
     assert read_log(tmp_path) == before
-    with a_disk_with_room_for(5), pytest.raises(Refused, match=r"output: cannot write .*log\.jsonl"):
+    with a_disk_with_room_for(5), pytest.raises(InputRefused, match=r"output: cannot write .*log\.jsonl"):
         RunLog(tmp_path, Ranks(), "train", 9, start=1)
     assert read_log(tmp_path) == before

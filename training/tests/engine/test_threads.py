@@ -14,14 +14,14 @@ SETTINGS = ("OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("setting", "expected"),
     [({}, "1 PASSIVE"), ({"OPENBLAS_NUM_THREADS": "4", "OMP_WAIT_POLICY": "ACTIVE"}, "4 ACTIVE")],
 )
-def test_training_starts_libraries_with_threads_that_sleep_unless_told_otherwise(said, expected):
+def test_training_starts_libraries_with_threads_that_sleep_unless_told_otherwise(setting, expected):
     code = f"import os, training; print(*(os.environ[name] for name in {SETTINGS}))"
     environment = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     run = subprocess.run(
-        [sys.executable, "-c", code], env={**environment, "PYTHONPATH": str(REPOSITORY), **said},
+        [sys.executable, "-c", code], env={**environment, "PYTHONPATH": str(REPOSITORY), **setting},
         capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert run.stdout.strip() == expected

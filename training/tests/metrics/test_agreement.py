@@ -312,7 +312,7 @@ def test_scores_that_do_not_pair_up_are_an_error(pair):
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "reason"),
     [
         (lambda: confusion_matrix([0, 7], [0, 0], [0, 1]), "among .* got 7"),
         (lambda: confusion_matrix([0], [0, 0], [0, 1]), "as many predictions"),
@@ -325,6 +325,6 @@ def test_scores_that_do_not_pair_up_are_an_error(pair):
         (lambda: intervals.bootstrap(lambda drawn: [0.0], 0), "at least one patient"),
     ],
 )
-def test_wrong_arguments_are_named(call, said):
-    with pytest.raises(ValueError, match=said):
+def test_wrong_arguments_are_named(call, reason):
+    with pytest.raises(ValueError, match=reason):
         call()

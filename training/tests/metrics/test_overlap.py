@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from training.metrics.classification import Counts
@@ -153,5 +153,5 @@ def test_a_map_of_another_shape_or_code_is_named(scene):
     ct, labels = scene
     with pytest.raises(ValueError, match=r"shape of the CT, \(4, 10, 10\), got \(3, 10, 10\)"):
         compare(ct, labels, labels[:3], PROTOCOL)
-    with pytest.raises(Refused, match="found 9"):
+    with pytest.raises(InputRefused, match="found 9"):
         compare(ct, labels, np.where(labels > 0, 9, 0).astype(np.uint8), PROTOCOL)

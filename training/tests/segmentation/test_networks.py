@@ -11,7 +11,7 @@ from needed import need, torch
 from training import ensemble, export, train_unet
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks
-from training.ensemble import Ensemble, judge
+from training.ensemble import Ensemble, evaluate_ensemble
 from training.segmentation.networks import (
     PUBLISHED_PARAMETERS,
     NetworkRecipe,
@@ -113,10 +113,10 @@ def test_an_ensemble_is_member_times_baseline_squared_times_image():
 def test_the_five_figures_of_an_ensemble_hang_together(blobs, tmp_path):  # noqa: F811
     recipe = load_recipe(SegmentationRecipe, RUNS / "chew-1.toml", MINIATURE)
     data = read_data(recipe, blobs[1], blobs[2], tmp_path, Ranks())
-    told = judge(Ensemble(Always(0.5)), data.validation, 4)
-    assert told["bce+dice"] == pytest.approx(told["bce"] + told["dice"])
-    dice = 1 - told["dice"]
-    assert told["iou"] == pytest.approx(1 - dice / (2 - dice), abs=1e-5)
+    losses = evaluate_ensemble(Ensemble(Always(0.5)), data.validation, 4)
+    assert losses["bce+dice"] == pytest.approx(losses["bce"] + losses["dice"])
+    dice = 1 - losses["dice"]
+    assert losses["iou"] == pytest.approx(1 - dice / (2 - dice), abs=1e-5)
 
 
 def test_the_commands_train_and_judge_an_ensemble(blobs, tmp_path, capsys):  # noqa: F811
@@ -127,9 +127,9 @@ def test_the_commands_train_and_judge_an_ensemble(blobs, tmp_path, capsys):  # n
     assert load_recipe(SegmentationRecipe, tmp_path / "baseline" / "recipe.toml").network.base == 4
     capsys.readouterr()
     assert ensemble.main([out, out, *data, "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["slices"] == 12
-    assert set(told) == {"part", "slices", "bce", "dice", "bce+dice", "iou", "tversky"}
+    report = json.loads(capsys.readouterr().out)
+    assert report["slices"] == 12
+    assert set(report) == {"part", "slices", "bce", "dice", "bce+dice", "iou", "tversky"}
     assert export.main([out, *data, "--out", str(tmp_path / "bundle"), "--name", "x"]) == 3
     assert "names no artery" in capsys.readouterr().err
     assert train_unet.main([*chew, "steps=3", *data, "--out", out, "--device", "cpu"]) == 3
@@ -144,11 +144,11 @@ def test_both_ensembles_of_the_study_are_trained_and_judged_by_their_commands(bl
         words = [str(RUNS / f"{model}.toml"), *MINIATURE, "network.base=4", *data, "--out", out, "--device", "cpu"]
         assert train_unet.main(words) == 0
     capsys.readouterr()
-    told = []
+    losses = []
     for words in ([runs["chew-3"], runs["chew-1"]], [runs["chew-5"], runs["chew-1"]], [runs["chew-3"]]):
         assert ensemble.main([*words, *data, "--json"]) == 0
-        told.append(json.loads(capsys.readouterr().out)["bce"])
-    assert len(set(told)) == 3
+        losses.append(json.loads(capsys.readouterr().out)["bce"])
+    assert len(set(losses)) == 3
 
 
 def test_networks_that_see_other_views_or_name_arteries_make_no_ensemble(blobs, tmp_path, capsys):  # noqa: F811

@@ -1,4 +1,4 @@
-"""What a door and the worker say to each other, and what a door makes of a stream that is cut anywhere."""
+"""Messages between a front end and the worker, and how a front end reads a stream that is cut anywhere."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ def test_what_a_later_version_adds_to_an_event_is_left_aside():
 @pytest.mark.parametrize("cut", range(1, 90, 7))
 def test_events_are_whole_however_the_stream_is_cut(run, cut):
     stream = b"".join(progress(run.job, n / 10).line for n in range(10))
-    heard = []
+    events = []
     for start in range(0, len(stream), cut):
-        heard += run.feed(stream[start : start + cut])
-    assert [event.fraction for event in heard] == [n / 10 for n in range(10)]
+        events += run.feed(stream[start : start + cut])
+    assert [event.fraction for event in events] == [n / 10 for n in range(10)]
 
 
 def test_a_late_result_of_an_abandoned_run_is_ignored(run):
@@ -99,7 +99,7 @@ def test_paths_reach_the_worker_whole_wherever_the_door_stands(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "reason"),
     [
         (b"garbage", "not JSON"),
         (b"\xff\xfe", "not JSON"),
@@ -123,8 +123,8 @@ def test_paths_reach_the_worker_whole_wherever_the_door_stands(tmp_path, monkeyp
         (b'{"cmd": "score", "job": "a", "input": "x", "out": "y", "kvp": 120}', "kvp"),
     ],
 )
-def test_a_line_that_is_no_command_is_refused_with_the_reason(line, said):
-    with pytest.raises(BadCommand, match=said):
+def test_a_line_that_is_no_command_is_refused_with_the_reason(line, reason):
+    with pytest.raises(BadCommand, match=reason):
         read_command(line)
 
 

@@ -11,7 +11,7 @@ from heartlens.app.options import UsageError, add_score_options, options_of, req
 from heartlens.pipeline import Request
 
 
-def said(*arguments):
+def parsed(*arguments):
     parser = argparse.ArgumentParser()
     add_score_options(parser)
     return parser.parse_args(arguments)
@@ -33,7 +33,7 @@ def said(*arguments):
     ],
 )
 def test_a_job_and_a_command_line_that_say_the_same_mean_the_same(words, arguments):
-    assert options_of(words) == said(*arguments)
+    assert options_of(words) == parsed(*arguments)
 
 
 def test_no_words_are_the_default_request():

@@ -13,7 +13,7 @@ from heartlens.app.requirements import Requirement, missing, pip_line, requireme
 
 
 @pytest.mark.parametrize(
-    ("found", "least", "is_met"),
+    ("installed", "least", "is_met"),
     [
         ("3.0.1", "3.0.1", True),
         ("3.0.2", "3.0.1", True),
@@ -27,8 +27,8 @@ from heartlens.app.requirements import Requirement, missing, pip_line, requireme
         (None, "1", False),
     ],
 )
-def test_versions_are_compared_as_numbers(found, least, is_met):
-    assert Requirement("x", least, found).is_met is is_met
+def test_versions_are_compared_as_numbers(installed, least, is_met):
+    assert Requirement("x", least, installed).is_met is is_met
 
 
 def test_every_line_of_the_file_is_a_requirement_with_a_purpose():

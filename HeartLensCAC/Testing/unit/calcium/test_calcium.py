@@ -5,7 +5,7 @@ import pytest
 
 from heartlens.calcium import TOO_SMALL, candidate_mask, extract_lesions
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.protocol import PROFILES, ScoringProtocol
 
@@ -25,10 +25,10 @@ def lesions_of(ct, codes, protocol=DEFAULT, **more):
 def test_the_threshold_is_inclusive():
     hu = np.full((1, 4, 4), 129)
     hu[0, 1:3, 1:3] = 130
-    found = candidate_mask(a_ct(hu), DEFAULT)
-    assert found.flat.tolist() == [5, 6, 9, 10]
-    assert found.pixels.tolist() == [4]
-    assert found.accepted.tolist() == [True]
+    candidates = candidate_mask(a_ct(hu), DEFAULT)
+    assert candidates.flat.tolist() == [5, 6, 9, 10]
+    assert candidates.pixels.tolist() == [4]
+    assert candidates.accepted.tolist() == [True]
 
 
 def test_a_box_finds_the_same_voxels_as_the_whole_volume():
@@ -52,10 +52,10 @@ def test_corner_contact_joins_islands_only_when_eight_connected():
 def test_keeping_some_islands_renumbers_them():
     hu = np.zeros((1, 3, 9))
     hu[0, 1, 1], hu[0, 1, 3:5], hu[0, 1, 6:9] = 200, 300, 400
-    found = candidate_mask(a_ct(hu), DEFAULT).keep(np.array([True, False, True]))
-    assert found.island.tolist() == [0, 1, 1, 1]
-    assert found.hu.tolist() == [200, 400, 400, 400]
-    assert found.pixels.tolist() == [1, 3]
+    candidates = candidate_mask(a_ct(hu), DEFAULT).keep(np.array([True, False, True]))
+    assert candidates.island.tolist() == [0, 1, 1, 1]
+    assert candidates.hu.tolist() == [200, 400, 400, 400]
+    assert candidates.pixels.tolist() == [1, 3]
 
 
 def test_labelled_voxels_below_the_threshold_do_not_count():
@@ -121,7 +121,7 @@ def test_no_voxel_above_the_threshold_gives_an_empty_map():
 
 
 def test_an_unknown_label_is_refused_by_number():
-    with pytest.raises(Refused, match="found 7") as caught:
+    with pytest.raises(InputRefused, match="found 7") as caught:
         lesions_of(a_ct(np.full((1, 2, 2), 300)), np.full((1, 2, 2), 7))
     assert caught.value.code == "labels"
 
@@ -129,6 +129,6 @@ def test_an_unknown_label_is_refused_by_number():
 def test_more_lesions_than_a_label_map_can_hold_are_refused():
     hu = np.zeros((1, 1, 131074), np.int16)
     hu[..., ::2] = 300
-    with pytest.raises(Refused, match="found 65537") as caught:
+    with pytest.raises(InputRefused, match="found 65537") as caught:
         lesions_of(a_ct(hu), np.where(hu > 0, 2, 0))
     assert caught.value.code == "labels"

@@ -18,6 +18,8 @@ from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.pipeline import Request, read_ct
 from heartlens.scoring.report import score_lesions
 
+pytestmark = pytest.mark.slow
+
 PROTOCOL = ScoringProtocol()
 LAD, LCX, RCA = (50, -42, -14), (42, 30, -14), (-18, -35, -12)
 """Places in the fat around the schematic heart, on the course of each artery."""
@@ -59,10 +61,10 @@ def three_plaques():
 def test_plaques_are_named_by_where_they_lie(three_plaques):
     ct, lesions, _ = three_plaques
     report = score_lesions(ct, lesions, PROTOCOL)
-    found = {lesion.artery: lesion.centroid_lps_mm for lesion in report.lesions if lesion.agatston > 5}
-    assert set(found) == {Artery.LAD, Artery.LCX, Artery.RCA}
+    places = {lesion.artery: lesion.centroid_lps_mm for lesion in report.lesions if lesion.agatston > 5}
+    assert set(places) == {Artery.LAD, Artery.LCX, Artery.RCA}
     for artery, place in ((Artery.LAD, LAD), (Artery.LCX, LCX), (Artery.RCA, RCA)):
-        assert found[artery] == pytest.approx(place, abs=2.5)
+        assert places[artery] == pytest.approx(place, abs=2.5)
 
 
 def test_each_lesion_says_why_it_was_kept(three_plaques):

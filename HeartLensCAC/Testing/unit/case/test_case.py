@@ -14,7 +14,7 @@ from heartlens.calcium import extract_lesions
 from heartlens.case.case import Action, Case
 from heartlens.case.edits import Edit
 from heartlens.case.folder import append_edit, load_case, save_case
-from heartlens.core.errors import Caution, Refused
+from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.risk.person import RiskInputs
@@ -89,7 +89,7 @@ def test_an_unknown_kind_of_edit_is_refused():
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_replaying_the_edits_gives_the_same_report_bit_for_bit(tmp_path_factory, data):
-    case = make_case(cautions=(Caution("kvp", "100 kVp"),), risk_inputs=RiskInputs(age_years=60.0, sex="M"))
+    case = make_case(cautions=(WarningRecord("kvp", "100 kVp"),), risk_inputs=RiskInputs(age_years=60.0, sex="M"))
     bright = np.flatnonzero(case.ct.hu >= 130)
     for _ in range(data.draw(st.integers(0, 6), label="edits")):
         kind = data.draw(st.sampled_from(["reassign", "remove", "paint", "erase", "undo", "redo"]))
@@ -151,13 +151,13 @@ def test_slabs_are_scored_and_exported_on_the_source_slices(tmp_path):
 
 
 def test_gaps_between_slices_withhold_the_category():
-    case = make_case(cautions=(Caution("extrapolated-gaps", "slices 5 mm apart, 3 mm thick"),))
+    case = make_case(cautions=(WarningRecord("extrapolated-gaps", "slices 5 mm apart, 3 mm thick"),))
     assert case.risk.category is None
     assert make_case().risk.category is not None
 
 
 def test_a_heart_that_was_not_found_is_no_score_of_zero():
-    unseen = (Caution("no-heart", "no heart in view"),)
+    unseen = (WarningRecord("no-heart", "no heart in view"),)
     assert make_case(cautions=unseen, provenance={"labels": "rules"}).risk.category is None
     assert make_case(cautions=unseen, provenance={"labels": "segmentation"}).risk.category is not None
 
@@ -170,7 +170,7 @@ def test_a_ct_that_changed_since_is_refused(tmp_path):
     hu = case.ct.hu.copy()
     hu[0, 0, 0] = 1
     write_volume(tmp_path / "case" / "ct.nrrd", make_ct(hu))
-    with pytest.raises(Refused, match=r"checksum: .*score the series again"):
+    with pytest.raises(InputRefused, match=r"checksum: .*score the series again"):
         load_case(tmp_path / "case")
 
 
@@ -178,7 +178,7 @@ def test_a_ct_that_changed_since_is_refused(tmp_path):
 def test_a_damaged_case_folder_is_refused(tmp_path, part):
     save_case(make_case(), tmp_path / "case")
     (tmp_path / "case" / part).write_text("{broken")
-    with pytest.raises(Refused):
+    with pytest.raises(InputRefused):
         load_case(tmp_path / "case")
 
 
@@ -221,7 +221,7 @@ def test_edits_that_do_not_follow_from_each_other_are_refused(tmp_path, edits):
     save_case(make_case(), tmp_path / "case")
     line = {**Edit("erase").to_json(), **json.loads(edits), "runs": []}
     (tmp_path / "case" / "edits.jsonl").write_text(json.dumps(line) + "\n")
-    with pytest.raises(Refused, match="unreadable"):
+    with pytest.raises(InputRefused, match="unreadable"):
         load_case(tmp_path / "case")
 
 

@@ -12,7 +12,7 @@ from tiny_ct import make_ct
 
 from heartlens.calcium import extract_lesions
 from heartlens.case.case import Case
-from heartlens.case.correction import correct, give, lesion_at
+from heartlens.case.correction import apply_edited_labels, assign_at, lesion_at
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.scoring.report import score_lesions
@@ -47,12 +47,12 @@ def partition(labels: np.ndarray) -> set[frozenset[int]]:
 
 
 def test_labels_that_are_those_of_the_case_change_nothing(bridge):
-    assert correct(bridge, bridge.scored_codes.copy()) is bridge
+    assert apply_edited_labels(bridge, bridge.scored_codes.copy()) is bridge
 
 
 def test_a_lesion_painted_over_as_a_whole_is_reassigned_under_its_id(bridge):
     codes = np.where(bridge.scored_codes == Artery.RCA, np.uint8(Artery.LCX), bridge.scored_codes)
-    moved = correct(bridge, codes, who="reader", when="2026-01-01")
+    moved = apply_edited_labels(bridge, codes, who="reader", when="2026-01-01")
     assert kinds(moved) == ["reassign"]
     assert moved.edits[0].lesion == 2
     assert moved.edits[0].who == "reader"
@@ -60,15 +60,15 @@ def test_a_lesion_painted_over_as_a_whole_is_reassigned_under_its_id(bridge):
 
 
 def test_a_lesion_erased_as_a_whole_is_removed(bridge):
-    assert kinds(correct(bridge, np.where(bridge.scored_codes == Artery.RCA, np.uint8(0), bridge.scored_codes))) == [
-        "remove"
-    ]
+    assert kinds(
+        apply_edited_labels(bridge, np.where(bridge.scored_codes == Artery.RCA, np.uint8(0), bridge.scored_codes))
+    ) == ["remove"]
 
 
 def test_cutting_a_bridge_makes_two_lesions_and_the_larger_keeps_its_id(bridge):
     codes = bridge.scored_codes.copy()
     codes[0, 2:6, 9:10] = 0
-    cut = correct(bridge, codes)
+    cut = apply_edited_labels(bridge, codes)
     assert kinds(cut) == ["erase", "paint"]
     assert cut.edits[1].joined
     assert np.count_nonzero(cut.lesions.labels == 1) == 28
@@ -81,7 +81,7 @@ def test_cutting_a_bridge_makes_two_lesions_and_the_larger_keeps_its_id(bridge):
 def test_painted_voxels_below_the_threshold_are_dropped(bridge):
     codes = bridge.scored_codes.copy()
     codes[0, 0:2, :] = Artery.LM
-    assert correct(bridge, codes) is bridge
+    assert apply_edited_labels(bridge, codes) is bridge
 
 
 def test_paint_that_touches_a_lesion_of_the_artery_joins_it():
@@ -91,12 +91,12 @@ def test_paint_that_touches_a_lesion_of_the_artery_joins_it():
     codes[0, 2:6, 2:6] = Artery.LAD
     case = make_case(hu, codes)
     codes[0, 2:6, 6:10] = Artery.LAD
-    grown = correct(case, codes)
+    grown = apply_edited_labels(case, codes)
     assert kinds(grown) == ["paint"]
     assert len(grown.report.lesions) == 1
     assert grown.report.total.agatston == 32 * 0.25 * 3
     codes[0, 2:6, 6:10] = Artery.RCA
-    beside = correct(case, codes)
+    beside = apply_edited_labels(case, codes)
     assert {row.artery for row in beside.report.lesions} == {Artery.LAD, Artery.RCA}
 
 
@@ -106,14 +106,14 @@ def test_a_speck_too_small_to_count_is_kept_and_counts_once_it_has_grown():
     case = make_case(hu, np.zeros(hu.shape, np.uint8))
     codes = np.zeros(hu.shape, np.uint8)
     codes[0, 2, 2:4] = Artery.LM
-    speck = correct(case, codes)
+    speck = apply_edited_labels(case, codes)
     assert speck.report.total.agatston == 0
     assert speck.report.dropped_small_count == 1
     assert not speck.scored_codes.any()
-    assert correct(speck, codes) is speck  # painted again: it is there already
+    assert apply_edited_labels(speck, codes) is speck  # painted again: it is there already
     codes = np.zeros(hu.shape, np.uint8)
     codes[0, 3, 2:4] = Artery.LM
-    assert correct(speck, codes).report.total.agatston == 4 * 0.25 * 3
+    assert apply_edited_labels(speck, codes).report.total.agatston == 4 * 0.25 * 3
 
 
 def test_a_speck_that_touches_a_painted_lesion_from_the_next_slice_stays_outside_it():
@@ -121,7 +121,7 @@ def test_a_speck_that_touches_a_painted_lesion_from_the_next_slice_stays_outside
     hu[0, 2:6, 2:6] = 300
     hu[1, 6, 6] = 900
     case = make_case(hu, np.zeros(hu.shape, np.uint8))
-    painted = correct(case, np.where(hu > 0, np.uint8(Artery.LAD), np.uint8(0)))
+    painted = apply_edited_labels(case, np.where(hu > 0, np.uint8(Artery.LAD), np.uint8(0)))
     (row,) = painted.report.lesions
     assert np.count_nonzero(painted.lesions.labels == row.id) == 16
     assert painted.report.dropped_small_count == 1
@@ -137,13 +137,13 @@ def test_changes_of_source_slices_become_changes_of_their_slab():
     codes = np.zeros(hu.shape, np.uint8)
     codes[1, 1:3, 1:5] = Artery.LAD  # the upper of two slices
     codes[4, 1:3, 1:5] = Artery.RCA  # in no whole slab
-    painted = correct(case, codes)
+    painted = apply_edited_labels(case, codes)
     assert painted.report.total.agatston == 8 * 0.25 * 2
     assert painted.scored_codes[0, 1, 1] == Artery.LAD
     assert not painted.scored_codes[4].any()
     codes = painted.scored_codes.copy()
     codes[0] = 0
-    assert correct(painted, codes).report.total.agatston == 0
+    assert apply_edited_labels(painted, codes).report.total.agatston == 0
 
 
 @st.composite
@@ -169,7 +169,7 @@ def scans(draw, protocols=(EVERY_VOXEL,)):
 @settings(max_examples=200, deadline=None)
 def test_the_lesions_are_the_islands_of_what_was_painted(scan):
     case, wanted = scan
-    after = correct(case, wanted)
+    after = apply_edited_labels(case, wanted)
     flat = np.flatnonzero(wanted)
     fresh = extract_lesions(case.ct, flat, wanted.reshape(-1)[flat], case.protocol)
     assert np.array_equal(after.lesions.artery_map(), fresh.artery_map())
@@ -181,12 +181,12 @@ def test_the_lesions_are_the_islands_of_what_was_painted(scan):
 @settings(max_examples=200, deadline=None)
 def test_the_totals_are_those_of_the_labels_that_are_shown(scan):
     case, wanted = scan
-    after = correct(case, wanted)
+    after = apply_edited_labels(case, wanted)
     shown = after.scored_codes
     flat = np.flatnonzero(shown)
     fresh = extract_lesions(case.ct, flat, shown.reshape(-1)[flat], case.protocol)
     assert after.report.total.agatston == score_lesions(case.ct, fresh, case.protocol).total.agatston
-    assert correct(after, shown) is after
+    assert apply_edited_labels(after, shown) is after
     again = Case(case.source_ct, case.auto, case.protocol, edits=after.edits)
     assert again.report == after.report
     if after is not case:
@@ -198,9 +198,9 @@ def test_the_totals_are_those_of_the_labels_that_are_shown(scan):
 
 
 def test_a_click_gives_the_whole_lesion_to_the_artery(bridge):
-    moved = give(bridge, (0, 11.4, 3.6), Artery.LCX)
+    moved = assign_at(bridge, (0, 11.4, 3.6), Artery.LCX)
     assert kinds(moved) == ["reassign"]
-    assert give(moved, (0, 11, 3), Artery.LCX) is moved
+    assert assign_at(moved, (0, 11, 3), Artery.LCX) is moved
 
 
 def test_a_click_beside_calcium_means_it_and_one_far_from_it_means_nothing(bridge):
@@ -209,7 +209,7 @@ def test_a_click_beside_calcium_means_it_and_one_far_from_it_means_nothing(bridg
     assert lesion_at(bridge, (9, 3, 3)) is None
     assert lesion_at(bridge, (0, -30, 3)) is None
     with pytest.raises(ValueError, match=r"130 HU or more within 1\.5 mm"):
-        give(bridge, (0, 8, 17), Artery.LM)
+        assign_at(bridge, (0, 8, 17), Artery.LM)
 
 
 def test_a_click_on_unlabelled_calcium_takes_its_island_through_the_slices():
@@ -217,9 +217,9 @@ def test_a_click_on_unlabelled_calcium_takes_its_island_through_the_slices():
     hu[0, 4:8, 4:8] = 300
     hu[1, 8:12, 8:40] = 200  # touches by a corner, and reaches beyond the first box
     case = make_case(hu, np.zeros(hu.shape, np.uint8))
-    taken = give(case, (0, 5, 5), Artery.LAD)
+    taken = assign_at(case, (0, 5, 5), Artery.LAD)
     assert np.count_nonzero(taken.lesions.labels) == 16 + 4 * 32
-    part = give(case, (0, 5, 5), Artery.LAD, in_slice=True)
+    part = assign_at(case, (0, 5, 5), Artery.LAD, in_slice=True)
     assert np.count_nonzero(part.lesions.labels) == 16
 
 
@@ -227,7 +227,7 @@ def test_a_click_in_one_slice_takes_only_that_part_of_a_lesion():
     hu = np.zeros((2, 8, 8), np.int16)
     hu[:, 2:6, 2:6] = 300
     case = make_case(hu, np.where(hu > 0, np.uint8(Artery.LAD), np.uint8(0)))
-    part = give(case, (1, 3, 3), Artery.OTHER, in_slice=True)
+    part = assign_at(case, (1, 3, 3), Artery.OTHER, in_slice=True)
     assert part.report.total.agatston == 16 * 0.25 * 3
     assert part.report.arteries[Artery.OTHER].agatston == 16 * 0.25 * 3
 
@@ -236,6 +236,6 @@ def test_a_click_on_bone_is_refused_with_a_way_out():
     hu = np.full((10, 60, 60), 400, np.int16)
     case = make_case(hu, np.zeros(hu.shape, np.uint8))
     with pytest.raises(ValueError, match=r"larger than 1500 mm3.*Ctrl-click"):
-        give(case, (5, 30, 30), Artery.LAD)
+        assign_at(case, (5, 30, 30), Artery.LAD)
     with pytest.raises(ValueError, match="paint the part"):
-        give(case, (5, 30, 30), Artery.LAD, in_slice=True)
+        assign_at(case, (5, 30, 30), Artery.LAD, in_slice=True)

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 
-from heartlens.app.review_session import Reading
+from heartlens.app.review_session import ReviewSession
 from heartlens.case.case import Case
 from heartlens.case.folder import save_case
 from heartlens.case.result import Result
 from heartlens.case.signature import Signature, confirmation, now, obstacles, read_signature, write_signature
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import read_labels
@@ -35,7 +35,7 @@ def two_lesions(a_ct):
 @pytest.fixture
 def reading(two_lesions, tmp_path):
     save_case(two_lesions, tmp_path / "case")
-    return Reading.open(tmp_path / "case", reader="Rita")
+    return ReviewSession.open(tmp_path / "case", reader="Rita")
 
 
 def test_calcium_without_artery_and_a_missing_word_stand_in_the_way(two_lesions):
@@ -78,7 +78,7 @@ def test_a_signature_holds_for_the_edits_that_were_there(two_lesions, tmp_path):
 
 def test_a_damaged_signature_is_refused(two_lesions, tmp_path):
     (tmp_path / "signature.json").write_text("{}")
-    with pytest.raises(Refused, match="sign again"):
+    with pytest.raises(InputRefused, match="sign again"):
         read_signature(tmp_path, two_lesions)
 
 
@@ -88,7 +88,7 @@ def test_a_reading_keeps_each_edit_on_the_disk_and_opens_to_the_same_report(read
     assert reading.undo()
     lines = (reading.folder / "edits.jsonl").read_text().splitlines()
     assert [json.loads(line)["who"] for line in lines] == ["Rita"] * 3
-    again = Reading.open(reading.folder)
+    again = ReviewSession.open(reading.folder)
     assert again.case.report == reading.case.report
     assert again.case.report.arteries[Artery.RCA].agatston == 4
 
@@ -99,9 +99,9 @@ def test_an_edit_to_the_same_artery_is_none(reading):
 
 
 def test_an_edit_that_cannot_be_made_is_refused_in_words(reading):
-    with pytest.raises(Refused, match="no lesion 7"):
+    with pytest.raises(InputRefused, match="no lesion 7"):
         reading.remove(7)
-    with pytest.raises(Refused, match="nothing to undo"):
+    with pytest.raises(InputRefused, match="nothing to undo"):
         reading.undo()
 
 
@@ -112,16 +112,16 @@ def test_a_state_of_another_case_is_not_taken(reading, two_lesions):
 
 
 def test_signing_is_refused_until_everything_is_settled(reading):
-    with pytest.raises(Refused, match="no artery yet"):
+    with pytest.raises(InputRefused, match="no artery yet"):
         reading.sign(**RITA, confirmed=True)
     reading.assign(2, Artery.RCA)
-    with pytest.raises(Refused, match="missing"):
+    with pytest.raises(InputRefused, match="missing"):
         reading.sign("", "Phantom Hospital", confirmed=True)
     assert reading.sign(**RITA, confirmed=True) == reading.signature
-    assert Reading.open(reading.folder).signature == reading.signature
+    assert ReviewSession.open(reading.folder).signature == reading.signature
     reading.remove(1)
     assert reading.signature is None
-    assert Reading.open(reading.folder).signature is None
+    assert ReviewSession.open(reading.folder).signature is None
 
 
 def test_an_export_says_who_signed_and_holds_labels_that_score_the_same(reading, tmp_path):
@@ -132,7 +132,7 @@ def test_an_export_says_who_signed_and_holds_labels_that_score_the_same(reading,
     assert "Signed by Reader^Rita, Phantom Hospital" in (tmp_path / "signed" / "report.html").read_text()
     labels = read_labels(tmp_path / "signed" / "labels.nrrd", reading.case.source_ct)
     assert np.array_equal(labels, reading.case.scored_codes)
-    assert Reading.open(tmp_path / "signed").signature == reading.signature
+    assert ReviewSession.open(tmp_path / "signed").signature == reading.signature
 
 
 def test_an_unsigned_export_says_that_nobody_signed(two_lesions, tmp_path):
@@ -143,8 +143,8 @@ def test_an_unsigned_export_says_that_nobody_signed(two_lesions, tmp_path):
 
 
 def test_a_folder_without_a_case_is_refused(tmp_path):
-    with pytest.raises(Refused, match=r"no HeartLens case: expected case\.json"):
-        Reading.open(tmp_path)
+    with pytest.raises(InputRefused, match=r"no HeartLens case: expected case\.json"):
+        ReviewSession.open(tmp_path)
 
 
 def test_what_is_known_of_the_person_changes_the_grading_and_not_the_score(reading):
@@ -155,7 +155,7 @@ def test_what_is_known_of_the_person_changes_the_grading_and_not_the_score(readi
     assert reading.grade(person)
     assert reading.case.risk.percentile is not None
     assert reading.case.report == report
-    again = Reading.open(reading.folder)
+    again = ReviewSession.open(reading.folder)
     assert again.case.risk_inputs == person
     assert again.case.report == report
     assert again.case.risk == reading.case.risk
@@ -165,7 +165,7 @@ def test_the_same_person_again_is_no_change_and_keeps_the_signature(reading):
     reading.assign(2, Artery.RCA)
     reading.sign(**RITA, confirmed=True)
     assert not reading.grade(RiskInputs())
-    assert Reading.open(reading.folder).signature is not None
+    assert ReviewSession.open(reading.folder).signature is not None
 
 
 def test_another_person_takes_the_signature_back(reading):
@@ -173,11 +173,11 @@ def test_another_person_takes_the_signature_back(reading):
     reading.sign(**RITA, confirmed=True)
     reading.grade(RiskInputs(age_years=60.0))
     assert reading.signature is None
-    assert Reading.open(reading.folder).signature is None
+    assert ReviewSession.open(reading.folder).signature is None
 
 
 def test_a_person_that_cannot_be_kept_is_not_taken(reading):
     (reading.folder / "case.json").rename(reading.folder / "elsewhere.json")
-    with pytest.raises(Refused, match="cannot write"):
+    with pytest.raises(InputRefused, match="cannot write"):
         reading.grade(RiskInputs(age_years=60.0))
     assert reading.case.risk_inputs == RiskInputs()

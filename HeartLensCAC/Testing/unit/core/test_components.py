@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from heartlens.core.components import find_islands
+from heartlens.core.components import label_components
 
 STRUCTURES = {
     4: np.array([[[0] * 3] * 3, [[0, 1, 0], [1, 1, 1], [0, 1, 0]], [[0] * 3] * 3]),
@@ -26,7 +26,7 @@ STRUCTURES = {
 @settings(max_examples=200, deadline=None)
 def test_islands_equal_scipys(mask, connectivity):
     flat = np.flatnonzero(mask)
-    ours = find_islands(flat, mask.shape, connectivity=connectivity)
+    ours = label_components(flat, mask.shape, connectivity=connectivity)
     theirs = ndimage.label(mask, STRUCTURES[connectivity])[0].reshape(-1)[flat]
     pairs = {(a, b) for a, b in zip(ours.tolist(), theirs.tolist(), strict=True)}
     assert len(pairs) == len(set(ours.tolist())) == len(set(theirs.tolist()))
@@ -36,22 +36,22 @@ def test_a_long_snake_is_one_island():
     mask = np.zeros((1, 41, 41), bool)
     mask[0, ::2] = True
     mask[0, 1::4, -1] = mask[0, 3::4, 0] = True
-    assert find_islands(np.flatnonzero(mask), mask.shape, connectivity=4).max() == 0
+    assert label_components(np.flatnonzero(mask), mask.shape, connectivity=4).max() == 0
 
 
 def test_groups_keep_touching_voxels_apart():
     flat, group = np.arange(4), np.array([1, 1, 2, 2])
-    assert find_islands(flat, (1, 1, 4), connectivity=4, group=group).tolist() == [0, 0, 1, 1]
+    assert label_components(flat, (1, 1, 4), connectivity=4, group=group).tolist() == [0, 0, 1, 1]
 
 
 def test_the_end_of_a_row_does_not_touch_the_start_of_the_next():
-    assert find_islands(np.array([3, 4]), (1, 2, 4), connectivity=8).tolist() == [0, 1]
+    assert label_components(np.array([3, 4]), (1, 2, 4), connectivity=8).tolist() == [0, 1]
 
 
 def test_nothing_has_no_islands():
-    assert find_islands(np.zeros(0, np.int64), (2, 2, 2), connectivity=26).tolist() == []
+    assert label_components(np.zeros(0, np.int64), (2, 2, 2), connectivity=26).tolist() == []
 
 
 def test_an_unknown_neighbourhood_is_refused():
     with pytest.raises(ValueError, match="18"):
-        find_islands(np.array([0]), (1, 1, 1), connectivity=18)
+        label_components(np.array([0]), (1, 1, 1), connectivity=18)

@@ -43,7 +43,7 @@ def shear(affine):
 
 
 @pytest.mark.parametrize(
-    ("hu", "affine", "says"),
+    ("hu", "affine", "reason"),
     [
         (np.zeros((2, 2), np.int16), AFFINE, "shape"),
         (np.zeros((0, 2, 2), np.int16), AFFINE, "non-empty"),
@@ -55,8 +55,8 @@ def shear(affine):
         (np.zeros((2, 2, 2), np.int16), np.diag([0, 1, 1, 1.0]), "positive"),
     ],
 )
-def test_an_impossible_volume_does_not_exist(hu, affine, says):
-    with pytest.raises(ValueError, match=says):
+def test_an_impossible_volume_does_not_exist(hu, affine, reason):
+    with pytest.raises(ValueError, match=reason):
         CTVolume(hu, affine)
 
 

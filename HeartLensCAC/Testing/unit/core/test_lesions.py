@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from heartlens.core.lesions import ARTERY_COLORS, CORONARY, SCORED, Artery, Draft, LesionMap, LesionNote
+from heartlens.core.lesions import ARTERY_COLORS, CORONARY, SCORED_ARTERIES, Artery, Draft, LesionMap, LesionNote
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_codes_are_those_of_a_label_map():
         "LM": 1, "LAD": 2, "LCX": 3, "RCA": 4, "OTHER": 5, "UNASSIGNED": 6,
     }  # fmt: skip
     assert [a.name for a in CORONARY] == ["LM", "LAD", "LCX", "RCA"]
-    assert [a.name for a in SCORED] == ["LM", "LAD", "LCX", "RCA", "UNASSIGNED"]
+    assert [a.name for a in SCORED_ARTERIES] == ["LM", "LAD", "LCX", "RCA", "UNASSIGNED"]
 
 
 def test_colors_are_the_agreed_ones():

@@ -82,7 +82,7 @@ def test_a_protocol_comes_back_from_json_unchanged():
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "says"),
+    ("field", "value", "reason"),
     [
         ("edges_hu", (130, 300, 200, 400), "ascending"),
         ("edges_hu", (130, 130, 300, 400), "ascending"),
@@ -96,8 +96,8 @@ def test_a_protocol_comes_back_from_json_unchanged():
         ("slab_mm", 0.0, "positive"),
     ],
 )
-def test_a_protocol_that_makes_no_sense_does_not_exist(field, value, says):
-    with pytest.raises(ValueError, match=says):
+def test_a_protocol_that_makes_no_sense_does_not_exist(field, value, reason):
+    with pytest.raises(ValueError, match=reason):
         ScoringProtocol(**{field: value})
 
 

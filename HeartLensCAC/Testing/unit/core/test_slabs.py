@@ -1,4 +1,4 @@
-"""Slabs: the mean of neighbouring slices, at the right place, and labels carried there and back."""
+"""Slabs: the mean of neighboring slices, at the right place, and labels carried there and back."""
 
 from __future__ import annotations
 

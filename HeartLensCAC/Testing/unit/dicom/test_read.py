@@ -36,7 +36,7 @@ from pydicom.uid import (
 )
 
 from heartlens.core.ct import CTVolume, hu_array
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.series import choose_series, find_series, rank_series
 
@@ -68,8 +68,8 @@ def read(source: Path, **options) -> tuple[CTVolume, list[str]]:
     return ct, [caution.code for caution in cautions]
 
 
-def refusal(source: Path, **options) -> Refused:
-    with pytest.raises(Refused) as caught:
+def refusal(source: Path, **options) -> InputRefused:
+    with pytest.raises(InputRefused) as caught:
         read(source, **options)
     return caught.value
 
@@ -119,9 +119,9 @@ class TestVoxels:
         hu[:, 2:6, 2:6], hu[:, 3:5, 3:5] = 40, 400
         paths = write_ct_series(tmp_path, hu, RescaleIntercept=0, LossyImageCompression=stated)
         write_encoded(paths, [base64.b64decode(HTJ2K_STREAM)] * 3, syntax)
-        ct, found = read(tmp_path)
+        ct, cautions_read = read(tmp_path)
         np.testing.assert_array_equal(ct.hu, hu)
-        assert found == cautions
+        assert cautions_read == cautions
 
     def test_without_openjpeg_another_decoder_reads_jpeg_2000(self, tmp_path, monkeypatch):
         hu = ramp((3, 40, 48))
@@ -507,7 +507,7 @@ class TestGates:
         error = refusal(tmp_path)
         assert (error.code, "0002.dcm is shifted 20.0 mm" in error.text) == ("mixed", True)
 
-    def move(self, folder: Path, shifts_mm: dict[int, float], n_slices: int = 6) -> Refused:
+    def move(self, folder: Path, shifts_mm: dict[int, float], n_slices: int = 6) -> InputRefused:
         def along_z(dataset: Dataset, n: int) -> None:
             x, y, z = dataset.ImagePositionPatient
             dataset.ImagePositionPatient = [x, y, z + sum(d for first, d in shifts_mm.items() if n >= first)]
@@ -711,7 +711,7 @@ class TestGates:
         for place, value in zip(places, values, strict=False):
             data[128 + int(place * (len(data) - 129))] = value
         paths[1].write_bytes(data)
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(InputRefused):
             ct, _ = read(folder)
             assert ct.shape[1:] == (8, 10)
 

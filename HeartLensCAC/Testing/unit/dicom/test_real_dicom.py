@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import OVERRIDABLE, Refused
+from heartlens.core.errors import OVERRIDABLE, InputRefused
 from heartlens.dicom.header import Instance
 from heartlens.dicom.pixels import stored_frames
 from heartlens.dicom.read import read_series
@@ -127,11 +127,11 @@ class TestQrmPhantom:
         for path in qrm_insert:
             shutil.copy(path, tmp_path)
         (tmp_path / qrm_insert[4].name).unlink()
-        with pytest.raises(Refused, match=r"^gap: slices are missing: 1 between"):
+        with pytest.raises(InputRefused, match=r"^gap: slices are missing: 1 between"):
             read(tmp_path)
         for name in ("again", "twice"):
             shutil.copy(qrm_insert[4], tmp_path / name)
-        with pytest.raises(Refused, match=r"^duplicate: again and twice"):
+        with pytest.raises(InputRefused, match=r"^duplicate: again and twice"):
             read(tmp_path)
 
 
@@ -159,7 +159,7 @@ class TestChestScans:
 
     def test_contrast_is_refused_by_its_tag_and_padding_stays(self, unzipped):
         folder = unzipped("lidc_idri_0001_contrast/series.zip")
-        with pytest.raises(Refused, match=r"^contrast: .*ContrastBolusAgent \(0018,0010\) says IV"):
+        with pytest.raises(InputRefused, match=r"^contrast: .*ContrastBolusAgent \(0018,0010\) says IV"):
             read(folder)
         ct, cautions = read(folder, frozenset({"contrast"}))
         assert (cautions, ct.header.contrast) == (["contrast"], "IV")
@@ -178,7 +178,7 @@ class TestChestScans:
     )
     def test_single_slices_are_read_when_allowed(self, shared_data, name, dz, low, high):
         path = shared_data / "covid19_nysbu_slices" / f"{name}.dcm"
-        with pytest.raises(Refused, match=r"^few-slices: found 1 slice"):
+        with pytest.raises(InputRefused, match=r"^few-slices: found 1 slice"):
             read(path)
         ct, cautions = read(path, frozenset({"few-slices"}))
         assert cautions == ["few-slices"]
@@ -186,9 +186,9 @@ class TestChestScans:
 
     def test_the_coronal_average_is_refused_twice(self, shared_data):
         path = shared_data / "covid19_nysbu_slices" / "coronal_reformat_GE.dcm"
-        with pytest.raises(Refused, match=r"^derived: .*AVERAGE"):
+        with pytest.raises(InputRefused, match=r"^derived: .*AVERAGE"):
             read(path)
-        with pytest.raises(Refused, match=r"^not-axial"):
+        with pytest.raises(InputRefused, match=r"^not-axial"):
             read(path, frozenset({"derived"}))
 
     @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ class TestChestScans:
         ],
     )
     def test_bad_geometry_is_never_scored(self, unzipped, name, message):
-        with pytest.raises(Refused, match=message):
+        with pytest.raises(InputRefused, match=message):
             read(unzipped(f"dicom2nifti_bad_geometry/{name}.zip"), OVERRIDABLE)
 
 
@@ -226,7 +226,7 @@ class TestPydicomFiles:
         assert (int(ct.hu.min()), int(ct.hu.max())) == (-2000, 1896)
 
     def test_a_tilted_head_scan_is_refused(self):
-        with pytest.raises(Refused, match=r"^tilt: .*GantryDetectorTilt \(0018,1120\) is -22 degrees"):
+        with pytest.raises(InputRefused, match=r"^tilt: .*GantryDetectorTilt \(0018,1120\) is -22 degrees"):
             read(Path(str(get_testdata_file("J2K_pixelrep_mismatch.dcm"))), OVERRIDABLE)
 
     def test_the_lossy_slice_is_said_to_be_lossy(self):
@@ -237,12 +237,12 @@ class TestPydicomFiles:
         dataset = dcmread(str(get_testdata_file("CT_small.dcm")))
         del dataset.RescaleSlope, dataset.RescaleIntercept, dataset.ContrastBolusAgent
         dataset.save_as(tmp_path / "a.dcm")
-        with pytest.raises(Refused, match=r"^no-hu"):
+        with pytest.raises(InputRefused, match=r"^no-hu"):
             read(tmp_path / "a.dcm", frozenset({"few-slices"}))
 
     def test_ct_headers_without_an_image_are_truncated(self):
         folder = Path(str(get_testdata_file("CT_small.dcm"))).parent / "dicomdirtests" / "TINY_ALPHA"
-        with pytest.raises(Refused, match=r"^truncated: IM000000 is a CT that ends within its header"):
+        with pytest.raises(InputRefused, match=r"^truncated: IM000000 is a CT that ends within its header"):
             find_series(folder)
 
     def test_a_gated_calcium_scan_of_ge(self):

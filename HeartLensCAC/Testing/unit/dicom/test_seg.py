@@ -21,7 +21,7 @@ from pydicom.uid import generate_uid
 
 from heartlens import __version__
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.dicom.read import read_series, source_datasets
@@ -63,7 +63,7 @@ def codes_of(ct, seed=0):
 
 
 def place_of(seg, frame):
-    """Patient positions, rounded to 1 um, of the labelled pixels of one frame: from the SEG alone."""
+    """Patient positions, rounded to 1 um, of the labeled pixels of one frame: from the SEG alone."""
     per_frame, shared = seg.PerFrameFunctionalGroupsSequence[frame], seg.SharedFunctionalGroupsSequence[0]
     group = {
         k: (per_frame if k in per_frame else shared)[k][0] for k in ("PlanePositionSequence", "PixelMeasuresSequence")
@@ -81,12 +81,12 @@ def place_of(seg, frame):
 def places_by_segment(seg):
     """{label: patient positions} of a SEG, computed with nothing of HeartLens."""
     labels = {int(item.SegmentNumber): str(item.SegmentLabel) for item in seg.SegmentSequence}
-    found: dict[str, set] = {label: set() for label in labels.values()}
+    places: dict[str, set] = {label: set() for label in labels.values()}
     for n, group in enumerate(seg.PerFrameFunctionalGroupsSequence):
         holder = group if "SegmentIdentificationSequence" in group else seg.SharedFunctionalGroupsSequence[0]
         number = int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
-        found[labels[number]] |= place_of(seg, n)
-    return found
+        places[labels[number]] |= place_of(seg, n)
+    return places
 
 
 def expected_places(ct, codes):
@@ -452,7 +452,7 @@ def test_label_maps_and_whole_fractions_are_read(tmp_path, classic, kind):
 
 
 def refusal_of(path, ct):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_labels(path, ct)
     return refusal.value
 
@@ -467,17 +467,17 @@ def test_fractions_are_refused(tmp_path, classic):
 
 
 @pytest.mark.parametrize(
-    ("labels", "says"),
+    ("labels", "reason"),
     [
         ([("tumor", None)], "found segment 'tumor'"),
         ([("LAD", "13647002")], "named LAD, but its anatomic region is RCA"),
     ],
 )
-def test_segments_that_say_no_artery_are_refused(tmp_path, classic, labels, says):
+def test_segments_that_say_no_artery_are_refused(tmp_path, classic, labels, reason):
     ct, sources = classic
     foreign_seg(tmp_path / "s.dcm", sources, np.ones(ct.shape, np.uint8), labels)
     refusal = refusal_of(tmp_path / "s.dcm", ct)
-    assert (refusal.code, says in refusal.text) == ("labels", True), refusal.text
+    assert (refusal.code, reason in refusal.text) == ("labels", True), refusal.text
 
 
 def test_overlapping_arteries_are_refused(tmp_path, classic):

@@ -14,7 +14,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage, generate_uid
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.dicom.series import RankedSeries, Series, choose_series, find_series, rank_series
 
 HU = np.zeros((16, 4, 5))
@@ -43,9 +43,9 @@ class TestFind:
     def test_folders_are_searched_to_the_bottom_and_files_grouped_by_series(self, tmp_path):
         add_series(tmp_path / "a" / "b", "1.2.3")
         add_series(tmp_path / "a", "1.2.4", n_slices=5)
-        found = {s.series_uid: s for s in find_series(tmp_path)}
-        assert {uid: s.n_slices for uid, s in found.items()} == {"1.2.3": 16, "1.2.4": 5}
-        assert {path.parent.name for path in found["1.2.3"].files} == {"b"}
+        by_uid = {s.series_uid: s for s in find_series(tmp_path)}
+        assert {uid: s.n_slices for uid, s in by_uid.items()} == {"1.2.3": 16, "1.2.4": 5}
+        assert {path.parent.name for path in by_uid["1.2.3"].files} == {"b"}
 
     def test_facts_for_ranking_come_from_the_headers(self, tmp_path):
         add_series(
@@ -94,28 +94,28 @@ class TestFind:
     def test_a_file_named_dcm_that_is_not_dicom_is_refused(self, tmp_path, data):
         add_series(tmp_path)
         (tmp_path / "slice.dcm").write_bytes(data)
-        with pytest.raises(Refused, match=r"^unreadable: slice\.dcm is not a DICOM file"):
+        with pytest.raises(InputRefused, match=r"^unreadable: slice\.dcm is not a DICOM file"):
             find_series(tmp_path)
 
     def test_a_named_file_that_is_not_dicom_is_refused(self, tmp_path):
         (tmp_path / "notes.txt").write_text("text")
-        with pytest.raises(Refused, match=r"^unreadable: notes\.txt is not a DICOM file"):
+        with pytest.raises(InputRefused, match=r"^unreadable: notes\.txt is not a DICOM file"):
             find_series(tmp_path / "notes.txt")
 
     def test_nothing_there_is_refused(self, tmp_path):
-        with pytest.raises(Refused, match=r"^input: no such file or folder: .*absent"):
+        with pytest.raises(InputRefused, match=r"^input: no such file or folder: .*absent"):
             find_series(tmp_path / "absent")
-        with pytest.raises(Refused, match=r"^input: no DICOM file in .*: found no file at all"):
+        with pytest.raises(InputRefused, match=r"^input: no DICOM file in .*: found no file at all"):
             find_series(tmp_path)
         (tmp_path / "notes.txt").write_text("text")
-        with pytest.raises(Refused, match=r"^input: no DICOM file in .*: found 1 other files"):
+        with pytest.raises(InputRefused, match=r"^input: no DICOM file in .*: found 1 other files"):
             find_series(tmp_path)
 
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="permissions do not bind this user")
     def test_a_file_that_may_not_be_read_is_refused(self, tmp_path):
         path = add_series(tmp_path)[4]
         path.chmod(0)
-        with pytest.raises(Refused, match=r"^unreadable: 0004\.dcm cannot be read"):
+        with pytest.raises(InputRefused, match=r"^unreadable: 0004\.dcm cannot be read"):
             find_series(tmp_path)
 
     def test_files_without_preamble_are_dicom(self, tmp_path):
@@ -142,12 +142,14 @@ class TestFind:
     def test_only_other_modalities_are_refused_with_their_names(self, tmp_path):
         for name in ("MR_small.dcm", "rtdose.dcm"):
             shutil.copy(get_testdata_file(name), tmp_path)
-        with pytest.raises(Refused, match=r"^modality: no CT image in .*: expected CT, found MR \(1 files\), RTDOSE"):
+        with pytest.raises(
+            InputRefused, match=r"^modality: no CT image in .*: expected CT, found MR \(1 files\), RTDOSE"
+        ):
             find_series(tmp_path)
 
     def test_a_screenshot_of_a_ct_is_not_ct(self, tmp_path):
         add_series(tmp_path, n_slices=1, SOPClassUID=SecondaryCaptureImageStorage)
-        with pytest.raises(Refused, match=r"^modality: .*CT stored as Secondary Capture Image Storage"):
+        with pytest.raises(InputRefused, match=r"^modality: .*CT stored as Secondary Capture Image Storage"):
             find_series(tmp_path)
 
     def test_the_objects_own_class_counts_not_the_files(self, tmp_path):
@@ -157,7 +159,7 @@ class TestFind:
             dataset.SOPClassUID = SecondaryCaptureImageStorage
             dataset.save_as(path)
             assert dcmread(path).file_meta.MediaStorageSOPClassUID == CTImageStorage
-        with pytest.raises(Refused, match=r"^modality"):
+        with pytest.raises(InputRefused, match=r"^modality"):
             find_series(tmp_path)
 
     def test_a_slice_whose_header_is_cut_never_vanishes(self, tmp_path):
@@ -166,7 +168,7 @@ class TestFind:
         rows = data.index(b"\x28\x00\x10\x00US")
         for end in range(140, rows, 40):
             last.write_bytes(data[:end])
-            with pytest.raises(Refused, match=r"^(unreadable|truncated): 0015\.dcm"):
+            with pytest.raises(InputRefused, match=r"^(unreadable|truncated): 0015\.dcm"):
                 find_series(tmp_path)
         last.write_bytes(data[: rows + 20])
         assert only(tmp_path).n_slices == 16  # the series can be listed; reading it names the file
@@ -181,7 +183,7 @@ class TestFind:
     )  # fmt: skip
     def test_pydicoms_odd_files_fail_cleanly(self, tmp_path, name):
         shutil.copy(get_testdata_file(name), tmp_path / name)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(InputRefused) as caught:
             find_series(tmp_path / name)
         assert caught.value.code in ("unreadable", "modality", "truncated", "input")
 
@@ -283,7 +285,7 @@ class TestChoose:
     def test_a_lead_of_one_point_does_not(self, tmp_path):
         add_series(tmp_path / "a", "1.2.3", SeriesDescription="first")
         add_series(tmp_path / "b", "1.2.4", ConvolutionKernel="B35f")
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(InputRefused) as caught:
             self.choose(tmp_path)
         assert caught.value.code == "ambiguous"
         for words in ("1.2.3", "1.2.4", "first", "--series", "1 points"):
@@ -303,7 +305,7 @@ class TestChoose:
         add_series(tmp_path / "a", "1.2.3", ContrastBolusAgent="IV")
         add_series(tmp_path / "b", "1.2.4", ContrastBolusAgent="IV", ConvolutionKernel="B35f")
         assert self.choose(tmp_path) == "1.2.4"  # reading it refuses and says why
-        with pytest.raises(Refused, match=r"^ambiguous"):
+        with pytest.raises(InputRefused, match=r"^ambiguous"):
             self.choose(tmp_path, allow=frozenset({"contrast"}))
 
     @pytest.mark.parametrize(
@@ -316,7 +318,7 @@ class TestChoose:
     def test_two_patients_or_studies_are_never_chosen_between(self, tmp_path, words, tags):
         add_series(tmp_path / "a", "1.2.3")
         add_series(tmp_path / "b", "1.2.4", KVP=120, SeriesDescription="calcium", **tags)
-        with pytest.raises(Refused, match=f"^ambiguous: found {words}") as caught:
+        with pytest.raises(InputRefused, match=f"^ambiguous: found {words}") as caught:
             self.choose(tmp_path)
         assert "P2" not in caught.value.text
         assert self.choose(tmp_path, "1.2.3") == "1.2.3"
@@ -324,13 +326,13 @@ class TestChoose:
     def test_patients_without_id_are_told_apart_by_name(self, tmp_path):
         add_series(tmp_path / "a", "1.2.3", PatientID="", PatientName="Doe^Jane")
         add_series(tmp_path / "b", "1.2.4", KVP=120, PatientID="", PatientName="Roe^Jane")
-        with pytest.raises(Refused, match=r"^ambiguous: found 2 patients") as caught:
+        with pytest.raises(InputRefused, match=r"^ambiguous: found 2 patients") as caught:
             self.choose(tmp_path)
         assert "Jane" not in caught.value.text
 
     def test_an_unknown_uid_is_refused_with_what_there_is(self, tmp_path):
         add_series(tmp_path)
-        with pytest.raises(Refused, match=r"^input: no series has UID 9\.9; found .*1\.2\.3"):
+        with pytest.raises(InputRefused, match=r"^input: no series has UID 9\.9; found .*1\.2\.3"):
             self.choose(tmp_path, "9.9")
 
     def test_a_report_in_the_folder_does_not_matter(self, tmp_path):

@@ -15,7 +15,7 @@ from pydicom.sr.codedict import codes as standard
 
 from heartlens import __version__
 from heartlens.calcium import extract_lesions
-from heartlens.core.errors import Caution
+from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.dicom.read import read_series, source_datasets
@@ -89,8 +89,8 @@ class Written:
     def groups(self):
         """Measurement groups by tracking identifier, as highdicom finds them."""
         content = self.document.content
-        found = content.get_volumetric_roi_measurement_groups() + content.get_image_measurement_groups()
-        return {group.tracking_identifier: group for group in found}
+        groups = content.get_volumetric_roi_measurement_groups() + content.get_image_measurement_groups()
+        return {group.tracking_identifier: group for group in groups}
 
     def numbers(self, tracking_identifier):
         """{meaning: value} of a group."""
@@ -141,12 +141,12 @@ def test_each_artery_and_the_total_have_their_numbers(two):
 
 
 def test_codes_units_and_methods_are_those_of_the_standard(two):
-    found = {
+    codes = {
         (m.name.scheme_designator, m.name.value): (m.unit.value, m.method and m.method.value)
         for group in two.groups().values()
         for m in group.get_measurements()
     }
-    assert found == {
+    assert codes == {
         ("SCT", "450360000"): ("1", "112055"),
         ("DCM", "112197"): ("mm3", "112056"),
         ("DCM", "112199"): ("mg", "112057"),
@@ -271,7 +271,7 @@ def test_percentile_and_arterial_age_are_given_with_their_population(tmp_path):
 
 
 def test_a_reader_finds_technique_cautions_and_notice_in_words(tmp_path):
-    cautions = (Caution("kvp", "tube voltage is 100 kVp"), Caution("no-bundle", "named by rules"))
+    cautions = (WarningRecord("kvp", "tube voltage is 100 kVp"), WarningRecord("no-bundle", "named by rules"))
     written = Written(tmp_path, CALIBRATED, cautions=cautions, LAD=280)
     comments = written.comments()
     assert comments[-1] == NOTICE
@@ -324,7 +324,7 @@ def test_the_moment_of_verification_is_that_of_the_signature(tmp_path):
 )
 def test_names_and_texts_in_any_alphabet_are_kept(tmp_path, caplog, charset, name):
     tags = {"SpecificCharacterSet": charset, "PatientName": name}
-    written = Written(tmp_path, tags=tags, cautions=(Caution("noise", "σ = 31 HU – high"),), LAD=280)
+    written = Written(tmp_path, tags=tags, cautions=(WarningRecord("noise", "σ = 31 HU – high"),), LAD=280)
     assert written.dataset.PatientName == name
     assert "noise: σ = 31 HU – high" in written.comments()
     assert dcmread(written.seg_path).PatientName == name

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap, LesionNote
 from heartlens.core.segment_names import artery_of_name
 from heartlens.io.nrrd import read_nrrd, write_nrrd
@@ -114,7 +114,7 @@ def test_an_extent_larger_than_the_ct_is_read_when_the_rest_is_empty(tmp_path, c
     np.testing.assert_array_equal(read_labels(tmp_path / "s.seg.nrrd", ct), codes_with(ct, LAD=(1, 1, 0)))
     layer[0, 0, 0] = 1
     write_slicer_segments(tmp_path / "s.seg.nrrd", ct, [layer], [("LAD", 0, 1, "")], offset=(-2, -1, -1))
-    with pytest.raises(Refused, match="found 1 outside") as refusal:
+    with pytest.raises(InputRefused, match="found 1 outside") as refusal:
         read_labels(tmp_path / "s.seg.nrrd", ct)
     assert refusal.value.code == "grid"
 
@@ -179,7 +179,7 @@ def test_a_name_that_contradicts_the_terminology_is_refused(tmp_path, ct):
     write_slicer_segments(
         tmp_path / "s.seg.nrrd", ct, [np.ones(ct.shape, np.uint8)], [("RCA", 0, 1, terms("59438005"))]
     )
-    with pytest.raises(Refused, match="named RCA, but its anatomic region is LAD") as refusal:
+    with pytest.raises(InputRefused, match="named RCA, but its anatomic region is LAD") as refusal:
         read_labels(tmp_path / "s.seg.nrrd", ct)
     assert refusal.value.code == "labels"
 
@@ -191,7 +191,7 @@ def test_a_segment_with_an_unknown_name_is_refused_only_when_it_has_voxels(tmp_p
     np.testing.assert_array_equal(read_labels(tmp_path / "s.seg.nrrd", ct), codes_with(ct, LAD=(0, 0, 0)))
     layer[1, 1, 1] = 2
     write_slicer_segments(tmp_path / "s.seg.nrrd", ct, [layer], segments)
-    with pytest.raises(Refused, match="found segment 'Segment_2'") as refusal:
+    with pytest.raises(InputRefused, match="found segment 'Segment_2'") as refusal:
         read_labels(tmp_path / "s.seg.nrrd", ct)
     assert refusal.value.code == "labels"
 
@@ -203,21 +203,21 @@ def test_overlapping_segments_are_refused_unless_they_are_one_artery(tmp_path, c
     write_slicer_segments(tmp_path / "s.seg.nrrd", ct, two, [("LAD-1", 0, 1, ""), ("LAD-2", 1, 1, "")])
     assert np.count_nonzero(read_labels(tmp_path / "s.seg.nrrd", ct) == Artery.LAD) == 2
     write_slicer_segments(tmp_path / "s.seg.nrrd", ct, two, [("LAD", 0, 1, ""), ("LM", 1, 1, "")])
-    with pytest.raises(Refused, match="found 2 in both LAD and LM") as refusal:
+    with pytest.raises(InputRefused, match="found 2 in both LAD and LM") as refusal:
         read_labels(tmp_path / "s.seg.nrrd", ct)
     assert refusal.value.code == "labels"
 
 
 def test_a_layer_that_is_not_there_is_refused(tmp_path, ct):
     write_slicer_segments(tmp_path / "s.seg.nrrd", ct, [np.ones(ct.shape, np.uint8)], [("LAD", 1, 1, "")])
-    with pytest.raises(Refused, match="lies on layer 1, the file has 1") as refusal:
+    with pytest.raises(InputRefused, match="lies on layer 1, the file has 1") as refusal:
         read_labels(tmp_path / "s.seg.nrrd", ct)
     assert refusal.value.code == "unreadable"
 
 
 def test_a_segmentation_of_another_grid_is_refused(tmp_path, ct, a_ct):
     write_seg_nrrd(tmp_path / "s.seg.nrrd", ct, codes_with(ct, LAD=(0, 0, 0)))
-    with pytest.raises(Refused, match="expected the grid of the CT") as refusal:
+    with pytest.raises(InputRefused, match="expected the grid of the CT") as refusal:
         read_labels(tmp_path / "s.seg.nrrd", a_ct(np.zeros((6, 5, 4)), spacing_mm=(2.5, 0.7, 0.7)))
     assert refusal.value.code == "grid"
 
@@ -351,10 +351,10 @@ def test_an_empty_lesion_map_comes_back_empty(tmp_path, ct):
 
 def test_a_segmentation_without_lesions_is_no_lesion_map(tmp_path, ct):
     write_seg_nrrd(tmp_path / "s.seg.nrrd", ct, codes_with(ct, LAD=(0, 0, 0)))
-    with pytest.raises(Refused, match=r"HeartLens\.Lesion") as refusal:
+    with pytest.raises(InputRefused, match=r"HeartLens\.Lesion") as refusal:
         read_lesion_map(tmp_path / "s.seg.nrrd", ct)
     assert refusal.value.code == "unreadable"
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_lesion_map(tmp_path / "none.seg.nrrd", ct)
     assert refusal.value.code == "input"
 
@@ -365,5 +365,5 @@ def test_a_lesion_map_whose_voxels_were_changed_is_refused(tmp_path, ct):
     write_lesion_map(tmp_path / "auto.seg.nrrd", ct, LesionMap(labels, {3: Artery.LAD}))
     image = read_nrrd(tmp_path / "auto.seg.nrrd")
     write_nrrd(tmp_path / "auto.seg.nrrd", np.zeros(ct.shape, np.uint8), image.affine, image.keys)
-    with pytest.raises(Refused, match="arteries without voxels"):
+    with pytest.raises(InputRefused, match="arteries without voxels"):
         read_lesion_map(tmp_path / "auto.seg.nrrd", ct)

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.io.nrrd import read_nrrd, write_nrrd
 from heartlens.io.volumes import read_labels, read_volume, write_seg_nrrd, write_volume
@@ -189,10 +189,10 @@ def test_nifti_with_only_a_qform_lies_where_nibabel_says(tmp_path, ct):
     image.set_qform(affine, 1)
     nib.save(image, tmp_path / "ct.nii")
     read, _ = read_volume(tmp_path / "ct.nii")
-    seen = RAS @ nib.load(tmp_path / "ct.nii").affine
+    affine_by_nibabel = RAS @ nib.load(tmp_path / "ct.nii").affine
     np.testing.assert_allclose(read.spacing_mm, (2.5, 0.7, 0.7), rtol=1e-6)
     corner = read.lps_mm(np.argwhere(read.hu == ct.hu[0, 0, 0])[0])
-    np.testing.assert_allclose(corner, seen[:3, 3], atol=1e-3)
+    np.testing.assert_allclose(corner, affine_by_nibabel[:3, 3], atol=1e-3)
 
 
 def test_nifti_2_with_scaled_integers_and_float64_is_read_like_nibabel_does(tmp_path, ct):
@@ -232,7 +232,7 @@ OBLIQUE = np.array([[0.7, 0, 0, 0], [0, 0.6, -0.9, 0], [0, 0.21, 2.571, 0], [0, 
 
 
 @pytest.mark.parametrize(
-    ("values", "affine", "code", "says"),
+    ("values", "affine", "code", "reason"),
     [
         (air_and(), SHEAR, "tilt", "tilted gantry"),
         (air_and(), OBLIQUE, "not-axial", "found 0.94"),
@@ -246,12 +246,12 @@ OBLIQUE = np.array([[0.7, 0, 0, 0], [0, 0.6, -0.9, 0], [0, 0.21, 2.571, 0], [0, 
         (np.zeros((3, 4, 5), np.complex64), np.diag([0.7, 0.7, 3, 1]), "unreadable", "complex"),
     ],
 )
-def test_what_is_no_axial_ct_in_hu_is_refused(tmp_path, values, affine, code, says):
+def test_what_is_no_axial_ct_in_hu_is_refused(tmp_path, values, affine, code, reason):
     save_nifti(tmp_path / "ct.nii.gz", values, affine)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_volume(tmp_path / "ct.nii.gz")
     assert refusal.value.code == code
-    assert says in refusal.value.text
+    assert reason in refusal.value.text
     assert "ct.nii.gz" in refusal.value.text
 
 
@@ -289,7 +289,7 @@ def test_a_truncated_file_is_refused_and_never_filled_with_zeros(tmp_path, a_ct,
     write_volume(path, a_ct(noise))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * part)])
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_volume(path)
     assert refusal.value.code in {"truncated", "unreadable"}
 
@@ -301,7 +301,7 @@ def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path, a_ct, ending):
     data = bytearray(path.read_bytes())
     data[-1000] ^= 0x10
     path.write_bytes(data)
-    with pytest.raises(Refused):
+    with pytest.raises(InputRefused):
         read_volume(path)
 
 
@@ -309,7 +309,7 @@ def test_a_flipped_bit_in_compressed_voxels_is_noticed(tmp_path, a_ct, ending):
 def test_text_under_a_volume_name_is_refused(tmp_path, ending):
     path = tmp_path / f"ct{ending}"
     path.write_text("hello, this is no image\n" * 40)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_volume(path)
     assert refusal.value.code == "unreadable"
 
@@ -339,7 +339,7 @@ def test_a_damaged_nrrd_header_is_refused(tmp_path, ct, line, code):
     field = line.partition(":")[0].encode()
     lines = [text for text in header.split(b"\n") if not text.startswith(field + b":")]
     path.write_bytes(b"\n".join([*lines, line.encode()]) + b"\n\n" + data)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_volume(path)
     assert refusal.value.code == code
 
@@ -348,10 +348,10 @@ def test_a_damaged_nrrd_header_is_refused(tmp_path, ct, line, code):
 def test_a_path_that_is_no_volume_file_is_refused_as_input(tmp_path, name):
     (tmp_path / "folder.nrrd").mkdir()
     (tmp_path / "ct.jpg").write_bytes(b"x")
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_volume(tmp_path / name)
     assert refusal.value.code == "input"
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_labels(tmp_path / name, CTVolume(np.zeros((1, 1, 1), np.int16), np.eye(4)))
     assert refusal.value.code == "input"
 
@@ -360,14 +360,14 @@ def test_a_vector_or_colour_image_is_refused(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5, 3), np.uint8), isVector=True), str(tmp_path / "a.mha"))
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((3, 4, 5, 3), np.uint8), isVector=True), str(tmp_path / "a.nrrd"))
     for name in ("a.mha", "a.nrrd"):
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(InputRefused) as refusal:
             read_volume(tmp_path / name)
         assert refusal.value.code == "unreadable"
 
 
 def test_nothing_is_left_where_nothing_can_be_written(tmp_path, ct):
     for name in ("no-such-folder/ct.nrrd", "no-such-folder/ct.nii.gz", "ct.png"):
-        with pytest.raises(Refused) as refusal:
+        with pytest.raises(InputRefused) as refusal:
             write_volume(tmp_path / name, ct)
         assert refusal.value.code == "output"
     assert list(tmp_path.iterdir()) == []
@@ -407,7 +407,7 @@ def test_a_label_that_is_no_artery_is_refused_with_the_meaning_of_all(tmp_path, 
     labels = labels_of(ct).astype(np.float32)
     labels[0, 0, 0] = bad
     write_nrrd(tmp_path / "labels.nrrd", labels, ct.affine)
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_labels(tmp_path / "labels.nrrd", ct)
     assert refusal.value.code == "labels"
     assert "1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED" in refusal.value.text
@@ -440,7 +440,7 @@ def scaled(affine, factor):
 def test_labels_on_another_grid_are_refused_with_both_grids(tmp_path, ct, change, shape):
     labels = np.ones(shape, np.uint8)
     write_nrrd(tmp_path / "labels.nrrd", labels, change(ct.affine))
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(InputRefused) as refusal:
         read_labels(tmp_path / "labels.nrrd", ct)
     assert refusal.value.code == "grid"
     assert "3 x 4 x 5" in refusal.value.text
@@ -474,7 +474,7 @@ def test_real_nifti_is_read_as_simpleitk_reads_it(shared_data, name, orientation
 def test_a_real_label_map_with_organs_is_refused_and_one_with_a_single_label_is_read(shared_data):
     folder = shared_data / "totalsegmentator_tests"
     ct, _ = read_volume(folder / "abdomen_small_3mm.nii.gz")
-    with pytest.raises(Refused, match="labels"):
+    with pytest.raises(InputRefused, match="labels"):
         read_labels(folder / "abdomen_small_3mm_seg117.nii.gz", ct)
     ct, _ = read_volume(folder / "cta_dissection_heart_1p5mm.nii.gz")
     aorta = read_labels(folder / "cta_dissection_heart_1p5mm_aorta.nii.gz", ct)
@@ -498,7 +498,7 @@ def test_a_damaged_file_is_read_or_refused_but_never_crashes(tmp_path, ct, kind,
         data[int(place * (len(data) - 1))] = value
     path.write_bytes(data)
     for read in (read_volume, lambda p: read_labels(p, ct)):
-        with contextlib.suppress(Refused):
+        with contextlib.suppress(InputRefused):
             read(path)
 
 
@@ -506,7 +506,7 @@ def test_a_tube_voltage_that_is_no_number_is_refused_unless_it_is_said(tmp_path,
     path = tmp_path / "ct.nrrd"
     write_volume(path, replace(ct, header=replace(ct.header, kvp=120.0)))
     path.write_bytes(path.read_bytes().replace(b"HeartLens_KVP:=120.0", b"HeartLens_KVP:=12?.0"))
-    with pytest.raises(Refused, match=r"give --kvp; expected a number for HeartLens_KVP, found '12\?\.0'"):
+    with pytest.raises(InputRefused, match=r"give --kvp; expected a number for HeartLens_KVP, found '12\?\.0'"):
         read_volume(path)
     assert read_volume(path, kvp=100.0)[0].header.kvp == 100.0
 
@@ -555,5 +555,5 @@ def test_a_header_that_ends_the_process_in_simpleitk_is_refused(tmp_path):
         ("0 1 0 1 0 0 0 0 1", "1 0 0"), ("DimSize", "Dim"), ("0.7 0.7 2.5", "0 0 0"),
     ):  # fmt: skip
         (tmp_path / "ct.mha").write_bytes(header.replace(old, new).encode() + zlib.compress(bytes(120)))
-        with pytest.raises(Refused):
+        with pytest.raises(InputRefused):
             read_volume(tmp_path / "ct.mha")

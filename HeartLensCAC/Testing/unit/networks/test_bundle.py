@@ -16,7 +16,7 @@ from plain_bundle import FOLDER
 
 import heartlens.networks.bundle
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import Calibration, Domain, find_bundle, installed_bundles, load_bundle
 from heartlens.networks.runtime import OnnxNetwork
 from heartlens.networks.slice_input import SliceView
@@ -66,7 +66,7 @@ def test_a_changed_cut_or_missing_file_is_refused(copy, name):
         (copy / name).unlink(missing_ok=True)
         if damaged is not None:
             (copy / name).write_bytes(damaged)
-        with pytest.raises(Refused, match=name) as refusal:
+        with pytest.raises(InputRefused, match=name) as refusal:
             load_bundle(copy)
         assert refusal.value.code == "checksum"
 
@@ -82,7 +82,7 @@ def test_a_changed_cut_or_missing_file_is_refused(copy, name):
 )
 def test_a_damaged_manifest_is_refused(copy, change, words):
     (copy / "manifest.json").write_text(json.dumps(plain_bundle.manifest(copy, **change)))
-    with pytest.raises(Refused, match=words) as refusal:
+    with pytest.raises(InputRefused, match=words) as refusal:
         load_bundle(copy)
     assert refusal.value.code == "unreadable"
 
@@ -91,7 +91,7 @@ def test_a_graph_that_cannot_be_run_is_refused(copy):
     """Its checksum is right: what was exported is no network."""
     (copy / "vessel.onnx").write_bytes(b"not a graph")
     (copy / "manifest.json").write_text(json.dumps(plain_bundle.manifest(copy)))
-    with pytest.raises(Refused, match=r"vessel.onnx: ONNX Runtime cannot run it"):
+    with pytest.raises(InputRefused, match=r"vessel.onnx: ONNX Runtime cannot run it"):
         OnnxNetwork(load_bundle(copy))
 
 
@@ -106,7 +106,7 @@ def test_none_is_the_rules_and_nothing_is_the_first_installed(place):
     assert find_bundle("second") == place / "second"
     assert find_bundle("none") is None
     assert find_bundle(str(FOLDER)) == FOLDER
-    with pytest.raises(Refused, match=r"an installed name \(first, second\) or none, found neither"):
+    with pytest.raises(InputRefused, match=r"an installed name \(first, second\) or none, found neither"):
         find_bundle("third")
 
 

@@ -1,4 +1,4 @@
-"""The door to the networks: votes of islands worked out by hand, who is asked, progress, devices."""
+"""The interface to the networks: votes of islands worked out by hand, who is asked, progress, devices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,18 @@ import heartlens.networks.inference
 import heartlens.networks.runtime
 from heartlens.anatomy import heart_region
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import Calibration, load_bundle
-from heartlens.networks.inference import BATCH, WORTH_A_GPU, Networks, classify_slices, segment_vessels, slices_to_ask
+from heartlens.networks.inference import (
+    BATCH,
+    MIN_SLICES_FOR_GPU,
+    Networks,
+    classify_slices,
+    segment_vessels,
+    slices_with_candidates,
+)
 from heartlens.networks.runtime import OnnxNetwork, OutOfDeviceMemory, cpu_threads
 
 PROTOCOL = ScoringProtocol()
@@ -92,7 +99,7 @@ def test_voxels_of_an_island_vote_together(bundle, networks):
     ct = squares((2, 10, slice(20, 29), 700), (2, 11, 20, 200))
     _, note = by_place(name_islands(ct, bundle, networks), 2, 11, 20)
     assert note.probability == pytest.approx((9 * sigmoid(3) + sigmoid(-2)) / 10, abs=1e-5)
-    assert note.why == f"its voxels vote LAD {note.probability:.2f}, none {1 - note.probability:.2f}"
+    assert note.why == f"network votes: LAD {note.probability:.2f}, none {1 - note.probability:.2f}"
 
 
 def test_calibration_moves_the_probability_and_not_the_decision(bundle, networks):
@@ -131,57 +138,59 @@ def test_an_island_is_named_whole_by_the_slices_that_were_chosen(bundle, network
     assert by_place(lesions, 4, 60, 20) is None
 
 
-def test_slices_without_a_candidate_in_the_heart_are_not_asked(chest):
+def test_slices_without_a_candidate_in_the_heart_are_not_classified(chest):
     region = heart_region(chest)
-    asked = slices_to_ask(chest, region, PROTOCOL)
+    candidate_slices = slices_with_candidates(chest, region, PROTOCOL)
     z = chest.lps_mm([(k, 0, 0) for k in range(chest.shape[0])])[:, 2]
     # A ball of radius r is on slices nearer than r; its last slice may be too small to count.
-    assert set(np.flatnonzero(np.abs(z + 30) < 6)) <= set(np.flatnonzero(asked))
-    assert set(np.flatnonzero(asked)) <= set(np.flatnonzero((np.abs(z + 30) < 7) | (np.abs(z + 75) < 4)))
+    assert set(np.flatnonzero(np.abs(z + 30) < 6)) <= set(np.flatnonzero(candidate_slices))
+    assert set(np.flatnonzero(candidate_slices)) <= set(np.flatnonzero((np.abs(z + 30) < 7) | (np.abs(z + 75) < 4)))
     clean = schematic_chest()
-    assert not slices_to_ask(clean, heart_region(clean), PROTOCOL).any()
+    assert not slices_with_candidates(clean, heart_region(clean), PROTOCOL).any()
 
 
 def test_the_brightest_pixel_speaks_for_a_slice(chest, bundle, networks):
     region = heart_region(chest)
-    asked = slices_to_ask(chest, region, PROTOCOL)
+    candidate_slices = slices_with_candidates(chest, region, PROTOCOL)
     sizes = []
 
     def counted(image):
         sizes.append(image.shape)
         return networks.slices(image)
 
-    p = classify_slices(chest, region, counted, bundle.slices.view, asked)
-    assert np.isnan(p[~asked]).all()
+    p = classify_slices(chest, region, counted, bundle.slices.view, candidate_slices)
+    assert np.isnan(p[~candidate_slices]).all()
     assert p[20] == pytest.approx(sigmoid((450 - 400) / 50), abs=1e-4)  # the middle of the ball, 14 mm wide
-    assert (p[:10][asked[:10]] < 0.2).all()  # 300 HU
-    assert sum(shape[0] for shape in sizes) == asked.sum()
+    assert (p[:10][candidate_slices[:10]] < 0.2).all()  # 300 HU
+    assert sum(shape[0] for shape in sizes) == candidate_slices.sum()
     assert all(shape[0] <= BATCH and shape[1:] == (1, 36, 36) for shape in sizes)
 
 
-def test_told_hears_of_every_batch_and_may_end_the_work(bundle, networks):
+def test_on_progress_is_called_for_every_batch_and_may_end_the_work(bundle, networks):
     ct = squares((slice(0, 5), slice(10, 14), slice(20, 24), 500))
-    heard, seen = [], []
+    fractions, batch_sizes = [], []
 
     def network(image):
-        seen.append(len(image))
+        batch_sizes.append(len(image))
         return networks.vessel(image)
 
     def cancelled(done):
-        heard.append(done)
+        fractions.append(done)
         if done:
             raise KeyboardInterrupt
 
     vessel = bundle.vessel
     with pytest.raises(KeyboardInterrupt):
-        segment_vessels(ct, heart_region(ct), network, vessel.view, vessel.classes, PROTOCOL, batch=2, told=cancelled)
-    assert heard == [0.0, 0.4]
-    assert seen == [2]
+        segment_vessels(
+            ct, heart_region(ct), network, vessel.view, vessel.classes, PROTOCOL, batch=2, on_progress=cancelled
+        )
+    assert fractions == [0.0, 0.4]
+    assert batch_sizes == [2]
 
 
 def test_without_a_gpu_cuda_is_refused_and_auto_is_the_cpu(bundle, monkeypatch):
     monkeypatch.setattr(heartlens.networks.inference, "sees_cuda", lambda: False)
-    with pytest.raises(Refused, match="sees no GPU"):
+    with pytest.raises(InputRefused, match="sees no GPU"):
         Networks(bundle, "cuda")
     assert Networks(bundle, "auto").device == "cpu"
     with pytest.raises(ValueError, match="auto, cpu or cuda"):
@@ -198,7 +207,7 @@ def test_auto_does_not_wake_a_gpu_for_a_few_slices_unless_torch_is_awake(bundle,
     monkeypatch.setattr(heartlens.networks.inference, "torch_can_run", lambda bundle: True)
     monkeypatch.setattr(heartlens.networks.inference, "sees_cuda", lambda: True)
     monkeypatch.delitem(sys.modules, "torch", raising=False)
-    few, many = WORTH_A_GPU - 1, WORTH_A_GPU
+    few, many = MIN_SLICES_FOR_GPU - 1, MIN_SLICES_FOR_GPU
     assert [Networks(bundle, "auto", slices=n).device for n in (few, many, None)] == ["cpu", "cuda", "cuda"]
     assert Networks(bundle, "cuda", slices=few).device == "cuda"
     monkeypatch.setitem(sys.modules, "torch", object())
@@ -232,7 +241,7 @@ def test_when_the_gpu_is_full_the_cpu_goes_on_and_says_so(bundle, networks, monk
 
 
 @pytest.mark.parametrize(
-    ("files", "said", "most"),
+    ("files", "setting", "most"),
     [
         ({"cpu.max": "150000 100000\n"}, None, 2),
         ({"cpu.max": "max 100000\n"}, None, None),
@@ -243,14 +252,14 @@ def test_when_the_gpu_is_full_the_cpu_goes_on_and_says_so(bundle, networks, monk
         ({"cpu.max": "100000 100000\n"}, "many", 1),
     ],
 )
-def test_threads_are_what_was_said_or_what_the_container_may_use(tmp_path, monkeypatch, files, said, most):
+def test_threads_are_what_was_said_or_what_the_container_may_use(tmp_path, monkeypatch, files, setting, most):
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(text)
     monkeypatch.setattr(heartlens.networks.runtime, "CGROUP", tmp_path)
     monkeypatch.setattr(heartlens.networks.runtime.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
-    if said is None:
+    if setting is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:
-        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        monkeypatch.setenv("OMP_NUM_THREADS", setting)
     assert cpu_threads() == (8 if most is None else most)

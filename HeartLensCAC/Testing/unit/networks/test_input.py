@@ -19,8 +19,8 @@ def test_at_the_cts_own_spacing_the_view_is_the_ct():
 
 def test_halfway_between_two_pixels_is_their_mean():
     crop = Crop((0.5, 0.25), (1.0, 0.5), 2)
-    found = resample(np.array([[[0, 100, 0], [200, 300, 0], [0, 0, 0]]], np.float32), crop, outside=0)
-    assert found[0] == pytest.approx(np.array([[125, 175], [112.5, 137.5]]))
+    sampled = resample(np.array([[[0, 100, 0], [200, 300, 0], [0, 0, 0]]], np.float32), crop, outside=0)
+    assert sampled[0] == pytest.approx(np.array([[125, 175], [112.5, 137.5]]))
 
 
 def test_outside_the_image_is_air_and_labels_are_none():
@@ -33,15 +33,15 @@ def test_outside_the_image_is_air_and_labels_are_none():
 
 @pytest.mark.parametrize("step", [0.37, 1.0, 1.9, 3.3])
 def test_a_uniform_image_stays_uniform_at_any_spacing(step):
-    found = resample(np.full((1, 40, 40), 77, np.float32), Crop((10.0, 10.3), (step, step), 6), outside=-1000.0)
-    assert found == pytest.approx(np.full((1, 6, 6), 77), abs=1e-3)
+    sampled = resample(np.full((1, 40, 40), 77, np.float32), Crop((10.0, 10.3), (step, step), 6), outside=-1000.0)
+    assert sampled == pytest.approx(np.full((1, 6, 6), 77), abs=1e-3)
 
 
 def test_a_larger_pixel_of_the_view_sees_all_of_the_cts():
     hu = np.zeros((1, 9, 9), np.float32)
     hu[0, 4, 4] = 900
-    found = resample(hu, Crop((1.0, 1.0), (3.0, 3.0), 3), outside=0)
-    assert found.sum() == pytest.approx(100, rel=1e-5)  # 900 over the 9 CT pixels of one pixel of the view
+    sampled = resample(hu, Crop((1.0, 1.0), (3.0, 3.0), 3), outside=0)
+    assert sampled.sum() == pytest.approx(100, rel=1e-5)  # 900 over the 9 CT pixels of one pixel of the view
 
 
 def test_neighbors_and_mask_are_channels_and_the_ends_are_repeated():
@@ -55,13 +55,13 @@ def test_neighbors_and_mask_are_channels_and_the_ends_are_repeated():
 
 
 @pytest.mark.parametrize(
-    ("increment_mm", "seen"), [(1.0, [0, 1, 4, 7, 8]), (2.0, [0, 2, 4, 6, 8]), (5.0, [2, 3, 4, 5, 6])]
+    ("increment_mm", "expected"), [(1.0, [0, 1, 4, 7, 8]), (2.0, [0, 2, 4, 6, 8]), (5.0, [2, 3, 4, 5, 6])]
 )
-def test_neighbors_lie_as_far_apart_in_mm_as_slices_allow(increment_mm, seen):
+def test_neighbors_lie_as_far_apart_in_mm_as_slices_allow(increment_mm, expected):
     hu = np.full((9, 2, 2), 100, np.int16) * np.arange(9, dtype=np.int16)[:, None, None]
     view = View(2, 0.5, (0.0, 1000.0), neighbors=2, with_mask=False, neighbor_mm=3.0)
     crop = place_crop(hu.shape, (increment_mm, 0.5, 0.5), view)
-    assert network_input(hu, 4, crop, view)[:, 0, 0] * 10 == pytest.approx(seen)
+    assert network_input(hu, 4, crop, view)[:, 0, 0] * 10 == pytest.approx(expected)
 
 
 def test_the_window_becomes_0_to_1_and_cuts():
@@ -73,14 +73,14 @@ def test_the_window_becomes_0_to_1_and_cuts():
 
 def test_the_same_millimeters_at_two_fields_of_view_look_alike():
     view = View(32, 1.0, neighbors=0, with_mask=False)
-    found = []
+    sampled = []
     for pixel_mm in (0.4, 0.8):
         n = int(64 / pixel_mm)
         y, x = ((np.arange(n) - (n - 1) / 2) * pixel_mm for _ in range(2))
         disc = 600 * np.exp(-(y[:, None] ** 2 + x**2) / 50)
         crop = place_crop((1, n, n), (3.0, pixel_mm, pixel_mm), view)
-        found.append(network_input(disc[None].astype(np.float32), 0, crop, view)[0])
-    assert found[0] == pytest.approx(found[1], abs=0.01)
+        sampled.append(network_input(disc[None].astype(np.float32), 0, crop, view)[0])
+    assert sampled[0] == pytest.approx(sampled[1], abs=0.01)
 
 
 def test_a_view_of_the_whole_field_covers_it():

@@ -14,6 +14,8 @@ from heartlens.phantom.body.anatomy import draw_anatomy
 from heartlens.phantom.calcium.decoys import CLEARANCE_MM, PLACES, propose_decoys
 from heartlens.phantom.calcium.plaques import propose_plaques
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"matrix": 128, "pixel_mm": 1.5, "slice_thickness_mm": 5.0, "increment_mm": 5.0, "field_of_view": "heart"}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.dicom.read import read_series
 from heartlens.dicom.series import find_series
 from heartlens.dicom.write import write_ct_series
@@ -83,7 +83,7 @@ def test_volumes_labels_and_truth_read_back_equal(phantom, tmp_path, format, nam
 
 def test_a_folder_with_something_in_it_is_left_alone(phantom, tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(Refused, match="exists; choose another --out"):
+    with pytest.raises(InputRefused, match="exists; choose another --out"):
         write_phantom(tmp_path, phantom)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
 
@@ -91,7 +91,7 @@ def test_a_folder_with_something_in_it_is_left_alone(phantom, tmp_path):
 def test_a_place_that_cannot_be_written_leaves_nothing(phantom, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    with pytest.raises(Refused, match="cannot write"):
+    with pytest.raises(InputRefused, match="cannot write"):
         write_phantom(blocked / "out", phantom)
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 

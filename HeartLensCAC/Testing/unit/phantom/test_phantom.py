@@ -18,6 +18,8 @@ from heartlens.phantom.calcium.traps import make_traps
 from heartlens.phantom.image.scan import Scan, plan_scan
 from heartlens.phantom.parameters import KERNEL_FWHM_MM
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"matrix": 128, "pixel_mm": 1.5, "slice_thickness_mm": 6.0, "increment_mm": 6.0}
 
 

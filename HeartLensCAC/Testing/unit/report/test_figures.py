@@ -19,7 +19,7 @@ from heartlens.core.lesions import ARTERY_COLORS, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.report.figures import (
     CROP_MM,
-    WINDOW_HU,
+    PICTURE_WINDOW_HU,
     ScoredVoxels,
     axial_projection,
     fill_path,
@@ -81,7 +81,7 @@ def test_png_gives_back_every_pixel(gray):
 
 
 def test_gray_is_black_and_white_at_the_edges_of_the_window():
-    low, high = WINDOW_HU
+    low, high = PICTURE_WINDOW_HU
     assert to_gray(np.array([low - 1, low, (low + high) / 2, high, 3000])).tolist() == [0, 0, 128, 255, 255]
 
 

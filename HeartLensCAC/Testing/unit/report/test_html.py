@@ -11,7 +11,7 @@ import pytest
 
 from heartlens.case.case import Case
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import Caution
+from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import Artery, LesionMap, LesionNote
 from heartlens.core.protocol import NOTICE, PROFILES, ScoringProtocol
 from heartlens.report.html import (
@@ -118,10 +118,10 @@ ALL_CASES = {
     "everything": make_case(
         BOXES,
         risk_inputs=PERSON,
-        cautions=(Caution("kvp", "100 kVp: scored with the 120 kVp thresholds"),),
+        cautions=(WarningRecord("kvp", "100 kVp: scored with the 120 kVp thresholds"),),
         protocol=replace(ScoringProtocol(), mass_factor_mg_per_mm3_hu=0.0008, isotropic_volume=True),
     ),
-    "withheld": make_case(BOXES, cautions=(Caution("extrapolated-gaps", "slices 5 mm apart, 3 mm thick"),)),
+    "withheld": make_case(BOXES, cautions=(WarningRecord("extrapolated-gaps", "slices 5 mm apart, 3 mm thick"),)),
     "unknown": make_case(BOXES, header=CTHeader()),
     "few slices": make_case(BOXES[:1], slices=6),
     **{scheme: make_case(BOXES, risk_inputs=RiskInputs(scheme=scheme)) for scheme in SCHEMES},
@@ -236,9 +236,10 @@ def test_context_gives_the_population_and_year(pages):
 
 
 def test_what_is_left_out_is_named_with_the_reason(pages):
-    assert "Not given: MESA percentile. Reason: not known: age, sex, race." in pages["small"].text
-    assert "Not given: MESA percentile, Arterial age (MESA), MESA 10-year CHD risk. Reason: not shown by default" in (
-        pages["unknown"].text
+    assert "Not available: MESA percentile. Reason: not known: age, sex, race." in pages["small"].text
+    assert (
+        "Not available: MESA percentile, Arterial age (MESA), MESA 10-year CHD risk. Reason: not shown by default"
+        in (pages["unknown"].text)
     )
 
 
@@ -291,9 +292,9 @@ def test_no_identity_unless_asked_and_no_path_ever():
     html = render_report(case)
     assert "DOE" not in html
     assert "1234567" not in html
-    asked = render_report(case, identity=Identity("1234567", "DOE^JANE"))
-    assert "DOE^JANE · ID 1234567" in asked
-    assert "/data/" not in asked
+    with_identity = render_report(case, identity=Identity("1234567", "DOE^JANE"))
+    assert "DOE^JANE · ID 1234567" in with_identity
+    assert "/data/" not in with_identity
 
 
 def test_hostile_text_stays_text():
@@ -302,7 +303,7 @@ def test_hostile_text_stays_text():
     case = make_case(
         BOXES[:1],
         header=header,
-        cautions=(Caution(attack, attack),),
+        cautions=(WarningRecord(attack, attack),),
         notes={1: LesionNote(0.5, attack, attack)},
         labels=attack,
         bundle=attack,
@@ -363,8 +364,8 @@ def test_the_reason_of_each_lesion_stands_below_it():
 
 def by_networks(*review: int) -> Case:
     """LAD of 50 with probability 0.6, LM of 16 with 0.98, RCA of 1 with 0.3, and 36 judged not coronary with 0.2."""
-    said = enumerate((0.6, 0.98, 0.3, 0.2), 1)
-    notes = {n: LesionNote(p, "network", "a vote", n in review) for n, p in said}
+    numbered = enumerate((0.6, 0.98, 0.3, 0.2), 1)
+    notes = {n: LesionNote(p, "network", "a vote", n in review) for n, p in numbered}
     return make_case(BOXES, notes=notes, labels="network")
 
 
@@ -372,7 +373,9 @@ def test_lesions_near_the_cut_off_are_marked_wherever_they_stand():
     html = render_report(by_networks(1, 4))
     assert html.count('<span class="badge">review</span>') == 3  # two rows, and the picture of the one that counts
     text = page_of(by_networks(1, 4)).text
-    assert "2 lesions close to the networks' cut-off, to be reviewed first: 1, 4. Counted of these: 1." in text
+    assert (
+        "2 lesions borderline (close to the networks' cut-off), review first: 1, 4. Included in the score: 1." in text
+    )
     assert "review" not in page_of(by_networks()).text
 
 

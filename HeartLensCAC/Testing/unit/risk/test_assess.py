@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heartlens.core.errors import Refused
+from heartlens.core.errors import InputRefused
 from heartlens.risk.assess import Risk, assess, ordinal
 from heartlens.risk.categories import SCHEMES, cac_drs, category
 from heartlens.risk.population_tables import (
@@ -386,13 +386,13 @@ def test_risk_factors_are_read_from_a_file(tmp_path):
 def test_a_file_that_is_not_risk_factors_is_refused_with_its_name(tmp_path, content):
     path = tmp_path / "factors.json"
     path.write_bytes(content)
-    with pytest.raises(Refused, match=r"risk factors .*factors\.json: ") as refused:
+    with pytest.raises(InputRefused, match=r"risk factors .*factors\.json: ") as refused:
         read_risk_factors(path)
     assert refused.value.code == "input"
 
 
 def test_a_missing_risk_factor_file_is_refused(tmp_path):
-    with pytest.raises(Refused, match="cannot be read"):
+    with pytest.raises(InputRefused, match="cannot be read"):
         read_risk_factors(tmp_path / "nowhere.json")
 
 

@@ -15,14 +15,14 @@ from heartlens.risk.category_probability import category_probabilities
 
 def by_every_combination(agatston, probability, scheme):
     """Add up the chance of each of 2^n combinations."""
-    found = {row.category: 0.0 for row in SCHEMES[scheme].categories}
+    chance_of = {row.category: 0.0 for row in SCHEMES[scheme].categories}
     for counted in product((False, True), repeat=len(agatston)):
         chance, score = 1.0, 0.0
         for counts, a, p in zip(counted, agatston, probability, strict=True):
             chance *= p if counts else 1 - p
             score += a if counts else 0.0
-        found[category(score, scheme).category] += chance
-    return found
+        chance_of[category(score, scheme).category] += chance
+    return chance_of
 
 
 @settings(max_examples=60, deadline=None)
@@ -33,10 +33,10 @@ def by_every_combination(agatston, probability, scheme):
 )
 def test_the_table_agrees_with_every_combination(lesions, unit, scheme):
     agatston, probability = [n * unit for n, _ in lesions], [p for _, p in lesions]
-    told = dict(category_probabilities(agatston, probability, unit=unit, scheme=scheme))
-    assert list(told) == [row.category for row in SCHEMES[scheme].categories]
-    assert told == pytest.approx(by_every_combination(agatston, probability, scheme), abs=1e-12)
-    assert sum(told.values()) == pytest.approx(1, abs=1e-12)
+    probability_of = dict(category_probabilities(agatston, probability, unit=unit, scheme=scheme))
+    assert list(probability_of) == [row.category for row in SCHEMES[scheme].categories]
+    assert probability_of == pytest.approx(by_every_combination(agatston, probability, scheme), abs=1e-12)
+    assert sum(probability_of.values()) == pytest.approx(1, abs=1e-12)
 
 
 def test_no_lesion_is_surely_no_calcium():
@@ -46,11 +46,13 @@ def test_no_lesion_is_surely_no_calcium():
 def test_by_hand():
     """100.4 rounds to 100 and is mild; with 0.2 more it rounds to 101, moderate. 400.4 and 0.2: moderate to high."""
     unit = 0.2
-    told = dict(category_probabilities([100.4, 0.2], [1.0, 0.3], unit=unit))
-    assert told == pytest.approx({"absent": 0, "minimal": 0, "mild": 0.7, "moderate": 0.3, "high": 0})
-    told = dict(category_probabilities([300.0, 100.4, 0.2], [0.5, 1.0, 0.3], unit=unit))
+    probability_of = dict(category_probabilities([100.4, 0.2], [1.0, 0.3], unit=unit))
+    assert probability_of == pytest.approx({"absent": 0, "minimal": 0, "mild": 0.7, "moderate": 0.3, "high": 0})
+    probability_of = dict(category_probabilities([300.0, 100.4, 0.2], [0.5, 1.0, 0.3], unit=unit))
     # mild: only 100.4; moderate: 100.6, 400.4; high: 400.6
-    assert told == pytest.approx({"absent": 0, "minimal": 0, "mild": 0.35, "moderate": 0.15 + 0.35, "high": 0.15})
+    assert probability_of == pytest.approx(
+        {"absent": 0, "minimal": 0, "mild": 0.35, "moderate": 0.15 + 0.35, "high": 0.15}
+    )
 
 
 def test_units_of_an_odd_pixel_are_recognized():
@@ -58,9 +60,9 @@ def test_units_of_an_odd_pixel_are_recognized():
     unit = 0.703125**2 * 2.5 / 3
     weights = np.random.default_rng(0).integers(1, 3000, 12)
     scores = [int(w) * 0.703125**2 * 2.5 / 3 for w in weights]
-    told = dict(category_probabilities(scores, [0.5] * 12, unit=unit))
-    assert told["absent"] == pytest.approx(0.5**12)
-    assert told == pytest.approx(by_every_combination(scores, [0.5] * 12, "heartlens"), abs=1e-12)
+    probability_of = dict(category_probabilities(scores, [0.5] * 12, unit=unit))
+    assert probability_of["absent"] == pytest.approx(0.5**12)
+    assert probability_of == pytest.approx(by_every_combination(scores, [0.5] * 12, "heartlens"), abs=1e-12)
 
 
 def test_a_scheme_that_asks_for_a_percentile_gets_none():

@@ -14,7 +14,7 @@ from tiny_ct import make_ct
 from worked_examples import COLUMNS, DEFAULT, EIGHT, EXAMPLES, NO_K, all_280, block, t3, t5
 
 from heartlens import calcium
-from heartlens.core.lesions import CORONARY, SCORED, Artery, LesionMap
+from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap
 from heartlens.core.protocol import EDGES_BY_KVP_HU, PROFILES, ScoringProtocol
 from heartlens.scoring.counted import scored_voxels
 from heartlens.scoring.mass import calibration_factor
@@ -262,16 +262,16 @@ def test_totals_arteries_lesions_and_slices_agree(data):
     ct = make_ct(hu)
     lesions = extract_lesions(ct, codes, protocol)
     report = score_lesions(ct, lesions, protocol)
-    scored = [lesion for lesion in report.lesions if lesion.artery in SCORED]
+    scored = [lesion for lesion in report.lesions if lesion.artery in SCORED_ARTERIES]
     for measure in ("agatston", "volume_mm3", "mass_mg"):
         total = getattr(report.total, measure)
-        assert total == pytest.approx(sum(getattr(report.arteries[a], measure) for a in SCORED))
+        assert total == pytest.approx(sum(getattr(report.arteries[a], measure) for a in SCORED_ARTERIES))
         assert total == pytest.approx(sum(getattr(lesion, measure) for lesion in scored))
     assert report.total.agatston == pytest.approx(sum(s.agatston for s in report.slices))
     assert report.total.lesions == len(scored)
     assert (report.total.agatston == 0) == (not scored)
     assert ScoreReport.from_json(json.loads(json.dumps(report.to_json()))) == report
-    assert np.count_nonzero(np.isin(scored_voxels(ct, lesions, protocol), SCORED)) * ct.voxel_volume_mm3 == (
+    assert np.count_nonzero(np.isin(scored_voxels(ct, lesions, protocol), SCORED_ARTERIES)) * ct.voxel_volume_mm3 == (
         pytest.approx(report.total.volume_mm3)
     )
 
@@ -331,7 +331,7 @@ def test_a_rod_no_brighter_than_water_calibrates_nothing(rod_hu, water_hu):
 
 
 def test_isotropic_cubes_are_offered_only_by_calcium_on_their_own_or_a_neighbouring_slice(a_ct):
-    # Slice 0 is bright and not labelled, slice 1 is labelled. The cube on slice 0 itself belongs to slice 0 alone;
+    # Slice 0 is bright and not labeled, slice 1 is labeled. The cube on slice 0 itself belongs to slice 0 alone;
     # the one halfway (1.5 mm) is offered by slice 1.
     hu = np.full((2, 4, 4), 200.0)
     codes = np.zeros(hu.shape, np.uint8)
@@ -355,7 +355,7 @@ def test_naming_does_not_move_the_total_where_lesions_do_not_touch(data):
     lesions = extract_lesions(ct, np.where(codes == 5, 0, np.minimum(codes, 1)).astype(np.uint8), DEFAULT)
     before = score_lesions(ct, lesions, DEFAULT).total.agatston
     for lesion_id in lesions.arteries:
-        lesions = lesions.reassign(lesion_id, data.draw(st.sampled_from(SCORED)))
+        lesions = lesions.reassign(lesion_id, data.draw(st.sampled_from(SCORED_ARTERIES)))
     assert score_lesions(ct, lesions, DEFAULT).total.agatston == pytest.approx(before)
 
 
