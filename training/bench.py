@@ -175,7 +175,7 @@ def bench_slices(
 
     def epoch() -> None:
         views = [
-            torch.from_numpy(recipe.view.render(image, tuple(spacing.tolist())))[None].to(device)
+            torch.from_numpy(recipe.view.render_slice(image, tuple(spacing.tolist())))[None].to(device)
             for image, spacing in zip(images.numpy(), spacing_mm, strict=True)
         ]
         reference_head_epoch(backbone, head, optimizer, views, slices.is_calcified, recipe.batch)

@@ -33,7 +33,7 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import MANIFEST, load_bundle
 from heartlens.networks.inference import slices_with_candidates
-from heartlens.networks.input import heart_center
+from heartlens.networks.view import heart_center
 from heartlens.phantom import make_phantom
 from training.datasets.phantom_sets import CALIBRATION, SPARE, TRAINING, VALIDATION, Seeds, training_phantom
 from training.datasets.scans import LabeledScan

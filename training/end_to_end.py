@@ -155,7 +155,7 @@ def run_stages(recipe: RoadRecipe, out: Path) -> int:
 
     Raises
     ------
-    Refused
+    InputRefused
         "output", the folder holds another run
     """
     record = _open_record(recipe, out)

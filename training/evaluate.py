@@ -83,7 +83,7 @@ def evaluate_bundle(
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, no patient could be compared
     """
     protocol = protocol or ScoringProtocol()
@@ -259,7 +259,7 @@ def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tup
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``
     """
     from training.evaluation.page import render_page
@@ -280,7 +280,7 @@ def check_target(out: Path, force: bool) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``
     """
     if not out.exists():

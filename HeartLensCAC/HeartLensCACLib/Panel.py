@@ -154,7 +154,7 @@ class Panel:
 
         Raises
         ------
-        Refused
+        InputRefused
             Nothing has changed then.
         """
         from heartlens.scene import Watch, show_case

@@ -80,7 +80,7 @@ def test_what_the_networks_name_is_scored_and_nothing_else(scored, chest):
 
 
 def test_lesions_near_the_cut_off_are_marked_on_either_side(scored, chest):
-    marked = {name: lesion_at(scored, chest, b).review for name, b in (("s", SURE), ("c", CLOSE), ("d", DOUBTED))}
+    marked = {name: lesion_at(scored, chest, b).undecided for name, b in (("s", SURE), ("c", CLOSE), ("d", DOUBTED))}
     assert marked == {"s": False, "c": True, "d": True}
 
 
@@ -112,7 +112,7 @@ def test_without_the_slice_stage_every_candidate_is_looked_at(scan, chest):
     case = score_series(scan, Request(bundle=str(FOLDER), device="cpu", slice_stage=False)).case
     assert lesion_at(case, chest, UNSEEN).artery is Artery.OTHER
     assert case.slice_probability is None
-    assert case.provenance["slice_stage"] is False
+    assert case.provenance.slice_stage is False
 
 
 def test_the_report_names_the_bundle_and_what_it_was_trained_on(scored):
@@ -132,7 +132,7 @@ def test_a_case_opens_again_with_the_same_report_and_forgets_doubts_that_a_reade
     settled = scored
     for one in (SURE, CLOSE, DOUBTED):
         settled = settled.reassign(lesion_at(settled, chest, one).id, Artery.LAD, who="reader")
-    assert not any(lesion.review for lesion in settled.report.lesions)
+    assert not any(lesion.undecided for lesion in settled.report.lesions)
     assert dict(settled.risk.category_probability)[settled.risk.category] == 1
 
 

@@ -89,7 +89,7 @@ def test_the_folder_holds_every_output_and_they_agree(phantom, labels, run, tmp_
     ]  # fmt: skip
     assert sorted(p.name for p in tmp_path.iterdir()) == ["result"]
     report = json.loads((out / "report.json").read_text())
-    assert report["schema"] == "heartlens.report/1"
+    assert report["schema"] == "heartlens.report/2"
     assert NOTICE in report["notice"]
     rows = list(csv.DictReader((out / "lesions.csv").read_text().splitlines()))
     assert [float(row["agatston"]) for row in rows] == [lesion["agatston"] for lesion in report["lesions"]]

@@ -97,10 +97,7 @@ def test_torch_and_onnx_give_the_same_slices_and_the_same_score(bundle, phantom)
     for door in (OnnxNetwork, TorchNetwork):
         p = classify_slices(ct, region, door(bundle, SLICES), bundle.slices.view, candidate_slices)
         chosen = candidate_slices & (np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off)
-        lesions = segment_vessels(
-            ct, region, door(bundle, VESSEL), bundle.vessel.view, bundle.vessel.classes, protocol,
-            coronary_cut_off=bundle.vessel.cut_off, calibration=bundle.vessel.calibration, slices=chosen,
-        )  # fmt: skip
+        lesions = segment_vessels(ct, region, door(bundle, VESSEL), bundle.vessel, protocol, chosen_slices=chosen)
         report = score_lesions(ct, lesions, protocol)
         probabilities.append(p)
         scores.append({artery.name: totals.agatston for artery, totals in report.arteries.items()})

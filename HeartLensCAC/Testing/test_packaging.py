@@ -97,6 +97,7 @@ def test_the_lists_hold_what_a_run_needs_and_nothing_of_the_tests():
     assert {
         "Resources/UI/HeartLensCAC.ui", "Resources/Icons/HeartLensCAC.png", "Resources/requirements.txt",
         "heartlens/risk/tables/mesa_risk.csv", "heartlens/report/report.html.jinja",
+        "heartlens/report/report.schema.json",
     } <= set(files.resources())  # fmt: skip
     for name in files.scripts() + files.resources():
         assert not name.startswith("Testing/")

@@ -216,7 +216,7 @@ def _run_demo(options: argparse.Namespace) -> int:
         result = score_series(folder / "phantom" / "ct", Request(risk=RiskInputs()), progress=bar)
         left_out = write_outputs(result, folder / "result")
     bar.close()
-    bundle = result.case.provenance["bundle"]
+    bundle = result.case.provenance.bundle
     by = f"the networks of bundle {bundle}" if bundle else "the rules"
     print(f"A synthetic chest CT (seed {options.seed}) was written as DICOM and scored by {by}.\n")
     print(result_table(result.case))

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from heartlens import __version__
 from heartlens.anatomy.quality import acquisition_cautions, content_findings
 from heartlens.calcium import extract_lesions, find_lesions
 from heartlens.case.case import Case
 from heartlens.case.result import Result
+from heartlens.core.atomic import file_sha256
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import OVERRIDABLE, InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.lesions import LesionMap
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.core.slabs import average_slabs, slab_labels, slices_per_slab
 from heartlens.io.volumes import VOLUME_ENDINGS, read_labels, read_volume
 from heartlens.risk.person import RiskInputs
@@ -87,7 +90,7 @@ def score_series(
 
     Raises
     ------
-    Refused
+    InputRefused
         The input cannot be scored honestly; nothing was written.
     """
     request = request or Request()
@@ -111,20 +114,19 @@ def score_series(
     clock.lap("calcium")
 
     on_progress("scoring", 0.9)
-    case = Case(
-        source_ct=ct,
-        auto=calcium.lesions,
-        protocol=protocol,
+    case = Case.of(
+        ct,
+        calcium.lesions,
+        protocol,
+        slice_probability=calcium.slice_probability,
         risk_inputs=_risk_inputs(ct, request),
         cautions=tuple(dict.fromkeys(cautions)),
-        provenance={**calcium.provenance, "source": _source_paths(source)},
-        slice_probability=calcium.slice_probability,
+        provenance=replace(calcium.provenance, version=__version__, source=_source_paths(source)),
     )
-    _ = case.report, case.risk  # computed here, so that the clock sees them
     clock.lap("score")
     sources = _source_headers(series, ct)
     on_progress("scored", 1.0)
-    return Result(replace_provenance(case, seconds=clock.seconds), sources)
+    return Result(case.with_seconds(clock.seconds), sources)
 
 
 def read_ct(
@@ -148,15 +150,6 @@ def read_ct(
         series, **read_options, on_progress=lambda done: on_progress("reading", 0.08 + 0.12 * done)
     )
     return ct, series, list(cautions)
-
-
-def replace_provenance(case: Case, **facts: Any) -> Case:
-    """The same case with more provenance; what was computed is kept."""
-    result = replace(case, provenance={**case.provenance, **facts})
-    for name in ("ct", "lesions", "report", "risk"):
-        if name in case.__dict__:
-            result.__dict__[name] = case.__dict__[name]
-    return result
 
 
 def _protocol_for(ct: CTVolume, request: Request) -> ScoringProtocol:
@@ -207,7 +200,7 @@ class CalciumResult:
     """Lesions on the scored grid, and how they came about."""
 
     lesions: LesionMap
-    provenance: dict[str, Any]
+    provenance: Provenance
     cautions: tuple[WarningRecord, ...] = ()
     slice_probability: NDArray[np.float64] | None = None
 
@@ -231,14 +224,14 @@ def find_calcium(
 
     Raises
     ------
-    Refused
+    InputRefused
         Labels or a bundle that cannot be used.
     """
     if request.segmentation is not None:
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
         flat = np.flatnonzero(codes)
         lesions = extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol)
-        return CalciumResult(lesions, {"labels": "segmentation", "bundle": None, "device": "cpu"})
+        return CalciumResult(lesions, Provenance(LabelSource.FILE, labels_sha256=file_sha256(request.segmentation)))
     from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 
     folder = find_bundle(request.bundle)
@@ -249,7 +242,7 @@ def find_calcium(
     if request.bundle != RULES:
         caution = WarningRecord("no-bundle", f"no network bundle is installed; {found_by}")
     lesions, _ = find_lesions(scored_ct, region, protocol)
-    return CalciumResult(lesions, {"labels": "rules", "bundle": None, "device": "cpu"}, (caution,))
+    return CalciumResult(lesions, Provenance(LabelSource.RULES), (caution,))
 
 
 def _by_networks(
@@ -279,21 +272,19 @@ def _by_networks(
             on_progress=lambda done: on_progress("choosing slices", 0.3 + 0.3 * done),
         )  # fmt: skip
         chosen = chosen & (np.nan_to_num(probability, nan=-1.0) >= bundle.slices.cut_off)
-    vessel = bundle.vessel
     lesions = segment_vessels(
-        ct, region, networks.vessel, vessel.view, vessel.classes, protocol, coronary_cut_off=vessel.cut_off,
-        calibration=vessel.calibration, slices=chosen, batch=networks.batch,
+        ct, region, networks.vessel, bundle.vessel, protocol, chosen_slices=chosen, batch=networks.batch,
         on_progress=lambda done: on_progress("naming arteries", 0.6 + 0.3 * done),
     )  # fmt: skip
     if probability is not None:
         cautions += _discordant(ct, probability, discordant_slices(probability, lesions))
-    provenance = {
-        "labels": "network",
-        "bundle": bundle.title,
-        "checksums": bundle.checksums(),
-        "device": networks.device,
-        "slice_stage": probability is not None,
-    }
+    provenance = Provenance(
+        LabelSource.NETWORK,
+        bundle=bundle.title,
+        checksums=bundle.checksums(),
+        device=networks.device,
+        slice_stage=probability is not None,
+    )
     return CalciumResult(lesions, provenance, (*cautions, *networks.cautions), probability)
 
 
@@ -342,8 +333,8 @@ def _source_headers(series: Series | None, ct: CTVolume) -> Sequence[pydicom.Dat
     return source_datasets(series, ct)
 
 
-def _source_paths(source: Path | Sequence[Path]) -> list[str]:
-    return [str(p.resolve()) for p in ([source] if isinstance(source, Path) else source)]
+def _source_paths(source: Path | Sequence[Path]) -> tuple[str, ...]:
+    return tuple(str(p.resolve()) for p in ([source] if isinstance(source, Path) else source))
 
 
 class _Clock:

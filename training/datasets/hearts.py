@@ -8,7 +8,7 @@ from pathlib import Path
 
 from heartlens.anatomy import heart_region
 from heartlens.core.atomic import atomic_file
-from heartlens.networks.input import heart_center
+from heartlens.networks.view import heart_center
 from training.datasets.shards import ShardSet
 from training.engine.distributed import Ranks, barrier
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import SCORED_ARTERIES, Artery
-from heartlens.networks.input import Crop, View, nearest, network_input, place_crop
+from heartlens.networks.view import Crop, NetworkView, nearest, place_crop
 from training.datasets.sampling import (
     balanced_order,
     batch_at,
@@ -173,7 +173,7 @@ class SliceSamples(Dataset[dict[str, Any]]):
         self,
         shards: ShardSet,
         scans: Sequence[int],
-        view: View,
+        view: NetworkView,
         recipe: SampleRecipe,
         hearts: dict[str, list[float]],
         seed: int,
@@ -227,7 +227,7 @@ class SliceSamples(Dataset[dict[str, Any]]):
         scan, k = (int(v) for v in self.places[n])
         crop, view, recipe = self.crops[scan], self.view, self.recipe
         hu = self.shards.image(scan)
-        image = network_input(hu, k, crop, view)
+        image = view.render(hu, k, crop)
         target = self.table[nearest(self.shards.labels(scan)[k], crop)]
         counted = target >= 0
         if epoch == UNCOUNTED:

@@ -51,7 +51,7 @@ def write_shards(
 
     Raises
     ------
-    Refused
+    InputRefused
         "output"; "input" when no scan is left
     """
     with atomic_folder(out) as folder:

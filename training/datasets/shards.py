@@ -124,7 +124,7 @@ class ShardSet:
 
         Raises
         ------
-        Refused
+        InputRefused
             "input" or "unreadable"; "ambiguous" when two folders hold a scan of the same name
         """
         scans: list[ScanRecord] = []
@@ -148,7 +148,7 @@ class ShardSet:
 
         Raises
         ------
-        Refused
+        InputRefused
             "truncated", "unreadable" or "checksum", naming the shard
         """
         return self._slices(scan, "images", np.int16)
@@ -189,7 +189,7 @@ class ShardSet:
 
         Raises
         ------
-        Refused
+        InputRefused
             "checksum", naming the first file that is not what was written
         """
         for folder, files in zip(self.folders, self.files, strict=True):

@@ -14,7 +14,7 @@ from torch import Tensor
 from heartlens.anatomy import heart_region
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
-from heartlens.networks.input import heart_center
+from heartlens.networks.view import AIR_HU, heart_center
 from training.datasets.sampling import epoch_order
 from training.datasets.shards import ShardSet
 
@@ -131,7 +131,7 @@ class SliceSet:
         """
         images = [self.shards.image(self.places[n, 0])[self.places[n, 1]] for n in numbers]
         rows, columns = np.max([image.shape for image in images], axis=0)
-        filled = np.full((len(images), rows, columns), -1024, dtype=np.int16)
+        filled = np.full((len(images), rows, columns), AIR_HU, dtype=np.int16)
         for place, image in zip(filled, images, strict=True):
             place[: image.shape[0], : image.shape[1]] = image
         spacing = np.array([self.spacing_mm(n) for n in numbers], dtype=np.float32)

@@ -19,6 +19,7 @@ from heartlens.case.case import Case
 from heartlens.case.folder import load_case
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
+from heartlens.core.provenance import LabelSource
 from heartlens.dicom.series import find_series
 from heartlens.phantom import CATEGORIES, PhantomParameters, make_phantom
 from training.datasets.coca import CocaDataset, CocaPatient
@@ -55,7 +56,7 @@ def phantom_scans(
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": a setting that is no parameter
     """
     try:
@@ -96,7 +97,7 @@ def coca_scans(root: Path, *, allow: frozenset[str] = frozenset()) -> Iterator[L
 
     Raises
     ------
-    Refused
+    InputRefused
         No COCA download here.
     """
     dataset = CocaDataset.find(root)
@@ -162,7 +163,7 @@ def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> It
         try:
             scan = case_scan(Path(folder))
             is_automatic = (
-                scan.provenance["made_by"] == "automatic" and scan.provenance["labels_from"] != "segmentation"
+                scan.provenance["made_by"] == "automatic" and scan.provenance["labels_from"] != LabelSource.FILE.value
             )
             if is_automatic and not accept_automatic:
                 why = "its labels are automatic and nobody edited them; --accept-automatic takes them"
@@ -181,7 +182,7 @@ def case_scan(folder: Path) -> LabeledScan:
 
     Raises
     ------
-    Refused
+    InputRefused
         The case cannot be opened.
     """
     inner = folder / "case"
@@ -199,12 +200,12 @@ def case_scan(folder: Path) -> LabeledScan:
         notes=() if not (labels == Artery.UNASSIGNED).any() else ("some calcium has no artery yet",),
         provenance={
             "made_by": "edited" if case.edits else "automatic",
-            "labels_from": case.provenance.get("labels", "unknown"),
-            "bundle": case.provenance.get("bundle"),
+            "labels_from": "unknown" if case.provenance.labels is None else case.provenance.labels.value,
+            "bundle": case.provenance.bundle,
             "readers": readers,
             "last_edit": times[-1] if times else None,
             "edits": len(case.edits),
-            "version": case.provenance.get("version", __version__),
+            "version": case.provenance.version or __version__,
             "exported_by_version": __version__,
             "protocol": case.protocol.name,
             "study_uid": header.study_uid,
@@ -216,7 +217,7 @@ def case_scan(folder: Path) -> LabeledScan:
 
 def _patient_of(case: Case) -> str:
     """Pseudonym of a case's patient: from the DICOM files it was read from; without them each CT is a patient."""
-    paths = [Path(path) for path in case.provenance.get("source", ())]
+    paths = [Path(path) for path in case.provenance.source]
     uid = case.source_ct.header.series_uid
     if uid and paths:
         for series in find_series(paths):

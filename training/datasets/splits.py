@@ -41,7 +41,7 @@ class Splits:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": a patient in two parts, or a part without any
     """
 
@@ -87,7 +87,7 @@ class Splits:
 
         Raises
         ------
-        Refused
+        InputRefused
             "input" or "unreadable"
         """
         try:
@@ -118,7 +118,7 @@ def split_patients(
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": a part would be empty; the paper's proportions need 7 patients
     """
     same = _same_patient(shards.scans)
@@ -198,7 +198,7 @@ def scans_of(shards: ShardSet, patients: Sequence[str]) -> tuple[int, ...]:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": a patient who is not in these shards
     """
     wanted = set(patients)
@@ -215,7 +215,7 @@ def check_splits(shards: ShardSet, splits: Splits) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": unknown patients, or the same voxels under names in two parts
     """
     part_of = {patient: name for name in SPLITS for patient in getattr(splits, name)}

@@ -74,7 +74,7 @@ def read_trained(run: Path) -> Trained:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input" or "unreadable": there are none
     """
     path = Path(run) / BEST
@@ -111,7 +111,7 @@ def read_trained_slices(run: Path) -> TrainedSlices:
 
     Raises
     ------
-    Refused
+    InputRefused
         "unreadable": there is none
     """
     network, view, cut_off = load_classifier(Path(run) / SLICE_WEIGHTS)
@@ -162,7 +162,7 @@ def export_bundle(
 
     Raises
     ------
-    Refused
+    InputRefused
         "output" the folder; "input" a network that names no arteries, no scan to compare on, or files that differ
     """
     recipe = trained.recipe
@@ -219,14 +219,14 @@ def _vessel_stage(trained: Trained, metadata: BundleMetadata) -> VesselStage:
 def _at_size(slices: TrainedSlices) -> SliceClassifier:
     """A copy whose position embedding is that of its view: the graph then has nothing to interpolate."""
     network = copy.deepcopy(slices.network).eval()
-    network.backbone.fix_size(slices.stage.view.size)
+    network.backbone.fix_size(slices.stage.view.size_px)
     return network
 
 
 def _example(role: str, vessel: VesselStage, slices: TrainedSlices | None) -> torch.Tensor:
     if role == VESSEL or slices is None:
         return torch.zeros(2, vessel.view.channels, vessel.view.size_px, vessel.view.size_px)
-    return torch.zeros(2, 1, slices.stage.view.size, slices.stage.view.size)
+    return torch.zeros(2, 1, slices.stage.view.size_px, slices.stage.view.size_px)
 
 
 def _vessel_architecture(recipe: SegmentationRecipe) -> dict[str, Any]:
@@ -265,7 +265,7 @@ def _manifest(
         **DEFAULT_TEXTS,
         **metadata.texts,
         "vessel": {
-            "input": asdict(vessel.view),
+            "input": vessel.view.to_json(),
             "classes": list(vessel.classes),
             "cut_off": vessel.cut_off,
             "calibration": asdict(vessel.calibration),

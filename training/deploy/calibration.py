@@ -52,7 +52,7 @@ def calibrate(
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": too few islands of a kind, or a slice cut-off is asked for and the bundle has no slice stage
     """
     changes: dict[str, Any] = {}
@@ -98,7 +98,7 @@ def sensitive_cut_off(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitiv
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": no positives
     """
     if not truth.any():

@@ -50,7 +50,7 @@ def require_parity(networks: Mapping[str, nn.Module], bundle: Bundle, scans: Seq
         )
     differences = {"logits": logits}
     if bundle.slices is not None:
-        size = bundle.slices.view.size
+        size = bundle.slices.view.size_px
         differences["slice_probability"] = _difference(
             by_torch[SLICES], by_onnx[SLICES], 2 * rng.random((5, 1, size, size), np.float32) - 1
         )
@@ -99,17 +99,14 @@ def _scored(
     ct: CTVolume, bundle: Bundle, networks: Mapping[str, Network]
 ) -> tuple[np.ndarray, ScoreReport, np.ndarray]:
     """(k,) slice probabilities, the report, and the artery of every voxel."""
-    protocol, region, vessel = ScoringProtocol(), heart_region(ct), bundle.vessel
+    protocol, region = ScoringProtocol(), heart_region(ct)
     chosen, p = None, np.full(ct.shape[0], np.nan)
     if bundle.slices is not None:
         p = classify_slices(
             ct, region, networks[SLICES], bundle.slices.view, slices_with_candidates(ct, region, protocol)
         )
         chosen = np.nan_to_num(p, nan=-1.0) >= bundle.slices.cut_off
-    lesions = segment_vessels(
-        ct, region, networks[VESSEL], vessel.view, vessel.classes, protocol, coronary_cut_off=vessel.cut_off,
-        calibration=vessel.calibration, slices=chosen,
-    )  # fmt: skip
+    lesions = segment_vessels(ct, region, networks[VESSEL], bundle.vessel, protocol, chosen_slices=chosen)
     return p, score_lesions(ct, lesions, protocol), lesions.artery_map()
 
 

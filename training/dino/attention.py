@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.networks.backbone import Backbone
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView
 from training.datasets.slice_dataset import NOT_CORONARY, SliceSet
 
 
@@ -48,7 +48,7 @@ def attention_map(
     backbone: Backbone,
     hu: ArrayLike,
     spacing_mm: tuple[float, float],
-    view: SliceView,
+    view: NetworkView,
     *,
     labels: ArrayLike | None = None,
     center_mm: tuple[float, float] | None = None,
@@ -62,9 +62,9 @@ def attention_map(
     labels
         (rows, columns), true where there is coronary calcium
     center_mm
-        Of the view, see `SliceView.render`.
+        Of the view, see `NetworkView.render_slice`.
     """
-    image = view.render(hu, spacing_mm, center_mm)
+    image = view.render_slice(hu, spacing_mm, center_mm)
     device = next(backbone.parameters()).device
     attention = backbone.class_attention(torch.from_numpy(image)[None, None].to(device))[0].float().cpu().numpy()
     patch = backbone.shape.patch
@@ -73,7 +73,7 @@ def attention_map(
     if labels is not None and np.asarray(labels).any():
         # Through the same view as the image: 1000 HU where there is calcium, seen between -1 and 1.
         painted = np.where(np.asarray(labels, dtype=bool), 1000.0, 0.0)
-        calcium_in_view = replace(view, window_hu=(0.0, 1000.0)).render(painted, spacing_mm, center_mm) > -0.999
+        calcium_in_view = replace(view, window_hu=(0.0, 1000.0)).render_slice(painted, spacing_mm, center_mm) > -0.999
         patches = calcium_in_view.reshape(len(attention[0]), patch, -1, patch).any(axis=(1, 3))
         if patches.any():
             mean = attention.mean(axis=0)
@@ -82,7 +82,7 @@ def attention_map(
 
 
 def attention_of_slices(
-    backbones: Mapping[str, Backbone], slices: SliceSet, numbers: ArrayLike, view: SliceView
+    backbones: Mapping[str, Backbone], slices: SliceSet, numbers: ArrayLike, view: NetworkView
 ) -> list[dict[str, AttentionMap]]:
     """Figure 3: one row a slice, one column a backbone.
 

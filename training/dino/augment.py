@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from heartlens.networks.slice_input import OUTSIDE_HU, SUPERSAMPLING
+from heartlens.networks.view import AIR_HU, SUPERSAMPLING
 
 PLACEMENTS = ("centre", "random")
 
@@ -272,7 +272,16 @@ def render_views(
     return image.transpose(0, 1).unsqueeze(2).contiguous()
 
 
-def cut(slices: Tensor, spacing_mm: Tensor, center_mm: Tensor, side_mm: Tensor, flip: Tensor, *, size: int) -> Tensor:
+def cut(
+    slices: Tensor,
+    spacing_mm: Tensor,
+    center_mm: Tensor,
+    side_mm: Tensor,
+    flip: Tensor,
+    *,
+    size: int,
+    outside_hu: float = AIR_HU,
+) -> Tensor:
     """Cut views out of slices, scaled to `size` pixels and flipped; beyond the edge there is air.
 
     Parameters
@@ -299,14 +308,14 @@ def cut(slices: Tensor, spacing_mm: Tensor, center_mm: Tensor, side_mm: Tensor, 
     rows, columns = place.unbind(2)  # (batch, views, fine)
     grid = torch.stack(torch.broadcast_tensors(columns[:, :, None, :], rows[:, :, :, None]), dim=-1)
     image = functional.grid_sample(
-        slices.float().sub_(OUTSIDE_HU).unsqueeze(1),  # air is 0, and so is what grid_sample finds outside
+        slices.float().sub_(outside_hu).unsqueeze(1),  # air is 0, and so is what grid_sample finds outside
         grid.flatten(1, 2),  # all views of a slice below each other, so that the slice is not copied for each
         mode="bilinear",
         padding_mode="zeros",
         align_corners=False,
     )
     image = functional.avg_pool2d(image, SUPERSAMPLING)  # (batch, 1, views * size, size)
-    return image.view(batch, views, size, size) + OUTSIDE_HU
+    return image.view(batch, views, size, size) + outside_hu
 
 
 def blur_weights(sigma_px: Tensor, size: int) -> Tensor:

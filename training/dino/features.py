@@ -11,7 +11,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView, classifier_view
 from training.datasets.slice_dataset import SliceSet
 from training.dino.augment import cut
 from training.engine.config import runtime_only
@@ -25,8 +25,8 @@ class Place(NamedTuple):
     side_mm: tuple[float, float]
 
 
-def crop_batch(images: Tensor, spacing_mm: Tensor, view: SliceView, center_mm: Tensor, side_mm: Tensor) -> Tensor:
-    """Square views of slices as `SliceView.evaluate` lays them out, for a batch and on its device.
+def crop_batch(images: Tensor, spacing_mm: Tensor, view: NetworkView, center_mm: Tensor, side_mm: Tensor) -> Tensor:
+    """Square views of slices as `NetworkView.render` lays them out, for a batch and on its device.
 
     Parameters
     ----------
@@ -41,9 +41,14 @@ def crop_batch(images: Tensor, spacing_mm: Tensor, view: SliceView, center_mm: T
         (batch, 1, size, size)
     """
     flip = torch.zeros(len(images), 1, 2, dtype=torch.bool, device=images.device)
-    crops = cut(images, spacing_mm, center_mm[:, None], side_mm[:, None], flip, size=view.size)
+    if view.resampling != "supersampled" or view.channels != 1:
+        raise ValueError(f"expected the view of a slice classifier, got {view}")
+    crops = cut(
+        images, spacing_mm, center_mm[:, None], side_mm[:, None], flip, size=view.size_px, outside_hu=view.outside_hu
+    )
     low, high = view.window_hu
-    return ((crops - low) * (2 / (high - low)) - 1).clamp_(-1, 1)
+    first, last = view.scaled_to
+    return ((crops - low) / (high - low)).clamp_(0, 1) * (last - first) + first
 
 
 @torch.no_grad()
@@ -51,7 +56,7 @@ def embed_slices(
     network: Callable[[Tensor], Tensor],
     slices: SliceSet,
     numbers: ArrayLike,
-    view: SliceView,
+    view: NetworkView,
     *,
     device: torch.device,
     batch: int = 64,
@@ -87,7 +92,7 @@ def embed_slices(
     return torch.cat(embeddings).numpy()
 
 
-def middle(slices: SliceSet, number: int, view: SliceView) -> Place:
+def middle(slices: SliceSet, number: int, view: NetworkView) -> Place:
     """The square that the view shows of a slice: around its middle, or around that of the heart."""
     height_mm, width_mm = slices.extent_mm(number)
     center_mm = slices.heart_mm(number) if view.center == "heart" else (height_mm / 2, width_mm / 2)
@@ -159,9 +164,9 @@ class ProbeConfig:
     window_hu: tuple[float, float] = runtime_only((-460.0, 540.0))
 
     @property
-    def view(self) -> SliceView:
+    def view(self) -> NetworkView:
         """The view in which slices are embedded."""
-        return SliceView(self.field_mm, self.size, self.window_hu)
+        return classifier_view(self.field_mm, self.size, self.window_hu)
 
 
 class KnnProbe:

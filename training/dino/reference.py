@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heartlens.networks.backbone import Backbone
-from heartlens.networks.slice_input import OUTSIDE_HU
+from heartlens.networks.view import AIR_HU
 from training.dino.augment import AugmentConfig, Views
 from training.dino.distillation import DinoModel
 from training.dino.views import ViewBatch
@@ -67,7 +67,7 @@ def reference_views(
 
 def _crop(image: NDArray[np.int16], first: Sequence[int], shape: Sequence[int]) -> NDArray[np.int16]:
     """Part of an image; beyond its edge there is air."""
-    crop = np.full(shape, OUTSIDE_HU, image.dtype)
+    crop = np.full(shape, AIR_HU, image.dtype)
     starts = [max(0, f) for f in first]
     stops = [min(n, f + s) for n, f, s in zip(image.shape, first, shape, strict=True)]
     inside = tuple(slice(start - f, stop - f) for start, stop, f in zip(starts, stops, first, strict=True))

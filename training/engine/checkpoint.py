@@ -62,7 +62,7 @@ class Checkpoints:
 
         Raises
         ------
-        Refused
+        InputRefused
             ``output``, when the disk does not take it; older checkpoints are left as they were
         """
         ranks = ranks or Ranks()
@@ -93,7 +93,7 @@ class Checkpoints:
 
         Raises
         ------
-        Refused
+        InputRefused
             ``input``, a checkpoint of another recipe (the settings that differ are named) or of other parts;
             ``unreadable``, when there are checkpoints and none can be read
         """
@@ -148,7 +148,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``unreadable``: damaged, or no checkpoint of HeartLens
     """
     try:

@@ -56,7 +56,7 @@ def load_recipe(kind: type[Recipe], path: Path | str | None = None, changes: Seq
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``: no such file, no TOML, an unknown key (the nearest one is named), a value of the wrong type
     """
     document: dict[str, Any] = {}

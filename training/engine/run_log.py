@@ -35,7 +35,7 @@ class RunLog:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``, here and in `note`, when the disk does not take it
     """
 
@@ -116,7 +116,7 @@ def make_run_folder(folder: Path) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``
     """
     try:

@@ -176,7 +176,7 @@ def agrees(
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": it scores otherwise than what was judged
     """
     bundles = {BY_RULES: RULES} if find_bundle(bundle) is None else {BUNDLE: bundle, BY_RULES: RULES}
@@ -280,10 +280,10 @@ def island_votes(
     if folder is None:
         return
     known = load_bundle(folder)
-    vessel, networks = known.vessel, Networks(known, device)
+    networks = Networks(known, device)
     lesions = segment_vessels(
-        ct, region, networks.vessel, vessel.view, vessel.classes, PROTOCOL, coronary_cut_off=0.0,
-        calibration=vessel.calibration, slices=slices_with_candidates(ct, region, PROTOCOL), batch=networks.batch,
+        ct, region, networks.vessel, replace(known.vessel, cut_off=0.0), PROTOCOL,
+        chosen_slices=slices_with_candidates(ct, region, PROTOCOL), batch=networks.batch,
     )  # fmt: skip
     counted = scored_voxels(ct, lesions, PROTOCOL).reshape(-1)
     for lesion_id, note in lesions.notes.items():

@@ -94,7 +94,7 @@ def find_patients(folder: Path) -> dict[str, Entry]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, no such folder, or nothing in it
     """
     try:
@@ -142,7 +142,7 @@ def read_pairs(
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, a folder cannot be read or holds no patients
     """
     known, predicted = find_patients(reference), find_patients(prediction)

@@ -229,7 +229,7 @@ def put_into(page: Path, text: str, *, marks: tuple[str, str] = (BEGIN, END)) ->
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": the page has no marks
     """
     begin, end = marks

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from heartlens.core.errors import InputRefused
 from heartlens.networks.slice_classifier import SliceClassifier
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import NOT_CORONARY, SliceSet
 from training.dino.attention import AttentionMap, attention_of_slices
@@ -57,7 +57,7 @@ def compare_backbones(
 
     Raises
     ------
-    Refused
+    InputRefused
         "unreadable" a run; "input" runs that see slices in different views
     """
     classifiers = {name: load_classifier(run / WEIGHTS) for name, run in runs.items()}
@@ -98,7 +98,7 @@ def compare_backbones(
 
 
 @torch.no_grad()
-def _probability(classifier: SliceClassifier, slices: SliceSet, view: SliceView) -> NDArray[np.float64]:
+def _probability(classifier: SliceClassifier, slices: SliceSet, view: NetworkView) -> NDArray[np.float64]:
     numbers = np.arange(len(slices))
     embeddings = embed_slices(classifier.backbone, slices, numbers, view, device=torch.device("cpu"))
     return head_probability(classifier.head, embeddings)
@@ -113,15 +113,15 @@ def _most_calcified(rows: Sequence[Mapping[str, AttentionMap]], patients: Sequen
     return list(chosen.values())[:SHOWN]
 
 
-def _picture(slices: SliceSet, number: int, row: Mapping[str, AttentionMap], view: SliceView) -> tuple[str, str]:
+def _picture(slices: SliceSet, number: int, row: Mapping[str, AttentionMap], view: NetworkView) -> tuple[str, str]:
     """The slice finer than the network sees it, and each backbone's attention, mean over its heads."""
     scan, k = slices.places[number].tolist()
     low, high = figures.ATTENTION_WINDOW_HU
-    fine = replace(view, size=max(SHOWN_PX, view.size), window_hu=figures.ATTENTION_WINDOW_HU)
+    fine = replace(view.at_size(max(SHOWN_PX, view.size_px)), window_hu=figures.ATTENTION_WINDOW_HU)
     where = slices.spacing_mm(number), slices.heart_mm(number) if view.center == "heart" else None
-    rendered = fine.render(np.array(slices.shards.image(scan)[k]), *where)
+    rendered = fine.render_slice(np.array(slices.shards.image(scan)[k]), *where)
     is_calcium = ~np.isin(np.array(slices.shards.labels(scan)[k]), NOT_CORONARY)
-    calcium = replace(fine, window_hu=(0.0, 1000.0)).render(np.where(is_calcium, 1000.0, 0.0), *where) > 0
+    calcium = replace(fine, window_hu=(0.0, 1000.0)).render_slice(np.where(is_calcium, 1000.0, 0.0), *where) > 0
     picture = figures.attention_figure(
         (rendered + 1) / 2 * (high - low) + low,
         {f"{name} ({shown.on_calcium:.1%} on calcium)": shown.mean for name, shown in row.items()},

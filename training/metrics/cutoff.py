@@ -38,7 +38,7 @@ def choose_cut_off(is_positive: NDArray[np.bool_], probability: NDArray[np.float
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": only one kind is there
 
     Examples

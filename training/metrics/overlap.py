@@ -95,7 +95,7 @@ def compare(
     ------
     ValueError
         A label map of another shape.
-    Refused
+    InputRefused
         ``labels``, a code that is no `Artery`
     """
     scored = [_Scored(ct, codes, protocol) for codes in (reference, predicted)]

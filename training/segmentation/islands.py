@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.anatomy import HeartRegion, heart_region
-from heartlens.calcium import TOO_SMALL
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.networks.bundle import VesselStage
 from heartlens.networks.inference import Network, segment_vessels
-from heartlens.networks.input import View
+from heartlens.networks.view import NetworkView
 from training.metrics.classification import ratio
 from training.metrics.cutoff import DEFAULT, choose_cut_off, fit_calibration
 
@@ -42,7 +42,7 @@ ChooseSlices = Callable[[CTVolume, HeartRegion], NDArray[np.bool_]]
 def read_component_votes(
     network: Network,
     scans: Iterable[tuple[CTVolume, NDArray[np.uint8]]],
-    view: View,
+    view: NetworkView,
     classes: Sequence[str],
     choose_slices: ChooseSlices | None = None,
 ) -> ComponentVotes:
@@ -57,18 +57,18 @@ def read_component_votes(
     choose_slices
         What comes before the network; None shows it all slices with dense voxels.
     """
-    protocol = ScoringProtocol()
+    protocol, stage = ScoringProtocol(), VesselStage(view, tuple(classes), 0.0)
     p, truth = [], []
     for ct, codes in scans:
-        # With a cut-off of 0 nothing is left out; what is too small to count has a note that says so.
+        # With a cut-off of 0 nothing is left out; a note says of what is too small that it does not count.
         region = heart_region(ct)
         slices = None if choose_slices is None else choose_slices(ct, region)
-        lesions = segment_vessels(ct, region, network, view, classes, protocol, coronary_cut_off=0.0, slices=slices)
+        lesions = segment_vessels(ct, region, network, stage, protocol, chosen_slices=slices)
         labeled = np.isin(codes.reshape(-1)[lesions.voxels.flat], SCORED_ARTERIES)
         size = np.bincount(lesions.voxels.ids)
         coronary = np.bincount(lesions.voxels.ids, weights=labeled)
         for lesion, note in lesions.notes.items():
-            if note.probability is not None and not note.why.startswith(TOO_SMALL):
+            if note.probability is not None and note.counts:
                 p.append(note.probability)
                 truth.append(bool(2 * coronary[lesion] > size[lesion]))
     return ComponentVotes(np.array(p, np.float64), np.array(truth, bool))

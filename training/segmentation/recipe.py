@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from heartlens.networks.input import View
+from heartlens.networks.view import NetworkView
 from training.datasets.segmentation_dataset import (
     SampleRecipe,
 )
@@ -88,7 +88,7 @@ class SegmentationRecipe:
     steps: int = 0
     batch: int = 8
     bf16: bool = True
-    view: View = field(default_factory=View)
+    view: NetworkView = field(default_factory=NetworkView)
     samples: SampleRecipe = field(default_factory=SampleRecipe)
     network: NetworkRecipe = field(default_factory=NetworkRecipe)
     loss: LossRecipe = field(default_factory=LossRecipe)

@@ -69,7 +69,7 @@ def train_segmentation(
 
     Raises
     ------
-    Refused
+    InputRefused
         recipe, data or disk will not do
     DeadRun
         Three steps in a row were not finite.
@@ -204,7 +204,7 @@ def read_start(path: Path, recipe: SegmentationRecipe) -> dict[str, torch.Tensor
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": there are none, or they are of another network, view or classes; "unreadable": no such file
     """
     if not path.is_file():

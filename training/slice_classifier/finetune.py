@@ -21,7 +21,7 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.inference import slices_with_candidates
 from heartlens.networks.slice_classifier import SliceClassifier
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView
 from training.datasets.sampling import balanced_order, batch_at, sample_rng
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
@@ -117,11 +117,17 @@ class Lesson(NamedTuple):
 
 
 def draw_lesson(
-    recipe: TuneRecipe, view: SliceView, patch: int, slices: SliceSet, numbers: Sequence[int], epoch: int, ranks: Ranks
+    recipe: TuneRecipe,
+    view: NetworkView,
+    patch: int,
+    slices: SliceSet,
+    numbers: Sequence[int],
+    epoch: int,
+    ranks: Ranks,
 ) -> Lesson:
     """Views of some slices, shifted and zoomed, each a function of seed, epoch and slice."""
     places, noise_hu, offset_hu = [], [], []
-    side = view.size // patch
+    side = view.size_px // patch
     patches = np.zeros((len(numbers), side, side), np.float32)
     for row, n in enumerate(numbers):
         rng = sample_rng(recipe.seed, epoch, int(n))
@@ -235,7 +241,7 @@ def tune(
 
 @torch.no_grad()
 def probabilities(
-    classifier: SliceClassifier, view: SliceView, slices: SliceSet, candidate_slices: NDArray[np.bool_], ranks: Ranks
+    classifier: SliceClassifier, view: NetworkView, slices: SliceSet, candidate_slices: NDArray[np.bool_], ranks: Ranks
 ) -> NDArray[np.float64]:
     """(n,) p(calcified), 0 where nobody asks."""
     classifier.eval()
@@ -304,7 +310,7 @@ def _between(p: NDArray[np.float64], cut_off: float) -> float:
 def keep(
     run: Path,
     classifier: SliceClassifier,
-    view: SliceView,
+    view: NetworkView,
     recipe: TuneRecipe,
     step: int,
     evaluation: dict[str, Any],

@@ -20,7 +20,7 @@ from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone
 from heartlens.networks.slice_classifier import SliceClassifier
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView, classifier_view
 from training.datasets.sampling import epoch_order
 from training.datasets.slice_dataset import SliceSet
 from training.dino.features import Place, embed_slices, knn_probability, middle
@@ -86,9 +86,9 @@ class SlicesRecipe:
         _ = self.view
 
     @property
-    def view(self) -> SliceView:
+    def view(self) -> NetworkView:
         """The view in which slices are embedded."""
-        return SliceView(self.field_mm, self.size, self.window_hu, self.center)
+        return classifier_view(self.field_mm, self.size, self.window_hu, self.center)
 
 
 class Features(NamedTuple):
@@ -313,7 +313,7 @@ def train_linear_head(
 
     Raises
     ------
-    Refused
+    InputRefused
         The run was begun with another recipe, backbone or slices, or the disk is full.
     DeadRun
         The loss is not finite.

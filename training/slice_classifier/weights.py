@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape
 from heartlens.networks.slice_classifier import SliceClassifier
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView
 from training.dino.recipe import DinoRecipe
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import load_recipe
@@ -41,12 +41,12 @@ def evaluate_probabilities(
     }
 
 
-def load_classifier(path: Path) -> tuple[SliceClassifier, SliceView, float]:
+def load_classifier(path: Path) -> tuple[SliceClassifier, NetworkView, float]:
     """A fitted classifier, how it looks at a slice, and its cut-off.
 
     Raises
     ------
-    Refused
+    InputRefused
         ``unreadable``
     """
     try:
@@ -55,7 +55,7 @@ def load_classifier(path: Path) -> tuple[SliceClassifier, SliceView, float]:
             raise ValueError(f"schema {content['schema']!r}")
         classifier = SliceClassifier(Backbone(BackboneShape(**content["backbone"])))
         classifier.load_state_dict(content["state"])
-        return classifier.eval(), SliceView.from_json(content["view"]), float(content["cut_off"])
+        return classifier.eval(), NetworkView.from_json(content["view"]), float(content["cut_off"])
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         error_text = " ".join(str(error).split())[:120]
         raise InputRefused(
@@ -68,7 +68,7 @@ def load_teacher(run: Path) -> Backbone:
 
     Raises
     ------
-    Refused
+    InputRefused
         No such run, or it cannot be read.
     """
     paths = sorted((run / "checkpoints").glob("step-*.pt"))

@@ -11,7 +11,7 @@ from schematic_chest import schematic_chest
 
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import Calibration, Domain, load_bundle
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import classifier_view
 from training.calibrate import main
 from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
@@ -65,7 +65,7 @@ def data(tmp_path_factory):
     classifier = SliceClassifier(Backbone(BackboneShape(24, 2, 2, 8, 32)))
     torch.nn.init.normal_(classifier.head.weight, std=1.0)  # so that probabilities differ
     checkpoint = {"schema": SLICES_SCHEMA, "backbone": classifier.backbone.shape.to_json(), "cut_off": 0.25}
-    view = SliceView(160, 32, center="heart")
+    view = classifier_view(160, 32, center="heart")
     torch.save(
         {**checkpoint, "state": classifier.state_dict(), "view": view.to_json()}, folder / "slices" / SLICE_WEIGHTS
     )

@@ -18,12 +18,11 @@ from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import write_volume
 from heartlens.networks.backbone import Backbone, BackboneShape
-from heartlens.networks.bundle import SLICES, Calibration, Domain, SliceStage, load_bundle
+from heartlens.networks.bundle import SLICES, Calibration, Domain, SliceStage, VesselStage, load_bundle
 from heartlens.networks.inference import classify_islands, classify_slices, segment_vessels, slices_with_candidates
-from heartlens.networks.input import View
 from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
 from heartlens.networks.slice_classifier import SliceClassifier
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView, classifier_view
 from heartlens.pipeline import Request, score_series
 from training import export
 from training.datasets.scans import LabeledScan
@@ -46,6 +45,7 @@ from training.slice_classifier.weights import WEIGHTS as SLICE_WEIGHTS
 pytestmark = pytest.mark.slow
 
 CLASSES = ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
+STAGE = VesselStage(NetworkView(40, 1.0), CLASSES, 0.5)
 
 
 def chest_ct() -> CTVolume:
@@ -85,7 +85,7 @@ def slices_run(tmp_path_factory):
     classifier = SliceClassifier(Backbone(BackboneShape(24, 2, 2, 8, 32)))
     torch.nn.init.normal_(classifier.head.weight, std=1.0)  # so that probabilities differ
     content = {"schema": SLICES_SCHEMA, "backbone": classifier.backbone.shape.to_json(), "cut_off": 0.25}
-    view = SliceView(40, 48, center="heart")
+    view = classifier_view(40, 48, center="heart")
     torch.save({**content, "state": classifier.state_dict(), "view": view.to_json()}, folder / SLICE_WEIGHTS)
     return folder
 
@@ -104,9 +104,9 @@ def test_an_exported_bundle_says_what_it_is(bundle_folder):
     bundle = load_bundle(bundle_folder)
     assert bundle.texts["name"] == "tiny"
     assert bundle.vessel.classes == CLASSES
-    assert bundle.vessel.view == View(32, 1.0)
+    assert bundle.vessel.view == NetworkView(32, 1.0)
     assert (bundle.vessel.cut_off, bundle.vessel.calibration) == (0.4, Calibration(1.5, -0.25))
-    assert bundle.slices == SliceStage(SliceView(40, 48, center="heart"), 0.25)
+    assert bundle.slices == SliceStage(classifier_view(40, 48, center="heart"), 0.25)
     assert bundle.domain == Domain(kvp=(100, 130))
     manifest = json.loads((bundle_folder / "manifest.json").read_text())
     assert manifest["metrics"]["vessel"]["validation_dice"] == 0.5
@@ -302,11 +302,11 @@ def test_a_ct_scores_the_same_through_torch_and_onnx(bundle_folder, tmp_path, mo
         score_series(tmp_path / "ct.nrrd", Request(bundle=str(bundle_folder), device=d)).case for d in ("cuda", "cpu")
     )
     assert set(used) == {"vessel-unet", "slice-classifier"}
-    assert (one.provenance["device"], other.provenance["device"]) == ("cuda", "cpu")
+    assert (one.provenance.device, other.provenance.device) == ("cuda", "cpu")
     assert one.report.total == other.report.total
     assert np.array_equal(one.lesions.artery_map(), other.lesions.artery_map())
     assert one.slice_probability == pytest.approx(other.slice_probability, abs=1e-4, nan_ok=True)
-    assert [a.review for a in one.report.lesions] == [b.review for b in other.report.lesions]
+    assert [a.undecided for a in one.report.lesions] == [b.undecided for b in other.report.lesions]
 
 
 def test_the_command_writes_a_bundle_from_runs_and_shards(run, slices_run, tmp_path):
@@ -353,8 +353,8 @@ def test_islands_vote_and_are_named_whole():
         logits[:, 2, :, :20] = logits[:, 4, :, 20:] = 5
         return logits
 
-    ct, view = spots_ct(), View(40, 1.0)
-    lesions = segment_vessels(ct, heart_region(ct), halves, view, CLASSES, ScoringProtocol())
+    ct = spots_ct()
+    lesions = segment_vessels(ct, heart_region(ct), halves, STAGE, ScoringProtocol())
     assert sorted(lesions.arteries.values()) == [Artery.LAD, Artery.RCA]
     artery_map = lesions.artery_map()
     assert (artery_map[ct.hu >= 130] > 0).all()
@@ -375,10 +375,10 @@ def test_a_majority_names_the_island():
         return logits
 
     ct = spots_ct()
-    lesions = segment_vessels(ct, heart_region(ct), by_slice, View(40, 1.0), CLASSES, ScoringProtocol())
+    lesions = segment_vessels(ct, heart_region(ct), by_slice, STAGE, ScoringProtocol())
     assert set(lesions.arteries.values()) == {Artery.LCX}
     only = np.array([False, False, True])
-    upper = segment_vessels(ct, heart_region(ct), by_slice, View(40, 1.0), CLASSES, ScoringProtocol(), slices=only)
+    upper = segment_vessels(ct, heart_region(ct), by_slice, STAGE, ScoringProtocol(), chosen_slices=only)
     assert set(upper.arteries.values()) == {Artery.RCA}
 
 
@@ -392,4 +392,4 @@ def test_the_cut_off_decides_and_the_likeliest_artery_names():
 
 def test_a_scan_without_dense_voxels_goes_through_no_network():
     ct = CTVolume(np.zeros((2, 8, 8), np.int16), np.diag([1.0, 1.0, 3.0, 1.0]))
-    assert not segment_vessels(ct, heart_region(ct), None, View(8, 1.0), CLASSES, ScoringProtocol()).arteries
+    assert not segment_vessels(ct, heart_region(ct), None, STAGE, ScoringProtocol()).arteries

@@ -21,7 +21,7 @@ from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape
 from heartlens.networks.inference import classify_slices
 from heartlens.networks.slice_classifier import SliceClassifier
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView, classifier_view
 from heartlens.phantom import PhantomParameters, make_phantom
 from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
@@ -112,10 +112,10 @@ def gaussian_features(n: int = 400, dim: int = 6, share: float = 0.15) -> Featur
 def test_the_view_of_inference_is_the_view_of_training(row_mm, column_mm, seed):
     rng = np.random.default_rng(seed)
     hu = rng.integers(-1000, 1000, (50, 60)).astype(np.int16)
-    view = SliceView(field_mm=70, size=32)
+    view = classifier_view(70, 32)
     center, side = middle_of(hu, row_mm, column_mm), torch.tensor([[70.0, 70.0]])
     crop = crop_batch(torch.from_numpy(hu)[None], torch.tensor([[row_mm, column_mm]]), view, center, side)[0, 0]
-    np.testing.assert_allclose(view.render(hu, (row_mm, column_mm)), crop, atol=2e-4)
+    np.testing.assert_allclose(view.render_slice(hu, (row_mm, column_mm)), crop, atol=2e-4)
 
 
 def test_a_view_around_the_heart_is_the_same_in_training_and_in_use(tmp_path, backbone):
@@ -124,7 +124,7 @@ def test_a_view_around_the_heart_is_the_same_in_training_and_in_use(tmp_path, ba
     )
     ct = make_phantom(parameters).ct
     shards = write_shards(tmp_path / "s", [LabeledScan("p", "p", "phantom", ct, np.zeros(ct.shape, np.uint8))])
-    region, view = heart_region(ct), SliceView(120, 32, center="heart")
+    region, view = heart_region(ct), classifier_view(120, 32, center="heart")
     slices = SliceSet(shards, [0])
     height_mm, width_mm = slices.extent_mm(0)
     assert np.abs(np.subtract(slices.heart_mm(0), (height_mm / 2, width_mm / 2))).max() > 5  # not where it would be
@@ -145,7 +145,7 @@ def test_hearts_that_were_found_are_taken(slices):
     voxels = slices.shards.scans[0].voxels_sha256
     known = SliceSet(slices.shards, [0], {voxels: [10.0, 20.0, 0.0, 6.0]})
     assert known.heart_mm(3) == (42.0, 82.0)  # pixels of 4 mm, from the corner of the first
-    assert middle(known, 3, SliceView(100, 32, center="heart")).center_mm == (42.0, 82.0)
+    assert middle(known, 3, classifier_view(100, 32, center="heart")).center_mm == (42.0, 82.0)
 
 
 def middle_of(hu, row_mm, column_mm):
@@ -154,26 +154,26 @@ def middle_of(hu, row_mm, column_mm):
 
 def test_a_view_shows_the_same_mm_of_scans_with_other_pixels():
     """A disc of 20 mm fills the same part of the view, whatever the pixels."""
-    view = SliceView(field_mm=64, size=64, window_hu=(0, 1000))
+    view = classifier_view(64, 64, window_hu=(0, 1000))
     areas = []
     for spacing in (0.5, 0.8):
         place = (np.arange(round(100 / spacing)) + 0.5) * spacing - 50
         disc = np.where(place[:, None] ** 2 + place**2 < 10**2, 1000.0, 0.0)
-        areas.append(((view.render(disc, (spacing, spacing)) + 1) / 2).sum())
+        areas.append(((view.render_slice(disc, (spacing, spacing)) + 1) / 2).sum())
     assert areas == pytest.approx([np.pi * 100] * 2, rel=0.01)
 
 
 def test_a_view_can_look_elsewhere_and_travels_as_json():
     hu = np.zeros((20, 20))
     hu[2, 15] = 500
-    view = SliceView(field_mm=8, size=8, window_hu=(0, 1000))
-    rendered = view.render(hu, (1, 1), center_mm=(3, 16))
+    view = classifier_view(8, 8, window_hu=(0, 1000))
+    rendered = view.render_slice(hu, (1, 1), center_mm=(3, 16))
     assert np.unravel_index(rendered.argmax(), rendered.shape) == (3, 3)
-    assert SliceView.from_json(json.loads(json.dumps(view.to_json()))) == view
+    assert NetworkView.from_json(json.loads(json.dumps(view.to_json()))) == view
 
 
 def test_embeddings_do_not_depend_on_the_batch(slices, backbone):
-    view = SliceView(200, 32)
+    view = classifier_view(200, 32)
     one, other = (embed_slices(backbone, slices, range(10), view, device=CPU, batch=b) for b in (3, 10))
     assert one.shape == (10, 96)
     np.testing.assert_allclose(one, other, atol=1e-5)
@@ -391,7 +391,7 @@ def test_a_loaded_classifier_gives_the_probabilities_that_were_judged(tmp_path, 
     for n in range(12):
         hu = np.array(shards.image(4 + n // 6)[n % 6])
         with torch.no_grad():
-            p = classifier(torch.from_numpy(loaded_view.render(hu, (4.0, 4.0)))[None, None])
+            p = classifier(torch.from_numpy(loaded_view.render_slice(hu, (4.0, 4.0)))[None, None])
         expected = head_probability(classifier.head, embeddings[n : n + 1])
         assert p.item() == pytest.approx(expected[0], abs=1e-4)
 
@@ -423,7 +423,7 @@ def test_an_exported_graph_takes_any_number_of_slices(backbone):
 
 def test_attention_is_a_map_over_the_slice_and_says_how_much_is_on_calcium(slices, backbone):
     number = int(np.flatnonzero(slices.is_calcified)[0])
-    (row,) = attention_of_slices({"DINO": backbone, "DINO-LG": backbone}, slices, [number], SliceView(160, 32))
+    (row,) = attention_of_slices({"DINO": backbone, "DINO-LG": backbone}, slices, [number], classifier_view(160, 32))
     assert list(row) == ["DINO", "DINO-LG"]
     shown = row["DINO"]
     assert shown.image.shape == shown.mean.shape == (32, 32)
@@ -435,7 +435,7 @@ def test_attention_is_a_map_over_the_slice_and_says_how_much_is_on_calcium(slice
 
 
 def test_attention_without_labels_says_nothing_of_calcium(backbone):
-    shown = attention_map(backbone, np.zeros((40, 40)), (4, 4), SliceView(160, 32))
+    shown = attention_map(backbone, np.zeros((40, 40)), (4, 4), classifier_view(160, 32))
     assert np.isnan([shown.on_calcium, shown.calcium_area]).all()
 
 

@@ -257,7 +257,7 @@ class ReviewSection:
             f"{row.peak_hu:.0f}",
             str(int(density_weight(row.peak_hu, edges_hu=self._case.protocol.edges_hu))),
             f"{first}" if first == last else f"{first}–{last}",
-            row.source,
+            row.source.value,
             _confidence(row),
         ]
 
@@ -283,7 +283,7 @@ class ReviewSection:
         unassigned = sum(row.artery is Artery.UNASSIGNED for row in self._rows)
         if unassigned:
             text += " " + _("Not assigned to an artery: {count}.").format(count=unassigned)
-        unsure = sum(row.review for row in self._rows)
+        unsure = sum(row.undecided for row in self._rows)
         if unsure:
             text += " " + _("Borderline, review first: {count} (marked {mark}).").format(
                 mark=REVIEW_FIRST, count=unsure
@@ -319,4 +319,4 @@ class ReviewSection:
 
 def _confidence(row: LesionScore) -> str:
     shown = "" if row.probability is None else f"{row.probability:.2f}"
-    return f"{shown} {REVIEW_FIRST}".strip() if row.review else shown
+    return f"{shown} {REVIEW_FIRST}".strip() if row.undecided else shown

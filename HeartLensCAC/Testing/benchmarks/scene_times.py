@@ -41,7 +41,7 @@ def scene_times(case: Case, runs: int) -> list[tuple[str, float, float, str]]:
     scene = headless.scene
     shown, clicked, painted, undone = [], [], [], []
     for _ in range(runs):
-        case = Case(case.source_ct, case.auto, case.protocol, case.risk_inputs)
+        case = Case.of(case.source_ct, case.auto, case.protocol, risk_inputs=case.risk_inputs)
         # The worker's result comes with its numbers: they are saved in the case folder, and computed when it is opened.
         _ = case.report, case.auto_report, case.risk
         nodes = timed(shown, lambda case=case: show_case(scene, case))

@@ -381,8 +381,11 @@ def test_lesions_that_the_networks_were_not_sure_of_are_marked_until_the_reader_
 
     case = load_case(scored_case / "case")
     unsure = case.report.lesions[2].id
-    notes = {**case.auto.notes, unsure: replace(case.auto.notes[unsure], probability=0.51, review=True)}
-    save_case(replace(case, auto=LesionMap(case.auto.labels, case.auto.arteries, notes)), tmp_path / "case")
+    notes = {**case.auto.notes, unsure: replace(case.auto.notes[unsure], probability=0.51, undecided=True)}
+    save_case(
+        replace(case, inputs=replace(case.inputs, auto=LesionMap(case.auto.labels, case.auto.arteries, notes))),
+        tmp_path / "case",
+    )
     reader.open_case(tmp_path / "case")
     table = reader.ui.lesionTable
     weights = [

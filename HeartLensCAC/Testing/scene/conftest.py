@@ -68,7 +68,7 @@ def make_case() -> Callable[..., Case]:
         protocol = ScoringProtocol(mass_factor_mg_per_mm3_hu=0.0008)
         flat = np.flatnonzero(codes)
         lesions = extract_lesions(ct, flat, codes.reshape(-1)[flat], protocol)
-        return Case(**{"source_ct": ct, "auto": lesions, "protocol": protocol, **changes})
+        return Case.of(**{"source_ct": ct, "auto": lesions, "protocol": protocol, **changes})
 
     return make
 

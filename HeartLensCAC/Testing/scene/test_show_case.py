@@ -12,7 +12,7 @@ slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slic
 vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
 from heartlens.core.errors import InputRefused  # noqa: E402
-from heartlens.core.lesions import ARTERY_COLORS, Artery  # noqa: E402
+from heartlens.core.lesions import ARTERY_COLORS, Artery, LesionMap  # noqa: E402
 from heartlens.scene import (  # noqa: E402
     find_cases,
     labels_of,
@@ -97,7 +97,7 @@ def test_all_segments_share_one_label_map_as_large_as_the_labels(scene, make_cas
 
 def test_a_case_without_calcium_has_all_its_segments_and_rows(scene, make_case):
     case = make_case()
-    empty = replace(case, auto=case.auto.remove(1).remove(2).remove(3))
+    empty = replace(case, inputs=replace(case.inputs, auto=LesionMap.empty(case.auto.shape)))
     nodes = show_case(scene, empty)
     assert len(segments_of(nodes.segmentation)) == 6
     assert not labels_of(nodes.segmentation, case.ct).any()

@@ -133,4 +133,4 @@ def test_voxels_in_an_extent_are_those_at_or_above_the_threshold(scene, make_cas
 def test_a_volume_of_the_scene_is_scored_like_the_ct_it_came_from(volume, make_case):
     wanted = make_case()
     ct, _ = case_ct(volume, kvp=120.0, slice_thickness_mm=2.5)
-    assert Case(ct, wanted.auto, wanted.protocol).report == wanted.report
+    assert Case.of(ct, wanted.auto, wanted.protocol).report == wanted.report

@@ -144,7 +144,7 @@ def _self_test(write_line: Callable[[str], None], bundle: str | None, device: st
     score = case.report.total.agatston
     fine = abs(score - known) <= SELF_TEST_SHARE * known
     facts = case.provenance
-    by = f"bundle {facts['bundle']} on {facts['device']}" if facts["bundle"] else "the rules"
+    by = f"bundle {facts.bundle} on {facts.device}" if facts.bundle else "the rules"
     write_line(
         f"self-test: a phantom of {known:.0f} scored {score:.0f} by {by}: {'in order' if fine else 'WRONG'} "
         f"({made - begin:.1f} s to make it, {time.perf_counter() - made:.1f} s to score it)"

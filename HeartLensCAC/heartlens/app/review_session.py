@@ -58,7 +58,7 @@ class ReviewSession:
 
         Raises
         ------
-        Refused
+        InputRefused
             It is no case, or its CT has moved or changed.
         """
         inside = folder / "case"
@@ -75,7 +75,7 @@ class ReviewSession:
 
         Raises
         ------
-        Refused
+        InputRefused
             The series is no longer where it was read from.
         """
         header = self.case.source_ct.header
@@ -84,7 +84,7 @@ class ReviewSession:
         from heartlens.dicom.read import source_datasets
         from heartlens.dicom.series import find_series
 
-        all_series = find_series([Path(path) for path in self.case.provenance["source"]])
+        all_series = find_series([Path(path) for path in self.case.provenance.source])
         series = next((s for s in all_series if s.series_uid == header.series_uid), None)
         if series is None:
             raise InputRefused(
@@ -136,7 +136,7 @@ class ReviewSession:
 
         Raises
         ------
-        Refused
+        InputRefused
             ``input``: no such person; ``output``: the disk does not take it; the case is as it was
         """
         if risk_inputs == self.case.risk_inputs:
@@ -167,7 +167,7 @@ class ReviewSession:
 
         Raises
         ------
-        Refused
+        InputRefused
             ``output``, the edit could not be written to the disk; the case is as it was
         """
         if edited is self.case:
@@ -196,7 +196,7 @@ class ReviewSession:
 
         Raises
         ------
-        Refused
+        InputRefused
             ``input``: something is not settled yet, or a name is missing; ``output``: the disk does not take it
         """
         open_points = obstacles(self.case, confirmed=confirmed)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -93,7 +93,7 @@ def extract_lesions(
     arteries: ArrayLike,
     protocol: ScoringProtocol,
     *,
-    notes: Sequence[LesionNote] = (LesionNote(source="segmentation"),),
+    notes: Sequence[LesionNote] = (LesionNote(),),
     note_of_voxel: ArrayLike | None = None,
 ) -> LesionMap:
     """Turn an artery per voxel into lesions.
@@ -121,7 +121,7 @@ def extract_lesions(
 
     Raises
     ------
-    Refused
+    InputRefused
         "labels": an unknown code, or more lesions than a label map can hold
     """
     flat = np.asarray(flat, dtype=np.int64).reshape(-1)
@@ -164,7 +164,7 @@ def extract_lesions(
     for n, index in enumerate(_most_frequent(lesion, note_index)):
         note = notes[index]
         if not accepted[first[n]]:
-            note = LesionNote(note.probability, note.source, f"{TOO_SMALL}; {note.why}".rstrip("; "), note.review)
+            note = replace(note, why=f"{TOO_SMALL}; {note.why}".rstrip("; "), counts=False)
         lesion_notes[int(rank[n])] = note
     return LesionMap(labels, lesion_arteries, lesion_notes)
 

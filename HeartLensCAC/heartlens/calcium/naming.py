@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from heartlens.anatomy import artery_likelihood, course_fit
 from heartlens.calcium.pieces import Pieces
 from heartlens.core.lesions import CORONARY, Artery, LesionNote
+from heartlens.core.provenance import LabelSource
 
 LEAST_SHARE = 0.45
 """Of the likelihood that the best artery must have over the four; less is named UNASSIGNED."""
@@ -35,7 +36,7 @@ def name_pieces(pieces: Pieces, left: NDArray[np.bool_]) -> tuple[NDArray[np.uin
         (pieces,) `Artery` codes, and a note for each; those not in `left` are UNASSIGNED with an empty note
     """
     codes = np.full(pieces.count, int(Artery.UNASSIGNED), np.uint8)
-    notes = [LesionNote(0.0, "rules")] * pieces.count
+    notes = [LesionNote(0.0, LabelSource.RULES)] * pieces.count
     named = np.flatnonzero(left)
     if not named.size:
         return codes, notes
@@ -57,7 +58,7 @@ def name_pieces(pieces: Pieces, left: NDArray[np.bool_]) -> tuple[NDArray[np.uin
         course = f"near the course of the {name}" if sure[n] else f"between the course of the {name} and another"
         fat = 100 * pieces.fat_share[index]
         why = f"{course}, {distance[n]:.0f} mm from the aortic root, {fat:.0f} % of its surroundings fat"
-        notes[index] = LesionNote(float(probability[n]), "rules", why)
+        notes[index] = LesionNote(float(probability[n]), LabelSource.RULES, why)
     return codes, notes
 
 

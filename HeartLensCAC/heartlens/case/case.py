@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,116 +11,198 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens import __version__
-from heartlens.case.edits import Edit, _apply, _runs
+from heartlens.case.edits import Edit, apply_edit, runs_of
+from heartlens.case.inputs import CaseInputs
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import WarningRecord
-from heartlens.core.lesions import SCORED_ARTERIES, Artery, Draft, LesionMap, Voxels
+from heartlens.core.lesions import SCORED_ARTERIES, Artery, Draft, LesionMap
 from heartlens.core.protocol import NOTICE, ScoringProtocol
-from heartlens.core.slabs import average_slabs, slices_per_slab, source_voxels
+from heartlens.core.provenance import LabelSource, Provenance
+from heartlens.core.slabs import source_voxels
 from heartlens.risk.assess import Risk, assess
+from heartlens.risk.assessment import Assessment, assess_score
 from heartlens.risk.category_probability import category_probabilities
 from heartlens.risk.person import RiskInputs
 from heartlens.scoring.counted import Labeled, counted_voxels
-from heartlens.scoring.report import ScoreReport, score_lesions
+from heartlens.scoring.report import ScoreReport
 
-REPORT_SCHEMA = "heartlens.report/1"
+REPORT_SCHEMA = "heartlens.report/2"
+OLD_REPORT_SCHEMAS = ("heartlens.report/1",)
+"""Still read: version 1 has no `assessment`, and says `review` for `undecided`."""
+
 CASE_SCHEMA = "heartlens.case/1"
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """One CT with its lesions; every edit yields a new Case whose report belongs to it.
+class Scored:
+    """What follows from a case's inputs and edits, all of it together.
 
     Parameters
     ----------
-    source_ct
-        The CT as it was read.
-    auto
-        lesions before any edit, on the grid of `ct`
-    protocol, risk_inputs
-        How they are scored and graded.
+    lesions
+        After all edits.
+    report
+        Their scores.
+    risk
+        What published tables say about the score; withheld where the scan does not allow a statement.
+    assessment
+        What the number may be called.
+    """
+
+    lesions: LesionMap
+    report: ScoreReport
+    risk: Risk
+    assessment: Assessment
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One CT with its lesions; every edit yields a new Case whose scores belong to it.
+
+    Parameters
+    ----------
+    inputs
+        The CT and what was found on it; cases that differ by edits share it.
+    risk_inputs
+        What is known of the person.
     cautions
         Warnings that travel with the result.
     provenance
-        Version, bundle, checksums, device, seconds, input.
+        How the lesions came about.
     edits
         Everything the reader did, undo and redo included, oldest first.
-    slice_probability
-        (k,) of calcium on each scored slice, when a classifier gave it; nan where it was not asked
+    replayed
+        The lesions that the edits lead to, where the caller has them; None derives them.
+
+    Raises
+    ------
+    ValueError
+        Edits that do not follow from each other.
     """
 
-    source_ct: CTVolume
-    auto: LesionMap
-    protocol: ScoringProtocol
+    inputs: CaseInputs
     risk_inputs: RiskInputs = field(default_factory=RiskInputs)
     cautions: tuple[WarningRecord, ...] = ()
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Provenance = field(default_factory=Provenance)
     edits: tuple[Edit, ...] = ()
-    slice_probability: NDArray[np.float64] | None = None
+    replayed: InitVar[LesionMap | None] = None
+    scored: Scored = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        slices, rows, columns = self.source_ct.shape
-        grid = (slices // self.slab_count, rows, columns)
-        if self.auto.shape != grid:
-            raise ValueError(f"lesions must lie on the scored grid {grid}, got {self.auto.shape}")
-        if self.slice_probability is not None and self.slice_probability.shape != grid[:1]:
-            raise ValueError(f"expected a probability for each of {grid[0]} slices, got {self.slice_probability.shape}")
+    def __post_init__(self, replayed: LesionMap | None) -> None:
+        lesions = self._replay() if replayed is None else replayed
+        report = self.inputs.auto_report if lesions is self.inputs.auto else self.inputs.score(lesions)
+        assessment = assess_score(
+            report,
+            (caution.code for caution in self.cautions),
+            scheme=self.risk_inputs.scheme,
+            labels=self.provenance.labels,
+            is_read=bool(self.edits),
+        )
+        scored = Scored(lesions, report, self._risk_of(report), assessment)
+        object.__setattr__(self, "scored", scored)
 
-    @cached_property
-    def voxel_checksum(self) -> str:
-        """SHA-256 of the source voxels, by which a case knows its CT again."""
-        return hashlib.sha256(np.ascontiguousarray(self.source_ct.hu).data).hexdigest()
+    @classmethod
+    def of(
+        cls,
+        source_ct: CTVolume,
+        auto: LesionMap,
+        protocol: ScoringProtocol,
+        *,
+        slice_probability: NDArray[np.float64] | None = None,
+        **facts: Any,
+    ) -> Case:
+        """A case of a CT and the lesions that were found on it; see `CaseInputs` and `Case`."""
+        return cls(CaseInputs(source_ct, auto, protocol, slice_probability), **facts)
+
+    @property
+    def source_ct(self) -> CTVolume:
+        """The CT as it was read."""
+        return self.inputs.source_ct
+
+    @property
+    def ct(self) -> CTVolume:
+        """The CT that is scored: the source, or its slabs."""
+        return self.inputs.ct
+
+    @property
+    def auto(self) -> LesionMap:
+        """Lesions before any edit."""
+        return self.inputs.auto
+
+    @property
+    def protocol(self) -> ScoringProtocol:
+        """How the lesions are scored."""
+        return self.inputs.protocol
+
+    @property
+    def slice_probability(self) -> NDArray[np.float64] | None:
+        """(k,) of calcium on each scored slice; None without a classifier."""
+        return self.inputs.slice_probability
 
     @property
     def slab_count(self) -> int:
-        """Source slices per scored slice; 1 unless the protocol asks for slabs."""
-        return 1 if self.protocol.slab_mm is None else slices_per_slab(self.source_ct, self.protocol.slab_mm)
+        """Source slices per scored slice."""
+        return self.inputs.slab_count
 
-    @cached_property
-    def ct(self) -> CTVolume:
-        """The CT that is scored: the source, or its slabs."""
-        return average_slabs(self.source_ct, self.slab_count)
+    @property
+    def voxel_checksum(self) -> str:
+        """SHA-256 of the source voxels."""
+        return self.inputs.voxel_checksum
 
-    @cached_property
-    def lesions(self) -> LesionMap:
-        """Lesions after all edits."""
-        draft = Draft(self.auto)
-        for edit in self._in_force():
-            _apply(edit, draft)
-        return draft.lesions()
-
-    @cached_property
-    def report(self) -> ScoreReport:
-        """Scores of the lesions after all edits."""
-        return score_lesions(self.ct, self.lesions, self.protocol, slice_probability=self.slice_probability)
-
-    @cached_property
+    @property
     def auto_report(self) -> ScoreReport:
         """The report before any edit."""
-        return score_lesions(self.ct, self.auto, self.protocol, slice_probability=self.slice_probability)
+        return self.inputs.auto_report
 
-    @cached_property
+    @property
+    def lesions(self) -> LesionMap:
+        """Lesions after all edits."""
+        return self.scored.lesions
+
+    @property
+    def report(self) -> ScoreReport:
+        """Scores of the lesions after all edits."""
+        return self.scored.report
+
+    @property
     def risk(self) -> Risk:
-        """What published tables say about the score; withheld where the scan does not allow a statement."""
+        """What published tables say about the score."""
+        return self.scored.risk
+
+    @property
+    def assessment(self) -> Assessment:
+        """What the number may be called."""
+        return self.scored.assessment
+
+    def _replay(self) -> LesionMap:
+        if not self.edits:
+            return self.inputs.auto
+        draft = Draft(self.inputs.auto)
+        for edit in self._in_force():
+            apply_edit(edit, draft)
+        return draft.lesions()
+
+    def _risk_of(self, report: ScoreReport) -> Risk:
         codes = {"extrapolated-gaps"}
-        if self.provenance.get("labels") in ("rules", "network"):
+        labels = self.provenance.labels
+        if labels is not None and labels.is_automatic:
             codes.add("no-heart")  # nothing was looked at: a 0 would be a claim that nobody made
         withhold = next((c.text for c in self.cautions if c.code in codes), None)
         risk = assess(
-            self.report.total.agatston,
-            self.report.calcified_vessels,
+            report.total.agatston,
+            report.calcified_vessels,
             withhold=withhold,
             is_gated=self.source_ct.header.is_gated,
-            has_unassigned=self.report.arteries[Artery.UNASSIGNED].agatston > 0,
+            has_unassigned=report.arteries[Artery.UNASSIGNED].agatston > 0,
             **{name: getattr(self.risk_inputs, name) for name in RiskInputs.__dataclass_fields__},
         )
-        if withhold or self.provenance.get("labels") != "network":
+        if withhold or labels is not LabelSource.NETWORK:
             return risk
-        return replace(risk, category_probability=self._category_probability())
+        return replace(risk, category_probability=self._category_probability(report))
 
-    def _category_probability(self) -> tuple[tuple[str, float], ...] | None:
+    def _category_probability(self, report: ScoreReport) -> tuple[tuple[str, float], ...] | None:
         """From the networks' probability of each lesion, left-out ones too; what a reader decided is certain."""
-        lesions = self.report.lesions
+        lesions = report.lesions
         certain = {True: 1.0, False: 0.0}
         return category_probabilities(
             [lesion.agatston for lesion in lesions],
@@ -129,7 +210,7 @@ class Case:
                 certain[lesion.artery in SCORED_ARTERIES] if lesion.probability is None else lesion.probability
                 for lesion in lesions
             ],
-            unit=self.ct.pixel_area_mm2 * self.report.slice_factor,
+            unit=self.ct.pixel_area_mm2 * report.slice_factor,
             scheme=self.risk_inputs.scheme,
         )
 
@@ -155,37 +236,56 @@ class Case:
         codes.reshape(-1)[self.shown.flat] = self.shown.codes
         return codes
 
-    # Edits. Each returns a new Case; nothing is scored until its report is asked for.
+    # Edits. Each returns a new Case, scored.
 
     def reassign(self, lesion_id: int, artery: Artery, *, who: str = "", when: str = "") -> Case:
         """The case with a lesion given to another artery."""
-        action = Action(self, who=who, when=when)
-        action.reassign(lesion_id, artery)
-        return action.case()
+        return self.with_edits([Edit("reassign", lesion=lesion_id, artery=artery, who=who, when=when)])
 
     def remove(self, lesion_id: int, *, who: str = "", when: str = "") -> Case:
         """The case without a lesion."""
-        action = Action(self, who=who, when=when)
-        action.remove(lesion_id)
-        return action.case()
+        return self.with_edits([Edit("remove", lesion=lesion_id, who=who, when=when)])
 
     def paint(self, flat: ArrayLike, artery: Artery, *, who: str = "", when: str = "") -> Case:
-        """Make a new lesion of those of the voxels that reach the threshold.
+        """Make a new lesion of those of the voxels, C-order indices into `ct`, that reach the threshold.
 
         Raises
         ------
         ValueError
-            none of them does
+            None of them does.
         """
-        action = Action(self, who=who, when=when)
-        action.paint(flat, artery)
-        return action.case()
+        threshold_hu = self.protocol.label_threshold_hu
+        indices = np.unique(np.asarray(flat, dtype=np.int64))
+        indices = indices[self.ct.hu.reshape(-1)[indices] >= threshold_hu]
+        if not indices.size:
+            raise ValueError(f"no painted voxel reaches {threshold_hu:g} HU; paint over calcium")
+        return self.with_edits([Edit("paint", artery=artery, runs=runs_of(indices), who=who, when=when)])
 
     def erase(self, flat: ArrayLike, *, who: str = "", when: str = "") -> Case:
         """The case with some voxels, C-order indices into `ct`, taken out of their lesions."""
-        action = Action(self, who=who, when=when)
-        action.erase(flat)
-        return action.case()
+        indices = np.unique(np.asarray(flat, dtype=np.int64))
+        return self.with_edits([Edit("erase", runs=runs_of(indices), who=who, when=when)])
+
+    def with_edits(self, edits: Sequence[Edit]) -> Case:
+        """The case after some edits that a reader makes, and takes back, as one action.
+
+        Parameters
+        ----------
+        edits
+            In their order, none of them undo or redo; without any the case stays what it is, the same object.
+
+        Raises
+        ------
+        ValueError
+            One of them cannot be made.
+        """
+        if not edits:
+            return self
+        draft = Draft(self.lesions)
+        for edit in edits:
+            apply_edit(edit, draft)
+        action = [replace(edit, joined=n > 0) for n, edit in enumerate(edits)]
+        return replace(self, edits=(*self.edits, *action), replayed=draft.lesions())
 
     def undo(self, *, who: str = "", when: str = "") -> Case:
         """Take back the latest action that is in force.
@@ -197,13 +297,13 @@ class Case:
         """
         if not self.can_undo:
             raise ValueError("nothing to undo")
-        return self.with_edits([Edit("undo", who=who, when=when)])
+        return replace(self, edits=(*self.edits, Edit("undo", who=who, when=when)))
 
     def redo(self, *, who: str = "", when: str = "") -> Case:
         """Bring back the action that was undone last, as long as nothing was edited since."""
         if not self.can_redo:
             raise ValueError("nothing to redo")
-        return self.with_edits([Edit("redo", who=who, when=when)])
+        return replace(self, edits=(*self.edits, Edit("redo", who=who, when=when)))
 
     @property
     def can_undo(self) -> bool:
@@ -217,21 +317,11 @@ class Case:
 
     def graded(self, risk_inputs: RiskInputs) -> Case:
         """The same lesions and scores, graded for what is now known of the person, or by another table."""
-        graded = replace(self, risk_inputs=risk_inputs)
-        for name in ("ct", "auto_report", "voxel_checksum", "lesions", "report", "counted"):  # what no grading changes
-            if name in self.__dict__:
-                graded.__dict__[name] = self.__dict__[name]
-        return graded
+        return replace(self, risk_inputs=risk_inputs, replayed=self.lesions)
 
-    def with_edits(self, edits: Sequence[Edit], lesions: LesionMap | None = None) -> Case:
-        """The case with more edits; the lesions that they lead to, when the caller has them, are not derived again."""
-        edited = replace(self, edits=(*self.edits, *edits))
-        for name in ("ct", "auto_report", "voxel_checksum"):  # what no edit changes
-            if name in self.__dict__:
-                edited.__dict__[name] = self.__dict__[name]
-        if lesions is not None:
-            edited.__dict__["lesions"] = lesions
-        return edited
+    def with_seconds(self, seconds: Mapping[str, float]) -> Case:
+        """The same case, with how long each stage took."""
+        return replace(self, provenance=replace(self.provenance, seconds=seconds), replayed=self.lesions)
 
     def _in_force(self) -> list[Edit]:
         return [edit for action in self._history()[0] for edit in action]
@@ -252,82 +342,31 @@ class Case:
                 undone.clear()
         return done, undone
 
-    def report_document(self) -> dict[str, Any]:
-        """report.json, schema `heartlens.report/1`."""
+    def report_document(self, assessment: Assessment | None = None) -> dict[str, Any]:
+        """report.json, schema `heartlens.report/2` (report/report.schema.json).
+
+        Parameters
+        ----------
+        assessment
+            Of a state that the case does not know, such as signed; None is the case's own.
+        """
+        provenance = self.provenance.to_json()
         return {
             "schema": REPORT_SCHEMA,
             "notice": NOTICE,
             **self.report.to_json(),
+            "assessment": (assessment or self.assessment).to_json(),
             "risk": self.risk.to_json(),
             "ct": _ct_document(self.source_ct),
             "protocol": self.protocol.to_json(),
-            "warnings": [{"code": c.code, "text": c.text} for c in self.cautions],
+            "warnings": [{"code": c.code, "text": c.text, "state": "open", "by": None} for c in self.cautions],
             "edits": len(self.edits),
             "provenance": {
+                **provenance,
                 "version": __version__,
-                **{name: fact for name, fact in self.provenance.items() if name != "source"},
-                "checksums": {"voxels_sha256": self.voxel_checksum, **self.provenance.get("checksums", {})},
+                "checksums": {"voxels_sha256": self.voxel_checksum, **provenance.get("checksums", {})},
             },
         }
-
-
-class Action:
-    """Edits that a reader makes, and takes back, as one.
-
-    Parameters
-    ----------
-    case
-        As it was.
-    who, when
-        Reader and ISO 8601 time.
-    """
-
-    def __init__(self, case: Case, *, who: str = "", when: str = "") -> None:
-        self._case, self._who, self._when = case, who, when
-        self._draft = Draft(case.lesions)
-        self._edits: list[Edit] = []
-
-    @property
-    def voxels(self) -> Voxels:
-        """Labeled voxels, as edited so far."""
-        return self._draft.voxels
-
-    @property
-    def arteries(self) -> Mapping[int, Artery]:
-        """Artery of each lesion, as edited so far."""
-        return self._draft.arteries
-
-    def case(self) -> Case:
-        """The case after the action; the same one when nothing was done."""
-        if not self._edits:
-            return self._case
-        return self._case.with_edits(self._edits, self._draft.lesions())
-
-    def reassign(self, lesion_id: int, artery: Artery) -> None:
-        """Give a lesion to another artery."""
-        self._do("reassign", lesion=lesion_id, artery=artery)
-
-    def remove(self, lesion_id: int) -> None:
-        """Remove a lesion."""
-        self._do("remove", lesion=lesion_id)
-
-    def paint(self, flat: ArrayLike, artery: Artery) -> None:
-        """As `Case.paint`."""
-        indices = np.unique(np.asarray(flat, dtype=np.int64))
-        ct, threshold_hu = self._case.ct, self._case.protocol.label_threshold_hu
-        indices = indices[ct.hu.reshape(-1)[indices] >= threshold_hu]
-        if not indices.size:
-            raise ValueError(f"no painted voxel reaches {threshold_hu:g} HU; paint over calcium")
-        self._do("paint", artery=artery, runs=_runs(indices))
-
-    def erase(self, flat: ArrayLike) -> None:
-        """Take voxels, C-order indices into the CT, out of their lesions."""
-        self._do("erase", runs=_runs(np.unique(np.asarray(flat, dtype=np.int64))))
-
-    def _do(self, kind: str, **what: Any) -> None:
-        edit = Edit(kind, **what, who=self._who, when=self._when, joined=bool(self._edits))
-        _apply(edit, self._draft)  # an edit that cannot be made raises here
-        self._edits.append(edit)
 
 
 def _ct_document(ct: CTVolume) -> dict[str, Any]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.calcium import candidate_mask
-from heartlens.case.case import Action, Case
+from heartlens.case.case import Case
+from heartlens.case.edits import Edit, runs_of
 from heartlens.core.components import label_components
 from heartlens.core.lesions import Artery
 from heartlens.scoring.counted import Labeled
@@ -72,21 +73,20 @@ def apply_labels(
     """
     bright = case.ct.hu.reshape(-1)[flat] >= case.protocol.label_threshold_hu
     after = _Relabeled.of(case, flat[bright], codes[bright])
-    action = Action(case, who=who, when=when)
+    edits: list[Edit] = []
     for lesion_id in after.emptied():
-        action.remove(lesion_id)
+        edits.append(Edit("remove", lesion=lesion_id))
         after = after.without(lesion_id)
     if after.erased.any():
-        action.erase(after.flat[after.erased])
+        edits.append(Edit("erase", runs=runs_of(after.flat[after.erased])))
     for island in after.components():
         lesion_id = after.moved_whole(island)
         if lesion_id:
-            action.reassign(lesion_id, after.artery(island))
+            edits.append(Edit("reassign", lesion=lesion_id, artery=after.artery(island)))
         else:
-            action.paint(after.flat[island], after.artery(island))
-    for island in after.cut_off():
-        action.paint(after.flat[island], after.artery(island))
-    return action.case()
+            edits.append(after.painted(island))
+    edits += [after.painted(island) for island in after.cut_off()]
+    return case.with_edits([replace(edit, who=who, when=when) for edit in edits])
 
 
 def assign_at(
@@ -235,6 +235,9 @@ class _Relabeled:
             numbers, sizes = np.unique(self.island[rest], return_counts=True)
             for number in np.delete(numbers, np.argmax(sizes)) if numbers.size else ():
                 yield np.flatnonzero(self.island == number)
+
+    def painted(self, island: NDArray[np.int64]) -> Edit:
+        return Edit("paint", artery=self.artery(island), runs=runs_of(self.flat[island]))
 
     def artery(self, island: NDArray[np.int64]) -> Artery:
         return Artery(int(self.codes[island[0]]))

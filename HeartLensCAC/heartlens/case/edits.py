@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.lesions import Artery, Draft, LesionNote
+from heartlens.core.provenance import LabelSource
 
 EDIT_KINDS = ("reassign", "remove", "paint", "erase", "undo", "redo")
 
@@ -65,8 +66,17 @@ class Edit:
         return np.concatenate([np.arange(s, s + n) for s, n in self.runs] or [np.zeros(0, np.int64)])
 
 
-def _apply(edit: Edit, draft: Draft) -> None:
-    note = LesionNote(source="reader", why=f"{edit.kind} by the reader")
+def apply_edit(edit: Edit, draft: Draft) -> None:
+    """Make one edit on a draft.
+
+    Raises
+    ------
+    ValueError
+        It cannot be made there, or does not say what it needs; undo and redo are for whoever keeps the history.
+    """
+    note = LesionNote(source=LabelSource.READER, why=f"{edit.kind} by the reader")
+    if edit.kind in ("undo", "redo"):
+        raise ValueError(f"{edit.kind} is no change of lesions")
     if edit.kind == "erase":
         draft.erase(edit.flat)
     elif edit.kind == "paint" and edit.artery is not None:
@@ -81,7 +91,7 @@ def _apply(edit: Edit, draft: Draft) -> None:
         draft.reassign(edit.lesion, edit.artery, note)
 
 
-def _runs(flat: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+def runs_of(flat: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
     """Ascending indices as (start, length) runs."""
     if not flat.size:
         return ()

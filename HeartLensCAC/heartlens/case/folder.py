@@ -19,6 +19,7 @@ from heartlens.core.atomic import atomic_file
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.protocol import NOTICE, ScoringProtocol
+from heartlens.core.provenance import Provenance
 from heartlens.core.slabs import average_slabs, slices_per_slab
 from heartlens.risk.person import RiskInputs
 
@@ -34,11 +35,11 @@ def save_case(case: Case, folder: Path) -> None:
         "notice": NOTICE,
         "study_uid": header.study_uid,
         "series_uid": header.series_uid,
-        "source": case.provenance.get("source", []),
+        "source": list(case.provenance.source),
         "protocol": case.protocol.to_json(),
         "risk_inputs": asdict(case.risk_inputs),
         "warnings": [{"code": c.code, "text": c.text} for c in case.cautions],
-        "provenance": {"version": __version__, **case.provenance},
+        "provenance": {"version": __version__, **case.provenance.to_json(), "source": list(case.provenance.source)},
         "checksums": {"voxels_sha256": case.voxel_checksum},
         "slice_probability": _probability_to_json(case.slice_probability),
         "overrides": {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm},
@@ -57,7 +58,7 @@ def load_case(folder: Path) -> Case:
 
     Raises
     ------
-    Refused
+    InputRefused
         A part is missing or damaged, or the source series has moved or changed.
     """
     from heartlens.io.volumes import read_lesion_map
@@ -69,17 +70,16 @@ def load_case(folder: Path) -> Case:
         protocol = ScoringProtocol.from_json(document["protocol"])
         source_ct = _load_ct(folder, document)
         count = 1 if protocol.slab_mm is None else slices_per_slab(source_ct, protocol.slab_mm)
-        case = Case(
-            source_ct=source_ct,
-            auto=read_lesion_map(folder / "auto.seg.nrrd", average_slabs(source_ct, count)),
-            protocol=protocol,
+        case = Case.of(
+            source_ct,
+            read_lesion_map(folder / "auto.seg.nrrd", average_slabs(source_ct, count)),
+            protocol,
             risk_inputs=RiskInputs(**document["risk_inputs"]),
             cautions=tuple(WarningRecord(**warning) for warning in document["warnings"]),
-            provenance=document["provenance"],
+            provenance=Provenance.from_json(document["provenance"]),
             edits=tuple(Edit.from_json(json.loads(line)) for line in (folder / "edits.jsonl").read_text().splitlines()),
             slice_probability=_probability_from_json(document.get("slice_probability")),
         )
-        _ = case.lesions  # edits that do not follow from each other end here
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise InputRefused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
     expected = document["checksums"]["voxels_sha256"]
@@ -105,7 +105,7 @@ def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``, the disk does not take it; the case is as it was
     """
     document = json.loads((folder / "case.json").read_text())

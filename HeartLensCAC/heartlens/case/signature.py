@@ -99,7 +99,7 @@ def read_signature(folder: Path, case: Case) -> Signature | None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``unreadable``
     """
     path = folder / "signature.json"

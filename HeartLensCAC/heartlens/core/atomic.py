@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``, when the disk does not take it; nothing is left behind
     """
     path = Path(path)
@@ -43,7 +44,7 @@ def require_readable(path: Path) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``
     """
     try:
@@ -68,7 +69,7 @@ def atomic_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], b
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``, the folder exists or the disk does not take it; nothing is left behind
     """
     out = Path(out).absolute()
@@ -130,3 +131,13 @@ def check_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bo
         raise InputRefused("output", f"{out} exists; choose another --out{way_out}")
     if any(out.iterdir()) and not (is_ours and is_ours(out)):
         raise InputRefused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, or of the files of a folder in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+        with open(file, "rb") as stream:
+            while chunk := stream.read(1 << 20):
+                digest.update(chunk)
+    return digest.hexdigest()

@@ -51,7 +51,7 @@ def refuse_or_warn(code: str, text: str, allow: frozenset[str] | set[str]) -> Wa
 
     Raises
     ------
-    Refused
+    InputRefused
         `code` is not in `allow`, or is one that cannot be allowed
     """
     if code in allow and code in OVERRIDABLE:

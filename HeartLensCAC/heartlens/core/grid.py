@@ -44,7 +44,7 @@ class IndexMap(NamedTuple):
 
         Raises
         ------
-        Refused
+        InputRefused
             ``grid``, when a voxel lies outside the CT
         """
         i, j, k = (np.asarray(ijk, dtype=np.int64) @ self.turn.T + self.shift).T
@@ -87,7 +87,7 @@ def index_map(
 
     Raises
     ------
-    Refused
+    InputRefused
         ``grid``, when voxels do not fall on voxels
     """
     if np.isfinite(affine).all():
@@ -111,7 +111,7 @@ def require_same_extent(shape: tuple[int, int, int], mapping: IndexMap, ct: CTVo
 
     Raises
     ------
-    Refused
+    InputRefused
         ``grid``
     """
     last = np.array(shape[::-1]) - 1

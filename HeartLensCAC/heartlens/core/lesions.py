@@ -10,6 +10,8 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from heartlens.core.provenance import LabelSource
+
 
 class Artery(IntEnum):
     """Where calcium lies. The numbers are those of a label map on disk."""
@@ -64,19 +66,23 @@ class LesionNote:
     probability
         Probability that it is coronary calcium, 0 to 1; None when nobody estimated it.
     source
-        "rules", "segmentation", "network" or "reader"
+        Who says so.
     why
         One phrase a reader can check against the image.
-    review
-        The decision was close, and a reader should look at this one first.
+    undecided
+        The decision was close: the artery is the likeliest one, and a reader is to say whether it is right.
+    counts
+        Whether it is large enough to count; a piece below the minimum area is kept and scores nothing.
     """
 
     probability: float | None = None
-    source: str = "segmentation"
+    source: LabelSource = LabelSource.FILE
     why: str = ""
-    review: bool = False
+    undecided: bool = False
+    counts: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "source", LabelSource(self.source))
         if self.probability is not None and not 0 <= self.probability <= 1:
             raise ValueError(f"probability must lie in 0..1, got {self.probability}")
 
@@ -166,44 +172,6 @@ class LesionMap:
         codes.reshape(-1)[self.voxels.flat] = self.artery_of_voxels()
         return codes
 
-    def reassign(self, lesion_id: int, artery: Artery, note: LesionNote | None = None) -> LesionMap:
-        """The same lesions with one of them in another artery."""
-        draft = Draft(self)
-        draft.reassign(lesion_id, artery, note)
-        return draft.lesions()
-
-    def remove(self, lesion_id: int) -> LesionMap:
-        """The map without one lesion."""
-        draft = Draft(self)
-        draft.remove(lesion_id)
-        return draft.lesions()
-
-    def paint(self, flat: ArrayLike, artery: Artery, note: LesionNote | None = None) -> LesionMap:
-        """Make one new lesion of some voxels; where they belonged to another lesion, they leave it.
-
-        Parameters
-        ----------
-        flat
-            (n,) C-order indices
-        artery
-            Of the new lesion, which takes the id after the largest.
-        """
-        draft = Draft(self)
-        draft.paint(flat, artery, note)
-        return draft.lesions()
-
-    def erase(self, flat: ArrayLike) -> LesionMap:
-        """The map without some voxels; a lesion that loses all of them is gone.
-
-        Parameters
-        ----------
-        flat
-            (n,) C-order indices; voxels outside lesions are ignored
-        """
-        draft = Draft(self)
-        draft.erase(flat)
-        return draft.lesions()
-
 
 class Draft:
     """A lesion map on which edits are made one after the other; the map it began with stays as it was.
@@ -256,7 +224,7 @@ class Draft:
         at = np.searchsorted(kept.flat, flat)
         self._voxels = Voxels(np.insert(kept.flat, at, flat), np.insert(kept.ids, at, lesion_id))
         self._arteries[lesion_id] = artery
-        self._notes[lesion_id] = note or LesionNote(source="reader")
+        self._notes[lesion_id] = note or LesionNote(source=LabelSource.READER)
         self._forget_empty()
 
     def erase(self, flat: ArrayLike) -> None:

@@ -64,7 +64,7 @@ def segment_artery(path: Path | str, name: str, regions: list[str]) -> Artery:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``labels``, when they say none, or when they contradict each other
     """
     by_name, by_region = artery_of_name(name), artery_of_regions(regions)
@@ -85,7 +85,7 @@ def put_artery(flat_codes: NDArray[np.uint8], flat: NDArray[np.int64], artery: A
 
     Raises
     ------
-    Refused
+    InputRefused
         ``labels``, when some of them belong to another artery already
     """
     taken = flat_codes[flat]

@@ -70,7 +70,7 @@ def stack_slices(
 
     Raises
     ------
-    Refused
+    InputRefused
         "mixed", "tilt", "not-axial", "duplicate", "gap", "uneven" or "few-slices", naming the slices
     """
     cautions: list[WarningRecord] = []

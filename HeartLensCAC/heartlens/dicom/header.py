@@ -144,7 +144,7 @@ class Instance:
 
         Raises
         ------
-        Refused
+        InputRefused
             "unreadable", the file cannot be opened, or is DICOM that cannot be parsed; "truncated"
         """
         try:

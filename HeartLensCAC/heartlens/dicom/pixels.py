@@ -81,7 +81,7 @@ def stored_frames(instance: Instance) -> Iterator[NDArray]:
 
     Raises
     ------
-    Refused
+    InputRefused
         "truncated", there are fewer pixels than the header says; "unreadable", they cannot be decoded
     """
     syntax = instance.transfer_syntax

@@ -51,7 +51,7 @@ def read_series(
 
     Raises
     ------
-    Refused
+    InputRefused
         See spec 6.1; "truncated" and "unreadable" name the file.
     """
     with pydicom_warnings_logged():

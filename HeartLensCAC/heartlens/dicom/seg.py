@@ -123,7 +123,7 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``grid``, ``labels`` or ``unreadable``
     """
     path = Path(path)

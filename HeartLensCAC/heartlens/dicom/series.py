@@ -176,7 +176,7 @@ def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float],
 
     Raises
     ------
-    Refused
+    InputRefused
         "input", no such path or no DICOM in it; "unreadable", a file is broken; "modality", no CT
     """
     paths = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(p) for p in source]
@@ -236,7 +236,7 @@ def choose_series(
 
     Raises
     ------
-    Refused
+    InputRefused
         "ambiguous", several could be meant; "input", no series has this UID; "modality", it is not a CT
     """
     if series_uid is not None:

@@ -44,7 +44,7 @@ def read_metaimage(path: Path) -> tuple[NDArray, NDArray[np.float64]]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, ``unreadable`` or ``truncated``
     """
     require_readable(path)
@@ -85,7 +85,7 @@ def write_metaimage(path: Path, values: NDArray, affine: NDArray[np.float64]) ->
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``
     ValueError
         MetaImage has no such type of numbers

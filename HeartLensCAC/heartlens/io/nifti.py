@@ -49,7 +49,7 @@ def read_nifti(path: Path) -> Nifti:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, ``unreadable`` or ``truncated``
     """
     require_readable(path)
@@ -77,7 +77,7 @@ def write_nifti(path: Path, values: NDArray, affine: NDArray[np.float64]) -> Non
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``
     """
     import nibabel

@@ -78,7 +78,7 @@ def read_nrrd(path: Path) -> Nrrd:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, ``unreadable`` or ``truncated``
     """
     require_readable(path)

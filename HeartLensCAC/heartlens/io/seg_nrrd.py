@@ -19,11 +19,15 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.grid import ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery, LesionMap, LesionNote
+from heartlens.core.provenance import LabelSource
 from heartlens.core.segment_names import put_artery, segment_artery
 from heartlens.io.nrrd import Nrrd, read_nrrd, write_nrrd
 
 _CATEGORIES = "Segmentation category and type - 3D Slicer General Anatomy list"
 _REGIONS = "Anatomic codes - DICOM master list"
+_TOO_SMALL_IN_0_1 = "below the minimum area"
+"""Version 0.1 said in its sentence alone that a piece is too small."""
+
 _LESION_TAG = "HeartLens.Lesion"
 
 
@@ -73,9 +77,10 @@ def write_lesion_map(path: str | Path, ct: CTVolume, lesions: LesionMap) -> None
             "id": lesion_id,
             "artery": artery.name,
             "probability": note.probability,
-            "source": note.source,
+            "source": note.source.value,
             "why": note.why,
-            "review": note.review,
+            "undecided": note.undecided,
+            "counts": note.counts,
         }
         name = f"{artery.name}-{lesion_id:02d}"
         keys |= _segment_keys(n, f"Lesion_{lesion_id}", name, artery, lesion_id, ct, {_LESION_TAG: json.dumps(facts)})
@@ -88,7 +93,7 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``unreadable``, ``truncated`` or ``grid``
     """
     path = Path(path)
@@ -103,7 +108,11 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
             labels.reshape(-1)[_voxels(image, segment, ct, path)] = lesion_id
             arteries[lesion_id] = Artery[facts["artery"]]
             notes[lesion_id] = LesionNote(
-                facts["probability"], facts["source"], facts["why"], facts.get("review", False)
+                facts["probability"],
+                LabelSource(facts["source"]),
+                facts["why"],
+                undecided=facts.get("undecided", facts.get("review", False)),  # the name in version 0.1
+                counts=facts.get("counts", not facts["why"].startswith(_TOO_SMALL_IN_0_1)),
             )
         return LesionMap(labels, arteries, notes)
     except (KeyError, ValueError) as error:
@@ -118,7 +127,7 @@ def artery_codes(image: Nrrd, ct: CTVolume, path: Path) -> NDArray[np.uint8]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``grid``; ``labels``, when a segment with voxels names no artery or two arteries share voxels
     """
     codes = np.zeros(ct.shape, np.uint8)
@@ -136,7 +145,7 @@ def segments_of(image: Nrrd, path: Path) -> list[Segment]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``unreadable``
     """
     segments: list[Segment] = []

@@ -67,7 +67,7 @@ def read_volume(
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, ``unreadable``, ``truncated``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
     """
     path = Path(path)
@@ -110,7 +110,7 @@ def checked_volume(
 
     Raises
     ------
-    Refused
+    InputRefused
         ``unreadable``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
     """
     cautions: list[WarningRecord] = []
@@ -174,7 +174,7 @@ def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, ``unreadable``, ``truncated``, ``grid`` or ``labels``
     """
     path = Path(path)

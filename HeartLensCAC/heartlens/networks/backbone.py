@@ -294,7 +294,7 @@ def load_timm_weights(backbone: Backbone, path: Path) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, the file cannot be read or is of another network
     """
     from safetensors import SafetensorError

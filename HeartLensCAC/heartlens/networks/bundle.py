@@ -16,8 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import Artery
-from heartlens.networks.input import View
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import NetworkView
 
 SCHEMA = "heartlens.bundle/1"
 MANIFEST = "manifest.json"
@@ -118,7 +117,7 @@ class VesselStage:
         Makes a lesion's probability of that.
     """
 
-    view: View
+    view: NetworkView
     classes: tuple[str, ...]
     cut_off: float
     calibration: Calibration = field(default_factory=Calibration)
@@ -141,7 +140,7 @@ class SliceStage:
         At or above it a slice counts as calcified.
     """
 
-    view: SliceView
+    view: NetworkView
     cut_off: float
 
     def __post_init__(self) -> None:
@@ -225,7 +224,7 @@ class Bundle:
 
         Raises
         ------
-        Refused
+        InputRefused
             "input": the bundle has none
         """
         for file in self.files:
@@ -266,7 +265,7 @@ def find_bundle(name: str | Path | None) -> Path | None:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": there is no such bundle
     """
     if name == RULES:
@@ -290,7 +289,7 @@ def load_bundle(folder: Path) -> Bundle:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input" no bundle, or an unknown architecture; "unreadable" a damaged manifest; "checksum" a file that is
         missing or not what was exported
     """
@@ -314,19 +313,18 @@ def _read_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
     if manifest["schema"] != SCHEMA:
         raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA}")
     vessel, slices = manifest["vessel"], manifest["slices"]
-    view_fields = {**vessel["input"], "window_hu": tuple(vessel["input"]["window_hu"])}
     limits = {one.name: manifest["domain"][one.name] for one in fields(Domain)}
     return Bundle(
         folder=folder,
         texts={name: str(manifest[name]) for name in TEXTS},
         files=tuple(BundleFile(**entry) for entry in manifest["files"]),
         vessel=VesselStage(
-            View(**view_fields),
+            NetworkView.from_json(vessel["input"]),
             tuple(map(str, vessel["classes"])),
             vessel["cut_off"],
             Calibration(**vessel["calibration"]),
         ),
-        slices=None if slices is None else SliceStage(SliceView.from_json(slices["input"]), slices["cut_off"]),
+        slices=None if slices is None else SliceStage(NetworkView.from_json(slices["input"]), slices["cut_off"]),
         domain=Domain(**{name: limit and (float(limit[0]), float(limit[1])) for name, limit in limits.items()}),
         metrics=manifest["metrics"],
     )

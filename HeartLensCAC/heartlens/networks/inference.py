@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import CORONARY, Artery, LesionMap, LesionNote
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.networks.bundle import SLICES, VESSEL, Bundle, Calibration
-from heartlens.networks.input import Crop, View, heart_center, network_input, place_crop
+from heartlens.core.provenance import LabelSource
+from heartlens.networks.bundle import SLICES, VESSEL, Bundle, VesselStage
 from heartlens.networks.runtime import (
     OnnxNetwork,
     OutOfDeviceMemory,
@@ -28,7 +29,7 @@ from heartlens.networks.runtime import (
     sees_cuda,
     torch_can_run,
 )
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import Crop, NetworkView, place_crop
 
 Network = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 """(n, channels, size, size) -> (n, classes, size, size) logits or (n,) probabilities, on whatever runs it."""
@@ -80,7 +81,7 @@ class Networks:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": cuda was asked for and there is none, or a file that cannot be run
     """
 
@@ -152,7 +153,7 @@ def classify_slices(
     ct: CTVolume,
     region: HeartRegion,
     network: Network,
-    view: SliceView,
+    view: NetworkView,
     candidate_slices: NDArray[np.bool_],
     *,
     batch: int = BATCH,
@@ -173,14 +174,13 @@ def classify_slices(
         (k,) p(calcified); nan where it was not asked
     """
     probability = np.full(ct.shape[0], np.nan)
-    center_mm = view.center_mm(ct, region)
+    crop = place_crop(ct.shape, ct.spacing_mm, view, view.center_px(ct, region))
     wanted = np.flatnonzero(candidate_slices)
     for first in range(0, wanted.size, batch):
         chunk = wanted[first : first + batch]
         if on_progress:
             on_progress(first / wanted.size)
-        views = [view.render(ct.hu[k], ct.spacing_mm[1:], center_mm) for k in chunk]
-        probability[chunk] = network(np.stack(views)[:, None])
+        probability[chunk] = network(np.stack([view.render(ct.hu, int(k), crop) for k in chunk]))
     return probability
 
 
@@ -208,13 +208,10 @@ def segment_vessels(
     ct: CTVolume,
     region: HeartRegion,
     network: Network,
-    view: View,
-    classes: Sequence[str],
+    stage: VesselStage,
     protocol: ScoringProtocol,
     *,
-    coronary_cut_off: float = 0.5,
-    calibration: Calibration | None = None,
-    slices: NDArray[np.bool_] | None = None,
+    chosen_slices: NDArray[np.bool_] | None = None,
     batch: int = BATCH,
     on_progress: ProgressCallback | None = None,
 ) -> LesionMap:
@@ -222,50 +219,51 @@ def segment_vessels(
 
     Parameters
     ----------
-    classes
-        Of the network's outputs; the first is "none", the others are names of `Artery`.
-    coronary_cut_off
-        Least probability of all arteries together that makes an island coronary.
-    calibration
-        Makes the probability that is noted; None leaves the vote as it is.
-    slices
+    ct, region
+        The scan on its scored grid, and its heart.
+    network
+        (n, channels, size, size) -> (n, classes, size, size) logits
+    stage
+        What the network sees, its classes, its cut-off, and what makes its votes the probability that is noted.
+    protocol
+        What an island is.
+    chosen_slices
         (k,) slices to look at; None looks at all with dense voxels in the heart. An island that reaches one of them is
         named as a whole, by its voxels there
+    batch
+        Slices at a time.
+    on_progress
+        Called between batches.
 
     Returns
     -------
     LesionMap
         Lesions with the probability that they are coronary; the other islands are left out, save those that are OTHER
-        or in doubt (`KEPT_AS_BORDERLINE`). What is near the cut-off is marked for review (`EDGE_LOG_ODDS`).
+        or in doubt (`KEPT_AS_BORDERLINE`). What is near the cut-off is undecided (`EDGE_LOG_ODDS`).
     """
-    calibration = calibration or Calibration()
     candidates = candidate_mask(ct, protocol, region.box(ct) if region.in_view else None)
-    k, j, i = np.unravel_index(candidates.flat, ct.shape)
-    crop = place_crop(ct.shape, ct.spacing_mm, view, heart_center(ct, region))
-    row, column = crop.in_view(j, 0), crop.in_view(i, 1)
-    in_view = (row >= 0) & (row < view.size_px) & (column >= 0) & (column < view.size_px)
     island = label_components(candidates.flat, ct.shape, connectivity=26)
-    votes = in_view if slices is None else in_view & slices[k]
+    seen = _Seen.of(ct, region, stage.view, candidates.flat, chosen_slices)
     has_vote = np.zeros(island.max(initial=-1) + 1, bool)
-    has_vote[island[votes]] = True
+    has_vote[island[seen.voxels]] = True
     if not has_vote.any():
         return LesionMap.empty(ct.shape)
-    opinion = _opinions(
-        ct, network, view, crop, (k[votes], row[votes], column[votes]), len(classes), batch, on_progress
-    )
     number = np.cumsum(has_vote) - 1  # of the islands that have a vote
-    voter, named = number[island[votes]], has_vote[island]
-    votes_for = np.stack([np.bincount(voter, weights=of_class) for of_class in opinion.T], axis=1)
-    vote = votes_for / np.bincount(voter)[:, None]
-    artery, p_coronary = classify_islands(vote, classes, coronary_cut_off)
+    voter = number[island[seen.voxels]]
+    probability = _pixel_probability(ct, network, stage, seen, batch, on_progress)
+    summed = np.stack([np.bincount(voter, weights=of_class) for of_class in probability.T], axis=1)
+    vote = summed / np.bincount(voter)[:, None]
+
+    artery, p_coronary = classify_islands(vote, stage.classes, stage.cut_off)
+    named = has_vote[island]
     member = number[island[named]]
     counts = np.zeros(len(vote), bool)
     counts[member[candidates.accepted[candidates.island[named]]]] = True
-    p_true = calibration(p_coronary)
+    log_odds, p_true = stage.calibration.log_odds, stage.calibration(p_coronary)
     artery[(artery == 0) & counts & (p_true >= KEPT_AS_BORDERLINE)] = Artery.OTHER
-    near = np.abs(calibration.log_odds(p_coronary) - calibration.log_odds(coronary_cut_off)) <= EDGE_LOG_ODDS
-    cut_off = float(calibration(coronary_cut_off))
-    notes = [_note(p, v, classes, cut_off if n else None) for p, v, n in zip(p_true, vote, near, strict=True)]
+    near = np.abs(log_odds(p_coronary) - log_odds(stage.cut_off)) <= EDGE_LOG_ODDS
+    cut_off = float(stage.calibration(stage.cut_off))
+    notes = [_note(p, v, stage.classes, cut_off if n else None) for p, v, n in zip(p_true, vote, near, strict=True)]
     return extract_lesions(ct, candidates.flat[named], artery[member], protocol, notes=notes, note_of_voxel=member)
 
 
@@ -298,30 +296,60 @@ def classify_islands(
     return np.where(p_coronary >= coronary_cut_off, named, left).astype(np.uint8), p_coronary
 
 
-def _opinions(
-    ct: CTVolume,
-    network: Network,
-    view: View,
-    crop: Crop,
-    places: tuple[NDArray, NDArray, NDArray],
-    classes: int,
-    batch: int,
-    on_progress: ProgressCallback | None,
+@dataclass(frozen=True)
+class _Seen:
+    """Candidate voxels that a view shows on the slices that are looked at.
+
+    Parameters
+    ----------
+    crop
+        Where the view lies.
+    voxels
+        (n,) positions among the candidates
+    k, row, column
+        (n,) slice of each, and its pixel of the view
+    """
+
+    crop: Crop
+    voxels: NDArray[np.int64]
+    k: NDArray[np.int64]
+    row: NDArray[np.int64]
+    column: NDArray[np.int64]
+
+    @classmethod
+    def of(
+        cls,
+        ct: CTVolume,
+        region: HeartRegion,
+        view: NetworkView,
+        flat: NDArray[np.int64],
+        chosen_slices: NDArray[np.bool_] | None,
+    ) -> _Seen:
+        crop = place_crop(ct.shape, ct.spacing_mm, view, view.center_px(ct, region))
+        k, j, i = np.unravel_index(flat, ct.shape)
+        row, column = crop.in_view(j, 0), crop.in_view(i, 1)
+        is_seen = (row >= 0) & (row < view.size_px) & (column >= 0) & (column < view.size_px)
+        if chosen_slices is not None:
+            is_seen &= chosen_slices[k]
+        return cls(crop, np.flatnonzero(is_seen), k[is_seen], row[is_seen], column[is_seen])
+
+
+def _pixel_probability(
+    ct: CTVolume, network: Network, stage: VesselStage, seen: _Seen, batch: int, on_progress: ProgressCallback | None
 ) -> NDArray[np.float32]:
     """(voxels, classes) probabilities; each slice with candidates goes through the network once."""
-    k, row, column = places
-    opinions = np.zeros((k.size, classes), np.float32)
-    wanted = np.unique(k)
+    probability = np.zeros((seen.k.size, len(stage.classes)), np.float32)
+    wanted = np.unique(seen.k)
     for first in range(0, wanted.size, batch):
         chunk = wanted[first : first + batch]
         if on_progress:
             on_progress(first / wanted.size)
-        logits = network(np.stack([network_input(ct.hu, int(n), crop, view) for n in chunk]))
-        here = np.flatnonzero(np.isin(k, chunk))
-        votes = logits[np.searchsorted(chunk, k[here]), :, row[here], column[here]]
-        votes = np.exp(votes - votes.max(axis=1, keepdims=True))
-        opinions[here] = votes / votes.sum(axis=1, keepdims=True)
-    return opinions
+        logits = network(np.stack([stage.view.render(ct.hu, int(n), seen.crop) for n in chunk]))
+        here = np.flatnonzero(np.isin(seen.k, chunk))
+        at_voxels = logits[np.searchsorted(chunk, seen.k[here]), :, seen.row[here], seen.column[here]]
+        odds = np.exp(at_voxels - at_voxels.max(axis=1, keepdims=True))
+        probability[here] = odds / odds.sum(axis=1, keepdims=True)
+    return probability
 
 
 def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], near: float | None) -> LesionNote:
@@ -330,4 +358,4 @@ def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], near: float 
     why = "network votes: " + ", ".join(f"{classes[n]} {vote[n]:.2f}" for n in order)
     if near is not None:
         why += f"; close to the cut-off of {near:.2f}: review"
-    return LesionNote(float(np.clip(p_coronary, 0, 1)), "network", why, near is not None)
+    return LesionNote(float(np.clip(p_coronary, 0, 1)), LabelSource.NETWORK, why, near is not None)

@@ -74,7 +74,7 @@ class TorchNetwork:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input": an architecture that this version cannot build, or weights that are not its own
     """
 

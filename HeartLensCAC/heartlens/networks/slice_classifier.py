@@ -27,5 +27,5 @@ class SliceClassifier(nn.Module):
         return self.head(self.backbone(view))[:, 0]
 
     def forward(self, view: Tensor) -> Tensor:
-        """(n, 1, size, size), as `SliceView` lays it out -> (n,) p(calcified), float32."""
+        """(n, 1, size, size), as `NetworkView` lays it out -> (n,) p(calcified), float32."""
         return torch.sigmoid(self.logits(view).float())

@@ -29,7 +29,7 @@ def write_phantom(out: Path, phantom: Phantom, *, format: str = "dicom", force: 
     ------
     ValueError
         Unknown format.
-    Refused
+    InputRefused
         ``output``, the folder exists or cannot be written; nothing is left behind
     """
     if format not in FORMATS:

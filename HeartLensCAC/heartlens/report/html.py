@@ -7,7 +7,6 @@ sign-off, protocol, provenance. Nothing on it is advice, and no category stands 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -114,7 +113,7 @@ def render_report(case: Case, *, identity: Identity | None = None, signature: Si
         outside=sum(lesion.artery not in SCORED_ARTERIES for lesion in report.lesions),
         has_mass=report.mass_factor_mg_per_mm3_hu is not None,
         has_why=any(lesion.why for lesion in report.lesions),
-        has_review=any(lesion.review for lesion in report.lesions),
+        has_review=any(lesion.undecided for lesion in report.lesions),
         has_probability=any(lesion.probability is not None for lesion in report.lesions),
         signoff=_signoff(case, signature),
         protocol=protocol_rows(case),
@@ -227,7 +226,7 @@ def _flags(case: Case) -> list[str]:
     report = case.report
     total = report.total.agatston
     flags = []
-    close = [lesion for lesion in report.lesions if lesion.review]
+    close = [lesion for lesion in report.lesions if lesion.undecided]
     if close:
         numbers = ", ".join(str(lesion.id) for lesion in close)
         flags.append(
@@ -303,7 +302,7 @@ def _lesion_row(case: Case, lesion: LesionScore) -> dict[str, Any]:
         "probability": _number(lesion.probability, 2),
         "source": lesion.source,
         "why": lesion.why,
-        "review": lesion.review,
+        "review": lesion.undecided,
     }
 
 
@@ -354,11 +353,11 @@ def _provenance(case: Case) -> list[tuple[str, str]]:
     dz, dy, dx = ct.spacing_mm
     row_list = [
         ("HeartLens", __version__),
-        ("Labels from", str(facts.get("labels") or "not stated")),
-        ("Network bundle", str(facts.get("bundle") or "none")),
-        *((f"{name}, SHA-256", str(digest)) for name, digest in sorted((facts.get("checksums") or {}).items())),
-        ("Device", str(facts.get("device") or "not stated")),
-        ("Time", _seconds(facts.get("seconds"))),
+        ("Labels from", "not stated" if facts.labels is None else facts.labels.value),
+        ("Network bundle", facts.bundle or "none"),
+        *((f"{name}, SHA-256", digest) for name, digest in sorted(facts.checksums.items())),
+        ("Device", facts.device),
+        ("Time", f"{sum(facts.seconds.values()):.1f} s" if facts.seconds else "not stated"),
         ("Scanner", scanner),
         ("Grid", f"{slices} slices of {rows} x {columns}, {dz:.4g} x {dy:.4g} x {dx:.4g} mm"),
         ("Study UID", header.study_uid or "none"),
@@ -366,12 +365,6 @@ def _provenance(case: Case) -> list[tuple[str, str]]:
         ("Voxels, SHA-256", case.voxel_checksum),
     ]
     return row_list
-
-
-def _seconds(seconds: object) -> str:
-    if isinstance(seconds, Mapping):
-        return f"{sum(seconds.values()):.1f} s"
-    return f"{seconds:.1f} s" if isinstance(seconds, int | float) else "not stated"
 
 
 def _number(value: float | None, digits: int) -> str:

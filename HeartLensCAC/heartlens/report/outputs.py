@@ -6,23 +6,24 @@ import csv
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from heartlens.case.case import REPORT_SCHEMA, Case
+from heartlens.case.case import OLD_REPORT_SCHEMAS, REPORT_SCHEMA, Case
 from heartlens.case.folder import save_case, write_json
 from heartlens.case.result import Result
 from heartlens.case.signature import Signature, write_signature
 from heartlens.core.atomic import atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
+from heartlens.risk.assessment import State
 
 OPTIONAL = {"jinja2": "report.html", "highdicom": "DICOM SEG or SR"}
 """Libraries without which everything but these is still written."""
 
 LESION_COLUMNS = (
     "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
-    "centroid_x_lps_mm", "centroid_y_lps_mm", "centroid_z_lps_mm", "probability", "source", "why", "review",
+    "centroid_x_lps_mm", "centroid_y_lps_mm", "centroid_z_lps_mm", "probability", "source", "why", "undecided",
 )  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def write_outputs(
 
     Raises
     ------
-    Refused
+    InputRefused
         The folder exists, or cannot be written; nothing is left behind.
     """
     check_out(out, force=force)
@@ -103,8 +104,10 @@ def write_labels(path: Path, case: Case) -> None:
 
 
 def _report_document(case: Case, signature: Signature | None) -> dict[str, Any]:
-    document = case.report_document()
-    return document if signature is None else {**document, "signature": asdict(signature)}
+    if signature is None:
+        return case.report_document()
+    signed = replace(case.assessment, state=State.SIGNED)
+    return {**case.report_document(signed), "signature": asdict(signature)}
 
 
 def write_lesions_csv(path: Path, case: Case) -> None:
@@ -116,7 +119,7 @@ def write_lesions_csv(path: Path, case: Case) -> None:
             rows.writerow(
                 [
                     s.id, s.artery.name, s.agatston, s.volume_mm3, s.mass_mg, s.peak_hu, s.mean_hu, s.area_mm2,
-                    *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.review),
+                    *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.undecided),
                 ]
             )  # fmt: skip
 
@@ -126,7 +129,7 @@ def check_out(out: Path, *, force: bool = False) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``output``: the folder exists without `force`, is not a HeartLens result, or holds a reader's edits
     """
     check_folder(out.absolute(), force=force, is_ours=is_result)
@@ -140,7 +143,7 @@ def check_out(out: Path, *, force: bool = False) -> None:
 def is_result(folder: Path) -> bool:
     """Whether a folder holds a HeartLens result, so that replacing it loses nothing else."""
     try:
-        return json.loads((folder / "report.json").read_text()).get("schema") == REPORT_SCHEMA
+        return json.loads((folder / "report.json").read_text()).get("schema") in (REPORT_SCHEMA, *OLD_REPORT_SCHEMAS)
     except (OSError, ValueError, AttributeError):
         return False
 

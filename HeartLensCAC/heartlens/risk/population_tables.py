@@ -142,7 +142,7 @@ def read_risk_factors(path: Path) -> RiskFactors:
 
     Raises
     ------
-    Refused
+    InputRefused
         Code "input"; the file is missing, is not JSON, or a field is wrong.
     """
     try:

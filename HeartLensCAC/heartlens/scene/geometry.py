@@ -57,7 +57,7 @@ def case_ct(
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input`` (no volume, a label map, several components, no voxels, a transform on it), ``tilt``, ``not-axial``,
         ``few-slices``, ``no-hu``, ``unreadable``
     """
@@ -89,7 +89,7 @@ def require_scored(volume: Any, case: Case) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``, ``grid``, or ``checksum`` when a voxel that could count has another value
     """
     ct, threshold_hu = case.source_ct, case.protocol.label_threshold_hu

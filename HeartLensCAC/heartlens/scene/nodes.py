@@ -81,7 +81,7 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
 
     Raises
     ------
-    Refused
+    InputRefused
         ``grid`` or ``checksum``: the volume is another grid, or its voxels changed since they were scored; ``input``: a
         transform, or not a volume. Nothing was added.
     """
@@ -105,7 +105,7 @@ def update_lesions(scene: Any, nodes: CaseNodes, case: Case) -> None:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input``: a node of the case was deleted; show the case again (no edit is lost: they are in the case)
     """
     mapping = _require_whole(scene, nodes, case)
@@ -132,7 +132,7 @@ def read_segmentation(scene: Any, nodes: CaseNodes, case: Case, *, who: str = ""
 
     Raises
     ------
-    Refused
+    InputRefused
         As `labels_of`, or ``input`` when a node of the case was deleted; case and scene are as they were.
     """
     _require_whole(scene, nodes, case)

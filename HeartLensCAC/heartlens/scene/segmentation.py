@@ -40,7 +40,7 @@ def labels_of(segmentation: Any, ct: CTVolume) -> NDArray[np.uint8]:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``input`` (no segmentation, a transform on it, no binary labelmap); ``grid`` (its voxels are not those of the
         CT); ``labels`` (a segment with voxels names no artery, or two arteries share voxels)
     """
@@ -75,7 +75,7 @@ def _united(parts: list[Labeled]) -> Labeled:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``labels``, when a voxel is in two arteries
     """
     if not parts:
@@ -101,7 +101,7 @@ def artery_of(segment: Any) -> Artery:
 
     Raises
     ------
-    Refused
+    InputRefused
         ``labels``: it names none, or its name, its tag and its anatomic region name two
     """
     name = segment.GetName() or ""

@@ -44,7 +44,7 @@ def lesion_columns(case: Case) -> list[Column]:
         Column("A", [-row.centroid_lps_mm[1] for row in rows], "mm"),
         Column("S", [row.centroid_lps_mm[2] for row in rows], "mm"),
         Column("probability", [_number(row.probability) for row in rows]),
-        Column("source", [row.source for row in rows]),
+        Column("source", [row.source.value for row in rows]),
         Column("why", [row.why for row in rows]),
     ]
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.provenance import LabelSource
 from heartlens.scoring.agatston import agatston
 from heartlens.scoring.counted import _Counted
 from heartlens.scoring.density import density_score, diffusivity_index
@@ -60,7 +61,7 @@ class LesionScore:
         First and last slice index with an accepted part, inclusive.
     centroid_lps_mm
         Of the accepted voxels.
-    probability, source, why, review
+    probability, source, why, undecided
         From its `LesionNote`.
     """
 
@@ -75,9 +76,9 @@ class LesionScore:
     slices: tuple[int, int]
     centroid_lps_mm: tuple[float, float, float]
     probability: float | None
-    source: str
+    source: LabelSource
     why: str
-    review: bool = False
+    undecided: bool = False
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ class ScoreReport:
             "unassigned": asdict(self.arteries[Artery.UNASSIGNED]),
             "other": asdict(self.arteries[Artery.OTHER]),
             "lesions": [
-                {**asdict(lesion), "artery": lesion.artery.name, "slices": list(lesion.slices)}
+                {**asdict(lesion), "artery": lesion.artery.name, "source": lesion.source.value}
+                | {"slices": list(lesion.slices)}
                 | {"centroid_lps_mm": list(lesion.centroid_lps_mm)}
                 for lesion in self.lesions
             ],
@@ -166,8 +168,10 @@ class ScoreReport:
         lesions = (
             LesionScore(
                 **{
-                    **row,
+                    **{key: value for key, value in row.items() if key != "review"},
+                    "undecided": row.get("undecided", row.get("review", False)),  # the name in version 1
                     "artery": Artery[row["artery"]],
+                    "source": LabelSource(row["source"]),
                     "slices": tuple(row["slices"]),
                     "centroid_lps_mm": tuple(row["centroid_lps_mm"]),
                 }
@@ -309,7 +313,7 @@ class _Sums:
             probability=note.probability,
             source=note.source,
             why=note.why,
-            review=note.review,
+            undecided=note.undecided,
         )
 
     def _agatston(self, weight_sum: float) -> float:

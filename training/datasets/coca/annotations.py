@@ -97,7 +97,7 @@ def read_annotations(path: Path) -> Annotations:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input", no such file; "unreadable", no property list, or one without ``Images``
     """
     try:

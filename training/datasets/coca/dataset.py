@@ -91,7 +91,7 @@ class CocaDataset:
 
         Raises
         ------
-        Refused
+        InputRefused
             "input", nothing of COCA here; "ambiguous", a part is there twice
         """
         root = Path(root)
@@ -146,7 +146,7 @@ class CocaDataset:
 
         Raises
         ------
-        Refused
+        InputRefused
             No images, images that are no volume, or a damaged XML file.
         """
         scan = read_scan(_folder(self.gated, number, "gated"), is_gated=True, allow=allow)
@@ -161,7 +161,7 @@ class CocaDataset:
 
         Raises
         ------
-        Refused
+        InputRefused
             No images, or images that are no volume.
         """
         scan = read_scan(_folder(self.nongated, number, "non-gated"), is_gated=False, allow=allow)

@@ -63,7 +63,7 @@ def read_scan(folder: Path, *, is_gated: bool | None = None, allow: frozenset[st
 
     Raises
     ------
-    Refused
+    InputRefused
         No CT, or one that cannot be read as a volume; see `heartlens.dicom.read.read_series`.
     """
     all_series, notes = _find(folder)

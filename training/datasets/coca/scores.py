@@ -57,7 +57,7 @@ def read_scores(path: Path) -> tuple[dict[int, NongatedScore], tuple[str, ...]]:
 
     Raises
     ------
-    Refused
+    InputRefused
         "input" or "unreadable"; "labels" when a column is missing
     """
     rows = _rows(path)

@@ -42,7 +42,7 @@ def export_labels(out: Path, scans: Iterable[LabeledScan], format: str, *, when:
 
     Raises
     ------
-    Refused
+    InputRefused
         "output"; "labels", a scan without labels; "ambiguous", two scans of one name; "input", no scan
     ValueError
         Unknown format.

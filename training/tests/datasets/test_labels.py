@@ -20,6 +20,7 @@ from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.dicom.read import read_series
 from heartlens.dicom.series import choose_series, find_series, rank_series
 from heartlens.dicom.write import write_ct_series
@@ -308,7 +309,7 @@ def test_exporting_nothing_is_refused(tmp_path):
 @pytest.fixture
 def saved_case(tmp_path, oblique):
     lesions = LesionMap((oblique.labels > 0).astype(np.uint16), {1: Artery.RCA})
-    case = Case(oblique.ct, lesions, ScoringProtocol(minimum_area_mm2=0.0), provenance={"labels": "rules"})
+    case = Case.of(oblique.ct, lesions, ScoringProtocol(minimum_area_mm2=0.0), provenance=Provenance(LabelSource.RULES))
     case = case.reassign(1, Artery.LM, who="Reader One", when="2026-01-02T10:00:00Z")
     save_case(case, tmp_path / "case")
     return tmp_path / "case"

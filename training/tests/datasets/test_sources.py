@@ -17,6 +17,7 @@ from heartlens.case.folder import save_case
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.dicom.read import read_series
 from heartlens.dicom.series import find_series
 from heartlens.dicom.write import write_ct_series
@@ -54,11 +55,11 @@ def make_case(folder, *, seed: int = 1, dicom=None, edits: bool = True) -> Case:
         source = [str(dicom)]
     labels = np.zeros(hu.shape, np.uint16)
     labels[1, 4:6, 4:8] = 1
-    case = Case(
+    case = Case.of(
         ct,
         LesionMap(labels, {1: Artery.LAD}),
         ScoringProtocol(),
-        provenance={"labels": "rules", "bundle": None, "source": source},
+        provenance=Provenance(LabelSource.RULES, source=tuple(source)),
     )
     if edits:
         case = case.reassign(1, Artery.RCA, who="Reader One", when="2026-01-02T10:00:00Z")

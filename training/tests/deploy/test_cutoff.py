@@ -8,7 +8,7 @@ from needed import torch  # noqa: F401  - the package under test needs it
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
-from heartlens.networks.input import View
+from heartlens.networks.view import NetworkView
 from training.metrics.cutoff import ENOUGH, choose_cut_off, fit_calibration
 from training.segmentation.islands import ComponentVotes, evaluate_votes, read_component_votes
 
@@ -39,7 +39,7 @@ def test_every_island_that_counts_is_asked_and_its_label_is_that_of_most_of_its_
         logits[:, 1], logits[:, 0] = np.log(p), np.log(1 - p)
         return logits
 
-    votes_read = read_component_votes(by_column, [(ct, codes)], View(40, 0.5), CLASSES)
+    votes_read = read_component_votes(by_column, [(ct, codes)], NetworkView(40, 0.5), CLASSES)
     columns = np.array([5.5, 31.5, 21.5])
     order = np.argsort(votes_read.probability)
     assert votes_read.probability[order] == pytest.approx(np.sort(0.1 + 0.8 * columns / 39), abs=2e-3)

@@ -10,7 +10,7 @@ import pytest
 from needed import torch
 
 from heartlens.networks.backbone import Backbone, BackboneShape
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import classifier_view
 from training.datasets.segmentation_dataset import _Steps, to_batch
 from training.dino.augment import AugmentConfig, draw_views, render_views, stack
 from training.dino.features import embed_slices
@@ -141,12 +141,12 @@ def test_plain_crops_are_in_the_order_of_ours(slices):  # noqa: F811
 def test_an_embedding_is_the_same_cut_and_computed_one_by_one(slices):  # noqa: F811
     torch.manual_seed(0)
     backbone = Backbone(BackboneShape.named("vit_mini_patch8_32")).eval()
-    view = SliceView(field_mm=120.0, size=32)
+    view = classifier_view(120.0, 32)
     ours = embed_slices(backbone, slices, range(6), view, device=torch.device("cpu"))
     images, spacing_mm = slices.read(range(6))
     with torch.no_grad():
         for n in range(6):
-            view_tensor = torch.from_numpy(view.render(images[n], tuple(spacing_mm[n].tolist())))[None, None]
+            view_tensor = torch.from_numpy(view.render_slice(images[n], tuple(spacing_mm[n].tolist())))[None, None]
             assert torch.allclose(reference_embedding(backbone, view_tensor)[0], torch.from_numpy(ours[n]), atol=1e-5)
 
 

@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from tiny_ct import make_ct
 
 from heartlens.calcium import extract_lesions
-from heartlens.case.case import Action, Case
+from heartlens.case.case import Case
 from heartlens.case.edits import Edit
 from heartlens.case.folder import append_edit, load_case, save_case
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.risk.person import RiskInputs
 from heartlens.scoring.report import ScoreReport, score_lesions
 
@@ -32,7 +33,7 @@ def make_case(**changes) -> Case:
     flat = np.flatnonzero(hu)
     protocol = ScoringProtocol()
     lesions = extract_lesions(ct, flat, codes.reshape(-1)[flat], protocol)
-    return Case(**{"source_ct": ct, "auto": lesions, "protocol": protocol, **changes})
+    return Case.of(**{"source_ct": ct, "auto": lesions, "protocol": protocol, **changes})
 
 
 def scores(case: Case) -> dict[str, float]:
@@ -142,7 +143,7 @@ def test_slabs_are_scored_and_exported_on_the_source_slices(tmp_path):
 
     slabs = average_slabs(ct, 2)
     flat = np.flatnonzero(slabs.hu >= 130)
-    case = Case(ct, extract_lesions(slabs, flat, np.full(flat.size, 2), protocol), protocol)
+    case = Case.of(ct, extract_lesions(slabs, flat, np.full(flat.size, 2), protocol), protocol)
     assert case.report.total.agatston == 4.0
     assert case.scored_codes.shape == (4, 6, 6)
     assert np.count_nonzero(case.scored_codes) == 16
@@ -158,8 +159,8 @@ def test_gaps_between_slices_withhold_the_category():
 
 def test_a_heart_that_was_not_found_is_no_score_of_zero():
     unseen = (WarningRecord("no-heart", "no heart in view"),)
-    assert make_case(cautions=unseen, provenance={"labels": "rules"}).risk.category is None
-    assert make_case(cautions=unseen, provenance={"labels": "segmentation"}).risk.category is not None
+    assert make_case(cautions=unseen, provenance=Provenance(LabelSource.RULES)).risk.category is None
+    assert make_case(cautions=unseen, provenance=Provenance(LabelSource.FILE)).risk.category is not None
 
 
 def test_a_ct_that_changed_since_is_refused(tmp_path):
@@ -183,7 +184,7 @@ def test_a_damaged_case_folder_is_refused(tmp_path, part):
 
 
 def test_no_path_and_no_identity_in_report_json():
-    case = make_case(provenance={"source": ["/home/name/scan"], "labels": "rules"})
+    case = make_case(provenance=Provenance(LabelSource.RULES, source=("/home/name/scan",)))
     text = json.dumps(case.report_document())
     assert "/home/name" not in text
     assert '"labels": "rules"' in text
@@ -191,11 +192,8 @@ def test_no_path_and_no_identity_in_report_json():
 
 def test_an_action_of_several_edits_is_undone_and_redone_as_one(tmp_path):
     case = make_case().reassign(1, Artery.LM)
-    action = Action(case, who="reader")
-    assert action.case() is case  # nothing done
-    action.reassign(2, Artery.LCX)
-    action.erase([15])
-    edited = action.case()
+    assert case.with_edits([]) is case
+    edited = case.with_edits([Edit("reassign", lesion=2, artery=Artery.LCX), Edit("erase", runs=((15, 1),))])
     assert [edit.joined for edit in edited.edits] == [False, False, True]
     assert edited.undo().report == case.report
     assert edited.undo().redo().report == edited.report
@@ -205,10 +203,17 @@ def test_an_action_of_several_edits_is_undone_and_redone_as_one(tmp_path):
 
 
 def test_an_action_that_cannot_be_made_leaves_no_trace():
-    action = Action(make_case())
+    case = make_case()
     with pytest.raises(ValueError, match="no lesion 9"):
-        action.remove(9)
-    assert action.case().edits == ()
+        case.with_edits([Edit("remove", lesion=1), Edit("remove", lesion=9)])
+    assert case.edits == ()
+    assert scores(case) == {"LAD": 6.0, "RCA": 4.0}
+
+
+@pytest.mark.parametrize("kind", ["undo", "redo"])
+def test_undo_is_no_part_of_an_action(kind):
+    with pytest.raises(ValueError, match=f"{kind} is no change of lesions"):
+        make_case().with_edits([Edit("remove", lesion=1), Edit(kind)])
 
 
 def test_undo_and_redo_are_actions_of_their_own():

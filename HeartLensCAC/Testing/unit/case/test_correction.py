@@ -24,7 +24,7 @@ def make_case(hu: np.ndarray, codes: np.ndarray, protocol: ScoringProtocol | Non
     protocol = protocol or ScoringProtocol()
     ct = make_ct(hu, **geometry)
     flat = np.flatnonzero(codes)
-    return Case(ct, extract_lesions(ct, flat, codes.reshape(-1)[flat], protocol), protocol)
+    return Case.of(ct, extract_lesions(ct, flat, codes.reshape(-1)[flat], protocol), protocol)
 
 
 @pytest.fixture
@@ -133,7 +133,7 @@ def test_changes_of_source_slices_become_changes_of_their_slab():
     ct = make_ct(hu, spacing_mm=(1.5, 0.5, 0.5))
     protocol = ScoringProtocol(slab_mm=3.0)
     empty = extract_lesions(make_ct(hu[:2], spacing_mm=(3.0, 0.5, 0.5)), [], [], protocol)
-    case = Case(ct, empty, protocol)
+    case = Case.of(ct, empty, protocol)
     codes = np.zeros(hu.shape, np.uint8)
     codes[1, 1:3, 1:5] = Artery.LAD  # the upper of two slices
     codes[4, 1:3, 1:5] = Artery.RCA  # in no whole slab
@@ -187,7 +187,7 @@ def test_the_totals_are_those_of_the_labels_that_are_shown(scan):
     fresh = extract_lesions(case.ct, flat, shown.reshape(-1)[flat], case.protocol)
     assert after.report.total.agatston == score_lesions(case.ct, fresh, case.protocol).total.agatston
     assert apply_edited_labels(after, shown) is after
-    again = Case(case.source_ct, case.auto, case.protocol, edits=after.edits)
+    again = Case.of(case.source_ct, case.auto, case.protocol, edits=after.edits)
     assert again.report == after.report
     if after is not case:
         assert after.undo().report == case.report

@@ -29,7 +29,7 @@ def two_lesions(a_ct):
     hu[1, 2:4, 2:6], hu[2, 9:11, 9:11] = 200, 450
     labels = np.zeros(hu.shape, np.uint16)
     labels[1, 2:4, 2:6], labels[2, 9:11, 9:11] = 1, 2
-    return Case(a_ct(hu), LesionMap(labels, {1: Artery.LAD, 2: Artery.UNASSIGNED}), ScoringProtocol())
+    return Case.of(a_ct(hu), LesionMap(labels, {1: Artery.LAD, 2: Artery.UNASSIGNED}), ScoringProtocol())
 
 
 @pytest.fixture

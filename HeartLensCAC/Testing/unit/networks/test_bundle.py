@@ -19,7 +19,7 @@ from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import Calibration, Domain, find_bundle, installed_bundles, load_bundle
 from heartlens.networks.runtime import OnnxNetwork
-from heartlens.networks.slice_input import SliceView
+from heartlens.networks.view import classifier_view
 
 PACKAGE = Path(heartlens.networks.bundle.__file__).resolve().parents[1]
 
@@ -54,7 +54,7 @@ def test_a_bundle_says_what_it_is():
     bundle = load_bundle(FOLDER)
     assert bundle.title == "plain 1"
     assert bundle.vessel.classes == ("none", "LAD")
-    assert bundle.slices.view == SliceView(100.8, 36, (0, 1000), "heart")
+    assert bundle.slices.view == classifier_view(100.8, 36, (0, 1000), "heart")
     assert bundle.domain.kvp == (80, 140)
     assert set(bundle.checksums()) == {"vessel.onnx", "slices.onnx"}
 

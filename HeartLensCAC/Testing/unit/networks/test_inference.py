@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,12 +60,9 @@ def squares(*islands: tuple[slice, slice, slice, float]) -> CTVolume:
     return CTVolume(hu, np.diag([2.8, 2.8, 3.0, 1.0]))
 
 
-def name_islands(ct: CTVolume, bundle, networks, **more):
-    vessel = bundle.vessel
-    return segment_vessels(
-        ct, heart_region(ct), networks.vessel, vessel.view, vessel.classes, PROTOCOL,
-        coronary_cut_off=vessel.cut_off, **more,
-    )  # fmt: skip
+def name_islands(ct: CTVolume, bundle, networks, *, calibration=None, **more):
+    stage = replace(bundle.vessel, calibration=calibration or Calibration())
+    return segment_vessels(ct, heart_region(ct), networks.vessel, stage, PROTOCOL, **more)
 
 
 def by_place(lesions, k: int, j: int, i: int):
@@ -89,7 +87,7 @@ def test_the_vote_by_hand(bundle, networks, hu, artery, review):
     named, note = by_place(lesions, 1, 10, 20)
     assert named is artery
     assert note.probability == pytest.approx(sigmoid((hu - 400) / 100), abs=1e-5)
-    assert (note.source, note.review) == ("network", review)
+    assert (note.source, note.undecided) == ("network", review)
     assert ("review" in note.why) == review
     assert (lesions.labels > 0).sum() == 2 * 4 * 3
 
@@ -109,7 +107,7 @@ def test_calibration_moves_the_probability_and_not_the_decision(bundle, networks
     artery, note = by_place(lesions, 1, 10, 20)
     assert artery is Artery.LAD
     assert note.probability == pytest.approx(sigmoid(1), abs=1e-5)
-    assert not note.review
+    assert not note.undecided
     assert by_place(lesions, 3, 50, 20) is None  # 0.0025: too little to keep in doubt
 
 
@@ -119,8 +117,8 @@ def test_what_is_too_small_to_count_is_not_kept_in_doubt(bundle, networks):
     hu[1, 10, 10], hu[1, 20, 20:24] = 300, 300
     ct = CTVolume(hu, np.diag([0.7, 0.7, 3.0, 1.0]))
     lesions = segment_vessels(
-        ct, heart_region(ct), lambda x: np.stack([x[:, 1] * 0, x[:, 1] * 0 - 1], axis=1), bundle.vessel.view,
-        bundle.vessel.classes, PROTOCOL,
+        ct, heart_region(ct), lambda x: np.stack([x[:, 1] * 0, x[:, 1] * 0 - 1], axis=1),
+        replace(bundle.vessel, cut_off=0.5, calibration=Calibration()), PROTOCOL,
     )  # fmt: skip
     assert by_place(lesions, 1, 10, 10) is None
     assert by_place(lesions, 1, 20, 20)[0] is Artery.OTHER
@@ -131,7 +129,7 @@ def test_an_island_is_named_whole_by_the_slices_that_were_chosen(bundle, network
     ct = squares((1, slice(10, 14), slice(20, 24), 500), (2, slice(10, 14), slice(20, 24), 700),
                  (4, slice(60, 64), slice(20, 24), 700))  # fmt: skip
     only = np.array([False, False, True, False, False])
-    lesions = name_islands(ct, bundle, networks, slices=only)
+    lesions = name_islands(ct, bundle, networks, chosen_slices=only)
     _, note = by_place(lesions, 1, 10, 20)
     assert note.probability == pytest.approx(sigmoid(3), abs=1e-5)
     assert by_place(lesions, 2, 10, 20) == by_place(lesions, 1, 10, 20)
@@ -179,11 +177,8 @@ def test_on_progress_is_called_for_every_batch_and_may_end_the_work(bundle, netw
         if done:
             raise KeyboardInterrupt
 
-    vessel = bundle.vessel
     with pytest.raises(KeyboardInterrupt):
-        segment_vessels(
-            ct, heart_region(ct), network, vessel.view, vessel.classes, PROTOCOL, batch=2, on_progress=cancelled
-        )
+        segment_vessels(ct, heart_region(ct), network, bundle.vessel, PROTOCOL, batch=2, on_progress=cancelled)
     assert fractions == [0.0, 0.4]
     assert batch_sizes == [2]
 

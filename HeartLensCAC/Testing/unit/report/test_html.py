@@ -8,12 +8,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from report_cases import BOXES, HEADER, PERSON, make_case
 
 from heartlens.case.case import Case
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import WarningRecord
-from heartlens.core.lesions import Artery, LesionMap, LesionNote
+from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.protocol import NOTICE, PROFILES, ScoringProtocol
+from heartlens.core.provenance import LabelSource
 from heartlens.report.html import (
     MOST_PICTURES,
     START_POSITION_NOTE,
@@ -25,56 +27,8 @@ from heartlens.report.html import (
 from heartlens.risk.categories import SCHEMES
 from heartlens.risk.person import RiskInputs
 
-FACTORS = {
-    "total_cholesterol_mg_dl": 200,
-    "hdl_mg_dl": 50,
-    "systolic_bp_mmhg": 130,
-    "lipid_drug": False,
-    "bp_drug": False,
-    "diabetes": False,
-    "smoker": False,
-    "family_history": False,
-}
-HEADER = CTHeader(
-    study_uid="1.2.3",
-    series_uid="1.2.3.4",
-    kvp=120.0,
-    slice_thickness_mm=3.0,
-    kernel="I30f",
-    is_gated=True,
-    contrast="",
-)
-PERSON = RiskInputs(age_years=61, sex="M", race="black", risk_factors=FACTORS)
 VOID = {"meta", "link", "br", "img", "hr", "input", "base"}
 SELF_CLOSED = {"path", "rect", "image"}
-
-
-def make_case(boxes=(), *, header=HEADER, protocol=None, risk_inputs=None, cautions=(), slices=14, notes=None, **more):
-    """A CT of 0 HU, 0.5 mm pixels, 3 mm slices; boxes (artery, slice, row, column, pixels across, HU) of calcium."""
-    hu = np.zeros((slices, 64, 64), np.int16)
-    labels = np.zeros(hu.shape, np.uint16)
-    for number, (_, k, j, i, n, value) in enumerate(boxes, 1):
-        hu[k, j : j + n, i : i + n] = value
-        labels[k, j : j + n, i : i + n] = number
-    lesions = LesionMap(labels, {n: box[0] for n, box in enumerate(boxes, 1)}, notes or {})
-    ct = CTVolume(hu, np.diag([0.5, 0.5, 3.0, 1.0]), header)
-    return Case(
-        ct,
-        lesions,
-        protocol or ScoringProtocol(),
-        risk_inputs or RiskInputs(),
-        cautions,
-        {"labels": "rules", "bundle": None, "device": "cpu", "seconds": {"read": 1.0, "score": 0.25}, **more},
-    )
-
-
-# 10x10 pixels = 25 mm2 at 250 HU: 50; 4x4 at 450: 16; 2x2 at 150: 1
-BOXES = (
-    (Artery.LAD, 5, 10, 10, 10, 250),
-    (Artery.LM, 9, 30, 30, 4, 450),
-    (Artery.RCA, 3, 50, 50, 2, 150),
-    (Artery.OTHER, 7, 2, 40, 6, 600),
-)
 
 
 class Page(HTMLParser):
@@ -222,7 +176,9 @@ def test_a_tiny_score_is_less_than_one_and_minimal():
     case = make_case(
         [(Artery.LAD, 5, 10, 10, 2, 150)], protocol=replace(ScoringProtocol(), normalisation="increment"), slices=14
     )
-    thin = replace(case, source_ct=CTVolume(case.source_ct.hu, np.diag([0.5, 0.5, 0.6, 1.0]), HEADER))
+    thin = replace(
+        case, inputs=replace(case.inputs, source_ct=CTVolume(case.source_ct.hu, np.diag([0.5, 0.5, 0.6, 1.0]), HEADER))
+    )
     page = page_of(thin)
     assert "Agatston score <1 Minimal, range 1–10" in page.text
     assert "k = 0.2" in page.text
@@ -304,9 +260,9 @@ def test_hostile_text_stays_text():
         BOXES[:1],
         header=header,
         cautions=(WarningRecord(attack, attack),),
-        notes={1: LesionNote(0.5, attack, attack)},
-        labels=attack,
+        notes={1: LesionNote(0.5, LabelSource.NETWORK, attack)},
         bundle=attack,
+        checksums={attack: attack},
     )
     page = page_of(case, identity=Identity(attack, attack))
     assert "script" not in page.tags
@@ -365,8 +321,8 @@ def test_the_reason_of_each_lesion_stands_below_it():
 def by_networks(*review: int) -> Case:
     """LAD of 50 with probability 0.6, LM of 16 with 0.98, RCA of 1 with 0.3, and 36 judged not coronary with 0.2."""
     numbered = enumerate((0.6, 0.98, 0.3, 0.2), 1)
-    notes = {n: LesionNote(p, "network", "a vote", n in review) for n, p in numbered}
-    return make_case(BOXES, notes=notes, labels="network")
+    notes = {n: LesionNote(p, LabelSource.NETWORK, "a vote", n in review) for n, p in numbered}
+    return make_case(BOXES, notes=notes, labels=LabelSource.NETWORK)
 
 
 def test_lesions_near_the_cut_off_are_marked_wherever_they_stand():
