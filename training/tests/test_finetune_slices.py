@@ -12,6 +12,7 @@ from needed import torch
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape
+from heartlens.networks.view import classifier_view
 from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
@@ -113,7 +114,7 @@ def test_a_view_that_misses_the_calcium_is_not_calcified(data):
     _, training, _, _ = data
     _, view, _ = load_classifier(data[0] / "frozen" / "slice_classifier.pt")
     recipe = load_recipe(TuneRecipe, None, [*TINY, "shift_mm=0", "zoom=0", "noise_hu=0", "offset_hu=0"])
-    narrow = type(view)(field_mm=16.0, size=32, window_hu=view.window_hu)  # 72 to 88 mm in both directions
+    narrow = classifier_view(16.0, 32, view.window_hu)  # 72 to 88 mm in both directions
     for number in np.flatnonzero(training.is_calcified).tolist():
         boxes = training.boxes_mm(number)
         meets = bool(((boxes[:, :2] < 88) & (boxes[:, 2:] > 72)).all(axis=1).any())

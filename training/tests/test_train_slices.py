@@ -484,7 +484,7 @@ def test_scans_without_calcium_are_judged_without_attention(folder, slice_runs, 
 
 def test_backbones_of_other_views_are_not_compared(folder, slice_runs, tmp_path):
     content = torch.load(slice_runs["DINO"] / "slice_classifier.pt", weights_only=True)
-    content["view"]["field_mm"] = 150.0
+    content["view"]["spacing_mm"] *= 1.1
     torch.save(content, tmp_path / "slice_classifier.pt")
     with pytest.raises(InputRefused, match="DINO, other see slices in different views"):
         compare_backbones({"DINO": slice_runs["DINO"], "other": tmp_path}, ShardSet.open(folder / "shards"), [6],

@@ -12,7 +12,7 @@ from needed import torch
 
 from training.datasets.slice_dataset import lesion_boxes_px
 from training.dino.augment import (
-    OUTSIDE_HU,
+    AIR_HU,
     AugmentConfig,
     Views,
     blur_weights,
@@ -191,7 +191,7 @@ def test_a_view_wider_than_the_slice_shows_the_slice():
 
 def test_beyond_the_edge_there_is_air():
     rendered = show(np.zeros((20, 20)), (1, 1), plain((0, 10), (16, 16)), size=16, window_hu=(-1024.0, 1024.0))
-    assert (rendered[:7] == OUTSIDE_HU / 1024).all()
+    assert (rendered[:7] == AIR_HU / 1024).all()
     assert (rendered[9:] == 0).all()
 
 
