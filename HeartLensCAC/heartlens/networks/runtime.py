@@ -40,6 +40,8 @@ class OnnxNetwork:
     def __init__(self, bundle: Bundle, role: str = VESSEL, *, threads: int = 0) -> None:
         import onnxruntime
 
+        # Where another program in this process loaded it first, it did not see that HeartLens wants silence.
+        onnxruntime.disable_telemetry_events()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -1,0 +1,65 @@
+"""Scoring speaks to nobody: no name is looked up, nothing is connected, nothing is written outside of the result.
+
+ONNX Runtime sends usage data from 1.29 on, but not where `CI` is set; so these run without it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heartlens.phantom import PhantomParameters, make_phantom
+from heartlens.phantom.files import write_phantom
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+
+
+def run_alone(tmp_path: Path, *arguments: str) -> tuple[dict[str, int], list[str]]:
+    """Attempts to leave the machine, and files that were written into home or the folder for temporary files."""
+    isolated = ["unshare", "--map-root-user", "--net"]
+    if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], capture_output=True).returncode:
+        pytest.skip("no empty network can be made here: needs Linux that allows unshare --map-root-user --net")
+    home = tmp_path / "home"
+    home.mkdir()
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")}
+    places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(home))
+    done = subprocess.run(
+        [*isolated, sys.executable, str(HERE / "quiet_run.py"), *arguments],
+        env=kept | places | {"PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stderr.splitlines()[-1][done.stderr.splitlines()[-1].index('{"attempts"') :])
+    assert not told["CI"]
+    return told["attempts"], sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+
+
+def test_scoring_reaches_for_nobody_and_leaves_nothing_behind(tmp_path):
+    parameters = PhantomParameters.random(2, matrix=192, traps=())
+    write_phantom(tmp_path / "phantom", make_phantom(parameters), format="nrrd")
+    attempts, files = run_alone(tmp_path, str(tmp_path / "phantom" / "ct.nrrd"), str(tmp_path))
+    assert set(attempts.values()) == {0}, attempts
+    assert files == []
+    assert (tmp_path / "command" / "report.json").is_file()
+    assert (tmp_path / "worker" / "report.json").is_file()
+
+
+def test_a_look_up_of_a_name_would_be_seen(tmp_path):
+    attempts, _ = run_alone(tmp_path, "look-up")
+    assert sum(attempts.values()) > 0
+
+
+def test_telemetry_is_off_before_any_library_can_ask():
+    code = "import os; os.environ.pop('ORT_DISABLE_TELEMETRY', None); import heartlens; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "1"
