@@ -43,7 +43,7 @@ from training.datasets.sources import pseudonym
 from training.datasets.splits import Splits
 from training.deploy.calibration import calibrate, write_manifest
 from training.engine.cli import CANCELLED, DONE, command_named, run_command
-from training.slice_classifier.finetune import CANDIDATE_SLICES
+from training.slice_classifier.candidates import CANDIDATE_SLICES
 
 RECIPES = Path(__file__).parent / "runs"
 
@@ -91,7 +91,7 @@ class ScanFacts(NamedTuple):
     heart
         As `training.datasets.hearts.find_hearts` tells it.
     asked
-        As `training.slice_classifier.finetune.find_candidate_slices` tells it; None for training, where nobody asks.
+        As `training.slice_classifier.candidates.find_candidate_slices` tells it; None for training, where nobody asks.
     """
 
     heart: list[float]
@@ -220,7 +220,7 @@ def fit_slices(work: Path, _: int) -> None:
 
 def tune_slices(work: Path, _: int) -> None:
     """The slice classifier that ships: trained on end to end."""
-    _run_command("finetune_slices", work, "tuned", "--start", str(work / "slices"))
+    _run_command("finetune_slices", work, "tuned", "--from", str(work / "slices"))
 
 
 def export_bundle(work: Path, _: int) -> None:

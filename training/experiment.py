@@ -18,21 +18,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
-from torch.nn import functional
 
 from heartlens.anatomy import heart_region
 from heartlens.calcium import candidate_mask
 from heartlens.core.atomic import atomic_file
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.networks.backbone import Backbone, BackboneShape
-from heartlens.networks.slice_classifier import SliceClassifier
-from training.datasets.sampling import balanced_order, batch_at
+from heartlens.networks.backbone import Backbone
 from training.datasets.slice_dataset import SliceSet
-from training.dino.distillation import warmup_cosine
-from training.dino.features import crop_batch, embed_slices, knn_probability
+from training.dino.features import embed_slices, knn_probability
 from training.dino.recipe import build_dino_model
 from training.dino.training import pretrain_backbone
 from training.engine.cli import CANCELLED, DONE, run_command
@@ -48,7 +42,8 @@ from training.evaluation.experiment_summary import (
     experiment_table,
     summarize_experiment,
 )
-from training.slice_classifier.linear_probe import crops_of, fit_head, head_probability, read_features
+from training.slice_classifier.linear_probe import fit_head, head_probability, read_features
+from training.slice_classifier.supervised import SupervisedRecipe, train_supervised
 from training.slice_classifier.weights import load_teacher
 
 logger = logging.getLogger(__name__)
@@ -107,33 +102,18 @@ def pretrained(
     return predict_with_backbone(recipe, load_teacher(run), data, seed, run / FEATURES, ranks)
 
 
-def supervised(recipe: ExperimentRecipe, seed: int, data: ExperimentData, ranks: Ranks = ALONE) -> SlicePredictions:
-    """The same network, trained through with the labels of the same patients."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        network = SliceClassifier(Backbone(BackboneShape.named(recipe.dino.backbone))).to(ranks.device)
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
-    slices, how, batch = data.training, replace(recipe.head, seed=seed), recipe.dino.batch
-    steps, peak = recipe.supervised_steps, recipe.supervised_learning_rate
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = warmup_cosine(step, steps, rise=steps // 10, peak=peak, end=0.0)
-        length = len(balanced_order(slices.is_calcified, seed, 0))
-        epoch, places = batch_at(step, batch, length)
-        numbers = balanced_order(slices.is_calcified, seed, epoch)[places].tolist()
-        crops = [crops_of(how, slices, n, epoch + 1) for n in numbers]
-        images, spacing_mm = slices.read(numbers)
-        center_mm, side_mm = (
-            torch.tensor([getattr(place, part) for place, _ in crops], dtype=torch.float64, device=ranks.device)
-            for part in ("center_mm", "side_mm")
-        )
-        input_crops = crop_batch(images.to(ranks.device), spacing_mm.to(ranks.device), how.view, center_mm, side_mm)
-        truth = torch.tensor([float(is_calcified) for _, is_calcified in crops], device=ranks.device)
-        loss = functional.binary_cross_entropy_with_logits(network.logits(input_crops), truth)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), recipe.dino.clip)
-        optimizer.step()
-    network.eval().requires_grad_(False)
+def supervised(
+    recipe: ExperimentRecipe, seed: int, data: ExperimentData, run: Path, ranks: Ranks = ALONE
+) -> SlicePredictions | None:
+    """The same network, trained through with the labels of the same patients; None when it was asked to stop."""
+    how = replace(recipe.head, seed=seed)
+    training_recipe = SupervisedRecipe(
+        recipe.dino.backbone, recipe.supervised_steps, recipe.dino.batch, recipe.supervised_learning_rate,
+        clip=recipe.dino.clip, views=how, seed=seed, save_every=recipe.dino.save_every,
+    )  # fmt: skip
+    network = train_supervised(training_recipe, data.training, run, ranks=ranks)
+    if network is None:
+        return None
     return SlicePredictions(*(
         embed_slices(network, part, np.arange(len(part)), how.view, device=ranks.device).astype(np.float64)
         for part in (data.validation, data.test)
@@ -172,7 +152,8 @@ def run(recipe: ExperimentRecipe, out: Path, *, ranks: Ranks = ALONE, workers: i
             job = _bound(pretrained, recipe, arm, seed, data, out / "runs" / f"{arm}-{seed}", ranks)
             jobs.append((arm, seed, job))
         jobs.append((RANDOM, seed, _bound(_untrained, recipe, seed, data, out / "runs" / f"{RANDOM}-{seed}", ranks)))
-        jobs.append((SUPERVISED, seed, _bound(supervised, recipe, seed, data, ranks)))
+        job = _bound(supervised, recipe, seed, data, out / "runs" / f"{SUPERVISED}-{seed}", ranks)
+        jobs.append((SUPERVISED, seed, job))
     identity = json.dumps([fingerprint(recipe)["sha256"], data.training.identity(), data.test.identity()])
     predictions: dict[str, list[SlicePredictions]] = {}
     died: dict[str, str] = {}

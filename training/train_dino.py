@@ -22,11 +22,6 @@ from training.engine.cli import run_command, run_training, training_parser
 from training.engine.config import load_recipe
 from training.engine.distributed import process_group
 
-# One process or many
-
-
-# The command
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
@@ -43,7 +38,8 @@ def _run(options: argparse.Namespace) -> int:
             shards.verify()
         probe = KnnProbe(recipe.probe, known, queries)
         return run_training(
-            lambda: pretrain_backbone(recipe, slices, options.out, ranks=ranks, probe=probe), options.out
+            lambda: pretrain_backbone(recipe, slices, options.out, ranks=ranks, probe=probe, deadline=options.deadline),
+            options.out,
         )
 
 

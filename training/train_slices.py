@@ -60,7 +60,7 @@ def _run(options: argparse.Namespace) -> int:
             features = read_features(
                 recipe, backbone, training, validation, ranks.device, options.out / FEATURES, ranks
             )
-            report = train_linear_head(recipe, backbone, features, options.out, ranks=ranks)
+            report = train_linear_head(recipe, backbone, features, options.out, ranks=ranks, deadline=options.deadline)
             if report is not None and ranks.is_first:
                 v = report["validation"]
                 metrics_text = (

@@ -27,7 +27,11 @@ from training.segmentation.training import read_data, train_segmentation
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = training_parser("train_unet", __doc__, _run)
-    parser.add_argument("--start", type=Path, metavar="RUN", help="begin with the best weights of an earlier stage")
+    # --start is its older name, which torchrun takes for one of its own options.
+    parser.add_argument(
+        "--from", "--start", dest="start", type=Path, metavar="RUN",
+        help="begin with the best weights of an earlier stage",
+    )  # fmt: skip
     return run_command(parser, arguments)
 
 
@@ -43,7 +47,8 @@ def _run(options: argparse.Namespace) -> int:
         data = read_data(recipe, shards, splits, options.out, ranks)
         start = None if options.start is None else options.start / BEST
         return run_training(
-            lambda: train_segmentation(recipe, data, options.out, start=start, ranks=ranks), options.out
+            lambda: train_segmentation(recipe, data, options.out, start=start, ranks=ranks, deadline=options.deadline),
+            options.out,
         )
 
 

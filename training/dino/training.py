@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from heartlens.core.errors import InputRefused
 from training.datasets.slice_dataset import SliceSet
 from training.dino.augment import AugmentConfig, render_views
 from training.dino.distillation import (
@@ -24,11 +24,12 @@ from training.dino.distillation import (
 from training.dino.features import KnnProbe
 from training.dino.recipe import DinoRecipe, Schedule, build_dino_model, build_optimizer, plan
 from training.dino.views import ViewBatch, ViewBatches
-from training.engine.checkpoint import Checkpoints, leave_signals_to_the_run, stop_signals
+from training.engine.checkpoint import leave_signals_to_the_run
 from training.engine.config import write_recipe
-from training.engine.distributed import Ranks, all_mean, any_rank
-from training.engine.monitor import CollapseMonitor, NonFiniteGuard, TrainingFailed, effective_rank, teacher_entropy
-from training.engine.run_log import RunLog, make_run_folder
+from training.engine.distributed import Ranks, all_mean, data_parallel, require_even_batch
+from training.engine.loop import TrainingLoop, clip_gradient
+from training.engine.monitor import CollapseMonitor, TrainingFailed, effective_rank, teacher_entropy
+from training.engine.run_log import make_run_folder
 
 
 def pretrain_backbone(
@@ -39,6 +40,7 @@ def pretrain_backbone(
     ranks: Ranks | None = None,
     probe: KnnProbe | None = None,
     until: int | None = None,
+    deadline: float | None = None,
 ) -> bool:
     """Run, or go on with, one pre-training.
 
@@ -50,8 +52,8 @@ def pretrain_backbone(
         Folder of the run.
     probe
         Looks at the teacher's embeddings from time to time.
-    until
-        Stop after this step as if a signal had come.
+    until, deadline
+        Stop after this step, or after this time, as if a signal had come, see `training.engine.loop.TrainingLoop`.
 
     Returns
     -------
@@ -60,10 +62,13 @@ def pretrain_backbone(
 
     Raises
     ------
-    DeadRun
+    InputRefused
+        The run was begun with another recipe or on other scans, or the disk is full.
+    TrainingFailed
         Embeddings collapsed, or three steps in a row were not finite.
     """
     ranks = ranks or Ranks()
+    require_even_batch(recipe.batch, ranks)
     device = ranks.device
     schedule, prototypes = plan(recipe, len(slices))
     student = build_dino_model(recipe, prototypes).to(device)
@@ -75,12 +80,20 @@ def pretrain_backbone(
     ).to(device)
     parallel = wrap_distributed(student, teacher, recipe, ranks)
     optimizer = build_optimizer(student)
-    watch, bad_steps = CollapseMonitor(recipe.patience), NonFiniteGuard()
-    checkpoints = Checkpoints(run, recipe)
-    parts = {"student": student, "teacher": teacher, "optimizer": optimizer, "loss": loss, "watch": watch}
-    start, plain = checkpoints.resume({**parts, "data": slices.identity()})
-    if start and plain["data"] != slices.identity():
-        raise InputRefused("input", f"{run} was begun on other scans; give the shards and splits it was begun with")
+    watch = CollapseMonitor(recipe.patience)
+    loop = TrainingLoop(
+        run,
+        recipe,
+        {"student": student, "teacher": teacher, "optimizer": optimizer, "loss": loss, "watch": watch},
+        "train_dino",
+        schedule.steps,
+        data=slices.identity(),
+        other_data="begun on other scans; give the shards and splits it was begun with",
+        ranks=ranks,
+        save_every=recipe.save_every,
+        until=until,
+        deadline=deadline,
+    )
     if ranks.is_first:
         make_run_folder(run)
         write_recipe(recipe, run / "recipe.toml")
@@ -90,16 +103,15 @@ def pretrain_backbone(
     loader = DataLoader(
         batches,
         batch_size=None,
-        sampler=range(start, schedule.steps),
+        sampler=range(loop.done, schedule.steps),
         num_workers=recipe.workers,
         worker_init_fn=leave_signals_to_the_run,
         pin_memory=device.type == "cuda",
     )
-    log = RunLog(run, ranks, "train_dino", schedule.steps, start)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=recipe.bf16)
 
-    with stop_signals() as stop, log:
-        for step, batch in zip(range(start, schedule.steps), loader, strict=True):
+    with loop:
+        for step, batch in zip(range(loop.done, schedule.steps), loader, strict=True):
             # Schedules
             optimizer.param_groups[0]["weight_decay"] = schedule.weight_decay(step)
             for group in optimizer.param_groups:
@@ -126,36 +138,34 @@ def pretrain_backbone(
             # Step
             if schedule.prototypes_are_frozen(step):
                 student.head.prototypes.weight.grad = None
-            norm = full_tensor(nn.utils.clip_grad_norm_(student.parameters(), recipe.clip))
+            norm = clip_gradient(student, recipe.clip)
             # The one wait for the device in a step: a bad update would stay in the teacher for ever.
-            is_bad = any_rank(not math.isfinite(float(value + norm)), ranks)
-            if not is_bad:
+            if loop.is_finite(float(value + norm), partial(names_of, slices, batch)):
                 optimizer.step()
                 update_ema(teacher, student, schedule.momentum(step))
                 loss.update_center(cosines)
             optimizer.zero_grad(set_to_none=True)
-            bad_steps.note(step, is_bad, [slices.name(n) for n in batch.numbers.tolist()] if is_bad else [])
 
             # Log, look, save
-            step += 1
-            is_last = step == schedule.steps
-            if is_last or step % recipe.log_every == 0:
-                metrics = step_statistics(schedule, step - 1, all_mean(value), norm, prototypes)
-                log.note(step, **metrics, images_per_second=log.images_per_second)
-            if is_last or step % recipe.check_every == 0:
+            loop.count(recipe.batch)
+            if loop.is_due(recipe.log_every):
+                metrics = step_statistics(schedule, step, all_mean(value), norm, prototypes)
+                loop.note(**metrics, images_per_second=loop.log.images_per_second)
+            if loop.is_due(recipe.check_every):
                 entropy, rank = teacher_entropy(teacher_p), effective_rank(embeddings.float())
-                log.note(step, teacher_entropy=entropy, effective_rank=rank)
-                if reason := watch.check(step, entropy, rank):
+                loop.note(teacher_entropy=entropy, effective_rank=rank)
+                if reason := watch.check(loop.done, entropy, rank):
                     raise TrainingFailed(reason)
-            if probe is not None and (is_last or step % recipe.probe.every == 0):
-                log.note(step, **probe.evaluate(lambda x: teacher(x)[0], device))
-            log.step(step, recipe.batch)
-            stopping = any_rank(stop.requested, ranks) or step == until
-            if is_last or stopping or step % recipe.save_every == 0:
-                checkpoints.save(step, {**parts, "data": slices.identity()}, ranks)
-            if stopping:
-                return is_last
-    return True
+            if probe is not None and loop.is_due(recipe.probe.every):
+                loop.note(**probe.evaluate(lambda x: teacher(x)[0], device))
+            if loop.save_or_stop():
+                break
+    return loop.is_complete
+
+
+def names_of(slices: SliceSet, batch: ViewBatch) -> list[str]:
+    """Scan and slice of each image of a batch."""
+    return [slices.name(n) for n in batch.numbers.tolist()]
 
 
 def render_batch(batch: ViewBatch, config: AugmentConfig, device: torch.device) -> list[Tensor]:
@@ -206,11 +216,7 @@ def wrap_distributed(student: DinoModel, teacher: DinoModel, recipe: DinoRecipe,
             # Also the outermost part: the teacher is moved in its parts, and never goes backward, which would reshard.
             fully_shard(learner, reshard_after_forward=True)
         return student
-    if ranks.world == 1:
-        return student
-    return nn.parallel.DistributedDataParallel(
-        student, device_ids=[ranks.local_rank] if ranks.device.type == "cuda" else None
-    )
+    return data_parallel(student, ranks)
 
 
 def gradient_sync(parallel: nn.Module, is_last: bool) -> AbstractContextManager[Any]:
@@ -220,8 +226,3 @@ def gradient_sync(parallel: nn.Module, is_last: bool) -> AbstractContextManager[
     elif hasattr(parallel, "no_sync") and not is_last:
         return parallel.no_sync()
     return nullcontext()
-
-
-def full_tensor(tensor: Tensor) -> Tensor:
-    """A tensor that FSDP2 may have spread over processes."""
-    return tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor

@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import math
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,8 +38,29 @@ def training_parser(module: str, doc: str | None, run: Callable[[argparse.Namesp
     add_data(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the run; resumes an existing run")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument(
+        "--minutes", dest="deadline", type=deadline_after, metavar="N",
+        help="time budget: save and stop after the first step that ends later; the same command resumes",
+    )  # fmt: skip
     parser.set_defaults(run=run)
     return parser
+
+
+def deadline_after(minutes: str) -> float:
+    """The moment, in seconds of `time.monotonic`, at which so many minutes from now are over.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError
+        No positive number.
+    """
+    try:
+        value = float(minutes)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of minutes above 0, got {minutes}")
+    return time.monotonic() + 60 * value
 
 
 def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

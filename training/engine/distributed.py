@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
+
+from heartlens.core.errors import InputRefused
 
 CPU = torch.device("cpu")
 
@@ -98,6 +101,28 @@ def any_rank(flag: bool, ranks: Ranks) -> bool:
     flag_tensor = torch.tensor(float(flag), device=ranks.device)
     dist.all_reduce(flag_tensor, op=dist.ReduceOp.MAX)
     return bool(flag_tensor.item())
+
+
+def data_parallel(network: nn.Module, ranks: Ranks) -> nn.Module:
+    """The network as all processes call it: going backward averages gradients over them (DDP). Alone, the network."""
+    if ranks.world == 1:
+        return network
+    on_gpu = [ranks.local_rank] if ranks.device.type == "cuda" else None
+    return nn.parallel.DistributedDataParallel(network, device_ids=on_gpu)
+
+
+def require_even_batch(batch: int, ranks: Ranks) -> None:
+    """Refuse a batch that cannot be shared out: the mean over shares would not be the mean of the whole.
+
+    Raises
+    ------
+    InputRefused
+        ``input``
+    """
+    if batch % ranks.world:
+        raise InputRefused(
+            "input", f"batch must divide by the {ranks.world} processes, got {batch}; choose another batch size"
+        )
 
 
 def barrier() -> None:

@@ -76,32 +76,39 @@ class NonFiniteGuard:
     ----------
     patience
         So many in a row end the run.
+    unit
+        What is counted: "step", or "epoch" where only a whole epoch can be looked at.
     """
 
     patience: int = 3
     in_a_row: int = 0
+    unit: str = "step"
 
     def note(self, step: int, is_bad: bool, batch: list[str]) -> None:
         """Take note of one step.
 
         Parameters
         ----------
+        step
+            Its number as in the log, from 1 on.
         batch
             Names of what it saw, for the message.
 
         Raises
         ------
-        DeadRun
+        TrainingFailed
             Too many in a row.
         """
         self.in_a_row = self.in_a_row + 1 if is_bad else 0
+        if is_bad and self.patience == 1:
+            raise TrainingFailed(f"{self.unit} {step}: the loss is not finite; lower the learning rate")
         if is_bad:
             shown = ", ".join(batch[:16]) + (f" and {len(batch) - 16} more" if len(batch) > 16 else "")
-            logger.warning("step %d: loss or gradient is not finite; left out. It saw %s", step, shown)
+            logger.warning("%s %d: loss or gradient is not finite; left out. It saw %s", self.unit, step, shown)
             if self.in_a_row >= self.patience:
                 raise TrainingFailed(
-                    f"step {step}: loss or gradient not finite {self.in_a_row} times in a row, the last on {shown}; "
-                    "look at these slices, lower the learning rate, or set bf16=false"
+                    f"{self.unit} {step}: loss or gradient not finite {self.in_a_row} times in a row, the last on "
+                    f"{shown}; look at these slices, lower the learning rate, or set bf16=false"
                 )
 
 

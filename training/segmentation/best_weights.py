@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,37 +15,42 @@ from training.datasets.segmentation_dataset import SliceSamples
 from training.engine.checkpoint import full_state, write_torch
 from training.engine.config import as_dict
 from training.engine.distributed import Ranks
+from training.engine.loop import BestFigure
 from training.segmentation.islands import evaluate_votes, read_component_votes
 from training.segmentation.networks import build_network
-from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA
-
-if TYPE_CHECKING:
-    from training.segmentation.recipe import OptimizerRecipe, SegmentationRecipe
+from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA, OptimizerRecipe, SegmentationRecipe
 
 
-class BestSoFar:
-    """The best validation, and how often the rate was halved for want of a better one."""
+class BestSoFar(BestFigure):
+    """The best validation Dice, and how often the rate was halved for want of a smaller validation loss.
 
-    def __init__(self) -> None:
-        self.dice, self.loss, self.waited, self.rate_factor = -1.0, math.inf, 0, 1.0
+    Parameters
+    ----------
+    recipe
+        Says whether, and after how many validations, the rate is halved.
+    """
 
-    def take(self, validation_metrics: dict[str, float], recipe: OptimizerRecipe) -> bool:
+    def __init__(self, recipe: OptimizerRecipe) -> None:
+        super().__init__("validation_dice", -1.0)
+        self._recipe = recipe
+        self.loss, self.waited, self.rate_factor = math.inf, 0, 1.0
+
+    def take(self, metrics: Mapping[str, float]) -> bool:
         """Note one validation; whether its Dice is the best so far."""
-        self.waited = 0 if validation_metrics["validation_loss"] < self.loss else self.waited + 1
-        self.loss = min(self.loss, validation_metrics["validation_loss"])
-        if recipe.schedule == "plateau" and self.waited >= recipe.patience:
+        self.waited = 0 if metrics["validation_loss"] < self.loss else self.waited + 1
+        self.loss = min(self.loss, metrics["validation_loss"])
+        if self._recipe.schedule == "plateau" and self.waited >= self._recipe.patience:
             self.rate_factor, self.waited = self.rate_factor / 2, 0
-        is_best = validation_metrics["validation_dice"] > self.dice
-        self.dice = max(self.dice, validation_metrics["validation_dice"])
-        return is_best
+        return super().take(metrics)
 
     def state_dict(self) -> dict[str, float]:
         """Its values as a part of a checkpoint."""
-        return dict(self.__dict__)
+        return {"dice": self.value, "loss": self.loss, "waited": self.waited, "rate_factor": self.rate_factor}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         """Take up the values of a checkpoint."""
-        self.__dict__.update(state)
+        self.value, self.loss, self.rate_factor = state["dice"], state["loss"], state["rate_factor"]
+        self.waited = int(state["waited"])
 
 
 def save_best(

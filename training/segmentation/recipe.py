@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from heartlens.networks.view import NetworkView
 from training.datasets.segmentation_dataset import (
@@ -13,9 +13,6 @@ from training.datasets.segmentation_dataset import (
 from training.engine.config import runtime_only, since_version
 from training.segmentation.losses import LossRecipe
 from training.segmentation.networks import NetworkRecipe, multiple_px
-
-if TYPE_CHECKING:
-    from training.segmentation.recipe import OptimizerRecipe, SegmentationRecipe
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -23,11 +23,9 @@ from training.datasets.segmentation_dataset import (
 )
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits, check_splits, scans_of
-from training.engine.checkpoint import Checkpoints, stop_signals
 from training.engine.config import as_dict
-from training.engine.distributed import Ranks, all_sum, any_rank
-from training.engine.monitor import NonFiniteGuard
-from training.engine.run_log import RunLog
+from training.engine.distributed import Ranks, all_sum, data_parallel, require_even_batch
+from training.engine.loop import TrainingLoop, clip_gradient
 from training.segmentation.best_weights import BestSoFar, freeze_cut_off, save_best
 from training.segmentation.losses import loss_of_sums, loss_sums, segmentation_loss
 from training.segmentation.mining import Mined, find_false_alarms
@@ -50,6 +48,7 @@ def train_segmentation(
     start: Path | None = None,
     ranks: Ranks | None = None,
     until: int | None = None,
+    deadline: float | None = None,
 ) -> bool:
     """Run, or go on with, one training.
 
@@ -59,8 +58,8 @@ def train_segmentation(
         Folder of the run.
     start
         `best.pt` of an earlier stage, whose weights this one begins with; the optimizer begins again
-    until
-        Stop after this step as if a signal had come.
+    until, deadline
+        Stop after this step, or after this time, as if a signal had come, see `training.engine.loop.TrainingLoop`.
 
     Returns
     -------
@@ -71,67 +70,66 @@ def train_segmentation(
     ------
     InputRefused
         recipe, data or disk will not do
-    DeadRun
+    TrainingFailed
         Three steps in a row were not finite.
     """
     ranks = ranks or Ranks()
+    require_even_batch(recipe.batch, ranks)
     network, parallel, optimizer = build(recipe, ranks, start)
-    best, bad_steps = BestSoFar(), NonFiniteGuard()
-    parts = {"network": network, "optimizer": optimizer, "best": best, "data": data_checksum(data.training)}
+    best = BestSoFar(recipe.optimizer)
+    parts = {"network": network, "optimizer": optimizer, "best": best}
     if recipe.mine:
         parts["mined"] = Mined(data.training)
-    checkpoints = Checkpoints(run, recipe, keep=recipe.keep)
-    done, saved = checkpoints.resume(parts)
-    require_same_data(saved, parts, run)
     epoch = epoch_steps(data.training, recipe.batch)
-    steps = recipe.steps or recipe.epochs * epoch
-    with stop_signals() as stop, RunLog(run, ranks, "train_unet", steps, done) as log:
-        for batch in batches_of(recipe, network, data.training, done, steps, ranks, log):
-            rate = recipe.optimizer.rate_at(done, steps) * best.rate_factor
+    loop = TrainingLoop(
+        run,
+        recipe,
+        parts,
+        "train_unet",
+        recipe.steps or recipe.epochs * epoch,
+        data=data_checksum(data.training),
+        other_data="begun with other scans, labels or splits; give the same ones, or another --out",
+        ranks=ranks,
+        save_every=recipe.save_every or epoch,
+        keep=recipe.keep,
+        best=best,
+        until=until,
+        deadline=deadline,
+    )
+    with loop:
+        for batch in batches_of(recipe, network, data.training, loop, ranks):
+            rate = recipe.optimizer.rate_at(loop.done, loop.steps) * best.rate_factor
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
                 logits = parallel(channels_last(batch.image, recipe))
             loss = segmentation_loss(recipe.loss, logits, batch.target, batch.weight)
             loss.backward()
-            gradient = clip_gradient(network, recipe.optimizer.clip)
-            is_bad = any_rank(not math.isfinite(loss.item() + gradient), ranks)
-            if not is_bad:
+            gradient = float(clip_gradient(network, recipe.optimizer.clip))
+            if loop.is_finite(loss.item() + gradient, partial(list, batch.names)):
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            bad_steps.note(done, is_bad, batch.names)
 
             # Log, look, save
-            done += 1
-            log.step(done, recipe.batch)
-            is_last, is_epoch = done == steps, done % epoch == 0
-            if is_last or done % recipe.log_every == 0:
+            loop.count(recipe.batch)
+            if loop.is_due(recipe.log_every):
                 metrics = {"loss": loss.item(), "rate": rate, "gradient": gradient}
-                log.note(done, **metrics, images_per_second=log.images_per_second)
-            if is_last or (done % recipe.validate_every == 0 if recipe.validate_every else is_epoch):
-                validation_metrics = validate(network, data.validation, recipe, ranks)
-                log.note(done, **validation_metrics)
-                if best.take(validation_metrics, recipe.optimizer):
-                    save_best(run, network, recipe, done, validation_metrics, ranks)
-            stopping = any_rank(stop.requested, ranks) or done == until
-            if is_last or stopping or (done % recipe.save_every == 0 if recipe.save_every else is_epoch):
-                checkpoints.save(done, parts, ranks)
-            if stopping and not is_last:
-                return False
-    freeze_cut_off(run, recipe, data.validation, ranks)
-    return True
+                loop.note(**metrics, images_per_second=loop.log.images_per_second)
+            if loop.is_due(recipe.validate_every or epoch):
+                metrics = validate(network, data.validation, recipe, ranks)
+                if loop.is_best(metrics):
+                    save_best(run, network, recipe, loop.done, metrics, ranks)
+            if loop.save_or_stop():
+                break
+    if loop.is_complete:
+        freeze_cut_off(run, recipe, data.validation, ranks)
+    return loop.is_complete
 
 
 def batches_of(
-    recipe: SegmentationRecipe,
-    network: nn.Module,
-    samples: SliceSamples,
-    done: int,
-    steps: int,
-    ranks: Ranks,
-    log: RunLog,
+    recipe: SegmentationRecipe, network: nn.Module, samples: SliceSamples, loop: TrainingLoop, ranks: Ranks
 ) -> Iterator[Batch]:
-    """Batches of steps `done` to `steps`; every `mine` epochs the network is first asked where it fires.
+    """Batches of the steps that are left; every `mine` epochs the network is first asked where it fires.
 
     Each stretch has a loader of its own: one that reads ahead would read in the order of before the search.
     """
@@ -143,13 +141,14 @@ def batches_of(
             logits = network(channels_last(image, recipe)).float()
         return logits[:, 0].sigmoid() if recipe.samples.outputs == 1 else logits.softmax(1)[:, coronary].sum(1)
 
-    while done < steps:
+    done = loop.done
+    while done < loop.steps:
         if stretch and done and done % stretch == 0:
             network.eval()
             samples.mined = find_false_alarms(probability, samples, recipe.batch, ranks, recipe.workers)
             network.train()
-            log.note(done, mined=samples.mined.size)
-        last = min(steps, (done // stretch + 1) * stretch) if stretch else steps
+            loop.note(mined=samples.mined.size)
+        last = min(loop.steps, (done // stretch + 1) * stretch) if stretch else loop.steps
         yield from training_batches(samples, recipe.batch, done, last, ranks, recipe.workers)
         done = last
 
@@ -182,11 +181,9 @@ def build(
     parallel = network
     if recipe.parallel == "ddp":
         network.to(memory_format=torch.channels_last)
-    if ranks.world > 1 and recipe.parallel == "fsdp":
-        shard_weights(network)
+        parallel = data_parallel(network, ranks)
     elif ranks.world > 1:
-        on_gpu = [ranks.local_rank] if ranks.device.type == "cuda" else None
-        parallel = nn.parallel.DistributedDataParallel(network, device_ids=on_gpu)
+        shard_weights(network)
     o = recipe.optimizer
     optimizer: torch.optim.Optimizer
     if o.name == "adamw":
@@ -244,14 +241,6 @@ def channels_last(image: torch.Tensor, recipe: SegmentationRecipe) -> torch.Tens
     return image if recipe.parallel == "fsdp" else image.contiguous(memory_format=torch.channels_last)
 
 
-def clip_gradient(network: nn.Module, longest: float) -> float:
-    """Shorten the gradient to `longest` (0: leave it); its length before."""
-    length = nn.utils.clip_grad_norm_(network.parameters(), longest or math.inf)
-    if hasattr(length, "full_tensor"):  # FSDP2: each process holds a part
-        length = length.full_tensor()
-    return float(length)
-
-
 @torch.no_grad()
 def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationRecipe, ranks: Ranks) -> dict[str, float]:
     """Loss, and Dice of each class from whole sums: over pixels that count, on slices of unseen patients.
@@ -281,11 +270,3 @@ def validate(network: nn.Module, samples: SliceSamples, recipe: SegmentationReci
     metrics["validation_dice"] = float(each[present].mean()) if bool(present.any()) else 0.0
     metrics |= {f"dice_{name}": float(each[c]) for c, name in enumerate(recipe.samples.classes) if bool(present[c])}
     return metrics
-
-
-def require_same_data(saved: dict[str, Any], parts: dict[str, Any], run: Path) -> None:
-    """Refuse to go on with other scans or labels than the run began with."""
-    if saved and saved["data"] != parts["data"]:
-        raise InputRefused(
-            "input", f"{run} was begun with other scans, labels or splits; give the same ones, or another --out"
-        )

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,26 +16,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from heartlens.anatomy import heart_region
 from heartlens.core.atomic import atomic_file
-from heartlens.core.errors import InputRefused
-from heartlens.core.protocol import ScoringProtocol
-from heartlens.networks.inference import slices_with_candidates
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.view import NetworkView
-from training.datasets.sampling import balanced_order, batch_at, sample_rng
-from training.datasets.shards import ShardSet
+from training.datasets.sampling import balanced_order, batch_at, sample_rng, share_of_rank
 from training.datasets.slice_dataset import SliceSet
 from training.dino.features import Place, crop_batch, middle
-from training.engine.checkpoint import Checkpoints, stop_signals, write_torch
+from training.engine.checkpoint import write_torch
 from training.engine.config import as_dict, runtime_only
-from training.engine.distributed import Ranks
-from training.engine.monitor import NonFiniteGuard
-from training.engine.run_log import RunLog
-from training.metrics.classification import area_under_roc, counts
+from training.engine.distributed import Ranks, all_mean, all_sum, data_parallel, require_even_batch
+from training.engine.loop import BestFigure, TrainingLoop, clip_gradient
+from training.slice_classifier.candidates import evaluate_candidates
 from training.slice_classifier.weights import REPORT, SCHEMA, WEIGHTS, load_classifier
 
-CANDIDATE_SLICES = "asked.json"
+VALIDATION_BATCH = 64
+"""Slices that go through the classifier at once."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +40,11 @@ class TuneRecipe:
     Parameters
     ----------
     steps, batch
-        Half of each batch is calcified.
+        Half of each batch, of all processes together, is calcified.
     learning_rate, weight_decay, warmup_steps
         Of AdamW; the rate falls to 0 by a cosine.
+    clip
+        Largest length of the gradient; 0 for no limit.
     patch_share
         Weight of the patches' loss beside that of the slices.
     patch_positive
@@ -125,29 +123,40 @@ def draw_lesson(
     epoch: int,
     ranks: Ranks,
 ) -> Lesson:
-    """Views of some slices, shifted and zoomed, each a function of seed, epoch and slice."""
+    """Views of a process's share of some slices, shifted and zoomed, each a function of seed, epoch and slice.
+
+    Parameters
+    ----------
+    patch
+        pixels
+    numbers
+        The slices of the whole batch, of which each process takes its share.
+    """
+    share = share_of_rank(np.asarray(numbers, np.int64), ranks.rank, ranks.world).tolist()
     places, noise_hu, offset_hu = [], [], []
     side = view.size_px // patch
-    patches = np.zeros((len(numbers), side, side), np.float32)
-    for row, n in enumerate(numbers):
-        rng = sample_rng(recipe.seed, epoch, int(n))
-        center = np.array(middle(slices, int(n), view).center_mm) + rng.uniform(-recipe.shift_mm, recipe.shift_mm, 2)
+    patches = np.zeros((len(share), side, side), np.float32)
+    for row, n in enumerate(share):
+        rng = sample_rng(recipe.seed, epoch, n)
+        center = np.array(middle(slices, n, view).center_mm) + rng.uniform(-recipe.shift_mm, recipe.shift_mm, 2)
         side_mm = view.field_mm * rng.uniform(1 - recipe.zoom, 1 + recipe.zoom)
         places.append(Place((float(center[0]), float(center[1])), (side_mm, side_mm)))
         noise_hu.append(rng.uniform(0, recipe.noise_hu))
         offset_hu.append(rng.uniform(-recipe.offset_hu, recipe.offset_hu))
-        boxes = (slices.boxes_mm(int(n)) - np.tile(center - side_mm / 2, 2)) / side_mm * side
+        boxes = (slices.boxes_mm(n) - np.tile(center - side_mm / 2, 2)) / side_mm * side
         for top, left, bottom, right in boxes:
             if min(top, left) < side and min(bottom, right) > 0:
                 low = np.maximum(np.floor([top, left]), 0).astype(int)
                 high = np.minimum(np.ceil([bottom, right]), side).astype(int)
                 patches[row, low[0] : high[0], low[1] : high[1]] = 1
-    images, spacing_mm = slices.read(numbers)
+    images, spacing_mm = slices.read(share)
     center_mm, side_of = (torch.tensor(p, dtype=torch.float64, device=ranks.device) for p in zip(*places, strict=True))
     crops = crop_batch(images.to(ranks.device), spacing_mm.to(ranks.device), view, center_mm, side_of)
     scale = 2 / (view.window_hu[1] - view.window_hu[0])
-    drawn = np.random.default_rng([recipe.seed, epoch, *map(int, numbers[:1])]).standard_normal(crops.shape, np.float32)
-    noise = torch.from_numpy(drawn).to(ranks.device)
+    # Drawn for the whole batch, so that a slice has the same noise whichever process shows it.
+    whole = (len(numbers), *crops.shape[1:])
+    drawn = np.random.default_rng([recipe.seed, epoch, *map(int, numbers[:1])]).standard_normal(whole, np.float32)
+    noise = torch.from_numpy(drawn[ranks.rank :: ranks.world]).to(ranks.device)
     each = [torch.tensor(v, dtype=torch.float32, device=ranks.device).view(-1, 1, 1, 1) for v in (noise_hu, offset_hu)]
     crops = (crops + (noise * each[0] + each[1]) * scale).clamp_(-1, 1)
     patch_calcium = torch.from_numpy(patches).flatten(1).to(ranks.device)
@@ -164,6 +173,7 @@ def tune(
     *,
     ranks: Ranks | None = None,
     until: int | None = None,
+    deadline: float | None = None,
 ) -> dict[str, Any] | None:
     """Run, or go on with, one tuning; the weights of the best validation (area under the ROC curve) are kept.
 
@@ -173,138 +183,112 @@ def tune(
         `slice_classifier.pt` of a fit on frozen features
     candidate_slices
         (validation slices,) those that HeartLens would ask the classifier about
+    ranks
+        The processes that share each batch and each validation; the first one writes.
+    until, deadline
+        Stop after this step, or after this time, as if a signal had come, see `training.engine.loop.TrainingLoop`.
 
     Returns
     -------
     dict[str, Any] | None
-        The report; None when it was asked to stop.
+        The report, the same on all processes; None when it was asked to stop.
+
+    Raises
+    ------
+    InputRefused
+        The run was begun with another recipe or other slices, validation will not do, or the disk is full.
+    TrainingFailed
+        Three steps in a row were not finite.
     """
     ranks = ranks or Ranks()
+    require_even_batch(recipe.batch, ranks)
     classifier, view, _ = load_classifier(start)
     frozen = json.loads(start.with_name(REPORT).read_text())["validation"]
     torch.manual_seed(recipe.seed)
     network = TunedClassifier(classifier).to(ranks.device).train()
     if ranks.device.type == "cpu" and recipe.bf16:
         classifier.backbone.attend_in_products()
+    parallel = data_parallel(network, ranks)
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    checkpoints = Checkpoints(run, recipe)
-    data = [training.identity(), validation.identity(), len(training)]
-    parts = {"network": network, "optimizer": optimizer, "data": data}
-    done, saved = checkpoints.resume(parts)
-    if saved and saved["data"] != data:
-        raise InputRefused("input", f"{run} was begun with other slices; give another --out")
-    report = json.loads((run / REPORT).read_text()) if done and (run / REPORT).exists() else None
+    best = BestFigure("validation_auc")
+    loop = TrainingLoop(
+        run,
+        recipe,
+        {"network": network, "optimizer": optimizer},
+        "tune_slices",
+        recipe.steps,
+        data=[training.identity(), validation.identity(), len(training)],
+        other_data="begun with other slices; give another --out",
+        ranks=ranks,
+        save_every=recipe.save_every,
+        best=best,
+        until=until,
+        deadline=deadline,
+    )
+    # The best so far is in the report beside its weights, and in no checkpoint.
+    report = json.loads((run / REPORT).read_text()) if loop.done and (run / REPORT).exists() else None
+    if report is not None:
+        best.value = report["validation"]["auc"]
     patch = classifier.backbone.shape.patch
     length = len(balanced_order(training.is_calcified, recipe.seed, 0))
-    bad_steps = NonFiniteGuard()
-    with stop_signals() as stop, RunLog(run, ranks, "tune_slices", recipe.steps, done) as log:
-        while done < recipe.steps:
-            epoch, place = batch_at(done, recipe.batch, length)
+    with loop:
+        while not loop.is_complete:
+            epoch, place = batch_at(loop.done, recipe.batch, length)
             numbers = balanced_order(training.is_calcified, recipe.seed, epoch)[place].tolist()
             lesson = draw_lesson(recipe, view, patch, training, numbers, epoch, ranks)
-            warm = min(1.0, (done + 1) / (recipe.warmup_steps + 1))
-            rate = recipe.learning_rate * warm * (1 + math.cos(math.pi * done / recipe.steps)) / 2
+            warm = min(1.0, (loop.done + 1) / (recipe.warmup_steps + 1))
+            rate = recipe.learning_rate * warm * (1 + math.cos(math.pi * loop.done / recipe.steps)) / 2
             for group in optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast(ranks.device.type, torch.bfloat16, enabled=recipe.bf16):
-                slice_logits, patch_logits = network(lesson.views)
+                slice_logits, patch_logits = parallel(lesson.views)
             slice_loss = functional.binary_cross_entropy_with_logits(slice_logits, lesson.is_calcified)
             weight = 1 + (recipe.patch_positive - 1) * lesson.patches
             patch_loss = functional.binary_cross_entropy_with_logits(patch_logits, lesson.patches, weight=weight)
             loss = slice_loss + recipe.patch_share * patch_loss
             loss.backward()
-            norm = float(nn.utils.clip_grad_norm_(network.parameters(), recipe.clip))
-            is_bad = not math.isfinite(float(loss.detach()) + norm)
-            if not is_bad:
+            gradient = float(clip_gradient(network, recipe.clip))
+            if loop.is_finite(float(loss.detach()) + gradient, partial(list, map(training.name, numbers))):
                 optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            bad_steps.note(done, is_bad, [training.name(n) for n in numbers] if is_bad else [])
-            done += 1
-            log.step(done, recipe.batch)
-            is_last = done == recipe.steps
-            if is_last or done % recipe.log_every == 0:
-                metrics = {"slice_loss": float(slice_loss.detach()), "patch_loss": float(patch_loss.detach())}
-                log.note(done, **metrics, rate=rate, images_per_second=log.images_per_second)
-            if is_last or done % recipe.validate_every == 0:
+
+            # Log, look, save
+            loop.count(recipe.batch)
+            if loop.is_due(recipe.log_every):
+                losses = [float(all_mean(part.detach())) for part in (slice_loss, patch_loss)]
+                metrics = dict(zip(("slice_loss", "patch_loss"), losses, strict=True))
+                loop.note(**metrics, gradient=gradient, rate=rate, images_per_second=loop.log.images_per_second)
+            if loop.is_due(recipe.validate_every):
                 p = probabilities(classifier, view, validation, candidate_slices, ranks)
                 evaluation = evaluate_candidates(validation.is_calcified, candidate_slices, p, recipe.least_sensitivity)
-                log.note(done, validation_auc=evaluation["auc"], validation_specificity=evaluation["specificity"])
-                if report is None or evaluation["auc"] > report["validation"]["auc"]:
-                    report = keep(run, classifier, view, recipe, done, evaluation, frozen)
-            stopping = stop.requested or done == until
-            if is_last or stopping or done % recipe.save_every == 0:
-                checkpoints.save(done, parts, ranks)
-            if stopping and not is_last:
-                return None
-    return report
+                figures = {"validation_auc": evaluation["auc"], "validation_specificity": evaluation["specificity"]}
+                if loop.is_best(figures):
+                    report = keep(run, classifier, view, recipe, loop.done, evaluation, frozen, ranks)
+            if loop.save_or_stop():
+                break
+    return report if loop.is_complete else None
 
 
 @torch.no_grad()
 def probabilities(
     classifier: SliceClassifier, view: NetworkView, slices: SliceSet, candidate_slices: NDArray[np.bool_], ranks: Ranks
 ) -> NDArray[np.float64]:
-    """(n,) p(calcified), 0 where nobody asks."""
+    """(n,) p(calcified), 0 where nobody asks; the processes share the batches, and all get the whole."""
     classifier.eval()
-    p = np.zeros(len(slices))
+    p = torch.zeros(len(slices), dtype=torch.float64, device=ranks.device)
     wanted = np.flatnonzero(candidate_slices)
-    for first in range(0, wanted.size, 64):
-        part = wanted[first : first + 64].tolist()
+    for first in range(ranks.rank * VALIDATION_BATCH, wanted.size, ranks.world * VALIDATION_BATCH):
+        # The same batches whatever the number of processes: a sum may depend on what else is in its batch.
+        part = wanted[first : first + VALIDATION_BATCH].tolist()
         images, spacing_mm = slices.read(part)
         places = [middle(slices, n, view) for n in part]
         center_mm, side_mm = (
-            torch.tensor(p, dtype=torch.float64, device=ranks.device) for p in zip(*places, strict=True)
+            torch.tensor(values, dtype=torch.float64, device=ranks.device) for values in zip(*places, strict=True)
         )
         crops = crop_batch(images.to(ranks.device), spacing_mm.to(ranks.device), view, center_mm, side_mm)
-        p[part] = classifier(crops).double().cpu().numpy()
+        p[part] = classifier(crops).double()
     classifier.train()
-    return p
-
-
-def evaluate_candidates(
-    is_calcified: NDArray[np.bool_],
-    candidate_slices: NDArray[np.bool_],
-    p: NDArray[np.float64],
-    least_sensitivity: float,
-) -> dict[str, Any]:
-    """Figures of the slices that are asked about, at the highest cut-off with that sensitivity among them.
-
-    Returns
-    -------
-    dict[str, Any]
-        {"auc", "cut_off", "sensitivity", "specificity", "f1", "confusion"} of those, "all_slices" of all, and
-        "specificity_at_0.89", "sensitivity_at_0.90": of those, at the paper's sensitivity and specificity
-    """
-    truth, candidate_p = is_calcified[candidate_slices], p[candidate_slices]
-    if truth.all() or not truth.any():
-        raise InputRefused("input", "validation needs slices with and without calcium; give it more patients")
-    cut_off = _between(candidate_p, _cut_off_of(truth, candidate_p, least_sensitivity))
-    at_cut_off, everywhere = counts(truth, candidate_p >= cut_off), counts(is_calcified, p >= cut_off)
-    at_paper = counts(truth, candidate_p >= _cut_off_of(truth, candidate_p, 0.89))
-    quiet = np.sort(candidate_p[~truth])[
-        math.ceil(0.9 * int((~truth).sum())) - 1
-    ]  # nine of ten without calcium are below
-    return {
-        "auc": area_under_roc(truth, candidate_p),
-        "cut_off": cut_off,
-        "sensitivity": at_cut_off.sensitivity,
-        "specificity": at_cut_off.specificity,
-        "f1": at_cut_off.f1,
-        "confusion": {"tp": at_cut_off.tp, "fp": at_cut_off.fp, "fn": at_cut_off.fn, "tn": at_cut_off.tn},
-        "all_slices": {"sensitivity": everywhere.sensitivity, "specificity": everywhere.specificity},
-        "specificity_at_0.89": at_paper.specificity,
-        "sensitivity_at_0.90": float((candidate_p[truth] > quiet).mean()),
-    }
-
-
-def _cut_off_of(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitivity: float) -> float:
-    positive = np.sort(p[truth])[::-1]
-    return float(positive[math.ceil(sensitivity * positive.size - 1e-9) - 1])
-
-
-def _between(p: NDArray[np.float64], cut_off: float) -> float:
-    """Midway to the next lower probability, so that rounding on another device moves no slice across."""
-    lower = p[p < cut_off]
-    return float((cut_off + lower.max()) / 2) if lower.size else cut_off / 2
+    return np.asarray(all_sum(p).cpu().numpy())
 
 
 def keep(
@@ -315,8 +299,17 @@ def keep(
     step: int,
     evaluation: dict[str, Any],
     frozen: dict[str, Any],
+    ranks: Ranks,
 ) -> dict[str, Any]:
-    """Write weights and report as `training.train_slices` does, so that the export takes either."""
+    """Write weights and report as `training.train_slices` does, so that the export takes either.
+
+    The first process writes.
+
+    Returns
+    -------
+    dict[str, Any]
+        The report.
+    """
     report = {
         "schema": SCHEMA,
         "cut_off": evaluation["cut_off"],
@@ -326,25 +319,9 @@ def keep(
         "validation": evaluation,
         "validation_frozen": frozen,
     }
-    state = {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
-    write_torch({**report, "state": state, "recipe": as_dict(recipe)}, run / WEIGHTS)
-    with atomic_file(run / REPORT) as sibling:
-        sibling.write_text(json.dumps(report, indent=1) + "\n")
+    if ranks.is_first:
+        state = {name: tensor.detach().cpu().clone() for name, tensor in classifier.state_dict().items()}
+        write_torch({**report, "state": state, "recipe": as_dict(recipe)}, run / WEIGHTS)
+        with atomic_file(run / REPORT) as sibling:
+            sibling.write_text(json.dumps(report, indent=1) + "\n")
     return report
-
-
-def find_candidate_slices(shards: ShardSet, slices: SliceSet, path: Path) -> NDArray[np.bool_]:
-    """(slices,) those with a candidate in the heart region; found once and kept in a file."""
-    try:
-        known: dict[str, list[int]] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        known = {}
-    for scan in slices.scans:
-        voxels = shards.scans[scan].voxels_sha256
-        if voxels not in known:
-            ct = shards.ct(scan)
-            known[voxels] = np.flatnonzero(slices_with_candidates(ct, heart_region(ct), ScoringProtocol())).tolist()
-    with atomic_file(path) as sibling:
-        sibling.write_text(json.dumps(known))
-    sets = {scan: set(known[shards.scans[scan].voxels_sha256]) for scan in slices.scans}
-    return np.array([k in sets[scan] for scan, k in slices.places.tolist()], bool)

@@ -17,19 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from heartlens.core.atomic import atomic_file
-from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.view import NetworkView, classifier_view
 from training.datasets.sampling import epoch_order
 from training.datasets.slice_dataset import SliceSet
 from training.dino.features import Place, embed_slices, knn_probability, middle
-from training.engine.checkpoint import Checkpoints, stop_signals, write_torch
+from training.engine.checkpoint import write_torch
 from training.engine.cli import Progress
 from training.engine.config import as_dict, fingerprint, since_version
-from training.engine.distributed import Ranks, all_sum, any_rank, barrier
-from training.engine.monitor import TrainingFailed
-from training.engine.run_log import RunLog, make_run_folder
+from training.engine.distributed import Ranks, all_sum, any_rank
+from training.engine.loop import TrainingLoop
+from training.engine.monitor import NonFiniteGuard, TrainingFailed
+from training.engine.run_log import make_run_folder
 from training.metrics.classification import area_under_roc
 from training.metrics.cutoff import choose_cut_off
 from training.slice_classifier.weights import REPORT, SCHEMA, WEIGHTS, evaluate_probabilities
@@ -294,6 +294,7 @@ def train_linear_head(
     *,
     ranks: Ranks | None = None,
     until: int | None = None,
+    deadline: float | None = None,
 ) -> dict[str, Any] | None:
     """Fit, or go on with fitting; choose the cut-off, write weights and a report.
 
@@ -303,8 +304,8 @@ def train_linear_head(
         Folder of the run.
     ranks
         All processes fit the same head, which takes seconds; the first one writes.
-    until
-        Stop after this epoch as if a signal had come.
+    until, deadline
+        Stop after this epoch, or after this time, as if a signal had come, see `training.engine.loop.TrainingLoop`.
 
     Returns
     -------
@@ -315,31 +316,38 @@ def train_linear_head(
     ------
     InputRefused
         The run was begun with another recipe, backbone or slices, or the disk is full.
-    DeadRun
+    TrainingFailed
         The loss is not finite.
     """
     ranks = ranks or Ranks()
     fit = HeadFit(recipe, features)
     data = hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in features)).hexdigest()
-    parts = {"head": fit.head, "optimizer": fit.optimizer, "data": data}
-    checkpoints = Checkpoints(run, recipe)
-    done, saved = checkpoints.resume(parts)
-    if saved and saved["data"] != data:
-        raise InputRefused("input", f"{run} was begun with another backbone or other slices; give another --out")
-    barrier()  # nobody saves before everybody has seen what was saved
+    loop = TrainingLoop(
+        run,
+        recipe,
+        {"head": fit.head, "optimizer": fit.optimizer},
+        "train_slices",
+        recipe.epochs,
+        data=data,
+        other_data="begun with another backbone or other slices; give another --out",
+        ranks=ranks,
+        guard=NonFiniteGuard(patience=1, unit="epoch"),  # its steps are made
+        until=until,
+        deadline=deadline,
+    )
     labels = features.validation_labels
-    with stop_signals() as stop, RunLog(run, ranks, "train_slices", recipe.epochs, done) as log:
-        for epoch in range(done, recipe.epochs):
+    with loop:
+        for epoch in range(loop.done, recipe.epochs):
             loss = fit.epoch(epoch)
-            if not math.isfinite(loss):
-                raise TrainingFailed(f"epoch {epoch + 1}: the loss is not finite; lower the learning rate")
-            auc = area_under_roc(labels, head_probability(fit.folded(), features.validation))
-            log.note(epoch + 1, loss=loss, validation_auc=auc)
-            log.step(epoch + 1, features.training.shape[1])
-            stopping = any_rank(stop.requested, ranks) or epoch + 1 == until
-            checkpoints.save(epoch + 1, parts, ranks)
-            if stopping and epoch + 1 < recipe.epochs:
-                return None
+            loop.is_finite(loss, list)
+            loop.count(features.training.shape[1])
+            loop.note(
+                loss=loss, validation_auc=area_under_roc(labels, head_probability(fit.folded(), features.validation))
+            )
+            if loop.save_or_stop():
+                break
+    if not loop.is_complete:
+        return None
     head = fit.folded()
     p = head_probability(head, features.validation)
     cut_off = choose_cut_off(labels, p, recipe.cut_off)

@@ -22,7 +22,8 @@ from training.engine.cli import CANCELLED
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks
 from training.segmentation.recipe import SegmentationRecipe
-from training.slice_classifier.finetune import TuneRecipe, find_candidate_slices
+from training.slice_classifier.candidates import find_candidate_slices
+from training.slice_classifier.finetune import TuneRecipe
 from training.slice_classifier.linear_probe import SlicesRecipe
 
 pytestmark = pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -110,6 +111,24 @@ def test_a_given_cut_off_is_taken_and_what_is_not_asked_for_stays(data):
     assert "slices" not in changes
     changes = calibrate(bundle, (1, 2), ShardSet.open(data / "shards"))
     assert changes["vessel"]["cut_off"] == bundle.vessel.cut_off
+
+
+def test_islands_on_slices_that_the_slice_stage_drops_are_not_counted(data, monkeypatch):
+    """Ten spots a chest, two at each of five heights, one of the two coronary: three heights pass, two do not."""
+
+    def upper(ct, region, network, view, candidate_slices):
+        z = ct.lps_mm(np.column_stack([np.arange(ct.shape[0]), np.zeros((ct.shape[0], 2))]))[:, 2]
+        return np.where(candidate_slices, np.where(z > -51, 0.9, 0.1), np.nan)
+
+    bundle, shards = load_bundle(data / "bundle"), ShardSet.open(data / "shards")
+    assert bundle.slices is not None
+    bundle = replace(bundle, slices=replace(bundle.slices, cut_off=0.5))
+    monkeypatch.setattr("training.deploy.calibration.classify_slices", upper)
+    some = calibrate(bundle, (1, 2), shards)
+    assert (some["islands"], some["coronary"]) == (12, 6)
+    all_pass = replace(bundle, slices=replace(bundle.slices, cut_off=0.05))
+    everything = calibrate(all_pass, (1, 2), shards)
+    assert (everything["islands"], everything["coronary"]) == (20, 10)
 
 
 @pytest.mark.parametrize(("sensitivity", "cut_off"), [(1.0, 0.15), (0.75, 0.35), (0.5, 0.65), (0.25, 0.85)])

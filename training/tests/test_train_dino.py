@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from needed import torch
+from seen_steps import gradient_lengths
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
@@ -220,6 +221,42 @@ def test_no_bias_norm_or_token_is_decayed():
     assert len(decayed) + len(kept) == len(names)
 
 
+def test_a_step_takes_rate_times_decay_from_a_weight_and_nothing_from_a_bias(tmp_path, slices):
+    """AdamW decays apart from the gradient: with and without decay, one step differs by a twentieth of the weight."""
+    recipe = replace(TINY, steps=4, learning_rate=0.32, freeze_epochs=0)
+    for name, decay in (("none", (0.0, 0.0)), ("five", (5.0, 5.0)), ("rising", (0.0, 5.0))):
+        pretrain_backbone(replace(recipe, weight_decay=decay), slices, tmp_path / name, until=1)
+    none, five, rising = (parts_of(tmp_path / name)["student"] for name in ("none", "five", "rising"))
+    learner = build_dino_model(recipe, 12)
+    decayed = {id(p) for p in build_optimizer(learner).param_groups[0]["params"]}
+    assert plan(recipe, len(slices))[0].learning_rate(0) * 5 == pytest.approx(0.05)
+    for name, start in learner.named_parameters():
+        taken = 0.05 * start if id(start) in decayed else torch.zeros_like(start)
+        torch.testing.assert_close(none[name] - five[name], taken, rtol=1e-3, atol=1e-6)
+    assert largest_difference(none, rising) == 0  # it has not begun to rise
+    for name, decay in (("none", (0.0, 0.0)), ("rising", (0.0, 5.0))):
+        pretrain_backbone(replace(recipe, weight_decay=decay), slices, tmp_path / name, until=3)
+    assert largest_difference(*(parts_of(tmp_path / name)["student"] for name in ("none", "rising"))) > 1e-3
+
+
+def test_no_step_is_made_by_a_gradient_longer_than_the_limit(tmp_path, slices):
+    with gradient_lengths() as lengths:
+        pretrain_backbone(replace(TINY, steps=4, clip=0.05, log_every=1), slices, tmp_path)
+    assert max(metrics["gradient_norm"] for metrics in read_log(tmp_path).values()) > 0.1
+    assert len(lengths) == 4
+    assert max(lengths) <= 0.05 * (1 + 1e-4)
+
+
+def test_a_command_whose_time_is_over_saves_ends_with_4_and_goes_on(tmp_path, folder, capsys):
+    write_recipe(replace(TINY, steps=3), tmp_path / "recipe.toml")
+    words = [str(tmp_path / "recipe.toml"), "--shards", str(folder / "shards"), "--splits", str(folder / "splits.json")]
+    words += ["--out", str(tmp_path / "run"), "--device", "cpu"]
+    assert main([*words, "--minutes", "1e-9"]) == 4
+    assert "run the same command to resume" in capsys.readouterr().err
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-000000001.pt"]
+    assert main(words) == 0
+
+
 def test_prototypes_stay_as_drawn_in_the_first_epoch(tmp_path, slices):
     drawn = build_dino_model(TINY, 12).head.prototypes.weight
     pretrain_backbone(TINY, slices, tmp_path, until=3)  # 25 slices, batches of 8: an epoch is 3 steps
@@ -261,7 +298,7 @@ def test_pretraining_sees_no_validation_and_no_test_patient(tmp_path, folder, mo
 
 def test_three_bad_steps_end_the_run_with_the_batch_named(tmp_path, slices, monkeypatch):
     monkeypatch.setattr("training.dino.training.render_batch", lambda *a: [torch.full((2, 8, 1, 32, 32), math.nan)])
-    with pytest.raises(TrainingFailed, match=r"step 2: loss .* not finite 3 times in a row, the last on made/\d slice"):
+    with pytest.raises(TrainingFailed, match=r"step 3: loss .* not finite 3 times in a row, the last on made/\d slice"):
         pretrain_backbone(TINY, slices, tmp_path)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from needed import torch
+from seen_steps import gradient_lengths
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
@@ -125,13 +126,40 @@ def test_the_rate_halves_when_validation_does_not_improve_also_across_a_resumpti
     assert rates == pytest.approx([1, 1, 1, 1 / 2, 1 / 2, 1 / 4, 1 / 4, 1 / 8])
 
 
+def test_the_weights_with_the_largest_validation_dice_are_kept_also_across_a_resumption(blobs, tmp_path, monkeypatch):
+    """Dice is largest at step 10 and again at 20; the loss falls all the time."""
+    dice = {5: 0.3, 10: 0.6, 15: 0.4, 20: 0.6}
+    seen: dict[int, dict] = {}
+
+    def scripted(network, *_):
+        step = 5 * (len(seen) + 1)
+        seen[step] = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+        return {"validation_loss": 1 / step, "validation_dice": dice[step]}
+
+    monkeypatch.setattr("training.segmentation.training.validate", scripted)
+    assert not run(blobs, tmp_path, "validate_every=5", until=12)
+    assert run(blobs, tmp_path, "validate_every=5")
+    best = torch.load(tmp_path / "best.pt", weights_only=True)
+    assert (best["step"], best["judgement"]["validation_dice"]) == (10, 0.6)
+    assert all(torch.equal(best["network"][name], tensor) for name, tensor in seen[10].items())
+    assert not all(torch.equal(best["network"][name], tensor) for name, tensor in seen[20].items())
+
+
+def test_no_step_is_made_by_a_gradient_longer_than_the_limit(blobs, tmp_path):
+    with gradient_lengths() as lengths:
+        run(blobs, tmp_path, "steps=4", "optimizer.clip=0.05")
+    assert max(metrics["gradient"] for metrics in read_log(tmp_path).values()) > 0.1
+    assert len(lengths) == 4
+    assert max(lengths) <= 0.05 * (1 + 1e-4)
+
+
 def test_a_better_validation_keeps_the_rate():
-    best, recipe = BestSoFar(), OptimizerRecipe(schedule="plateau", patience=2)
+    best = BestSoFar(OptimizerRecipe(schedule="plateau", patience=2))
     for loss in (3.0, 4.0, 2.0, 2.5, 1.0):
-        best.take({"validation_loss": loss, "validation_dice": 0.5}, recipe)
+        best.take({"validation_loss": loss, "validation_dice": 0.5})
     assert best.rate_factor == 1
     for _ in range(2):
-        best.take({"validation_loss": 1.0, "validation_dice": 0.5}, recipe)
+        best.take({"validation_loss": 1.0, "validation_dice": 0.5})
     assert best.rate_factor == 0.5
 
 
@@ -148,6 +176,26 @@ def test_a_run_that_is_complete_is_left_as_it_is(blobs, tmp_path):
     before = (tmp_path / "checkpoints" / "step-000000002.pt").read_bytes()
     assert run(blobs, tmp_path, "steps=2")
     assert (tmp_path / "checkpoints" / "step-000000002.pt").read_bytes() == before
+
+
+def test_a_second_stage_begins_under_torchrun_too(blobs, tmp_path):
+    """torchrun takes --start for one of its own options, and --from for none."""
+    run(blobs, tmp_path / "first", "steps=2")
+    (tmp_path / "empty.toml").write_text("")
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
+        "-m", "training.train_unet", str(tmp_path / "empty.toml"), *TINY, "steps=1",
+        "--from", str(tmp_path / "first"), "--shards",
+        str(blobs[0] / "shards"), "--splits", str(blobs[0] / "splits.json"), "--out", str(tmp_path / "second"),
+        "--device", "cpu",
+    ]  # fmt: skip
+    path = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "HeartLensCAC")])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-6000:]
+    first, second = weights(tmp_path / "first", 2)["network"], weights(tmp_path / "second", 1)["network"]
+    # Adam's first step is the rate at most, and decay takes less: nearer to the first stage than to any other start.
+    assert max(float((first[name] - second[name]).abs().max()) for name in first) < 1.1e-2
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
