@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
+
+import numpy as np
 
 from heartlens import __version__
 from heartlens.core.atomic import atomic_file
@@ -27,20 +28,21 @@ from heartlens.pipeline import Request
 from training.datasets.shards import ShardSet
 from training.datasets.splits import SPLITS, Splits, check_splits, scans_of
 from training.engine.cli import DONE, Progress, run_command
-from training.evaluation.pairs import Pair, count_patients, predicted_pairs, read_pairs, shard_pairs
+from training.evaluation.classifiers import summarize_classifier
+from training.evaluation.pairs import Pair, compare_pairs
 from training.evaluation.results import (
-    INTEGRATED,
     SCHEMA,
-    SEGMENTATION,
+    SLICE_STAGE,
     BackboneSummary,
     Evaluation,
     Failure,
     Patient,
     Settings,
 )
-from training.evaluation.statistics import summarize_classifier, summarize_patients
+from training.evaluation.sources.folders import count_patients, predicted_pairs, read_pairs, shard_pairs
+from training.evaluation.statistics import summarize
+from training.evaluation.tables import shown
 from training.metrics.intervals import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
-from training.metrics.overlap import compare, slices_above
 
 __all__ = ["Evaluation", "Failure", "Pair", "evaluate_bundle", "main"]
 
@@ -87,21 +89,18 @@ def evaluate_bundle(
         ``input``, no patient could be compared
     """
     protocol = protocol or ScoringProtocol()
-    patients: list[Patient] = []
-    failures: list[Failure] = []
-    for pair in pairs:
-        if progress is not None:
-            progress(pair.name)
-        try:
-            if isinstance(pair, Failure):
-                failures.append(pair)
-            else:
-                patients.append(_evaluate_pair(pair, protocol, slice_cutoff))
-        except InputRefused as refusal:
-            failures.append(Failure(pair.name, " ".join(str(refusal).split())))
+    compared = list(compare_pairs(pairs, protocol, slice_cutoff, on_progress=progress))
+    patients = [patient for patient in compared if isinstance(patient, Patient)]
+    failures = [failure for failure in compared if isinstance(failure, Failure)]
     if not patients:
         first = f"; the first: {failures[0].name}: {failures[0].reason}" if failures else ""
         raise InputRefused("input", f"no patient could be compared, {len(failures)} failed{first}")
+    # All patients have the same stages; the classifier is judged on those with probabilities.
+    asked = [
+        (next(iter(p.stages.values())).reference_slices, np.array(p.slice_probability[SLICE_STAGE], np.float64))
+        for p in patients
+        if SLICE_STAGE in p.slice_probability
+    ]
     return Evaluation(
         settings=Settings(
             title=title,
@@ -117,34 +116,10 @@ def evaluate_bundle(
         ),
         patients=tuple(patients),
         failures=tuple(failures),
-        stages={
-            stage: summarize_patients([p.stages[stage] for p in patients], draws=draws, seed=seed)
-            for stage in patients[0].stages
-        },
-        classifier=summarize_classifier(patients, slice_cutoff, draws=draws, seed=seed),
+        stages=summarize(patients, draws=draws, seed=seed).stages,
+        classifier=summarize_classifier(asked, slice_cutoff, draws=draws, seed=seed) if asked else None,
         backbones=dict(backbones or {}),
     )
-
-
-def _evaluate_pair(pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | None) -> Patient:
-    for labels in (pair.reference, pair.predicted, pair.integrated):
-        if labels is not None and labels.shape != pair.ct.shape:
-            raise InputRefused(
-                "grid", f"expected labels of the shape of the CT, {pair.ct.shape}, found {labels.shape}; resample them"
-            )
-    probability = pair.slice_probability
-    if probability is not None and len(probability) != pair.ct.shape[0]:
-        raise InputRefused("labels", f"expected {pair.ct.shape[0]} slice probabilities, found {len(probability)}")
-    stages = {SEGMENTATION: compare(pair.ct, pair.reference, pair.predicted, protocol)}
-    if pair.integrated is not None:
-        stages[INTEGRATED] = compare(pair.ct, pair.reference, pair.integrated, protocol)
-    elif slice_cutoff is not None:
-        if probability is None:
-            raise InputRefused("labels", "expected slice probabilities, as a slice cut-off was given; found none")
-        gated = slices_above(pair.predicted, probability, slice_cutoff)
-        stages[INTEGRATED] = compare(pair.ct, pair.reference, gated, protocol)
-    slice_probability = None if probability is None else tuple(None if math.isnan(p) else float(p) for p in probability)
-    return Patient(pair.name, stages, slice_probability, pair.cautions)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -290,7 +265,8 @@ def check_target(out: Path, force: bool) -> None:
     if not any(out.iterdir()):
         return
     try:
-        is_ours = json.loads((out / REPORT_JSON).read_text()).get("schema") == SCHEMA
+        schema = json.loads((out / REPORT_JSON).read_text()).get("schema")
+        is_ours = schema.split("/")[0] == SCHEMA.split("/")[0]  # of an older version too
     except (OSError, ValueError, AttributeError):
         is_ours = False
     if not is_ours:
@@ -306,11 +282,8 @@ def summary_text(evaluation: Evaluation) -> str:
     lines = [f"{len(evaluation.patients)} patients compared, {len(evaluation.failures)} failed"]
     lines += [f"  failed: {failure.name}: {failure.reason}" for failure in evaluation.failures]
     for label, name in HEADLINES:
-        value, low, high = evaluation.estimate(name)
-        shown = "not defined" if value is None else f"{value:.3f}"
-        if low is not None and high is not None:
-            shown += f" ({low:.3f} to {high:.3f})"
-        lines.append(f"  {label:<48}{shown}")
+        estimate = evaluation.estimate(name)
+        lines.append(f"  {label:<48}{'not defined' if estimate.value is None else shown(estimate)}")
     return "\n".join(lines)
 
 

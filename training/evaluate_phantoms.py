@@ -11,13 +11,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,24 +22,31 @@ import numpy as np
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import RULES, Bundle, find_bundle, load_bundle
+from heartlens.risk.categories import SCHEMES
 from training.datasets.phantom_sets import TEST, generator_hash
 from training.engine.cli import DONE, Progress, run_command
 from training.engine.json_records import from_plain, to_plain
 from training.engine.provenance import machine, source_commit
 from training.engine.run_log import make_run_folder
-from training.evaluation.outcomes import BUNDLE, PhantomEvaluation, agrees, evaluate_phantom
-from training.evaluation.phantom_statistics import (
+from training.evaluation import plots
+from training.evaluation.classifiers import summarize_classifier
+from training.evaluation.results import ClassifierSummary, Patient, Summary
+from training.evaluation.sources.phantoms import (
+    BUNDLE,
     GROUPS,
-    Summary,
-    classifier_statistics,
-    summarize_outcomes,
-    vote_statistics,
+    NO_SLICE_STAGE,
+    EvaluationPhantom,
+    check_pipeline,
+    evaluate_phantoms,
+    make_phantoms,
 )
-from training.evaluation.phantom_tables import draw_plots, put_into, write_tables
-from training.evaluation.phantoms import EvaluationPhantom, make_phantoms
+from training.evaluation.statistics import summarize
+from training.evaluation.tables import PHANTOM_MARKS, STATISTIC_ROWS, phantom_tables, put_into
 from training.metrics.intervals import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
+from training.metrics.overlap import ALL
 
-SCHEMA = "heartlens.embedded-evaluation/1"
+SCHEMA = "heartlens.embedded-evaluation/2"
+"""Version 1 had names of its own for the statistics that every report has."""
 
 CHECKED_EVERY = 50
 """Every so many-th phantom also goes through the whole pipeline, and must score the same."""
@@ -61,7 +64,7 @@ def evaluate_bundle(
     fresh: bool = False,
     draws: int = BOOTSTRAP_DRAWS,
     seed: int = BOOTSTRAP_SEED,
-) -> tuple[dict[str, Any], list[PhantomEvaluation], dict[str, Summary]]:
+) -> tuple[dict[str, Any], list[Patient], dict[tuple[str, str], Summary]]:
     """Judge every phantom and sum up.
 
     Parameters
@@ -77,92 +80,95 @@ def evaluate_bundle(
 
     Returns
     -------
-    tuple[dict[str, Any], list[Judged], dict[str, Summary]]
-        numbers.json, what was judged, and the figures of all and of each group
+    document : dict[str, Any]
+        numbers.json
+    patients : list[Patient]
+        One a phantom.
+    summaries : dict[tuple[str, str], Summary]
+        Of all under ("", ""), and of each group by its property and name.
     """
     folder = find_bundle(bundle)
     loaded = None if folder is None else load_bundle(folder)
-    identity = json.dumps([generator_hash(), None if loaded is None else manifest_identity(loaded)])
-    evaluations = list(_evaluations(phantoms, out / "judged", bundle, identity, workers, fresh))
-    for phantom, outcome in list(zip(phantoms, evaluations, strict=True))[::CHECKED_EVERY]:
-        agrees(phantom, outcome, bundle)
-    summaries = {"all": summarize_outcomes(evaluations, draws=draws, seed=seed)}
-    for group in GROUPS:
-        chosen = [j for j in evaluations if group.holds(j)]
-        if chosen:
-            summaries[f"{group.property}: {group.name}"] = summarize_outcomes(chosen, draws=draws, seed=seed)
+    make_run_folder(out / "judged")
+    bar = Progress("phantom", len(phantoms))
+    try:
+        patients = list(
+            evaluate_phantoms(
+                phantoms, out / "judged", bundle, workers=workers, fresh=fresh, on_progress=bar.step
+            )
+        )  # fmt: skip
+    finally:
+        bar.close()
+    for phantom, patient in list(zip(phantoms, patients, strict=True))[::CHECKED_EVERY]:
+        check_pipeline(phantom, patient, bundle)
+    groups = {("", ""): patients}
+    groups |= {(group.property, group.name): [p for p in patients if group.holds(p)] for group in GROUPS}
+    pairs = [] if loaded is None else [(BUNDLE, NO_SLICE_STAGE)]
+    wanted = {row.name for row in STATISTIC_ROWS}
+    summaries = {
+        key: summarize(chosen, draws=draws, seed=seed, differences=pairs, wanted=wanted)
+        for key, chosen in groups.items()
+        if chosen
+    }
+    truths = [p.synthetic for p in patients if p.synthetic is not None]
     document = {
         "schema": SCHEMA,
         "commit": source_commit(),
         "machine": machine(),
         "generator": generator_hash(),
-        "seeds": [evaluations[0].seed, evaluations[-1].seed],
-        "phantoms": len(evaluations),
-        "matrix": evaluations[0].parameters["matrix"],
+        "seeds": [phantoms[0].seed, phantoms[-1].seed],
+        "phantoms": len(patients),
+        "matrix": truths[0].parameters["matrix"],
         "draws": draws,
         "bundle": None if loaded is None else {"title": loaded.title, "checksums": loaded.checksums()},
-        "refused": dict(Counter(j.refused for j in evaluations if j.refused)),
-        "median_seconds": {
-            way: float(np.median([j.ways[way].seconds for j in evaluations])) for way in evaluations[0].ways
-        },
-        "classifier": _classifier(evaluations, loaded),
-        "votes": vote_statistics(evaluations),
-        "figures": to_plain(summaries),
-    }  # fmt: skip
-    return document, evaluations, summaries
-
-
-def manifest_identity(bundle: Bundle) -> dict[str, Any]:
-    """What in a bundle decides scores: its files, cut-offs and calibration."""
-    return {
-        "files": bundle.checksums(),
-        "vessel": [bundle.vessel.cut_off, bundle.vessel.calibration.slope, bundle.vessel.calibration.intercept],
-        "slices": None if bundle.slices is None else bundle.slices.cut_off,
+        "refused": dict(Counter(code for p in patients for code in p.cautions)),
+        "median_seconds": {stage: float(np.median([t.seconds[stage] for t in truths])) for stage in patients[0].stages},
+        "classifier": to_plain(_slice_classifier(patients, loaded, draws, seed)),
+        "votes": to_plain(_votes(patients, draws, seed)),
+        "summaries": {": ".join(key) if any(key) else ALL: to_plain(summary) for key, summary in summaries.items()},
     }
+    return document, patients, summaries
 
 
-def _classifier(evaluations: Sequence[PhantomEvaluation], bundle: Bundle | None) -> dict[str, Any]:
-    if bundle is None or bundle.slices is None or BUNDLE not in evaluations[0].ways:
-        return {}
-    return classifier_statistics(evaluations, bundle.slices.cut_off)
+def _slice_classifier(
+    patients: Sequence[Patient], bundle: Bundle | None, draws: int, seed: int
+) -> ClassifierSummary | None:
+    """The slice classifier alone, on the slices it was asked about."""
+    if bundle is None or bundle.slices is None:
+        return None
+    groups = []
+    for patient in patients:
+        # Where no slice was asked about, as in a scan without a candidate, there are no probabilities at all.
+        p = np.array(patient.slice_probability.get(BUNDLE, ()), np.float64)
+        truth = np.array(patient.stages[BUNDLE].reference_slices, bool)[: len(p)]
+        groups.append((truth[np.isfinite(p)].tolist(), p[np.isfinite(p)]))
+    return summarize_classifier(groups, bundle.slices.cut_off, draws=draws, seed=seed)
 
 
-def _evaluations(
-    phantoms: Sequence[EvaluationPhantom], folder: Path, bundle: str | None, identity: str, workers: int, fresh: bool
-) -> Iterator[PhantomEvaluation]:
-    make_run_folder(folder)
-    work = partial(_evaluate_one, folder=folder, bundle=bundle, identity=identity, fresh=fresh)
-    bar = Progress("phantom", len(phantoms))
-    try:
-        if workers <= 1:
-            for phantom in phantoms:
-                bar.step(str(phantom.seed))
-                yield work(phantom)
-            return
-        os.environ["OMP_NUM_THREADS"] = "1"  # one thread a process, told before any of them loads a library
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            for evaluation in pool.map(work, phantoms):
-                bar.step(str(evaluation.seed))
-                yield evaluation
-    finally:
-        bar.close()
+def _votes(patients: Sequence[Patient], draws: int, seed: int) -> ClassifierSummary | None:
+    """How well the probability of an island ranks it and is calibrated."""
+    votes = [p.synthetic.votes for p in patients if p.synthetic is not None]
+    if not any(votes):
+        return None
+    groups = [([v.is_coronary for v in of], np.array([v.probability for v in of], np.float64)) for of in votes]
+    return summarize_classifier(groups, None, draws=draws, seed=seed)
 
 
-def _evaluate_one(
-    phantom: EvaluationPhantom, *, folder: Path, bundle: str | None, identity: str, fresh: bool
-) -> PhantomEvaluation:
-    path = folder / f"{phantom.seed}.json"
-    if not fresh:
-        try:
-            kept = json.loads(path.read_text())
-            if kept["identity"] == identity:
-                return from_plain(PhantomEvaluation, kept["judged"])
-        except (OSError, ValueError, KeyError, TypeError):
-            pass  # nothing kept, or of an older form
-    evaluation = evaluate_phantom(phantom, bundle)
-    with atomic_file(path) as sibling:
-        sibling.write_text(json.dumps({"identity": identity, "judged": to_plain(evaluation)}))
-    return evaluation
+def draw_plots(patients: Sequence[Patient], summary: Summary, votes: ClassifierSummary | None, folder: Path) -> None:
+    """Scores, categories and reliability of the first stage as PNG."""
+    stage, first = next(iter(summary.stages.items()))
+    compared = [patient.stages[stage] for patient in patients]
+    scores = [[getattr(c, side)[ALL] for c in compared] for side in ("reference_agatston", "predicted_agatston")]
+    names = [row.shown for row in SCHEMES["heartlens"].categories]
+    figures = {
+        "embedded-scores": plots.score_figure(*scores, title=f"{len(patients)} phantoms, {stage}"),
+        "embedded-categories": plots.confusion_figure(first.confusion["heartlens"], names, title="Risk category"),
+    }
+    if votes is not None:
+        error = votes.estimates["calibration_error"].value
+        figures["embedded-reliability"] = plots.island_reliability_figure(votes.reliability, error)
+    for name, figure in figures.items():
+        plots.save_png(figure, folder / f"{name}.png", dpi=130)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -213,18 +219,21 @@ def _run(options: argparse.Namespace) -> int:
         bar.close()
     if options.phantoms_only:
         return DONE
-    document, evaluations, summaries = evaluate_bundle(
+    document, patients, summaries = evaluate_bundle(
         phantoms, options.out, bundle=options.bundle, workers=options.workers, fresh=options.fresh, draws=options.draws
     )
-    text = write_tables(document, evaluations, summaries)
+    text = phantom_tables(document, patients, summaries)
     with atomic_file(options.out / "numbers.json") as sibling:
         sibling.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
     with atomic_file(options.out / "tables.md") as sibling:
         sibling.write_text(text, encoding="utf-8")
-    draw_plots(document, evaluations, options.out)
+    folders = [options.out]
     if options.docs is not None:
-        put_into(options.docs, text)
-        draw_plots(document, evaluations, options.docs.parent / IMAGES)
+        put_into(options.docs, text, PHANTOM_MARKS)
+        folders.append(options.docs.parent / IMAGES)
+    votes = from_plain(ClassifierSummary, document["votes"]) if document["votes"] else None
+    for folder in folders:
+        draw_plots(patients, summaries["", ""], votes, folder)
     print(text)
     print(f"Figures: {options.out}")
     return DONE

@@ -13,9 +13,10 @@ import argparse
 import json
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,13 +36,18 @@ from training.engine.distributed import Ranks, process_group
 from training.engine.monitor import TrainingFailed
 from training.engine.provenance import machine, source_commit
 from training.engine.run_log import make_run_folder
-from training.evaluation.experiment_data import ExperimentData, ExperimentRecipe, open_data, read_truth
-from training.evaluation.experiment_summary import (
+from training.evaluation.plots import methods_figure, save_png
+from training.evaluation.results import Estimate
+from training.evaluation.sources.arms import (
+    WORDS,
+    ExperimentData,
+    ExperimentRecipe,
     SlicePredictions,
-    draw_figure,
-    experiment_table,
+    open_data,
+    read_truth,
     summarize_experiment,
 )
+from training.evaluation.tables import experiment_table
 from training.slice_classifier.linear_probe import fit_head, head_probability, read_features
 from training.slice_classifier.supervised import SupervisedRecipe, train_supervised
 from training.slice_classifier.weights import load_teacher
@@ -61,9 +67,6 @@ FEATURES = "features"
 
 ALONE = Ranks()
 """One process, on the CPU."""
-
-
-# Data
 
 
 # Answers
@@ -188,7 +191,7 @@ def write_result(
     summary = summarize_experiment(truth, predictions)
     parts = {"training": data.training, "validation": data.validation, "test": data.test}
     document = {
-        "schema": "heartlens.experiment/1",
+        "schema": "heartlens.experiment/2",
         "commit": source_commit(),
         "machine": machine(),
         "recipe": fingerprint(recipe),
@@ -202,11 +205,25 @@ def write_result(
     }
     with atomic_file(out / "experiment.json") as sibling:
         sibling.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
-    text = experiment_table(document)
+    text = experiment_table(document, WORDS)
     with atomic_file(out / "table.md") as sibling:
         sibling.write_text(text, encoding="utf-8")
     draw_figure(document, out / "experiment.png")
     print(text)
+
+
+def draw_figure(document: Mapping[str, Any], path: Path) -> None:
+    """F1 and AUROC of every arm with intervals; small marks are seeds."""
+    titles = {"slices.f1": "Slice F1", "probability.area_under_roc": "AUROC"}
+    methods = {
+        words: [
+            (Estimate(**method["estimates"][key]), [v for seed in method["seeds"] if (v := seed[key]) is not None])
+            for key in titles
+        ]
+        for name, words in WORDS.items()
+        if (method := document["methods"].get(name))
+    }
+    save_png(methods_figure(methods, list(titles.values()), accented=[WORDS[arm] for arm in ARMS]), path)
 
 
 def _untrained(recipe: ExperimentRecipe, seed: int, data: ExperimentData, run: Path, ranks: Ranks) -> SlicePredictions:

@@ -14,8 +14,10 @@ from heartlens.core.protocol import NOTICE
 from heartlens.risk.categories import SCHEMES, category
 from heartlens.scoring.report import display_agatston
 from training.evaluation import plots as figures
+from training.evaluation.classifiers import SLICE_STATISTICS
 from training.evaluation.results import INTEGRATED, SEGMENTATION, Estimate, Evaluation, StageSummary
 from training.evaluation.statistics import AVERAGE, RISK_SCHEMES
+from training.evaluation.tables import interval, number, shown
 from training.metrics.classification import Counts
 from training.metrics.overlap import ALL, MATCH_RULES, ROWS
 
@@ -27,7 +29,8 @@ HEADLINES = (
     ("false-zero rate", "zero.false_zero_rate"),
     ("slices with calcium, F1", "slices.f1"),
     ("Dice of all coronary calcium, mean of patients", "overlap.all.dice"),
-    ("lesions in the right vessel, F1 by volume", "lesions.same vessel.all.f1"),
+    ("lesions in the right vessel, F1 by count", "lesions.same vessel.all.f1_by_count"),
+    ("lesions in the right vessel, F1 by volume", "lesions.same vessel.all.f1_by_volume"),
 )
 """What the terminal and the top of the page show."""
 
@@ -43,7 +46,6 @@ _CATEGORY_ROWS = (
     ("kappa, linear weights", "linear_kappa"),
     ("kappa, quadratic weights", "quadratic_kappa"),
 )
-_SLICE_COLUMNS = ("sensitivity", "specificity", "precision", "f1", "accuracy", "prevalence")
 _SCORE_TABLES = (
     (
         ("ICC(2,1)", "icc_absolute", 3), ("ICC(3,1)", "icc_consistency", 3), ("Pearson r", "pearson", 3),
@@ -54,7 +56,7 @@ _SCORE_TABLES = (
         ("bias, ln", "log_bias", 2), ("lower, ln", "log_lower", 2), ("upper, ln", "log_upper", 2),
     ),
 )  # fmt: skip
-_LESION_COLUMNS = ("sensitivity", "ppv", "volume_sensitivity", "volume_ppv", "f1")
+_LESION_COLUMNS = ("sensitivity", "ppv", "f1_by_count", "volume_sensitivity", "volume_ppv", "f1_by_volume")
 
 
 def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] = ()) -> str:
@@ -79,7 +81,7 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
             (label, [_shown(evaluation.estimate(name, stage)) for stage in stages]) for label, name in HEADLINES
         ],
         slices=_slice_rows(evaluation),
-        slice_columns=_SLICE_COLUMNS,
+        slice_columns=SLICE_STATISTICS,
         slice_figures=_slice_figures(evaluation),
         overlap=_overlap_rows(evaluation),
         voxels=_voxel_rows(evaluation),
@@ -114,22 +116,7 @@ def _template() -> jinja2.Template:
 
 def _shown(estimate: Estimate, digits: int = 3) -> tuple[str, str]:
     """Value and interval as printed."""
-    if estimate.value is None:
-        return "–", ""
-    value = _number(estimate.value, digits)
-    if estimate.low is None or estimate.high is None:
-        return value, ""
-    return value, f"{_number(estimate.low, digits)} to {_number(estimate.high, digits)}"
-
-
-def _in_words(estimate: Estimate) -> str:
-    value, interval = _shown(estimate)
-    return f"{value} ({interval})" if interval else value
-
-
-def _number(value: float, digits: int) -> str:
-    text = f"{value:,.{digits}f}"
-    return (text.lstrip("-") if float(text.replace(",", "")) == 0 else text).replace("-", "−")
+    return ("–" if estimate.value is None else number(estimate.value, digits)), interval(estimate, digits)
 
 
 def _artery(row: str) -> str:
@@ -142,11 +129,11 @@ def _slice_sources(evaluation: Evaluation) -> list[tuple[str, Counts, dict[str, 
     rows = []
     for stage, summary in evaluation.stages.items():
         name = f"labels, {stage}" if len(evaluation.stages) > 1 else "labels"
-        rows.append((name, summary.slices, {c: summary.estimates[f"slices.{c}"] for c in _SLICE_COLUMNS}))
+        rows.append((name, summary.slices, {c: summary.estimates[f"slices.{c}"] for c in SLICE_STATISTICS}))
     classifiers = [("slice stage", evaluation.classifier)]
     classifiers += [(f"{name}, every slice", b.classifier) for name, b in evaluation.backbones.items()]
     above = [
-        (f"{name}, at {c.cut_off:.3g}", c.counts, {n: c.estimates[f"slices.{n}"] for n in _SLICE_COLUMNS})
+        (f"{name}, at {c.cut_off:.3g}", c.counts, {n: c.estimates[f"slices.{n}"] for n in SLICE_STATISTICS})
         for name, c in classifiers
         if c is not None and c.counts is not None
     ]
@@ -154,7 +141,7 @@ def _slice_sources(evaluation: Evaluation) -> list[tuple[str, Counts, dict[str, 
 
 
 def _slice_rows(evaluation: Evaluation) -> list[tuple[str, list[tuple[str, str]]]]:
-    return [(name, [_shown(e[c]) for c in _SLICE_COLUMNS]) for name, _, e in _slice_sources(evaluation)]
+    return [(name, [_shown(e[c]) for c in SLICE_STATISTICS]) for name, _, e in _slice_sources(evaluation)]
 
 
 def _slice_figures(evaluation: Evaluation) -> list[tuple[str, str]]:
@@ -271,8 +258,8 @@ def _classifier(evaluation: Evaluation) -> dict[str, Any] | None:
     return {
         "slices": f"{summary.slices:,}",
         "asked": f"{summary.asked:,}",
-        "area": _in_words(summary.estimates["area_under_roc"]),
-        "error": _in_words(error),
+        "area": shown(summary.estimates["area_under_roc"]),
+        "error": shown(error),
         "figure": (figures.data_url(picture), "Probability against the share of slices with calcium"),
     }
 

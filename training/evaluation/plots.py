@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from heartlens.core.atomic import atomic_file
 from training.evaluation.results import Estimate, SizeBin
 from training.metrics.agreement import BlandAltman, bland_altman, log_score
 from training.metrics.classification import ReliabilityBin
@@ -281,6 +282,67 @@ def _times_even(name: str, attention: NDArray[np.floating[Any]]) -> NDArray[np.f
     return mean / even if even else np.ones(mean.shape)
 
 
+def island_reliability_figure(bins: Sequence[ReliabilityBin], error: float | None) -> Figure:
+    """As `reliability_figure`, of islands: how many of each probability are coronary."""
+    figure = reliability_figure(bins, error, title="Probability of a lesion")
+    upper, lower = figure.axes
+    upper.set_ylabel("Share coronary")
+    lower.set_ylabel("Islands")
+    return figure
+
+
+def methods_figure(
+    methods: Mapping[str, Sequence[tuple[Estimate, Sequence[float]]]], titles: Sequence[str], *, accented: Sequence[str]
+) -> Figure:
+    """Statistics of several methods with intervals; small marks are the single runs of each.
+
+    Parameters
+    ----------
+    methods
+        By name, from top to bottom: for each title, the estimate and the values of its runs.
+    accented
+        Names whose marks are colored.
+    """
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(7.2, 0.42 * len(methods) + 1.1), layout="constrained")
+        names = list(methods)[::-1]
+        axes = np.atleast_1d(figure.subplots(1, len(titles), sharey=True))
+        for n, (axis, title) in enumerate(zip(axes, titles, strict=True)):
+            for row, name in enumerate(names):
+                (value, low, high), runs = methods[name][n]
+                if low is not None and high is not None:
+                    axis.plot([low, high], [row, row], color=SOFT, linewidth=1.4, zorder=1)
+                axis.plot(runs, [row] * len(runs), "|", color=SECOND, markersize=9, zorder=2)
+                if value is not None:
+                    axis.plot(value, row, "o", color=ACCENT if name in accented else INK, markersize=6, zorder=3)
+            axis.set_title(title, loc="left")
+            axis.grid(axis="x", color=RULE, linewidth=0.7)
+            axis.tick_params(labelsize=8.5)
+        axes[0].set_yticks(range(len(names)), names)
+    return figure
+
+
+def labels_figure(
+    hu: NDArray[Any],
+    called: NDArray[np.bool_],
+    boxes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]],
+    title: str,
+) -> Figure:
+    """One slice: what was called coronary in red, known boxes ((first, last + 1) row and column) in green."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(6.4, 6.6), layout="constrained")
+        axes = figure.add_subplot()
+        axes.imshow(hu, cmap="gray", vmin=ATTENTION_WINDOW_HU[0], vmax=ATTENTION_WINDOW_HU[1])
+        if called.any():
+            axes.contour(called, levels=[0.5], colors="#ff3b30", linewidths=0.9)
+        for what, ((top, bottom), (left, right)) in boxes.items():
+            axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="#34c759", linewidth=0.8)
+            axes.text(left, top - 3, what, color="#34c759", fontsize=8)
+        axes.set_title(title, loc="left")
+        axes.set_axis_off()
+    return figure
+
+
 def data_url(figure: Figure, *, kind: str = "svg", dpi: int = 200) -> str:
     """The figure inside a page: vector ("svg"), or pixels ("png") for pictures."""
     buffer = io.BytesIO()
@@ -292,6 +354,6 @@ def data_url(figure: Figure, *, kind: str = "svg", dpi: int = 200) -> str:
 
 
 def save_png(figure: Figure, path: Path, *, dpi: int = 200) -> None:
-    """The figure as a file."""
-    with matplotlib.rc_context(_STYLE):
-        figure.savefig(path, format="png", dpi=dpi)
+    """The figure as a file, whole or not at all."""
+    with matplotlib.rc_context(_STYLE), atomic_file(path) as sibling:
+        figure.savefig(sibling, format="png", dpi=dpi)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from training.engine.json_records import from_plain, to_plain
 from training.metrics.classification import Counts, ReliabilityBin
 from training.metrics.overlap import Comparison
 
-SCHEMA = "heartlens.evaluation/1"
+SCHEMA = "heartlens.evaluation/2"
+"""Version 1 called the F1 of lesions by volume just ``f1``."""
 
 SEGMENTATION, INTEGRATED = "segmentation alone", "with the slice stage"
 """The two columns of the paper's Table 6: labels as they are, and on calcified slices only."""
 
+SLICE_STAGE = "slice stage"
+"""Key of the probabilities of a program's slice classifier."""
+
+NEIGHBORS = "neighbors"
+"""After the name of a stage: key of the probabilities by neighbors in the embedding."""
+
 
 class Estimate(NamedTuple):
-    """A statistic with its 95 % interval by patient bootstrap; None where it is not defined."""
+    """A statistic with its 95 % interval (`training.evaluation.statistics`); None where it is not defined."""
 
     value: float | None
     low: float | None = None
@@ -25,26 +32,102 @@ class Estimate(NamedTuple):
 
 
 @dataclass(frozen=True)
+class TrapResult:
+    """One island of bright voxels that is no coronary calcium and would count if it were called so.
+
+    Parameters
+    ----------
+    kind
+        Of the nearest trap of the truth; "decoy_…" is like a plaque in all but its place.
+    in_heart
+        Some of it lies in the zone of the coronary arteries, so that only the naming keeps it out.
+    called
+        Some of it was called coronary.
+    """
+
+    kind: str
+    in_heart: bool
+    called: bool
+
+
+@dataclass(frozen=True)
+class Vote:
+    """One island that the vessel network was asked about.
+
+    Parameters
+    ----------
+    probability
+        Probability that it is coronary, calibrated.
+    is_coronary
+        By the truth: most of its voxels.
+    """
+
+    probability: float
+    is_coronary: bool
+
+
+@dataclass(frozen=True)
+class SyntheticTruth:
+    """What is known of a patient only because a program made it. What was not recorded is empty.
+
+    Parameters
+    ----------
+    parameters
+        Of the phantom, from its truth.json.
+    noise_free
+        Agatston of the truth's islands on the image without noise, by artery and "all".
+    candidate_slices
+        Foot to head, slices that a network would be asked about.
+    slice_area_mm2
+        Foot to head, area of coronary calcium.
+    traps
+        By stage, every trap in the scan.
+    on_nothing
+        By stage, lesions called coronary where the truth has neither calcium nor a trap: noise, bone, metal's streaks.
+    votes
+        Of every island that the bundle was asked about.
+    seconds
+        By stage, without reading and finding the heart.
+    """
+
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    noise_free: Mapping[str, float] = field(default_factory=dict)
+    candidate_slices: tuple[bool, ...] = ()
+    slice_area_mm2: tuple[float, ...] = ()
+    traps: Mapping[str, tuple[TrapResult, ...]] = field(default_factory=dict)
+    on_nothing: Mapping[str, int] = field(default_factory=dict)
+    votes: tuple[Vote, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Patient:
-    """One patient that was compared.
+    """One patient that was compared, wherever it came from (`training.evaluation.sources`).
 
     Parameters
     ----------
     name
-        Of the folder or file, as the user called it.
+        Of the folder or file as the user called it, the seed of a phantom, the name of a scan.
     stages
-        A `Comparison` for `SEGMENTATION` and, with a slice stage, for `INTEGRATED`.
+        By the name of what predicted; `SEGMENTATION` and, with a slice stage, `INTEGRATED`, or the bundle, the rules,
+        an arm of an experiment. A `Comparison` of slices alone has no scores, voxels or lesions.
     slice_probability
-        Of calcium, foot to head; None when nobody estimated it, None in it for a slice that was not asked, such as one
+        Of calcium on each slice, foot to head, by who estimated it; None for a slice that was not asked, such as one
         without dense voxels in the heart.
     cautions
         Codes of the warnings that reading gave.
+    misses
+        By stage, what is known to be wrong with it, in words, where not every voxel of the truth is known.
+    synthetic
+        None for a patient that nobody made.
     """
 
     name: str
     stages: Mapping[str, Comparison]
-    slice_probability: tuple[float | None, ...] | None = None
+    slice_probability: Mapping[str, tuple[float | None, ...]] = field(default_factory=dict)
     cautions: tuple[str, ...] = ()
+    misses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    synthetic: SyntheticTruth | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +167,8 @@ class SizeBin:
 class StageSummary:
     """Everything counted for one stage, and every estimate by name.
 
+    What patients do not have (scores, where only slices are known) is empty.
+
     Parameters
     ----------
     confusion
@@ -116,13 +201,34 @@ class StageSummary:
 
 
 @dataclass(frozen=True)
+class Summary:
+    """What some patients amount to.
+
+    Parameters
+    ----------
+    patients
+        How many.
+    stages
+        By name.
+    differences
+        Estimates of "one - other", paired: both stages see the same draws of patients.
+    """
+
+    patients: int
+    stages: Mapping[str, StageSummary]
+    differences: Mapping[str, Mapping[str, Estimate]]
+
+
+@dataclass(frozen=True)
 class ClassifierSummary:
-    """A slice classifier by itself.
+    """A classifier by itself, of slices or of islands.
 
     Parameters
     ----------
     slices, asked
         How many there are, and how many it was asked about; the others count as without calcium.
+    calcified
+        Of those that it was asked about, by the truth.
     cut_off
         At or above it a slice counts as calcified; None when nobody said.
     counts
@@ -130,12 +236,13 @@ class ClassifierSummary:
     reliability
         Bins that hold slices that were asked.
     estimates
-        Sensitivity, specificity, ... at the cut-off; area_under_roc and calibration_error of the slices that were
-        asked.
+        slices.sensitivity, slices.specificity, ... at the cut-off; area_under_roc, calibration_error and others of the
+        slices that were asked.
     """
 
     slices: int
     asked: int
+    calcified: int
     cut_off: float | None
     counts: Counts | None
     reliability: tuple[ReliabilityBin, ...]

@@ -21,8 +21,8 @@ from training.datasets.slice_dataset import NOT_CORONARY, SliceSet
 from training.dino.attention import AttentionMap, attention_of_slices
 from training.dino.features import embed_slices
 from training.evaluation import plots as figures
+from training.evaluation.classifiers import mean_of_patients, summarize_classifier
 from training.evaluation.results import BackboneSummary, Estimate
-from training.evaluation.statistics import mean_of_patients, summarize_slices
 from training.slice_classifier.linear_probe import head_probability
 from training.slice_classifier.weights import WEIGHTS, load_classifier
 
@@ -86,7 +86,7 @@ def compare_backbones(
         defined = [[share for share in group if np.isfinite(share)] for group in shares]
         areas = [row[name].calcium_area for row in rows if np.isfinite(row[name].calcium_area)]
         summaries[name] = BackboneSummary(
-            classifier=summarize_slices(by_patient, cut_off, draws=draws, seed=seed),
+            classifier=summarize_classifier(by_patient, cut_off, draws=draws, seed=seed),
             looked_at=sum(map(len, defined)),
             attention_on_calcium=mean_of_patients(defined, draws=draws, seed=seed) if areas else Estimate(None),
             calcium_area=float(np.mean(areas)) if areas else None,

@@ -70,6 +70,11 @@ class Counts(NamedTuple):
         """Share of the positives that were called negative: patients with calcium who got a score of 0."""
         return ratio(self.fn, self.tp + self.fn)
 
+    @property
+    def false_positive_rate(self) -> float:
+        """Share of the negatives that were called positive; NaN without negatives in the reference."""
+        return ratio(self.fp, self.tn + self.fp)
+
 
 def counts(reference: ArrayLike, predicted: ArrayLike) -> Counts:
     """Count agreements; anything above 0 is positive (booleans, or scores)."""
@@ -84,6 +89,22 @@ def area_under_roc(positive: ArrayLike, probability: ArrayLike) -> float:
     truth, p = np.asarray(positive, dtype=bool), np.asarray(probability, dtype=np.float64)
     n, m = int(truth.sum()), int((~truth).sum())
     return ratio(float(mean_ranks(p)[truth].sum()) - n * (n + 1) / 2, n * m) if truth.size else math.nan
+
+
+def sensitivity_at(positive: ArrayLike, probability: ArrayLike, specificity: float) -> float:
+    """Share of positives above the lowest cut-off that keeps this share of negatives at or below it.
+
+    Examples
+    --------
+    >>> sensitivity_at([False] * 4 + [True] * 2, [0.1, 0.2, 0.3, 0.4, 0.25, 0.5], 0.75)
+    0.5
+    """
+    truth, p = np.asarray(positive, dtype=bool), np.asarray(probability, dtype=np.float64)
+    if truth.all() or not truth.any():
+        return math.nan
+    negatives = np.sort(p[~truth])
+    cut = negatives[math.ceil(specificity * negatives.size) - 1]
+    return float((p[truth] > cut).mean())
 
 
 class ReliabilityBin(NamedTuple):

@@ -32,10 +32,19 @@ from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.splits import Splits
 from training.evaluate import evaluate_bundle, main, write_report
+from training.evaluation.classifiers import mean_of_patients, summarize_classifier
 from training.evaluation.page import FEW, render_page
-from training.evaluation.pairs import Pair, find_patients, read_pairs
-from training.evaluation.results import INTEGRATED, SEGMENTATION, BackboneSummary, Estimate, Evaluation, Failure
-from training.evaluation.statistics import mean_of_patients, summarize_slices
+from training.evaluation.pairs import Pair
+from training.evaluation.results import (
+    INTEGRATED,
+    SEGMENTATION,
+    SLICE_STAGE,
+    BackboneSummary,
+    Estimate,
+    Evaluation,
+    Failure,
+)
+from training.evaluation.sources.folders import find_patients, read_pairs
 from training.metrics.classification import Counts
 
 pytestmark = pytest.mark.slow
@@ -127,15 +136,17 @@ def test_lesions_are_counted_and_weighed_as_orcascore_does():
     sensitivity, ppv = 10 / 14, 30 / 32
     assert value["lesions.same vessel.LAD.sensitivity"] == 0.5
     assert value["lesions.same vessel.LAD.volume_sensitivity"] == pytest.approx(sensitivity)
-    assert value["lesions.same vessel.all.f1"] == pytest.approx(2 * sensitivity * ppv / (sensitivity + ppv))
-    assert value["lesions.same vessel.RCA.f1"] is None
+    assert value["lesions.same vessel.all.f1_by_count"] == 0.5
+    assert value["lesions.same vessel.all.f1_by_volume"] == pytest.approx(2 * sensitivity * ppv / (sensitivity + ppv))
+    assert value["lesions.same vessel.RCA.f1_by_volume"] is None
     sizes = [(s.low_mm3, s.high_mm3, s.n, s.found_same_vessel) for s in summary.sizes]
     assert sizes == [(0, 10, 0, 0), (10, 30, 2, 1), (30, 100, 0, 0), (100, 300, 0, 0), (300, None, 0, 0)]
 
 
 def test_finding_no_lesion_is_an_f1_of_zero():
     evaluation = evaluate_bundle([tiny_pair("a", 4, 0), tiny_pair("b", 10, 0)], draws=5)
-    assert evaluation.estimate("lesions.any vessel.all.f1").value == 0
+    for name in ("f1_by_count", "f1_by_volume"):
+        assert evaluation.estimate(f"lesions.any vessel.all.{name}").value == 0
     assert evaluation.estimate("lesions.any vessel.all.ppv").value is None
 
 
@@ -166,7 +177,7 @@ def test_a_program_with_its_own_slice_stage_is_judged_by_what_it_predicts():
     assert classifier.counts == Counts(tp=1, fp=0, fn=1, tn=6)
     assert classifier.estimates["area_under_roc"].value == 1  # of the three that were asked about
     assert sum(b.n for b in classifier.reliability) == 3
-    assert evaluation.patients[0].slice_probability == (None, 0.9, 0.2, None)
+    assert evaluation.patients[0].slice_probability == {SLICE_STAGE: (None, 0.9, 0.2, None)}
     text = json.dumps(evaluation.to_json(), allow_nan=False)
     assert Evaluation.from_json(json.loads(text)) == evaluation
     assert "classified 3 of 8 slices" in render_page(evaluation)
@@ -175,7 +186,10 @@ def test_a_program_with_its_own_slice_stage_is_judged_by_what_it_predicts():
 def test_backbones_are_shown_beside_the_slice_stage():
     backbones = {
         name: BackboneSummary(
-            summarize_slices([([False, True], np.array(p))], 0.5, draws=5, seed=1), 3, Estimate(0.25, 0.2, 0.3), 0.125
+            summarize_classifier([([False, True], np.array(p))], 0.5, draws=5, seed=1),
+            3,
+            Estimate(0.25, 0.2, 0.3),
+            0.125,
         )
         for name, p in (("DINO", [0.9, 0.1]), ("DINO-LG", [0.1, 0.9]))
     }
@@ -193,9 +207,9 @@ def test_backbones_are_shown_beside_the_slice_stage():
 def test_the_area_under_the_roc_curve_has_an_interval_over_patients():
     """Patient a is ordered perfectly, b the other way round: draws of one patient alone give 1 and 0."""
     slices = [([False, True], np.array([0.2, 0.7])), ([True, False], np.array([0.3, 0.6]))]
-    area = summarize_slices(slices, None, draws=200, seed=1).estimates["area_under_roc"]
+    area = summarize_classifier(slices, None, draws=200, seed=1).estimates["area_under_roc"]
     assert area == (0.75, 0, 1)
-    error = summarize_slices(slices, None, draws=200, seed=1).estimates["calibration_error"]
+    error = summarize_classifier(slices, None, draws=200, seed=1).estimates["calibration_error"]
     # a alone is off by 0.2 and 0.3, b alone by 0.7 and 0.6; in both together 0.3, 0.6 and 0.7 stay in bins of their own
     assert error == (pytest.approx(0.45), pytest.approx(0.25), pytest.approx(0.65))
     one = tiny_pair("a", 10, 10, slice_probability=np.array([0.1, 0.9, 0.2, 0.1]))
@@ -236,7 +250,7 @@ def test_intervals_hold_their_estimates_and_come_from_the_seed():
 def test_a_perfect_prediction_is_perfect_everywhere():
     evaluation = evaluate_bundle([tiny_pair(str(n), n, n) for n in (0, 3, 20, 30)], draws=20)
     one = ("agatston.all.icc_absolute", "category.heartlens.linear_kappa", "zero.sensitivity", "slices.f1",
-           "overlap.all.dice", "lesions.same vessel.all.f1", "size.0.any_vessel")  # fmt: skip
+           "overlap.all.dice", "lesions.same vessel.all.f1_by_volume", "size.0.any_vessel")  # fmt: skip
     assert [evaluation.estimate(name).value for name in one] == [pytest.approx(1)] * len(one)
     assert evaluation.estimate("agatston.all.sd").value == 0
 
@@ -280,7 +294,7 @@ def test_an_evaluation_survives_json():
     evaluation = evaluate_bundle([*pairs, Failure("lost", "no scan")], slice_cutoff=0.5, draws=10, title="a title")
     text = json.dumps(evaluation.to_json(), allow_nan=False)
     assert Evaluation.from_json(json.loads(text)) == evaluation
-    with pytest.raises(ValueError, match=r"expected schema heartlens\.evaluation/1, found 'other'"):
+    with pytest.raises(ValueError, match=r"expected schema heartlens\.evaluation/2, found 'other'"):
         Evaluation.from_json({"schema": "other"})
 
 
@@ -364,8 +378,9 @@ def test_a_bundle_is_judged_with_and_without_its_slice_stage(shards, tmp_path):
     assert alone["predicted_agatston"]["LAD"] > 0
     assert integrated["predicted_agatston"]["all"] == 0
     assert report["settings"]["slice_cutoff"] == 1
-    classified = [p for p in patient["slice_probability"] if p is not None]
-    assert 0 < report["classifier"]["asked"] == len(classified) < len(patient["slice_probability"])
+    probability = patient["slice_probability"][SLICE_STAGE]
+    classified = [p for p in probability if p is not None]
+    assert 0 < report["classifier"]["asked"] == len(classified) < len(probability)
     page = (tmp_path / "out" / "index.html").read_text().replace("&#39;", "'")
     assert "the bundle's classifier: the vessel network sees slices of probability 1 or more" in page
     assert "vessel.onnx: SHA-256 " in page
@@ -395,7 +410,7 @@ def test_label_maps_by_another_program_are_compared_by_name(phantoms, copies, tm
     out = tmp_path / "out"
     assert run("--reference", phantoms, "--prediction", copies, "--out", out, "--draws", 20) == 0
     document = json.loads((out / "report.json").read_text())
-    assert document["schema"] == "heartlens.evaluation/1"
+    assert document["schema"] == "heartlens.evaluation/2"
     assert [p["name"] for p in document["patients"]] == ["p3", "p4", "p5"]
     assert document["failures"] == []
     for patient in document["patients"]:
@@ -575,7 +590,9 @@ def test_an_earlier_evaluation_is_replaced_only_with_force(tmp_path, capsys):
     assert run(*command) == 0
     assert run(*command) == 3
     assert "--force" in capsys.readouterr().err
-    assert run(*command, "--force", "--title", "second") == 0
+    report = tmp_path / "out" / "report.json"
+    report.write_text(report.read_text().replace("heartlens.evaluation/2", "heartlens.evaluation/1"))
+    assert run(*command, "--force", "--title", "second") == 0  # over a report of an older version too
     assert json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["title"] == "second"
 
 

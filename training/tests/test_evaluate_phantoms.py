@@ -1,44 +1,38 @@
-"""Figures of judged phantoms: by hand, and recounted plainly from small phantoms that go through the same code."""
+"""Phantoms as a source of patients: recounted plainly, held against the pipeline and against another source."""
 
 from __future__ import annotations
 
 import json
-import math
+import shutil
 
 import numpy as np
+import plain_bundle
 import pytest
 from needed import torch  # noqa: F401
 from scipy import ndimage
 
 from heartlens.anatomy import heart_region
-from heartlens.core.errors import OVERRIDABLE, InputRefused
+from heartlens.core.errors import InputRefused
+from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.nrrd import write_nrrd
-from heartlens.pipeline import Request, score_series
+from heartlens.pipeline import find_calcium, score_series
+from heartlens.scoring.counted import scored_voxels
 from training.engine.json_records import from_plain, to_plain
 from training.evaluate_phantoms import evaluate_bundle, main
-from training.evaluation.outcomes import (
+from training.evaluation.pairs import compare_pairs
+from training.evaluation.results import SEGMENTATION, Patient
+from training.evaluation.sources.folders import predicted_pairs
+from training.evaluation.sources.islands import lesions_on_nothing, trap_components
+from training.evaluation.sources.phantoms import (
+    BUNDLE,
     BY_LABELS,
     BY_RULES,
-    Outcome,
-    PhantomEvaluation,
-    TrapResult,
-    agrees,
+    check_pipeline,
     evaluate_phantom,
-    outcome_of,
-    trap_components,
+    make_phantoms,
 )
-from training.evaluation.phantom_statistics import (
-    KEYS,
-    Columns,
-    Goal,
-    lesion_f1,
-    outcome_statistics,
-    summarize_outcomes,
-)
-from training.evaluation.phantom_tables import BEGIN, END, put_into, write_tables
-from training.evaluation.phantoms import make_phantoms
-from training.metrics.classification import Counts
-from training.metrics.overlap import Comparison, Lesion
+from training.evaluation.statistics import summarize
+from training.evaluation.tables import PHANTOM_MARKS, phantom_tables
 
 pytestmark = pytest.mark.slow
 
@@ -46,102 +40,6 @@ SMALL = {
     "matrix": 112, "field_of_view": "heart", "slice_thickness_mm": 4.0, "increment_mm": 4.0, "category": "101-400",
     "matched_burden": "101-400",
 }  # fmt: skip
-
-
-# By hand
-
-
-def lesion(artery: str, *matched: bool) -> Lesion:
-    return Lesion(artery, 20.0, matched)
-
-
-def made_up(
-    seed, truth, predicted, *, slices, called, lesions=((), ()), traps=(), clean=None, candidate_slices=None
-) -> PhantomEvaluation:
-    """A phantom of which only the facts are known, judged by the rules alone."""
-    comparison = Comparison(
-        reference_agatston={"all": truth}, predicted_agatston={"all": predicted}, reference_slices=slices,
-        predicted_slices=called, voxels={"all": Counts(0, 0, 0)}, voxel_volume_mm3=1.0,
-        reference_lesions=lesions[0], predicted_lesions=lesions[1],
-    )  # fmt: skip
-    outcome = Outcome(comparison, tuple(traps), 1, (), 0.5)
-    noise_free = {"all": truth if clean is None else clean}
-    candidates = tuple(True for _ in slices) if candidate_slices is None else candidate_slices
-    return PhantomEvaluation(
-        seed, {"matrix": 512, "pixel_mm": [0.4, 0.4]}, noise_free, candidates, "", {BY_RULES: outcome}, ()
-    )
-
-
-T, F = True, False
-
-THREE = [
-    made_up(
-        1, 150.0, 120.0, slices=(T, T, F, F), called=(T, F, T, F), clean=90.0, candidate_slices=(T, T, T, F),
-        lesions=(
-            (lesion("LAD", T, T, T), lesion("LAD", F, F, T), lesion("RCA", F, F, F)),
-            (lesion("LAD", T, T, T), lesion("LCX", F, F, T)),
-        ),
-        traps=(TrapResult("decoy_mitral_ring", T, T), TrapResult("hilar_node", F, F), TrapResult("hilar_node", T, F)),
-    ),
-    made_up(2, 5.0, 0.0, slices=(T, F), called=(F, F), traps=(TrapResult("decoy_hilum", T, F),)),
-    made_up(3, 0.0, 20.0, slices=(F, F), called=(F, T)),
-]  # fmt: skip
-
-
-def values_of(evaluations) -> dict[str, float]:
-    return dict(
-        zip(KEYS, outcome_statistics(Columns.of(evaluations, BY_RULES), np.arange(len(evaluations))), strict=True)
-    )
-
-
-def test_shares_by_hand():
-    of = values_of(THREE)
-    assert of["slice_sensitivity"] == pytest.approx(1 / 3)
-    assert of["slice_specificity"] == pytest.approx(3 / 5)
-    assert of["candidate_specificity"] == pytest.approx(2 / 4)
-    assert of["false_zero"] == 1 / 2
-    assert of["false_positive"] == 1
-    assert (of["traps"], of["traps_in_heart"], of["decoys"]) == (1 / 4, 1 / 3, 1 / 2)
-    assert of["on_nothing"] == 1
-
-
-def test_categories_by_hand():
-    """150 and 120 are moderate; 5 and 0 are one row for the paper and two for us; 0 and 20 differ for both."""
-    of = values_of(THREE)
-    assert of["accuracy.dino-lg"] == pytest.approx(2 / 3)
-    assert of["accuracy.heartlens"] == pytest.approx(1 / 3)
-    assert of["clean.accuracy.dino-lg"] == pytest.approx(1 / 3)  # 90 without noise is mild, 120 is moderate
-    # Rows of the truth are 2, 0, 0 and of what was found 2, 0, 1 (of 0 to 3). One step costs 1/3, so observed is
-    # (0 + 0 + 1/3) / 3 = 1/9. By chance row 2 (a third of the truth) meets 0, 1, 2 at 2/3, 1/3, 0 and row 0 at 0, 1/3,
-    # 2/3, each a third of the time: 1/3 * 1/3 + 2/3 * 1/3 = 1/3.
-    assert of["kappa.dino-lg"] == pytest.approx(1 - (1 / 9) / (1 / 3))
-
-
-def test_lesions_are_counted_by_artery():
-    """LAD: 1 of 2 found, 1 of 1 right: 2/3. RCA: missed: 0. LCX: called once, wrongly: 0. LM: nowhere: not defined."""
-    of = values_of(THREE)
-    assert of["f1.LAD"] == pytest.approx(2 * 0.5 / 1.5)
-    assert (of["f1.RCA"], of["f1.LCX"]) == (0, 0)
-    assert math.isnan(of["f1.LM"])
-    assert of["f1.all"] == pytest.approx(2 * (2 / 3) / (2 / 3 + 1))
-    assert lesion_f1(0, 0, 3, 0) == 0
-
-
-def test_a_share_that_no_draw_changes_still_has_an_interval():
-    summary = summarize_outcomes(THREE[1:2], draws=20, seed=1)
-    estimate = summary.ways[BY_RULES]["false_zero"]
-    assert (estimate.value, estimate.high) == (1, 1)
-    assert 0 < estimate.low < 0.3
-
-
-def test_goals_take_their_edges():
-    assert Goal(least=0.89).is_met(0.89)
-    assert not Goal(least=0.89).is_met(0.8899)
-    assert Goal(most=0.02).is_met(0.02)
-    assert not Goal(most=0.02).is_met(0.0201)
-
-
-# Small phantoms through the same code
 
 
 @pytest.fixture(scope="module")
@@ -159,10 +57,10 @@ def evaluations(phantoms):
 
 def test_the_reference_is_the_truth_of_the_noisy_image(phantoms, evaluations):
     for phantom, one in zip(phantoms, evaluations, strict=True):
-        comparison = one.ways[BY_LABELS].comparison
+        comparison = one.stages[BY_LABELS]
         for artery, row in phantom.truth["arteries"].items():
             assert comparison.reference_agatston[artery] == pytest.approx(row["agatston"])
-            assert one.noise_free[artery] == row["agatston_noise_free"]
+            assert one.synthetic.noise_free[artery] == row["agatston_noise_free"]
         assert comparison.reference_agatston == comparison.predicted_agatston
 
 
@@ -170,7 +68,7 @@ def test_slices_recounted_plainly(phantoms, evaluations):
     """A slice is calcified where a 4-connected island of one coronary code has 1 mm2 at 130 HU."""
     for phantom, one in zip(phantoms, evaluations, strict=True):
         ct, codes = phantom.read()
-        report = score_series(phantom.scan, Request(bundle="none", allow=OVERRIDABLE, **phantom.acquisition)).case
+        report = score_series(phantom.scan, phantom.request(bundle="none")).case
         scored_codes = report.scored_codes
         for which, labels in (("reference", codes), ("predicted", scored_codes)):
             plain = []
@@ -180,17 +78,17 @@ def test_slices_recounted_plainly(phantoms, evaluations):
                     islands, count = ndimage.label((on_slice == artery) & (hu >= 130))
                     areas += [(islands == n).sum() * ct.pixel_area_mm2 for n in range(1, count + 1)]
                 plain.append(max(areas) >= 1)
-            assert list(getattr(one.ways[BY_RULES].comparison, f"{which}_slices")) == plain
-        agrees(phantom, one, "none")
+            assert list(getattr(one.stages[BY_RULES], f"{which}_slices")) == plain
+        check_pipeline(phantom, one, "none")
 
 
 def test_another_score_than_the_pipelines_is_refused(phantoms, evaluations):
-    comparison = evaluations[0].ways[BY_RULES].comparison
+    comparison = evaluations[0].stages[BY_RULES]
     wrong = {**comparison.predicted_agatston, "all": comparison.predicted_agatston["all"] + 1}
     document = to_plain(evaluations[0])
-    document["ways"][BY_RULES]["comparison"]["predicted_agatston"] = wrong
+    document["stages"][BY_RULES]["predicted_agatston"] = wrong
     with pytest.raises(InputRefused, match="the pipeline scores"):
-        agrees(phantoms[0], from_plain(PhantomEvaluation, document), "none")
+        check_pipeline(phantoms[0], from_plain(Patient, document), "none")
 
 
 def test_every_trap_is_called_when_everything_is(phantoms, tmp_path):
@@ -201,44 +99,97 @@ def test_every_trap_is_called_when_everything_is(phantoms, tmp_path):
     assert islands.kinds
     assert any(kind.startswith("decoy_") for kind in islands.kinds)
     wrong = np.where(codes == 5, 2, codes).astype(np.uint8)
-    write_nrrd(tmp_path / "wrong.nrrd", wrong, ct.affine)
-    for labels, called in ((phantom.folder / "labels.nrrd", False), (tmp_path / "wrong.nrrd", True)):
-        request = Request(segmentation=labels, allow=OVERRIDABLE, **phantom.acquisition)
-        outcome = outcome_of(ct, codes, region, islands, request)
-        assert {trap.called for trap in outcome.traps} == {called}
-        assert outcome.on_nothing == 0
+    for labels, called in ((codes, False), (wrong, True)):
+        assert {trap.called for trap in islands.called(labels)} == {called}
+
+
+def test_what_is_called_on_nothing_is_counted(phantoms, tmp_path):
+    """A lesion of labels that touch neither calcium nor a trap; all others lie on what the truth has."""
+    phantom = phantoms[0]
+    ct, codes = phantom.read()
+    free = np.argwhere((codes == 0) & (ct.hu < 0))[0]
+    hu = ct.hu.copy()
+    k, j, i = free
+    labels = codes.copy()
+    labels[k, j : j + 3, i : i + 3] = np.where(codes[k, j : j + 3, i : i + 3] == 0, 2, codes[k, j : j + 3, i : i + 3])
+    hu[labels != codes] = 300
+    bright = type(ct)(hu, ct.affine, ct.header)
+    write_nrrd(tmp_path / "labels.nrrd", labels, ct.affine)
+    request = phantom.request(segmentation=tmp_path / "labels.nrrd")
+    calcium = find_calcium(bright, bright, heart_region(ct), ScoringProtocol(), request, lambda stage, fraction: None)
+    predicted = scored_voxels(bright, calcium.lesions, ScoringProtocol())
+    assert lesions_on_nothing(calcium.lesions, codes, predicted) == 1
 
 
 def test_what_was_judged_is_kept_and_reads_back_equal(phantoms, evaluations, tmp_path):
     for one in evaluations:
-        assert from_plain(PhantomEvaluation, json.loads(json.dumps(to_plain(one)))) == one
+        assert from_plain(Patient, json.loads(json.dumps(to_plain(one)))) == one
     first = evaluate_bundle(phantoms, tmp_path, bundle="none", draws=10)
     kept = sorted((tmp_path / "judged").iterdir())
     times = [path.stat().st_mtime_ns for path in kept]
     again = evaluate_bundle(phantoms, tmp_path, bundle="none", draws=10)
     assert [path.stat().st_mtime_ns for path in kept] == times
-    assert again[0]["figures"] == first[0]["figures"]
-    assert write_tables(*again) == write_tables(*first)
+    assert again[0]["summaries"] == first[0]["summaries"]
+    assert phantom_tables(*again) == phantom_tables(*first)
+    evaluate_bundle(phantoms, tmp_path, bundle="none", draws=10, fresh=True)
+    assert [path.stat().st_mtime_ns for path in kept] != times
+
+
+@pytest.fixture
+def bundle(tmp_path):
+    """Calls every bright pixel LAD where its slice stage lets it; the cut-off of 1 lets no slice through."""
+    pytest.importorskip("onnxruntime")
+
+    def made(cut_off: float) -> str:
+        folder = tmp_path / f"bundle-{cut_off}"
+        shutil.copytree(plain_bundle.FOLDER, folder)
+        document = plain_bundle.manifest(folder, slices={"input": plain_bundle.SLICE_VIEW, "cut_off": cut_off})
+        document["vessel"]["cut_off"] = 0.0
+        (folder / "manifest.json").write_text(json.dumps(document))
+        return str(folder)
+
+    return made
+
+
+def test_what_another_bundle_was_judged_by_is_not_taken_for_this_one(phantoms, bundle, tmp_path):
+    """Three starts in one folder: no bundle, a bundle, and the same networks with another cut-off of slices."""
+    one = phantoms[:1]
+    without = evaluate_bundle(one, tmp_path / "out", bundle="none", draws=5)
+    open_wide, shut = (evaluate_bundle(one, tmp_path / "out", bundle=bundle(c), draws=5) for c in (0.0, 1.0))
+    assert list(without[1][0].stages) == [BY_RULES, BY_LABELS]
+    scores = [result[1][0].stages[BUNDLE].predicted_agatston["all"] for result in (open_wide, shut)]
+    assert scores[0] > 0
+    assert scores[1] == 0
+    assert open_wide[0]["classifier"]["cut_off"] == 0
+    assert shut[0]["summaries"]["all"]["stages"][BUNDLE]["estimates"]["slices.sensitivity"]["value"] == 0
+    text = phantom_tables(*open_wide)
+    assert "| reached | bundle | bundle without its slice stage | the slice stage's part | rules | labels |" in text
+    assert "The slice classifier alone, on the " in text
+
+
+def test_the_same_patients_have_the_same_statistics_wherever_they_come_from(phantoms, evaluations):
+    """Scored by rules as phantoms, and as a folder of patients that anybody could have made."""
+    folder = phantoms[0].folder.parent
+    pairs = predicted_pairs(folder, phantoms[0].request(bundle="none"))
+    from_folder = list(compare_pairs(pairs, ScoringProtocol()))
+    as_phantoms = [Patient(p.name, {SEGMENTATION: p.stages[BY_RULES]}) for p in evaluations]
+    assert [p.name for p in from_folder] == [p.name for p in as_phantoms]
+    one, other = (summarize(patients, draws=20, seed=1) for patients in (from_folder, as_phantoms))
+    assert one == other
+    assert one.stages[SEGMENTATION].zeros.tp > 0
 
 
 def test_the_command_writes_its_tables_between_the_marks(tmp_path, phantoms):
     page = tmp_path / "models.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
+    begin, end = PHANTOM_MARKS
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     cache = phantoms[0].folder.parents[1]
     arguments = ["--seeds", "690201", "2", "--workers", "1", "--bundle", "none", "--draws", "10", "--docs", str(page)]
     (tmp_path / "images").mkdir()
     assert main(["--out", str(tmp_path / "out"), "--cache", str(cache), *arguments]) == 0
     text = page.read_text()
-    assert text.startswith(f"before\n{BEGIN}\n2 phantoms, seeds 690201 to 690202, 112 x 112 pixels; no bundle;")
-    assert text.endswith(f"{END}\nafter\n")
+    assert text.startswith(f"before\n{begin}\n2 phantoms, seeds 690201 to 690202, 112 x 112 pixels; no bundle;")
+    assert text.endswith(f"{end}\nafter\n")
     assert "old" not in text
     assert (tmp_path / "images" / "embedded-scores.png").stat().st_size > 1000
     assert json.loads((tmp_path / "out" / "numbers.json").read_text())["phantoms"] == 2
-
-
-def test_a_page_without_marks_is_left_alone(tmp_path):
-    page = tmp_path / "models.md"
-    page.write_text("nothing here\n")
-    with pytest.raises(InputRefused, match="expected the lines"):
-        put_into(page, "tables")
-    assert page.read_text() == "nothing here\n"

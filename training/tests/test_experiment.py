@@ -16,15 +16,19 @@ from training.datasets.shard_writer import write_shards
 from training.dino.augment import AugmentConfig
 from training.dino.recipe import DinoRecipe
 from training.engine.config import as_dict, load_recipe
-from training.evaluation.experiment_data import ExperimentRecipe, open_data
-from training.evaluation.experiment_summary import (
+from training.evaluation.results import Estimate
+from training.evaluation.sources.arms import (
+    WORDS,
+    ExperimentRecipe,
     SlicePredictions,
     SliceTruth,
-    experiment_table,
-    slice_statistics,
+    arm_patients,
+    open_data,
     summarize_experiment,
     verdict,
 )
+from training.evaluation.statistics import summarize
+from training.evaluation.tables import experiment_table
 from training.experiment import ARMS, RECIPE, run
 from training.slice_classifier.linear_probe import SlicesRecipe
 
@@ -105,24 +109,29 @@ def answers(test) -> SlicePredictions:
     return SlicePredictions(np.array([0.9, 0.1, 0.8, 0.2]), np.array(test))
 
 
-def test_figures_by_hand():
-    """At 0.5: 20 and 50 mm2 are found, 5 is missed, one of five others is called: F1 is 4 / (3 + 3)."""
+def test_runs_of_an_arm_become_stages_of_patients():
+    """At 0.5 patient 0 has one of two found, patient 1 its one, and one of five others is called."""
     one = answers([0.3, 0.7, 0.9, 0.1, 0.2, 0.4, 0.6, 0.05])
-    f1, auroc, sensitivity, neighbors, *recall = slice_statistics(TRUTH, one, 0.5, np.arange(8))
-    assert f1 == pytest.approx(4 / 6)
-    assert auroc == pytest.approx((3 + 5 + 5) / 15)
-    assert sensitivity == pytest.approx(2 / 3)  # 90 % of five negatives are all of them: above 0.6
-    assert np.isnan(neighbors)
-    assert recall == [0, 1, 1]
+    patients = arm_patients(TRUTH, {"dino": [one, answers([0.9] * 8)]}, {"dino": [0.5, 0.95]})
+    assert [p.name for p in patients] == ["0", "1"]
+    assert patients[0].stages["dino-0"].predicted_slices == (False, True, False, False)
+    assert patients[1].slice_probability["dino-0"] == (0.9, 0.4, 0.6, 0.05)
+    assert patients[0].synthetic.slice_area_mm2 == (5, 20, 0, 0)
+    assert not any(called for p in patients for called in p.stages["dino-1"].predicted_slices)
+    estimates = summarize(patients, draws=5, seed=1).stages["dino-0"].estimates
+    assert estimates["slices.f1"].value == pytest.approx(4 / 6)
+    assert [estimates[f"slices.area.{n}.recall"].value for n in range(3)] == [0, 1, 1]
 
 
 def test_differences_are_paired_and_means_over_seeds():
     good, bad = answers([0.9] * 3 + [0.1] * 5), answers([0.1] * 3 + [0.9] * 5)
     summary = summarize_experiment(TRUTH, {"dino": [bad, bad], "dino-lg": [good, bad]})
-    assert summary["methods"]["dino-lg"]["f1"]["value"] == pytest.approx(0.5)
-    assert summary["differences"]["dino-lg - dino"]["f1"]["value"] == pytest.approx(0.5)
-    assert [seed["f1"] for seed in summary["methods"]["dino-lg"]["seeds"]] == [1, 0]
-    same = summarize_experiment(TRUTH, {"dino": [good], "dino-lg": [good]})["differences"]["dino-lg - dino"]["f1"]
+    assert summary["methods"]["dino-lg"]["estimates"]["slices.f1"]["value"] == pytest.approx(0.5)
+    assert summary["differences"]["dino-lg - dino"]["slices.f1"]["value"] == pytest.approx(0.5)
+    assert [seed["slices.f1"] for seed in summary["methods"]["dino-lg"]["seeds"]] == [1, 0]
+    same = summarize_experiment(TRUTH, {"dino": [good], "dino-lg": [good]})["differences"]["dino-lg - dino"][
+        "slices.f1"
+    ]
     assert same == {"value": 0, "low": 0, "high": 0}
 
 
@@ -136,8 +145,8 @@ def test_differences_are_paired_and_means_over_seeds():
     ],
 )
 def test_the_verdict_follows_the_rule(value, low, traps, words):
-    effect = {"f1": {"value": value, "low": low, "high": 0.1}}
-    wrong = {"f1": {"value": 0.02, "low": traps, "high": 0.1}}
+    effect = {"slices.f1": Estimate(value, low, 0.1)}
+    wrong = {"slices.f1": Estimate(0.02, traps, 0.1)}
     differences = {"dino-lg - dino": effect, "dino-lg - traps": wrong, "dino-lg - shuffled": wrong}
     assert words in verdict(differences)
 
@@ -147,8 +156,8 @@ def test_a_dead_run_is_told():
     document = {
         "phantom_seeds": [1, 2], "data": {}, "commit": "none", "died": {"traps-0": "embeddings collapsed"}, **summary,
     }  # fmt: skip
-    assert "Runs that died: traps-0: embeddings collapsed." in experiment_table(document)
-    assert "no verdict: an arm is missing" in experiment_table(document)
+    assert "Runs that died: traps-0: embeddings collapsed." in experiment_table(document, WORDS)
+    assert "no verdict: an arm is missing" in experiment_table(document, WORDS)
 
 
 def test_answers_of_another_recipe_are_not_taken(tmp_path):

@@ -1,0 +1,1 @@
+"""Where patients of an evaluation come from: phantoms, folders and shards, real scans, arms of an experiment."""
