@@ -14,7 +14,7 @@ SCHEMA = "heartlens.evaluation/2"
 """Version 1 called the F1 of lesions by volume just ``f1``."""
 
 SEGMENTATION, INTEGRATED = "segmentation alone", "with the slice stage"
-"""The two columns of the paper's Table 6: labels as they are, and on calcified slices only."""
+"""The two halves of the paper's Table 6: labels as they are, and on calcified slices only."""
 
 SLICE_STAGE = "slice stage"
 """Key of the probabilities of a program's slice classifier."""

@@ -111,7 +111,7 @@ def answers(test) -> SlicePredictions:
 
 def test_runs_of_an_arm_become_stages_of_patients():
     """At 0.5 patient 0 has one of two found, patient 1 its one, and one of five others is called."""
-    one = answers([0.3, 0.7, 0.9, 0.1, 0.2, 0.4, 0.6, 0.05])
+    one = answers([0.3, 0.5, 0.9, 0.1, 0.2, 0.4, 0.6, 0.05])
     patients = arm_patients(TRUTH, {"dino": [one, answers([0.9] * 8)]}, {"dino": [0.5, 0.95]})
     assert [p.name for p in patients] == ["0", "1"]
     assert patients[0].stages["dino-0"].predicted_slices == (False, True, False, False)

@@ -167,15 +167,16 @@ def test_where_only_slices_are_known_their_statistics_are_the_same_ones():
 
 
 def test_a_classifier_is_ranked_and_calibrated_by_what_it_was_asked():
-    """Of three that were asked, 0.9 and 0.6 are positive and 0.7 is not; at 0.65 what was not asked is negative."""
+    """Of three that were asked, 0.9 and 0.6 are positive and 0.7 is not; a cut-off is reached, not passed, and what was
+    not asked is negative."""
     groups = [([T, F, T], np.array([0.9, np.nan, np.nan])), ([F, T], np.array([0.7, 0.6]))]
-    summary = summarize_classifier(groups, 0.65, draws=10, seed=1)
+    summary = summarize_classifier(groups, 0.6, draws=10, seed=1)
     assert (summary.slices, summary.asked, summary.calcified) == (5, 3, 2)
-    assert summary.counts == Counts(tp=1, fp=1, fn=2, tn=1)
+    assert summary.counts == Counts(tp=2, fp=1, fn=1, tn=1)
     assert summary.estimates["area_under_roc"].value == 0.5
     assert summary.estimates["calibration_error"].value == pytest.approx((0.1 + 0.7 + 0.4) / 3)
     assert summary.estimates["brier"].value == pytest.approx((0.01 + 0.49 + 0.16) / 3)
-    assert summary.estimates["slices.sensitivity"].value == pytest.approx(1 / 3)
+    assert summary.estimates["slices.sensitivity"].value == pytest.approx(2 / 3)
 
 
 def test_what_is_not_wanted_is_not_computed():
@@ -222,6 +223,12 @@ def test_a_share_that_no_draw_changes_has_the_interval_of_wilson():
     assert with_interval(1.0, Interval(1.0, 1.0), (20, 20)) == (1, pytest.approx(0.83887, abs=5e-6), 1)
     undefined = Interval(math.nan, math.nan)  # in most draws, as where one patient in twenty has calcium
     assert with_interval(0.0, undefined, (0, 1)) == (0, 0, pytest.approx(3.8416 / 4.8416))
+
+
+@pytest.mark.parametrize("n", range(1, 40))
+def test_the_interval_of_wilson_holds_its_share(n):
+    assert with_interval(1.0, Interval(1.0, 1.0), (n, n)).high == 1
+    assert with_interval(0.0, Interval(0.0, 0.0), (0, n)).low == 0
 
 
 def test_any_other_statistic_keeps_what_the_draws_say():
