@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 COUNTERS = ("Ip.OutNoRoutes", "Ip.OutRequests", "Tcp.ActiveOpens", "Udp.OutDatagrams")
@@ -34,10 +35,8 @@ def look_up() -> None:
     """What a program that phones home does first."""
     import socket
 
-    try:
+    with suppress(OSError):
         socket.getaddrinfo("example.org", 443)
-    except OSError:
-        pass
 
 
 def score(ct: Path, out: Path) -> None:
@@ -48,7 +47,8 @@ def score(ct: Path, out: Path) -> None:
     worker = subprocess.Popen(
         [sys.executable, "-u", "-m", "heartlens", "worker"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert worker.stdin is not None and worker.stdout is not None
+    assert worker.stdin is not None
+    assert worker.stdout is not None
     job = {"cmd": "score", "job": "1", "input": str(ct), "out": str(out / "worker"), "options": {}}
     worker.stdin.write(json.dumps(job) + "\n")
     worker.stdin.flush()
