@@ -19,12 +19,13 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test test-fast check bench road rules evaluate-embedded pictures clean
+.PHONY: help demo test test-fast check mutants bench road rules evaluate-embedded pictures clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
 	@echo "make test    install what the tests need, check style and types, run all tests"
 	@echo "make test-fast  the tests without the slow third, for while you work"
+	@echo "make mutants  break the product in named ways and see that tests notice; goes on where it stopped (ONLY=part of a name)"
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
 	@echo "make road    make phantoms, train small networks on them, evaluate the bundle; into road/ (SIZE=smoke: a minute)"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
@@ -96,6 +97,11 @@ check: $(VENV)/installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# An hour at most on two cores, outside CI; docs/mutants.md is its result.
+mutants: $(VENV)/installed-training $(VENV)/installed-slicer
+	$(BIN)/python scripts/mutants.py $(if $(ONLY),--only "$(ONLY)")
+	$(BIN)/python scripts/mutants.py --table
+
 bench: $(TEST_SETUP)
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/bench.py --json bench.json
 	@if $(BIN)/python -c 'import torch' 2>/dev/null; then $(BIN)/python -m training.bench --json bench-training.json; \
@@ -118,5 +124,5 @@ slicer:
 	$(PYTHON) scripts/in_slicer.py $(if $(SLICER),--slicer "$(SLICER)")
 
 clean:
-	rm -rf $(VENV) .venv-nnunet .venv-511 demo road build dist bench.json bench-training.json .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-511 demo road build dist bench.json bench-training.json mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

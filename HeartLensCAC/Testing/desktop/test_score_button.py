@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
+import sys
+from pathlib import Path
 
 import pytest
 from desktop.conftest import processes_left
@@ -61,6 +64,69 @@ def test_cancel_before_the_worker_is_there_leaves_nothing(module, phantom_ct):
     module.wait(lambda: module.ui.scoreButton.text == "Score")
     assert module.dialogs.shown == []
     assert list(module.cases.iterdir()) == []
+
+
+def program(folder, text):
+    """A program that stands in the place of Slicer's Python, and takes the same arguments."""
+    path = folder / "program"
+    path.write_text(f"#!{sys.executable}\n{text}")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+    return str(path)
+
+
+DEAF = """
+import os, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+sys.path.insert(0, os.getcwd())
+from heartlens.app.messages import Event
+os.write(1, Event("ready", pid=os.getpid()).line)
+open({here!r}, "w").write(str(os.getpid()))
+while True:
+    time.sleep(1)
+"""
+"""A worker that hears neither a cancellation, nor the end of stdin, nor SIGTERM."""
+
+LAUNCHER = """
+import signal, subprocess, sys
+worker = subprocess.Popen([sys.executable, {deaf!r}, *sys.argv[1:]])
+signal.signal(signal.SIGTERM, lambda *_: worker.terminate())
+sys.exit(worker.wait())
+"""
+"""What Slicer puts between itself and Python: it hands SIGTERM on, and its own end is not the worker's."""
+
+
+@pytest.mark.parametrize("is_launched", [False, True], ids=["itself", "behind a launcher"])
+def test_a_worker_that_hears_nothing_is_killed_in_the_end(module, phantom_ct, monkeypatch, tmp_path, is_launched):
+    from HeartLensCACLib import ScoreRun
+
+    here = tmp_path / "here"
+    deaf = program(tmp_path, DEAF.format(here=str(here)))
+    if is_launched:
+        deaf = str(Path(deaf).rename(tmp_path / "deaf"))
+        deaf = program(tmp_path, LAUNCHER.format(deaf=deaf))
+    monkeypatch.setattr(ScoreRun, "pythonProgram", lambda: deaf)
+    monkeypatch.setattr(ScoreRun, "GRACE_MS", 300)
+    ready(module, phantom_ct)
+    module.ui.scoreButton.click()
+    module.wait(lambda: here.is_file() and here.read_text() and module.panel.score._run.run.pid)
+    pid = int(here.read_text())
+    try:
+        module.ui.scoreButton.click()
+        module.wait(lambda: module.ui.scoreButton.text == "Score", 20)
+        module.wait(lambda: not is_running(pid), 5)
+    finally:
+        if is_running(pid):
+            os.kill(pid, signal.SIGKILL)
+    assert not processes_left()
+    assert module.dialogs.shown == []
+
+
+def is_running(pid):
+    """Whether a process is there and no zombie, which has ended and waits only to be counted."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_killed_worker_is_told_in_one_dialog(module, phantom_ct):
