@@ -46,6 +46,9 @@ KILLED, SURVIVED, TIMED_OUT, BROKEN = "killed", "survived", "timed out", "not ju
 FAILED, PASSED = 1, 0
 """Exit codes of pytest; all others mean that no test gave an opinion."""
 
+STOPPED = 130
+"""Exit code after Ctrl-C, as shells give it."""
+
 PATIENCE_SECONDS, PATIENCE_FACTOR = 60.0, 5.0
 """A mutant may take so long, and so many times as long as its tests take on the code as it is."""
 
@@ -234,9 +237,10 @@ class Copy:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
         environment |= {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1", "QT_QPA_PLATFORM": "offscreen"}
         environment.setdefault("OMP_NUM_THREADS", "1")
+        # Hypothesis' plugin takes as long to load as most of these tests run, and its tests need it not.
         command = [
-            sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--junitxml={report}",
-            f"--basetemp={self.root.parent / 'temporary'}", *tests,
+            sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:hypothesispytest",
+            f"--junitxml={report}", f"--basetemp={self.root.parent / 'temporary'}", *tests,
         ]  # fmt: skip
         begun = time.monotonic()
         self._process = process = subprocess.Popen(
@@ -436,16 +440,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not chosen:
         print(f"no mutation has {options.only!r} in its name or file", file=sys.stderr)
         return 2
+    try:
+        return _run(Runner(root, results, options.workers, options.timeout), chosen)
+    except KeyboardInterrupt:
+        print("stopped; run the same command to resume", file=sys.stderr)
+        return STOPPED
+
+
+def _run(runner: Runner, mutations: Sequence[Mutation]) -> int:
+    """Run some mutations and tell of each; the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # tests that still run are ended, the copies removed
     begun = time.monotonic()
     failed = 0
-    for mutation, outcome in Runner(root, results, options.workers, options.timeout).run(chosen):
+    for mutation, outcome in runner.run(mutations):
         failed += outcome.result != KILLED
         print(f"{outcome.result:10} {outcome.seconds:6.1f} s  {mutation.name}", flush=True)
         if outcome.result != KILLED:
             print(f"{'':21}{mutation.file}; {', '.join(mutation.tests)}", flush=True)
             if outcome.why:
                 print(f"{'':21}{outcome.why}", flush=True)
-    print(f"{len(chosen) - failed} of {len(chosen)} killed, {(time.monotonic() - begun) / 60:.1f} minutes")
+    print(f"{len(mutations) - failed} of {len(mutations)} killed, {(time.monotonic() - begun) / 60:.1f} minutes")
     return 1 if failed else 0
 
 

@@ -42,7 +42,7 @@ AREA_EDGES_MM2 = (0.0, 10.0, 30.0, math.inf)
 """Bins of the calcified area of a slice."""
 
 AVERAGE = "average"
-"""Row of the voxel table: mean over the arteries in which the statistic is defined; the paper's Table 6 has such a row."""
+"""Row of the voxel table: mean over the arteries in which the statistic is defined, as in the paper's Table 6."""
 
 _LIMITS = ("bias", "sd", "lower", "upper")
 _SCORE_STATISTICS = ("icc_absolute", "icc_consistency", "pearson", "spearman")

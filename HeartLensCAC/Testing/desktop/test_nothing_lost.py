@@ -6,6 +6,11 @@ import json
 
 import pytest
 from desktop.reader import Reader
+from slicer.util import (
+    arrayFromSegmentBinaryLabelmap,
+    arrayFromVolume,
+    updateSegmentBinaryLabelmapFromArray,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +77,35 @@ def test_another_age_that_is_typed_takes_the_place_of_the_exact_one(of_an_exact_
     assert of_an_exact_age.panel.reading.case.risk_inputs.age_years == 64
     of_an_exact_age.ui.ageSpinBox.setValue(0)
     assert of_an_exact_age.panel.reading.case.risk_inputs.age_years is None, "0 stands for unknown"
+
+
+def test_another_run_writes_the_report_that_waits(reading):
+    total, saved = exclude_the_first_lesion(reading)
+    reading.press_score()
+    assert json.loads(saved.read_text())["total"]["agatston"] == total
+    reading.press_score()  # cancel
+    reading.wait(lambda: reading.ui.scoreButton.text == "Score")
+
+
+def test_undo_takes_back_a_stroke_that_waits_for_its_timer(reading):
+    panel = reading.panel
+    reading.click_row(0)
+    reading.click(reading.ui.rcaButton)
+    before, lesion = panel.reading.case.edits, panel.reading.case.report.lesions[0]
+    panel._strokeTimer.setInterval(600_000)  # longer than any test waits
+    segmentation = panel.nodes.segmentation
+    painted = arrayFromSegmentBinaryLabelmap(segmentation, lesion.artery.name, panel.nodes.volume)
+    painted[panel.reading.case.lesions.labels == lesion.id] = 0
+    updateSegmentBinaryLabelmapFromArray(painted, segmentation, lesion.artery.name, panel.nodes.volume)
+    assert panel._strokeTimer.active
+    panel.undo()
+    assert [edit.kind for edit in panel.reading.case.edits[len(before) :]] == ["remove", "undo"]
+    assert lesion.id in panel.reading.case.lesions.arteries
+
+
+def test_a_case_does_not_take_a_volume_whose_voxels_were_changed(module, phantom_ct, scored_case):
+    reader = Reader(module, phantom_ct)
+    arrayFromVolume(reader.volume)[20, 90:94, 90:94] += 1
+    reader.open_case(scored_case)
+    assert reader.panel.nodes.volume is not reader.volume
+    assert (arrayFromVolume(reader.panel.nodes.volume) == reader.panel.reading.case.source_ct.hu).all()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -128,6 +129,15 @@ def test_an_edit_appended_to_the_folder_is_there_when_it_is_opened_again(tmp_pat
     assert load_case(tmp_path / "case").report == edited.report
 
 
+def test_an_edit_has_reached_the_disk_when_it_was_appended(tmp_path, monkeypatch):
+    case = make_case()
+    save_case(case, tmp_path / "case")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_size))
+    append_edit(tmp_path / "case", case.reassign(2, Artery.LCX).edits[-1])
+    assert synced == [(tmp_path / "case" / "edits.jsonl").stat().st_size], "all of the line, and not its beginning"
+
+
 def test_the_automatic_result_is_never_changed_by_edits(tmp_path):
     case = make_case().remove(1)
     save_case(case, tmp_path / "case")
@@ -180,6 +190,14 @@ def test_a_damaged_case_folder_is_refused(tmp_path, part):
     save_case(make_case(), tmp_path / "case")
     (tmp_path / "case" / part).write_text("{broken")
     with pytest.raises(InputRefused):
+        load_case(tmp_path / "case")
+
+
+def test_a_case_of_a_schema_that_is_not_known_is_refused(tmp_path):
+    save_case(make_case(), tmp_path / "case")
+    path = tmp_path / "case" / "case.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "schema": "heartlens.case/99"}))
+    with pytest.raises(InputRefused, match=r"expected schema heartlens\.case/\d+, found 'heartlens\.case/99'"):
         load_case(tmp_path / "case")
 
 

@@ -59,6 +59,16 @@ def test_a_lesion_painted_over_as_a_whole_is_reassigned_under_its_id(bridge):
     assert moved.report.arteries[Artery.LCX].agatston == 16 * 0.25 * 4
 
 
+def test_of_a_lesion_painted_over_in_part_the_part_goes_alone(bridge):
+    """16 of the 48 pixels of 0.25 mm2 and weight 3: 12 of 36."""
+    codes = bridge.scored_codes.copy()
+    codes[0, 2:6, 10:14] = Artery.LCX
+    painted = apply_edited_labels(bridge, codes)
+    assert painted.report.arteries[Artery.LCX].agatston == 12
+    assert painted.report.arteries[Artery.LAD].agatston == 24
+    assert painted.lesions.arteries[1] is Artery.LAD, "what is left keeps its id"
+
+
 def test_a_lesion_erased_as_a_whole_is_removed(bridge):
     assert kinds(
         apply_edited_labels(bridge, np.where(bridge.scored_codes == Artery.RCA, np.uint8(0), bridge.scored_codes))
@@ -206,6 +216,8 @@ def test_a_click_gives_the_whole_lesion_to_the_artery(bridge):
 def test_a_click_beside_calcium_means_it_and_one_far_from_it_means_nothing(bridge):
     assert lesion_at(bridge, (0, 3, 15.0)) == 1  # 2 columns of 0.5 mm beside
     assert lesion_at(bridge, (0, 3, 18.0)) is None
+    assert lesion_at(bridge, (0, 7, 15)) == 1  # 1 mm beside and 1 mm below: 1.41 mm
+    assert lesion_at(bridge, (0, 7.9, 15.9)) is None  # 1.45 mm beside and 1.45 mm below: 2.05 mm
     assert lesion_at(bridge, (9, 3, 3)) is None
     assert lesion_at(bridge, (0, -30, 3)) is None
     with pytest.raises(ValueError, match=r"130 HU or more within 1\.5 mm"):

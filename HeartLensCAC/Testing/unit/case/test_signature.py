@@ -115,8 +115,12 @@ def test_signing_is_refused_until_everything_is_settled(reading):
     with pytest.raises(InputRefused, match="no artery yet"):
         reading.sign(**RITA, confirmed=True)
     reading.assign(2, Artery.RCA)
+    with pytest.raises(InputRefused, match="Not confirmed yet: I have checked all 2 lesions"):
+        reading.sign(**RITA, confirmed=False)
     with pytest.raises(InputRefused, match="missing"):
         reading.sign("", "Phantom Hospital", confirmed=True)
+    assert reading.signature is None
+    assert not (reading.folder / "signature.json").exists()
     assert reading.sign(**RITA, confirmed=True) == reading.signature
     assert ReviewSession.open(reading.folder).signature == reading.signature
     reading.remove(1)

@@ -94,6 +94,13 @@ class TestVoxels:
         assert cautions == ["lossy"]
         assert np.abs(ct.hu - hu).max() <= 20
 
+    def test_pixels_that_were_compressed_with_loss_once_are_said_to_be_lossy(self, tmp_path):
+        """Stored without compression now: only the tag knows (PS3.3 C.7.6.1.1.5)."""
+        write_ct_series(tmp_path / "once", ramp(), LossyImageCompression="01")
+        assert read(tmp_path / "once")[1] == ["lossy"]
+        write_ct_series(tmp_path / "never", ramp(), LossyImageCompression="00")
+        assert read(tmp_path / "never")[1] == []
+
     def test_eight_bit_jpeg_is_read_and_said_to_be_lossy(self, tmp_path):
         hu = np.tile(np.linspace(-1000, 1000, 64).astype(int) // 10 * 10, (3, 64, 1))
         scale = {"BitsAllocated": 8, "BitsStored": 8, "PixelRepresentation": 0}
@@ -735,6 +742,9 @@ class TestGates:
         assert error.code == "ambiguous"
         assert "P0" not in error.text
         assert "P1" not in error.text
+        (series,) = find_series(tmp_path)  # and so it is when the reader has named the series, so that none was chosen
+        with pytest.raises(InputRefused, match="holds slices of 2 patients, expected one"):
+            read_series(series)
 
 
 class TestMultiframe:

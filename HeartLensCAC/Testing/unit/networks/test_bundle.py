@@ -87,6 +87,16 @@ def test_a_damaged_manifest_is_refused(copy, change, words):
     assert refusal.value.code == "unreadable"
 
 
+def test_a_file_outside_the_bundle_is_refused_though_its_checksum_is_right(copy):
+    manifest = plain_bundle.manifest(copy)
+    (copy / "vessel.onnx").rename(copy.parent / "vessel.onnx")
+    manifest["files"][0]["path"] = "../vessel.onnx"
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputRefused, match=r"a file lies outside the bundle: '\.\./vessel\.onnx'") as refusal:
+        load_bundle(copy)
+    assert refusal.value.code == "unreadable"
+
+
 def test_a_graph_that_cannot_be_run_is_refused(copy):
     """Its checksum is right: what was exported is no network."""
     (copy / "vessel.onnx").write_bytes(b"not a graph")

@@ -101,14 +101,14 @@ def test_voxels_of_an_island_vote_together(bundle, networks):
 
 
 def test_calibration_moves_the_probability_and_not_the_decision(bundle, networks):
-    """Log odds 1 and -2.5 become 2 * 1 - 1 = 1 and 2 * -2.5 - 1 = -6; the cut-off's 0 becomes -1."""
+    """Log odds 1 and -2.5 become 2 * 1 - 0.5 = 1.5 and 2 * -2.5 - 0.5 = -5.5; the cut-off's 0 becomes -0.5."""
     ct = squares((1, slice(10, 14), slice(20, 24), 500), (3, slice(50, 54), slice(20, 24), 150))
-    lesions = name_islands(ct, bundle, networks, calibration=Calibration(2.0, -1.0))
+    lesions = name_islands(ct, bundle, networks, calibration=Calibration(2.0, -0.5))
     artery, note = by_place(lesions, 1, 10, 20)
     assert artery is Artery.LAD
-    assert note.probability == pytest.approx(sigmoid(1), abs=1e-5)
-    assert not note.undecided
-    assert by_place(lesions, 3, 50, 20) is None  # 0.0025: too little to keep in doubt
+    assert note.probability == pytest.approx(sigmoid(1.5), abs=1e-5)
+    assert not note.undecided, "2 from the cut-off, where uncalibrated it would be 1"
+    assert by_place(lesions, 3, 50, 20) is None  # 0.0041: too little to keep in doubt
 
 
 def test_what_is_too_small_to_count_is_not_kept_in_doubt(bundle, networks):
@@ -145,6 +145,23 @@ def test_slices_without_a_candidate_in_the_heart_are_not_classified(chest):
     assert set(np.flatnonzero(candidate_slices)) <= set(np.flatnonzero((np.abs(z + 30) < 7) | (np.abs(z + 75) < 4)))
     clean = schematic_chest()
     assert not slices_with_candidates(clean, heart_region(clean), PROTOCOL).any()
+
+
+def test_calcium_beside_the_zone_of_the_arteries_asks_for_no_slice():
+    """In the box around the zone, whose corners no artery reaches."""
+    clean = schematic_chest()
+    region = heart_region(clean)
+    box = np.zeros(clean.shape, bool)
+    box[region.box(clean)] = True
+    kji = np.argwhere(box)
+    beside = kji[~region.grid.sample(region.zone, kji)]
+    k, j, i = beside[np.abs(beside[:, 0] - 20).argmin()]
+    hu = clean.hu.copy()
+    hu[k, j, i] = 500  # a pixel of 7.8 mm2 counts on its own
+    dotted = CTVolume(hu, clean.affine, clean.header)
+    region = heart_region(dotted)
+    assert not region.grid.sample(region.zone, np.array([[k, j, i]]))[0]
+    assert not slices_with_candidates(dotted, region, PROTOCOL).any()
 
 
 def test_the_brightest_pixel_speaks_for_a_slice(chest, bundle, networks):
