@@ -124,10 +124,15 @@ class Mutation:
             if f"{function}(" not in (root / file).read_text(encoding="utf-8") and parts:
                 raise ListError(f"{self.name}: {file} has no {function}")
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Of the tests, each once."""
+        return tuple(dict.fromkeys(test.split("::")[0] for test in self.tests))
+
     def key(self, root: Path) -> str:
         """Checksum of all that a result rests on: the mutation, its file, and the files of its tests."""
         digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode())
-        for file in (self.file, *dict.fromkeys(test.split("::")[0] for test in self.tests)):
+        for file in (self.file, *self.files):
             digest.update(b"\0" + (root / file).read_bytes())
         return digest.hexdigest()[:24]
 
@@ -217,6 +222,7 @@ class Copy:
     def __init__(self, root: Path, folder: Path) -> None:
         self.root = folder / "tree"
         self._process: subprocess.Popen[str] | None = None
+        self._is_stopped = False
         shutil.copytree(root, self.root, symlinks=True, ignore=NOT_COPIED)
         # Compiled once, and checked by content: a change within the same second would go unseen by its date.
         command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", str(self.root)]
@@ -231,6 +237,8 @@ class Copy:
             Exit code of pytest, None when the time was over; how many "tests", "skipped" and so on; seconds; the end
             of what it printed
         """
+        if self._is_stopped:
+            raise RuntimeError("the run was stopped")
         report = self.root.parent / "report.xml"
         report.unlink(missing_ok=True)
         paths = os.pathsep.join(map(str, (self.root / "HeartLensCAC", self.root)))
@@ -255,10 +263,13 @@ class Copy:
             code = None
             self.stop()
             output, _ = process.communicate()
+        if self._is_stopped:
+            raise RuntimeError("the run was stopped")
         return code, _counts(report), time.monotonic() - begun, output[-1500:]
 
-    def stop(self) -> None:
+    def stop(self, *, for_good: bool = False) -> None:
         """End the tests that run here, and every process that they started."""
+        self._is_stopped = for_good
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -304,6 +315,7 @@ class Runner:
 
     def __init__(self, root: Path, results: Results, workers: int, timeout: float | None) -> None:
         self.root, self.results, self.workers, self.timeout = root, results, workers, timeout
+        self._together: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._baselines: dict[tuple[str, ...], tuple[threading.Lock, list[tuple[float, str]]]] = {}
         self._lock = threading.Lock()
 
@@ -318,6 +330,9 @@ class Runner:
                 yield mutation, known
         if not wanted:
             return
+        for mutation in wanted:
+            tests = self._together.get(mutation.files, ())
+            self._together[mutation.files] = tuple(dict.fromkeys((*tests, *mutation.tests)))
         with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
             copies = [Copy(self.root, Path(folder) / "0")]  # the tree as it is now; it may be edited from here on
             copies += [Copy(copies[0].root, Path(folder) / str(n)) for n in range(1, min(self.workers, len(wanted)))]
@@ -343,11 +358,14 @@ class Runner:
                 except BaseException:
                     pool.shutdown(wait=False, cancel_futures=True)
                     for copy in copies:
-                        copy.stop()
+                        copy.stop(for_good=True)
                     raise
 
     def _judge(self, copy: Copy, mutation: Mutation) -> Outcome:
-        seconds, problem = self._baseline(copy, mutation.tests)
+        # All tests of a file at once, which costs little more than one of them; only where that fails each for itself.
+        seconds, problem = self._baseline(copy, self._together[mutation.files])
+        if problem:
+            seconds, problem = self._baseline(copy, mutation.tests)
         if problem:
             return Outcome(BROKEN, 0.0, problem)
         patience = PATIENCE_SECONDS + PATIENCE_FACTOR * seconds if self.timeout is None else self.timeout
@@ -370,12 +388,12 @@ class Runner:
 
 
 def _one_of_each_first(mutations: Sequence[Mutation]) -> list[Mutation]:
-    """In an order in which no worker waits for another that tries the same tests on the code as it is."""
+    """In an order in which hardly a worker waits for another that tries its tests on the code as it is."""
     seen: set[tuple[str, ...]] = set()
     first, later = [], []
     for mutation in mutations:
-        (later if mutation.tests in seen else first).append(mutation)
-        seen.add(mutation.tests)
+        (later if mutation.files in seen else first).append(mutation)
+        seen.add(mutation.files)
     return first + later
 
 

@@ -124,7 +124,10 @@ class Reader:
         vtk.vtkMatrix4x4.Invert(view.node.GetXYToRAS(), to_xy)
         px, py, *_ = to_xy.MultiplyPoint((-x, -y, z, 1.0))
         start = (round(px), round(py))
-        view.click(*start, ctrl=ctrl, drag_to=(start[0] + 30, start[1]) if drag else None)
+        if drag:  # from beside the lesion onto it: only that it is a drag keeps it from being a click there
+            view.click(start[0] + 30, start[1], ctrl=ctrl, drag_to=start)
+        else:
+            view.click(*start, ctrl=ctrl)
         QApplication.processEvents()
 
     def paint_free_calcium(self, segment: str) -> int:

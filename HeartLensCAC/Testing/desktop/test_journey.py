@@ -175,6 +175,8 @@ def test_a_drag_is_no_click(reading):
     reading.key("3")
     reading.click_in_view("Red", lesion.id, drag=True)
     assert reading.panel.reading.case.edits == ()
+    reading.click_in_view("Red", lesion.id)
+    assert len(reading.panel.reading.case.edits) == 1, "at that place a click gives it away"
 
 
 def test_while_an_effect_is_active_the_views_belong_to_it(reading):

@@ -53,9 +53,12 @@ class Written:
     """A CT with plaques, scored, with its SEG and SR on disk."""
 
     def __init__(
-        self, folder, protocol=PROTOCOL, *, kind="classic", cautions=(), risk=None, sign=None, tags=None, **arteries
-    ):
+        self, folder, protocol=PROTOCOL, *, kind="classic", cautions=(), risk=None, sign=None, tags=None, more=None,
+        **arteries,
+    ):  # fmt: skip
         hu, codes = plaques(**arteries)
+        if more is not None:
+            more(hu, codes)
         paths = write_ct_series(folder / "ct", hu, **(tags or {}))
         source = folder / "ct"
         if kind != "classic":
@@ -138,6 +141,18 @@ def test_each_artery_and_the_total_have_their_numbers(two):
     assert total["Volume of Vascular Calcification"] == 18.0
     assert (total["Number of lesions"], total["Number of calcified coronary vessels"]) == (2, 2)
     assert total["Agatston Score Threshold"] == 130.0
+
+
+def test_the_mean_attenuation_of_an_artery_is_that_of_its_voxels_and_not_of_its_lesions(tmp_path):
+    """12 voxels that sum to 11 x 150 + 280 and 8 of 400: 5130 over 20 voxels."""
+
+    def second_lesion(hu, codes):
+        hu[3, 30:32, 2:6], codes[3, 30:32, 2:6] = 400, Artery.LAD
+
+    lad = Written(tmp_path, LAD=280, more=second_lesion).numbers("LAD")
+    assert lad["Number of lesions"] == 2
+    assert lad["Mean Attenuation Coefficient"] == pytest.approx(256.5)
+    assert lad["Maximum Attenuation Coefficient"] == 400
 
 
 def test_codes_units_and_methods_are_those_of_the_standard(two):
