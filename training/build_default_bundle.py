@@ -184,7 +184,7 @@ def make_data(work: Path, workers: int) -> None:
             print(f"{folder.name}: {len(shards.scans)} phantoms", flush=True)
     finally:
         pool.shutdown(cancel_futures=True)
-    Splits(*(_patients(s) for s in (TRAINING, VALIDATION, SPARE))).save(work / "splits.json")
+    Splits(_patients(TRAINING), _patients(VALIDATION), _patients(SPARE)).save(work / "splits.json")
 
 
 def _is_whole(part: Path) -> bool:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 import heartlens.phantom
 from heartlens.phantom import PhantomParameters
 
-GENERATOR = "6b8de51d1a0ea0afcf53ba816bf4fcb22caa9a6b49b7990a8f3c4828a5c639dc"
+GENERATOR = "1feeadc4d5dc3d5c0f79b169ee2f47359f446a49e0baef2e626b590ce819abbc"
 """SHA-256 of the phantom's source (`generator_hash`); another phantom means training again.
 
 When bundle 2 was trained it began with 8ed23cb5543d2d11. The source was moved and its docstrings rewritten since,
@@ -19,8 +19,17 @@ and phantoms stayed what they were, voxel by voxel.
 """
 
 
-class Seeds(NamedTuple):
-    """Phantoms of one purpose: no seed has two."""
+@dataclass(frozen=True)
+class Seeds:
+    """Phantoms of one purpose: no seed has two.
+
+    Parameters
+    ----------
+    first
+        The smallest seed.
+    count
+        How many follow one another, the first included.
+    """
 
     first: int
     count: int

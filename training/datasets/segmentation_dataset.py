@@ -188,7 +188,7 @@ class SliceSamples(Dataset[dict[str, Any]]):
         self.places, self.calcified = places[keep], calcified[keep]
         self.positive = self.calcified
         if recipe.order == "marked":
-            marked = {n: shards.labels(n).any(axis=(1, 2)) for n in scans}
+            marked: dict[int, NDArray[np.bool_]] = {n: np.any(shards.labels(n), axis=(1, 2)) for n in scans}
             self.positive = np.array([marked[n][k] for n, k in self.places.tolist()], bool)
         if not len(self.places):
             raise InputRefused("input", "the split has no slices; give it labeled patients")

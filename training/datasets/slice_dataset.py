@@ -119,7 +119,7 @@ class SliceSet:
         center, half = (boxes[:, :2] + boxes[:, 2:]) / 2 * scale, (boxes[:, 2:] - boxes[:, :2]) / 2
         return np.concatenate([center - half, center + half], axis=1)
 
-    def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def read(self, numbers: Sequence[int] | NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         """Images of some slices; smaller ones are filled up with air at the bottom and the right.
 
         Returns

@@ -156,7 +156,8 @@ def _slices(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> tuple[NDA
         candidate_slices = slices_with_candidates(ct, region, ScoringProtocol())
         probability = classify_slices(ct, region, networks.slices, stage.view, candidate_slices)
         p.append(probability[candidate_slices])
-        truth.append(np.isin(codes, [int(artery) for artery in CORONARY]).any(axis=(1, 2))[candidate_slices])
+        coronary = np.isin(codes, [int(artery) for artery in CORONARY])
+        truth.append(np.any(coronary, axis=(1, 2))[candidate_slices])
     return np.concatenate(p), np.concatenate(truth)
 
 

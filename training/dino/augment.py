@@ -184,7 +184,8 @@ def _draw(
     extent = np.array(extent_mm)
     resized = rng.random(n) < config.resized_probability
     middle_mm = np.sqrt(range_mm[0] * range_mm[1])
-    area_side = np.exp(rng.uniform(*np.log(range_mm), n))
+    least, largest = np.log(range_mm)
+    area_side = np.exp(rng.uniform(least, largest, n))
     stretch = np.exp(rng.uniform(-0.5, 0.5, n) * np.log(config.aspect))
     side = np.where(resized, area_side, middle_mm)[:, None] * np.ones((1, 2))
     side[resized] *= np.stack([stretch, 1 / stretch], axis=1)[resized]

@@ -181,7 +181,8 @@ def build_dino_model(recipe: DinoRecipe, prototypes: int) -> DinoModel:
 
 def build_optimizer(learner: nn.Module) -> torch.optim.AdamW:
     """AdamW; group 0 is decayed, group 1 (biases, norms, and what is added to tokens or repeats gray) is not."""
-    decayed, kept = [], []
+    decayed: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in learner.named_parameters():
         alone = parameter.ndim < 2 or any(n in name for n in ("cls_token", "pos_embed", "gray_to_rgb"))
         (kept if alone else decayed).append(parameter)

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from heartlens.networks.view import NetworkView
-from training.datasets.segmentation_dataset import (
-    SampleRecipe,
-)
+from training.datasets.segmentation_dataset import SampleRecipe
 from training.engine.config import runtime_only, since_version
 from training.segmentation.losses import LossRecipe
 from training.segmentation.networks import NetworkRecipe, multiple_px

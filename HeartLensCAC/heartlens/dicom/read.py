@@ -46,7 +46,7 @@ def read_series(
     -------
     ct : CTVolume
         HU and geometry, slices foot to head
-    cautions : list[Caution]
+    cautions : list[WarningRecord]
         allowed refusals, and "reformatted", "lossy", "spectral"
 
     Raises

@@ -62,7 +62,7 @@ def read_volume(
     -------
     ct : CTVolume
         Axes nearest to (S, P, L).
-    cautions : list[Caution]
+    cautions : list[WarningRecord]
         What was allowed or had to be assumed.
 
     Raises

@@ -51,7 +51,7 @@ def case_ct(
     -------
     ct : CTVolume
         Axes nearest to (S, P, L); no voxel resampled or changed; it holds a copy of the voxels.
-    cautions : list[Caution]
+    cautions : list[WarningRecord]
         What was allowed or had to be assumed; ``changed`` when the node came from DICOM and no longer has the slices of
         its series.
 
