@@ -56,13 +56,19 @@ class Request:
         Networks: an installed name or a folder; "none" is the rules; None the installed default, or the rules when none
         is installed.
     device
-        of the networks: "auto", "cpu" or "cuda"
+        Of the networks: "auto", "cpu" or "cuda"
     slice_stage
         Let the bundle's slice classifier choose slices; evaluation switches it off to see what it is worth.
-    kvp, thickness_mm
-        Said by the user where the file does not say.
+    protocol
+        How calcium is scored.
+    kvp
+        Tube voltage, kV, where the file does not say it.
     kvp_adapted
         Use the thresholds published for the scan's tube voltage.
+    thickness_mm
+        Slice thickness, where the file does not say it.
+    risk
+        What the user says about the person.
     """
 
     allow: frozenset[str] = frozenset()
@@ -87,6 +93,10 @@ def score_series(
     ----------
     source
         A DICOM folder (searched recursively), a DICOM file, a list of DICOM files, or a volume file.
+    request
+        What the user asked for; None is every default.
+    progress
+        Hears the stage's name and which part of it is done.
 
     Raises
     ------
@@ -221,6 +231,12 @@ def find_calcium(
         As read, and as scored: the same, or its slabs.
     region
         Of `scored_ct`.
+    protocol
+        How calcium is scored.
+    request
+        Says how to find it.
+    on_progress
+        Hears the stage's name and which part of it is done.
 
     Raises
     ------

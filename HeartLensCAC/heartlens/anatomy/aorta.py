@@ -132,6 +132,8 @@ def vote_circles(grid: CoarseGrid, near: NDArray[np.bool_]) -> NDArray[np.float3
 
     Parameters
     ----------
+    grid
+        The CT at a coarse resolution.
     near
         (K, J, I) where to look for borders
 
@@ -175,12 +177,16 @@ def follow_aorta(
 
     Parameters
     ----------
+    grid
+        The CT at a coarse resolution.
     votes
         (radii, K, J, I) of `vote_circles`
     allowed
         (K, J, I) where the center may lie
     place_prior
         (K, J, I) added to the votes of a center, 0 or less
+    expected_radius_mm
+        Where the prior of the radius has its middle.
     least_support
         Per slice; a slice below it costs the chain more than it brings.
     leftward_cost

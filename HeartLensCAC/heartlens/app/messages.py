@@ -1,15 +1,15 @@
 """Messages between a front end and the worker: one JSON document a line, commands down, events up.
 
 Both ends use this file, so neither can misspell the other; it needs nothing but the standard library. A front end (the
-Slicer panel, the browser, a script) makes one `Run` for each press of Score and keeps it as long as it cares:
+Slicer panel, the browser, a script) makes one `Run` for each press of Score and keeps it as long as it cares::
 
     run = Run(files=paths, out=folder, options={"bundle": "none"})
-    # start: python -u -m heartlens worker, with stdin, stdout and stderr as three separate channels
-    process.write(run.command)                       # bytes
-    for event in run.feed(bytes_from_stdout):        # any piece of the stream, split anywhere
-        ...                                          # event.kind: ready, progress, done, cancelled, error
-    process.write(run.cancellation)                  # then, if it is not over after 2 s: terminate, then kill
-    event = run.ended(exit_code)                     # when the process is gone: None, or the error it died of
+    # start python -u -m heartlens worker with stdin, stdout and stderr as three channels
+    process.write(run.command)                 # bytes
+    for event in run.feed(bytes_from_stdout):  # any piece of the stream, split anywhere
+        ...                                    # event.kind is one of `EVENTS`
+    process.write(run.cancellation)            # if it is not over 2 s later: terminate, then kill
+    event = run.ended(exit_code)               # the process is gone: None, or the error it died of
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ class ScoreCommand:
     out
         Folder to make, as `heartlens score --out`.
     input
-        A folder or file; or.
+        A folder or file; None when `files` says what to score.
     files
-        DICOM files of one series
+        DICOM files of one series.
     options
         The command line's names without dashes in front, as `heartlens.app.options.options_of` takes them.
     """

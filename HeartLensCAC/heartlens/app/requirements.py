@@ -28,7 +28,7 @@ class Requirement:
         As pip knows it.
     least
         Lowest version that will do.
-    found
+    installed
         Version that is installed; None for none.
     """
 

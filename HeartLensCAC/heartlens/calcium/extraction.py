@@ -68,6 +68,10 @@ def candidate_mask(
 
     Parameters
     ----------
+    ct
+        The scan.
+    protocol
+        Has the label threshold and the minimum area.
     box
         (k, j, i) range to look in; None looks everywhere. An island that the box cuts is seen in part.
 
@@ -105,10 +109,14 @@ def extract_lesions(
 
     Parameters
     ----------
+    ct
+        The scan.
     flat
         (n,) C-order indices into the CT, any order, no repeats
     arteries
         (n,) `Artery` code of each; 0 is background and ignored
+    protocol
+        Has the label threshold and the minimum area.
     notes
         What can be said of the lesions.
     note_of_voxel

@@ -27,6 +27,8 @@ def name_pieces(pieces: Pieces, left: NDArray[np.bool_]) -> tuple[NDArray[np.uin
 
     Parameters
     ----------
+    pieces
+        All pieces above the threshold.
     left
         (pieces,) the ones that are named; only they support one another
 

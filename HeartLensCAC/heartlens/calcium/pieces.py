@@ -35,6 +35,10 @@ class Pieces:
 
     Parameters
     ----------
+    ct
+        The scan.
+    region
+        Heart and aorta of the scan.
     flat
         (n,) C-order indices into the CT, ascending
     hu

@@ -40,6 +40,8 @@ def find_rings(ct: CTVolume, kji: NDArray[np.int64]) -> list[Ring]:
 
     Parameters
     ----------
+    ct
+        The scan.
     kji
         (n, 3) voxels above the threshold
     """

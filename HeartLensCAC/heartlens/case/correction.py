@@ -32,8 +32,12 @@ def apply_edited_labels(case: Case, codes: NDArray[np.uint8], *, who: str = "", 
 
     Parameters
     ----------
+    case
+        The case before.
     codes
         (k, j, i) `Artery` codes on the grid of `case.source_ct`, 0 where nothing is labeled
+    who, when
+        Reader and ISO 8601 time, kept with each edit.
 
     Returns
     -------
@@ -51,8 +55,12 @@ def apply_labeled_voxels(case: Case, labels: Labeled, *, who: str = "", when: st
 
     Parameters
     ----------
+    case
+        The case before.
     labels
         On the grid of `case.source_ct`; all other voxels are without label.
+    who, when
+        Reader and ISO 8601 time, kept with each edit.
     """
     changed, wanted = _differing(case.shown, labels)
     changed, wanted = _on_scored_grid(case, changed, wanted)
@@ -66,10 +74,14 @@ def apply_labels(
 
     Parameters
     ----------
+    case
+        The case before.
     flat
         (n,) C-order indices into `case.ct`, ascending, no repeats
     codes
         (n,) `Artery` code of each; 0 takes it out of its lesion
+    who, when
+        Reader and ISO 8601 time, kept with each edit.
     """
     bright = case.ct.hu.reshape(-1)[flat] >= case.protocol.label_threshold_hu
     after = _Relabeled.of(case, flat[bright], codes[bright])
@@ -99,10 +111,16 @@ def assign_at(
 
     Parameters
     ----------
+    case
+        The case before.
     kji
         (3,) index into `case.source_ct`, fractions allowed
+    artery
+        What the reader says that it is.
     in_slice
         Only the part of the island that lies in this slice.
+    who, when
+        Reader and ISO 8601 time, kept with each edit.
 
     Raises
     ------

@@ -65,6 +65,8 @@ def obstacles(case: Case, *, confirmed: bool) -> tuple[str, ...]:
 
     Parameters
     ----------
+    case
+        What is to be signed.
     confirmed
         The reader said so: that each lesion is right, or, at score 0, that the heart holds no calcium.
     """

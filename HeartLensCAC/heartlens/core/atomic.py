@@ -18,6 +18,11 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     The sibling keeps the ending of `path`, because some writers choose the format by it.
 
+    Yields
+    ------
+    Path
+        The sibling, which does not exist yet.
+
     Raises
     ------
     InputRefused
@@ -67,6 +72,11 @@ def atomic_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], b
     is_ours
         Says whether an existing folder may be replaced, so that `force` can lose nothing but our own output.
 
+    Yields
+    ------
+    Path
+        The sibling, empty.
+
     Raises
     ------
     InputRefused
@@ -102,6 +112,8 @@ def remove_unfinished(out: Path, pid: int) -> None:
 
     Parameters
     ----------
+    out
+        The folder that the process was writing.
     pid
         Of the process, which must be gone.
     """

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 AXIAL_COSINE = 0.99
-"""Least |cosine| between the slice normal and the patient's long axis; spec 6.1."""
+"""Least absolute cosine between the slice normal and the patient's long axis; spec 6.1."""
 
 SKEW_TOLERANCE = 1e-3
-"""Largest |cosine| between two axes that still counts as a right angle (0.06 degrees)."""
+"""Largest absolute cosine between two axes that still counts as a right angle (0.06 degrees)."""
 
 
 @dataclass(frozen=True)

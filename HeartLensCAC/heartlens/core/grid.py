@@ -39,6 +39,8 @@ class IndexMap(NamedTuple):
         ----------
         ijk
             (n, 3) column, row, slice on the other grid
+        ct
+            The CT whose grid is meant.
         what
             The thing that is mapped, for the message.
 
@@ -80,6 +82,8 @@ def index_map(
         (k, j, i) of the other grid
     affine
         (4, 4), maps (i, j, k, 1) of the other grid to LPS mm
+    ct
+        The CT.
     what
         Names the other grid in the message.
     tolerance

@@ -115,6 +115,8 @@ class LesionMap:
         Artery of each lesion id; its keys are exactly the ids in `labels`.
     notes
         Note of each id; ids without one get an empty note.
+    voxels
+        Derived from `labels` when left out; edits pass it on, so that the volume is not searched again.
 
     Raises
     ------

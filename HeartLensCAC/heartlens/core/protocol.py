@@ -124,7 +124,7 @@ class ScoringProtocol:
         return large_enough & (np.asarray(pixels) >= self.minimum_pixels)
 
     def slice_factor(self, increment_mm: float, thickness_mm: float | None) -> float:
-        """k, the factor that makes a score on other slices equivalent to contiguous 3 mm slices.
+        """The factor k that makes a score on other slices equivalent to contiguous 3 mm slices.
 
         Raises
         ------

@@ -57,6 +57,8 @@ def slab_labels(codes: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     ----------
     codes
         (k, j, i), 0 = none; a pixel labeled on any slice is labeled in the slab
+    count
+        Slices of one slab.
     """
     if count == 1:
         return codes
@@ -76,6 +78,10 @@ def source_voxels(slab_flat: NDArray[np.int64], count: int, in_slice: int) -> ND
 
     Parameters
     ----------
+    slab_flat
+        (n,) C-order indices into the slabs
+    count
+        Slices of one slab.
     in_slice
         Voxels of one slice.
     """

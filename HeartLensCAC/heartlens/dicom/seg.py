@@ -61,6 +61,10 @@ def write_seg(
 
     Parameters
     ----------
+    path
+        File to write.
+    ct
+        The scan that is segmented.
     codes
         (k, j, i) `Artery` codes of the scored voxels, 0 elsewhere
     sources

@@ -66,7 +66,7 @@ class Series:
     field_of_view_mm
         Shorter side of the image.
     axial_cosine
-        |cosine| between slice normal and the patient's long axis; None without orientation
+        Absolute cosine between slice normal and the patient's long axis; None without orientation
     protocol
         ProtocolName
     patient_keys

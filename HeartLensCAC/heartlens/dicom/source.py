@@ -91,6 +91,11 @@ class SourceImages:
         ----------
         codes
             (k, j, i), on the grid of the CT
+
+        Yields
+        ------
+        StoredFrame
+            One that has labels.
         """
         if not self.ct.header.sop_instance_uids:
             yield from self._stored_by_position(codes)

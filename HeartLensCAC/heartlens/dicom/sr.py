@@ -53,10 +53,22 @@ def write_sr(
 
     Parameters
     ----------
+    path
+        File to write.
+    ct
+        The scan that was scored.
+    report
+        Its scores.
+    risk
+        Category and percentile of the total.
+    protocol
+        How it was scored.
     sources
         Headers of the images that `ct` was read from, one per slice.
     seg
         What `write_seg` returned; None at score 0, then only the CT is referred to.
+    cautions
+        Stated in the document as they are.
     observer, organization
         Who has signed, and for whom; the document is verified only with both.
     signed

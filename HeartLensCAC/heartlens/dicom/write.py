@@ -42,6 +42,8 @@ def write_ct_series(
         Of nobody; a real patient's scan is never written by HeartLens.
     description
         Of study and series.
+    study_date, study_time
+        YYYYMMDD, HHMMSS
 
     Returns
     -------

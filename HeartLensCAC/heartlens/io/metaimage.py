@@ -78,6 +78,8 @@ def write_metaimage(path: Path, values: NDArray, affine: NDArray[np.float64]) ->
 
     Parameters
     ----------
+    path
+        File to write.
     values
         (k, j, i)
     affine

@@ -70,6 +70,8 @@ def write_nifti(path: Path, values: NDArray, affine: NDArray[np.float64]) -> Non
 
     Parameters
     ----------
+    path
+        File to write; its suffix says whether it is compressed.
     values
         (k, j, i)
     affine

@@ -125,6 +125,8 @@ def write_nrrd(
 
     Parameters
     ----------
+    path
+        File to write.
     values
         (k, j, i)
     affine

@@ -37,6 +37,10 @@ class Segment:
 
     Parameters
     ----------
+    id, name
+        As in the file.
+    layer
+        Which label map of the file holds its voxels.
     value
         Of its voxels in `layer`.
     tags
@@ -55,6 +59,10 @@ def write_seg_nrrd(path: str | Path, ct: CTVolume, codes: NDArray[np.uint8]) -> 
 
     Parameters
     ----------
+    path
+        File to write.
+    ct
+        The scan that is segmented.
     codes
         (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labeled
     """

@@ -53,6 +53,8 @@ def read_volume(
 
     Parameters
     ----------
+    path
+        NRRD, NIfTI or MetaImage, told apart by suffix.
     kvp, slice_thickness_mm
         What the file does not say.
     allow
@@ -105,8 +107,12 @@ def checked_volume(
         (k, j, i), HU
     affine
         (4, 4), maps (i, j, k, 1) to LPS mm
+    header
+        What is known about the acquisition.
     where
         The file or node, for messages.
+    allow
+        Overridable refusals that the user has lifted.
 
     Raises
     ------

@@ -64,6 +64,8 @@ class Networks:
 
     Parameters
     ----------
+    bundle
+        Whose networks.
     device
         "cpu", "cuda", or "auto": cuda where torch is installed, sees one and knows the bundle's architectures, and it
         is worth waking it: torch is loaded already, or there are `MIN_SLICES_FOR_GPU` slices
@@ -163,10 +165,20 @@ def classify_slices(
 
     Parameters
     ----------
+    ct
+        The scan.
+    region
+        Heart and aorta of the scan, for the center of the view.
     network
         (n, 1, size, size) -> (n,)
+    view
+        How a slice is laid before the network.
     candidate_slices
         (k,) slices to look at
+    batch
+        Slices per call of the network.
+    on_progress
+        Hears before each batch which part is done.
 
     Returns
     -------
@@ -191,6 +203,8 @@ def discordant_slices(probability: NDArray[np.float64], lesions: LesionMap) -> N
     ----------
     probability
         (k,) p(calcified), nan where it was not asked
+    lesions
+        What was found and how it was named.
 
     Returns
     -------
@@ -279,6 +293,10 @@ def classify_islands(
     ----------
     vote
         (islands, classes)
+    classes
+        Of the votes; the first is "none", the others are names of `Artery`.
+    coronary_cut_off
+        Least probability of all arteries together that makes an island coronary.
 
     Returns
     -------

@@ -31,6 +31,8 @@ class OnnxNetwork:
 
     Parameters
     ----------
+    bundle
+        Whose network.
     role
         Which network.
     threads
@@ -69,6 +71,8 @@ class TorchNetwork:
 
     Parameters
     ----------
+    bundle
+        Whose network.
     role
         Which network.
     device

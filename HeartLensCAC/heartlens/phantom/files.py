@@ -20,6 +20,8 @@ def write_phantom(out: Path, phantom: Phantom, *, format: str = "dicom", force: 
     ----------
     out
         Folder to make.
+    phantom
+        What to write.
     format
         "dicom", "nrrd" or "nifti"
     force

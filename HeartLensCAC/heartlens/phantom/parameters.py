@@ -200,7 +200,7 @@ class PhantomParameters:
         ----------
         seed
             0 or more
-        overrides
+        **overrides
             Fields that are set instead of drawn; the rest does not change with them.
 
         Raises
@@ -229,7 +229,7 @@ class PhantomParameters:
 
         Parameters
         ----------
-        seed, overrides
+        seed, **overrides
             As for `random`, which draws sex, age, body-mass index and `traps`.
         """
         rng = np.random.default_rng([seed, 5])

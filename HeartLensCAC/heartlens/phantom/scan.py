@@ -118,6 +118,8 @@ def label_islands(hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np
     ----------
     hu
         (k, j, i), the final image
+    sources
+        All bright objects.
     bone
         (k, j, i), at or above the threshold without any source
     """

@@ -40,8 +40,12 @@ def write_outputs(
 
     Parameters
     ----------
+    result
+        What was scored.
     out
         Folder to make; an existing one is replaced only with `force` and only if it is a HeartLens result.
+    force
+        Replace an existing result.
     identify
         Put patient ID and name on report.html.
     signature

@@ -31,6 +31,8 @@ def category_probabilities(
         (n,) that it counts
     unit
         Agatston score of one pixel of weight 1: pixel area times the slice factor.
+    scheme
+        Name of the category scheme.
 
     Returns
     -------

@@ -268,6 +268,14 @@ def mesa_risk_percent(
 
     Parameters
     ----------
+    age_years
+        Within `MESA_AGES_YEARS`.
+    sex
+        "M" or "F"
+    race
+        One of `RACES`.
+    risk_factors
+        All of them.
     score
         Agatston; None gives the risk that the same equation family states without it.
 

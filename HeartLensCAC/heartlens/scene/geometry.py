@@ -122,6 +122,10 @@ def voxels_in(case: Case, volume: Any, extent: tuple[int, int, int, int, int, in
 
     Parameters
     ----------
+    case
+        The case on the screen.
+    volume
+        vtkMRMLScalarVolumeNode on which it was scored
     extent
         First and last column, row and slice, inclusive, in the volume node's own IJK.
     """
@@ -145,7 +149,7 @@ def lps_affine(node: Any) -> NDArray[np.float64]:
 
 
 def ras_matrix(affine: NDArray[np.float64]) -> Any:
-    """vtkMatrix4x4, maps IJK to RAS mm, of an affine to LPS mm."""
+    """The vtkMatrix4x4 that maps IJK to RAS mm, of an affine to LPS mm."""
     matrix = vtk.vtkMatrix4x4()
     matrix.DeepCopy((RAS_LPS @ affine).ravel())
     return matrix

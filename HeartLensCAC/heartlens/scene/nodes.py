@@ -74,6 +74,8 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
     ----------
     scene
         vtkMRMLScene
+    case
+        What to show.
     volume
         The node on which the case was scored; None makes one. Other nodes go into its study of the subject hierarchy.
     name
@@ -122,6 +124,12 @@ def read_segmentation(scene: Any, nodes: CaseNodes, case: Case, *, who: str = ""
 
     Parameters
     ----------
+    scene
+        vtkMRMLScene
+    nodes
+        Those of the case.
+    case
+        The case as it was shown last.
     who, when
         Reader and ISO 8601 time, kept with each edit.
 
@@ -146,9 +154,17 @@ def show_overlay(
 
     Parameters
     ----------
+    scene
+        vtkMRMLScene
+    nodes
+        Those of the case.
+    case
+        The case that is shown.
     values
         (k, rows, columns), one plane per slice of `case.ct`, any number of rows and columns; (k,) is one value per
         slice
+    name
+        End of the node's name.
 
     Returns
     -------

@@ -118,6 +118,8 @@ class Layer:
 
     Parameters
     ----------
+    shape
+        (k, j, i) of the array
     flat
         (n,) C-order indices into its array
     values
@@ -164,8 +166,12 @@ def fill(segmentation: Any, labels: Labeled, ct: CTVolume, volume: Any, mapping:
 
     Parameters
     ----------
+    segmentation
+        vtkSegmentation
     labels
         On the grid of `ct`.
+    ct
+        The CT that was scored.
     volume
         Node whose grid the label map gets, so that the Segment Editor need not resample.
     mapping

@@ -18,6 +18,10 @@ class Watch:
 
     Parameters
     ----------
+    scene
+        vtkMRMLScene
+    nodes
+        Those of the case.
     edited
         Called with nothing after voxels or segments of the segmentation changed, `update_lesions` included
         (`read_segmentation` then returns the same case); it may be called several times for one stroke, so wait a

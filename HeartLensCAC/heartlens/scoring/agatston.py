@@ -76,6 +76,10 @@ def weigh_components(
         (n,) islands do not cross from one to another
     shape
         Of the volume.
+    protocol
+        Has connectivity, minimum area and the edges of the weights.
+    pixel_area_mm2
+        Area of a pixel within its slice.
     """
     of_voxel = label_components(flat, shape, connectivity=protocol.connectivity, group=artery)
     count = int(of_voxel.max(initial=-1)) + 1

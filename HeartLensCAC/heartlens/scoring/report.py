@@ -55,6 +55,16 @@ class LesionScore:
     ----------
     id
         As in the `LesionMap`.
+    artery
+        It lies in.
+    agatston
+        Agatston score, unrounded.
+    volume_mm3
+        By the protocol's volume method.
+    mass_mg
+        Calcium mass; None without calibration.
+    peak_hu, mean_hu
+        Over the accepted voxels.
     area_mm2
         Largest accepted area on one slice.
     slices

@@ -35,11 +35,13 @@ def isotropic_voxels(
         (n,) C-order indices of the accepted voxels, ascending
     ids, artery
         (n,) lesion and artery of each
+    protocol
+        Has threshold, connectivity and minimum area.
 
     Returns
     -------
     NDArray[np.int64]
-        (largest id + 1,) cubes per lesion; times `cube_mm`^3 is the volume
+        (largest id + 1,) cubes per lesion; times the cube of `cube_mm` is the volume
     """
     slices, rows, columns = ct.shape
     counts = np.zeros(int(ids.max(initial=0)) + 1, np.int64)

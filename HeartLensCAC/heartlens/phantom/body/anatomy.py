@@ -84,6 +84,18 @@ class Anatomy:
         How far a rib falls per radian around the body.
     bone_hu
         Of cancellous bone, falls with age.
+    lung_hu, blood_hu
+        HU of lung and of blood.
+    wobble
+        How much farther out than its plain shape the lung reaches, mm, all around.
+    top_mm
+        z of the top of the lungs.
+    table_mm
+        Thickness of the table.
+    seed
+        Of the texture of tissues.
+    clavicles
+        Right and left collar bone.
     """
 
     heart: Heart

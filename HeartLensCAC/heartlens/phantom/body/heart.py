@@ -37,6 +37,12 @@ class Heart:
         Outer surfaces; LV includes its wall.
     great
         Aorta, pulmonary trunk and branches, cavae.
+    mitral
+        Center (3,) and radius of the mitral ring.
+    valve
+        (3,) root of the aorta, where its valve lies
+    fat_mm
+        Thickness of the fat below the pericardium.
     arteries
         Centerlines; `LM` to `RCA`.
     branches
@@ -102,8 +108,14 @@ def draw_heart(
 
     Parameters
     ----------
+    rng
+        Draws what differs between people.
     size
         1 for a large adult
+    age_years
+        Of the person.
+    fat_mm
+        Thickness of the fat below the pericardium.
     back_mm
         How much farther back than usual spine and aorta lie.
     sternum_mm

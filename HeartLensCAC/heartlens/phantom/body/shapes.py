@@ -91,6 +91,8 @@ class Tube:
             Same shape, mm.
         z
             Scalar.
+        within_mm
+            How near the tube must come to the slice.
         """
         height = np.abs(self.points[:, 2] - float(np.asarray(z)))
         reached = np.flatnonzero(height < self.radii + within_mm)
@@ -184,6 +186,8 @@ def splat(
         (n,), HU times mm3
     shape
         Of the volume.
+    spacing_mm
+        (slice increment, row distance, column distance)
     fwhm_mm
         In-plane.
     thickness_mm

@@ -27,6 +27,8 @@ class Sac(NamedTuple):
 
     Parameters
     ----------
+    window
+        Rows and columns of the plane.
     hull
         To the pericardium.
     surface

@@ -47,7 +47,15 @@ TRIES = 12
 
 
 def propose_decoys(anatomy: Anatomy, rng: Rng, kvp: float, size: float) -> Iterator[tuple[str, Plaque]]:
-    """Decoys one after the other, with the kind of their place; sizes and densities are those of `propose_plaques`."""
+    """Decoys one after the other; sizes and densities are those of `propose_plaques`.
+
+    Yields
+    ------
+    kind : str
+        Of its place, one of `PLACES`.
+    decoy : Plaque
+        Away from every artery.
+    """
     heart = anatomy.heart
     course = np.concatenate([t.points for t in (*heart.arteries.values(), *(t for _, t in heart.branches))])
     names, chances = list(PLACES), np.array(list(PLACES.values()))

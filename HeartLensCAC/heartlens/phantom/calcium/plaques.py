@@ -69,10 +69,20 @@ def plaque_on(
 
     Parameters
     ----------
+    rng
+        Draws its shape.
+    artery
+        It counts for.
+    tube
+        The artery or its branch.
     at_mm
         Of its middle along the centerline.
     length_mm, width_mm
         Extent along and across.
+    density_mg_cm3
+        Hydroxyapatite.
+    kvp
+        Tube voltage, kV; the lower, the brighter.
     """
     along = arc_length(tube.points)
     n = int(np.clip(length_mm * width_mm * width_mm * 45, 250, 2500))
@@ -109,10 +119,21 @@ def propose_plaques(
 
     Parameters
     ----------
+    heart
+        Whose arteries they lie in.
+    rng
+        Draws places, sizes and densities.
     counts
         Per artery, LM to RCA; None goes on for long, with a taste for some arteries that differs by person.
+    kvp
+        Tube voltage, kV.
     size
         Factor on their width.
+
+    Yields
+    ------
+    Plaque
+        In the wall of an artery.
     """
     if counts is None:
         first = rng.choice(4, size=1, p=(0.04, 0.48, 0.17, 0.31))

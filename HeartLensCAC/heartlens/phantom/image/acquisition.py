@@ -16,6 +16,10 @@ def noise(parameters: PhantomParameters, shape: tuple[int, int, int], body: NDAr
 
     Parameters
     ----------
+    parameters
+        Strength, kernel, pixels, slices and seed.
+    shape
+        (k, j, i)
     body
         (k, j, i) HU without noise; tells where rays are weakened
 
@@ -95,6 +99,12 @@ def metal_streaks(
         (j, i) HU, changed
     center
         (2,), row, column
+    pixel_mm
+        Row and column distance.
+    rng
+        Draws directions and strengths of the rays.
+    strength_hu
+        Of the rays close to the metal.
     """
     reach_mm = 75.0
     low = np.maximum(np.floor(center - reach_mm / np.array(pixel_mm)).astype(int), 0)

@@ -75,8 +75,14 @@ class Scan:
 
         Parameters
         ----------
+        cloud
+            The solid, as points that carry volume and HU.
+        code
+            What its voxels are labeled.
         moves
             Its travel relative to the right coronary artery; 0 for what lies still.
+        plaque
+            Whose image it is; None for traps.
         """
         p = self.parameters
         if moves > 0 and p.motion_mm > 0:
