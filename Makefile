@@ -19,13 +19,14 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test test-fast check mutants bench road rules evaluate-embedded pictures clean
+.PHONY: help demo test test-fast check mutants docs bench road rules evaluate-embedded pictures clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
 	@echo "make test    install what the tests need, check style and types, run all tests"
 	@echo "make test-fast  the tests without the slow third, for while you work"
 	@echo "make mutants  break the product in named ways and see that tests notice; goes on where it stopped (ONLY=part of a name)"
+	@echo "make docs    build the pages of docs/ and of the library into docs/api; open docs/api/index.html"
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
 	@echo "make road    make phantoms, train small networks on them, evaluate the bundle; into road/ (SIZE=smoke: a minute)"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
@@ -66,6 +67,10 @@ $(VENV)/installed-training: $(VENV)/installed-test $(VENV)/installed-networks tr
 	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nnunetv2 acvl-utils batchgenerators
 	@touch $@
 
+$(VENV)/installed-docs: $(VENV)/installed docs/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	@touch $@
+
 # Slicer's classes without the application: MRML, segmentations, Segment Editor.
 $(VENV)/installed-slicer: $(VENV)/installed-test HeartLensCAC/Resources/requirements-slicer.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r HeartLensCAC/Resources/requirements-slicer.txt
@@ -102,6 +107,11 @@ mutants: $(VENV)/installed-training $(VENV)/installed-slicer
 	$(BIN)/python scripts/mutants.py $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python scripts/mutants.py --table
 
+# Without a warning. PyTorch, ONNX Runtime and Slicer's classes are stood in for, so that none need be installed.
+docs: $(VENV)/installed-docs
+	rm -rf docs/api docs/reference
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going docs docs/api
+
 bench: $(TEST_SETUP)
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/bench.py --json bench.json
 	@if $(BIN)/python -c 'import torch' 2>/dev/null; then $(BIN)/python -m training.bench --json bench-training.json; \
@@ -124,5 +134,5 @@ slicer:
 	$(PYTHON) scripts/in_slicer.py $(if $(SLICER),--slicer "$(SLICER)")
 
 clean:
-	rm -rf $(VENV) .venv-nnunet .venv-511 demo road build dist bench.json bench-training.json mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-511 demo road build dist docs/api docs/reference bench.json bench-training.json mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
