@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from heartlens.scoring.report import display_agatston
 from training.evaluation import plots as figures
 from training.evaluation.classifiers import SLICE_STATISTICS
 from training.evaluation.results import INTEGRATED, SEGMENTATION, Estimate, Evaluation, StageSummary
-from training.evaluation.statistics import AVERAGE, RISK_SCHEMES
+from training.evaluation.statistics import AVERAGE, LESION_STATISTICS, RISK_SCHEMES
 from training.evaluation.tables import interval, number, shown
 from training.metrics.classification import Counts
 from training.metrics.overlap import ALL, MATCH_RULES, ROWS
@@ -56,7 +56,6 @@ _SCORE_TABLES = (
         ("bias, ln", "log_bias", 2), ("lower, ln", "log_lower", 2), ("upper, ln", "log_upper", 2),
     ),
 )  # fmt: skip
-_LESION_COLUMNS = ("sensitivity", "ppv", "f1_by_count", "volume_sensitivity", "volume_ppv", "f1_by_volume")
 
 
 def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] = ()) -> str:
@@ -80,7 +79,7 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
         headlines=[
             (label, [_shown(evaluation.estimate(name, stage)) for stage in stages]) for label, name in HEADLINES
         ],
-        slices=_slice_rows(evaluation),
+        slices=[(name, _cells(e, "slices", SLICE_STATISTICS)) for name, _, e in _slice_sources(evaluation)],
         slice_columns=SLICE_STATISTICS,
         slice_figures=_slice_figures(evaluation),
         overlap=_overlap_rows(evaluation),
@@ -119,59 +118,63 @@ def _shown(estimate: Estimate, digits: int = 3) -> tuple[str, str]:
     return ("–" if estimate.value is None else number(estimate.value, digits)), interval(estimate, digits)
 
 
+def _cells(
+    estimates: Mapping[str, Estimate], prefix: str, names: Iterable[str], digits: int = 3
+) -> list[tuple[str, str]]:
+    """Statistics of one prefix as printed."""
+    return [_shown(estimates[f"{prefix}.{name}"]) for name in names]
+
+
 def _artery(row: str) -> str:
     if row == ALL:
         return "All coronary calcium"
     return "Mean of the arteries" if row == AVERAGE else f"{row} · {ARTERY_NAMES[Artery[row]]}"
 
 
-def _slice_sources(evaluation: Evaluation) -> list[tuple[str, Counts, dict[str, Estimate]]]:
-    rows = []
-    for stage, summary in evaluation.stages.items():
-        name = f"labels, {stage}" if len(evaluation.stages) > 1 else "labels"
-        rows.append((name, summary.slices, {c: summary.estimates[f"slices.{c}"] for c in SLICE_STATISTICS}))
+def _slice_sources(evaluation: Evaluation) -> list[tuple[str, Counts, Mapping[str, Estimate]]]:
+    """Who calls slices: classifiers at their cut-offs, then labels."""
     classifiers = [("slice stage", evaluation.classifier)]
     classifiers += [(f"{name}, every slice", b.classifier) for name, b in evaluation.backbones.items()]
     above = [
-        (f"{name}, at {c.cut_off:.3g}", c.counts, {n: c.estimates[f"slices.{n}"] for n in SLICE_STATISTICS})
+        (f"{name}, at {c.cut_off:.3g}", c.counts, c.estimates)
         for name, c in classifiers
         if c is not None and c.counts is not None
     ]
-    return [*above, *rows]
-
-
-def _slice_rows(evaluation: Evaluation) -> list[tuple[str, list[tuple[str, str]]]]:
-    return [(name, [_shown(e[c]) for c in SLICE_STATISTICS]) for name, _, e in _slice_sources(evaluation)]
+    labels = [
+        (f"labels, {stage}" if len(evaluation.stages) > 1 else "labels", summary.slices, summary.estimates)
+        for stage, summary in evaluation.stages.items()
+    ]
+    return [*above, *labels]
 
 
 def _slice_figures(evaluation: Evaluation) -> list[tuple[str, str]]:
-    out = []
-    for name, c, _ in _slice_sources(evaluation):
-        matrix = [[c.tn, c.fp], [c.fn, c.tp]]
-        out.append((figures.data_url(figures.confusion_figure(matrix, ["no calcium", "calcium"])), f"Slices: {name}"))
-    return out
+    names = ["no calcium", "calcium"]
+    return [
+        (figures.data_url(figures.confusion_figure([[c.tn, c.fp], [c.fn, c.tp]], names)), f"Slices: {name}")
+        for name, c, _ in _slice_sources(evaluation)
+    ]
 
 
 def _overlap_rows(evaluation: Evaluation) -> list[tuple[str, str, list[Any]]]:
-    rows = []
-    for row in ROWS:
-        cells = []
-        for summary in evaluation.stages.values():
-            estimates = [summary.estimates[f"overlap.{row}.{name}"] for name in ("iou", "dice")]
-            cells.append([*map(_shown, estimates), summary.overlapping[row], summary.both_empty[row]])
-        rows.append((row, _artery(row), cells))
-    return rows
+    return [
+        (
+            row,
+            _artery(row),
+            [
+                [*_cells(s.estimates, f"overlap.{row}", ("iou", "dice")), s.overlapping[row], s.both_empty[row]]
+                for s in evaluation.stages.values()
+            ],
+        )
+        for row in ROWS
+    ]
 
 
 def _voxel_rows(evaluation: Evaluation) -> list[tuple[str, str, list[Any]]]:
-    rows = []
-    for row in (*ROWS[:-1], AVERAGE, ALL):
-        cells = [
-            [_shown(summary.estimates[f"voxels.{row}.{name}"]) for name in ("precision", "recall", "f1")]
-            for summary in evaluation.stages.values()
-        ]
-        rows.append((row, _artery(row), cells))
-    return rows
+    names = ("precision", "recall", "f1")
+    return [
+        (row, _artery(row), [_cells(s.estimates, f"voxels.{row}", names) for s in evaluation.stages.values()])
+        for row in (*ROWS[:-1], AVERAGE, ALL)
+    ]
 
 
 def _categories(evaluation: Evaluation) -> list[dict[str, Any]]:
@@ -199,13 +202,9 @@ def _score_rows(
     ]
 
 
-def _scores(evaluation: Evaluation, stage: str) -> tuple[list[float], list[float]]:
-    compared = [patient.stages[stage] for patient in evaluation.patients]
-    return [c.reference_agatston[ALL] for c in compared], [c.predicted_agatston[ALL] for c in compared]
-
-
 def _score_figures(evaluation: Evaluation) -> list[tuple[str, str]]:
-    x, y = _scores(evaluation, evaluation.final_stage)
+    compared = [patient.stages[evaluation.final_stage] for patient in evaluation.patients]
+    x, y = ([getattr(c, side)[ALL] for c in compared] for side in ("reference_agatston", "predicted_agatston"))
     return [
         (figures.data_url(figures.score_figure(x, y)), "Predicted against reference, with category edges"),
         (figures.data_url(figures.bland_altman_figure(x, y)), "Bland–Altman, Agatston"),
@@ -218,7 +217,7 @@ def _zero_rows(evaluation: Evaluation) -> list[tuple[str, list[str], list[tuple[
         (
             stage,
             [f"{n:,}" for n in (s.zeros.tp + s.zeros.fn, s.zeros.fn, s.zeros.tn + s.zeros.fp, s.zeros.fp)],
-            [_shown(s.estimates[f"zero.{n}"]) for n in ("sensitivity", "specificity", "npv", "false_zero_rate")],
+            _cells(s.estimates, "zero", ("sensitivity", "specificity", "npv", "false_zero_rate")),
         )
         for stage, s in _named_stages(evaluation).items()
     ]
@@ -233,8 +232,7 @@ def _lesion_rows(evaluation: Evaluation) -> list[tuple[str, list[Any]]]:
         for row in ROWS if rule == MATCH_RULES[0] else (ALL,):
             totals = summary.lesions[rule][row]
             counts = (f"{totals.found:,} of {totals.reference:,}", f"{totals.right:,} of {totals.predicted:,}")
-            cells = [_shown(summary.estimates[f"lesions.{rule}.{row}.{name}"]) for name in _LESION_COLUMNS]
-            rows.append((_artery(row), counts, cells))
+            rows.append((_artery(row), counts, _cells(summary.estimates, f"lesions.{rule}.{row}", LESION_STATISTICS)))
         blocks.append((rule[0].upper() + rule[1:], rows))
     return blocks
 

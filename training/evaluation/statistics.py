@@ -42,7 +42,7 @@ AREA_EDGES_MM2 = (0.0, 10.0, 30.0, math.inf)
 """Bins of the calcified area of a slice."""
 
 AVERAGE = "average"
-"""Row of the voxel table: mean over the arteries in which the statistic is defined, as in the paper's Table 6."""
+"""Row of the voxel table: mean over the arteries where the statistic is defined; the paper's Table 6 has such a row."""
 
 _LIMITS = ("bias", "sd", "lower", "upper")
 _SCORE_STATISTICS = ("icc_absolute", "icc_consistency", "pearson", "spearman")
@@ -50,7 +50,7 @@ _CATEGORY_SHARES = ("accuracy", "within_one", "up", "down")
 _CATEGORY_STATISTICS = (*_CATEGORY_SHARES, "kappa", "linear_kappa", "quadratic_kappa")
 _ZERO_STATISTICS = ("sensitivity", "specificity", "npv", "false_zero_rate", "false_positive_rate")
 _VOXEL_STATISTICS = ("precision", "recall", "f1", "iou")
-_LESION_STATISTICS = ("sensitivity", "ppv", "f1_by_count", "volume_sensitivity", "volume_ppv", "f1_by_volume")
+LESION_STATISTICS = ("sensitivity", "ppv", "f1_by_count", "volume_sensitivity", "volume_ppv", "f1_by_volume")
 _TRAP_ROWS = ("all", "in_heart", "decoys")
 
 
@@ -271,7 +271,7 @@ def _add_lesions(statistics: Statistics, comparisons: Sequence[Comparison], rule
     sums = table.sum(axis=0).tolist()
     reference, matched, predicted, right = (int(v) for v in sums[:4])
     shares = {"sensitivity": (matched, reference), "ppv": (right, predicted)}
-    statistics.add(f"lesions.{MATCH_RULES[rule]}.{row}", _LESION_STATISTICS, values, shares)
+    statistics.add(f"lesions.{MATCH_RULES[rule]}.{row}", LESION_STATISTICS, values, shares)
     return LesionTotals(reference, matched, predicted, right, *sums[4:])
 
 

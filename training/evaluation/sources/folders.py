@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from heartlens.case.case import Case
 from heartlens.case.folder import load_case
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
@@ -207,23 +208,34 @@ def _read_pair(name: str, known: Entry, predicted: Entry, scan: Path | None, all
 def _read_reference(
     entry: Entry, scan: Path | None, allow: frozenset[str]
 ) -> tuple[CTVolume, NDArray[np.uint8], tuple[str, ...]]:
-    if entry.case is not None and (entry.is_edited or entry.labels is None):
-        case = load_case(entry.case)
+    case = _case_of(entry)
+    if case is not None:
         return case.source_ct, case.scored_codes, tuple(caution.code for caution in case.cautions)
-    if entry.labels is None:
-        raise InputRefused("input", f"{entry.place}: expected labels ({_expected_labels()}), found none; add them")
     ct, _, cautions = read_ct(_scan_path(entry, scan), Request(allow=allow))
-    return ct, read_labels(entry.labels, ct), tuple(dict.fromkeys(caution.code for caution in cautions))
+    return ct, read_labels(_labels_path(entry), ct), tuple(dict.fromkeys(caution.code for caution in cautions))
 
 
 def _read_prediction(entry: Entry, ct: CTVolume) -> NDArray[np.uint8]:
+    case = _case_of(entry)
+    if case is None:
+        return read_labels(_labels_path(entry), ct)
+    _check_same_scan(case.source_ct, ct, entry.place)
+    return case.scored_codes
+
+
+def _case_of(entry: Entry) -> Case | None:
+    """The case, where a reader has changed it or there are no other labels; refused without either."""
     if entry.case is not None and (entry.is_edited or entry.labels is None):
-        case = load_case(entry.case)
-        _check_same_scan(case.source_ct, ct, entry.place)
-        return case.scored_codes
+        return load_case(entry.case)
+    _labels_path(entry)
+    return None
+
+
+def _labels_path(entry: Entry) -> Path:
     if entry.labels is None:
-        raise InputRefused("input", f"{entry.place}: expected labels ({_expected_labels()}), found none; add them")
-    return read_labels(entry.labels, ct)
+        expected = f"{LABEL_NAMES[0]}.nrrd, {LABEL_NAMES[2]}.seg.nrrd or such"
+        raise InputRefused("input", f"{entry.place}: expected labels ({expected}), found none; add them")
+    return entry.labels
 
 
 def _scan_path(entry: Entry, scan: Path | None) -> Path:
@@ -302,10 +314,6 @@ def _scan_of(name: str, folder: Path | None) -> Path | None:
 def _stem(path: Path, endings: tuple[str, ...]) -> str | None:
     ending = next((e for e in endings if path.name.lower().endswith(e)), None)
     return None if ending is None else path.name[: -len(ending)]
-
-
-def _expected_labels() -> str:
-    return f"{LABEL_NAMES[0]}.nrrd, {LABEL_NAMES[2]}.seg.nrrd or such"
 
 
 def _one_line(refusal: InputRefused) -> str:

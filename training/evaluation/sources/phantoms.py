@@ -284,16 +284,13 @@ class PhantomGroup(NamedTuple):
     holds: Callable[[Patient], bool]
 
 
-def _parameters(patient: Patient) -> Mapping[str, Any]:
-    return {} if patient.synthetic is None else patient.synthetic.parameters
-
-
 def _between(key: str, low: float, high: float) -> Callable[[Patient], bool]:
-    return lambda patient: low <= float(_parameters(patient)[key]) < high
+    def holds(patient: Patient) -> bool:
+        known = {} if patient.synthetic is None else patient.synthetic.parameters
+        value = known["matrix"] * min(known["pixel_mm"]) if key == "field_mm" else known[key]
+        return low <= float(value) < high
 
-
-def _field_between(low: float, high: float) -> Callable[[Patient], bool]:
-    return lambda patient: low <= float(_parameters(patient)["matrix"]) * min(_parameters(patient)["pixel_mm"]) < high
+    return holds
 
 
 def _has_category(name: str) -> Callable[[Patient], bool]:
@@ -304,23 +301,22 @@ def _has_category(name: str) -> Callable[[Patient], bool]:
     return holds
 
 
+_EDGES: dict[tuple[str, str], list[tuple[str, float]]] = {
+    ("field of view", "field_mm"): [("heart, < 200 mm", 200), ("heart, 200 to 280 mm", 280), ("chest, >= 280 mm", 1e9)],
+    ("slice thickness", "slice_thickness_mm"): [
+        ("1 to 1.5 mm", 1.75), ("2 and 2.5 mm", 2.75), ("3 mm", 3.5), ("4 and 5 mm", 9),
+    ],
+    ("noise", "noise_hu"): [("< 10 HU", 10), ("10 to 16 HU", 16), (">= 16 HU", 1e9)],
+    ("tube voltage", "kvp"): [("80 to 110 kVp", 115), ("120 kVp", 125), ("130 and 140 kVp", 1e9)],
+    ("motion", "motion_mm"): [("none", 0.05), ("up to 3 mm", 3), ("more", 1e9)],
+}  # fmt: skip
+"""Groups of each property, with the edge below which they lie; set by how phantoms are drawn, before any was scored."""
+
 GROUPS = (
     *(PhantomGroup("risk category", r.shown, _has_category(r.category)) for r in SCHEMES["heartlens"].categories),
-    PhantomGroup("field of view", "heart, < 200 mm", _field_between(0, 200)),
-    PhantomGroup("field of view", "heart, 200 to 280 mm", _field_between(200, 280)),
-    PhantomGroup("field of view", "chest, >= 280 mm", _field_between(280, 10_000)),
-    PhantomGroup("slice thickness", "1 to 1.5 mm", _between("slice_thickness_mm", 0, 1.75)),
-    PhantomGroup("slice thickness", "2 and 2.5 mm", _between("slice_thickness_mm", 1.75, 2.75)),
-    PhantomGroup("slice thickness", "3 mm", _between("slice_thickness_mm", 2.75, 3.5)),
-    PhantomGroup("slice thickness", "4 and 5 mm", _between("slice_thickness_mm", 3.5, 9)),
-    PhantomGroup("noise", "< 10 HU", _between("noise_hu", 0, 10)),
-    PhantomGroup("noise", "10 to 16 HU", _between("noise_hu", 10, 16)),
-    PhantomGroup("noise", ">= 16 HU", _between("noise_hu", 16, 1000)),
-    PhantomGroup("tube voltage", "80 to 110 kVp", _between("kvp", 0, 115)),
-    PhantomGroup("tube voltage", "120 kVp", _between("kvp", 115, 125)),
-    PhantomGroup("tube voltage", "130 and 140 kVp", _between("kvp", 125, 1000)),
-    PhantomGroup("motion", "none", _between("motion_mm", -1, 0.05)),
-    PhantomGroup("motion", "up to 3 mm", _between("motion_mm", 0.05, 3)),
-    PhantomGroup("motion", "more", _between("motion_mm", 3, 1000)),
+    *(
+        PhantomGroup(property_name, name, _between(key, low, high))
+        for (property_name, key), groups in _EDGES.items()
+        for low, (name, high) in zip((-1.0, *(edge for _, edge in groups)), groups, strict=False)
+    ),
 )
-"""Edges were set from how phantoms are drawn, before any was scored."""
