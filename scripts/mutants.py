@@ -28,7 +28,7 @@ import tempfile
 import threading
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -37,9 +37,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 LIST, RESULTS, TABLE = "scripts/mutants.json", "mutants.jsonl", "docs/mutants.md"
 
-NOT_COPIED = shutil.ignore_patterns(
-    ".*", "*.egg-info", "__pycache__", "build", "dist", "demo", "road", "evaluation", RESULTS
-)
+NOT_COPIED = (".*", "*.egg-info", "__pycache__")
+NOT_COPIED_FROM_THE_TOP = ("build", "dist", "demo", "road", "evaluation", RESULTS)
+"""What commands make there; below, a folder of such a name is code."""
 
 KILLED, SURVIVED, TIMED_OUT, BROKEN = "killed", "survived", "timed out", "not judged"
 
@@ -223,7 +223,7 @@ class Copy:
         self.root = folder / "tree"
         self._process: subprocess.Popen[str] | None = None
         self._is_stopped = False
-        shutil.copytree(root, self.root, symlinks=True, ignore=NOT_COPIED)
+        shutil.copytree(root, self.root, symlinks=True, ignore=_left_out(root))
         # Compiled once, and checked by content: a change within the same second would go unseen by its date.
         command = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", str(self.root)]
         subprocess.run(command, check=False, capture_output=True)
@@ -295,6 +295,17 @@ class Copy:
             return Outcome(SURVIVED, round(seconds, 1))
         # A change that cannot even be imported is noticed by anything, and says nothing about the tests.
         return Outcome(BROKEN, round(seconds, 1), f"no test ran to its end (pytest ended with {code}): {output[-300:]}")
+
+
+def _left_out(root: Path) -> Callable[[str, list[str]], set[str]]:
+    """What is no part of the code, for `shutil.copytree`."""
+    anywhere = shutil.ignore_patterns(*NOT_COPIED)
+
+    def ignore(folder: str, names: list[str]) -> set[str]:
+        made = set(NOT_COPIED_FROM_THE_TOP) if Path(folder) == root else set()
+        return anywhere(folder, names) | (made & set(names))
+
+    return ignore
 
 
 def _counts(report: Path) -> dict[str, int]:

@@ -155,6 +155,21 @@ def test_a_mutation_that_does_not_fit_the_tree_is_refused(tree, changes, complai
 
 
 @pytest.mark.slow
+def test_code_in_a_folder_that_has_the_name_of_an_output_is_copied(tree):
+    """`evaluation` at the top is what a command makes, `till/evaluation` a part of the program."""
+    for folder in (tree.root / "evaluation", tree.root / "shop" / "evaluation"):
+        folder.mkdir(parents=True)
+        (folder / "costs.py").write_text("PRICE = 3\n")
+    tests = tree.root / "test_till.py"
+    tests.write_text(
+        f"{tests.read_text()}\n\ndef test_places():\n    from shop.evaluation.costs import PRICE\n\n"
+        "    assert not Path('evaluation').exists()\n    assert till.change(5, PRICE) == 2\n"
+    )
+    run = tree.run([{**GIVES_TOO_MUCH, "tests": ["test_till.py::test_places"]}])
+    assert run.stdout.startswith("killed "), run.stdout
+
+
+@pytest.mark.slow
 def test_what_is_known_is_not_run_again_until_the_code_or_a_test_changes(tree):
     first = tree.run([GIVES_TOO_MUCH])
     begun = len(tree.tests_run)
