@@ -24,6 +24,8 @@ from heartlens.pipeline import Request, score_series
 from heartlens.risk.categories import category
 from heartlens.scoring.report import score_lesions
 
+pytestmark = pytest.mark.slow
+
 SURE = ((40, -10, -30), 3, 900)
 """(place, radius, HU): surely LAD."""
 CLOSE = ((10, 5, -60), 6, 450)

@@ -15,6 +15,8 @@ from installed import need
 import heartlens
 from heartlens.core import errors, lesions
 
+pytestmark = pytest.mark.slow
+
 validation = need("numpydoc.validate", "pip install numpydoc")
 
 CHECKS = {

@@ -12,6 +12,8 @@ from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape, load_timm_weights, resample_position
 from training.engine.torchvision_shim import declare_missing_operators
 
+pytestmark = pytest.mark.slow
+
 safetensors = need("safetensors.torch")
 
 MINI = BackboneShape(dim=12, depth=2, heads=3, patch=4, size=16)

@@ -15,6 +15,7 @@ from training.tests.test_train_dino import TINY, folder, largest_difference, par
 from training.tests.test_train_unet import blobs, run, tiny, weights  # noqa: F401
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore"),  # of torch about itself, while it loads its compiler
     pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on a CPU: install g++"),
 ]

@@ -13,6 +13,8 @@ from training.memory import is_segmentation, kept_for_one, main, measure_segment
 from training.segmentation.networks import activation_bytes, build_network, count_parameters
 from training.segmentation.recipe import SegmentationRecipe
 
+pytestmark = pytest.mark.slow
+
 RUNS = Path(__file__).resolve().parents[1] / "runs"
 
 

@@ -166,6 +166,7 @@ def test_a_ui_with_a_class_that_has_no_stand_in_is_an_error(slicer_running, tmp_
         slicer.util.loadUI(str(path))
 
 
+@pytest.mark.slow
 def test_the_panel_never_imports_a_network_library(slicer_running):
     import subprocess
     import sys

@@ -126,6 +126,7 @@ def test_a_failure_half_way_leaves_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_is_refused_and_nothing_is_left(tmp_path):
     code = (
         "import resource, sys\n"

@@ -95,6 +95,7 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(tmp_path):
         checkpoints.resume(parts(1))
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_the_older_checkpoint_stays(tmp_path):
     code = """
 import resource, sys

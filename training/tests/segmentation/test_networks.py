@@ -42,6 +42,7 @@ def at_full_size(name: str):
     return recipe, network.to("meta")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
@@ -136,6 +137,7 @@ def test_the_commands_train_and_judge_an_ensemble(blobs, tmp_path, capsys):  # n
     assert "another recipe (setting: in the checkpoint, now): steps: 2, 3" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_both_ensembles_of_the_study_are_trained_and_judged_by_their_commands(blobs, tmp_path, capsys):  # noqa: F811
     """Models 3 and 5 with model 1, from their recipes; each is its own product, and not a member alone."""
     data = ["--shards", str(blobs[0] / "shards"), "--splits", str(blobs[0] / "splits.json")]

@@ -175,6 +175,7 @@ def scans(draw, protocols=(EVERY_VOXEL,)):
     return case, wanted
 
 
+@pytest.mark.slow
 @given(scans())
 @settings(max_examples=200, deadline=None)
 def test_the_lesions_are_the_islands_of_what_was_painted(scan):
@@ -187,6 +188,7 @@ def test_the_lesions_are_the_islands_of_what_was_painted(scan):
     assert after.report.total == score_lesions(case.ct, fresh, case.protocol).total
 
 
+@pytest.mark.slow
 @given(scans((ScoringProtocol(), replace(ScoringProtocol(), connectivity=8))))
 @settings(max_examples=200, deadline=None)
 def test_the_totals_are_those_of_the_labels_that_are_shown(scan):

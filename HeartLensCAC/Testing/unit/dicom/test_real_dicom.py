@@ -33,6 +33,8 @@ from heartlens.dicom.pixels import stored_frames
 from heartlens.dicom.read import read_series
 from heartlens.dicom.series import choose_series, find_series, rank_series
 
+pytestmark = pytest.mark.slow
+
 
 def read(source: Path, allow: frozenset[str] = frozenset(), **options) -> tuple[CTVolume, list[str]]:
     ct, cautions = read_series(choose_series(rank_series(find_series(source)), allow=allow), allow=allow, **options)

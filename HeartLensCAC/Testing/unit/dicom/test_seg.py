@@ -121,6 +121,7 @@ def test_each_voxel_keeps_its_place_in_the_patient_whichever_way_the_images_run(
     np.testing.assert_array_equal(read_seg(tmp_path / "seg.dcm", ct), codes)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25,
     deadline=None,

@@ -346,6 +346,7 @@ def test_names_and_texts_in_any_alphabet_are_kept(tmp_path, caplog, charset, nam
     assert "encode" not in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("peak", [None, 280, 430])
 def test_every_category_of_every_scheme_has_a_code_of_its_own(tmp_path, scheme, peak):

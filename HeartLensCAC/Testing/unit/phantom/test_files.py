@@ -40,6 +40,7 @@ def written(phantom, tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_dicom_reads_back_equal_with_pydicom(phantom, written):
     datasets = [pydicom.dcmread(path) for path in sorted((written / "ct").iterdir())]
     assert len(datasets) == phantom.ct.shape[0]
