@@ -243,6 +243,9 @@ def test_no_other_cut_off_is_better(labeled_values):
 
 def test_of_equal_cut_offs_the_lowest_is_taken():
     assert choose_cut_off(np.array([False, True]), np.array([0.2, 0.8]), "f1") == 0.5
+    # Sensitivity + specificity - 1 is one half at 0.3 (both found, one false) and at 0.7 (one found, none false).
+    probability = np.array([0.2, 0.4, 0.6, 0.8])
+    assert choose_cut_off(np.array([False, True, False, True]), probability, "youden") == pytest.approx(0.3)
 
 
 def test_without_both_kinds_of_slices_no_cut_off_is_chosen():
