@@ -44,7 +44,7 @@ from training.dino.reference import (
     reference_views,
 )
 from training.dino.training import pretrain_backbone as train_dino
-from training.dino.views import ViewBatches
+from training.dino.view_batches import ViewBatches
 from training.engine.cli import DONE, run_command
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks

@@ -55,7 +55,7 @@ IMAGES = "images"
 """Folder of plots, beside the page that shows them."""
 
 
-def evaluate_bundle(
+def evaluate_on_phantoms(
     phantoms: Sequence[EvaluationPhantom],
     out: Path,
     *,
@@ -219,7 +219,7 @@ def _run(options: argparse.Namespace) -> int:
         bar.close()
     if options.phantoms_only:
         return DONE
-    document, patients, summaries = evaluate_bundle(
+    document, patients, summaries = evaluate_on_phantoms(
         phantoms, options.out, bundle=options.bundle, workers=options.workers, fresh=options.fresh, draws=options.draws
     )
     text = phantom_tables(document, patients, summaries)

@@ -299,7 +299,7 @@ class Panel:
             edited = read_segmentation(
                 slicer.mrmlScene, self.nodes, self.reading.case, who=self.reading.reader, when=now()
             )
-            if self.reading.take(edited):
+            if self.reading.keep_edits(edited):
                 self._edited()
             else:
                 self._updateScene()

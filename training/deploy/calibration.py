@@ -21,7 +21,7 @@ from heartlens.networks.inference import Networks, classify_slices, slices_with_
 from training.datasets.shards import ShardSet
 from training.engine.cli import Progress
 from training.metrics import classification
-from training.metrics.cutoff import choose_cut_off, fit_calibration
+from training.metrics.cutoff import choose_cut_off, cut_off_at_sensitivity, fit_calibration
 from training.segmentation.islands import ComponentVotes, read_component_votes
 
 
@@ -58,7 +58,7 @@ def calibrate(
     changes: dict[str, Any] = {}
     if slice_sensitivity is not None:  # first, because it decides which islands there are
         p, truth = _slices(bundle, scans, shards)
-        changes["slices"] = {"cut_off": sensitive_cut_off(truth, p, slice_sensitivity)}
+        changes["slices"] = {"cut_off": cut_off_at_sensitivity(truth, p, slice_sensitivity)}
         slice_counts = classification.counts(truth, p >= changes["slices"]["cut_off"])
         changes["slice_stage"] = {
             "slices": int(p.size),
@@ -86,29 +86,6 @@ def calibrate(
         int((~votes.is_coronary & called_coronary).sum()),
     )
     return changes
-
-
-def sensitive_cut_off(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitivity: float) -> float:
-    """The highest cut-off at which so large a share of positives passes, midway to the next lower probability.
-
-    Examples
-    --------
-    >>> sensitive_cut_off(np.array([True, True, False, True]), np.array([0.9, 0.6, 0.5, 0.2]), 0.6)
-    0.55
-
-    Raises
-    ------
-    InputRefused
-        "input": no positives
-    """
-    if not truth.any():
-        raise InputRefused(
-            "input", "validation has no calcified slice among those with candidates; give it more patients"
-        )
-    positives = np.sort(p[truth])[::-1]
-    edge = positives[int(np.ceil(sensitivity * positives.size - 1e-9)) - 1]
-    lower = p[p < edge]
-    return float((edge + (lower.max() if lower.size else 0.0)) / 2)
 
 
 def write_manifest(bundle: Bundle, changes: dict[str, Any]) -> None:

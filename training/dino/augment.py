@@ -167,7 +167,7 @@ def draw_views(
     if len(boxes_mm):
         for index in range(config.random_local_crops, config.local_crops):
             box = boxes_mm[guide.integers(len(boxes_mm))]
-            center, side = _around(box, local_views.side_mm[index], extent_mm, config.guided_placement, guide)
+            center, side = _around_lesion(box, local_views.side_mm[index], extent_mm, config.guided_placement, guide)
             local_views.center_mm[index], local_views.side_mm[index] = center, side
             local_views.guided[index] = True
     return global_views, local_views
@@ -216,7 +216,7 @@ def _sometimes(
     return np.where(dice < chance, drawn, otherwise)  # a decision is 0 or 1, dice lie in [0, 1)
 
 
-def _around(
+def _around_lesion(
     box_mm: NDArray[np.float64],
     side_mm: NDArray[np.float64],
     extent_mm: tuple[float, float],

@@ -20,7 +20,7 @@ from heartlens.networks.backbone import Backbone
 from heartlens.networks.view import AIR_HU
 from training.dino.augment import AugmentConfig, Views
 from training.dino.distillation import DinoModel
-from training.dino.views import ViewBatch
+from training.dino.view_batches import ViewBatch
 
 # Views
 

@@ -23,7 +23,7 @@ from training.dino.distillation import (
 )
 from training.dino.features import KnnProbe
 from training.dino.recipe import DinoRecipe, Schedule, build_dino_model, build_optimizer, plan
-from training.dino.views import ViewBatch, ViewBatches
+from training.dino.view_batches import ViewBatch, ViewBatches
 from training.engine.checkpoint import leave_signals_to_the_run
 from training.engine.config import write_recipe
 from training.engine.distributed import Ranks, all_mean, data_parallel, require_even_batch

@@ -68,6 +68,29 @@ def choose_cut_off(is_positive: NDArray[np.bool_], probability: NDArray[np.float
     return float(candidates[np.flatnonzero(merit >= merit.max() - 1e-12)[0]])
 
 
+def cut_off_at_sensitivity(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitivity: float) -> float:
+    """The highest cut-off at which so large a share of positives passes, midway to the next lower probability.
+
+    Examples
+    --------
+    >>> cut_off_at_sensitivity(np.array([True, True, False, True]), np.array([0.9, 0.6, 0.5, 0.2]), 0.6)
+    0.55
+
+    Raises
+    ------
+    InputRefused
+        "input": no positives
+    """
+    if not truth.any():
+        raise InputRefused(
+            "input", "validation has no calcified slice among those with candidates; give it more patients"
+        )
+    positives = np.sort(p[truth])[::-1]
+    edge = positives[int(np.ceil(sensitivity * positives.size - 1e-9)) - 1]
+    lower = p[p < edge]
+    return float((edge + (lower.max() if lower.size else 0.0)) / 2)
+
+
 def fit_calibration(is_positive: NDArray[np.bool_], probability: NDArray[np.float64]) -> tuple[float, float]:
     """Slope and intercept of logit p -> logit of how often it is right (Platt 1999, with his targets).
 

@@ -19,6 +19,7 @@ from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.engine.distributed import Ranks, barrier
 from training.metrics.classification import area_under_roc, counts
+from training.metrics.cutoff import cut_off_at_sensitivity
 
 CANDIDATE_SLICES = "asked.json"
 
@@ -68,9 +69,9 @@ def evaluate_candidates(
     truth, candidate_p = is_calcified[candidate_slices], p[candidate_slices]
     if truth.all() or not truth.any():
         raise InputRefused("input", "validation needs slices with and without calcium; give it more patients")
-    cut_off = _between(candidate_p, _cut_off_of(truth, candidate_p, least_sensitivity))
+    cut_off = cut_off_at_sensitivity(truth, candidate_p, least_sensitivity)
     at_cut_off, everywhere = counts(truth, candidate_p >= cut_off), counts(is_calcified, p >= cut_off)
-    at_paper = counts(truth, candidate_p >= _cut_off_of(truth, candidate_p, 0.89))
+    at_paper = counts(truth, candidate_p >= cut_off_at_sensitivity(truth, candidate_p, 0.89))
     quiet = np.sort(candidate_p[~truth])[
         math.ceil(0.9 * int((~truth).sum())) - 1
     ]  # nine of ten without calcium are below
@@ -85,14 +86,3 @@ def evaluate_candidates(
         "specificity_at_0.89": at_paper.specificity,
         "sensitivity_at_0.90": float((candidate_p[truth] > quiet).mean()),
     }
-
-
-def _cut_off_of(truth: NDArray[np.bool_], p: NDArray[np.float64], sensitivity: float) -> float:
-    positive = np.sort(p[truth])[::-1]
-    return float(positive[math.ceil(sensitivity * positive.size - 1e-9) - 1])
-
-
-def _between(p: NDArray[np.float64], cut_off: float) -> float:
-    """Midway to the next lower probability, so that rounding on another device moves no slice across."""
-    lower = p[p < cut_off]
-    return float((cut_off + lower.max()) / 2) if lower.size else cut_off / 2

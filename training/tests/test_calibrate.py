@@ -19,8 +19,9 @@ from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits
 from training.deploy.bundle_writer import BundleMetadata, export_bundle, read_trained, read_trained_slices
-from training.deploy.calibration import calibrate, sensitive_cut_off
+from training.deploy.calibration import calibrate
 from training.engine.config import as_dict, load_recipe
+from training.metrics.cutoff import cut_off_at_sensitivity
 from training.segmentation.networks import build_network
 from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
 from training.slice_classifier.weights import SCHEMA as SLICES_SCHEMA
@@ -135,11 +136,11 @@ def test_islands_on_slices_that_the_slice_stage_drops_are_not_counted(data, monk
 def test_the_slice_cut_off_lets_the_share_pass_and_lies_between_probabilities(sensitivity, cut_off):
     p = np.array([0.9, 0.8, 0.4, 0.2, 0.5, 0.3, 0.1])
     truth = np.array([True, True, True, True, False, False, False])
-    chosen = sensitive_cut_off(truth, p, sensitivity)
+    chosen = cut_off_at_sensitivity(truth, p, sensitivity)
     assert chosen == pytest.approx(cut_off)
     assert (p[truth] >= chosen).mean() >= sensitivity
 
 
 def test_slices_without_calcium_give_no_cut_off():
     with pytest.raises(InputRefused, match="no calcified slice"):
-        sensitive_cut_off(np.zeros(3, bool), np.array([0.1, 0.2, 0.3]), 0.9)
+        cut_off_at_sensitivity(np.zeros(3, bool), np.array([0.1, 0.2, 0.3]), 0.9)

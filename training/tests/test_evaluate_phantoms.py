@@ -18,7 +18,7 @@ from heartlens.io.nrrd import write_nrrd
 from heartlens.pipeline import find_calcium, score_series
 from heartlens.scoring.counted import scored_voxels
 from training.engine.json_records import from_plain, to_plain
-from training.evaluate_phantoms import evaluate_bundle, main
+from training.evaluate_phantoms import evaluate_on_phantoms, main
 from training.evaluation.pairs import compare_pairs
 from training.evaluation.results import SEGMENTATION, Patient
 from training.evaluation.sources.folders import predicted_pairs
@@ -124,14 +124,14 @@ def test_what_is_called_on_nothing_is_counted(phantoms, tmp_path):
 def test_what_was_judged_is_kept_and_reads_back_equal(phantoms, evaluations, tmp_path):
     for one in evaluations:
         assert from_plain(Patient, json.loads(json.dumps(to_plain(one)))) == one
-    first = evaluate_bundle(phantoms, tmp_path, bundle="none", draws=10)
+    first = evaluate_on_phantoms(phantoms, tmp_path, bundle="none", draws=10)
     kept = sorted((tmp_path / "judged").iterdir())
     times = [path.stat().st_mtime_ns for path in kept]
-    again = evaluate_bundle(phantoms, tmp_path, bundle="none", draws=10)
+    again = evaluate_on_phantoms(phantoms, tmp_path, bundle="none", draws=10)
     assert [path.stat().st_mtime_ns for path in kept] == times
     assert again[0]["summaries"] == first[0]["summaries"]
     assert phantom_tables(*again) == phantom_tables(*first)
-    evaluate_bundle(phantoms, tmp_path, bundle="none", draws=10, fresh=True)
+    evaluate_on_phantoms(phantoms, tmp_path, bundle="none", draws=10, fresh=True)
     assert [path.stat().st_mtime_ns for path in kept] != times
 
 
@@ -154,8 +154,8 @@ def bundle(tmp_path):
 def test_what_another_bundle_was_judged_by_is_not_taken_for_this_one(phantoms, bundle, tmp_path):
     """Three starts in one folder: no bundle, a bundle, and the same networks with another cut-off of slices."""
     one = phantoms[:1]
-    without = evaluate_bundle(one, tmp_path / "out", bundle="none", draws=5)
-    open_wide, shut = (evaluate_bundle(one, tmp_path / "out", bundle=bundle(c), draws=5) for c in (0.0, 1.0))
+    without = evaluate_on_phantoms(one, tmp_path / "out", bundle="none", draws=5)
+    open_wide, shut = (evaluate_on_phantoms(one, tmp_path / "out", bundle=bundle(c), draws=5) for c in (0.0, 1.0))
     assert list(without[1][0].stages) == [BY_RULES, BY_LABELS]
     scores = [result[1][0].stages[BUNDLE].predicted_agatston["all"] for result in (open_wide, shut)]
     assert scores[0] > 0

@@ -19,7 +19,7 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import write_volume
 from heartlens.networks.backbone import Backbone, BackboneShape
 from heartlens.networks.bundle import SLICES, Calibration, Domain, SliceStage, VesselStage, load_bundle
-from heartlens.networks.inference import classify_islands, classify_slices, segment_vessels, slices_with_candidates
+from heartlens.networks.inference import classify_slices, name_islands_by_votes, segment_vessels, slices_with_candidates
 from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.view import NetworkView, classifier_view
@@ -384,10 +384,10 @@ def test_a_majority_names_the_island():
 
 def test_the_cut_off_decides_and_the_likeliest_artery_names():
     vote = np.array([[0.3, 0.2, 0.25, 0.05, 0.1, 0.1], [0.6, 0.1, 0.1, 0, 0.1, 0.1], [0.2, 0, 0.1, 0, 0, 0.7]])
-    artery, p = classify_islands(vote, CLASSES, 0.5)
+    artery, p = name_islands_by_votes(vote, CLASSES, 0.5)
     assert p == pytest.approx([0.6, 0.3, 0.1])
     assert artery.tolist() == [Artery.LAD, 0, Artery.OTHER]
-    assert classify_islands(vote, CLASSES, 0.3)[0].tolist() == [Artery.LAD, Artery.LM, Artery.OTHER]
+    assert name_islands_by_votes(vote, CLASSES, 0.3)[0].tolist() == [Artery.LAD, Artery.LM, Artery.OTHER]
 
 
 def test_a_scan_without_dense_voxels_goes_through_no_network():

@@ -31,7 +31,7 @@ from training.dino.distillation import update_ema
 from training.dino.features import KnnProbe, ProbeConfig
 from training.dino.recipe import DinoRecipe, build_dino_model, build_optimizer, plan
 from training.dino.training import forward_chunks, pretrain_backbone
-from training.dino.views import ViewBatches
+from training.dino.view_batches import ViewBatches
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import as_dict, load_recipe, write_recipe
 from training.engine.monitor import NonFiniteGuard, TrainingFailed

@@ -157,7 +157,7 @@ class ReviewSession:
         self.case = graded
         return True
 
-    def take(self, edited: Case) -> bool:
+    def keep_edits(self, edited: Case) -> bool:
         """Keep another state of the same case, as `scene.read_segmentation` returns it.
 
         Returns
@@ -225,7 +225,7 @@ class ReviewSession:
             edited = make(who=self.reader, when=now())
         except ValueError as error:
             raise InputRefused("input", str(error)) from error
-        return self.take(edited)
+        return self.keep_edits(edited)
 
 
 def _append_whole(folder: Path, edits: Sequence[Edit]) -> None:

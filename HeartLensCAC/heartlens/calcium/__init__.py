@@ -1,8 +1,8 @@
 """Which voxels are coronary calcium: threshold, islands, lesions; and the rules for when there is no network."""
 
+from heartlens.calcium.arteries_by_rules import name_pieces_by_rules
 from heartlens.calcium.exclusion import RULES, Removed, apply_rules
 from heartlens.calcium.extraction import TOO_SMALL, Candidates, candidate_mask, extract_lesions
-from heartlens.calcium.naming import name_pieces
 from heartlens.calcium.pieces import Pieces, find_pieces
 from heartlens.calcium.rules import find_lesions
 
@@ -17,5 +17,5 @@ __all__ = [
     "extract_lesions",
     "find_lesions",
     "find_pieces",
-    "name_pieces",
+    "name_pieces_by_rules",
 ]

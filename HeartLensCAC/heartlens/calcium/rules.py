@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from heartlens.anatomy import HeartRegion
+from heartlens.calcium.arteries_by_rules import name_pieces_by_rules
 from heartlens.calcium.exclusion import Removed, apply_rules, charge
 from heartlens.calcium.extraction import candidate_mask, extract_lesions
-from heartlens.calcium.naming import name_pieces
 from heartlens.calcium.pieces import find_pieces
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import LesionMap
@@ -30,7 +30,7 @@ def find_lesions(ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol) -
     # Wider than the zone, so that a rib that reaches into it is seen as a rib.
     pieces = find_pieces(ct, region, candidate_mask(ct, protocol, region.box(ct, margin_mm=8)), protocol)
     left, ledger = apply_rules(pieces)
-    arteries, notes = name_pieces(pieces, left)
+    arteries, notes = name_pieces_by_rules(pieces, left)
     unlikely = left & np.array([(note.probability or 0) < LEAST_PROBABILITY for note in notes], bool)
     left &= ~unlikely
     because = f"The probability from surroundings, place and density is below {LEAST_PROBABILITY}"

@@ -20,8 +20,8 @@ from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.core.slabs import source_voxels
 from heartlens.risk.assess import Risk, assess
-from heartlens.risk.assessment import Assessment, assess_score
 from heartlens.risk.category_probability import category_probabilities
+from heartlens.risk.evaluable import Assessment, assess_score
 from heartlens.risk.person import RiskInputs
 from heartlens.scoring.counted import Labeled, counted_voxels
 from heartlens.scoring.report import ScoreReport

@@ -13,10 +13,10 @@ from heartlens.core.ct import CTHeader, CTVolume, canonical_axes
 from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import ct_header
-from heartlens.dicom.geometry import stack_slices
 from heartlens.dicom.header import PARSE_ERRORS, Frame, one_line, pydicom_warnings_logged
 from heartlens.dicom.pixels import HUStack, is_lossy, padding_range, stored_frames
 from heartlens.dicom.series import Series
+from heartlens.dicom.stack import stack_slices
 
 
 def read_series(

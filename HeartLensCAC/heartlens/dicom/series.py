@@ -20,8 +20,8 @@ from heartlens.core.errors import OVERRIDABLE, InputRefused
 from heartlens.core.reconstruction_kernel import kernel_class
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import common_number
-from heartlens.dicom.geometry import positions_mm
 from heartlens.dicom.header import MEDIA_DIRECTORY, Frame, Instance, pydicom_warnings_logged
+from heartlens.dicom.stack import positions_mm
 
 logger = logging.getLogger(__name__)
 

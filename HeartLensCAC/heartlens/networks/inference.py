@@ -268,7 +268,7 @@ def segment_vessels(
     summed = np.stack([np.bincount(voter, weights=of_class) for of_class in probability.T], axis=1)
     vote = summed / np.bincount(voter)[:, None]
 
-    artery, p_coronary = classify_islands(vote, stage.classes, stage.cut_off)
+    artery, p_coronary = name_islands_by_votes(vote, stage.classes, stage.cut_off)
     named = has_vote[island]
     member = number[island[named]]
     counts = np.zeros(len(vote), bool)
@@ -281,7 +281,7 @@ def segment_vessels(
     return extract_lesions(ct, candidates.flat[named], artery[member], protocol, notes=notes, note_of_voxel=member)
 
 
-def classify_islands(
+def name_islands_by_votes(
     vote: NDArray, classes: Sequence[str], coronary_cut_off: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
     """The artery of each island from its mean probabilities.

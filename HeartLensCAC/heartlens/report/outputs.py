@@ -16,7 +16,7 @@ from heartlens.case.result import Result
 from heartlens.case.signature import Signature, write_signature
 from heartlens.core.atomic import atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
-from heartlens.risk.assessment import State
+from heartlens.risk.evaluable import State
 
 OPTIONAL = {"jinja2": "report.html", "highdicom": "DICOM SEG or SR"}
 """Libraries without which everything but these is still written."""

@@ -12,10 +12,10 @@ from pydicom import dcmread
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
-from heartlens.dicom.geometry import SAME_POSITION_MM
 from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, pydicom_warnings_logged
 from heartlens.dicom.read import read_series
 from heartlens.dicom.series import Series, find_series
+from heartlens.dicom.stack import SAME_POSITION_MM
 
 
 @dataclass(frozen=True, eq=False)

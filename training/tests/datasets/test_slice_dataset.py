@@ -13,7 +13,7 @@ from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.slice_dataset import SliceSet, lesion_boxes_px
 from training.dino.augment import AugmentConfig
-from training.dino.views import ViewBatches
+from training.dino.view_batches import ViewBatches
 
 GUIDED = AugmentConfig(global_size=16, local_size=16, random_local_crops=1, guided_local_crops=2)
 

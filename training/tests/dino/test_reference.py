@@ -26,7 +26,7 @@ from training.dino.reference import (
     reference_views,
 )
 from training.dino.training import pretrain_backbone, render_batch
-from training.dino.views import ViewBatches
+from training.dino.view_batches import ViewBatches
 from training.engine.checkpoint import read_checkpoint
 from training.engine.distributed import Ranks
 from training.engine.run_log import read_log

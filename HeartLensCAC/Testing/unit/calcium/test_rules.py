@@ -9,7 +9,7 @@ from schematic_chest import ROOT_MM, ROOT_RADIUS_MM, cropped, schematic_chest
 
 from heartlens.anatomy import COURSES_MM, heart_region
 from heartlens.calcium import RULES, candidate_mask, exclusion, find_lesions, find_pieces
-from heartlens.calcium.naming import name_pieces, with_neighbors
+from heartlens.calcium.arteries_by_rules import name_pieces_by_rules, with_neighbors
 from heartlens.calcium.rings import find_rings
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, Artery
@@ -231,7 +231,7 @@ def test_a_piece_far_from_every_course_is_not_assigned():
     ct = schematic_chest(add=[ball(LAD)])
     pieces = pieces_of(ct)
     pieces.region.__dict__["root_mm"] = (5000.0, 0.0, 0.0)
-    codes, notes = name_pieces(pieces, np.ones(pieces.count, bool))
+    codes, notes = name_pieces_by_rules(pieces, np.ones(pieces.count, bool))
     index = piece_at(pieces, LAD)
     assert codes[index] == Artery.UNASSIGNED
     assert notes[index].probability < 0.5

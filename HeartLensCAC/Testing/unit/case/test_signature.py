@@ -108,7 +108,7 @@ def test_an_edit_that_cannot_be_made_is_refused_in_words(reading):
 def test_a_state_of_another_case_is_not_taken(reading, two_lesions):
     reading.assign(2, Artery.RCA)
     with pytest.raises(ValueError, match="later state"):
-        reading.take(two_lesions)
+        reading.keep_edits(two_lesions)
 
 
 def test_signing_is_refused_until_everything_is_settled(reading):

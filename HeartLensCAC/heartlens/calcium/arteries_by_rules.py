@@ -22,7 +22,7 @@ NEIGHBOR_MM = 12.0
 """Plaques close to one another lie in one artery more often than not: how much, and how close."""
 
 
-def name_pieces(pieces: Pieces, left: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], list[LesionNote]]:
+def name_pieces_by_rules(pieces: Pieces, left: NDArray[np.bool_]) -> tuple[NDArray[np.uint8], list[LesionNote]]:
     """Artery, probability and reason of each piece, from its place relative to the aortic root.
 
     Parameters
