@@ -343,7 +343,7 @@ class Case:
         return done, undone
 
     def report_document(self, assessment: Assessment | None = None) -> dict[str, Any]:
-        """report.json, schema `heartlens.report/2` (report/report.schema.json).
+        """What report.json holds, schema `heartlens.report/2` (report/report.schema.json).
 
         Parameters
         ----------

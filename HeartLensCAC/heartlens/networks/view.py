@@ -180,8 +180,10 @@ class NetworkView:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
-            It is no view.
+        KeyError
+            A field is missing.
+        ValueError
+            Numbers that no view can have.
         """
         window_hu = tuple(document["window_hu"])
         if "field_mm" in document:
@@ -272,6 +274,8 @@ def place_crop(
     ----------
     shape, spacing_mm
         Of the CT, (slice, row, column).
+    view
+        What a network sees.
     center
         (row, column) of the CT in the middle of the view; None is the middle of the slice
     """
@@ -331,6 +335,8 @@ def nearest(values: NDArray, crop: Crop) -> NDArray:
     ----------
     values
         (rows, columns)
+    crop
+        Where the view lies.
     """
     sampled = np.zeros((crop.size_px, crop.size_px), values.dtype)
     rows, columns = (np.rint(crop.in_slice(axis)).astype(np.int64) for axis in (0, 1))

@@ -120,6 +120,8 @@ def assess_score(
 
     Parameters
     ----------
+    report
+        The scores.
     codes
         Of the warnings that travel with the result.
     scheme
