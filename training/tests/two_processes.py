@@ -38,7 +38,7 @@ def run_two(*arguments: str) -> tuple[Ended, Ended]:
         subprocess.Popen([sys.executable, *arguments], env=environment_of_rank(rank, port), **pipes) for rank in (0, 1)
     ]
     try:
-        ends = [process.communicate(timeout=240) for process in processes]
+        ends = [process.communicate(timeout=120) for process in processes]
     finally:
         for process in processes:
             process.kill()
