@@ -76,8 +76,9 @@ def test_few_islands_or_an_order_upside_down_are_not_calibrated_by():
 
 
 def test_sure_and_right_stays_finite():
+    """Right 20 times of 20 is taken for 21 of 22 (Platt 1999): odds of 21 where those of 1e6 were said."""
     slope, intercept = fit_calibration(np.arange(40) < 20, (np.arange(40) < 20).astype(float))
-    assert 0 < slope < 10
+    assert slope == pytest.approx(np.log(21) / np.log(1e6), rel=1e-5)
     assert abs(intercept) < 1e-6
 
 

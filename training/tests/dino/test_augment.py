@@ -81,6 +81,17 @@ def test_a_guided_view_always_shows_a_whole_lesion(slice_, seed, placement):
         assert any(contains(view, box) for box in boxes)
 
 
+@pytest.mark.parametrize("placement", ["centre", "random"])
+def test_a_lesion_larger_than_any_view_is_shown_whole_by_a_wider_one(placement):
+    """A lesion of 120 x 30 mm; views have sides of at most 50 mm x 4 / 3."""
+    config = replace(guided, guided_placement=placement, local_mm=(45.0, 50.0))
+    box = np.array([20.0, 60.0, 140.0, 90.0])
+    for sample in range(5):
+        _, local = draw_views(config, (200.0, 200.0), box[None], seed=1, epoch=0, sample=sample)
+        assert all(contains(view, box) for view in edges(local)[2:])
+        assert (local.side_mm[2:, 0] == 120).all()
+
+
 @given(slices_with_lesions(), st.integers(0, 2**31))
 @unhurried
 def test_centre_placement_centers_a_lesion(slice_, seed):

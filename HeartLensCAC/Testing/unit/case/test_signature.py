@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -103,6 +105,23 @@ def test_an_edit_that_cannot_be_made_is_refused_in_words(reading):
         reading.remove(7)
     with pytest.raises(InputRefused, match="nothing to undo"):
         reading.undo()
+
+
+def test_an_edit_that_the_disk_does_not_take_is_not_made_and_leaves_the_journal_as_it_was(reading, monkeypatch):
+    reading.assign(2, Artery.RCA)
+    journal = (reading.folder / "edits.jsonl").read_text()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(InputRefused, match="the edit was not made"):
+            reading.remove(1)
+    assert 1 in reading.case.lesions.arteries
+    assert (reading.folder / "edits.jsonl").read_text() == journal
+    assert reading.remove(1)
+    assert ReviewSession.open(reading.folder).case.report == reading.case.report
 
 
 def test_a_state_of_another_case_is_not_taken(reading, two_lesions):
