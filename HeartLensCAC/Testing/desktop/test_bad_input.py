@@ -69,14 +69,31 @@ def test_a_volume_without_hounsfield_units_is_asked_about(module):
     assert module.ui.scoreButton.text == "Score"
 
 
-def test_contrast_is_scored_only_when_the_reader_says_so_and_the_report_tells(module, phantom_ct, tmp_path):
+@pytest.fixture
+def enhanced(phantom_ct, tmp_path):
+    """The phantom, with a header that names a contrast agent."""
     folder = tmp_path / "contrast"
     shutil.copytree(phantom_ct, folder)
     for path in folder.iterdir():
         dataset = pydicom.dcmread(path)
         dataset.ContrastBolusAgent = "Iohexol"
         dataset.save_as(path)
-    reader = Reader(module, folder)
+    return folder
+
+
+def test_what_the_reader_does_not_allow_is_not_scored(module, enhanced):
+    reader = Reader(module, enhanced)
+    reader.dialogs.answer = False
+    reader.press_score()
+    reader.wait(lambda: reader.dialogs.shown)
+    reader.wait(lambda: reader.ui.scoreButton.text == "Score")
+    assert "Score it anyway?" in the_dialog(reader)
+    assert reader.panel.reading is None
+    assert list(module.cases.iterdir()) == []
+
+
+def test_contrast_is_scored_only_when_the_reader_says_so_and_the_report_tells(module, enhanced):
+    reader = Reader(module, enhanced)
     assert "contrast: Iohexol" in reader.ui.factsLabel.text
     reader.press_score()
     reader.wait(lambda: reader.panel.reading is not None)
@@ -358,7 +375,7 @@ def test_a_reloaded_module_shows_the_same_case(reading):
 def test_a_saved_scene_comes_back_with_its_case(reading, tmp_path):
     reading.click_row(0)
     reading.click(reading.ui.rcaButton)
-    shown = reading.shown()
+    shown, segmentations = reading.shown(), slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     bundle = str(tmp_path / "scene.mrb")
     assert slicer.mrmlScene.WriteToMRB(bundle)
     slicer.mrmlScene.Clear()
@@ -369,6 +386,8 @@ def test_a_saved_scene_comes_back_with_its_case(reading, tmp_path):
     assert reading.shown() == shown
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     assert len(volumes) == 1
+    again = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    assert len(again) == len(segmentations), "the case that was saved has made room for the one from its folder"
 
 
 def test_the_sample_phantom_is_registered_and_needs_no_download(module):
