@@ -27,7 +27,7 @@ from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
 from HeartLensCACLib.Shortcuts import ARTERY_KEYS, Shortcuts
 from HeartLensCACLib.ViewClicks import ViewClicks
-from HeartLensCACLib.Words import TITLE, showError
+from HeartLensCACLib.Words import TITLE, showError, showFindings
 
 STROKE_MS = 40
 """The editor tells of one stroke several times; so long after the last of them it is committed."""
@@ -159,10 +159,13 @@ class Panel:
         """
         from heartlens.scene import Watch, show_case
 
-        reading = ReviewSession.open(folder, reader=self.sign.observer)
-        if volume is None:
-            volume = volumeOf(reading)
-        nodes = show_case(slicer.mrmlScene, reading.case, volume=volume)
+        self._flush()
+        reading = ReviewSession.open(folder, reader=self.sign.observer, instead_of=self.reading)
+        try:
+            nodes = show_case(slicer.mrmlScene, reading.case, volume=volumeOf(reading) if volume is None else volume)
+        except InputRefused:
+            reading.close(instead_of=self.reading)
+            raise
         self.closeCase()
         self.reading, self.nodes = reading, nodes
         self.parameters.caseFolder = str(reading.folder)
@@ -176,6 +179,7 @@ class Panel:
         self.sign.show(reading)
         self.clicks.install()
         slicer.util.setSliceViewerLayers(background=nodes.volume, fit=True)
+        showFindings(reading.findings)
 
     def closeCase(self, removeNodes: bool = True) -> None:
         """Forget the case that is open; its folder keeps everything."""
@@ -186,7 +190,9 @@ class Panel:
         if self._watch is not None:
             self._watch.close()
             self._watch = None
-        nodes, self.nodes, self.reading = self.nodes, None, None
+        reading, nodes, self.nodes, self.reading = self.reading, self.nodes, None, None
+        if reading is not None:
+            reading.close()
         self.review.clear()
         self.result.clear()
         self.sign.clear()
@@ -210,8 +216,6 @@ class Panel:
             self.openCase(folder, self.parameters.volume)
         except InputRefused as refused:
             showError(refused)
-
-    # Of whom it is
 
     def regrade(self) -> None:
         """The reader said more of the person, or chose another table: the score stays, what it means follows."""
@@ -252,17 +256,15 @@ class Panel:
 
     def undo(self) -> None:
         """Take back the latest edit, brush strokes that wait for their timer included."""
-        if self.reading is not None:
-            self.commitStrokes()
-            if self.reading.case.can_undo:
-                self._edit(lambda reading: reading.undo())
+        self.commitStrokes()
+        if self.reading is not None and self.reading.case.can_undo:
+            self._edit(lambda reading: reading.undo())
 
     def redo(self) -> None:
         """Make again the edit that was taken back last."""
-        if self.reading is not None:
-            self.commitStrokes()
-            if self.reading.case.can_redo:
-                self._edit(lambda reading: reading.redo())
+        self.commitStrokes()
+        if self.reading is not None and self.reading.case.can_redo:
+            self._edit(lambda reading: reading.redo())
 
     def onViewClick(self, ras: "tuple[float, float, float]", inSlice: bool) -> None:
         """A click in a slice view, at a point of the patient in RAS mm; with Ctrl only that slice is meant."""

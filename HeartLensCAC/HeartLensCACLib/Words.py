@@ -48,3 +48,9 @@ def asksToAllow(code: str, text: str) -> bool:
         return False
     question = _("Score it anyway? The report will say so.")
     return slicer.util.confirmOkCancelDisplay(f"{panelWords(text)}.\n\n{question}", windowTitle=TITLE)
+
+
+def showFindings(findings: "tuple[str, ...]") -> None:
+    """Tell what a reader must know of a case before trusting it; nothing where there is nothing."""
+    if findings:
+        slicer.util.warningDisplay("\n\n".join(findings), windowTitle=TITLE)

@@ -496,3 +496,26 @@ def test_rules_only_scoring_works_without_the_optional_libraries(phantom, tmp_pa
 
 def test_progress_is_silent_when_stderr_is_no_terminal(phantom, labels, run):
     assert run("score", phantom / "ct", "--segmentation", labels)[2] == ""
+
+
+def test_verify_says_of_each_case_what_its_signature_is_worth(phantom, labels, run, tmp_path):
+    from heartlens.app.review_session import ReviewSession
+
+    for name in ("a", "b"):
+        out = tmp_path / name
+        assert run("score", phantom / "ct", "--segmentation", labels, "--out", out)[0] == 0
+        with ReviewSession.open(out, reader="Rita") as reading:
+            reading.sign("Reader^Rita", "Phantom Hospital", confirmed=True)
+    code, out, err = run("verify", tmp_path)
+    assert (code, err) == (0, "")
+    assert [line.split(": signed by Reader^Rita, Phantom Hospital, ")[0] for line in out.splitlines()] == [
+        str(tmp_path / name / "case") for name in ("a", "b")
+    ]
+    shutil.copy(tmp_path / "a" / "case" / "report.json", tmp_path / "b" / "case" / "report.json")
+    report = tmp_path / "b" / "case" / "report.json"
+    report.write_text(report.read_text().replace('"draft"', '"read"').replace('"signed"', '"draft"'))
+    code, out, err = run("verify", tmp_path)
+    assert code == 3
+    assert "altered after signing (report.json changed); it had been signed as Reader^Rita" in out.splitlines()[1]
+    assert err.startswith("error: checksum: 1 of 2 cases are damaged or not what was signed")
+    assert run("verify", tmp_path / "nothing")[0] == 3

@@ -11,7 +11,7 @@ import pytest
 
 from heartlens.case.case import OLD_REPORT_SCHEMAS, Case
 from heartlens.case.folder import load_case
-from heartlens.case.signature import read_signature
+from heartlens.case.seal import SealState, read_seal
 from heartlens.scoring.report import ScoreReport
 
 SAVED = Path(__file__).parent / "data" / "version_1"
@@ -53,7 +53,7 @@ def test_only_the_case_that_was_not_edited_after_signing_is_still_signed(tmp_pat
     signed = {}
     for name in CASES:
         case = opened(name, tmp_path / name)
-        signed[name] = read_signature(tmp_path / name / "case", case) is not None
+        signed[name] = read_seal(tmp_path / name / "case", len(case.edits)).state is SealState.HOLDS
     assert signed == {"case_v1": True, "case_v1_network": False, "case_v1_segmentation": False}
 
 

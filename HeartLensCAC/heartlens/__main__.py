@@ -89,6 +89,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(run=_run_doctor)
 
+    verify = commands.add_parser("verify", help="say whether cases are still what was signed")
+    verify.add_argument("case", type=Path, nargs="+", help="case folder, result folder, or a folder of them")
+    verify.set_defaults(run=_run_verify)
+
     worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")
     worker.set_defaults(run=_run_worker)
     return parser
@@ -241,6 +245,21 @@ def _run_doctor(options: argparse.Namespace) -> int:
             print(f"  {requirement.line}")
         return REFUSED
     return DONE if examine(print, bundle=options.bundle, device=options.device) else REFUSED
+
+
+def _run_verify(options: argparse.Namespace) -> int:
+    from heartlens.app.verify import find_case_folders, verify_case
+
+    verified = [verify_case(folder) for folder in find_case_folders(options.case)]
+    for one in verified:
+        print(f"{one.folder}: {one}")
+    bad = sum(not one.is_fine for one in verified)
+    if bad:
+        raise InputRefused(
+            "checksum",
+            f"{bad} of {len(verified)} cases are damaged or not what was signed; look through them, sign again",
+        )
+    return DONE
 
 
 def _run_worker(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from heartlens.app.review_session import ReviewSession
+from heartlens.case.seal import SealState
 from heartlens.case.signature import confirmation, obstacles
 from heartlens.core.errors import InputRefused
 from HeartLensCACLib.Parameters import keepUserSetting, userSetting
@@ -142,6 +143,8 @@ class SignSection:
                     when=signature.when.replace("T", " "),
                 )
             )
+        elif reading.seal.state is not SealState.NONE:
+            lines.append(_("This case: {seal}.").format(seal=reading.seal))
         if self._written is not None:
             names = ", ".join(sorted(path.name for path in self._written.iterdir()))
             lines.append(_("Written to {folder}: {names}.").format(folder=self._written, names=names))

@@ -4,6 +4,7 @@ scene and segment editor logic; the totals are checked by a scorer that shares n
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -14,6 +15,7 @@ from slicer.util import arrayFromSegmentBinaryLabelmap
 
 from heartlens.case.folder import load_case, save_case
 from heartlens.core.lesions import CORONARY, Artery
+from heartlens.risk.evaluable import State
 
 pytestmark = pytest.mark.slow
 
@@ -130,8 +132,9 @@ def test_phantom_to_signed_report_and_back(reader, phantom_ct):
     assert panel.reading.case.report == report
     assert reader.shown() == shown
     assert panel.reading.signature.observer == "Reader^Rita"
+    signed = replace(panel.reading.case.assessment, state=State.SIGNED)
     assert json.loads((folder / "report.json").read_text()) == json.loads(
-        json.dumps(panel.reading.case.report_document())
+        json.dumps(panel.reading.case.report_document(signed))
     )
 
     # What was signed can be written again on another day, by the same name and of the same moment.

@@ -5,9 +5,8 @@ The panel and the browser hold one `ReviewSession`; it knows no window and no sc
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from heartlens.case.case import Case
 from heartlens.case.correction import apply_edited_labels, assign_at, lesion_at
-from heartlens.case.edits import Edit
-from heartlens.case.folder import append_edit, load_case, save_risk_inputs, write_json
+from heartlens.case.folder import case_journal, folder_differences, load_case, save_risk_inputs, write_json
+from heartlens.case.journal import TORN, append_edits
+from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
-from heartlens.case.signature import Signature, now, obstacles, read_signature, write_signature
+from heartlens.case.seal import SIGNATURE, Seal, SealState, read_seal, sign_case
+from heartlens.case.signature import Signature, now, obstacles
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.report.outputs import write_outputs
+from heartlens.risk.evaluable import State
 from heartlens.risk.person import RiskInputs
 
 
@@ -39,22 +41,42 @@ class ReviewSession:
         What it holds.
     reader
         Who edits; kept with each edit.
+    lock
+        On the folder; None takes it.
 
     Attributes
     ----------
-    signature
-        Of the state that is shown; None when it is not signed, or was edited since.
+    seal
+        What the signature in the folder is worth.
+    held_by
+        Who has the case open elsewhere; then nothing can be edited here. None where nobody has.
+    findings
+        What a reader must know of the folder before trusting it, a sentence each.
     """
 
-    def __init__(self, folder: Path, case: Case, *, reader: str = "") -> None:
+    def __init__(self, folder: Path, case: Case, *, reader: str = "", lock: CaseLock | None = None) -> None:
         self.folder = folder
         self.case = case
         self.reader = reader
-        self.signature = read_signature(folder, case)
+        taken = lock or lock_case(folder, reader)
+        self._lock = taken if isinstance(taken, CaseLock) else None
+        self.held_by = taken if isinstance(taken, Holder) else None
+        self._journal = case_journal(folder)
+        self.seal = read_seal(folder, len(case.edits))
+        self.findings = tuple(self._look_through())
 
     @classmethod
-    def open(cls, folder: Path, *, reader: str = "") -> ReviewSession:
+    def open(cls, folder: Path, *, reader: str = "", instead_of: ReviewSession | None = None) -> ReviewSession:
         """Open a case folder, or a result folder that has one in it; the numbers are those that were saved.
+
+        Parameters
+        ----------
+        folder
+            Of the case or the result.
+        reader
+            Who edits.
+        instead_of
+            A session that the new one takes the place of; where it has the same case open, it hands its lock over.
 
         Raises
         ------
@@ -67,7 +89,56 @@ class ReviewSession:
             raise InputRefused(
                 "input", f"{folder} holds no HeartLens case: expected case.json in it; choose a case folder"
             )
-        return cls(chosen, load_case(chosen), reader=reader)
+        case = load_case(chosen)
+        lock = None
+        if instead_of is not None and instead_of.folder == chosen:
+            lock, instead_of._lock = instead_of._lock, None
+        return cls(chosen, case, reader=reader, lock=lock)
+
+    def close(self, instead_of: ReviewSession | None = None) -> None:
+        """Let others edit the case; everything is on the disk already.
+
+        Parameters
+        ----------
+        instead_of
+            The session that was to be replaced and stays: it gets back the lock that it handed over.
+        """
+        lock, self._lock = self._lock, None
+        if instead_of is not None and instead_of.folder == self.folder:
+            instead_of._lock = lock
+        elif lock is not None:
+            lock.release()
+
+    def __enter__(self) -> ReviewSession:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    @property
+    def signature(self) -> Signature | None:
+        """Of the state that is shown; None when it is not signed, or is no longer what was signed."""
+        return self.seal.signature if self.seal.state is SealState.HOLDS else None
+
+    @property
+    def state(self) -> State:
+        """How far a person has answered for what is shown."""
+        if self.seal.state is SealState.HOLDS:
+            return State.SIGNED
+        return State.ALTERED if self.seal.state is SealState.ALTERED else self.case.assessment.state
+
+    def _look_through(self) -> Iterator[str]:
+        if self.held_by is not None:
+            yield f"The case is open elsewhere ({self.held_by}): it can be read here and not edited."
+        if self.seal.state in (SealState.ALTERED, SealState.UNVERIFIED):
+            yield f"The case {self.seal}." if self.seal.state is SealState.UNVERIFIED else f"The case was {self.seal}."
+        if self._journal.is_torn:
+            yield (
+                f"The last {self._journal.torn_bytes} bytes of the journal are damaged; the "
+                f"{len(self._journal.edits)} edits before them were opened. What is damaged is kept in {TORN}."
+            )
+        for what in folder_differences(self.folder, self.case):
+            yield f"Look through the case before you trust it: {what}."
 
     @cached_property
     def sources(self) -> Sequence[Any]:
@@ -141,14 +212,14 @@ class ReviewSession:
         """
         if risk_inputs == self.case.risk_inputs:
             return False
-        graded = self.case.graded(risk_inputs)
+        self._require_lock()
         try:
-            _ = graded.risk
+            graded = self.case.graded(risk_inputs)
         except ValueError as error:
             raise InputRefused("input", str(error)) from error
         try:
-            (self.folder / "signature.json").unlink(missing_ok=True)  # first: it must not outlive what was signed
-            self.signature = None
+            (self.folder / SIGNATURE).unlink(missing_ok=True)  # first: it must not outlive what was signed
+            self.seal = Seal(SealState.NONE)
             save_risk_inputs(self.folder, risk_inputs)
         except OSError as error:
             raise InputRefused(
@@ -174,8 +245,9 @@ class ReviewSession:
             return False
         if edited.edits[: len(self.case.edits)] != self.case.edits:
             raise ValueError("this is not a later state of the case that is open")
+        self._require_lock()
         try:
-            _append_whole(self.folder, edited.edits[len(self.case.edits) :])
+            self._journal = append_edits(self.folder, self._journal, edited.edits[len(self.case.edits) :])
         except OSError as error:
             raise InputRefused(
                 "output",
@@ -183,13 +255,14 @@ class ReviewSession:
                 "make room or allow writing there, then edit again",
             ) from error
         self.case = edited
-        self.signature = None
+        if self.seal.state in (SealState.HOLDS, SealState.UNVERIFIED):
+            self.seal = replace(self.seal, state=SealState.LAPSED)
         return True
 
     def save_report(self) -> None:
         """Bring report.json in the case folder up to date."""
         with atomic_file(self.folder / "report.json") as sibling:
-            write_json(sibling, self.case.report_document())
+            write_json(sibling, self.case.report_document(replace(self.case.assessment, state=self.state)))
 
     def sign(self, observer: str, organization: str, *, confirmed: bool) -> Signature:
         """Sign the state that is shown.
@@ -206,8 +279,9 @@ class ReviewSession:
             signature = Signature(observer.strip(), organization.strip(), now())
         except ValueError as error:
             raise InputRefused("input", str(error)) from error
-        write_signature(self.folder, self.case, signature)
-        self.signature = signature
+        self._require_lock()
+        sign_case(self.folder, self.case, signature)
+        self.seal = read_seal(self.folder, len(self.case.edits))
         return signature
 
     def export(self, out: Path) -> list[str]:
@@ -218,7 +292,13 @@ class ReviewSession:
         list[str]
             What was left out, and why.
         """
-        return write_outputs(Result(self.case, self.sources), out, signature=self.signature)
+        return write_outputs(Result(self.case, self.sources), out, signature=self.signature, state=self.state)
+
+    def _require_lock(self) -> None:
+        if self.held_by is not None:
+            raise InputRefused(
+                "output", f"the case is open elsewhere ({self.held_by}): close it there, then open it here again"
+            )
 
     def _edit(self, make: Callable[..., Case]) -> bool:
         try:
@@ -226,15 +306,3 @@ class ReviewSession:
         except ValueError as error:
             raise InputRefused("input", str(error)) from error
         return self.keep_edits(edited)
-
-
-def _append_whole(folder: Path, edits: Sequence[Edit]) -> None:
-    """Write an action into the journal; half of one is worse than none."""
-    journal = folder / "edits.jsonl"
-    before_bytes = journal.stat().st_size
-    try:
-        append_edit(folder, *edits)
-    except OSError:
-        with suppress(OSError):
-            os.truncate(journal, before_bytes)
-        raise

@@ -30,7 +30,9 @@ REPORT_SCHEMA = "heartlens.report/2"
 OLD_REPORT_SCHEMAS = ("heartlens.report/1",)
 """Still read: version 1 has no `assessment`, and says `review` for `undecided`."""
 
-CASE_SCHEMA = "heartlens.case/1"
+CASE_SCHEMA = "heartlens.case/2"
+OLD_CASE_SCHEMAS = ("heartlens.case/1",)
+"""Still opened: version 1 has no checksum of the automatic result, and none on the lines of its journal."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,15 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens import __version__
-from heartlens.case.case import CASE_SCHEMA, Case
+from heartlens.case.case import CASE_SCHEMA, OLD_CASE_SCHEMAS, Case
 from heartlens.case.edits import Edit
-from heartlens.core.atomic import atomic_file
+from heartlens.case.journal import JOURNAL, Journal, append_edits, journal_start, read_journal
+from heartlens.core.atomic import atomic_file, file_sha256
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.provenance import Provenance
 from heartlens.core.slabs import average_slabs, slices_per_slab
 from heartlens.risk.person import RiskInputs
+
+NUMBERS = ("total", "arteries", "unassigned", "other", "dropped_small")
+"""Parts of a report that must be those of the case; the same in both versions."""
+
+AUTO = "auto.seg.nrrd"
+"""The automatic result, which nobody changes."""
 
 
 def save_case(case: Case, folder: Path) -> None:
@@ -30,6 +36,7 @@ def save_case(case: Case, folder: Path) -> None:
 
     folder.mkdir()
     header = case.source_ct.header
+    write_lesion_map(folder / AUTO, case.ct, case.auto)
     document = {
         "schema": CASE_SCHEMA,
         "notice": NOTICE,
@@ -40,15 +47,14 @@ def save_case(case: Case, folder: Path) -> None:
         "risk_inputs": asdict(case.risk_inputs),
         "warnings": [{"code": c.code, "text": c.text} for c in case.cautions],
         "provenance": {"version": __version__, **case.provenance.to_json(), "source": list(case.provenance.source)},
-        "checksums": {"voxels_sha256": case.voxel_checksum},
+        "checksums": {"voxels_sha256": case.voxel_checksum, "auto_sha256": file_sha256(folder / AUTO)},
         "slice_probability": _probability_to_json(case.slice_probability),
         "overrides": {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm},
     }
     write_json(folder / "case.json", document)
     if not header.sop_instance_uids:
         write_volume(folder / "ct.nrrd", case.source_ct)
-    write_lesion_map(folder / "auto.seg.nrrd", case.ct, case.auto)
-    (folder / "edits.jsonl").write_text("")
+    (folder / JOURNAL).write_text("")
     append_edit(folder, *case.edits)
     write_json(folder / "report.json", case.report_document())
 
@@ -65,23 +71,25 @@ def load_case(folder: Path) -> Case:
 
     try:
         document = json.loads((folder / "case.json").read_text())
-        if document["schema"] != CASE_SCHEMA:
+        if document["schema"] not in (CASE_SCHEMA, *OLD_CASE_SCHEMAS):
             raise InputRefused("unreadable", f"case.json: expected schema {CASE_SCHEMA}, found {document['schema']!r}")
         protocol = ScoringProtocol.from_json(document["protocol"])
         source_ct = _load_ct(folder, document)
         count = 1 if protocol.slab_mm is None else slices_per_slab(source_ct, protocol.slab_mm)
         case = Case.of(
             source_ct,
-            read_lesion_map(folder / "auto.seg.nrrd", average_slabs(source_ct, count)),
+            read_lesion_map(folder / AUTO, average_slabs(source_ct, count)),
             protocol,
             risk_inputs=RiskInputs(**document["risk_inputs"]),
             cautions=tuple(WarningRecord(**warning) for warning in document["warnings"]),
             provenance=Provenance.from_json(document["provenance"]),
-            edits=tuple(Edit.from_json(json.loads(line)) for line in (folder / "edits.jsonl").read_text().splitlines()),
+            edits=_read_journal_of(folder, document).edits,
             slice_probability=_probability_from_json(document.get("slice_probability")),
         )
-    except (OSError, LookupError, TypeError, ValueError) as error:
-        raise InputRefused("unreadable", f"case folder {folder.name}: {error}; save the case again") from error
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise InputRefused(
+            "unreadable", f"case folder {folder.name}: {error}; restore it from a copy, or score the series again"
+        ) from error
     expected = document["checksums"]["voxels_sha256"]
     if case.voxel_checksum != expected:
         raise InputRefused(
@@ -92,12 +100,61 @@ def load_case(folder: Path) -> Case:
     return case
 
 
+def case_journal(folder: Path) -> Journal:
+    """Read the journal of a saved case, as far as it is whole.
+
+    Raises
+    ------
+    InputRefused
+        ``unreadable``: case.json or the journal cannot be read.
+    """
+    try:
+        document = json.loads((folder / "case.json").read_text())
+        return _read_journal_of(folder, document)
+    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise InputRefused("unreadable", f"case folder {folder.name}: {error}; restore it from a copy") from error
+
+
+def _read_journal_of(folder: Path, document: Mapping[str, Any]) -> Journal:
+    if document["schema"] in OLD_CASE_SCHEMAS:
+        return read_journal(folder)
+    checksums = document["checksums"]
+    start = journal_start(checksums["voxels_sha256"], checksums["auto_sha256"])
+    return read_journal(folder, start, needs_checksums=True)
+
+
 def append_edit(folder: Path, *edits: Edit) -> None:
-    """Add a line for each to edits.jsonl and wait until they are on the disk: no edit is lost by a crash."""
-    with (folder / "edits.jsonl").open("a") as file:
-        file.writelines(json.dumps(edit.to_json()) + "\n" for edit in edits)
-        file.flush()
-        os.fsync(file.fileno())
+    """Add a line for each to the journal and wait until they are on the disk: no edit is lost by a crash."""
+    append_edits(folder, case_journal(folder), edits)
+
+
+def folder_differences(folder: Path, case: Case) -> tuple[str, ...]:
+    """What in a case folder does not belong to the rest of it.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    case
+        As it was opened.
+
+    Returns
+    -------
+    tuple[str, ...]
+        A part of a sentence each. A report that is behind the journal, as after a crash, is none of them.
+    """
+    differences = []
+    try:
+        expected = json.loads((folder / "case.json").read_text())["checksums"].get("auto_sha256")
+        if expected is not None and file_sha256(folder / AUTO) != expected:
+            differences.append(f"{AUTO} is not the automatic result that was saved")
+        saved = json.loads((folder / "report.json").read_text())
+        if saved["edits"] == len(case.edits):
+            mine = json.loads(json.dumps(case.report_document()))
+            differences += [f"report.json says another {key}" for key in NUMBERS if saved[key] != mine[key]]
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+        differences.append("report.json is missing or damaged")
+    return tuple(differences)
 
 
 def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from heartlens.case.case import Case
-from heartlens.case.folder import write_json
-from heartlens.core.atomic import atomic_file
-from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.scoring.report import display_agatston
 
-SIGNATURE_SCHEMA = "heartlens.signature/1"
+SIGNATURE_SCHEMA = "heartlens.signature/2"
 
 MAX_NAME = 64
 """Characters of a DICOM person name or long string, PS3.5 6.2."""
@@ -87,32 +82,3 @@ def confirmation(case: Case) -> str:
     counted = sum(totals.lesions for artery, totals in case.report.arteries.items() if artery is not Artery.OTHER)
     lesions = "the 1 lesion" if counted == 1 else f"all {counted} lesions"
     return f"I have checked {lesions}: total Agatston score {display_agatston(case.report.total.agatston)}."
-
-
-def write_signature(folder: Path, case: Case, signature: Signature) -> None:
-    """Put the signature beside a saved case; it holds for the edits made so far."""
-    document = {"schema": SIGNATURE_SCHEMA, **asdict(signature), "edits": len(case.edits)}
-    with atomic_file(folder / "signature.json") as sibling:
-        write_json(sibling, document)
-
-
-def read_signature(folder: Path, case: Case) -> Signature | None:
-    """The signature of a saved case; None where there is none, or where the case was edited since.
-
-    Raises
-    ------
-    InputRefused
-        ``unreadable``
-    """
-    path = folder / "signature.json"
-    if not path.is_file():
-        return None
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        if document.pop("schema") != SIGNATURE_SCHEMA:
-            raise ValueError(f"expected schema {SIGNATURE_SCHEMA}")
-        edits = document.pop("edits")
-        signature = Signature(**document)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputRefused("unreadable", f"{path.name} is damaged ({error}); delete it and sign again") from error
-    return signature if edits == len(case.edits) else None

@@ -13,7 +13,8 @@ from typing import Any
 from heartlens.case.case import OLD_REPORT_SCHEMAS, REPORT_SCHEMA, Case
 from heartlens.case.folder import save_case, write_json
 from heartlens.case.result import Result
-from heartlens.case.signature import Signature, write_signature
+from heartlens.case.seal import sign_case
+from heartlens.case.signature import Signature
 from heartlens.core.atomic import atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
 from heartlens.risk.evaluable import State
@@ -34,6 +35,7 @@ def write_outputs(
     force: bool = False,
     identify: bool = False,
     signature: Signature | None = None,
+    state: State | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[str]:
     """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
@@ -51,6 +53,9 @@ def write_outputs(
     signature
         Who answers for it; the SR is then verified, the page says so, and labels.nrrd is written, because checked
         labels are what a network may learn from.
+    state
+        How far a person has answered for it, where the case cannot know: altered after signing. None is what the case
+        and the signature say.
     on_progress
         Hears before each file which part of the writing is done.
 
@@ -68,7 +73,7 @@ def write_outputs(
     case = result.case
     left_out: list[str] = []
     with atomic_folder(out, force=force, is_ours=is_result) as folder:
-        write_json(folder / "report.json", _report_document(case, signature))
+        write_json(folder / "report.json", _report_document(case, signature, state))
         write_lesions_csv(folder / "lesions.csv", case)
         on_progress(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
@@ -80,7 +85,7 @@ def write_outputs(
         on_progress(0.8)
         save_case(case, folder / "case")
         if signature is not None:
-            write_signature(folder / "case", case, signature)
+            sign_case(folder / "case", case, signature)
             write_labels(folder / "labels.nrrd", case)
         on_progress(1.0)
     return left_out
@@ -107,11 +112,10 @@ def write_labels(path: Path, case: Case) -> None:
     write_nrrd(path, case.scored_codes, case.source_ct.affine)
 
 
-def _report_document(case: Case, signature: Signature | None) -> dict[str, Any]:
-    if signature is None:
-        return case.report_document()
-    signed = replace(case.assessment, state=State.SIGNED)
-    return {**case.report_document(signed), "signature": asdict(signature)}
+def _report_document(case: Case, signature: Signature | None, state: State | None) -> dict[str, Any]:
+    known = State.SIGNED if signature is not None else state or case.assessment.state
+    document = case.report_document(replace(case.assessment, state=known))
+    return document if signature is None else {**document, "signature": asdict(signature)}
 
 
 def write_lesions_csv(path: Path, case: Case) -> None:

@@ -13,7 +13,8 @@ from heartlens.app.review_session import ReviewSession
 from heartlens.case.case import Case
 from heartlens.case.folder import save_case
 from heartlens.case.result import Result
-from heartlens.case.signature import Signature, confirmation, now, obstacles, read_signature, write_signature
+from heartlens.case.seal import SealState, read_seal, sign_case
+from heartlens.case.signature import Signature, confirmation, now, obstacles
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
@@ -71,17 +72,18 @@ def test_a_signature_without_a_time_zone_is_none():
         Signature(**RITA, when="2026-11-21T12:00:00")
 
 
-def test_a_signature_holds_for_the_edits_that_were_there(two_lesions, tmp_path):
+def test_a_signature_holds_for_the_edits_that_were_there(reading):
     signature = Signature(**RITA, when=now())
-    write_signature(tmp_path, two_lesions, signature)
-    assert read_signature(tmp_path, two_lesions) == signature
-    assert read_signature(tmp_path, two_lesions.reassign(2, Artery.RCA)) is None
+    sign_case(reading.folder, reading.case, signature)
+    seal = read_seal(reading.folder, 0)
+    assert (seal.state, seal.signature, seal.changed) == (SealState.HOLDS, signature, ())
+    reading.assign(2, Artery.RCA)
+    assert read_seal(reading.folder, 1).state is SealState.LAPSED
 
 
-def test_a_damaged_signature_is_refused(two_lesions, tmp_path):
-    (tmp_path / "signature.json").write_text("{}")
-    with pytest.raises(InputRefused, match="sign again"):
-        read_signature(tmp_path, two_lesions)
+def test_a_damaged_signature_is_an_altered_one(reading):
+    (reading.folder / "signature.json").write_text("{}")
+    assert read_seal(reading.folder, 0).state is SealState.ALTERED
 
 
 def test_a_reading_keeps_each_edit_on_the_disk_and_opens_to_the_same_report(reading):

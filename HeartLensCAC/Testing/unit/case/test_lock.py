@@ -1,0 +1,82 @@
+"""One reader at a time, told by name; a process that dies holds nothing."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+import heartlens.case.lock as lock_module
+from heartlens.case.lock import LOCK, CaseLock, Holder, lock_case
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from heartlens.case.lock import lock_case
+held = lock_case(Path(sys.argv[1]), "Rita")
+print(type(held).__name__, flush=True)
+time.sleep(60)
+"""
+
+
+def test_the_second_is_told_who_was_first(tmp_path):
+    first = lock_case(tmp_path, "Rita")
+    assert isinstance(first, CaseLock)
+    second = lock_case(tmp_path, "Omar")
+    assert isinstance(second, Holder)
+    assert (second.reader, second.pid) == ("Rita", os.getpid())
+    assert str(second).startswith("Rita on ")
+    first.release()
+    first.release()
+    assert not (tmp_path / LOCK).exists()
+    third = lock_case(tmp_path, "Omar")
+    assert isinstance(third, CaseLock)
+    third.release()
+
+
+def test_a_killed_process_holds_nothing(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "CaseLock"
+        held = lock_case(tmp_path)
+        assert isinstance(held, Holder)
+        assert held.pid == other.pid
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+        assert (tmp_path / LOCK).exists(), "nobody could clear it away"
+        mine = lock_case(tmp_path, "Omar")
+        assert isinstance(mine, CaseLock)
+        mine.release()
+
+
+def test_a_folder_that_cannot_be_written_needs_no_lock(tmp_path, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(lock_module.os, "open", refuse)
+    assert lock_case(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("holder", "is_free"),
+    [
+        (None, True),
+        ({"host": "elsewhere", "pid": 1, "when": "2026-11-29T10:00:00+01:00", "reader": "Rita"}, False),
+        ({"host": None, "pid": 2**22 + 1, "when": "2026-11-29T10:00:00+01:00"}, True),  # no such process here
+        ({"host": None, "pid": os.getppid(), "when": "2026-11-29T10:00:00+01:00"}, False),
+    ],
+)
+def test_where_the_file_system_knows_no_locks_the_file_decides(tmp_path, monkeypatch, holder, is_free):
+    def unknown(_file):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock_module, "_lock_file", unknown)
+    if holder is not None:
+        content = {**holder, "host": holder["host"] or lock_module.socket.gethostname()}
+        (tmp_path / LOCK).write_text(json.dumps(content))
+    assert isinstance(lock_case(tmp_path), CaseLock if is_free else Holder)

@@ -1,0 +1,192 @@
+"""A signature covers every file of a case: whatever is changed, removed, added or swapped afterwards is seen."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from tiny_ct import make_ct
+
+from heartlens.app.review_session import ReviewSession
+from heartlens.app.verify import find_case_folders, verify_case
+from heartlens.case.case import Case
+from heartlens.case.folder import save_case
+from heartlens.case.seal import KEY_VARIABLE, SEALED_FILES, SealState
+from heartlens.core.errors import InputRefused
+from heartlens.core.lesions import Artery, LesionMap
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.risk.evaluable import State
+
+WHO = ("Reader^Rita", "Phantom Hospital")
+
+
+def saved(folder, hu=200, columns=4):
+    """Two rows of pixels of 0.25 mm2 in the LAD and 4 pixels at 450 HU in the RCA."""
+    voxels = np.zeros((4, 16, 16), np.int16)
+    voxels[1, 2:4, 2 : 2 + columns], voxels[2, 9:11, 9:11] = hu, 450
+    labels = np.zeros(voxels.shape, np.uint16)
+    labels[1, 2:4, 2 : 2 + columns], labels[2, 9:11, 9:11] = 1, 2
+    save_case(Case.of(make_ct(voxels), LesionMap(labels, {1: Artery.LAD, 2: Artery.RCA}), ScoringProtocol()), folder)
+    return folder
+
+
+@pytest.fixture
+def signed(tmp_path):
+    """A case with one edit, signed."""
+    with ReviewSession.open(saved(tmp_path / "case"), reader="Rita") as reading:
+        reading.assign(1, Artery.LCX)
+        reading.sign(*WHO, confirmed=True)
+    return tmp_path / "case"
+
+
+def leaves(document, path=()):
+    """Every field of a document that holds no others."""
+    children = document.items() if isinstance(document, dict) else enumerate(document)
+    for key, value in children:
+        if isinstance(value, dict | list) and value:
+            yield from leaves(value, (*path, key))
+        else:
+            yield (*path, key)
+
+
+def test_a_signed_case_opens_signed(signed):
+    with ReviewSession.open(signed) as reading:
+        assert (reading.seal.state, reading.state, reading.findings) == (SealState.HOLDS, State.SIGNED, ())
+        assert reading.signature.observer == WHO[0]
+    assert json.loads((signed / "report.json").read_text())["assessment"]["state"] == "signed"
+    assert verify_case(signed).is_fine
+
+
+def test_every_field_of_every_document_is_under_the_seal(signed):
+    """Of case.json, report.json, signature.json and each line of the journal, one field after the other."""
+    seen = 0
+    for name in ("case.json", "report.json", "signature.json", "edits.jsonl"):
+        path = signed / name
+        content = path.read_text()
+        document = json.loads(content)
+        for keys in leaves(document):
+            changed = json.loads(content)
+            inner = changed
+            for key in keys[:-1]:
+                inner = inner[key]
+            inner[keys[-1]] = "x" if inner[keys[-1]] != "x" else "y"
+            path.write_text(json.dumps(changed) + "\n")
+            verified = verify_case(signed)
+            assert not verified.is_fine, (name, keys)
+            seen += 1
+        path.write_text(content)
+    assert seen > 100
+    assert verify_case(signed).is_fine
+
+
+@pytest.mark.parametrize("name", [*SEALED_FILES, "edits.jsonl"])
+def test_a_file_that_is_removed_or_swapped_is_seen(signed, tmp_path, name):
+    other = saved(tmp_path / "other", hu=300, columns=5)
+    (signed / name).unlink()
+    assert not verify_case(signed).is_fine
+    shutil.copy(other / name, signed / name)
+    verified = verify_case(signed)
+    assert not verified.is_fine
+    assert verified.seal is None or name in verified.seal.changed
+
+
+def test_an_altered_case_opens_and_says_what_was_altered(signed):
+    document = json.loads((signed / "case.json").read_text())
+    document["protocol"]["minimum_area_mm2"] = 50.0
+    (signed / "case.json").write_text(json.dumps(document))
+    with ReviewSession.open(signed) as reading:
+        assert (reading.signature, reading.state) == (None, State.ALTERED)
+        assert "altered after signing (case.json changed); it had been signed as Reader^Rita" in reading.findings[0]
+        assert any("report.json says another total" in finding for finding in reading.findings)
+        reading.save_report()
+    assert json.loads((signed / "report.json").read_text())["assessment"]["state"] == "altered"
+
+
+def test_what_was_altered_can_be_looked_through_and_signed_again(signed):
+    (signed / "report.json").write_text("{}")
+    with ReviewSession.open(signed) as reading:
+        assert reading.state is State.ALTERED
+        reading.assign(2, Artery.LM)
+        assert reading.state is State.ALTERED, "an edit heals nothing"
+        reading.sign(*WHO, confirmed=True)
+        assert reading.state is State.SIGNED
+    assert verify_case(signed).is_fine
+
+
+def test_an_edit_ends_a_signature_openly(signed):
+    with ReviewSession.open(signed) as reading:
+        reading.assign(2, Artery.LM)
+        assert (reading.signature, reading.seal.state, reading.state) == (None, SealState.LAPSED, State.READ)
+        reading.save_report()
+    verified = verify_case(signed)
+    assert verified.is_fine
+    assert str(verified) == f"edited since it was signed; it had been signed as {WHO[0]}, {WHO[1]}, " + str(
+        json.loads((signed / "signature.json").read_text())["when"]
+    )
+
+
+def test_with_a_key_nobody_else_can_sign_and_without_it_nothing_is_called_altered(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "secret")
+    with ReviewSession.open(saved(tmp_path / "case")) as reading:
+        reading.sign(*WHO, confirmed=True)
+    assert verify_case(tmp_path / "case").seal.state is SealState.HOLDS
+    monkeypatch.setenv(KEY_VARIABLE, "another")
+    assert verify_case(tmp_path / "case").seal.state is SealState.ALTERED
+    monkeypatch.delenv(KEY_VARIABLE)
+    with ReviewSession.open(tmp_path / "case") as reading:
+        assert (reading.seal.state, reading.signature) == (SealState.UNVERIFIED, None)
+        assert f"set {KEY_VARIABLE}" in reading.findings[0]
+
+
+def test_a_second_window_reads_and_does_not_edit(tmp_path):
+    folder = saved(tmp_path / "case")
+    with ReviewSession.open(folder, reader="Rita") as first:
+        with ReviewSession.open(folder, reader="Omar") as second:
+            assert second.held_by.reader == "Rita"
+            assert "open elsewhere (Rita on" in second.findings[0]
+            for edit in (lambda: second.assign(1, Artery.LM), lambda: second.sign(*WHO, confirmed=True)):
+                with pytest.raises(InputRefused, match="close it there"):
+                    edit()
+        assert first.assign(1, Artery.LM)
+    with ReviewSession.open(folder, reader="Omar") as third:
+        assert third.held_by is None
+        assert third.undo()
+
+
+def test_a_session_that_takes_the_place_of_another_has_its_lock(tmp_path):
+    folder = saved(tmp_path / "case")
+    first = ReviewSession.open(folder)
+    again = ReviewSession.open(folder, instead_of=first)
+    first.close()
+    assert again.assign(1, Artery.LM)
+    back = ReviewSession.open(folder, instead_of=again)
+    back.close(instead_of=again)
+    assert again.undo()
+    again.close()
+
+
+def test_a_torn_journal_opens_with_what_was_whole(tmp_path):
+    folder = saved(tmp_path / "case")
+    with ReviewSession.open(folder) as reading:
+        reading.assign(1, Artery.LM)
+        reading.remove(2)
+        expected = reading.case.undo().report
+    path = folder / "edits.jsonl"
+    path.write_bytes(path.read_bytes()[:-10])
+    with ReviewSession.open(folder) as reading:
+        assert reading.case.report == expected
+        assert "the 1 edits before them were opened" in reading.findings[0]
+        reading.undo()
+    with ReviewSession.open(folder) as reading:
+        assert len(reading.case.edits) == 2
+
+
+def test_folders_of_cases_are_found(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / "results" / name).mkdir(parents=True)
+    folders = [saved(tmp_path / "results" / name / "case") for name in ("a", "b")]
+    assert find_case_folders([tmp_path / "results"]) == folders
+    with pytest.raises(InputRefused, match=r"found no case\.json"):
+        find_case_folders([tmp_path / "nothing"])

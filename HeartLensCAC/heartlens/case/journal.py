@@ -1,0 +1,176 @@
+"""The journal of a case: a line for each edit, and each line sealed by a checksum over all before it.
+
+A line that is torn, by a power failure or a full disk, ends the journal there: what stands before it is whole, and what
+comes after it could not have been meant without it. Nothing is thrown away: the rest is kept in a file of its own as
+soon as somebody goes on editing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from heartlens.case.edits import Edit
+from heartlens.core.errors import InputRefused
+
+JOURNAL = "edits.jsonl"
+
+TORN = "edits.torn"
+"""Where the rest of a torn journal is kept, as it was found."""
+
+CHECKSUM = "checksum"
+"""Key of a line beside those of `Edit`."""
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a journal holds, and how far it is whole.
+
+    Parameters
+    ----------
+    edits
+        Oldest first.
+    head
+        Checksum over the start and all lines: what the next line is chained to.
+    size_bytes
+        Length of the whole lines; what lies behind them is torn.
+    torn_bytes
+        Length of what lies behind them.
+    """
+
+    edits: tuple[Edit, ...]
+    head: str
+    size_bytes: int
+    torn_bytes: int = 0
+
+    @property
+    def is_torn(self) -> bool:
+        """Whether something stands behind the whole lines that is none."""
+        return self.torn_bytes > 0
+
+
+def journal_start(*digests: str) -> str:
+    """What the first line is chained to: checksums of the case that the edits belong to, so that none is swapped."""
+    return hashlib.sha256("\n".join(("heartlens.journal", *digests)).encode()).hexdigest()
+
+
+def read_journal(folder: Path, start: str = "", *, needs_checksums: bool = False) -> Journal:
+    """Read the edits of a case folder, as far as they are whole.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    start
+        See `journal_start`; "" for a case of the first version.
+    needs_checksums
+        Whether every line must have one; lines of the first version had none.
+
+    Raises
+    ------
+    InputRefused
+        ``unreadable``: there is no journal, or it cannot be read.
+    """
+    try:
+        content = (folder / JOURNAL).read_bytes()
+    except OSError as error:
+        raise InputRefused(
+            "unreadable", f"{JOURNAL}: expected the edits of the case, found: {error.strerror or error}; restore it"
+        ) from None
+    edits: list[Edit] = []
+    head, size = start, 0
+    while size < len(content):
+        end = content.find(b"\n", size)
+        line = content[size:] if end < 0 else content[size:end]
+        try:
+            document = json.loads(line)
+            checksum = document.pop(CHECKSUM, None)
+            chained = _chained(head, document)
+            edit = Edit.from_json(document)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            break
+        if checksum != chained and (checksum is not None or needs_checksums):
+            break
+        needs_checksums |= checksum is not None  # none before the first version that writes them, all after
+        edits.append(edit)
+        head, size = chained, len(content) if end < 0 else end + 1
+    return Journal(tuple(edits), head, size, len(content) - size)
+
+
+def append_edits(folder: Path, journal: Journal, edits: Sequence[Edit]) -> Journal:
+    """Add a line for each edit and wait until they are on the disk: no edit is lost by a crash, and none is half there.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    journal
+        As it was last read or written; what is torn behind it is moved into `TORN`.
+    edits
+        To be added.
+
+    Returns
+    -------
+    Journal
+        With the new lines.
+
+    Raises
+    ------
+    InputRefused
+        ``output``: somebody else has written to it since.
+    OSError
+        The disk does not take it; the journal is as it was.
+    """
+    path = folder / JOURNAL
+    lines, head = [], journal.head
+    for edit in edits:
+        document = edit.to_json()
+        head = _chained(head, document)
+        lines.append(json.dumps({**document, CHECKSUM: head}) + "\n")
+    with path.open("r+b") as file:
+        expected, found = journal.size_bytes + journal.torn_bytes, os.fstat(file.fileno()).st_size
+        if found != expected:
+            raise InputRefused(
+                "output",
+                f"{JOURNAL}: expected {expected} bytes as they were read, found {found}: another program edits this "
+                "case; open it again",
+            )
+        if journal.is_torn:
+            _set_torn_aside(folder, file, journal)
+        begin = file.seek(0, os.SEEK_END)
+        if begin:  # a journal whose last newline is missing
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                lines.insert(0, "\n")
+        try:
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                os.truncate(path, begin)
+            raise
+        size = file.tell()
+    return Journal((*journal.edits, *edits), head, size)
+
+
+def _set_torn_aside(folder: Path, file: BinaryIO, journal: Journal) -> None:
+    """Move what is no whole line into a file of its own, on the disk before it leaves this one."""
+    file.seek(journal.size_bytes)
+    with (folder / TORN).open("ab") as aside:
+        aside.write(file.read() + b"\n")
+        aside.flush()
+        os.fsync(aside.fileno())
+    file.truncate(journal.size_bytes)
+
+
+def _chained(head: str, document: dict[str, Any]) -> str:
+    """Checksum of a line and of everything before it."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(f"{head}\n{text}".encode()).hexdigest()

@@ -1,0 +1,186 @@
+"""What a signature holds: a digest over every file of a case, so that whatever is changed afterwards is seen.
+
+The digest needs no secret and tells accident from order; who can write the folder can also write another digest. A site
+that wants more gives a key: then only who has the key can sign, and only who has it can verify.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from heartlens.case.case import OLD_CASE_SCHEMAS, Case
+from heartlens.case.folder import AUTO, write_json
+from heartlens.case.journal import JOURNAL
+from heartlens.case.signature import SIGNATURE_SCHEMA, Signature
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
+from heartlens.risk.evaluable import State
+
+KEY_VARIABLE = "HEARTLENS_SIGNING_KEY"
+"""Environment variable with the secret of a site."""
+
+SIGNATURE = "signature.json"
+OLD_SIGNATURE_SCHEMA = "heartlens.signature/1"
+"""Counted edits and nothing else; it holds for cases of the first version alone."""
+
+SEALED_FILES = ("case.json", AUTO, "report.json", "ct.nrrd")
+"""Beside the journal, of which only the length that was signed is sealed: later edits end a signature openly."""
+
+
+class SealState(str, Enum):
+    """What a signature is worth."""
+
+    NONE = "not signed"
+    HOLDS = "signed"
+    LAPSED = "edited since it was signed"
+    ALTERED = "altered after signing"
+    UNVERIFIED = "cannot be verified"  # signed with a key that is not here
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class Seal:
+    """A signature, and whether the case is still what was signed.
+
+    Parameters
+    ----------
+    state
+        What it is worth.
+    signature
+        Who signed; shown as valid only where `state` is `SealState.HOLDS`.
+    changed
+        Files that are not what was signed, by name.
+    """
+
+    state: SealState
+    signature: Signature | None = None
+    changed: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.signature is None:
+            return self.state.value + (f": {', '.join(self.changed)}" if self.changed else "")
+        by = f"{self.signature.observer}, {self.signature.organization}, {self.signature.when}"
+        if self.state is SealState.HOLDS:
+            return f"signed by {by}"
+        if self.state is SealState.UNVERIFIED:
+            return f"cannot be verified: signed with a key as {by}; set {KEY_VARIABLE} to the site's key"
+        changed = f" ({', '.join(self.changed)} changed)" if self.changed else ""
+        return f"{self.state.value}{changed}; it had been signed as {by}"
+
+
+def sign_case(folder: Path, case: Case, signature: Signature) -> None:
+    """Sign a saved case as it lies on the disk, its report brought up to date first.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    case
+        What it holds.
+    signature
+        Who signs.
+
+    Raises
+    ------
+    InputRefused
+        ``output``: the disk does not take it; there is no signature then.
+    """
+    with atomic_file(folder / "report.json") as sibling:
+        write_json(sibling, case.report_document(replace(case.assessment, state=State.SIGNED)))
+    journal = (folder / JOURNAL).read_bytes()
+    document: dict[str, Any] = {
+        "schema": SIGNATURE_SCHEMA,
+        **asdict(signature),
+        "files": {name: _sha256(folder / name) for name in SEALED_FILES},
+        "journal": {"bytes": len(journal), "sha256": hashlib.sha256(journal).hexdigest()},
+        "is_keyed": _key() is not None,
+    }
+    with atomic_file(folder / SIGNATURE) as sibling:
+        write_json(sibling, {**document, "seal": _seal_of(document)})
+
+
+def read_seal(folder: Path, edits: int) -> Seal:
+    """Say what the signature of a saved case is worth.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    edits
+        How many its journal holds now; what signatures of the first version counted.
+
+    Returns
+    -------
+    Seal
+        A damaged signature is an altered one.
+    """
+    path = folder / SIGNATURE
+    if not path.is_file():
+        return Seal(SealState.NONE)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        signature = Signature(document["observer"], document["organization"], document["when"])
+        if document["schema"] == OLD_SIGNATURE_SCHEMA and _is_first_version(folder):
+            return Seal(SealState.HOLDS if document["edits"] == edits else SealState.LAPSED, signature)
+        if document["schema"] != SIGNATURE_SCHEMA:
+            return Seal(SealState.ALTERED, None, (SIGNATURE,))
+        return _judge(folder, document, signature)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return Seal(SealState.ALTERED, None, (SIGNATURE,))
+
+
+def _is_first_version(folder: Path) -> bool:
+    return json.loads((folder / "case.json").read_text())["schema"] in OLD_CASE_SCHEMAS
+
+
+def _judge(folder: Path, document: Mapping[str, Any], signature: Signature) -> Seal:
+    if document["is_keyed"] and _key() is None:
+        return Seal(SealState.UNVERIFIED, signature)
+    unsealed = {name: value for name, value in document.items() if name != "seal"}
+    if not hmac.compare_digest(str(document["seal"]), _seal_of(unsealed)):
+        return Seal(SealState.ALTERED, signature, (SIGNATURE,))
+    try:
+        journal = (folder / JOURNAL).read_bytes()
+    except OSError:
+        journal = b""
+    signed = journal[: document["journal"]["bytes"]]
+    changed = [JOURNAL] if hashlib.sha256(signed).hexdigest() != document["journal"]["sha256"] else []
+    is_longer = len(journal) > len(signed)
+    for name, expected in document["files"].items():
+        follows_edits = name == "report.json" and is_longer and not changed
+        if not follows_edits and _sha256(folder / name) != expected:
+            changed.append(name)
+    if changed:
+        return Seal(SealState.ALTERED, signature, tuple(changed))
+    return Seal(SealState.LAPSED if is_longer else SealState.HOLDS, signature)
+
+
+def _seal_of(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    key = _key() if document["is_keyed"] else None
+    return hashlib.sha256(text).hexdigest() if key is None else hmac.new(key, text, hashlib.sha256).hexdigest()
+
+
+def _key() -> bytes | None:
+    value = os.environ.get(KEY_VARIABLE, "")
+    return value.encode() or None
+
+
+def _sha256(path: Path) -> str | None:
+    """None where there is no such file: one that appears later is a change, too."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputRefused("unreadable", f"cannot read {path.name}: {error.strerror or error}; allow it") from None
