@@ -88,14 +88,14 @@ demo: $(VENV)/installed
 	$(BIN)/heartlens demo --out demo
 
 test: $(TEST_SETUP) check
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 ifeq ($(SLICER_CORE),true)
 	.venv-511/bin/python -m pytest -p no:cacheprovider HeartLensCAC/Testing/scene HeartLensCAC/Testing/desktop/test_journey.py
 endif
 
 # Every idea once, in two minutes on two cores: what trains, mutates, fills disks, starts workers, or walks a journey is left out.
 test-fast: $(TEST_SETUP)
-	$(BIN)/python -m pytest --numprocesses auto -m 'not slow'
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m 'not slow'
 
 check: $(VENV)/installed-test
 	$(BIN)/ruff check
