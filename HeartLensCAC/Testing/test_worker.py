@@ -546,7 +546,8 @@ def test_a_library_that_is_missing_costs_only_what_needs_it_and_the_door_is_told
     with with_changed(without("highdicom", "jinja2")) as worker:
         done = worker.finish(worker.start(input=phantom / "ct", out=out, options=RULES))
     assert done.kind == "done"
-    assert "DICOM SEG or SR was not written: it needs highdicom" in done.text
+    assert "segmentation.dcm was not written: it needs highdicom" in done.text
+    assert "report.dcm was not written: it needs highdicom" in done.text
     assert "report.html was not written: it needs jinja2" in done.text
     assert {path.name for path in out.iterdir()} == {"report.json", "lesions.csv", "segmentation.seg.nrrd", "case"}
 

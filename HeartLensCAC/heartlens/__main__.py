@@ -126,7 +126,7 @@ def _run_score(options: argparse.Namespace) -> int:
     else:
         print(result_table(result.case))
         if options.out is not None:
-            page = options.out / ("report.html" if not left_out else "report.json")
+            page = options.out / ("report.html" if (options.out / "report.html").is_file() else "report.json")
             print(f"\nReport: {page}")
     for text in left_out:
         print(f"note: {text}", file=sys.stderr)
@@ -229,7 +229,8 @@ def _run_demo(options: argparse.Namespace) -> int:
     total = sum(truth[a.name]["agatston"] for a in CORONARY)
     print(f"\nKnown answer of this phantom: {known}, total {display_agatston(total)}.")
     print(f"CT:     {options.out / 'phantom' / 'ct'}")
-    print(f"Report: {options.out / 'result' / ('report.json' if left_out else 'report.html')}")
+    page = "report.html" if (options.out / "result" / "report.html").is_file() else "report.json"
+    print(f"Report: {options.out / 'result' / page}")
     for text in left_out:
         print(f"note: {text}", file=sys.stderr)
     return DONE

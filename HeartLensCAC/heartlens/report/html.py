@@ -33,6 +33,7 @@ from heartlens.report.figures import (
 from heartlens.risk.assess import VERY_HIGH_AGATSTON, Risk, rounded_agatston
 from heartlens.risk.categories import SCHEMES
 from heartlens.risk.category_probability import display_percent
+from heartlens.risk.evaluable import State
 from heartlens.scoring.counted import scored_voxels
 from heartlens.scoring.report import LesionScore, Totals, display_agatston
 
@@ -60,13 +61,24 @@ class Identity:
 
 
 def write_report(
-    path: Path, case: Case, *, identity: Identity | None = None, signature: Signature | None = None
+    path: Path,
+    case: Case,
+    *,
+    identity: Identity | None = None,
+    signature: Signature | None = None,
+    state: State | None = None,
 ) -> None:
     """Write the page of a case; see `render_report`."""
-    path.write_text(render_report(case, identity=identity, signature=signature), encoding="utf-8")
+    path.write_text(render_report(case, identity=identity, signature=signature, state=state), encoding="utf-8")
 
 
-def render_report(case: Case, *, identity: Identity | None = None, signature: Signature | None = None) -> str:
+def render_report(
+    case: Case,
+    *,
+    identity: Identity | None = None,
+    signature: Signature | None = None,
+    state: State | None = None,
+) -> str:
     """The page of a case as HTML.
 
     Parameters
@@ -77,6 +89,8 @@ def render_report(case: Case, *, identity: Identity | None = None, signature: Si
         Printed at the top; None prints none.
     signature
         Printed with the sign-off; None says that nobody signed.
+    state
+        `State.ALTERED` says that the case was changed after somebody signed it; None is what the signature says.
     """
     report, risk = case.report, case.risk
     scheme = SCHEMES[risk.scheme]
@@ -115,7 +129,7 @@ def render_report(case: Case, *, identity: Identity | None = None, signature: Si
         has_why=any(lesion.why for lesion in report.lesions),
         has_review=any(lesion.undecided for lesion in report.lesions),
         has_probability=any(lesion.probability is not None for lesion in report.lesions),
-        signoff=_signoff(case, signature),
+        signoff=_signoff(case, signature, state),
         protocol=protocol_rows(case),
         provenance=_provenance(case),
     )
@@ -306,13 +320,15 @@ def _lesion_row(case: Case, lesion: LesionScore) -> dict[str, Any]:
     }
 
 
-def _signoff(case: Case, signature: Signature | None) -> str:
+def _signoff(case: Case, signature: Signature | None, state: State | None) -> str:
     proposed = sum(lesion.agatston > 0 and lesion.artery in SCORED_ARTERIES for lesion in case.report.lesions)
     edits = "not edited by a reader" if not case.edits else f"{_count(len(case.edits), 'edit')} by a reader"
-    state = "Not signed"
+    words = "Not signed"
     if signature is not None:
-        state = f"Signed by {signature.observer}, {signature.organization}, {signature.when}"
-    return f"{state}. {_count(proposed, 'lesion')} counted, {edits}."
+        words = f"Signed by {signature.observer}, {signature.organization}, {signature.when}"
+    elif state is State.ALTERED:
+        words = "Altered after it was signed; no signature is valid"
+    return f"{words}. {_count(proposed, 'lesion')} counted, {edits}."
 
 
 def protocol_rows(case: Case) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -19,8 +20,8 @@ from heartlens.core.atomic import atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
 from heartlens.risk.evaluable import State
 
-OPTIONAL = {"jinja2": "report.html", "highdicom": "DICOM SEG or SR"}
-"""Libraries without which everything but these is still written."""
+OPTIONAL = frozenset({"jinja2", "highdicom"})
+"""Libraries without which all is written but what needs them."""
 
 LESION_COLUMNS = (
     "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
@@ -62,7 +63,7 @@ def write_outputs(
     Returns
     -------
     list[str]
-        What was left out, and why: see `OPTIONAL`.
+        What was left out, and why: for want of a library (`OPTIONAL`), or because it failed.
 
     Raises
     ------
@@ -74,14 +75,15 @@ def write_outputs(
     left_out: list[str] = []
     with atomic_folder(out, force=force, is_ours=is_result) as folder:
         write_json(folder / "report.json", _report_document(case, signature, state))
-        write_lesions_csv(folder / "lesions.csv", case)
+        with _noting(left_out, folder / "lesions.csv") as path:
+            write_lesions_csv(path, case)
         on_progress(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
-        with _noting(left_out):
-            _write_dicom(folder, result, signature, on_progress)
+        if result.sources:
+            _write_dicom(folder, result, signature, left_out, on_progress)
         on_progress(0.7)
-        with _noting(left_out):
-            _write_html(folder / "report.html", result, identify, signature)
+        with _noting(left_out, folder / "report.html") as path:
+            _write_html(path, result, identify, signature, state)
         on_progress(0.8)
         save_case(case, folder / "case")
         if signature is not None:
@@ -92,14 +94,25 @@ def write_outputs(
 
 
 @contextmanager
-def _noting(left_out: list[str]) -> Iterator[None]:
-    """Note what cannot be written for want of a library."""
+def _noting(left_out: list[str], path: Path) -> Iterator[Path]:
+    """Note what cannot be written, and leave nothing of it: one object that fails must not cost the result.
+
+    A full disk fails the whole, and so does what is missing and not optional.
+    """
     try:
-        yield
+        yield path
+        return
     except ModuleNotFoundError as error:
         if error.name not in OPTIONAL:
             raise
-        left_out.append(f"{OPTIONAL[error.name]} was not written: it needs {error.name} (pip install {error.name})")
+        why = f"it needs {error.name} (pip install {error.name})"
+    except (InputRefused, OSError, MemoryError):
+        raise
+    except Exception as error:  # the text of a library's error may quote a header, and so an identity: its kind must do
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        why = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+    path.unlink(missing_ok=True)
+    left_out.append(f"{path.name} was not written: {why}")
 
 
 def write_labels(path: Path, case: Case) -> None:
@@ -163,43 +176,49 @@ def _write_seg_nrrd(path: Path, case: Case) -> None:
 
 
 def _write_dicom(
-    folder: Path, result: Result, signature: Signature | None, on_progress: Callable[[float], None]
+    folder: Path,
+    result: Result,
+    signature: Signature | None,
+    left_out: list[str],
+    on_progress: Callable[[float], None],
 ) -> None:
-    if not result.sources:
-        return
-    from heartlens.dicom.seg import write_seg
-    from heartlens.dicom.sr import write_sr
-
     case = result.case
+    seg = None
     on_progress(0.2)
-    seg = write_seg(
-        folder / "segmentation.dcm",
-        ct=case.source_ct,
-        codes=case.scored_codes,
-        sources=result.sources,
-        algorithm_type="SEMIAUTOMATIC" if case.edits else "AUTOMATIC",
-    )
+    with _noting(left_out, folder / "segmentation.dcm") as path:
+        from heartlens.dicom.seg import write_seg
+
+        seg = write_seg(
+            path,
+            ct=case.source_ct,
+            codes=case.scored_codes,
+            sources=result.sources,
+            algorithm_type="SEMIAUTOMATIC" if case.edits else "AUTOMATIC",
+        )
     on_progress(0.4)
-    write_sr(
-        folder / "report.dcm",
-        ct=case.source_ct,
-        report=case.report,
-        risk=case.risk,
-        protocol=case.protocol,
-        sources=result.sources,
-        seg=seg,
-        cautions=case.cautions,
-        observer=None if signature is None else signature.observer,
-        organization=None if signature is None else signature.organization,
-        signed=None if signature is None else signature.when,
-    )
+    with _noting(left_out, folder / "report.dcm") as path:
+        from heartlens.dicom.sr import write_sr
+
+        write_sr(
+            path,
+            ct=case.source_ct,
+            report=case.report,
+            risk=case.risk,
+            protocol=case.protocol,
+            sources=result.sources,
+            seg=seg,
+            cautions=case.cautions,
+            observer=None if signature is None else signature.observer,
+            organization=None if signature is None else signature.organization,
+            signed=None if signature is None else signature.when,
+        )
 
 
-def _write_html(path: Path, result: Result, identify: bool, signature: Signature | None) -> None:
+def _write_html(path: Path, result: Result, identify: bool, signature: Signature | None, state: State | None) -> None:
     from heartlens.report.html import Identity, write_report
 
     identity = None
     if identify and result.sources:
         first = result.sources[0]
         identity = Identity(patient_id=str(first.get("PatientID", "")), name=str(first.get("PatientName", "")))
-    write_report(path, result.case, identity=identity, signature=signature)
+    write_report(path, result.case, identity=identity, signature=signature, state=state)

@@ -1,0 +1,72 @@
+"""Of the objects of a result each fails alone: what can be written is written, and a note says what is missing."""
+
+from __future__ import annotations
+
+import json
+
+import pydicom
+import pytest
+from report_cases import BOXES, make_case
+
+import heartlens.report.html
+import heartlens.report.outputs as outputs
+from heartlens.case.result import Result
+from heartlens.core.errors import InputRefused
+from heartlens.phantom import PhantomParameters, make_phantom
+from heartlens.phantom.files import write_phantom
+from heartlens.pipeline import Request, score_series
+from heartlens.report.outputs import write_outputs
+from heartlens.risk.evaluable import State
+
+ALWAYS = {"report.json", "lesions.csv", "segmentation.seg.nrrd", "report.html", "case"}
+
+
+def failing(*_arguments, **_options):
+    raise ValueError("the name DOE^JANE cannot be encoded")
+
+
+@pytest.mark.parametrize(
+    ("module", "function", "name"),
+    [(outputs, "write_lesions_csv", "lesions.csv"), (heartlens.report.html, "write_report", "report.html")],
+)
+def test_what_fails_is_left_out_and_named_without_what_it_said(monkeypatch, tmp_path, module, function, name):
+    monkeypatch.setattr(module, function, failing)
+    (note,) = write_outputs(Result(make_case(BOXES), ()), tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == ALWAYS - {name}
+    assert note.startswith(f"{name} was not written: ValueError in test_outputs.py, line ")
+    assert "DOE" not in note
+
+
+def test_a_full_disk_costs_the_whole_and_leaves_nothing(monkeypatch, tmp_path):
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(outputs, "write_lesions_csv", full)
+    with pytest.raises(InputRefused, match="No space"):
+        write_outputs(Result(make_case(BOXES), ()), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("tag", ["SliceThickness", "StudyInstanceUID", "SOPClassUID"])
+def test_a_header_that_dicom_objects_need_costs_those_and_not_the_result(tmp_path, tag):
+    parameters = PhantomParameters.random(
+        3, matrix=160, increment_mm=5.0, slice_thickness_mm=5.0, field_of_view="heart", category="101-400"
+    )
+    write_phantom(tmp_path / "phantom", make_phantom(parameters), format="dicom")
+    for path in (tmp_path / "phantom" / "ct").iterdir():
+        dataset = pydicom.dcmread(path)
+        del dataset[tag]
+        dataset.save_as(path)
+    labels = tmp_path / "phantom" / "labels.nrrd"
+    result = score_series(tmp_path / "phantom" / "ct", Request(segmentation=labels))
+    notes = write_outputs(result, tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= ALWAYS
+    assert notes, "otherwise this header is not needed, and the test looks at nothing"
+    for name in ("segmentation.dcm", "report.dcm"):
+        assert (tmp_path / "out" / name).is_file() != any(note.startswith(f"{name} was not written") for note in notes)
+
+
+def test_an_altered_case_names_no_signer_on_its_page(tmp_path):
+    write_outputs(Result(make_case(BOXES), ()), tmp_path / "out", state=State.ALTERED)
+    assert "Altered after it was signed; no signature is valid." in (tmp_path / "out" / "report.html").read_text()
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["assessment"]["state"] == "altered"
