@@ -87,7 +87,7 @@ def measure(series: Path, runs: int, folder: Path) -> list[tuple[str, float, flo
         open_case(*arguments)
         opened.seconds = time.perf_counter() - opened.at
 
-    panel.openCase = timed_open
+    panel.scoring._opened = timed_open
     heart.start()
     pump(lambda: len(beats) > 10)
     pressed = time.perf_counter()
