@@ -24,7 +24,7 @@ endif
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
 	@echo "make test    install what the tests need, check style and types, run all tests"
-	@echo "make test-fast  the tests that take two minutes, for while you work"
+	@echo "make test-fast  the tests that take two minutes or little more, for while you work"
 	@echo "make mutants  break the product in named ways and see that tests notice; goes on where it stopped (ONLY=part of a name)"
 	@echo "make docs    build the pages of docs/ and of the library into docs/api; open docs/api/index.html"
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
