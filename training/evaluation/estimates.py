@@ -76,7 +76,10 @@ class Statistics:
             return Counts(*table[drawn].sum(axis=0).tolist())
 
         whole = total(np.arange(len(each)))
-        part = lambda fields: sum(getattr(whole, field) for field in fields)  # noqa: E731
+
+        def part(fields: Sequence[str]) -> int:
+            return sum(getattr(whole, field) for field in fields)
+
         shares = {} if voxels else {name: (part(a), part(b)) for name, (a, b) in _EVENTS.items()}
         self.add(prefix, names, lambda drawn: [getattr(total(drawn), name) for name in names], shares)
         return whole

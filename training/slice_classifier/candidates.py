@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from heartlens.networks.inference import slices_with_candidates
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.engine.distributed import Ranks, barrier
-from training.metrics.classification import area_under_roc, counts
+from training.metrics.classification import area_under_roc, counts, sensitivity_at
 from training.metrics.cutoff import cut_off_at_sensitivity
 
 CANDIDATE_SLICES = "asked.json"
@@ -72,9 +71,6 @@ def evaluate_candidates(
     cut_off = cut_off_at_sensitivity(truth, candidate_p, least_sensitivity)
     at_cut_off, everywhere = counts(truth, candidate_p >= cut_off), counts(is_calcified, p >= cut_off)
     at_paper = counts(truth, candidate_p >= cut_off_at_sensitivity(truth, candidate_p, 0.89))
-    quiet = np.sort(candidate_p[~truth])[
-        math.ceil(0.9 * int((~truth).sum())) - 1
-    ]  # nine of ten without calcium are below
     return {
         "auc": area_under_roc(truth, candidate_p),
         "cut_off": cut_off,
@@ -84,5 +80,5 @@ def evaluate_candidates(
         "confusion": {"tp": at_cut_off.tp, "fp": at_cut_off.fp, "fn": at_cut_off.fn, "tn": at_cut_off.tn},
         "all_slices": {"sensitivity": everywhere.sensitivity, "specificity": everywhere.specificity},
         "specificity_at_0.89": at_paper.specificity,
-        "sensitivity_at_0.90": float((candidate_p[truth] > quiet).mean()),
+        "sensitivity_at_0.90": sensitivity_at(truth, candidate_p, 0.9),
     }

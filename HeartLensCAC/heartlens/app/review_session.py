@@ -42,7 +42,7 @@ class ReviewSession:
     reader
         Who edits; kept with each edit.
     lock
-        On the folder; None takes it.
+        On the folder, or who has it; None where it cannot be written.
 
     Attributes
     ----------
@@ -54,13 +54,12 @@ class ReviewSession:
         What a reader must know of the folder before trusting it, a sentence each.
     """
 
-    def __init__(self, folder: Path, case: Case, *, reader: str = "", lock: CaseLock | None = None) -> None:
+    def __init__(self, folder: Path, case: Case, *, reader: str = "", lock: CaseLock | Holder | None = None) -> None:
         self.folder = folder
         self.case = case
         self.reader = reader
-        taken = lock or lock_case(folder, reader)
-        self._lock = taken if isinstance(taken, CaseLock) else None
-        self.held_by = taken if isinstance(taken, Holder) else None
+        self._lock = lock if isinstance(lock, CaseLock) else None
+        self.held_by = lock if isinstance(lock, Holder) else None
         self._journal = case_journal(folder)
         self.seal = read_seal(folder, len(case.edits))
         self.findings = tuple(self._look_through())
@@ -89,11 +88,17 @@ class ReviewSession:
             raise InputRefused(
                 "input", f"{folder} holds no HeartLens case: expected case.json in it; choose a case folder"
             )
-        case = load_case(chosen)
-        lock = None
-        if instead_of is not None and instead_of.folder == chosen:
-            lock, instead_of._lock = instead_of._lock, None
-        return cls(chosen, case, reader=reader, lock=lock)
+        mine = instead_of._lock if instead_of is not None and instead_of.folder == chosen else None
+        lock = mine or lock_case(chosen, reader)  # before anything is read: nobody edits between reading and locking
+        try:
+            session = cls(chosen, load_case(chosen), reader=reader, lock=lock)
+        except BaseException:
+            if mine is None and isinstance(lock, CaseLock):
+                lock.release()
+            raise
+        if instead_of is not None and mine is not None:
+            instead_of._lock = None
+        return session
 
     def close(self, instead_of: ReviewSession | None = None) -> None:
         """Let others edit the case; everything is on the disk already.
@@ -131,13 +136,13 @@ class ReviewSession:
         if self.held_by is not None:
             yield f"The case is open elsewhere ({self.held_by}): it can be read here and not edited."
         if self.seal.state in (SealState.ALTERED, SealState.UNVERIFIED):
-            yield f"The case {self.seal}." if self.seal.state is SealState.UNVERIFIED else f"The case was {self.seal}."
+            yield f"The signature of this case: {self.seal}."
         if self._journal.is_torn:
             yield (
-                f"The last {self._journal.torn_bytes} bytes of the journal are damaged; the "
-                f"{len(self._journal.edits)} edits before them were opened. What is damaged is kept in {TORN}."
+                f"The last {self._journal.torn_bytes} bytes of the journal are damaged; the edits before them "
+                f"({len(self._journal.edits)}) were opened. The next edit moves what is damaged into {TORN}."
             )
-        for what in folder_differences(self.folder, self.case):
+        for what in folder_differences(self.folder, len(self.case.edits), self.case):
             yield f"Look through the case before you trust it: {what}."
 
     @cached_property
@@ -255,7 +260,7 @@ class ReviewSession:
                 "make room or allow writing there, then edit again",
             ) from error
         self.case = edited
-        if self.seal.state in (SealState.HOLDS, SealState.UNVERIFIED):
+        if self.seal.state is SealState.HOLDS:
             self.seal = replace(self.seal, state=SealState.LAPSED)
         return True
 
@@ -280,6 +285,7 @@ class ReviewSession:
         except ValueError as error:
             raise InputRefused("input", str(error)) from error
         self._require_lock()
+        self._journal = append_edits(self.folder, self._journal, ())  # what is torn is not signed
         sign_case(self.folder, self.case, signature)
         self.seal = read_seal(self.folder, len(self.case.edits))
         return signature

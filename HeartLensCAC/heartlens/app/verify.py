@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from heartlens.case.folder import case_journal
+from heartlens.case.folder import case_journal, folder_differences
 from heartlens.case.seal import Seal, SealState, read_seal
 from heartlens.core.errors import InputRefused
 
@@ -66,11 +65,6 @@ def verify_case(folder: Path) -> Verification:
         journal = case_journal(folder)
     except InputRefused as refused:
         return Verification(folder, None, 0, refused.text)
-    problem = f"the last {journal.torn_bytes} bytes of the journal are damaged" if journal.is_torn else ""
-    try:
-        saved = json.loads((folder / "report.json").read_text())["edits"]
-        if saved > len(journal.edits):
-            problem = problem or f"report.json has {saved} edits, the journal {len(journal.edits)}"
-    except (OSError, ValueError, LookupError, TypeError):
-        problem = problem or "report.json is missing or damaged"
-    return Verification(folder, read_seal(folder, len(journal.edits)), len(journal.edits), problem)
+    edits = len(journal.edits)
+    torn = (f"the last {journal.torn_bytes} bytes of the journal are damaged",) if journal.is_torn else ()
+    return Verification(folder, read_seal(folder, edits), edits, "; ".join((*torn, *folder_differences(folder, edits))))

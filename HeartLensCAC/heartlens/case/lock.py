@@ -102,7 +102,7 @@ def lock_case(folder: Path, reader: str = "") -> CaseLock | Holder | None:
             holder = _read_holder(path)
             if error.errno not in NO_LOCKS or (holder is not None and _is_alive(holder)):
                 os.close(file)
-                return holder or Holder("another computer", 0, "an unknown time")
+                return holder or Holder("an unknown computer", 0, "an unknown time")
         if sys.platform == "win32" or _is_same_file(path, file):
             break
         os.close(file)  # released and deleted between opening and locking

@@ -1,7 +1,8 @@
 """What a signature holds: a digest over every file of a case, so that whatever is changed afterwards is seen.
 
 The digest needs no secret and tells accident from order; who can write the folder can also write another digest. A site
-that wants more gives a key: then only who has the key can sign, and only who has it can verify.
+that wants more gives a key: then only who has the key can sign, and only who has it can verify; what was signed without
+it, a site with a key cannot verify.
 """
 
 from __future__ import annotations
@@ -20,8 +21,7 @@ from heartlens.case.case import OLD_CASE_SCHEMAS, Case
 from heartlens.case.folder import AUTO, write_json
 from heartlens.case.journal import JOURNAL
 from heartlens.case.signature import SIGNATURE_SCHEMA, Signature
-from heartlens.core.atomic import atomic_file
-from heartlens.core.errors import InputRefused
+from heartlens.core.atomic import atomic_file, file_sha256
 from heartlens.risk.evaluable import State
 
 KEY_VARIABLE = "HEARTLENS_SIGNING_KEY"
@@ -42,7 +42,7 @@ class SealState(str, Enum):
     HOLDS = "signed"
     LAPSED = "edited since it was signed"
     ALTERED = "altered after signing"
-    UNVERIFIED = "cannot be verified"  # signed with a key that is not here
+    UNVERIFIED = "cannot be verified"  # signed with a key where there is none, or without one where there is
 
     def __str__(self) -> str:
         return self.value
@@ -73,7 +73,7 @@ class Seal:
         if self.state is SealState.HOLDS:
             return f"signed by {by}"
         if self.state is SealState.UNVERIFIED:
-            return f"cannot be verified: signed with a key as {by}; set {KEY_VARIABLE} to the site's key"
+            return f"cannot be verified: signed as {by}; set {KEY_VARIABLE} as it was set then, or sign again"
         changed = f" ({', '.join(self.changed)} changed)" if self.changed else ""
         return f"{self.state.value}{changed}; it had been signed as {by}"
 
@@ -102,7 +102,11 @@ def sign_case(folder: Path, case: Case, signature: Signature) -> None:
         "schema": SIGNATURE_SCHEMA,
         **asdict(signature),
         "files": {name: _sha256(folder / name) for name in SEALED_FILES},
-        "journal": {"bytes": len(journal), "sha256": hashlib.sha256(journal).hexdigest()},
+        "journal": {
+            "edits": len(case.edits),
+            "bytes": len(journal),
+            "sha256": hashlib.sha256(journal).hexdigest(),
+        },
         "is_keyed": _key() is not None,
     }
     with atomic_file(folder / SIGNATURE) as sibling:
@@ -117,7 +121,7 @@ def read_seal(folder: Path, edits: int) -> Seal:
     folder
         Of the case.
     edits
-        How many its journal holds now; what signatures of the first version counted.
+        How many its journal holds now, as far as it is whole.
 
     Returns
     -------
@@ -131,10 +135,12 @@ def read_seal(folder: Path, edits: int) -> Seal:
         document = json.loads(path.read_text(encoding="utf-8"))
         signature = Signature(document["observer"], document["organization"], document["when"])
         if document["schema"] == OLD_SIGNATURE_SCHEMA and _is_first_version(folder):
+            if _key() is not None:
+                return Seal(SealState.UNVERIFIED, signature)
             return Seal(SealState.HOLDS if document["edits"] == edits else SealState.LAPSED, signature)
         if document["schema"] != SIGNATURE_SCHEMA:
             return Seal(SealState.ALTERED, None, (SIGNATURE,))
-        return _judge(folder, document, signature)
+        return _judge(folder, document, signature, edits)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return Seal(SealState.ALTERED, None, (SIGNATURE,))
 
@@ -143,26 +149,26 @@ def _is_first_version(folder: Path) -> bool:
     return json.loads((folder / "case.json").read_text())["schema"] in OLD_CASE_SCHEMAS
 
 
-def _judge(folder: Path, document: Mapping[str, Any], signature: Signature) -> Seal:
-    if document["is_keyed"] and _key() is None:
+def _judge(folder: Path, document: Mapping[str, Any], signature: Signature, edits: int) -> Seal:
+    if document["is_keyed"] != (_key() is not None):
         return Seal(SealState.UNVERIFIED, signature)
     unsealed = {name: value for name, value in document.items() if name != "seal"}
     if not hmac.compare_digest(str(document["seal"]), _seal_of(unsealed)):
         return Seal(SealState.ALTERED, signature, (SIGNATURE,))
-    try:
-        journal = (folder / JOURNAL).read_bytes()
-    except OSError:
-        journal = b""
-    signed = journal[: document["journal"]["bytes"]]
-    changed = [JOURNAL] if hashlib.sha256(signed).hexdigest() != document["journal"]["sha256"] else []
-    is_longer = len(journal) > len(signed)
+    sealed = document["journal"]
+    journal = (folder / JOURNAL).read_bytes()
+    is_edited = edits > sealed["edits"]
+    # What follows the signed lines is later edits, each sealed by the journal itself, or it is none of ours.
+    is_ours = is_edited or len(journal) == sealed["bytes"]
+    starts_as_signed = hashlib.sha256(journal[: sealed["bytes"]]).hexdigest() == sealed["sha256"]
+    changed = [] if is_ours and starts_as_signed else [JOURNAL]
     for name, expected in document["files"].items():
-        follows_edits = name == "report.json" and is_longer and not changed
+        follows_edits = name == "report.json" and is_edited
         if not follows_edits and _sha256(folder / name) != expected:
             changed.append(name)
     if changed:
         return Seal(SealState.ALTERED, signature, tuple(changed))
-    return Seal(SealState.LAPSED if is_longer else SealState.HOLDS, signature)
+    return Seal(SealState.LAPSED if is_edited else SealState.HOLDS, signature)
 
 
 def _seal_of(document: Mapping[str, Any]) -> str:
@@ -178,9 +184,4 @@ def _key() -> bytes | None:
 
 def _sha256(path: Path) -> str | None:
     """None where there is no such file: one that appears later is a change, too."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise InputRefused("unreadable", f"cannot read {path.name}: {error.strerror or error}; allow it") from None
+    return file_sha256(path) if path.exists() else None

@@ -43,7 +43,7 @@ EVALUABLE_BY_CODE: Mapping[str, Evaluable] = MappingProxyType(
         "contrast": Evaluable.NO,  # enhanced blood scores as calcium
         "few-slices": Evaluable.NO,  # most of the heart is not there
         "no-heart": Evaluable.NO,  # nothing was looked at
-        "extrapolated-gaps": Evaluable.LIMITED,
+        "extrapolated-gaps": Evaluable.NO,  # slices are missing, and with them what they hold
         "heart-cut": Evaluable.LIMITED,
         "metal": Evaluable.LIMITED,
         "non-gated": Evaluable.LIMITED,

@@ -82,7 +82,7 @@ class EvaluationPhantom:
         return ct, read_labels(self.folder / "labels.nrrd", ct)
 
 
-def test_phantom(seed: int, **overrides: Any) -> PhantomParameters:
+def evaluation_phantom(seed: int, **overrides: Any) -> PhantomParameters:
     """Drawn as widely as the phantoms of training are, but for the matrix."""
     return PhantomParameters.varied(seed, **{"matrix": MATRIX, **overrides})
 
@@ -121,7 +121,7 @@ def make_phantoms(
 def _make(home: Path, overrides: dict[str, Any], seed: int) -> int:
     folder = home / str(seed)
     if not is_phantom(folder):
-        write_phantom(folder, make_phantom(test_phantom(seed, **overrides)), format="nrrd")
+        write_phantom(folder, make_phantom(evaluation_phantom(seed, **overrides)), format="nrrd")
     return seed
 
 

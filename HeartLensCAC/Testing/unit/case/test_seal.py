@@ -99,7 +99,7 @@ def test_an_altered_case_opens_and_says_what_was_altered(signed):
     with ReviewSession.open(signed) as reading:
         assert (reading.signature, reading.state) == (None, State.ALTERED)
         assert "altered after signing (case.json changed); it had been signed as Reader^Rita" in reading.findings[0]
-        assert any("report.json says another total" in finding for finding in reading.findings)
+        assert any("report.json has other numbers than the case (total" in finding for finding in reading.findings)
         reading.save_report()
     assert json.loads((signed / "report.json").read_text())["assessment"]["state"] == "altered"
 
@@ -140,6 +140,46 @@ def test_with_a_key_nobody_else_can_sign_and_without_it_nothing_is_called_altere
         assert f"set {KEY_VARIABLE}" in reading.findings[0]
 
 
+def test_a_site_with_a_key_cannot_verify_what_was_signed_without_it(signed, monkeypatch):
+    """Otherwise whoever can write the folder could leave the key out and sign as anybody."""
+    monkeypatch.setenv(KEY_VARIABLE, "secret")
+    verified = verify_case(signed)
+    assert (verified.seal.state, verified.is_fine) == (SealState.UNVERIFIED, False)
+
+
+def test_what_is_no_edit_behind_a_signed_journal_is_no_edit(signed):
+    """A byte behind the signed lines must not pass for an edit that ends the signature openly and frees the report."""
+    with (signed / "edits.jsonl").open("a") as file:
+        file.write("x")
+    (signed / "report.json").write_text((signed / "report.json").read_text().replace("6.0", "7.0"))
+    seal = verify_case(signed).seal
+    assert (seal.state, seal.changed) == (SealState.ALTERED, ("edits.jsonl", "report.json"))
+
+
+def test_a_torn_journal_is_mended_before_it_is_signed(tmp_path):
+    folder = saved(tmp_path / "case")
+    with (folder / "edits.jsonl").open("a") as file:
+        file.write('{"kind": "rea')
+    with ReviewSession.open(folder) as reading:
+        reading.sign(*WHO, confirmed=True)
+        assert verify_case(folder).is_fine
+        reading.assign(1, Artery.LM)
+    assert verify_case(folder).seal.state is SealState.LAPSED
+
+
+def test_one_case_that_cannot_be_read_does_not_hide_the_others(signed, tmp_path):
+    (signed / "edits.jsonl").unlink()
+    verified = verify_case(signed)
+    assert (verified.is_fine, verified.seal) == (False, None)
+    assert "expected the edits of the case" in verified.problem
+
+
+def test_an_automatic_result_that_was_swapped_is_seen_without_a_signature(tmp_path):
+    folder, other = saved(tmp_path / "case"), saved(tmp_path / "other", columns=5)
+    shutil.copy(other / "auto.seg.nrrd", folder / "auto.seg.nrrd")
+    assert verify_case(folder).problem == "auto.seg.nrrd is not the automatic result that was saved"
+
+
 def test_a_second_window_reads_and_does_not_edit(tmp_path):
     folder = saved(tmp_path / "case")
     with ReviewSession.open(folder, reader="Rita") as first:
@@ -177,7 +217,7 @@ def test_a_torn_journal_opens_with_what_was_whole(tmp_path):
     path.write_bytes(path.read_bytes()[:-10])
     with ReviewSession.open(folder) as reading:
         assert reading.case.report == expected
-        assert "the 1 edits before them were opened" in reading.findings[0]
+        assert "the edits before them (1) were opened" in reading.findings[0]
         reading.undo()
     with ReviewSession.open(folder) as reading:
         assert len(reading.case.edits) == 2

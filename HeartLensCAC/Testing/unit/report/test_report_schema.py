@@ -86,5 +86,11 @@ def test_what_cannot_be_evaluated_has_no_category():
     assert (assessment.category_low, assessment.category_high) == (None, None)
 
 
+@pytest.mark.parametrize("code", ["no-heart", "extrapolated-gaps"])
+def test_where_the_risk_is_withheld_the_assessment_gives_no_category_either(code):
+    case = make_case(BOXES, cautions=(WarningRecord(code, "why"),))
+    assert (case.risk.category, case.assessment.category_low, case.assessment.category_high) == (None, None, None)
+
+
 def test_an_edit_makes_a_draft_read():
     assert (CASES["a person"].assessment.state.value, CASES["edited"].assessment.state.value) == ("draft", "read")
