@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from heartlens import __version__
 from heartlens.anatomy.quality import acquisition_cautions, content_findings
-from heartlens.calcium import extract_lesions, find_lesions
+from heartlens.anatomy.sharpness import softened
+from heartlens.calcium import carry_lesions, extract_lesions, find_lesions
 from heartlens.case.case import Case
 from heartlens.case.result import Result
 from heartlens.core.atomic import file_sha256
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     import pydicom
 
     from heartlens.anatomy import HeartRegion
+    from heartlens.anatomy.sharpness import Softened
     from heartlens.dicom.series import Series
     from heartlens.networks.bundle import Bundle
 
@@ -115,11 +117,12 @@ def score_series(
 
     on_progress("finding the heart", 0.2)
     scored_ct = ct if protocol.slab_mm is None else _slabs(ct, protocol, cautions)
-    region = _heart(scored_ct, request, cautions)
+    soft = softened(scored_ct)
+    region = _heart(soft.ct, request, cautions)
     clock.lap("anatomy")
 
     on_progress("finding calcium", 0.3)
-    calcium = find_calcium(ct, scored_ct, region, protocol, request, on_progress)
+    calcium = find_calcium(ct, soft, region, protocol, request, on_progress)
     cautions += calcium.cautions
     clock.lap("calcium")
 
@@ -217,7 +220,7 @@ class CalciumResult:
 
 def find_calcium(
     ct: CTVolume,
-    scored_ct: CTVolume,
+    soft: Softened,
     region: HeartRegion,
     protocol: ScoringProtocol,
     request: Request,
@@ -227,10 +230,12 @@ def find_calcium(
 
     Parameters
     ----------
-    ct, scored_ct
-        As read, and as scored: the same, or its slabs.
+    ct
+        As read.
+    soft
+        The scan as scored, `ct` or its slabs, and its copy in which calcium is looked for.
     region
-        Of `scored_ct`.
+        Of that copy.
     protocol
         How calcium is scored.
     request
@@ -243,6 +248,7 @@ def find_calcium(
     InputRefused
         Labels or a bundle that cannot be used.
     """
+    scored_ct = soft.original
     if request.segmentation is not None:
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
         flat = np.flatnonzero(codes)
@@ -252,13 +258,21 @@ def find_calcium(
 
     folder = find_bundle(request.bundle)
     if folder is not None:
-        return _by_networks(scored_ct, region, protocol, load_bundle(folder), request, on_progress)
-    found_by = "calcium was found and named by rules, not by a reader or a trained network: check every lesion"
-    caution = WarningRecord("rules", found_by)
-    if request.bundle != RULES:
-        caution = WarningRecord("no-bundle", f"no network bundle is installed; {found_by}")
-    lesions, _ = find_lesions(scored_ct, region, protocol)
-    return CalciumResult(lesions, Provenance(LabelSource.RULES), (caution,))
+        found = _by_networks(soft.ct, region, protocol, load_bundle(folder), request, on_progress)
+    else:
+        found_by = "calcium was found and named by rules, not by a reader or a trained network: check every lesion"
+        caution = WarningRecord("rules", found_by)
+        if request.bundle != RULES:
+            caution = WarningRecord("no-bundle", f"no network bundle is installed; {found_by}")
+        found = CalciumResult(find_lesions(soft.ct, region, protocol)[0], Provenance(LabelSource.RULES), (caution,))
+    if not soft.sigma_mm:
+        return found
+    sharp = (
+        "a sharp reconstruction kernel, by its noise: calcium was looked for in a copy softened by "
+        f"{soft.sigma_mm:.1f} mm and is scored as it stands in the scan; a sharp kernel raises the score"
+    )
+    lesions = carry_lesions(found.lesions, scored_ct, protocol)
+    return replace(found, lesions=lesions, cautions=(*found.cautions, WarningRecord("softened", sharp)))
 
 
 def _by_networks(

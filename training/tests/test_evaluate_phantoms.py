@@ -12,6 +12,7 @@ from needed import torch  # noqa: F401
 from scipy import ndimage
 
 from heartlens.anatomy import heart_region
+from heartlens.anatomy.sharpness import softened
 from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.nrrd import write_nrrd
@@ -116,7 +117,8 @@ def test_what_is_called_on_nothing_is_counted(phantoms, tmp_path):
     bright = type(ct)(hu, ct.affine, ct.header)
     write_nrrd(tmp_path / "labels.nrrd", labels, ct.affine)
     request = phantom.request(segmentation=tmp_path / "labels.nrrd")
-    calcium = find_calcium(bright, bright, heart_region(ct), ScoringProtocol(), request, lambda stage, fraction: None)
+    soft = softened(bright)
+    calcium = find_calcium(bright, soft, heart_region(ct), ScoringProtocol(), request, lambda stage, fraction: None)
     predicted = scored_voxels(bright, calcium.lesions, ScoringProtocol())
     assert lesions_on_nothing(calcium.lesions, codes, predicted) == 1
 

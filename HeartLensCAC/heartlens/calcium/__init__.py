@@ -1,6 +1,7 @@
 """Which voxels are coronary calcium: threshold, islands, lesions; and the rules for when there is no network."""
 
 from heartlens.calcium.arteries_by_rules import name_pieces_by_rules
+from heartlens.calcium.carrying import carry_lesions
 from heartlens.calcium.exclusion import RULES, Removed, apply_rules
 from heartlens.calcium.extraction import TOO_SMALL, Candidates, candidate_mask, extract_lesions
 from heartlens.calcium.pieces import Pieces, find_pieces
@@ -14,6 +15,7 @@ __all__ = [
     "Removed",
     "apply_rules",
     "candidate_mask",
+    "carry_lesions",
     "extract_lesions",
     "find_lesions",
     "find_pieces",

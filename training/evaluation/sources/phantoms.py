@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from heartlens.anatomy import heart_region
 from heartlens.anatomy.quality import content_findings
+from heartlens.anatomy.sharpness import softened
 from heartlens.core.atomic import atomic_file
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import OVERRIDABLE, InputRefused
@@ -206,13 +207,14 @@ def evaluate_phantom(phantom: EvaluationPhantom, bundle: str | None = None, *, d
     without the user's word is a caution.
     """
     ct, codes = phantom.read()
-    region = heart_region(ct)
+    soft = softened(ct)
+    region = heart_region(soft.ct)
     components = trap_components(ct, codes, region, phantom.truth)
     has_bundle = find_bundle(bundle) is not None
     stages, probabilities, traps, on_nothing, times = {}, {}, {}, {}, {}
     for stage, request in requests_of(phantom, bundle, device=device).items():
         start = time.perf_counter()
-        calcium = find_calcium(ct, ct, region, PROTOCOL, request, lambda name, fraction: None)
+        calcium = find_calcium(ct, soft, region, PROTOCOL, request, lambda name, fraction: None)
         times[stage] = time.perf_counter() - start
         predicted = scored_voxels(ct, calcium.lesions, PROTOCOL)
         stages[stage] = compare(ct, codes, predicted, PROTOCOL)
