@@ -207,7 +207,7 @@ def _run_demo(options: argparse.Namespace) -> int:
     from heartlens.phantom import PhantomParameters, make_phantom
     from heartlens.phantom.files import write_phantom
     from heartlens.pipeline import Request, score_series
-    from heartlens.report.outputs import check_out, is_result, write_outputs
+    from heartlens.report.outputs import check_out, hold_for_replacing, is_result, write_outputs
     from heartlens.risk.person import RiskInputs
     from heartlens.scoring.report import display_agatston
 
@@ -215,7 +215,12 @@ def _run_demo(options: argparse.Namespace) -> int:
     bar = _Bar()
     bar("making a phantom", 0.0)
     phantom = make_phantom(PhantomParameters.random(options.seed, **DEMO_SCAN))
-    with atomic_folder(options.out, force=True, is_ours=lambda old: is_result(old / "result")) as folder:
+    with atomic_folder(
+        options.out,
+        force=True,
+        is_ours=lambda old: is_result(old / "result"),
+        hold=lambda old: hold_for_replacing(old / "result"),
+    ) as folder:
         write_phantom(folder / "phantom", phantom, format="dicom")
         result = score_series(folder / "phantom" / "ct", Request(risk=RiskInputs()), progress=bar)
         left_out = write_outputs(result, folder / "result")

@@ -22,7 +22,7 @@ from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, Seal, SealState, read_seal, sign_case
 from heartlens.case.signature import Signature, now, obstacles
-from heartlens.core.atomic import atomic_file
+from heartlens.core.atomic import atomic_file, remove_unfinished_files
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.report.outputs import write_outputs
@@ -91,6 +91,8 @@ class ReviewSession:
         mine = instead_of._lock if instead_of is not None and instead_of.folder == chosen else None
         lock = mine or lock_case(chosen, reader)  # before anything is read: nobody edits between reading and locking
         try:
+            if isinstance(lock, CaseLock):
+                remove_unfinished_files(chosen)
             session = cls(chosen, load_case(chosen), reader=reader, lock=lock)
         except BaseException:
             if mine is None and isinstance(lock, CaseLock):

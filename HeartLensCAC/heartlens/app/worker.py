@@ -31,7 +31,8 @@ from heartlens import __version__
 from heartlens.app.messages import BadCommand, CancelCommand, Event, ScoreCommand, read_command
 from heartlens.app.options import UsageError, options_of, request_of
 from heartlens.app.requirements import missing
-from heartlens.core.atomic import remove_unfinished
+from heartlens.core.atomic import real_place
+from heartlens.core.disk.workplace import clear_leftovers
 from heartlens.core.errors import InputRefused
 
 logger = logging.getLogger("heartlens.app.worker")
@@ -113,7 +114,8 @@ class Worker:
                 last = self._do(job)
             except Cancelled:
                 last = Event("cancelled", job.job, text="cancelled; nothing was written")
-                remove_unfinished(Path(job.out), os.getpid())  # an interruption may have hit the cleaning, too
+                with suppress(InputRefused):
+                    clear_leftovers(real_place(Path(job.out)), own=True)  # the interruption may have hit the cleaning
             logger.info("job %s ends: %s %s", job.job, last.kind, last.code)
             with self._changed:
                 self._running = None

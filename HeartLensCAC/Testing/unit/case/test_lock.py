@@ -6,13 +6,14 @@ import errno
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 
 import pytest
 
 import heartlens.case.lock as lock_module
-from heartlens.case.lock import LOCK, CaseLock, Holder, lock_case
+from heartlens.case.lock import LOCK, CaseLock, Holder, lock_case, who_holds
 
 HOLD = """
 import sys, time
@@ -69,14 +70,62 @@ def test_a_folder_that_cannot_be_written_needs_no_lock(tmp_path, monkeypatch):
         ({"host": "elsewhere", "pid": 1, "when": "2026-11-29T10:00:00+01:00", "reader": "Rita"}, False),
         ({"host": None, "pid": 2**22 + 1, "when": "2026-11-29T10:00:00+01:00"}, True),  # no such process here
         ({"host": None, "pid": os.getppid(), "when": "2026-11-29T10:00:00+01:00"}, False),
+        # The number of a process that runs, which began later than the one that wrote this, as in a container.
+        ({"host": None, "pid": os.getppid(), "when": "2026-11-29T10:00:00+01:00", "started": "earlier"}, True),
     ],
 )
 def test_where_the_file_system_knows_no_locks_the_file_decides(tmp_path, monkeypatch, holder, is_free):
     def unknown(_file):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(lock_module, "_lock_file", unknown)
+    monkeypatch.setattr(lock_module, "lock_file", unknown)
     if holder is not None:
-        content = {**holder, "host": holder["host"] or lock_module.socket.gethostname()}
+        content = {**holder, "host": holder["host"] or socket.gethostname()}
         (tmp_path / LOCK).write_text(json.dumps(content))
     assert isinstance(lock_case(tmp_path), CaseLock if is_free else Holder)
+
+
+def test_a_folder_that_was_replaced_meanwhile_keeps_the_lock_of_the_new_one(tmp_path):
+    """A release must not let two readers in."""
+    folder = tmp_path / "case"
+    folder.mkdir()
+    old = lock_case(folder)
+    folder.rename(tmp_path / "old")
+    folder.mkdir()
+    new = lock_case(folder, "Omar")
+    assert isinstance(old, CaseLock)
+    assert isinstance(new, CaseLock)
+    old.release()
+    held = who_holds(folder)
+    assert held is not None
+    assert held.reader == "Omar"
+    new.release()
+    assert who_holds(folder) is None
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no modes")
+@pytest.mark.parametrize(("folder_mode", "lock_mode"), [(0o700, 0o600), (0o770, 0o660)])
+def test_whoever_may_edit_a_case_can_lock_it_and_nobody_else_reads_who_does(tmp_path, folder_mode, lock_mode):
+    mask = os.umask(0)
+    try:
+        tmp_path.chmod(folder_mode)
+        lock = lock_case(tmp_path)
+        assert (tmp_path / LOCK).stat().st_mode & 0o777 == lock_mode
+        lock.release()
+    finally:
+        os.umask(mask)
+
+
+def test_the_lock_of_another_user_that_cannot_be_taken_still_holds(tmp_path, monkeypatch):
+    """On a shared drive another user's lock may be readable and not writable."""
+    first = lock_case(tmp_path, "Rita")
+
+    def refuse(*_arguments, **_options):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(lock_module.os, "open", refuse)
+        second = lock_case(tmp_path, "Omar")
+    assert isinstance(second, Holder)
+    assert second.reader == "Rita"
+    first.release()
