@@ -20,9 +20,10 @@ from heartlens.case.folder import case_journal, folder_differences, load_case, s
 from heartlens.case.journal import TORN, append_edits
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
-from heartlens.case.seal import SIGNATURE, Seal, SealState, read_seal, sign_case
+from heartlens.case.seal import Seal, SealState, read_seal, sign_case, withdraw_signature
 from heartlens.case.signature import Signature, now, obstacles
 from heartlens.core.atomic import atomic_file, remove_unfinished_files
+from heartlens.core.disk.rights import is_private
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.report.outputs import write_outputs
@@ -225,7 +226,7 @@ class ReviewSession:
         except ValueError as error:
             raise InputRefused("input", str(error)) from error
         try:
-            (self.folder / SIGNATURE).unlink(missing_ok=True)  # first: it must not outlive what was signed
+            withdraw_signature(self.folder)  # first: it must not outlive what was signed
             self.seal = Seal(SealState.NONE)
             save_risk_inputs(self.folder, risk_inputs)
         except OSError as error:
@@ -300,7 +301,13 @@ class ReviewSession:
         list[str]
             What was left out, and why.
         """
-        return write_outputs(Result(self.case, self.sources), out, signature=self.signature, state=self.state)
+        return write_outputs(
+            Result(self.case, self.sources),
+            out,
+            signature=self.signature,
+            state=self.state,
+            shared_mode=not is_private(self.folder),  # as open as the case
+        )
 
     def _require_lock(self) -> None:
         if self.held_by is not None:
