@@ -50,7 +50,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputRefused(
             "output",
-            f"cannot write {path}: expected a writable place with room, found: {error.strerror or error}; "
+            f"cannot write {path}: expected a writable place with room, found: {reason_of(error)}; "
             "choose another folder",
         ) from None
     finally:
@@ -130,9 +130,9 @@ def atomic_folder(
             _publish(place, force=force, is_ours=is_ours, hold=hold)
             sync_folder(out.parent)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
         raise InputRefused(
-            "output", f"cannot write {out}: {reason}; choose another --out or free the disk; nothing was written"
+            "output",
+            f"cannot write {out}: {reason_of(error)}; choose another --out or free the disk; nothing was written",
         ) from error
 
 
@@ -197,6 +197,16 @@ def check_folder(
 def _require_replaceable(out: Path, is_ours: Callable[[Path], bool] | None) -> None:
     if any(out.iterdir()) and not (is_ours and is_ours(out)):
         raise InputRefused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says; libraries that raise its errors again often leave that out and add pages of their own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def file_sha256(path: Path) -> str:

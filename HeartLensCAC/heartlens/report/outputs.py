@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from heartlens.case.case import OLD_REPORT_SCHEMAS, REPORT_SCHEMA, Case
-from heartlens.case.folder import save_case, write_json
+from heartlens.case.folder import read_json, save_case, write_json
 from heartlens.case.journal import JOURNAL, TORN
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
@@ -114,6 +113,9 @@ def _noting(left_out: list[str], path: Path) -> Iterator[Path]:
     except (InputRefused, OSError, MemoryError):
         raise
     except Exception as error:  # the text of a library's error may quote a header, and so an identity: its kind must do
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, (OSError, MemoryError)):  # of the disk or the memory all the same, in a library's words
+            raise cause from None
         place = traceback.extract_tb(error.__traceback__)[-1]
         why = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
     path.unlink(missing_ok=True)
@@ -138,7 +140,8 @@ def _report_document(case: Case, signature: Signature | None, state: State | Non
 
 def write_lesions_csv(path: Path, case: Case) -> None:
     """One row a lesion, unrounded; empty where a value is unknown."""
-    with path.open("w", newline="") as file:
+    # UTF-8 on every system; and a file name that is no UTF-8 may stand in a sentence: it costs letters, not the table.
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = csv.writer(file)
         rows.writerow(LESION_COLUMNS)
         for s in case.report.lesions:
@@ -192,8 +195,8 @@ def hold_for_replacing(out: Path) -> Iterator[None]:
 def is_result(folder: Path) -> bool:
     """Whether a folder holds a HeartLens result, so that replacing it loses nothing else."""
     try:
-        return json.loads((folder / "report.json").read_text()).get("schema") in (REPORT_SCHEMA, *OLD_REPORT_SCHEMAS)
-    except (OSError, ValueError, AttributeError):
+        return read_json(folder / "report.json").get("schema") in (REPORT_SCHEMA, *OLD_REPORT_SCHEMAS)
+    except (OSError, ValueError):
         return False
 
 
