@@ -22,7 +22,7 @@ from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import Seal, SealState, read_seal, sign_case, withdraw_signature
 from heartlens.case.signature import Signature, now, obstacles
-from heartlens.core.atomic import atomic_file, remove_unfinished_files
+from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_files
 from heartlens.core.disk.rights import is_private
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
@@ -230,9 +230,7 @@ class ReviewSession:
             self.seal = Seal(SealState.NONE)
             save_risk_inputs(self.folder, risk_inputs)
         except OSError as error:
-            raise InputRefused(
-                "output", f"cannot write to {self.folder}: {error.strerror or error}; allow it"
-            ) from error
+            raise InputRefused("output", f"cannot write to {self.folder}: {reason_of(error)}; allow it") from error
         self.case = graded
         return True
 
@@ -259,7 +257,7 @@ class ReviewSession:
         except OSError as error:
             raise InputRefused(
                 "output",
-                f"the edit was not made, because it cannot be kept in {self.folder}: {error.strerror or error}; "
+                f"the edit was not made, because it cannot be kept in {self.folder}: {reason_of(error)}; "
                 "make room or allow writing there, then edit again",
             ) from error
         self.case = edited

@@ -7,10 +7,12 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 from heartlens.core.disk.locking import NO_LOCKS, is_same_file, lock_file, release_file
 from heartlens.core.disk.process import ProcessId
+from heartlens.core.disk.renaming import patiently
 from heartlens.core.disk.rights import FILE
 
 LOCK = ".lock"
@@ -90,7 +92,7 @@ def lock_case(folder: Path, reader: str = "") -> CaseLock | Holder | None:
         try:
             # As open as the folder: who may edit the case with others must be able to lock it, too.
             mode = 0o666 & (folder.stat().st_mode | FILE)
-            file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), mode)
+            file = patiently(partial(os.open, path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), mode))
         except OSError:
             holder = _read_holder(path)  # of another user, whose lock may be read and not taken
             return holder if holder is not None and _process_of(holder).may_run else None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
-from heartlens.core.disk.renaming import rename_new, replace_file, sync_file, sync_folder, sync_tree
+from heartlens.core.disk.renaming import SHARING, rename_new, replace_file, sync_file, sync_folder, sync_tree
 from heartlens.core.disk.rights import keep_rights, make_private, mode_for
 from heartlens.core.disk.workplace import Workplace, clear_leftovers, new_token
 from heartlens.core.errors import InputRefused
@@ -201,6 +201,8 @@ def _require_replaceable(out: Path, is_ours: Callable[[Path], bool] | None) -> N
 
 def reason_of(error: OSError) -> str:
     """What the system says; libraries that raise its errors again often leave that out and add pages of their own."""
+    if getattr(error, "winerror", None) in SHARING:
+        return "another program, such as a virus scanner or a backup, has it open, or writing is not allowed there"
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:

@@ -13,6 +13,7 @@ import sys
 import pytest
 
 import heartlens.case.lock as lock_module
+import heartlens.core.disk.process as process
 from heartlens.case.lock import LOCK, CaseLock, Holder, lock_case, who_holds
 
 HOLD = """
@@ -129,3 +130,70 @@ def test_the_lock_of_another_user_that_cannot_be_taken_still_holds(tmp_path, mon
     assert isinstance(second, Holder)
     assert second.reader == "Rita"
     first.release()
+
+
+class Msvcrt:
+    """Windows' C library as far as it locks: one lock a file, gone when the descriptor is closed."""
+
+    LK_NBLCK = 2
+
+    def __init__(self):
+        self.locked = {}
+
+    def locking(self, file, mode, count):
+        assert (mode, count) == (self.LK_NBLCK, 1)
+        assert os.lseek(file, 0, os.SEEK_CUR) >= 1 << 20, "what is locked on Windows cannot be read by others"
+        name = os.fstat(file).st_ino
+        holder = self.locked.get(name)
+        if holder is not None and holder != file:
+            try:
+                if os.fstat(holder).st_ino == name:
+                    raise PermissionError(errno.EACCES, "Permission denied")
+            except OSError as error:
+                if error.errno != errno.EBADF:
+                    raise
+        self.locked[name] = file
+
+
+def test_on_windows_the_second_is_told_who_was_first_and_the_file_goes_after_it_is_closed(tmp_path, monkeypatch):
+    monkeypatch.setattr(process, "process_start", lambda _pid: "1")
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setitem(sys.modules, "msvcrt", Msvcrt())
+    closed, close, unlink = [], os.close, type(tmp_path).unlink
+
+    def delete(path, **how):
+        assert closed, "Windows deletes nothing that is open"
+        unlink(path, **how)
+
+    first = lock_case(tmp_path, "Rita")
+    assert isinstance(first, CaseLock)
+    second = lock_case(tmp_path, "Omar")
+    assert isinstance(second, Holder)
+    assert second.reader == "Rita"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", lambda file: (closed.append(file), close(file)))
+        patched.setattr(type(tmp_path), "unlink", delete)
+        first.release()
+    assert not (tmp_path / LOCK).exists()
+
+
+def sharing_error(number):
+    error = PermissionError(errno.EACCES, "The process cannot access the file because it is being used")
+    error.winerror = number
+    return error
+
+
+def test_a_lock_at_which_a_scanner_looks_is_waited_for(tmp_path, monkeypatch):
+    """A case that seems impossible to lock would be taken for one that cannot be written."""
+    opened, answers = os.open, [sharing_error(32), sharing_error(5)]
+
+    def busy(*words):
+        if answers:
+            raise answers.pop()
+        return opened(*words)
+
+    monkeypatch.setattr(lock_module.os, "open", busy)
+    lock = lock_case(tmp_path)
+    assert isinstance(lock, CaseLock)
+    assert not answers
+    lock.release()

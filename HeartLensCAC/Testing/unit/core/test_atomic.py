@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from contextlib import contextmanager
 
 import pytest
 
 import heartlens.core.atomic as atomic
+import heartlens.core.disk.renaming as renaming
 from heartlens.core.atomic import atomic_file, atomic_folder
 from heartlens.core.errors import InputRefused
 
@@ -176,3 +179,35 @@ def test_a_link_to_a_folder_that_is_not_there_makes_that_folder_and_one_in_a_cir
     (tmp_path / "b").symlink_to(tmp_path / "a")
     with pytest.raises(InputRefused, match="circle"):
         write(tmp_path / "a", force=True)
+
+
+def test_a_report_that_another_program_keeps_open_on_windows_stays_and_is_told_with_the_way_out(tmp_path, monkeypatch):
+    path = tmp_path / "report.json"
+    path.write_text("old")
+
+    def busy(*_paths):
+        error = PermissionError(errno.EACCES, "The process cannot access the file")
+        error.winerror = 32
+        raise error
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(renaming, "PATIENCE_SECONDS", 0.05)
+    with pytest.raises(InputRefused, match="another program, such as a virus scanner"), atomic_file(path) as sibling:
+        sibling.write_text("new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_library_that_tells_a_full_disk_in_pages_is_quoted_with_one_word(tmp_path):
+    """pydicom raises an OSError of its own, whose text is a traceback."""
+
+    def write():
+        with atomic_file(tmp_path / "report.dcm"):
+            try:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            except OSError as error:
+                raise OSError(f"With tag (0010,0010) Traceback (most recent call last): {error}") from error
+
+    with pytest.raises(InputRefused, match="No space left on device; choose") as refused:
+        write()
+    assert "Traceback" not in refused.value.text

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 CURRENT_FOLDER, NO_REPLACE = -100, 1
 """AT_FDCWD and RENAME_NOREPLACE of Linux, renameat2(2)."""
@@ -23,6 +24,8 @@ UNKNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP
 SHARING = frozenset({5, 32, 33})
 """Windows: access denied, sharing violation, lock violation. A scanner, an indexer or a backup that looks at a new file
 gives them for a moment, and so does a program that keeps it open."""
+
+Result = TypeVar("Result")
 
 PATIENCE_SECONDS = 3.0
 """How long such a moment may last."""
@@ -42,7 +45,7 @@ def rename_new(source: Path, target: Path) -> None:
         There is something; it stays, and so does `source`.
     """
     if sys.platform == "win32":
-        _patiently(lambda: os.rename(source, target))  # which replaces nothing there
+        patiently(lambda: os.rename(source, target))  # which replaces nothing there
         return
     found = _rename_exclusively(os.fsencode(source), os.fsencode(target))
     if found == 0:
@@ -61,7 +64,7 @@ def rename_new(source: Path, target: Path) -> None:
 
 def replace_file(source: Path, target: Path) -> None:
     """Rename a file, over the one that is there."""
-    _patiently(lambda: os.replace(source, target))
+    patiently(lambda: os.replace(source, target))
 
 
 def _rename_exclusively(source: bytes, target: bytes) -> int:
@@ -77,12 +80,24 @@ def _rename_exclusively(source: bytes, target: bytes) -> int:
     return 0 if result == 0 else ctypes.get_errno()
 
 
-def _patiently(rename: Callable[[], None]) -> None:
+def patiently(act: Callable[[], Result]) -> Result:
+    """Do something to a file again and again as long as Windows says that somebody looks at it, and not for ever.
+
+    Parameters
+    ----------
+    act
+        What to do.
+
+    Raises
+    ------
+    PermissionError
+        Somebody keeps the file open, or the right is missing, which elsewhere than on Windows is told at once.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     pause = 0.01
     while True:
         try:
-            return rename()
+            return act()
         except PermissionError as error:
             if getattr(error, "winerror", None) not in SHARING or time.monotonic() + pause > deadline:
                 raise
