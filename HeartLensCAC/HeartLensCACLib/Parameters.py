@@ -59,7 +59,7 @@ class Parameters:
     def ageYears(self) -> "int | None":
         """Age in years; None when it is not known."""
         text = self.node.GetParameter("ageYears")
-        return int(text) if text.isdigit() and int(text) > 0 else None
+        return int(text) if text.isdecimal() and int(text) > 0 else None
 
     @ageYears.setter
     def ageYears(self, years: "int | None") -> None:

@@ -17,6 +17,7 @@ import pytest
 import SimpleITK as sitk
 
 from heartlens.__main__ import main
+from heartlens.app.review_session import ReviewSession
 from heartlens.case.folder import append_edit, load_case
 
 pytestmark = pytest.mark.slow
@@ -325,6 +326,28 @@ def test_an_existing_folder_is_replaced_only_by_force_and_only_if_it_is_ours(pha
     refused(run, "output", *arguments[:-1], precious, "--force", tmp_path=tmp_path)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="Windows has access lists")
+def test_results_are_for_the_user_alone_unless_they_are_to_be_shared(phantom, labels, run, tmp_path):
+    """DIR, everything in it, and what the reader adds to it."""
+    mask = os.umask(0o022)
+    try:
+        for name, options, modes in [("own", [], {0o600, 0o700}), ("ours", ["--shared-mode"], {0o644, 0o755})]:
+            out = tmp_path / name
+            assert run("score", phantom / "ct", "--segmentation", labels, "--out", out, *options)[0] == 0
+            with ReviewSession.open(out, reader="Rita") as session:
+                session.remove(next(iter(session.case.lesions.arteries)))
+                session.save_report()
+                session.sign("Rita", "Clinic", confirmed=True)
+                everything = [out, *out.rglob("*")]
+                assert {"signature.json", ".lock", "edits.jsonl", "report.dcm"} <= {path.name for path in everything}
+                assert {path.stat().st_mode & 0o777 for path in everything} == modes
+                session.export(tmp_path / f"{name}-exported")
+            exported = [tmp_path / f"{name}-exported", *(tmp_path / f"{name}-exported").rglob("*")]
+            assert {path.stat().st_mode & 0o777 for path in exported} == modes, "as open as the case"
+    finally:
+        os.umask(mask)
+
+
 def test_force_does_not_delete_a_readers_edits(phantom, labels, run, tmp_path):
     out = tmp_path / "result"
     arguments = (phantom / "ct", "--segmentation", labels, "--out", out)
@@ -374,7 +397,8 @@ def test_a_folder_that_cannot_be_made_is_refused(phantom, labels, run, tmp_path)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-def test_ctrl_c_ends_with_4_and_leaves_nothing(phantom, tmp_path):
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_ctrl_c_and_a_system_that_stops_it_end_it_with_4_and_leave_nothing(phantom, tmp_path, number):
     code = (
         "import sys, time, heartlens.report.outputs as o\n"
         "o.write_lesions_csv = lambda *a: (print('writing', flush=True), time.sleep(30))\n"
@@ -387,7 +411,7 @@ def test_ctrl_c_ends_with_4_and_leaves_nothing(phantom, tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )  # fmt: skip
     assert process.stdout.readline() == "writing\n"
-    process.send_signal(signal.SIGINT)
+    process.send_signal(getattr(signal, number))
     _, err = process.communicate(timeout=20)
     assert process.returncode == 4
     assert "Traceback" not in err

@@ -1,23 +1,30 @@
 """The command `heartlens`, also `python -m heartlens`.
 
-Exit codes: 0 done, 2 usage, 3 refused (one line on stderr, nothing on disk), 4 cancelled.
+Exit codes: 0 done, 2 usage, 3 refused or failed (one line on stderr, nothing on disk), 4 cancelled, by Ctrl-C or by the
+system. Whatever happens ends in one of them.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heartlens import __version__
+from heartlens.app.console import close_stdout, discreet_logs, open_streams, say, stopping_cleanly
+from heartlens.app.failure import Failure, log_failure
 from heartlens.app.options import UsageError, add_score_options, request_of
 from heartlens.core.errors import InputRefused
 
 if TYPE_CHECKING:
     from heartlens.case.case import Case
+
+logger = logging.getLogger("heartlens.command")
 
 DONE, USAGE, REFUSED, CANCELLED = 0, 2, 3, 4
 
@@ -30,22 +37,56 @@ DEMO_SCAN = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    open_streams()
     try:
-        return int(options.run(options))
+        with stopping_cleanly(), discreet_logs():
+            return _run(arguments)
     except InputRefused as refusal:
-        print(f"error: {' '.join(str(refusal).split())}", file=sys.stderr)
-        return REFUSED
-    except UsageError as error:
-        print(f"heartlens: error: {error}", file=sys.stderr)
-        return USAGE
+        return _refuse(refusal)
     except KeyboardInterrupt:
-        print("cancelled; nothing was written", file=sys.stderr)
+        say("cancelled; nothing half-written was left")
         return CANCELLED
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Run one command; of all that can happen, only a cancellation leaves this function."""
+    try:
+        options = _parser().parse_args(arguments)
+        code = int(options.run(options))
+        _flush()
+        return code
+    except UsageError as error:
+        say(f"heartlens: error: {error}")
+        return USAGE
     except BrokenPipeError:  # the reader of our output has gone (heartlens … | head)
-        sys.stderr.close()
         return DONE
+    except Exception as error:
+        if not isinstance(error, InputRefused):
+            log_failure(logger, "the command failed", error)
+        return _refuse(error)
+    finally:  # what cannot be written now cannot be written when the interpreter ends, which would say so at length
+        with suppress(InputRefused, BrokenPipeError):
+            _flush()
+
+
+def _refuse(error: Exception) -> int:
+    failure = Failure.of(error)
+    say(f"error: {failure.code}: {' '.join(failure.text.split())}")
+    return REFUSED
+
+
+def _flush() -> None:
+    """Find out here, and not when the interpreter ends, that stdout takes no more."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        close_stdout()
+        raise
+    except OSError as error:
+        close_stdout()
+        raise InputRefused(
+            "output", f"cannot print: {error.strerror}; what --out names is written; make room to print it, too"
+        ) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,7 +160,9 @@ def _run_score(options: argparse.Namespace) -> int:
         from heartlens.report.outputs import write_outputs
 
         bar("writing", 1.0)
-        left_out = write_outputs(result, options.out, force=options.force, identify=options.identify)
+        left_out = write_outputs(
+            result, options.out, force=options.force, identify=options.identify, shared_mode=options.shared_mode
+        )
     bar.close()
     if options.json:
         print(json.dumps(result.case.report_document(), indent=1, allow_nan=False))
@@ -129,7 +172,7 @@ def _run_score(options: argparse.Namespace) -> int:
             page = options.out / ("report.html" if (options.out / "report.html").is_file() else "report.json")
             print(f"\nReport: {page}")
     for text in left_out:
-        print(f"note: {text}", file=sys.stderr)
+        say(f"note: {text}")
     return DONE
 
 
@@ -207,7 +250,7 @@ def _run_demo(options: argparse.Namespace) -> int:
     from heartlens.phantom import PhantomParameters, make_phantom
     from heartlens.phantom.files import write_phantom
     from heartlens.pipeline import Request, score_series
-    from heartlens.report.outputs import check_out, is_result, write_outputs
+    from heartlens.report.outputs import check_out, hold_for_replacing, is_result, write_outputs
     from heartlens.risk.person import RiskInputs
     from heartlens.scoring.report import display_agatston
 
@@ -215,10 +258,15 @@ def _run_demo(options: argparse.Namespace) -> int:
     bar = _Bar()
     bar("making a phantom", 0.0)
     phantom = make_phantom(PhantomParameters.random(options.seed, **DEMO_SCAN))
-    with atomic_folder(options.out, force=True, is_ours=lambda old: is_result(old / "result")) as folder:
+    with atomic_folder(
+        options.out,
+        force=True,
+        is_ours=lambda old: is_result(old / "result"),
+        hold=lambda old: hold_for_replacing(old / "result"),
+    ) as folder:
         write_phantom(folder / "phantom", phantom, format="dicom")
         result = score_series(folder / "phantom" / "ct", Request(risk=RiskInputs()), progress=bar)
-        left_out = write_outputs(result, folder / "result")
+        left_out = write_outputs(result, folder / "result", shared_mode=True)  # of nobody
     bar.close()
     bundle = result.case.provenance.bundle
     by = f"the networks of bundle {bundle}" if bundle else "the rules"
@@ -232,7 +280,7 @@ def _run_demo(options: argparse.Namespace) -> int:
     page = "report.html" if (options.out / "result" / "report.html").is_file() else "report.json"
     print(f"Report: {options.out / 'result' / page}")
     for text in left_out:
-        print(f"note: {text}", file=sys.stderr)
+        say(f"note: {text}")
     return DONE
 
 
@@ -270,7 +318,7 @@ def _run_worker(options: argparse.Namespace) -> int:
 
 
 class _Bar:
-    """Progress on stderr when it is a terminal; silent otherwise."""
+    """Progress on stderr when it is a terminal; silent otherwise, and when the terminal has gone."""
 
     WIDTH = 24
 
@@ -278,14 +326,18 @@ class _Bar:
         self.shown = sys.stderr.isatty()
 
     def __call__(self, stage: str, fraction: float) -> None:
-        if self.shown:
-            done = round(self.WIDTH * fraction)
-            bar = "#" * done + "." * (self.WIDTH - done)
-            print(f"\r[{bar}] {stage:<24}", end="", file=sys.stderr, flush=True)
+        done = round(self.WIDTH * fraction)
+        self._show(f"\r[{'#' * done}{'.' * (self.WIDTH - done)}] {stage:<24}")
 
     def close(self) -> None:
+        self._show("\r" + " " * (self.WIDTH + 28) + "\r")
+
+    def _show(self, text: str) -> None:
         if self.shown:
-            print("\r" + " " * (self.WIDTH + 28) + "\r", end="", file=sys.stderr, flush=True)
+            try:
+                print(text, end="", file=sys.stderr, flush=True)
+            except (OSError, ValueError):
+                self.shown = False
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from heartlens.core.atomic import remove_unfinished
+from heartlens.core.disk.workplace import clear_leftovers
 
 logger = logging.getLogger(__name__)
 
@@ -288,8 +288,7 @@ class Run:
         """
         if self.is_over:
             return None
-        if self.pid:
-            remove_unfinished(Path(self._asked.out), self.pid)
+        clear_leftovers(Path(self._asked.out))
         self.last = Event(
             "error",
             self.job,

@@ -20,6 +20,11 @@ class UsageError(ValueError):
 def add_score_options(score: argparse.ArgumentParser) -> None:
     """Add every option that says how to score; where to read and what to print is the front end's own matter."""
     score.add_argument("--force", action="store_true", help="replace an existing result folder")
+    score.add_argument(
+        "--shared-mode", action="store_true",
+        help="let others read the results, as the umask says; else they are for you alone (Windows: as the folder's "
+        "access list says, with and without)",
+    )  # fmt: skip
     score.add_argument("--identify", action="store_true", help="put patient ID and name on report.html")
     score.add_argument(
         "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",

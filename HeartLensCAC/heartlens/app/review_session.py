@@ -20,9 +20,10 @@ from heartlens.case.folder import case_journal, folder_differences, load_case, s
 from heartlens.case.journal import TORN, append_edits
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
-from heartlens.case.seal import SIGNATURE, Seal, SealState, read_seal, sign_case
+from heartlens.case.seal import Seal, SealState, read_seal, sign_case, withdraw_signature
 from heartlens.case.signature import Signature, now, obstacles
-from heartlens.core.atomic import atomic_file
+from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_files
+from heartlens.core.disk.rights import is_private
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.report.outputs import write_outputs
@@ -91,6 +92,8 @@ class ReviewSession:
         mine = instead_of._lock if instead_of is not None and instead_of.folder == chosen else None
         lock = mine or lock_case(chosen, reader)  # before anything is read: nobody edits between reading and locking
         try:
+            if isinstance(lock, CaseLock):
+                remove_unfinished_files(chosen)
             session = cls(chosen, load_case(chosen), reader=reader, lock=lock)
         except BaseException:
             if mine is None and isinstance(lock, CaseLock):
@@ -223,13 +226,11 @@ class ReviewSession:
         except ValueError as error:
             raise InputRefused("input", str(error)) from error
         try:
-            (self.folder / SIGNATURE).unlink(missing_ok=True)  # first: it must not outlive what was signed
+            withdraw_signature(self.folder)  # first: it must not outlive what was signed
             self.seal = Seal(SealState.NONE)
             save_risk_inputs(self.folder, risk_inputs)
         except OSError as error:
-            raise InputRefused(
-                "output", f"cannot write to {self.folder}: {error.strerror or error}; allow it"
-            ) from error
+            raise InputRefused("output", f"cannot write to {self.folder}: {reason_of(error)}; allow it") from error
         self.case = graded
         return True
 
@@ -256,7 +257,7 @@ class ReviewSession:
         except OSError as error:
             raise InputRefused(
                 "output",
-                f"the edit was not made, because it cannot be kept in {self.folder}: {error.strerror or error}; "
+                f"the edit was not made, because it cannot be kept in {self.folder}: {reason_of(error)}; "
                 "make room or allow writing there, then edit again",
             ) from error
         self.case = edited
@@ -298,7 +299,13 @@ class ReviewSession:
         list[str]
             What was left out, and why.
         """
-        return write_outputs(Result(self.case, self.sources), out, signature=self.signature, state=self.state)
+        return write_outputs(
+            Result(self.case, self.sources),
+            out,
+            signature=self.signature,
+            state=self.state,
+            shared_mode=not is_private(self.folder),  # as open as the case
+        )
 
     def _require_lock(self) -> None:
         if self.held_by is not None:

@@ -9,6 +9,7 @@ Start it as `python -u -m heartlens worker`; what the lines say is in `heartlens
 - A result appears by one rename, so that killing the process at any moment loses nothing.
 - When stdin ends, whoever asked is gone: the running job is dropped and the process exits with 0.
 - The log names jobs and stages, never a path, a patient or a value from a file.
+- SIGTERM and SIGHUP end it as Ctrl-C does: the running job leaves nothing behind, and the exit code is 4.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -28,10 +28,11 @@ from pathlib import Path
 from types import FrameType
 
 from heartlens import __version__
+from heartlens.app.failure import LOG_FORMAT, Discreet, Failure, log_failure
 from heartlens.app.messages import BadCommand, CancelCommand, Event, ScoreCommand, read_command
 from heartlens.app.options import UsageError, options_of, request_of
-from heartlens.app.requirements import missing
-from heartlens.core.atomic import remove_unfinished
+from heartlens.core.atomic import real_place
+from heartlens.core.disk.workplace import clear_leftovers
 from heartlens.core.errors import InputRefused
 
 logger = logging.getLogger("heartlens.app.worker")
@@ -48,36 +49,23 @@ NICENESS = 5
 SCORING_SHARE = 0.9
 """Part of a job that is done when the case is scored; the rest is writing."""
 
-TERMINATED = 128 + 15
-"""Exit code after SIGTERM, as shells give it."""
-
 
 class Cancelled(BaseException):
     """Stops a job from inside; no fallback in the pipeline may take it for a failure."""
-
-
-class Terminated(BaseException):
-    """The system asks the process to go."""
 
 
 def serve() -> int:
     """Be the worker until stdin ends; returns the exit code."""
     commands, events = _move_streams_aside()
     log = logging.StreamHandler(sys.stderr)
-    log.setFormatter(_Discreet("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(handlers=[log], level=logging.WARNING)
+    log.setFormatter(Discreet(LOG_FORMAT))
+    logging.getLogger().addHandler(log)
     logging.captureWarnings(True)
     logging.getLogger("heartlens").setLevel(logging.INFO)
     faulthandler.enable(sys.stderr)  # a segmentation fault in a library then says where it was
-    signal.signal(signal.SIGTERM, _terminate)
     if hasattr(os, "nice"):
         os.nice(max(0, NICENESS - os.nice(0)))
-    worker = Worker(commands, events)
-    try:
-        return worker.work()
-    except Terminated:
-        logger.info("terminated")
-        return TERMINATED
+    return Worker(commands, events).work()
 
 
 class Worker:
@@ -113,7 +101,8 @@ class Worker:
                 last = self._do(job)
             except Cancelled:
                 last = Event("cancelled", job.job, text="cancelled; nothing was written")
-                remove_unfinished(Path(job.out), os.getpid())  # an interruption may have hit the cleaning, too
+                with suppress(InputRefused):
+                    clear_leftovers(real_place(Path(job.out)), own=True)  # the interruption may have hit the cleaning
             logger.info("job %s ends: %s %s", job.job, last.kind, last.code)
             with self._changed:
                 self._running = None
@@ -136,26 +125,18 @@ class Worker:
             self._may_interrupt = True
             return self._score(job)
         except InputRefused as refusal:
-            return Event("error", job.job, code=refusal.code, text=refusal.text)
+            failure = Failure.of(refusal)
+            return Event("error", job.job, code=failure.code, text=failure.text)
         except UsageError as error:
             return Event("error", job.job, code="usage", text=str(error))
-        except MemoryError:
-            return Event(
-                "error", job.job, code="memory",
-                text="there is not enough memory for this scan; close other programs, then score again",
-            )  # fmt: skip
-        except ModuleNotFoundError as error:
-            logger.error("job %s: %s is not installed", job.job, error.name)
-            lines = "; ".join(" ".join(requirement.line.split()) for requirement in missing())
-            return Event("error", job.job, code="failed", text=f"{error}. {lines or 'Install it, then score again'}")
         except Exception as error:
+            log_failure(logger, f"job {job.job} failed", error)
+            failure = Failure.of(error)
+            if failure.code != "failed" or isinstance(error, ModuleNotFoundError):
+                return Event("error", job.job, code=failure.code, text=failure.text)
             # The message may hold a path or a value of a file; it goes to the reader, not into the log.
-            places = "".join(traceback.format_tb(error.__traceback__))
-            logger.error("job %s failed: %s\n%s", job.job, type(error).__name__, places)
-            return Event(
-                "error", job.job, code="failed",
-                text=f"scoring failed: {type(error).__name__}: {error}; the log says where",
-            )  # fmt: skip
+            text = f"scoring failed: {type(error).__name__}: {error}; the log says where"
+            return Event("error", job.job, code="failed", text=text)
         finally:
             self._may_interrupt = False
 
@@ -182,7 +163,7 @@ class Worker:
         result = score_series(source, request, progress=lambda stage, fraction: tell(stage, SCORING_SHARE * fraction))
         tell("writing", SCORING_SHARE)
         left_out = write_outputs(
-            result, out, force=options.force, identify=options.identify,
+            result, out, force=options.force, identify=options.identify, shared_mode=options.shared_mode,
             on_progress=lambda done: tell("writing", SCORING_SHARE + (1 - SCORING_SHARE) * done),
         )  # fmt: skip
         return Event(
@@ -268,17 +249,6 @@ class Worker:
                 self._is_deserted = True
 
 
-class _Discreet(logging.Formatter):
-    """Repeats what HeartLens says; of other libraries only that they said something: it may quote a file."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        if record.name.partition(".")[0] != "heartlens":
-            record = logging.makeLogRecord(
-                {**record.__dict__, "msg": f"from {record.name}", "args": (), "exc_info": None}
-            )
-        return super().format(record)
-
-
 def _move_streams_aside() -> tuple[int, int]:
     """Descriptors for commands and events that no library knows of.
 
@@ -296,11 +266,15 @@ def _move_streams_aside() -> tuple[int, int]:
 
 def _lines(descriptor: int) -> Iterator[bytes]:
     """Lines until the end; a last one without its newline was cut off and is left aside."""
-    rest = b""
+    rest: list[bytes] = []  # joined once a line, however long it is
     with suppress(OSError):
         while data := os.read(descriptor, 1 << 16):
-            *lines, rest = (rest + data).split(b"\n")
-            yield from lines
+            first, *others = data.split(b"\n")
+            rest.append(first)
+            if others:
+                yield b"".join(rest)
+                yield from others[:-1]
+                rest = others[-1:]
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -310,7 +284,3 @@ def _is_importing(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
-
-
-def _terminate(signal_number: int, frame: FrameType | None) -> None:
-    raise Terminated

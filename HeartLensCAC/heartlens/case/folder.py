@@ -70,7 +70,7 @@ def load_case(folder: Path) -> Case:
     from heartlens.io.volumes import read_lesion_map
 
     try:
-        document = json.loads((folder / "case.json").read_text())
+        document = _read_case_document(folder)
         if document["schema"] not in (CASE_SCHEMA, *OLD_CASE_SCHEMAS):
             raise InputRefused("unreadable", f"case.json: expected schema {CASE_SCHEMA}, found {document['schema']!r}")
         protocol = ScoringProtocol.from_json(document["protocol"])
@@ -80,13 +80,13 @@ def load_case(folder: Path) -> Case:
             source_ct,
             read_lesion_map(folder / AUTO, average_slabs(source_ct, count)),
             protocol,
-            risk_inputs=RiskInputs(**document["risk_inputs"]),
+            risk_inputs=_risk_inputs(document["risk_inputs"]),
             cautions=tuple(WarningRecord(**warning) for warning in document["warnings"]),
             provenance=Provenance.from_json(document["provenance"]),
             edits=_read_journal_of(folder, document).edits,
             slice_probability=_probability_from_json(document.get("slice_probability")),
         )
-    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputRefused(
             "unreadable", f"case folder {folder.name}: {error}; restore it from a copy, or score the series again"
         ) from error
@@ -109,10 +109,43 @@ def case_journal(folder: Path) -> Journal:
         ``unreadable``: case.json or the journal cannot be read.
     """
     try:
-        document = json.loads((folder / "case.json").read_text())
+        document = _read_case_document(folder)
         return _read_journal_of(folder, document)
-    except (OSError, LookupError, TypeError, ValueError, RecursionError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise InputRefused("unreadable", f"case folder {folder.name}: {error}; restore it from a copy") from error
+
+
+_PARTS = {
+    "schema": str, "protocol": dict, "risk_inputs": dict, "warnings": list, "provenance": dict, "checksums": dict,
+    "overrides": dict, "source": list,
+}  # fmt: skip
+"""Of case.json, without which no case opens; the same in both versions."""
+
+_NAMES_OF_KINDS = {str: "a text", dict: "an object", list: "a list"}
+
+
+def _read_case_document(folder: Path) -> dict[str, Any]:
+    """case.json with every part that is needed, each of its kind; ValueError names the one that is not."""
+    document = read_json(folder / "case.json")
+    for name, kind in _PARTS.items():
+        if not isinstance(document.get(name), kind):
+            found = type(document[name]).__name__ if name in document else "nothing"
+            raise ValueError(f"case.json: expected {_NAMES_OF_KINDS[kind]} for {name}, found {found}")
+    if not isinstance(document["checksums"].get("voxels_sha256"), str):
+        raise ValueError("case.json: expected the checksum voxels_sha256, found none")
+    _risk_inputs(document["risk_inputs"])
+    return document
+
+
+def _risk_inputs(document: Mapping[str, Any]) -> RiskInputs:
+    inputs = RiskInputs(**document)
+    age = inputs.age_years
+    if age is not None and (isinstance(age, bool) or not isinstance(age, (int, float))):
+        raise ValueError(f"case.json: expected a number for age_years, found {type(age).__name__}")
+    for name in ("scheme", "sex", "race"):
+        if not isinstance(getattr(inputs, name), (str, type(None))):
+            raise ValueError(f"case.json: expected a text for {name}")
+    return inputs
 
 
 def _read_journal_of(folder: Path, document: Mapping[str, Any]) -> Journal:
@@ -147,10 +180,10 @@ def folder_differences(folder: Path, edits: int, case: Case | None = None) -> tu
     """
     differences = []
     try:
-        expected = json.loads((folder / "case.json").read_text())["checksums"].get("auto_sha256")
+        expected = read_json(folder / "case.json")["checksums"].get("auto_sha256")
         if expected is not None and file_sha256(folder / AUTO) != expected:
             differences.append(f"{AUTO} is not the automatic result that was saved")
-        saved = json.loads((folder / "report.json").read_text())
+        saved = read_json(folder / "report.json")
         if saved["edits"] > edits:
             differences.append(f"report.json knows {saved['edits']} edits, the journal holds {edits}")
         if case is not None and saved["edits"] == edits:
@@ -171,9 +204,34 @@ def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:
     InputRefused
         ``output``, the disk does not take it; the case is as it was
     """
-    document = json.loads((folder / "case.json").read_text())
+    document = read_json(folder / "case.json")
     with atomic_file(folder / "case.json") as sibling:
         write_json(sibling, {**document, "risk_inputs": asdict(risk_inputs)})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a document as `write_json` writes it.
+
+    Raises
+    ------
+    OSError
+        It is not there, or cannot be read.
+    ValueError
+        It is no JSON object, or one with NaN or infinity, or one so deep that nobody wrote it.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError(f"{path.name}: nested too deep") from None
+    except ValueError as error:
+        raise ValueError(f"{path.name}: no JSON ({type(error).__name__})") from None
+    if not isinstance(document, dict):
+        raise ValueError(f"{path.name}: expected an object, found {type(document).__name__}")
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

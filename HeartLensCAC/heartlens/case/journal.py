@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from heartlens.case.edits import Edit
+from heartlens.core.disk.renaming import patiently
 from heartlens.core.errors import InputRefused
 
 JOURNAL = "edits.jsonl"
@@ -133,7 +134,7 @@ def append_edits(folder: Path, journal: Journal, edits: Sequence[Edit]) -> Journ
         document = edit.to_json()
         head = _chained(head, document)
         lines.append(json.dumps({**document, CHECKSUM: head}) + "\n")
-    with path.open("r+b") as file:
+    with patiently(lambda: path.open("r+b")) as file:
         expected, found = journal.size_bytes + journal.torn_bytes, os.fstat(file.fileno()).st_size
         if found != expected:
             raise InputRefused(

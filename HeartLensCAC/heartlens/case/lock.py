@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import socket
-import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
-LOCK = ".lock"
+from heartlens.core.disk.locking import NO_LOCKS, is_same_file, lock_file, release_file
+from heartlens.core.disk.process import ProcessId
+from heartlens.core.disk.renaming import patiently
+from heartlens.core.disk.rights import FILE
 
-NO_LOCKS = frozenset({errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL})
-"""A file system that knows no locks, as some network shares: then what the file says decides."""
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,15 @@ class Holder:
         ISO 8601 time.
     reader
         Name of the reader, where one was given.
+    started
+        When its process began, see `ProcessId`; locks of earlier versions do not say.
     """
 
     host: str
     pid: int
     when: str
     reader: str = ""
+    started: str = ""
 
     def __str__(self) -> str:
         who = self.reader or "somebody"
@@ -62,13 +65,7 @@ class CaseLock:
         if self._file is None:
             return
         file, self._file = self._file, None
-        if sys.platform != "win32":  # while it is locked nobody takes this very file for a free one
-            with suppress(OSError):
-                self._path.unlink()
-        os.close(file)
-        if sys.platform == "win32":
-            with suppress(OSError):
-                self._path.unlink()
+        release_file(self._path, file)  # only if it still lies there: the folder may have been replaced
 
     def __del__(self) -> None:
         if self._file is not None:
@@ -93,46 +90,41 @@ def lock_case(folder: Path, reader: str = "") -> CaseLock | Holder | None:
     path = folder / LOCK
     while True:
         try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o600)
+            # As open as the folder: who may edit the case with others must be able to lock it, too.
+            mode = 0o666 & (folder.stat().st_mode | FILE)
+            file = patiently(partial(os.open, path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), mode))
         except OSError:
-            return None
+            holder = _read_holder(path)  # of another user, whose lock may be read and not taken
+            return holder if holder is not None and _process_of(holder).may_run else None
         try:
-            _lock_file(file)
+            lock_file(file)
         except OSError as error:
             holder = _read_holder(path)
-            if error.errno not in NO_LOCKS or (holder is not None and _is_alive(holder)):
+            if error.errno not in NO_LOCKS or (holder is not None and _process_of(holder).may_run):
                 os.close(file)
                 return holder or Holder("an unknown computer", 0, "an unknown time")
-        if sys.platform == "win32" or _is_same_file(path, file):
+        if is_same_file(path, file):
             break
         os.close(file)  # released and deleted between opening and locking
-    own = Holder(socket.gethostname(), os.getpid(), datetime.now().astimezone().isoformat(timespec="seconds"), reader)
+    own = ProcessId.own()
+    when = datetime.now().astimezone().isoformat(timespec="seconds")
     with suppress(OSError):
         os.ftruncate(file, 0)
-        os.write(file, json.dumps(asdict(own)).encode())
+        os.write(file, json.dumps(asdict(Holder(own.host, own.pid, when, reader, own.started))).encode())
     return CaseLock(folder, file)
 
 
-def _lock_file(file: int) -> None:
-    """Lock without waiting; OSError when another process, or another opening of this one, has it."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        os.lseek(file, 1 << 20, os.SEEK_SET)  # behind what others read
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-        os.lseek(file, 0, os.SEEK_SET)
-        return
-    import fcntl
-
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def who_holds(folder: Path) -> Holder | None:
+    """Who has a case open; None where nobody has."""
+    lock = lock_case(folder)
+    if isinstance(lock, CaseLock):
+        lock.release()
+        return None
+    return lock
 
 
-def _is_same_file(path: Path, file: int) -> bool:
-    try:
-        there, here = os.stat(path), os.fstat(file)
-    except OSError:
-        return False
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+def _process_of(holder: Holder) -> ProcessId:
+    return ProcessId(holder.host, holder.pid, holder.started)
 
 
 def _read_holder(path: Path) -> Holder | None:
@@ -140,16 +132,3 @@ def _read_holder(path: Path) -> Holder | None:
         return Holder(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
-
-
-def _is_alive(holder: Holder) -> bool:
-    """Whether its process may still run; on another computer nobody knows, and it counts as alive."""
-    if holder.host != socket.gethostname():
-        return True
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

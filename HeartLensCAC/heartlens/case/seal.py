@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from heartlens.case.case import OLD_CASE_SCHEMAS, Case
-from heartlens.case.folder import AUTO, write_json
+from heartlens.case.folder import AUTO, read_json, write_json
 from heartlens.case.journal import JOURNAL
-from heartlens.case.signature import SIGNATURE_SCHEMA, Signature
+from heartlens.case.signature import SIGNATURE_SCHEMA, Signature, now
 from heartlens.core.atomic import atomic_file, file_sha256
 from heartlens.risk.evaluable import State
 
@@ -129,10 +129,12 @@ def read_seal(folder: Path, edits: int) -> Seal:
         A damaged signature is an altered one.
     """
     path = folder / SIGNATURE
-    if not path.is_file():
-        return Seal(SealState.NONE)
+    if not os.path.lexists(path):
+        return Seal(SealState.ALTERED, None, (SIGNATURE,)) if _report_is_signed(folder) else Seal(SealState.NONE)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
+        if "withdrawn" in document and "observer" not in document:
+            return Seal(SealState.NONE)
         signature = Signature(document["observer"], document["organization"], document["when"])
         if document["schema"] == OLD_SIGNATURE_SCHEMA and _is_first_version(folder):
             if _key() is not None:
@@ -145,8 +147,30 @@ def read_seal(folder: Path, edits: int) -> Seal:
         return Seal(SealState.ALTERED, None, (SIGNATURE,))
 
 
+def withdraw_signature(folder: Path) -> None:
+    """Take a signature back openly: from then on the case is not signed, where without this it is altered.
+
+    Raises
+    ------
+    InputRefused
+        ``output``: the disk does not take it; the signature is there still.
+    """
+    path = folder / SIGNATURE
+    if os.path.lexists(path):
+        with atomic_file(path) as sibling:
+            write_json(sibling, {"schema": SIGNATURE_SCHEMA, "withdrawn": now()})
+
+
+def _report_is_signed(folder: Path) -> bool:
+    """Whether the report says that somebody signed: then a signature that is not there was removed."""
+    try:
+        return bool(read_json(folder / "report.json")["assessment"]["state"] == State.SIGNED.value)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+
+
 def _is_first_version(folder: Path) -> bool:
-    return json.loads((folder / "case.json").read_text())["schema"] in OLD_CASE_SCHEMAS
+    return read_json(folder / "case.json")["schema"] in OLD_CASE_SCHEMAS
 
 
 def _judge(folder: Path, document: Mapping[str, Any], signature: Signature, edits: int) -> Seal:

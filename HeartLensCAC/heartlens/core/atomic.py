@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
+from heartlens.core.disk.renaming import SHARING, rename_new, replace_file, sync_file, sync_folder, sync_tree
+from heartlens.core.disk.rights import keep_rights, make_private, mode_for
+from heartlens.core.disk.workplace import Workplace, clear_leftovers, new_token
 from heartlens.core.errors import InputRefused
+
+Hold = Callable[[Path], AbstractContextManager[object]]
+"""Holds a folder while it is replaced, so that nobody begins to work in it; raises `InputRefused` if it must stay."""
+
+BRIDGED = "; an earlier run was killed while it replaced this result, and the old one was brought back"
 
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
     """Give a temporary sibling to write to; it takes the place of `path` only when the block ends well.
 
-    The sibling keeps the ending of `path`, because some writers choose the format by it.
+    The sibling keeps the ending of `path`, because some writers choose the format by it, and the rights of the file
+    that it replaces. A new file gets no right that its folder does not give.
 
     Yields
     ------
     Path
-        The sibling, which does not exist yet.
+        The sibling, empty.
 
     Raises
     ------
@@ -30,18 +39,32 @@ def atomic_file(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     name, dot, ending = path.name.partition(".")
-    sibling = path.with_name(f".{name}-{os.getpid()}{dot}{ending}")
+    sibling = path.with_name(f".{name}-{new_token()}{dot}{ending}")
     try:
+        os.close(os.open(sibling, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode_for(path)))
         yield sibling
-        os.replace(sibling, path)
+        sync_file(sibling)
+        keep_rights(sibling, like=path)
+        replace_file(sibling, path)
+        sync_folder(path.parent)
     except OSError as error:
         raise InputRefused(
             "output",
-            f"cannot write {path}: expected a writable place with room, found: {error.strerror or error}; "
+            f"cannot write {path}: expected a writable place with room, found: {reason_of(error)}; "
             "choose another folder",
         ) from None
     finally:
-        sibling.unlink(missing_ok=True)
+        with suppress(OSError):
+            sibling.unlink(missing_ok=True)
+
+
+def remove_unfinished_files(folder: Path) -> None:
+    """Clear away what killed processes left of `atomic_file` in a folder in which nobody else is at work."""
+    pattern = re.compile(r"\..+-([0-9a-f]{16}|[0-9]+)\..+")
+    for path in folder.iterdir():
+        if pattern.fullmatch(path.name) and not path.is_dir():
+            with suppress(OSError):
+                path.unlink()
 
 
 def require_readable(path: Path) -> None:
@@ -60,17 +83,31 @@ def require_readable(path: Path) -> None:
 
 
 @contextmanager
-def atomic_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+def atomic_folder(
+    out: Path,
+    *,
+    force: bool = False,
+    is_ours: Callable[[Path], bool] | None = None,
+    hold: Hold = nullcontext,
+    private: bool = False,
+) -> Iterator[Path]:
     """Give a temporary sibling folder; it becomes `out` only when the block ends well.
+
+    Without `force` it becomes `out` by a rename that replaces nothing. With it, whether what is there may be replaced
+    is judged at the end once more, while nobody else can begin to work in it.
 
     Parameters
     ----------
     out
-        Folder to make, with its parents.
+        Folder to make, with its parents; of a symbolic link, the folder that it names.
     force
         Replace an existing folder.
     is_ours
         Says whether an existing folder may be replaced, so that `force` can lose nothing but our own output.
+    hold
+        Holds the existing folder while it is replaced.
+    private
+        Let nobody but the user read it (on Windows its access list decides).
 
     Yields
     ------
@@ -82,67 +119,96 @@ def atomic_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], b
     InputRefused
         ``output``, the folder exists or the disk does not take it; nothing is left behind
     """
-    out = Path(out).absolute()
-    check_folder(out, force=force, is_ours=is_ours)
-    sibling, replaced = _siblings(out, os.getpid())
+    out = real_place(out)
+    check_folder(out, force=force, is_ours=is_ours, hold=hold)
     try:
-        sibling.mkdir(parents=True)
-        yield sibling
-        try:
-            if out.exists():
-                out.rename(replaced)
-            sibling.rename(out)
-        except BaseException:  # Ctrl-C between the two renames must not lose the old result either
-            if replaced.exists() and not out.exists():
-                replaced.rename(out)
-            raise
+        with Workplace(out, private=private) as place:
+            yield place.part
+            if private:
+                make_private(place.part)
+            sync_tree(place.part)
+            _publish(place, force=force, is_ours=is_ours, hold=hold)
+            sync_folder(out.parent)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
         raise InputRefused(
-            "output", f"cannot write {out}: {reason}; choose another --out or free the disk; nothing was written"
+            "output",
+            f"cannot write {out}: {reason_of(error)}; choose another --out or free the disk; nothing was written",
         ) from error
-    finally:
-        shutil.rmtree(sibling, ignore_errors=True)
-        if out.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
 
 
-def remove_unfinished(out: Path, pid: int) -> None:
-    """Clear away what a process that was killed in `atomic_folder` left beside `out`.
+def _publish(place: Workplace, *, force: bool, is_ours: Callable[[Path], bool] | None, hold: Hold) -> None:
+    """Give the folder its name. What goes wrong from the first rename on, Ctrl-C too, brings the old result back."""
+    out = place.out
+    with suppress(FileExistsError):
+        return rename_new(place.part, out)
+    if not force:
+        raise InputRefused("output", f"{out} was made by another program meanwhile; choose another --out")
+    _require_replaceable(out, is_ours)
+    with hold(out):
+        rename_new(out, place.old)
+        try:
+            rename_new(place.part, out)
+        except FileExistsError:
+            raise InputRefused("output", f"{out} was made by another program meanwhile; run again") from None
 
-    Parameters
-    ----------
-    out
-        The folder that the process was writing.
-    pid
-        Of the process, which must be gone.
+
+def real_place(out: Path) -> Path:
+    """The absolute path of a folder to write; of a symbolic link, of the folder that it names, existing or not.
+
+    Raises
+    ------
+    InputRefused
+        ``output``: the link leads in a circle.
     """
     out = Path(out).absolute()
-    sibling, replaced = _siblings(out, pid)
-    shutil.rmtree(sibling, ignore_errors=True)
-    if out.exists():
-        shutil.rmtree(replaced, ignore_errors=True)
-    elif replaced.exists():  # killed between the two renames: the old result is still the result
-        with suppress(OSError):
-            replaced.rename(out)
+    if not out.is_symlink():
+        return out
+    try:
+        target = out.resolve()
+        target.exists()
+    except (OSError, RuntimeError):
+        target = out
+    if target.is_symlink():
+        raise InputRefused("output", f"{out} is a symbolic link that leads in a circle; choose another --out")
+    return target
 
 
-def _siblings(out: Path, pid: int) -> tuple[Path, Path]:
-    """Where a process writes, and where it keeps what it replaces."""
-    return out.with_name(f".{out.name}-{pid}.part"), out.with_name(f".{out.name}-{pid}.old")
+def check_folder(
+    out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None, hold: Hold = nullcontext
+) -> None:
+    """Refuse, before the work, a folder that `atomic_folder` would refuse after it.
 
-
-def check_folder(out: Path, *, force: bool = False, is_ours: Callable[[Path], bool] | None = None) -> None:
-    """Refuse, before the work, a folder that `atomic_folder` would refuse after it."""
-    if not out.exists():
+    What killed runs have left beside it is cleared away first, and an old result that one of them hid is brought back.
+    """
+    out = real_place(out)
+    bridged = BRIDGED if clear_leftovers(out) else ""
+    if not os.path.lexists(out):
         return
     if not out.is_dir():
         raise InputRefused("output", f"{out} is a file; --out must name a folder")
     if not force:
         way_out = ", or --force to replace it" if is_ours else ""
-        raise InputRefused("output", f"{out} exists; choose another --out{way_out}")
+        raise InputRefused("output", f"{out} exists; choose another --out{way_out}{bridged}")
+    _require_replaceable(out, is_ours)
+    with hold(out):
+        pass
+
+
+def _require_replaceable(out: Path, is_ours: Callable[[Path], bool] | None) -> None:
     if any(out.iterdir()) and not (is_ours and is_ours(out)):
         raise InputRefused("output", f"{out} exists and was not made by HeartLens; --force does not delete it")
+
+
+def reason_of(error: OSError) -> str:
+    """What the system says; libraries that raise its errors again often leave that out and add pages of their own."""
+    if getattr(error, "winerror", None) in SHARING:
+        return "another program, such as a virus scanner or a backup, has it open, or writing is not allowed there"
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    return type(error).__name__
 
 
 def file_sha256(path: Path) -> str:

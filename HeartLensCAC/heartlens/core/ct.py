@@ -6,6 +6,7 @@ Arrays are indexed [k, j, i] = slice, row, column. Space is DICOM's patient spac
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -22,6 +23,8 @@ SKEW_TOLERANCE = 1e-3
 @dataclass(frozen=True)
 class CTHeader:
     """What is known about the acquisition besides voxels and geometry. Unknown is None, never a guess.
+
+    A number that is none, NaN or infinite as a damaged header may hold, says nothing, and is unknown.
 
     Parameters
     ----------
@@ -71,6 +74,19 @@ class CTHeader:
     image_type: tuple[str, ...] = ()
     mass_factor_patient: float | None = None
     mass_factors_device: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None and not math.isfinite(value):
+                object.__setattr__(self, name, None)
+        factors = tuple(factor for factor in self.mass_factors_device if math.isfinite(factor))
+        object.__setattr__(self, "mass_factors_device", factors)
+
+
+_NUMBERS = (
+    "kvp", "slice_thickness_mm", "patient_age_years", "reconstruction_diameter_mm", "mass_factor_patient",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -69,7 +69,11 @@ def write_report(
     state: State | None = None,
 ) -> None:
     """Write the page of a case; see `render_report`."""
-    path.write_text(render_report(case, identity=identity, signature=signature, state=state), encoding="utf-8")
+    path.write_text(
+        render_report(case, identity=identity, signature=signature, state=state),
+        encoding="utf-8",
+        errors="backslashreplace",
+    )
 
 
 def render_report(

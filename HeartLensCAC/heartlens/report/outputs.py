@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from heartlens.case.case import OLD_REPORT_SCHEMAS, REPORT_SCHEMA, Case
-from heartlens.case.folder import save_case, write_json
+from heartlens.case.folder import read_json, save_case, write_json
+from heartlens.case.journal import JOURNAL, TORN
+from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
-from heartlens.case.seal import sign_case
+from heartlens.case.seal import SIGNATURE, sign_case
 from heartlens.case.signature import Signature
 from heartlens.core.atomic import atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
@@ -37,6 +39,7 @@ def write_outputs(
     identify: bool = False,
     signature: Signature | None = None,
     state: State | None = None,
+    shared_mode: bool = False,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[str]:
     """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
@@ -57,6 +60,8 @@ def write_outputs(
     state
         How far a person has answered for it, where the case cannot know: altered after signing. None is what the case
         and the signature say.
+    shared_mode
+        Give the files the rights that the umask gives, where else nobody but the user may read them.
     on_progress
         Hears before each file which part of the writing is done.
 
@@ -70,10 +75,9 @@ def write_outputs(
     InputRefused
         The folder exists, or cannot be written; nothing is left behind.
     """
-    check_out(out, force=force)
     case = result.case
     left_out: list[str] = []
-    with atomic_folder(out, force=force, is_ours=is_result) as folder:
+    with atomic_folder(out, force=force, is_ours=is_result, hold=hold_for_replacing, private=not shared_mode) as folder:
         write_json(folder / "report.json", _report_document(case, signature, state))
         with _noting(left_out, folder / "lesions.csv") as path:
             write_lesions_csv(path, case)
@@ -109,6 +113,9 @@ def _noting(left_out: list[str], path: Path) -> Iterator[Path]:
     except (InputRefused, OSError, MemoryError):
         raise
     except Exception as error:  # the text of a library's error may quote a header, and so an identity: its kind must do
+        cause = error.__cause__ or error.__context__
+        if isinstance(cause, (OSError, MemoryError)):  # of the disk or the memory all the same, in a library's words
+            raise cause from None
         place = traceback.extract_tb(error.__traceback__)[-1]
         why = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
     path.unlink(missing_ok=True)
@@ -133,7 +140,8 @@ def _report_document(case: Case, signature: Signature | None, state: State | Non
 
 def write_lesions_csv(path: Path, case: Case) -> None:
     """One row a lesion, unrounded; empty where a value is unknown."""
-    with path.open("w", newline="") as file:
+    # UTF-8 on every system; and a file name that is no UTF-8 may stand in a sentence: it costs letters, not the table.
+    with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = csv.writer(file)
         rows.writerow(LESION_COLUMNS)
         for s in case.report.lesions:
@@ -153,19 +161,42 @@ def check_out(out: Path, *, force: bool = False) -> None:
     InputRefused
         ``output``: the folder exists without `force`, is not a HeartLens result, or holds a reader's edits
     """
-    check_folder(out.absolute(), force=force, is_ours=is_result)
-    edits = out / "case" / "edits.jsonl"
-    if edits.is_file() and edits.stat().st_size:
-        raise InputRefused(
-            "output", f"{out} holds a reader's edits, which --force does not delete; choose another --out"
-        )
+    check_folder(out, force=force, is_ours=is_result, hold=hold_for_replacing)
+
+
+@contextmanager
+def hold_for_replacing(out: Path) -> Iterator[None]:
+    """Hold a result, so that nobody begins to edit its case while it is replaced.
+
+    Raises
+    ------
+    InputRefused
+        ``output``: somebody has the case open, or it holds a reader's work, which nobody deletes by an option.
+    """
+    folder = out / "case"
+    lock = lock_case(folder) if folder.is_dir() else None
+    try:
+        if isinstance(lock, Holder):
+            raise InputRefused("output", f"the case in {out} is open ({lock}): close it there, or choose another --out")
+        for name, what in ((JOURNAL, "edits"), (TORN, "edits"), (SIGNATURE, "signature")):
+            path = folder / name
+            if path.is_file() and path.stat().st_size:
+                raise InputRefused(
+                    "output", f"{out} holds a reader's {what}, which --force does not delete; choose another --out"
+                )
+        if isinstance(lock, CaseLock) and sys.platform == "win32":
+            lock.release()  # there no folder is renamed in which a file is open: whoever opens it now stops the rename
+        yield
+    finally:
+        if isinstance(lock, CaseLock):
+            lock.release()
 
 
 def is_result(folder: Path) -> bool:
     """Whether a folder holds a HeartLens result, so that replacing it loses nothing else."""
     try:
-        return json.loads((folder / "report.json").read_text()).get("schema") in (REPORT_SCHEMA, *OLD_REPORT_SCHEMAS)
-    except (OSError, ValueError, AttributeError):
+        return read_json(folder / "report.json").get("schema") in (REPORT_SCHEMA, *OLD_REPORT_SCHEMAS)
+    except (OSError, ValueError):
         return False
 
 

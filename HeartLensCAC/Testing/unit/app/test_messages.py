@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -135,8 +136,9 @@ def test_a_bad_command_still_tells_whose_it_was():
 
 
 def test_a_process_that_dies_ends_the_run_with_a_crash_and_its_litter_is_removed(tmp_path, run):
-    run.feed(Event("ready", pid=4242).line + progress(run.job, 0.9).line)
-    part, other = tmp_path / ".out-4242.part", tmp_path / ".out-7.part"
+    gone = 2**22 + 1  # no process of this number
+    run.feed(Event("ready", pid=gone).line + progress(run.job, 0.9).line)
+    part, other = tmp_path / f".out-{gone}.part", tmp_path / f".out-{os.getppid()}.part"
     (part / "case").mkdir(parents=True)
     other.mkdir()
     event = run.ended(-9)
@@ -148,8 +150,8 @@ def test_a_process_that_dies_ends_the_run_with_a_crash_and_its_litter_is_removed
 
 def test_a_process_killed_between_the_renames_gives_the_old_result_back(tmp_path, run):
     run.feed(Event("ready", pid=4242).line)
-    (tmp_path / ".out-4242.old").mkdir()
-    (tmp_path / ".out-4242.old" / "report.json").write_text("old")
+    (tmp_path / ".out-0123456789abcdef.old").mkdir()
+    (tmp_path / ".out-0123456789abcdef.old" / "report.json").write_text("old")
     run.ended(-9)
     assert (tmp_path / "out" / "report.json").read_text() == "old"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -230,3 +231,73 @@ def test_folders_of_cases_are_found(tmp_path):
     assert find_case_folders([tmp_path / "results"]) == folders
     with pytest.raises(InputRefused, match=r"found no case\.json"):
         find_case_folders([tmp_path / "nothing"])
+
+
+def test_a_signature_that_was_removed_is_missed(signed):
+    """The report says that somebody signed; to take a signature back leaves a record of it."""
+    (signed / "signature.json").unlink()
+    with ReviewSession.open(signed) as session:
+        assert session.seal.state is SealState.ALTERED
+        assert session.seal.changed == ("signature.json",)
+        assert session.signature is None
+
+
+def test_a_signature_that_was_taken_back_is_none(signed):
+    with ReviewSession.open(signed) as session:
+        assert session.grade(replace(session.case.risk_inputs, age_years=61.0))
+    with ReviewSession.open(signed) as session:
+        assert session.seal.state is SealState.NONE
+        assert not session.findings
+
+
+def damaged(name, change):
+    def damage(folder):
+        document = json.loads((folder / name).read_text())
+        change(document)
+        (folder / name).write_text(json.dumps(document))
+
+    return damage
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (damaged("case.json", lambda d: d.pop("checksums")), "expected an object for checksums, found nothing"),
+        (damaged("case.json", lambda d: d["checksums"].pop("voxels_sha256")), "expected the checksum voxels_sha256"),
+        (damaged("case.json", lambda d: d["risk_inputs"].update(age_years="sixty")), "a number for age_years"),
+        (damaged("case.json", lambda d: d["risk_inputs"].update(age_years=float("nan"))), "case.json: no JSON"),
+        (damaged("case.json", lambda d: d.update(protocol=None)), "expected an object for protocol, found NoneType"),
+        (damaged("case.json", lambda d: d.update(provenance=[])), "expected an object for provenance, found list"),
+        (lambda folder: (folder / "case.json").write_text(DEEP), "case.json: nested too deep"),
+        (lambda folder: (folder / "case.json").write_bytes(b"\xff\xfe"), "case.json: no JSON"),
+        (lambda folder: (folder / "case.json").write_text("[]"), "case.json: expected an object, found list"),
+    ],
+)
+def test_a_part_of_a_case_that_is_damaged_is_named(signed, damage, words):
+    damage(signed)
+    with pytest.raises(InputRefused, match=words):
+        ReviewSession.open(signed)
+    assert words in verify_case(signed).problem
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damaged("signature.json", lambda d: d.pop("observer")),
+        damaged("signature.json", lambda d: d.update(observer=None)),
+        damaged("signature.json", lambda d: d.update(when=5)),
+        damaged("signature.json", lambda d: d.update(files=float("nan"))),
+        lambda folder: (folder / "signature.json").write_text(DEEP),
+        lambda folder: ((folder / "signature.json").unlink(), (folder / "signature.json").mkdir()),
+        lambda folder: (folder / "report.json").write_text(DEEP),
+    ],
+)
+def test_a_signature_that_is_damaged_is_an_altered_one(signed, damage):
+    damage(signed)
+    with ReviewSession.open(signed) as session:
+        assert session.seal.state is SealState.ALTERED
+        assert session.signature is None
+    assert not verify_case(signed).is_fine

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -10,6 +11,7 @@ from report_cases import BOXES, make_case
 
 import heartlens.report.html
 import heartlens.report.outputs as outputs
+from heartlens.app.review_session import ReviewSession
 from heartlens.case.result import Result
 from heartlens.core.errors import InputRefused
 from heartlens.phantom import PhantomParameters, make_phantom
@@ -70,3 +72,69 @@ def test_an_altered_case_names_no_signer_on_its_page(tmp_path):
     write_outputs(Result(make_case(BOXES), ()), tmp_path / "out", state=State.ALTERED)
     assert "Altered after it was signed; no signature is valid." in (tmp_path / "out" / "report.html").read_text()
     assert json.loads((tmp_path / "out" / "report.json").read_text())["assessment"]["state"] == "altered"
+
+
+@pytest.fixture
+def result(tmp_path):
+    """A result of which nobody has edited anything."""
+    write_outputs(Result(make_case(BOXES), ()), tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_a_case_that_somebody_has_open_is_not_replaced_and_the_reader_is_named(result):
+    before = sorted(result.rglob("*"))
+    with ReviewSession.open(result, reader="Rita"), pytest.raises(InputRefused, match=r"is open \(Rita on .* since"):
+        write_outputs(Result(make_case(BOXES), ()), result, force=True)
+    assert sorted(result.rglob("*")) == before
+    write_outputs(Result(make_case(BOXES), ()), result, force=True)
+
+
+def test_edits_that_were_made_while_another_run_was_writing_are_kept(result):
+    """Whether a result may be replaced is asked again at the end: a scan takes minutes, and readers are quick."""
+    edited = []
+
+    def edit_in_the_midst(done):
+        if done > 0.5 and not edited:
+            with ReviewSession.open(result, reader="Rita") as session:
+                edited.append(session.remove(next(iter(session.case.lesions.arteries))))
+
+    with pytest.raises(InputRefused, match="holds a reader's edits"):
+        write_outputs(Result(make_case(BOXES), ()), result, force=True, on_progress=edit_in_the_midst)
+    with ReviewSession.open(result) as session:
+        assert len(session.case.edits) == 1
+    assert [path.name for path in result.parent.iterdir()] == ["out"]
+
+
+def test_a_signature_is_a_readers_work_too(result):
+    with ReviewSession.open(result) as session:
+        session.sign("Rita", "Clinic", confirmed=True)
+    with pytest.raises(InputRefused, match="holds a reader's signature"):
+        write_outputs(Result(make_case(BOXES), ()), result, force=True)
+
+
+def test_of_two_plain_runs_at_once_one_is_refused_and_no_edit_is_lost(tmp_path):
+    """The slower run finds, at its end, a result that a reader has edited already."""
+
+    def finish_another_run(done):
+        out = tmp_path / "out"
+        if done >= 1.0 and not out.exists():
+            write_outputs(Result(make_case(BOXES), ()), out)
+            with ReviewSession.open(out) as session:
+                session.remove(next(iter(session.case.lesions.arteries)))
+
+    with pytest.raises(InputRefused, match="made by another program meanwhile"):
+        write_outputs(Result(make_case(BOXES), ()), tmp_path / "out", on_progress=finish_another_run)
+    with ReviewSession.open(tmp_path / "out") as session:
+        assert len(session.case.edits) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_on_windows_the_lock_is_let_go_before_the_folder_is_renamed(result, monkeypatch):
+    """There no folder is renamed in which a file is open."""
+    with monkeypatch.context() as patched:
+        patched.setattr(outputs.sys, "platform", "linux")
+        with outputs.hold_for_replacing(result):
+            assert (result / "case" / ".lock").exists()
+        patched.setattr(outputs, "sys", SimpleNamespace(platform="win32"))
+        with outputs.hold_for_replacing(result):
+            assert not (result / "case" / ".lock").exists()
