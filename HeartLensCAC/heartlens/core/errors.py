@@ -6,7 +6,14 @@ The codes are a contract: users pass them to ``--allow`` and programs read them 
 
 from __future__ import annotations
 
+import unicodedata
 from typing import NamedTuple
+
+_STEERS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Kinds of characters that draw nothing and steer what draws: controls, marks of direction, halves of characters."""
+
+_JOINERS = "\u200c\u200d"
+"""Of those, what words of Persian and of Indian languages are written with."""
 
 OVERRIDABLE = frozenset({"contrast", "derived", "few-slices", "not-axial", "no-hu"})
 """Refusals that a user may turn into a warning with ``--allow CODE``."""
@@ -20,8 +27,33 @@ FINAL = frozenset(
 """Refusals that no option lifts: the number would be wrong, or nothing could be written."""
 
 
+def visible(text: str) -> str:
+    r"""A text on one line in which every character that steers a terminal is written out.
+
+    A description or a file name may hold sequences that recolor, move or answer for the terminal, and marks that show
+    letters in another order than they have.
+
+    Examples
+    --------
+    >>> visible("CaSc \x1b[2J 3,0 mm\u202e"), visible("Schädel 冠動脈")
+    ('CaSc \\x1b[2J 3,0 mm\\u202e', 'Schädel 冠動脈')
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode("ascii")
+        if unicodedata.category(character) in _STEERS and character not in _JOINERS
+        else character
+        for character in text
+    )
+
+
 class WarningRecord(NamedTuple):
-    """A warning that travels with the result: it changes how the score may be read."""
+    """A warning that travels with the result: it changes how the score may be read.
+
+    Its text goes into reports: it names tags and says what they mean, and quotes neither a file's name nor free text
+    of a header, because both may hold an identity.
+    """
 
     code: str
     text: str
@@ -35,19 +67,33 @@ class InputRefused(Exception):
     code
         One of `OVERRIDABLE` or `FINAL`.
     text
-        One line: what, where, what was expected, what was found, the way out. Never an identity.
+        One line: what, where, what was expected, what was found, the way out. Never an identity. What would steer a
+        terminal is made visible.
     """
 
     def __init__(self, code: str, text: str) -> None:
         if code not in OVERRIDABLE | FINAL:
             raise ValueError(f"refusal code must be one of {sorted(OVERRIDABLE | FINAL)}, got {code!r}")
-        super().__init__(f"{code}: {text}")
         self.code = code
-        self.text = text
+        self.text = visible(" ".join(text.splitlines()))
+        super().__init__(f"{code}: {self.text}")
 
 
-def refuse_or_warn(code: str, text: str, allow: frozenset[str] | set[str]) -> WarningRecord:
+def refuse_or_warn(
+    code: str, text: str, allow: frozenset[str] | set[str], *, where: str = "", found: str = ""
+) -> WarningRecord:
     """Refuse, or, when the user has allowed this code, return the warning that takes its place.
+
+    Parameters
+    ----------
+    code
+        Of the refusal.
+    text
+        What is wrong, without the name of a file and without free text of a header.
+    allow
+        Codes that the user has lifted.
+    where, found
+        The file or slice, and what its header says: for the refusal alone, because a warning goes into reports.
 
     Raises
     ------
@@ -56,5 +102,7 @@ def refuse_or_warn(code: str, text: str, allow: frozenset[str] | set[str]) -> Wa
     """
     if code in allow and code in OVERRIDABLE:
         return WarningRecord(code, f"allowed by the user: {text}")
+    place = f"{where}: " if where else ""
+    quote = f" (found {found})" if found else ""
     way_out = f"; --allow {code} scores it anyway" if code in OVERRIDABLE else ""
-    raise InputRefused(code, text + way_out)
+    raise InputRefused(code, f"{place}{text}{quote}{way_out}")

@@ -57,7 +57,8 @@ def age_years(frame: Frame) -> float | None:
     stated = (frame.text("PatientAge") or "").upper()
     years_per_unit = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
     # "000Y" stands where an age was removed or never known.
-    if stated[:-1].isdigit() and int(stated[:-1]) > 0 and stated[-1] in years_per_unit:
+    # `isdigit` is true for "²" as well, which is no number.
+    if stated[:-1].isdecimal() and int(stated[:-1]) > 0 and stated[-1] in years_per_unit:
         return int(stated[:-1]) * years_per_unit[stated[-1]]
     born = _date(frame.text("PatientBirthDate"))
     examined = next(filter(None, (_date(frame.text(k)) for k in ("StudyDate", "SeriesDate", "AcquisitionDate"))), None)

@@ -24,10 +24,12 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID
 
+from heartlens.core.atomic import require_fetched
 from heartlens.core.errors import InputRefused
 from heartlens.dicom import words
+from heartlens.dicom.compressed import opened
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +96,7 @@ def pydicom_warnings_logged() -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for warning in caught:
-        logger.debug("pydicom: %s", warning.message)
+        logger.debug("pydicom: %s", warning.category.__name__)  # its text may quote a name
 
 
 def is_dicom(start: bytes) -> bool:
@@ -148,20 +150,18 @@ class Instance:
             "unreadable", the file cannot be opened, or is DICOM that cannot be parsed; "truncated"
         """
         try:
-            with open(path, "rb") as file:
+            with opened(path, shown=path.name) as (file, is_deflated):
                 start = file.read(132)
                 if not is_dicom(start):
+                    require_fetched(start, path.name)
                     return None
                 file.seek(0)
                 dataset = dcmread(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=True)
-                if _value(dataset.file_meta, "TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                    instance = cls(path, dataset, None, False)
-                else:
-                    offset = file.tell()
-                    instance = cls(path, dataset, offset, ends_early=not file.read(1))
+                offset = None if is_deflated else file.tell()
+                instance = cls(path, dataset, offset, ends_early=not is_deflated and not file.read(1))
         except PARSE_ERRORS as error:
             raise InputRefused(
-                "unreadable", f"{path.name} cannot be read as DICOM ({one_line(error)}); copy it again or remove it"
+                "unreadable", f"{path.name} cannot be read as DICOM ({kind_of(error)}); copy it again or remove it"
             ) from error
         if instance.sop_class is None and not instance.value("Modality"):
             if start[128:132] != b"DICM":
@@ -340,6 +340,21 @@ class Frame:
         return f"{volume:g} ml of an unnamed agent" if volume else None
 
 
+def whole_header(path: Path) -> Dataset:
+    """All attributes of a file but its pixels.
+
+    Raises
+    ------
+    InputRefused
+        "input", "unreadable"
+    """
+    try:
+        with opened(path, shown=path.name) as (file, _):
+            return dcmread(file, stop_before_pixels=True, force=True)
+    except PARSE_ERRORS as error:
+        raise InputRefused("unreadable", f"{path.name} cannot be read as DICOM ({kind_of(error)})") from error
+
+
 def _value(dataset: Dataset, keyword: str) -> Any:
     try:
         value = dataset.get(keyword)
@@ -362,6 +377,11 @@ def _as_list(value: Any) -> list[Any]:
     if value is None:
         return []
     return list(value) if isinstance(value, Sequence) and not isinstance(value, (str, bytes)) else [value]
+
+
+def kind_of(error: BaseException) -> str:
+    """What went wrong, without the library's words: they may quote a path, or a value of the header."""
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def one_line(error: BaseException) -> str:

@@ -35,11 +35,12 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from heartlens.core.atomic import open_regular
 from heartlens.core.components import label_components
 from heartlens.core.ct import hu_array
 from heartlens.core.errors import InputRefused
-from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, one_line
-from heartlens.dicom.jpeg import END_OF_IMAGE, check_jpeg, jpeg_complaints_raised
+from heartlens.dicom.compressed import END_OF_IMAGE, HEADER_BYTES, check_jpeg, jpeg_complaints_raised, opened
+from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, kind_of, one_line
 
 UNCOMPRESSED = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
@@ -110,7 +111,7 @@ def stored_frames(instance: Instance) -> Iterator[NDArray]:
 def _frames_from_file(instance: Instance, dtype: np.dtype, rows: int, columns: int) -> Iterator[NDArray]:
     n_frames = len(instance.frames)
     nbytes = rows * columns * dtype.itemsize
-    with open(instance.path, "rb") as file:
+    with open_regular(instance.path, instance.name) as file:
         file.seek(instance.pixel_offset or 0)
         start = file.read(12)
         if len(start) < 12 or start[:4] != b"\xe0\x7f\x10\x00":
@@ -140,8 +141,9 @@ def _frames_from_file(instance: Instance, dtype: np.dtype, rows: int, columns: i
 
 def _frames_from_dataset(instance: Instance, dtype: np.dtype, rows: int, columns: int) -> Iterator[NDArray]:
     n_frames = len(instance.frames)
-    data = _pixel_bytes(_whole(instance), instance)
-    _check_length(instance, len(data), n_frames * rows * columns * dtype.itemsize)
+    expected = n_frames * rows * columns * dtype.itemsize
+    data = _pixel_bytes(_whole(instance, expected), instance)
+    _check_length(instance, len(data), expected)
     for number in range(n_frames):
         values = np.frombuffer(data, dtype, rows * columns, offset=number * rows * columns * dtype.itemsize)
         yield values.reshape(rows, columns).astype(dtype.newbyteorder("="))
@@ -149,7 +151,7 @@ def _frames_from_dataset(instance: Instance, dtype: np.dtype, rows: int, columns
 
 def _decoded_frames(instance: Instance, rows: int, columns: int) -> Iterator[NDArray]:
     syntax = UID(instance.transfer_syntax or "")
-    dataset = _whole(instance)
+    dataset = _whole(instance, None)
     n_found = 0
     try:
         if not _pixel_bytes(dataset, instance):
@@ -189,6 +191,9 @@ def _j2k_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
         return
     for stream in _streams(dataset, instance):
         facts = openjpeg.get_parameters(stream)
+        size = int(facts["rows"]), int(facts["columns"])
+        if size != (dataset.Rows, dataset.Columns):  # before memory is taken for it
+            raise ValueError(f"the compressed image has {size[0]} x {size[1]} pixels, DICOM says otherwise")
         values = openjpeg.decode(stream)
         bits, is_signed = int(facts["precision"]), instance.value("PixelRepresentation") == 1
         if bool(facts["is_signed"]) != is_signed:
@@ -247,13 +252,16 @@ def _used_bits(instance: Instance, values: NDArray) -> NDArray:
     return (values << (allocated - 1 - high)) >> (allocated - stored)
 
 
-def _whole(instance: Instance) -> Dataset:
+def _whole(instance: Instance, pixel_bytes: int | None) -> Dataset:
+    """The file with its pixels; a deflated one unpacks to its header and so many bytes, and to no more."""
+    most_bytes = HEADER_BYTES + TRAILING_BYTES + (pixel_bytes or 0)
     try:
-        return dcmread(instance.path, force=True)
+        with opened(instance.path, most_bytes, instance.name) as (file, _):
+            return dcmread(file, force=True)
     except EOFError as error:
         raise InputRefused("truncated", f"{instance.name} ends before its pixel data does; copy it again") from error
     except PARSE_ERRORS as error:
-        raise InputRefused("unreadable", f"{instance.name} cannot be read as DICOM ({one_line(error)})") from error
+        raise InputRefused("unreadable", f"{instance.name} cannot be read as DICOM ({kind_of(error)})") from error
 
 
 def _pixel_bytes(dataset: Dataset, instance: Instance) -> bytes:

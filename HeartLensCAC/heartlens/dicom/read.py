@@ -6,14 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from heartlens.core.ct import CTHeader, CTVolume, canonical_axes
 from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import ct_header
-from heartlens.dicom.header import PARSE_ERRORS, Frame, one_line, pydicom_warnings_logged
+from heartlens.dicom.header import Frame, one_line, pydicom_warnings_logged, whole_header
 from heartlens.dicom.pixels import HUStack, is_lossy, padding_range, stored_frames
 from heartlens.dicom.series import Series
 from heartlens.dicom.stack import stack_slices
@@ -106,11 +105,11 @@ def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
         raise ValueError("the volume was not read from this series: its SOP Instance UIDs are not among the files")
     with pydicom_warnings_logged():
         try:
-            return [dcmread(path, stop_before_pixels=True, force=True) for path in paths]
-        except PARSE_ERRORS as error:
+            return [whole_header(path) for path in paths]
+        except InputRefused as refusal:
             raise InputRefused(
-                "unreadable", f"a file of the series has changed since it was read: {one_line(error)}"
-            ) from error
+                refusal.code, f"a file of the series has changed since it was read: {refusal.text}"
+            ) from refusal
 
 
 def _ct_frames(series: Series) -> list[Frame]:
@@ -133,14 +132,14 @@ def _image_type_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list
     for frame in frames:
         if part := words.derived_type(frame.image_type):
             text = (
-                f"{frame.name}: ImageType (0008,0008) is {words.joined(frame.image_type)}: {part} is not a stack of "
-                f"scanned slices, expected ORIGINAL or DERIVED\\PRIMARY; choose the axial series"
+                f"ImageType (0008,0008) says {part}: not a stack of scanned slices, expected ORIGINAL or "
+                f"DERIVED\\PRIMARY; choose the axial series"
             )
-            return [refuse_or_warn("derived", text, allow)]
-    for frame in frames:
-        if frame.image_type[:1] == ("DERIVED",):
-            text = f"{frame.name}: ImageType {words.joined(frame.image_type)}: slices were computed from other slices"
-            return [WarningRecord("reformatted", text)]
+            found = words.joined(frame.image_type)
+            return [refuse_or_warn("derived", text, allow, where=frame.name, found=found)]
+    if any(frame.image_type[:1] == ("DERIVED",) for frame in frames):
+        text = "ImageType (0008,0008) says DERIVED: slices were computed from other slices"
+        return [WarningRecord("reformatted", text)]
     return []
 
 
@@ -148,40 +147,48 @@ def _contrast_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[W
     for frame in frames:
         if agent := frame.contrast:
             text = (
-                f"{frame.name}: ContrastBolusAgent (0018,0010) says {agent}, expected none: contrast in the blood "
-                f"reads as calcium; choose the series without contrast"
+                "ContrastBolusAgent (0018,0010) names an agent, expected none: contrast in the blood reads as calcium; "
+                "choose the series without contrast"
             )
-            return [refuse_or_warn("contrast", text, allow)]
+            return [refuse_or_warn("contrast", text, allow, where=frame.name, found=agent)]
     return []
 
 
 def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple[float, float]], list[WarningRecord]]:
     """(slope, intercept) of every slice; PS3.3 C.11.1.1.2: they may differ from slice to slice."""
     types: dict[str, Frame] = {}
-    reason = None
+    refused: tuple[Frame, str, str] | None = None
     pairs = []
     for frame in frames:
         stated = frame.text("RescaleType") or "HU"
         types.setdefault("HU" if words.is_hu(stated) else stated.upper(), frame)
         slope, intercept = frame.number_of("RescaleSlope"), frame.number_of("RescaleIntercept")
         if slope is None or intercept is None or not 0 < abs(slope) <= 1e4 or abs(intercept) > 1e6:
-            lut = " but a ModalityLUTSequence (0028,3000)" if frame.value("ModalityLUTSequence") else ""
-            reason = reason or (
-                f"{frame.name}: RescaleSlope (0028,1053) and RescaleIntercept (0028,1052) must turn pixels into HU, "
-                f"found {frame.text('RescaleSlope')} and {frame.text('RescaleIntercept')}{lut}"
+            lut = (
+                ", a ModalityLUTSequence (0028,3000) stands in their place"
+                if frame.value("ModalityLUTSequence")
+                else ""
             )
+            text = (
+                f"RescaleSlope (0028,1053) and RescaleIntercept (0028,1052) must turn pixels into HU, but do not{lut}"
+            )
+            found = f"{frame.text('RescaleSlope')} and {frame.text('RescaleIntercept')}"
+            refused = refused or (frame, text, found)
             slope, intercept = 1.0, 0.0
         pairs.append((slope, intercept))
     if len(types) > 1:
         listing = ", ".join(f"{unit} in {frame.name}" for unit, frame in types.items())
         raise InputRefused("mixed", f"slices of one volume must share RescaleType (0028,1054), found {listing}")
     (unit, frame), *_ = types.items()
-    if reason is None and unit == words.UNSPECIFIED_UNIT:
-        text = f"{frame.name}: RescaleType (0028,1054) is {unit}, unspecified; taken as HU, as where the tag is missing"
+    if refused is None and unit == words.UNSPECIFIED_UNIT:
+        text = f"RescaleType (0028,1054) is {unit}, unspecified; taken as HU, as where the tag is missing"
         return pairs, [WarningRecord("no-hu", text)]
-    if reason is None and unit != "HU":
-        reason = f"{frame.name}: RescaleType (0028,1054) must be HU, found {unit}"
-    return pairs, [refuse_or_warn("no-hu", reason, allow)] if reason else []
+    if refused is None and unit != "HU":
+        refused = frame, "RescaleType (0028,1054) must be HU, but is not", unit
+    if refused is None:
+        return pairs, []
+    frame, text, found = refused
+    return pairs, [refuse_or_warn("no-hu", text, allow, where=frame.name, found=found)]
 
 
 def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
@@ -189,11 +196,7 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
     cautions = []
     lossy = [frame for frame in frames if is_lossy(frame.instance)]
     if lossy:
-        cautions.append(
-            WarningRecord(
-                "lossy", f"{len(lossy)} of {len(frames)} slices were compressed with loss, {lossy[0].name} first"
-            )
-        )
+        cautions.append(WarningRecord("lossy", f"{len(lossy)} of {len(frames)} slices were compressed with loss"))
     voltages = {n for n in (frame.number_of("KVP") for frame in frames) if n}
     if len(voltages) > 1:
         listing = ", ".join(f"{n:g}" for n in sorted(voltages))
@@ -202,11 +205,10 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
         )
     for frame in frames:
         is_multienergy = (frame.text("MultienergyCTAcquisition") or "").upper() == "YES"
-        if is_multienergy or words.SPECTRAL_TYPES.intersection(frame.image_type):
-            text = (
-                f"{frame.name} comes from spectral CT (MultienergyCTAcquisition (0018,9361), ImageType "
-                f"{words.joined(frame.image_type)}): a virtual image is not a 120 kVp image"
-            )
+        types = sorted(words.SPECTRAL_TYPES.intersection(frame.image_type))
+        if is_multienergy or types:
+            says = f"ImageType (0008,0008) {words.joined(types)}" if types else "MultienergyCTAcquisition (0018,9361)"
+            text = f"slices come from spectral CT, as {says} says: a virtual image is not a 120 kVp image"
             cautions.append(WarningRecord("spectral", text))
             break
     return cautions

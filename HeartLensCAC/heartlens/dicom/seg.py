@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
+from pydicom import dcmread
 from pydicom.dataset import Dataset
 
 from heartlens import __version__
-from heartlens.core.atomic import atomic_file, require_readable
+from heartlens.core.atomic import atomic_file
 from heartlens.core.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.grid import ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.core.segment_names import put_artery, segment_artery
+from heartlens.dicom.compressed import HEADER_BYTES, opened
 from heartlens.dicom.header import PARSE_ERRORS, pydicom_warnings_logged
 from heartlens.dicom.source import (
     CHARACTER_SET,
@@ -43,6 +45,9 @@ _FAMILIES = {
     "AUTOMATIC": Code("123105", "DCM", "Histogram Analysis"),  # CID 7162: thresholding; the closest there is
     "SEMIAUTOMATIC": Code("123105", "DCM", "Histogram Analysis"),
 }
+
+MOST_VOXELS = 1 << 32
+"""Of all frames together: six segments of 2,700 slices of 512 x 512."""
 
 SERIES_NUMBER = 9001
 SERIES_DESCRIPTION = "HeartLens coronary calcium"
@@ -131,7 +136,6 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
         ``grid``, ``labels`` or ``unreadable``
     """
     path = Path(path)
-    require_readable(path)
     try:
         with pydicom_warnings_logged():
             seg, pixels = _read(path)
@@ -232,7 +236,13 @@ def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid:
 
 def _read(path: Path) -> tuple[Dataset, NDArray]:
     """The dataset and its frames, (frame, row, column)."""
-    seg = pydicom.dcmread(path)
+    with opened(path) as (file, _):
+        header = dcmread(file, stop_before_pixels=True)
+    voxels = math.prod(int(header.get(keyword) or 1) for keyword in ("NumberOfFrames", "Rows", "Columns"))
+    if voxels > MOST_VOXELS:
+        raise ValueError(f"{voxels} voxels")
+    with opened(path, HEADER_BYTES + 2 * voxels) as (file, _):
+        seg = dcmread(file)
     if seg.get("SOPClassUID") not in (SEGMENTATION_STORAGE, LABEL_MAP_STORAGE):
         actual = getattr(seg.get("SOPClassUID"), "name", "no SOP class")
         raise InputRefused(

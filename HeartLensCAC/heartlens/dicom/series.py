@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from heartlens.core.atomic import files_below, irregular
 from heartlens.core.ct import AXIAL_COSINE
-from heartlens.core.errors import OVERRIDABLE, InputRefused
+from heartlens.core.errors import OVERRIDABLE, InputRefused, visible
 from heartlens.core.reconstruction_kernel import kernel_class
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import common_number
@@ -102,9 +103,8 @@ class Series:
     @property
     def title(self) -> str:
         """For messages: what it is, and its UID."""
-        return (
-            f"{self.description or 'no description'} ({self.modality}, {_slices(self.n_slices)}), UID {self.series_uid}"
-        )
+        name = visible(self.description or "no description")
+        return f"{name} ({self.modality}, {_slices(self.n_slices)}), UID {self.series_uid}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ class RankedSeries:
         """A few lines for a reader: what the series is, its points, and why."""
         series = self.series
         fate = f"would be refused: {self.refusal}" if self.refusal else f"{self.points} points"
-        lines = [f"{series.description or '(no description)'}: {fate}", f"    {series.series_uid}"]
+        lines = [f"{visible(series.description or '(no description)')}: {fate}", f"    {visible(series.series_uid)}"]
         facts = [f"{series.modality}, {_slices(series.n_slices)}"]
         if series.increment_mm is not None:
             facts.append(f"every {series.increment_mm:g} mm")
@@ -145,7 +145,7 @@ class RankedSeries:
             facts.append(f"{series.kvp:g} kVp")
         if series.kernel is not None:
             facts.append(f"kernel {series.kernel}")
-        return "\n".join([*lines, "    " + ", ".join(facts), *(f"    {reason}" for reason in self.reasons)])
+        return "\n".join([*lines, *(f"    {visible(line)}" for line in (", ".join(facts), *self.reasons))])
 
     def to_json(self) -> dict[str, Any]:
         """Everything that was found and decided, without paths and without identity."""
@@ -281,19 +281,13 @@ def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
         if path.is_file() and path.name.upper() == "DICOMDIR":
             path = path.parent  # an index; the files it lists lie below it
         if path.is_dir():
-            for folder, subfolders, names in os.walk(path, onerror=_refuse_folder):
-                subfolders.sort()
-                for name in sorted(names):
-                    if (file := Path(folder, name)).is_file():  # no sockets, no broken links
-                        yield file, False
+            yield from ((file, False) for file in files_below(path))
+        elif kind := irregular(path):
+            raise InputRefused("input", f"{path}: expected a file or folder, found {kind}")
         elif path.is_file():
             yield path, True
         else:
             raise InputRefused("input", f"no such file or folder: {path}")
-
-
-def _refuse_folder(error: OSError) -> None:
-    raise InputRefused("input", f"folder cannot be read: {error.strerror}")
 
 
 def _series(study_uid: str, series_uid: str, instances: list[Instance]) -> Series:

@@ -88,10 +88,10 @@ def stack_slices(
     _refuse_tilt(frames, names, along[order], sideways)
     if abs(normal[2]) <= AXIAL_COSINE:
         text = (
-            f"{names[0]}: slices are not axial, ImageOrientationPatient (0020,0037) gives a normal at cosine "
+            f"slices are not axial, ImageOrientationPatient (0020,0037) gives a normal at cosine "
             f"{abs(normal[2]):.3f} to the long axis, expected more than {AXIAL_COSINE}"
         )
-        cautions.append(refuse_or_warn("not-axial", text, allow))
+        cautions.append(refuse_or_warn("not-axial", text, allow, where=names[0]))
     increment = _increment_mm(names, along[order])
     if len(frames) < MIN_SLICES:
         count_text = "1 slice" if len(frames) == 1 else f"{len(frames)} slices"

@@ -130,15 +130,16 @@ def joined(image_type: Sequence[str]) -> str:
 
 
 def derived_type(image_type: Sequence[str]) -> str | None:
-    """The part of an image type that makes it no stack of scanned slices, or None; spec 6.1.
+    """What makes an image type no stack of scanned slices, one of the words above, or None; spec 6.1.
 
     Examples
     --------
     >>> derived_type(("DERIVED", "SECONDARY", "REFORMATTED", "AVERAGE")), derived_type(("DERIVED", "PRIMARY", "MPR"))
     ('AVERAGE', None)
+    >>> derived_type(("DERIVED", "PRIMARY", "AXIAL", "CT_SOM5 MIP"))
+    'MIP'
     """
     for value in image_type:
-        words = {value, *value.split()}  # "CT_SOM5 MIP"
-        if words & PROJECTION_TYPES or words & COMBINED_TYPES:
-            return value
+        if known := sorted({value, *value.split()} & (PROJECTION_TYPES | COMBINED_TYPES)):
+            return known[-1]
     return "DERIVED\\SECONDARY" if tuple(image_type[:2]) == ("DERIVED", "SECONDARY") else None

@@ -6,6 +6,7 @@ Format: itk.org/Wiki/MetaIO/Documentation.
 
 from __future__ import annotations
 
+import os
 import sys
 import zlib
 from pathlib import Path
@@ -14,8 +15,18 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import atomic_file, require_readable
-from heartlens.core.errors import InputRefused
+from heartlens.core.atomic import atomic_file, open_regular
+from heartlens.io.voxel_bytes import (
+    DEFLATE_SHRINK,
+    beside,
+    bytes_of,
+    numbers_of_text,
+    read_exactly,
+    skip_bytes,
+    too_long,
+    truncated,
+    unreadable,
+)
 
 _TYPES = {
     "MET_CHAR": "i1", "MET_UCHAR": "u1", "MET_SHORT": "i2", "MET_USHORT": "u2", "MET_INT": "i4", "MET_UINT": "u4",
@@ -47,21 +58,19 @@ def read_metaimage(path: Path) -> tuple[NDArray, NDArray[np.float64]]:
     InputRefused
         ``input``, ``unreadable`` or ``truncated``
     """
-    require_readable(path)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             fields = _read_header(file, path)
             sizes = _sizes(fields, path)
             name = fields["ElementDataFile"]
             if name.upper() == "LOCAL":
-                values = _read_voxels(file, path.stat().st_size - file.tell(), fields, sizes, path)
+                values = _read_voxels(file, fields, sizes, path, is_attached=True)
             elif name.startswith("LIST") or "%" in name:
-                raise _unreadable(path, "one data file", f"ElementDataFile = {name}", "save it as one .mha file")
+                raise unreadable(path, "one data file", f"ElementDataFile = {name}", "save it as one .mha file")
             else:
-                beside = path.parent / name
-                require_readable(beside)
-                with open(beside, "rb") as data:
-                    values = _read_voxels(data, beside.stat().st_size, fields, sizes, beside)
+                data_path = beside(path, name)
+                with open_regular(data_path) as data:
+                    values = _read_voxels(data, fields, sizes, data_path, is_attached=False)
         affine = np.eye(4)
         # Each row of TransformMatrix is the direction of one axis.
         matrix = np.array([float(x) for x in fields.get("TransformMatrix", "1 0 0 0 1 0 0 0 1").split()])
@@ -70,7 +79,7 @@ def read_metaimage(path: Path) -> tuple[NDArray, NDArray[np.float64]]:
         affine[:3, 3] = np.array([float(x) for x in fields.get("Offset", "0 0 0").split()]).reshape(3)
         return values, affine
     except (KeyError, ValueError, OverflowError, OSError) as error:
-        raise _unreadable(path, "a MetaImage header", f"a damaged one ({error})", "check the file") from None
+        raise unreadable(path, "a MetaImage header", f"a damaged one ({error})", "check the file") from None
 
 
 def write_metaimage(path: Path, values: NDArray, affine: NDArray[np.float64]) -> None:
@@ -119,7 +128,7 @@ def _read_header(file: IO[bytes], path: Path) -> dict[str, str]:
         line = file.readline(_LONGEST_HEADER_BYTES).decode("utf-8", errors="replace")
         key, separator, value = line.partition("=")
         if not separator or file.tell() > _LONGEST_HEADER_BYTES:
-            raise _unreadable(path, "header lines 'key = value' to ElementDataFile", repr(line[:60]), "check the file")
+            raise unreadable(path, "header lines 'key = value' to ElementDataFile", repr(line[:60]), "check the file")
         fields[_ALIASES.get(key.strip(), key.strip())] = value.strip()
     return fields
 
@@ -129,38 +138,49 @@ def _sizes(fields: dict[str, str], path: Path) -> tuple[int, int, int]:
     channels = int(fields.get("ElementNumberOfChannels", "1"))
     if len(sizes) != 3 or min(sizes) < 1 or channels != 1:
         actual = f"{' x '.join(map(str, sizes))} voxels of {channels} numbers"
-        raise _unreadable(path, "one 3-D volume of one number per voxel", actual, "give one volume")
+        raise unreadable(path, "one 3-D volume of one number per voxel", actual, "give one volume")
     if fields["ElementType"] not in _TYPES:
-        raise _unreadable(path, "a numeric ElementType", fields["ElementType"], "save it as MET_SHORT or MET_FLOAT")
+        raise unreadable(path, "a numeric ElementType", fields["ElementType"], "save it as MET_SHORT or MET_FLOAT")
     return sizes[0], sizes[1], sizes[2]
 
 
 def _read_voxels(
-    file: IO[bytes], room: int, fields: dict[str, str], sizes: tuple[int, int, int], path: Path
+    file: IO[bytes], fields: dict[str, str], sizes: tuple[int, int, int], path: Path, *, is_attached: bool
 ) -> NDArray:
-    """(k, j, i)."""
+    """(k, j, i); from where the file stands to its end there must be nothing else."""
     big = fields.get("BinaryDataByteOrderMSB", str(sys.byteorder == "big")).lower() == "true"
     dtype = np.dtype(_TYPES[fields["ElementType"]]).newbyteorder(">" if big else "<")
-    wanted = int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
+    wanted = bytes_of(sizes, dtype, path)
+    room = os.fstat(file.fileno()).st_size - file.tell()
     if fields.get("BinaryData", "True").lower() != "true":
-        data = np.array(file.read().split()[: wanted // dtype.itemsize], dtype=dtype).tobytes()
+        values = numbers_of_text(file, wanted // dtype.itemsize, room, dtype, path)
     elif fields.get("CompressedData", "False").lower() == "true":
-        inflate = zlib.decompressobj()
-        try:
-            data = inflate.decompress(file.read(), wanted) if wanted <= room * 1032 else b""  # deflate's limit
-            inflate.decompress(inflate.unconsumed_tail, 64)  # reaching the end checks the checksum
-        except zlib.error as error:
-            raise _unreadable(path, "compressed voxels", f"damaged data ({error})", "copy it again") from None
-        if not inflate.eof:
-            data = b""
+        values = np.frombuffer(_inflated(file, wanted, room, path), dtype)
     else:
         skip = int(fields.get("HeaderSize", "0"))
-        file.seek(max(room - wanted, 0) if skip == -1 else skip, 0 if skip else 1)
-        data = file.read(wanted) if wanted <= room else b""
-    if len(data) < wanted:
-        raise InputRefused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
-    return np.frombuffer(data, dtype).reshape(sizes[::-1]).astype(dtype.newbyteorder("="), copy=False)
+        if skip == -1:  # a header of another format comes first; one as long as a plane is a plane that sizes leave out
+            skip = 0 if is_attached else room - wanted
+            if skip >= max(1, wanted // max(sizes)):
+                raise too_long(path, wanted)
+        if skip < 0 or skip + wanted > room:
+            raise truncated(path, wanted, room)
+        skip_bytes(file, skip, path)
+        values = np.frombuffer(read_exactly(file, wanted, path), dtype)
+    return values.reshape(sizes[::-1]).astype(dtype.newbyteorder("="), copy=False)
 
 
-def _unreadable(path: Path, expected: str, actual: str, way_out: str) -> InputRefused:
-    return InputRefused("unreadable", f"{path}: expected {expected}, found {actual}; {way_out}")
+def _inflated(file: IO[bytes], wanted: int, room: int, path: Path) -> bytes:
+    """Voxels out of one zlib stream that ends with the file."""
+    if wanted > room * DEFLATE_SHRINK:
+        raise truncated(path, wanted, room)
+    inflate = zlib.decompressobj()
+    try:
+        data = inflate.decompress(file.read(), wanted)
+        more = inflate.decompress(inflate.unconsumed_tail, 1)  # reaching the end checks the checksum
+    except zlib.error as error:
+        raise unreadable(path, "compressed voxels", f"damaged data ({error})", "copy it again") from None
+    if more or (inflate.eof and inflate.unused_data):
+        raise too_long(path, wanted)
+    if len(data) < wanted or not inflate.eof:
+        raise truncated(path, wanted, len(data))
+    return data

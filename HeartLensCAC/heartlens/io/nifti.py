@@ -8,6 +8,7 @@ Format: nifti.nimh.nih.gov, nifti1.h and nifti2.h.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -15,8 +16,9 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import atomic_file, require_readable
+from heartlens.core.atomic import atomic_file, open_regular
 from heartlens.core.errors import InputRefused
+from heartlens.io.voxel_bytes import DEFLATE_SHRINK, bytes_of, read_exactly, skip_bytes, truncated, unreadable
 
 if TYPE_CHECKING:
     import nibabel
@@ -52,7 +54,6 @@ def read_nifti(path: Path) -> Nifti:
     InputRefused
         ``input``, ``unreadable`` or ``truncated``
     """
-    require_readable(path)
     from nibabel.spatialimages import HeaderDataError
 
     try:
@@ -60,9 +61,9 @@ def read_nifti(path: Path) -> Nifti:
     except EOFError:
         raise InputRefused("truncated", f"{path}: expected a whole gzip file, found no end; copy it again") from None
     except zlib.error as error:
-        raise _unreadable(path, "gzip data", f"damaged data ({error})", "copy the file again") from None
+        raise unreadable(path, "gzip data", f"damaged data ({error})", "copy the file again") from None
     except (ValueError, OverflowError, OSError, HeaderDataError) as error:
-        raise _unreadable(path, "a NIfTI file", f"a damaged one ({error})", "copy the file again") from None
+        raise unreadable(path, "a NIfTI file", f"a damaged one ({error})", "copy the file again") from None
 
 
 def write_nifti(path: Path, values: NDArray, affine: NDArray[np.float64]) -> None:
@@ -94,20 +95,19 @@ def write_nifti(path: Path, values: NDArray, affine: NDArray[np.float64]) -> Non
 
 
 def _read(path: Path) -> Nifti:
-    with open(path, "rb") as plain:
+    with open_regular(path) as plain:
         is_gzip = plain.read(2) == b"\x1f\x8b"
         plain.seek(0)
         file: IO[bytes] = gzip.GzipFile(fileobj=plain) if is_gzip else plain  # type: ignore[assignment]
         header = _read_header(file, path)
         shape, dtype = _shape(header, path), _dtype(header, path)
-        wanted = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        file.seek(int(header["vox_offset"]))
-        room = path.stat().st_size * (1032 if is_gzip else 1)  # deflate shrinks by 1032 at most
-        data = file.read(wanted) if wanted <= room else b""
-        if is_gzip:
-            file.read(1)  # reaching the end checks the checksum
-    if len(data) < wanted:
-        raise InputRefused("truncated", f"{path}: expected {wanted} bytes of voxels, found fewer; copy the file again")
+        wanted, first = bytes_of(shape, dtype, path), int(header["vox_offset"])
+        room = os.fstat(plain.fileno()).st_size * (DEFLATE_SHRINK if is_gzip else 1)
+        if first < 0 or first + wanted > room:
+            raise truncated(path, wanted)
+        file.seek(0)
+        skip_bytes(file, first, path)
+        data = read_exactly(file, wanted, path)
     values = np.frombuffer(data, dtype).reshape(shape[::-1]).astype(dtype.newbyteorder("="), copy=False)
     slope, inter = float(header["scl_slope"]), float(header["scl_inter"])
     if np.isfinite(slope) and slope != 0 and (slope, inter) != (1.0, 0.0):
@@ -115,7 +115,7 @@ def _read(path: Path) -> Nifti:
     affine, is_oriented = _affine(header)
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MM_PER_UNIT:
-        raise _unreadable(path, "space in m, mm or micrometers", f"unit code {unit}", "save it in mm")
+        raise unreadable(path, "space in m, mm or micrometers", f"unit code {unit}", "save it in mm")
     affine[:3] *= _MM_PER_UNIT[unit]
     return Nifti(values, _RAS_TO_LPS @ affine, is_oriented)
 
@@ -130,15 +130,15 @@ def _read_header(file: IO[bytes], path: Path) -> nibabel.Nifti1Header:
             header = kind(head[:size], check=False)
             if bytes(header["magic"].tobytes()).startswith(b"n+"):
                 return header
-            raise _unreadable(path, "one .nii or .nii.gz file", "a .hdr/.img pair or Analyze", "save it as .nii.gz")
-    raise _unreadable(path, "a NIfTI header", f"{len(head)} bytes of something else", "check the file")
+            raise unreadable(path, "one .nii or .nii.gz file", "a .hdr/.img pair or Analyze", "save it as .nii.gz")
+    raise unreadable(path, "a NIfTI header", f"{len(head)} bytes of something else", "check the file")
 
 
 def _shape(header: nibabel.Nifti1Header, path: Path) -> tuple[int, int, int]:
     n = int(header["dim"][0])
     dim = [int(d) for d in header["dim"][1 : n + 1]]
     if n < 3 or min(dim) < 1 or any(d != 1 for d in dim[3:]):
-        raise _unreadable(path, "one 3-D volume", f"dimensions {' x '.join(map(str, dim))}", "split it into volumes")
+        raise unreadable(path, "one 3-D volume", f"dimensions {' x '.join(map(str, dim))}", "split it into volumes")
     return dim[0], dim[1], dim[2]
 
 
@@ -151,7 +151,7 @@ def _dtype(header: nibabel.Nifti1Header, path: Path) -> np.dtype:
         dtype = np.dtype("V1")
     if dtype.str[1:] not in _NUMERIC:
         found = {"V": "another type", "c": "complex"}.get(dtype.kind, dtype.name) if dtype.names is None else "RGB"
-        raise _unreadable(path, "one number per voxel", found, "save the CT values as short or float")
+        raise unreadable(path, "one number per voxel", found, "save the CT values as short or float")
     return dtype
 
 
@@ -164,7 +164,3 @@ def _affine(header: nibabel.Nifti1Header) -> tuple[NDArray[np.float64], bool]:
     affine = np.eye(4)
     affine[:3, :3] = np.diag(np.abs(header["pixdim"][1:4].astype(np.float64)))
     return affine, False
-
-
-def _unreadable(path: Path, expected: str, actual: str, way_out: str) -> InputRefused:
-    return InputRefused("unreadable", f"{path}: expected {expected}, found {actual}; {way_out}")

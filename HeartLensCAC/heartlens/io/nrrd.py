@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import os
 import sys
 import zlib
 from collections.abc import Mapping
@@ -17,8 +18,19 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import atomic_file, require_readable
-from heartlens.core.errors import InputRefused
+from heartlens.core.atomic import atomic_file, open_regular
+from heartlens.io.voxel_bytes import (
+    DEFLATE_SHRINK,
+    beside,
+    bytes_of,
+    numbers_of_text,
+    read_exactly,
+    skip_bytes,
+    skip_lines,
+    too_long,
+    truncated,
+    unreadable,
+)
 
 _TYPES: dict[str, str] = {
     name: dtype
@@ -47,8 +59,15 @@ _TO_LPS: dict[str, tuple[float, float, float]] = {
     "las": (1, -1, 1),
 }
 
-_SHRINK_LIMIT = {"raw": 1, "gz": 1032, "gzip": 1032, "bz2": 100_000, "bzip2": 100_000}
+_SHRINK_LIMIT = {"raw": 1, "gz": DEFLATE_SHRINK, "gzip": DEFLATE_SHRINK, "bz2": 100_000, "bzip2": 100_000}
 """No compressor shrinks data by more than this factor, so a larger claim is a damaged file."""
+
+_LONGEST_HEADER_BYTES = 1 << 26
+_MOST_HEADER_LINES = 1 << 19
+"""The notes of ten thousand lesions are a fifth of either."""
+
+_MOST_AXES = 16
+"""Of the format."""
 
 
 @dataclass(frozen=True)
@@ -81,30 +100,26 @@ def read_nrrd(path: Path) -> Nrrd:
     InputRefused
         ``input``, ``unreadable`` or ``truncated``
     """
-    require_readable(path)
     try:
         return _read(path)
     except (ValueError, OverflowError, OSError) as error:
-        raise _unreadable(path, "an NRRD header", f"a damaged one ({error})", "check the file") from None
+        raise unreadable(path, "an NRRD header", f"a damaged one ({error})", "check the file") from None
 
 
 def _read(path: Path) -> Nrrd:
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         fields, keys = _read_header(file, path)
-        sizes = [int(n) for n in _field(fields, "sizes", path).split()]
+        sizes = [int(n) for n in _field(fields, "sizes", path).split()[: _MOST_AXES + 1]]
         dtype = _dtype(fields, path)
         data_name = fields.get("data file", fields.get("datafile"))
         if data_name is None:
-            raw: NDArray = _read_data(file, path.stat().st_size, fields, sizes, dtype, path)
+            raw: NDArray = _read_data(file, fields, sizes, dtype, path, is_attached=True)
         elif data_name.startswith("LIST") or "%" in data_name:
-            raise _unreadable(path, "one data file", f"data file: {data_name}", "save it as one .nrrd file")
+            raise unreadable(path, "one data file", f"data file: {data_name}", "save it as one .nrrd file")
         else:
-            beside = path.parent / data_name
-            try:
-                with open(beside, "rb") as data:
-                    raw = _read_data(data, beside.stat().st_size, fields, sizes, dtype, beside)
-            except OSError as error:
-                raise _unreadable(path, f"its data file {data_name} beside it", error.strerror, "copy both") from None
+            data_path = beside(path, data_name)
+            with open_regular(data_path) as data:
+                raw = _read_data(data, fields, sizes, dtype, data_path, is_attached=False)
     values: NDArray = raw.reshape(sizes[::-1])
     spatial, directions = _spatial_axes(fields, sizes, path)
     # NRRD counts axes fastest first, numpy slowest first.
@@ -160,11 +175,15 @@ def write_nrrd(
 
 def _read_header(file: IO[bytes], path: Path) -> tuple[dict[str, str], dict[str, str]]:
     if not file.readline(16).startswith(b"NRRD"):
-        raise _unreadable(path, "an NRRD file, which starts with NRRD", "something else", "check the file")
+        raise unreadable(path, "an NRRD file, which starts with NRRD", "something else", "check the file")
     fields: dict[str, str] = {}
     keys: dict[str, str] = {}
+    length = lines = 0
     while True:
         line = file.readline(1 << 22)
+        length, lines = length + len(line), lines + 1
+        if length > _LONGEST_HEADER_BYTES or lines > _MOST_HEADER_LINES:
+            raise unreadable(path, f"a header of at most {_LONGEST_HEADER_BYTES} bytes", "a longer one", "check it")
         text = line.decode("utf-8", errors="replace").rstrip("\r\n")
         if not text:
             break  # a blank line ends the header; so does the end of a detached one
@@ -176,67 +195,68 @@ def _read_header(file: IO[bytes], path: Path) -> tuple[dict[str, str], dict[str,
         else:
             field, separator, value = text.partition(":")
             if not separator:
-                raise _unreadable(path, "header lines 'field: value'", repr(text[:60]), "check the file")
+                raise unreadable(path, "header lines 'field: value'", repr(text[:60]), "check the file")
             fields[field.strip().lower()] = value.strip()
     return fields, keys
 
 
 def _read_data(
-    file: IO[bytes], file_bytes: int, fields: Mapping[str, str], sizes: list[int], dtype: np.dtype, path: Path
+    file: IO[bytes], fields: Mapping[str, str], sizes: list[int], dtype: np.dtype, path: Path, *, is_attached: bool
 ) -> NDArray:
-    wanted = int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
+    """All voxels, in the order of the file; from where the file stands to its end there must be nothing else."""
+    if not 3 <= len(sizes) <= _MOST_AXES or min(sizes) < 1:
+        raise unreadable(path, "3-D voxels", f"sizes: {fields['sizes'][:80]}", "give a volume")
+    wanted = bytes_of(sizes, dtype, path)
     encoding = _field(fields, "encoding", path).lower()
-    for _ in range(int(fields.get("line skip", fields.get("lineskip", "0")))):
-        file.readline()
-    skip = int(fields.get("byte skip", fields.get("byteskip", "0")))
-    if skip == -1 and encoding == "raw":
-        file.seek(max(file_bytes - wanted, file.tell()))
-        skip = 0
+    file_bytes = os.fstat(file.fileno()).st_size
+    lines, skip = (int(fields.get(f"{what} skip", fields.get(f"{what}skip", "0"))) for what in ("line", "byte"))
+    if lines < 0 or skip < -1 or (skip == -1 and encoding != "raw"):
+        raise unreadable(path, "a line and byte skip that can be", f"{lines} and {skip} ({encoding})", "check it")
+    skip_lines(file, lines, file_bytes - file.tell(), path)
+    left = file_bytes - file.tell()
+    if skip == -1:
+        # The voxels end the file, after a header of another format. A header that is as long as a plane of voxels is
+        # more likely a plane that the sizes leave out.
+        skip = 0 if is_attached else left - wanted
+        if skip >= max(1, wanted // max(sizes)):
+            raise too_long(path, wanted)
     if encoding in {"txt", "text", "ascii"}:
-        values = np.array(file.read().split()[: wanted // dtype.itemsize], dtype=dtype)
-        actual_bytes = values.nbytes
+        skip_bytes(file, skip, path)
+        values = numbers_of_text(file, wanted // dtype.itemsize, left, dtype, path)
     elif encoding in _SHRINK_LIMIT:
-        left = file_bytes - file.tell()
-        if wanted > left * _SHRINK_LIMIT[encoding]:
-            raise _truncated(path, wanted, left)
+        if skip + wanted > left * _SHRINK_LIMIT[encoding] or skip < 0:
+            raise truncated(path, wanted, left)
         if encoding in {"gz", "gzip"}:
             file = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]
         elif encoding in {"bz2", "bzip2"}:
             file = bz2.BZ2File(file)
         try:
-            file.read(skip)
-            data = file.read(wanted)
-            if encoding != "raw":
-                file.read(1)  # reaching the end checks the checksum
+            skip_bytes(file, skip, path)
+            data = read_exactly(file, wanted, path)
         except EOFError:
-            raise _truncated(path, wanted, None) from None
+            raise truncated(path, wanted) from None
         except (OSError, zlib.error) as error:
-            raise _unreadable(path, f"{encoding} data", f"damaged data: {error}", "copy the file again") from None
-        actual_bytes = len(data)
-        values = np.frombuffer(data[: wanted if actual_bytes >= wanted else 0], dtype=dtype)
+            raise unreadable(path, f"{encoding} data", f"damaged data: {error}", "copy the file again") from None
+        values = np.frombuffer(data, dtype=dtype)
     else:
-        raise _unreadable(path, "encoding raw, gzip, bzip2 or ascii", encoding, "save it with one of these")
-    if actual_bytes < wanted:
-        raise _truncated(path, wanted, actual_bytes)
+        raise unreadable(path, "encoding raw, gzip, bzip2 or ascii", encoding, "save it with one of these")
     return values.astype(dtype.newbyteorder("="), copy=False)
 
 
 def _spatial_axes(fields: Mapping[str, str], sizes: list[int], path: Path) -> tuple[list[int], list[str] | None]:
     """NRRD axes that are space, fastest first, and their direction vectors as text."""
-    if len(sizes) < 3 or min(sizes) < 1:
-        raise _unreadable(path, "3-D voxels", f"sizes: {fields['sizes']}", "give a volume")
     if "space directions" in fields:
         directions = fields["space directions"].replace(", ", ",").replace("( ", "(").replace(" )", ")").split()
         spatial = [axis for axis, vector in enumerate(directions) if vector != "none"]
         if len(directions) != len(sizes) or len(spatial) != 3:
-            raise _unreadable(path, "3 axes of space", f"space directions: {fields['space directions']}", "check it")
+            raise unreadable(path, "3 axes of space", f"space directions: {fields['space directions']}", "check it")
         return spatial, directions
     kinds = fields.get("kinds", "").lower().split()
     spatial = [axis for axis, kind in enumerate(kinds) if kind in {"domain", "space"}]
     if len(spatial) != 3:
         spatial = [axis for axis, size in enumerate(sizes) if size > 1] if len(sizes) > 3 else [0, 1, 2]
     if len(spatial) != 3:
-        raise _unreadable(path, "3 axes of space", f"sizes: {fields['sizes']}", "give one volume")
+        raise unreadable(path, "3 axes of space", f"sizes: {fields['sizes']}", "give one volume")
     return spatial, None
 
 
@@ -245,21 +265,21 @@ def _affine(fields: Mapping[str, str], directions: list[str] | None, path: Path)
     space = fields.get("space", "").lower().removesuffix("-time")
     units = set(fields.get("space units", "").replace('"', "").split()) - {"mm"}
     if units:
-        raise _unreadable(path, "space units mm", f"space units: {fields['space units']}", "save it in mm")
+        raise unreadable(path, "space units mm", f"space units: {fields['space units']}", "save it in mm")
     if directions is None:
         spacings = [float(x) for x in fields.get("spacings", "").split() if x.lower() != "nan"]
         if len(spacings) != 3:
-            raise _unreadable(path, "space directions or 3 spacings", "neither", "save it with its geometry")
+            raise unreadable(path, "space directions or 3 spacings", "neither", "save it with its geometry")
         affine[:3, :3] = np.diag(spacings)
         return affine, False
     if space and space not in _TO_LPS:
-        raise _unreadable(path, f"space {', '.join(list(_TO_LPS)[:3])}", f"space: {space}", "save it in one of these")
+        raise unreadable(path, f"space {', '.join(list(_TO_LPS)[:3])}", f"space: {space}", "save it in one of these")
     vectors = [vector for vector in directions if vector != "none"] + [fields.get("space origin", "(0,0,0)")]
     try:
         for column, vector in enumerate(vectors):
             affine[:3, column] = [float(x) for x in vector.strip("() ").split(",")]
     except ValueError:
-        raise _unreadable(path, "vectors of 3 numbers", " ".join(vectors), "check the header") from None
+        raise unreadable(path, "vectors of 3 numbers", " ".join(vectors), "check the header") from None
     affine[:3] *= np.array(_TO_LPS.get(space, (1, 1, 1)))[:, None]
     return affine, bool(space) and "space origin" in fields
 
@@ -267,7 +287,7 @@ def _affine(fields: Mapping[str, str], directions: list[str] | None, path: Path)
 def _dtype(fields: Mapping[str, str], path: Path) -> np.dtype:
     name = _field(fields, "type", path).lower()
     if name not in _TYPES:
-        raise _unreadable(path, "a numeric voxel type", f"type: {name}", "save it as short or float")
+        raise unreadable(path, "a numeric voxel type", f"type: {name}", "save it as short or float")
     dtype = np.dtype(_TYPES[name])
     endian = fields.get("endian", sys.byteorder).lower()
     return dtype.newbyteorder(">" if endian == "big" else "<")
@@ -275,18 +295,9 @@ def _dtype(fields: Mapping[str, str], path: Path) -> np.dtype:
 
 def _field(fields: Mapping[str, str], name: str, path: Path) -> str:
     if name not in fields:
-        raise _unreadable(path, f"a header field {name!r}", "none", "check the file")
+        raise unreadable(path, f"a header field {name!r}", "none", "check the file")
     return fields[name]
 
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", " ")
-
-
-def _unreadable(path: Path, expected: str, actual: str | None, way_out: str) -> InputRefused:
-    return InputRefused("unreadable", f"{path}: expected {expected}, found {actual}; {way_out}")
-
-
-def _truncated(path: Path, wanted: int, actual_bytes: int | None) -> InputRefused:
-    has = "fewer" if actual_bytes is None else str(actual_bytes)
-    return InputRefused("truncated", f"{path}: expected {wanted} bytes of voxels, found {has}; copy the file again")

@@ -123,7 +123,7 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
                 counts=facts.get("counts", not facts["why"].startswith(_TOO_SMALL_IN_0_1)),
             )
         return LesionMap(labels, arteries, notes)
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputRefused(
             "unreadable",
             f"{path}: expected the lesions that HeartLens wrote, found other segments ({error}); score again",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import require_readable
+from heartlens.core.atomic import open_regular
 from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
 from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.grid import ijk_of, index_map, require_same_extent
@@ -81,7 +82,7 @@ def read_volume(
             "unreadable", f"{path}: expected one number per voxel, found {values.shape[3]}; give one CT volume"
         )
     if not image.is_oriented:
-        text = f"{path}: the file does not say how it lies in the patient; assumed the axes of its format"
+        text = "the file does not say how it lies in the patient; assumed the axes of its format"
         cautions.append(WarningRecord("orientation", text))
     header = CTHeader(
         kvp=_given_or_read(kvp, image, _KVP_KEY, f"{path}: give --kvp"),
@@ -131,20 +132,20 @@ def checked_volume(
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     ratio = max(spacing[:2]) / min(spacing[:2])
     if normal_cosine < AXIAL_COSINE:
-        text = f"{where}: expected axial slices (cosine {AXIAL_COSINE} or more), found {normal_cosine:.4f}"
-        cautions.append(refuse_or_warn("not-axial", text, allow))
+        text = f"expected axial slices (cosine {AXIAL_COSINE} or more), found {normal_cosine:.4f}"
+        cautions.append(refuse_or_warn("not-axial", text, allow, where=where))
     elif ratio > SQUARE_PIXEL_RATIO:
         text = (
-            f"{where}: expected axial slices with square pixels, found {spacing[0]:.4g} x {spacing[1]:.4g} mm: "
+            f"expected axial slices with square pixels, found {spacing[0]:.4g} x {spacing[1]:.4g} mm: "
             "a coronal or sagittal stack"
         )
-        cautions.append(refuse_or_warn("not-axial", text, allow))
+        cautions.append(refuse_or_warn("not-axial", text, allow, where=where))
     if len(hu) < FEWEST_SLICES:
-        text = f"{where}: expected {FEWEST_SLICES} slices or more, found {len(hu)}"
-        cautions.append(refuse_or_warn("few-slices", text, allow))
+        text = f"expected {FEWEST_SLICES} slices or more, found {len(hu)}"
+        cautions.append(refuse_or_warn("few-slices", text, allow, where=where))
     if hu.min() > LOW_HU:
-        text = f"{where}: expected HU with air or lung below {LOW_HU}, found values from {hu.min():g} to {hu.max():g}"
-        cautions.append(refuse_or_warn("no-hu", text, allow))
+        text = f"expected HU with air or lung below {LOW_HU}, found values from {hu.min():g} to {hu.max():g}"
+        cautions.append(refuse_or_warn("no-hu", text, allow, where=where))
     try:
         return CTVolume(hu, affine, header, allow_oblique="not-axial" in allow), cautions
     except ValueError as error:
@@ -244,12 +245,14 @@ def _given_or_read(given: float | None, image: Nrrd, key: str, way_out: str) -> 
     if given is not None or (text := image.keys.get(key)) is None:
         return given
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
-        raise InputRefused("unreadable", f"{way_out}; expected a number for {key}, found {text[:40]!r}") from None
+        number = math.nan
+    if not (math.isfinite(number) and number > 0):
+        raise InputRefused("unreadable", f"{way_out}; expected a positive number for {key}, found {text[:40]!r}")
+    return number
 
 
 def _is_dicom(path: Path) -> bool:
-    require_readable(path)
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         return file.read(132)[128:] == b"DICM"

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from heartlens.core.atomic import read_regular
 from heartlens.core.errors import InputRefused
 
 RACES = ("white", "chinese", "black", "hispanic")
@@ -29,6 +30,9 @@ MESA_AGES_YEARS = (45, 84)
 MESA_PERCENTILE_SOURCE = "MESA percentile: McClelland et al., Circulation 2006, 10.1161/CIRCULATIONAHA.105.580696"
 ARTERIAL_AGE_SOURCE = "Arterial age: McClelland et al., Am J Cardiol 2009, 10.1016/j.amjcard.2008.08.031"
 MESA_RISK_SOURCE = "MESA 10-year CHD risk: McClelland et al., J Am Coll Cardiol 2015, 10.1016/j.jacc.2015.08.035"
+
+MOST_BYTES = 1 << 20
+"""Of a file of risk factors, which holds a dozen numbers."""
 
 ARTERIAL_AGE_AT_ZERO_YEARS = 39.1
 ARTERIAL_AGE_YEARS_PER_LOG = 7.25
@@ -146,13 +150,13 @@ def read_risk_factors(path: Path) -> RiskFactors:
         Code "input"; the file is missing, is not JSON, or a field is wrong.
     """
     try:
-        return RiskFactors.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputRefused("input", f"risk factors {path}: cannot be read ({error.strerror})") from error
+        return RiskFactors.from_json(json.loads(read_regular(path, MOST_BYTES)))
+    except InputRefused as refusal:
+        raise InputRefused("input", f"risk factors: {refusal.text}") from None
     except RecursionError:
         raise InputRefused("input", f"risk factors {path}: expected a flat list of facts, found a deep one") from None
-    except ValueError as error:  # wrong JSON, wrong encoding, wrong field
-        raise InputRefused("input", f"risk factors {path}: {error}") from error
+    except (ValueError, TypeError) as error:  # wrong JSON, wrong encoding, wrong field
+        raise InputRefused("input", f"risk factors {path}: {str(error)[:200]}") from error
 
 
 @cache

@@ -87,8 +87,47 @@ class TestFind:
         (tmp_path / "._0003.dcm").write_bytes(b"\0\5\x16\7" + bytes(200))  # what macOS leaves on other disks
         (tmp_path / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0" + bytes(500))
         (tmp_path / "empty").write_bytes(b"")
-        (tmp_path / "broken link.dcm").symlink_to(tmp_path / "nowhere")
         assert only(tmp_path).n_slices == 16
+
+    @pytest.mark.parametrize("name", ["0017.dcm", "IM17"])
+    def test_a_link_to_a_slice_that_was_not_fetched_is_named_with_the_way_to_get_it(self, tmp_path, name):
+        paths = add_series(tmp_path)
+        (tmp_path / ".git" / "annex").mkdir(parents=True)
+        stored = tmp_path / ".git" / "annex" / "object"
+        paths[8].rename(tmp_path / name)
+        (tmp_path / name).rename(stored)
+        (tmp_path / name).symlink_to(stored)
+        assert only(tmp_path).n_slices == 16, "a link to a file is read once, though the folder .git holds it too"
+        stored.unlink()
+        with pytest.raises(InputRefused, match=rf"^input: {name}: .*target is missing \(git annex get"):
+            find_series(tmp_path)
+
+    @pytest.mark.parametrize(
+        ("note", "command"),
+        [
+            ("/annex/objects/SHA256E-s33000--0abc.dcm\n", "git annex get or datalad get"),
+            ("version https://git-lfs.github.com/spec/v1\noid sha256:0abc\nsize 33000\n", "git lfs pull"),
+        ],
+    )
+    def test_a_note_that_a_slice_was_not_fetched_is_no_junk(self, tmp_path, note, command):
+        paths = add_series(tmp_path)
+        paths[-1].unlink()
+        (tmp_path / "IM15").write_text(note)
+        with pytest.raises(InputRefused, match=rf"^input: IM15 was not fetched, .*; {command} brings it"):
+            find_series(tmp_path)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+    def test_a_pipe_or_a_device_among_slices_is_named_and_not_waited_for(self, tmp_path):
+        add_series(tmp_path)
+        os.mkfifo(tmp_path / "IM17")
+        with pytest.raises(InputRefused, match=r"^input: IM17: .* a named pipe"):
+            find_series(tmp_path)
+        (tmp_path / "IM17").unlink()
+        (tmp_path / "IM17").symlink_to("/dev/zero")
+        with pytest.raises(InputRefused, match=r"^input: IM17: .* a device"):
+            find_series(tmp_path)
+        with pytest.raises(InputRefused, match="IM17: expected a file or folder, found a device"):
+            find_series(tmp_path / "IM17")
 
     @pytest.mark.parametrize("data", [b"", b"This is a text.", bytes(4000)], ids=["empty", "text", "zeros"])
     def test_a_file_named_dcm_that_is_not_dicom_is_refused(self, tmp_path, data):
@@ -115,7 +154,7 @@ class TestFind:
     def test_a_file_that_may_not_be_read_is_refused(self, tmp_path):
         path = add_series(tmp_path)[4]
         path.chmod(0)
-        with pytest.raises(InputRefused, match=r"^unreadable: 0004\.dcm cannot be read"):
+        with pytest.raises(InputRefused, match=r"^input: cannot read 0004\.dcm: "):
             find_series(tmp_path)
 
     def test_files_without_preamble_are_dicom(self, tmp_path):

@@ -1,7 +1,8 @@
-"""Keep damaged JPEG streams away from decoders that cannot refuse them.
+"""Keep damaged and hostile compressed streams away from decoders that cannot refuse them.
 
 GDCM ends the whole process on some damaged headers, and its JPEG library reports damaged data on stderr only and fills
-the rest of the slice with what it has. Both would be worse than a refusal.
+the rest of the slice with what it has. pydicom unpacks a deflated file without a limit: a megabyte becomes a gigabyte.
+Each would be worse than a refusal.
 """
 
 from __future__ import annotations
@@ -11,8 +12,14 @@ import os
 import struct
 import sys
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import IO
+
+from heartlens.core.atomic import open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +28,86 @@ END_OF_IMAGE = b"\xff\xd9"
 FRAME_MARKERS = {0xC0: "baseline", 0xC1: "extended", 0xC3: "lossless"}
 """Start-of-frame markers of the JPEG processes that DICOM uses; ITU-T T.81 table B.1."""
 
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+EXPLICIT_LITTLE_ENDIAN = b"1.2.840.10008.1.2.1".ljust(len(DEFLATED), b"\0")
+"""The same bytes once they are unpacked; padded as PS3.5 9 pads a UID."""
+
+HEADER_BYTES = 1 << 25
+"""Of everything before the pixels, unpacked; an enhanced CT of 1,000 frames has a tenth of it."""
+
+_META_BYTES = 1 << 16
+_LONG_FORMS = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR"})
+"""Value representations with 4 bytes of length after 2 reserved ones; PS3.5 7.1.2."""
+
 COMPLAINTS = ("Corrupt JPEG", "Bogus", "Huffman", "Premature end", "Invalid", "Unsupported", "Not a JPEG")
 """How messages of the JPEG library begin."""
+
+
+@contextmanager
+def opened(path: Path, most_bytes: int | None = None, shown: str | None = None) -> Iterator[tuple[IO[bytes], bool]]:
+    """Open a DICOM file, a deflated one unpacked as if it had never been.
+
+    Parameters
+    ----------
+    path
+        A regular file.
+    most_bytes
+        What a deflated file may unpack to; None unpacks the header alone, and perhaps some pixels.
+    shown
+        As `open_regular`.
+
+    Yields
+    ------
+    stream : IO[bytes]
+        At its beginning.
+    is_deflated : bool
+        Offsets within the stream are then not those of the file.
+
+    Raises
+    ------
+    InputRefused
+        As `open_regular`.
+    ValueError
+        A deflated file unpacks to more.
+    """
+    with open_regular(path, shown) as file:
+        start = file.read(132 + _META_BYTES)
+        syntax = _transfer_syntax(start)
+        if syntax is None or start[slice(*syntax)].rstrip(b"\0 ") != DEFLATED:
+            file.seek(0)
+            yield file, False
+            return
+        first, last = syntax
+        end = _meta_end(start)
+        file.seek(end)
+        limit = HEADER_BYTES if most_bytes is None else most_bytes
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        unpacked = inflate.decompress(file.read(), limit)
+        if most_bytes is not None and inflate.decompress(inflate.unconsumed_tail, 1):
+            raise ValueError(f"a deflated file unpacks to more than {limit} bytes")
+        if most_bytes is not None and not inflate.eof:
+            raise EOFError("a deflated file has no end")
+        plain = EXPLICIT_LITTLE_ENDIAN[: last - first].ljust(last - first, b"\0")
+        yield BytesIO(start[:first] + plain + start[last:end] + unpacked), True
+
+
+def _meta_elements(start: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Tag, first and last byte of each value of the file meta information, PS3.10 7.1; explicit, little endian."""
+    at = 132 if start[128:132] == b"DICM" else 0
+    while start[at : at + 2] == b"\x02\x00" and at + 12 <= len(start):
+        is_long = start[at + 4 : at + 6] in _LONG_FORMS
+        first = at + (12 if is_long else 8)
+        length = int.from_bytes(start[at + 8 : at + 12] if is_long else start[at + 6 : at + 8], "little")
+        yield start[at : at + 4], first, first + length
+        at = first + length
+
+
+def _transfer_syntax(start: bytes) -> tuple[int, int] | None:
+    return next(((first, last) for tag, first, last in _meta_elements(start) if tag == b"\x02\x00\x10\x00"), None)
+
+
+def _meta_end(start: bytes) -> int:
+    return max(last for _, _, last in _meta_elements(start))
 
 
 def check_jpeg(stream: bytes, rows: int, columns: int) -> None:
