@@ -22,8 +22,10 @@ _EVENTS = {
     "prevalence": (("tp", "fn"), Counts._fields),
     "false_zero_rate": (("fn",), ("tp", "fn")),
     "false_positive_rate": (("fp",), ("tn", "fp")),
+    "f1": (("tp",), ("tp", "fp", "fn")),
 }
-"""Statistics of `Counts` that are shares: which of them, of which."""
+"""Statistics of `Counts` that are shares: which of them, of which. F1 is none, but without an error, or without a
+success, it is what intersection over union is, a share of all that either side calls positive."""
 
 Drawn = NDArray[np.int64]
 """(n,) indices of patients: all of them once, or a bootstrap draw."""
@@ -92,6 +94,8 @@ class Statistics:
 class MeanOfRuns:
     """Means over several runs of one method on the same patients; a mean over seeds is a share of nothing.
 
+    Its interval draws runs as well as patients: another training would give another network.
+
     Parameters
     ----------
     names
@@ -102,9 +106,10 @@ class MeanOfRuns:
         self.patients, self.names, self.runs = runs[0].patients, list(names), runs
         self.shares: dict[str, tuple[int, int]] = {}
 
-    def values(self, drawn: Drawn) -> list[float]:
-        """One number for each of `names`."""
-        by_run = [dict(zip(run.names, run.values(drawn), strict=True)) for run in self.runs]
+    def values(self, drawn: Drawn, runs: Drawn | None = None) -> list[float]:
+        """One number for each of `names`, of the drawn runs; None is each of them once."""
+        chosen = range(len(self.runs)) if runs is None else runs.tolist()
+        by_run = [dict(zip(run.names, run.values(drawn), strict=True)) for run in (self.runs[n] for n in chosen)]
         return [float(np.mean([values.get(name, math.nan) for values in by_run])) for name in self.names]
 
 
@@ -114,8 +119,11 @@ def estimate_all(
     differences: Sequence[tuple[str, str]] = (),
     draws: int,
     seed: int,
+    persons: Sequence[str] = (),
 ) -> tuple[dict[str, dict[str, Estimate]], dict[str, dict[str, Estimate]]]:
     """Every statistic on all patients, with its interval from draws of them that are the same for all stages.
+
+    Means of as many runs share the draws of runs, so that differences are paired by seed too.
 
     Parameters
     ----------
@@ -123,6 +131,8 @@ def estimate_all(
         By name, of the same patients.
     differences
         Pairs of stages with the same statistics, the second to be taken from the first.
+    persons
+        Of each patient of the statistics: what has one person's name is drawn together. Empty: each is a person.
 
     Returns
     -------
@@ -133,14 +143,25 @@ def estimate_all(
     if len(patients) != 1:
         raise ValueError(f"stages must have the same patients, got {sorted(patients)}")
     (n,) = patients
+    names = list(persons) or [str(patient) for patient in range(n)]
+    members = [np.flatnonzero(np.array(names) == name) for name in dict.fromkeys(names)]
+    counts = sorted({len(part.runs) for part in stages.values() if isinstance(part, MeanOfRuns)})
+    generator = np.random.default_rng([seed, 1])
 
-    def everything(drawn: Drawn) -> list[float]:
-        values = {stage: statistics.values(drawn) for stage, statistics in stages.items()}
+    def everything(drawn: Drawn, runs: Mapping[int, Drawn]) -> list[float]:
+        values = {
+            stage: part.values(drawn, runs.get(len(part.runs))) if isinstance(part, MeanOfRuns) else part.values(drawn)
+            for stage, part in stages.items()
+        }
         flat = [value for part in values.values() for value in part]
         return flat + [x - y for a, b in differences for x, y in zip(values[a], values[b], strict=True)]
 
-    ranges = intervals.bootstrap(everything, n, draws=draws, seed=seed)
-    found = iter(zip(everything(np.arange(n)), ranges, strict=True))
+    def one_draw(drawn: Drawn) -> list[float]:
+        runs = {count: generator.integers(0, count, count) for count in counts}
+        return everything(np.concatenate([members[person] for person in drawn]), runs)
+
+    ranges = intervals.bootstrap(one_draw, len(members), draws=draws, seed=seed)
+    found = iter(zip(everything(np.arange(n), {}), ranges, strict=True))
     by_stage = {
         stage: {name: with_interval(*next(found), statistics.shares.get(name)) for name in statistics.names}
         for stage, statistics in stages.items()
@@ -155,7 +176,7 @@ def with_interval(value: float, interval: intervals.Interval, share: tuple[int, 
     """The one interval rule: 2.5 to 97.5 % of the draws of patients, but Wilson's for a share that no draw changed.
 
     0 of 20 patients is not surely 0. Only shares of things counted one by one (patients, slices, lesions, islands)
-    have Wilson's; a share of voxels, an F1 or a kappa keeps what the draws say.
+    have Wilson's, and F1 where it is 0 or 1; a share of voxels or a kappa keeps what the draws say.
 
     Examples
     --------

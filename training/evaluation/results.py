@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from training.engine.json_records import from_plain, to_plain
+from training.evaluation.answers import ScanAnswer
 from training.metrics.classification import Counts, ReliabilityBin
 from training.metrics.overlap import Comparison
 
@@ -120,6 +121,10 @@ class Patient:
         By stage, what is known to be wrong with it, in words, where not every voxel of the truth is known.
     synthetic
         None for a patient that nobody made.
+    answers
+        By stage, what was said of every island; empty where islands were not asked about.
+    person
+        Whose scan it is, where there are several of one person; empty where the name says it.
     """
 
     name: str
@@ -128,6 +133,8 @@ class Patient:
     cautions: tuple[str, ...] = ()
     misses: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     synthetic: SyntheticTruth | None = None
+    answers: Mapping[str, ScanAnswer] = field(default_factory=dict)
+    person: str = ""
 
 
 @dataclass(frozen=True)
@@ -187,6 +194,8 @@ class StageSummary:
         By match rule and row.
     sizes
         Reference lesions by volume.
+    shares
+        (how many, of how many) of the estimates that are shares of things counted one by one.
     """
 
     confusion: Mapping[str, tuple[tuple[int, ...], ...]]
@@ -198,6 +207,7 @@ class StageSummary:
     lesions: Mapping[str, Mapping[str, LesionTotals]]
     sizes: tuple[SizeBin, ...]
     estimates: Mapping[str, Estimate]
+    shares: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ section 9. F1 has four kinds, which are four names: ``slices.f1``, ``voxels.….
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -20,6 +20,7 @@ from heartlens.core.lesions import CORONARY
 from heartlens.risk.categories import SCHEMES, category
 from training.evaluation.classifiers import SLICE_STATISTICS, add_probabilities
 from training.evaluation.estimates import Drawn, Statistics, estimate_all
+from training.evaluation.recall import add_answers
 from training.evaluation.results import (
     NEIGHBORS,
     LesionTotals,
@@ -75,8 +76,12 @@ def summarize(
     """
     parts = {stage: stage_statistics(patients, stage, wanted) for stage in patients[0].stages}
     statistics = {stage: part for stage, (part, _) in parts.items()}
-    by_stage, by_difference = estimate_all(statistics, differences=differences, draws=draws, seed=seed)
-    stages = {stage: replace(counted, estimates=by_stage[stage]) for stage, (_, counted) in parts.items()}
+    persons = [patient.person or f"patient {n}" for n, patient in enumerate(patients)]
+    by_stage, by_difference = estimate_all(statistics, differences=differences, draws=draws, seed=seed, persons=persons)
+    stages = {
+        stage: replace(counted, estimates=by_stage[stage], shares=dict(part.shares))
+        for stage, (part, counted) in parts.items()
+    }
     return Summary(len(patients), stages, by_difference)
 
 
@@ -114,7 +119,10 @@ def stage_statistics(
     }
     sizes = _add_sizes(statistics, comparisons)
     if ALL in rows:
+        _add_presence(statistics, reference, predicted)
         _add_synthetic(statistics, patients, stage, predicted[ALL])
+    if all(stage in patient.answers for patient in patients):
+        add_answers(statistics, [patient.answers[stage] for patient in patients])
     counted = StageSummary(
         confusion=confusion,
         zeros=zeros,
@@ -199,6 +207,16 @@ def _add_categories(
     return tuple(tuple(int(v) for v in row) for row in whole)
 
 
+def _add_presence(
+    statistics: Statistics, x: Mapping[str, NDArray[np.float64]], y: Mapping[str, NDArray[np.float64]]
+) -> None:
+    """Whether each artery has any calcium, by patients."""
+    for row in x:
+        if row != ALL:
+            each = [classification.counts([a], [b]) for a, b in zip(x[row], y[row], strict=True)]
+            statistics.add_counts(f"presence.{row}", each, ("sensitivity", "precision", "f1"))
+
+
 def _add_slices(statistics: Statistics, patients: Sequence[Patient], comparisons: Sequence[Comparison]) -> Counts:
     """Of all slices, of those with candidates, and recall by the area of calcium."""
     each = [count_slices(c.reference_slices, c.predicted_slices) for c in comparisons]
@@ -270,7 +288,9 @@ def _add_lesions(statistics: Statistics, comparisons: Sequence[Comparison], rule
 
     sums = table.sum(axis=0).tolist()
     reference, matched, predicted, right = (int(v) for v in sums[:4])
-    shares = {"sensitivity": (matched, reference), "ppv": (right, predicted)}
+    agreed = min(matched, right)
+    f1 = (agreed, reference + predicted - agreed)
+    shares = {"sensitivity": (matched, reference), "ppv": (right, predicted), "f1_by_count": f1}
     statistics.add(f"lesions.{MATCH_RULES[rule]}.{row}", LESION_STATISTICS, values, shares)
     return LesionTotals(reference, matched, predicted, right, *sums[4:])
 

@@ -21,6 +21,9 @@ CATEGORIES = ("0", "1-10", "11-100", "101-400", ">400")
 KERNEL_FWHM_MM = {"soft": 1.35, "standard": 1.1, "sharp": 0.85}
 """In-plane point spread of each reconstruction kernel, mm; QRM insert scans of four vendors span about 0.8 to 1.4."""
 
+NEAREST_DECOY_MM = 2.0
+"""Between an artery's centerline and the surface of a decoy beside it: about the vessel's own radius."""
+
 TRAP_KINDS = (
     "aortic_wall_ascending",
     "aortic_wall_arch",
@@ -85,6 +88,8 @@ class PhantomParameters:
         Factor on the size of the heart.
     matched_burden
         Category of the decoys that are drawn as coronary plaques are and laid elsewhere; None for none.
+    decoys_within_mm
+        How far from an artery the surface of a decoy may lie; None leaves decoys where they were drawn.
     """
 
     seed: int = 0
@@ -111,6 +116,7 @@ class PhantomParameters:
     heart_shift_mm: float = field(default=0.0, repr=False)
     heart_scale: float = field(default=1.0, repr=False)
     matched_burden: str | None = field(default=None, repr=False)
+    decoys_within_mm: float | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("pixel_mm", "view_shift_mm", "heart_turn_deg"):
@@ -144,6 +150,8 @@ class PhantomParameters:
         for turn in self.heart_turn_deg:
             _within("heart_turn_deg", turn, -20, 20)
         _within("heart_scale", self.heart_scale, 0.8, 1.25)
+        if self.decoys_within_mm is not None:
+            _within("decoys_within_mm", self.decoys_within_mm, NEAREST_DECOY_MM, 20)
 
     @property
     def diameter_mm(self) -> float:

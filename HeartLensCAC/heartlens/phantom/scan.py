@@ -173,8 +173,9 @@ def _decoys(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32]) -
         return []
     rng = p.generator("decoys")
     laid = _up_to_burden(
-        scan, body, grain, p.matched_burden, rng, lambda size: propose_decoys(scan.anatomy, rng, p.kvp, size)
-    )
+        scan, body, grain, p.matched_burden, rng,
+        lambda size: propose_decoys(scan.anatomy, rng, p.kvp, size, p.decoys_within_mm),
+    )  # fmt: skip
     found = []
     for number, (place, decoy, source) in enumerate(laid, start=1):
         kind = f"decoy_{place}"

@@ -93,7 +93,7 @@ def make_phantoms(
     seeds: Iterable[int],
     *,
     workers: int = 1,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | Callable[[int], Mapping[str, Any]] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Iterator[EvaluationPhantom]:
     """The phantoms of some seeds, in order; those that are there already are left as they are.
@@ -105,11 +105,12 @@ def make_phantoms(
     workers
         Processes.
     overrides
-        Of their parameters, for a small trial.
+        Of their parameters, for a small trial, or a function of the seed. They are not part of the name that a phantom
+        is kept under: other overrides need another cache.
     """
     home = Path(cache) / generator_hash()[:12]
     home.mkdir(parents=True, exist_ok=True)
-    make = partial(_make, home, dict(overrides or {}))
+    make = partial(_make, home, overrides if callable(overrides) else dict(overrides or {}))
     chosen = list(seeds)
     if workers <= 1:
         made: Iterable[int] = map(make, chosen)
@@ -119,10 +120,11 @@ def make_phantoms(
         yield from _opened(home, pool.map(make, chosen), progress)
 
 
-def _make(home: Path, overrides: dict[str, Any], seed: int) -> int:
+def _make(home: Path, overrides: Mapping[str, Any] | Callable[[int], Mapping[str, Any]], seed: int) -> int:
     folder = home / str(seed)
     if not is_phantom(folder):
-        write_phantom(folder, make_phantom(evaluation_phantom(seed, **overrides)), format="nrrd")
+        chosen = overrides(seed) if callable(overrides) else overrides
+        write_phantom(folder, make_phantom(evaluation_phantom(seed, **chosen)), format="nrrd")
     return seed
 
 

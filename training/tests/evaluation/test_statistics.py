@@ -185,7 +185,8 @@ def test_what_is_not_wanted_is_not_computed():
     assert set(summary.stages[STAGE].estimates) == {"slices.f1", "traps.all"}
     everything = summarize(THREE, draws=5, seed=1).stages[STAGE]
     assert everything.estimates["traps.all"] == summary.stages[STAGE].estimates["traps.all"]
-    assert replace(everything, estimates={}) == replace(summary.stages[STAGE], estimates={})
+    assert summary.stages[STAGE].shares == {name: everything.shares[name] for name in wanted & set(everything.shares)}
+    assert replace(everything, estimates={}, shares={}) == replace(summary.stages[STAGE], estimates={}, shares={})
 
 
 # Intervals
@@ -245,11 +246,12 @@ def test_shares_are_of_patients_slices_lesions_and_traps_but_not_of_voxels():
     )  # fmt: skip
     estimates = summarize([perfect] * 4, draws=5, seed=1).stages[STAGE].estimates
     share = "zero.sensitivity", "category.heartlens.accuracy", "slices.specificity", "candidates.sensitivity"
-    for name in (*share, "lesions.same vessel.LAD.ppv", "size.0.same_vessel"):
+    f1 = "slices.f1", "lesions.same vessel.LAD.f1_by_count"
+    for name in (*share, *f1, "lesions.same vessel.LAD.ppv", "size.0.same_vessel"):
         # all of 4: low is 4 / (4 + 3.8416)
         assert estimates[name] == (1, pytest.approx(4 / 7.8416), 1)
     assert estimates["traps.all"] == (0, 0, pytest.approx(3.8416 / 7.8416))
-    kept = "slices.f1", "voxels.LAD.precision", "overlap.LAD.dice", "lesions.same vessel.LAD.f1_by_count"
+    kept = "voxels.LAD.precision", "voxels.LAD.f1", "overlap.LAD.dice"
     for name in (*kept, "lesions.same vessel.LAD.volume_sensitivity"):
         assert estimates[name] == (1, 1, 1)
 
@@ -264,11 +266,27 @@ def test_differences_are_paired():
         estimate_all({"a": of_values(0.0, 1.0), "b": of_values(0.0)}, draws=5, seed=1)
 
 
-def test_runs_of_one_method_are_averaged_within_each_draw():
-    """Runs that err on different patients are alike together: their mean is 0.5 in every draw."""
-    mean = MeanOfRuns([of_values(0.0, 1.0), of_values(1.0, 0.0)], ("mean", "other"))
-    estimates = estimate_all({"": mean}, draws=50, seed=1)[0][""]
-    assert estimates == {"mean": (0.5, 0.5, 0.5), "other": Estimate(None)}
+def test_the_interval_of_a_mean_of_runs_draws_the_runs_too():
+    """All patients are alike, and one run has 0 of each, the other 1: another training may be either."""
+    mean = MeanOfRuns([of_values(0.0, 0.0), of_values(1.0, 1.0)], ("mean", "other"))
+    estimates = estimate_all({"": mean}, draws=200, seed=1)[0][""]
+    assert estimates == {"mean": (0.5, 0.0, 1.0), "other": Estimate(None)}
+
+
+def test_differences_of_means_are_paired_by_run():
+    """Each run of one arm is 0.25 above the same run of the other, and runs lie far apart."""
+    arms = {
+        name: MeanOfRuns([of_values(*(x + more for x in run)) for run in ((0.0, 1.0), (8.0, 9.0))], ("mean",))
+        for name, more in (("a", 0.25), ("b", 0.0))
+    }
+    assert estimate_all(arms, differences=[("a", "b")], draws=50, seed=1)[1] == {"a - b": {"mean": (0.25, 0.25, 0.25)}}
+
+
+def test_scans_of_one_person_are_drawn_together():
+    """Two persons with two scans each, of which one is 0 and one is 1: every draw of persons has a mean of one half."""
+    scans = {"": of_values(0.0, 1.0, 0.0, 1.0)}
+    assert estimate_all(scans, draws=50, seed=1, persons=("a", "a", "b", "b"))[0][""]["mean"] == (0.5, 0.5, 0.5)
+    assert estimate_all(scans, draws=50, seed=1)[0][""]["mean"].low < 0.5
 
 
 def test_intervals_come_from_the_seed():

@@ -11,6 +11,7 @@ from heartlens.phantom.body.anatomy import Anatomy
 from heartlens.phantom.body.heart import Heart
 from heartlens.phantom.body.shapes import Cloud, Tube, arc_length
 from heartlens.phantom.calcium.plaques import Plaque, propose_plaques
+from heartlens.phantom.parameters import NEAREST_DECOY_MM
 
 Rng = np.random.Generator
 
@@ -32,7 +33,11 @@ PLACES = {
 }
 """Where decoys lie, and how often."""
 
+NEAR_ARTERY = "near_artery"
+"""Kind of a decoy that was drawn toward an artery; it moves as little as the left main's neighborhood does."""
+
 MOBILITY = {
+    NEAR_ARTERY: 0.25,
     "aortic_root": 0.25,
     "aortic_cusp": 0.5,
     "mitral_ring": 0.6,
@@ -46,8 +51,16 @@ TRIES = 12
 """Draws of a place before a decoy is given up: some places lie close to an artery everywhere."""
 
 
-def propose_decoys(anatomy: Anatomy, rng: Rng, kvp: float, size: float) -> Iterator[tuple[str, Plaque]]:
+def propose_decoys(
+    anatomy: Anatomy, rng: Rng, kvp: float, size: float, within_mm: float | None = None
+) -> Iterator[tuple[str, Plaque]]:
     """Decoys one after the other; sizes and densities are those of `propose_plaques`.
+
+    Parameters
+    ----------
+    within_mm
+        Draw each decoy toward the artery nearest to its place, until its surface lies `NEAREST_DECOY_MM` to so far from
+        the centerline; None leaves it where it is.
 
     Yields
     ------
@@ -66,12 +79,23 @@ def propose_decoys(anatomy: Anatomy, rng: Rng, kvp: float, size: float) -> Itera
         for _ in range(TRIES):
             kind = names[int(rng.choice(len(names), p=chances / chances.sum()))]
             place = _PLACE[kind](anatomy, rng)
-            if np.linalg.norm(course - place, axis=1).min() >= CLEARANCE_MM + half_mm:
+            clearance = CLEARANCE_MM
+            if within_mm is not None:
+                kind, clearance = NEAR_ARTERY, NEAREST_DECOY_MM
+                place = _drawn_near(place, course, half_mm + rng.uniform(clearance, within_mm))
+            if np.linalg.norm(course - place, axis=1).min() >= clearance + half_mm:
                 break
         else:
             continue
         cloud = Cloud(place + offsets @ _turn(rng).T, plaque.cloud.volumes_mm3, plaque.cloud.contrast_hu)
         yield kind, Plaque(plaque.artery, cloud, plaque.density_mg_cm3)
+
+
+def _drawn_near(place: NDArray[np.float64], course: NDArray[np.float64], away_mm: float) -> NDArray[np.float64]:
+    """A place so far from the nearest point of a course, on the way to it."""
+    nearest = course[np.linalg.norm(course - place, axis=1).argmin()]
+    out = place - nearest
+    return nearest + out / np.linalg.norm(out) * away_mm
 
 
 def _turn(rng: Rng) -> NDArray[np.float64]:
