@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import heartlens.phantom
+from heartlens.core.errors import InputRefused
 from heartlens.phantom import PhantomParameters
 
 GENERATOR = "97cbd873e95dd31f082968b2754d64ca3e462829e363ff50a3c31c5a14be77d1"
@@ -60,6 +63,15 @@ SHIFTED_OF_A_SET = 40
 """Seeds that each of these sets has for itself."""
 
 
+SECOND_FAMILY, SECOND_FAMILY_ELSEWHERE = Seeds(820_000, 150), Seeds(830_000, 2000)
+"""Of the phantoms in training/evaluation/second_family, which judge: the first never teach and nothing is chosen by
+them; the others are for experiments on other sites, whose bundles never ship."""
+
+
+JUDGE = "second family"
+"""Who made a scan of the second family, in its provenance."""
+
+
 MATRIX = 512
 """Rows and columns of a scan for calibration and for figures, as scanners give them; training has fewer."""
 
@@ -99,3 +111,27 @@ def training_phantom(seed: int) -> PhantomParameters:
     return PhantomParameters.varied(
         seed, traps=traps, plaques=tuple(int(n) for n in counts), matched_burden=">400"
     )  # fmt: skip
+
+
+def refuse_judges(name: str, provenance: Mapping[str, Any]) -> None:
+    """Refuse a scan of the second family in a set that something learns from, but for the seeds set aside for that.
+
+    Parameters
+    ----------
+    name
+        Of the scan, for the message.
+    provenance
+        Of the scan; `made_by` and `seed` decide.
+
+    Raises
+    ------
+    InputRefused
+        "input": the scan judges
+    """
+    if provenance.get("made_by") == JUDGE and provenance.get("seed") not in SECOND_FAMILY_ELSEWHERE.range:
+        allowed = SECOND_FAMILY_ELSEWHERE.range
+        raise InputRefused(
+            "input",
+            f"{name} judges, and nothing may learn from it; for experiments elsewhere take seeds "
+            f"{allowed.start} to {allowed.stop - 1}, whose bundles never ship",
+        )

@@ -19,6 +19,7 @@ from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.risk.categories import category
 from heartlens.scoring.report import score_lesions
+from training.datasets.phantom_sets import refuse_judges
 from training.datasets.scans import LabeledScan, Skipped
 from training.datasets.shards import INDEX, SCHEMA, ScanRecord, ShardFile, ShardSet, file_sha256
 
@@ -52,7 +53,7 @@ def write_shards(
     Raises
     ------
     InputRefused
-        "output"; "input" when no scan is left
+        "output"; "input" when no scan is left, or one judges and may not teach
     """
     with atomic_folder(out) as folder:
         writer = _Writer(folder, shard_bytes)
@@ -89,6 +90,7 @@ class _Writer:
         if isinstance(scan, Skipped):
             self.skipped.append(scan)
             return
+        refuse_judges(scan.name, scan.provenance)
         image, is_rounded = _int16(scan.ct.hu)
         checksum = hashlib.sha256(image.data).hexdigest()
         if checksum in self.names_of:
