@@ -8,12 +8,15 @@ either a hole in the tests or truly without effect; the latter are listed with t
 from __future__ import annotations
 
 import ast
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from mutation_judge import arguments
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +24,8 @@ TESTING = Path(__file__).resolve().parent
 LIBRARY = TESTING.parent / "heartlens"
 FILES = ("core/protocol.py", "scoring/agatston.py", "scoring/volume.py", "scoring/mass.py", "scoring/density.py",
          "scoring/report.py", "scoring/counted.py")  # fmt: skip
-JUDGES = ("unit/core/test_protocol.py", "unit/scoring/test_scoring.py")
+
+Judge = Callable[..., tuple[int, str]]
 
 SWAPPED = {ast.GtE: ">", ast.Gt: ">=", ast.LtE: "<", ast.Lt: "<=", ast.Eq: "!=", ast.NotEq: "=="}
 
@@ -64,7 +68,7 @@ def mutants() -> list[tuple[str, int, int, int, str, str]]:
 @pytest.mark.parametrize(
     ("name", "line", "start", "end", "new"), [m[:5] for m in mutants()], ids=[m[5] for m in mutants()]
 )
-def test_a_change_of_the_scoring_core_fails_a_test(tmp_path, name, line, start, end, new):
+def test_a_change_of_the_scoring_core_fails_a_test(judge, tmp_path, name, line, start, end, new):
     copy = tmp_path / "heartlens"
     opened = ("core", "scoring")
     for folder in opened:
@@ -79,21 +83,50 @@ def test_a_change_of_the_scoring_core_fails_a_test(tmp_path, name, line, start, 
     lines[line - 1] = changed[:start] + new + changed[end:]
     (copy / name).write_text("\n".join(lines) + "\n")
     # Random cases take most of the time, and are asked only about what the worked ones let pass.
-    run = judge(tmp_path, "not hypothesis", "--doctest-modules", str(copy / "scoring"))
-    if run.returncode == 0:
-        run = judge(tmp_path, "hypothesis")
-    assert run.returncode in (1, 2), (
-        f"no test notices\n  {changed.strip()}\nbecoming\n  {lines[line - 1].strip()}\n{run.stdout[-600:]}"
-    )
+    code, said = judge(tmp_path, "not hypothesis", "--doctest-modules", str(copy / "scoring"))
+    if code == 0:
+        code, said = judge(tmp_path, "hypothesis")
+    assert code in (1, 2), f"no test notices\n  {changed.strip()}\nbecoming\n  {lines[line - 1].strip()}\n{said[-600:]}"
 
 
-def judge(library: Path, kind: str, *more: str) -> subprocess.CompletedProcess[str]:
-    """Run the tests of the scores against a library; `kind` is an expression of marks."""
-    return subprocess.run(
-        [
-            sys.executable, "-m", "pytest", "-x", "-q", "--import-mode=importlib", "-p", "no:cacheprovider",
-            "-p", "no:xdist", "-m", kind, "-o", f"pythonpath={library} {TESTING}", *JUDGES, *more,
-        ],
-        cwd=TESTING, capture_output=True, text=True, timeout=300, check=False,
-        env={**{k: v for k, v in os.environ.items() if not k.startswith("PYTEST")}, "PYTHONDONTWRITEBYTECODE": "1"},
-    )  # fmt: skip
+def test_the_library_as_it_is_passes_its_judges(judge):
+    """Otherwise every change would seem to be noticed."""
+    code, said = judge(LIBRARY.parent, "not hypothesis")
+    assert code == 0, said[-600:]
+
+
+@pytest.fixture(scope="module")
+def judge(tmp_path_factory) -> Iterator[Judge]:
+    """Run the tests of the scores against a library: exit code of pytest, and what it printed."""
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("PYTEST")},
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    output = tmp_path_factory.mktemp("judged") / "output"
+
+    def anew(library: Path, marks: str, *more: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "pytest", *arguments(str(library), marks, list(more))]
+        run = subprocess.run(
+            command, cwd=TESTING, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        return run.returncode, run.stdout
+
+    if not hasattr(os, "fork"):  # Windows
+        yield anew
+        return
+    with subprocess.Popen(
+        [sys.executable, str(TESTING / "mutation_judge.py")],
+        cwd=TESTING, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin
+        assert process.stdout
+
+        def forked(library: Path, marks: str, *more: str) -> tuple[int, str]:
+            output.unlink(missing_ok=True)
+            job = {"library": str(library), "marks": marks, "more": more, "output": str(output)}
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            return int(process.stdout.readline()), output.read_text(errors="replace")
+
+        yield forked
+        process.stdin.close()

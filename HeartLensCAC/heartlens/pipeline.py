@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from heartlens import __version__
 from heartlens.anatomy.quality import acquisition_cautions, content_findings
 from heartlens.anatomy.sharpness import softened
-from heartlens.calcium import carry_lesions, extract_lesions, find_lesions
+from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules
 from heartlens.case.case import Case
 from heartlens.case.result import Result
 from heartlens.core.atomic import file_sha256
@@ -304,6 +304,7 @@ def _by_networks(
         chosen = chosen & (np.nan_to_num(probability, nan=-1.0) >= bundle.slices.cut_off)
     lesions = segment_vessels(
         ct, region, networks.vessel, bundle.vessel, protocol, chosen_slices=chosen, batch=networks.batch,
+        rules=judge_by_rules(ct, region, protocol) if chosen.any() else None,
         on_progress=lambda done: on_progress("naming arteries", 0.6 + 0.3 * done),
     )  # fmt: skip
     if probability is not None:

@@ -5,7 +5,7 @@ from heartlens.calcium.carrying import carry_lesions
 from heartlens.calcium.exclusion import RULES, Removed, apply_rules
 from heartlens.calcium.extraction import TOO_SMALL, Candidates, candidate_mask, extract_lesions
 from heartlens.calcium.pieces import Pieces, find_pieces
-from heartlens.calcium.rules import find_lesions
+from heartlens.calcium.rules import RulesOpinion, find_lesions, judge_by_rules
 
 __all__ = [
     "RULES",
@@ -13,11 +13,13 @@ __all__ = [
     "Candidates",
     "Pieces",
     "Removed",
+    "RulesOpinion",
     "apply_rules",
     "candidate_mask",
     "carry_lesions",
     "extract_lesions",
     "find_lesions",
     "find_pieces",
+    "judge_by_rules",
     "name_pieces_by_rules",
 ]

@@ -89,6 +89,15 @@ class Pieces:
         return np.asarray(self.voxels * self.ct.voxel_volume_mm3, np.float64)
 
     @cached_property
+    def largest_area_mm2(self) -> NDArray[np.float64]:
+        """(pieces,) area in the slice where it is largest."""
+        in_slice = self.piece * self.ct.shape[0] + self.kji[:, 0]
+        each, pixels = np.unique(in_slice, return_counts=True)
+        most = np.zeros(self.count)
+        np.maximum.at(most, each // self.ct.shape[0], pixels)
+        return np.asarray(most * self.ct.pixel_area_mm2, np.float64)
+
+    @cached_property
     def peak_hu(self) -> NDArray[np.float64]:
         """(pieces,) largest HU."""
         return self.largest(self.hu)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.anatomy import HeartRegion
-from heartlens.calcium import candidate_mask, extract_lesions
+from heartlens.calcium import RulesOpinion, candidate_mask, extract_lesions
 from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused, WarningRecord
@@ -41,6 +41,10 @@ them and take them back, and the probability of a category counts them."""
 EDGE_LOG_ODDS = float(np.log(3))
 """Nearer than this to the cut-off, in calibrated log odds, a lesion is marked for review. At a cut-off of one half that
 is a probability of 0.25 to 0.75: where the networks are wrong in one of four or more."""
+
+SURE_OF_NOTHING = 0.5
+"""Votes for "none" from which the rules are not heard: bone, lung and edges are known to the networks. What they call
+OTHER they may have learned by its place, and places differ from heart to heart."""
 
 CONFIDENT_SLICE = 0.9
 """From this p(calcified) on, a slice without any lesion called coronary is told of: one of the two networks is wrong
@@ -226,6 +230,7 @@ def segment_vessels(
     protocol: ScoringProtocol,
     *,
     chosen_slices: NDArray[np.bool_] | None = None,
+    rules: RulesOpinion | None = None,
     batch: int = BATCH,
     on_progress: ProgressCallback | None = None,
 ) -> LesionMap:
@@ -244,6 +249,9 @@ def segment_vessels(
     chosen_slices
         (k,) slices to look at; None looks at all with dense voxels in the heart. An island that reaches one of them is
         named as a whole, by its voxels there
+    rules
+        A second opinion: an island that the network refuses as something else, and not as nothing, stays as OTHER and
+        undecided where the rules dispute it (`RulesOpinion.disputes`).
     batch
         Slices at a time.
     on_progress
@@ -276,8 +284,16 @@ def segment_vessels(
     log_odds, p_true = stage.calibration.log_odds, stage.calibration(p_coronary)
     artery[(artery == 0) & counts & (p_true >= KEPT_AS_BORDERLINE)] = Artery.OTHER
     near = np.abs(log_odds(p_coronary) - log_odds(stage.cut_off)) <= EDGE_LOG_ODDS
-    cut_off = float(stage.calibration(stage.cut_off))
-    notes = [_note(p, v, stage.classes, cut_off if n else None) for p, v, n in zip(p_true, vote, near, strict=True)]
+    reasons = np.where(near, f"close to the cut-off of {float(stage.calibration(stage.cut_off)):.2f}", "").astype(
+        object
+    )
+    if rules is not None:
+        p_rules = rules.disputed(candidates.flat[named], member, len(vote))
+        disputed = counts & ~near & (p_coronary < stage.cut_off) & (vote[:, 0] < SURE_OF_NOTHING) & np.isfinite(p_rules)
+        artery[disputed] = Artery.OTHER
+        p_true = np.where(disputed, (p_true + p_rules) / 2, p_true)  # a linear opinion pool of two (Stone 1961)
+        reasons[disputed] = "by place and surroundings it may be coronary"
+    notes = [_note(p, v, stage.classes, reason) for p, v, reason in zip(p_true, vote, reasons, strict=True)]
     return extract_lesions(ct, candidates.flat[named], artery[member], protocol, notes=notes, note_of_voxel=member)
 
 
@@ -370,10 +386,10 @@ def _pixel_probability(
     return probability
 
 
-def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], near: float | None) -> LesionNote:
-    """What is said of an island; `near` is the calibrated cut-off when it is close."""
+def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], doubt: str) -> LesionNote:
+    """What is said of an island; it is undecided when there is a reason to doubt its name."""
     order = np.argsort(-vote)[:2]
     why = "network votes: " + ", ".join(f"{classes[n]} {vote[n]:.2f}" for n in order)
-    if near is not None:
-        why += f"; close to the cut-off of {near:.2f}: review"
-    return LesionNote(float(np.clip(p_coronary, 0, 1)), LabelSource.NETWORK, why, near is not None)
+    if doubt:
+        why += f"; {doubt}: review"
+    return LesionNote(float(np.clip(p_coronary, 0, 1)), LabelSource.NETWORK, why, bool(doubt))

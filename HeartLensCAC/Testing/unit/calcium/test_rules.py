@@ -8,7 +8,7 @@ import pytest
 from schematic_chest import ROOT_MM, ROOT_RADIUS_MM, cropped, schematic_chest
 
 from heartlens.anatomy import COURSES_MM, heart_region
-from heartlens.calcium import RULES, candidate_mask, exclusion, find_lesions, find_pieces
+from heartlens.calcium import RULES, candidate_mask, exclusion, find_lesions, find_pieces, judge_by_rules
 from heartlens.calcium.arteries_by_rules import name_pieces_by_rules, with_neighbors
 from heartlens.calcium.rings import find_rings
 from heartlens.core.ct import CTVolume
@@ -316,3 +316,29 @@ def test_the_aorta_of_a_real_chest_is_followed(real_chest):
     assert (region.cut_top, region.cut_bottom) == (False, False)
     k, j, i = real_chest.index_kji(region.root_mm)
     assert (k, j, i) == pytest.approx((30, 244, 262), abs=5)
+
+
+def test_a_large_piece_that_shape_alone_removes_is_disputed_with_one_half():
+    """A faint disc of 8 mm radius at the RCA is taken for a streak; 201 mm2 are not left out without a word."""
+    ct = schematic_chest(add=[ball(RCA, 170, 8.0), ball(LAD)])
+    opinion = judge_by_rules(ct, heart_region(ct), PROTOCOL)
+    streak = piece_at(opinion.pieces, RCA)
+    assert exclusion.motion_streak(opinion.pieces)[streak]
+    assert opinion.pieces.largest_area_mm2[streak] == pytest.approx(np.pi * 64, rel=0.1)
+    by_rule = {removed.rule: removed for removed in opinion.ledger}
+    assert np.isin(opinion.pieces.flat[opinion.pieces.piece == streak], by_rule["motion_streak"].flat).all()
+    assert opinion.disputes[streak] == 0.5
+
+
+def test_half_of_a_group_must_be_disputed(three_plaques):
+    """Voxels of the LAD and as many that the rules never judged: no word. One voxel fewer of those: a word."""
+    ct, *_ = three_plaques
+    opinion = judge_by_rules(ct, heart_region(ct), PROTOCOL)
+    pieces = opinion.pieces
+    lad = pieces.flat[pieces.piece == piece_at(pieces, LAD)]
+    others = np.setdiff1d(np.arange(lad.size * 3), pieces.flat)[: lad.size]
+    for strange, has_word in ((others, False), (others[1:], True)):
+        flat = np.sort(np.concatenate([lad, strange]))
+        (p,) = opinion.disputed(flat, np.zeros(flat.size, int), 1)
+        assert bool(np.isfinite(p)) is has_word
+    assert p == pytest.approx(opinion.notes[piece_at(pieces, LAD)].probability)

@@ -14,6 +14,7 @@ from schematic_chest import schematic_chest
 import heartlens.networks.inference
 import heartlens.networks.runtime
 from heartlens.anatomy import heart_region
+from heartlens.calcium import judge_by_rules
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
@@ -134,6 +135,66 @@ def test_an_island_is_named_whole_by_the_slices_that_were_chosen(bundle, network
     assert note.probability == pytest.approx(sigmoid(3), abs=1e-5)
     assert by_place(lesions, 2, 10, 20) == by_place(lesions, 1, 10, 20)
     assert by_place(lesions, 4, 60, 20) is None
+
+
+LAD_MM = (50, -42, -14)
+"""In the fat before the schematic heart, where the rules see the LAD."""
+
+
+def refusing(*log_odds: float):
+    """A network that says the same of every pixel: logits of none, LAD and OTHER."""
+    return lambda image: np.tile(np.array(log_odds, np.float32)[None, :, None, None], (len(image), 1, *image.shape[2:]))
+
+
+def refuse(ct: CTVolume, bundle, log_odds, place=LAD_MM, *, rules=True):
+    region = heart_region(ct)
+    stage = replace(bundle.vessel, classes=("none", "LAD", "OTHER"), calibration=Calibration())
+    opinion = judge_by_rules(ct, region, PROTOCOL) if rules else None
+    lesions = segment_vessels(ct, region, refusing(*log_odds), stage, PROTOCOL, rules=opinion)
+    k, j, i = ct.index_kji(np.array([place]))[0].round().astype(int)
+    return by_place(lesions, k, j, i), opinion
+
+
+def test_what_the_rules_believe_in_is_not_refused_as_something_else_without_a_word(bundle):
+    """OTHER 0.98, LAD 0.01: it stays OTHER, undecided, with the mean of both opinions for its probability."""
+    ct = schematic_chest(add=[(*LAD_MM, 3, 500)])
+    votes = (0.0, 0.0, math.log(98))
+    (artery, note), opinion = refuse(ct, bundle, votes)
+    believed = opinion.notes[int(np.flatnonzero(opinion.left)[0])].probability
+    assert believed > 0.7
+    assert artery is Artery.OTHER
+    assert note.undecided
+    assert note.probability == pytest.approx((0.01 + believed) / 2, abs=1e-3)
+    assert "may be coronary: review" in note.why
+    (artery, note), _ = refuse(ct, bundle, votes, rules=False)
+    assert (artery, note.undecided) == (Artery.OTHER, False)
+
+
+@pytest.mark.parametrize(
+    ("none", "is_heard"), [(0.49, True), (0.51, False)], ids=["just likelier something", "just likelier nothing"]
+)
+def test_the_rules_are_not_heard_on_what_the_network_takes_for_nothing(bundle, none, is_heard):
+    ct = schematic_chest(add=[(*LAD_MM, 3, 500)])
+    found, _ = refuse(ct, bundle, (math.log(none), math.log(0.01), math.log(0.99 - none)))
+    assert (found is not None and found[1].undecided) is is_heard
+
+
+def test_a_coronary_island_keeps_its_name_and_probability_whatever_the_rules_say(bundle):
+    (artery, note), _ = refuse(schematic_chest(add=[(*LAD_MM, 3, 500)]), bundle, (0.0, math.log(98), 0.0))
+    assert artery is Artery.LAD
+    assert note.probability == pytest.approx(0.98, abs=1e-3)
+    assert not note.undecided
+
+
+def test_the_rules_dispute_nothing_that_they_remove_by_its_place(bundle):
+    """Calcium beside the spine: OTHER for both, and decided."""
+    ct = schematic_chest(add=[(0, 60, -14, 3, 500), (*LAD_MM, 3, 500)])
+    region = heart_region(ct)
+    opinion = judge_by_rules(ct, region, PROTOCOL)
+    away = np.linalg.norm(opinion.pieces.center_mm - np.array((0, 60, -14)), axis=1)
+    assert np.isnan(opinion.disputes[away.argmin()])
+    near = np.linalg.norm(opinion.pieces.center_mm - np.array(LAD_MM), axis=1)
+    assert opinion.disputes[near.argmin()] > 0.7
 
 
 def test_slices_without_a_candidate_in_the_heart_are_not_classified(chest):
