@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from heartlens.app.requirements import missing
+from heartlens.core.atomic import NO_ROOM
 from heartlens.core.errors import InputRefused
 
 LOG_VARIABLE = "HEARTLENS_LOG"
@@ -18,8 +19,6 @@ NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "cannot alloca
 """How libraries that are not Python say that there is no memory."""
 
 NO_THREADS = "can't start new thread"
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 OUT_OF_MEMORY = "there is not enough memory for this scan; close other programs, then score again"
 
@@ -101,12 +100,14 @@ def log_failure(logger: logging.Logger, what: str, error: BaseException) -> None
     logger.error("%s", "\n".join(parts))
 
 
-def places(trace: TracebackType | None) -> Iterator[str]:
+def places(trace: TracebackType | None) -> list[str]:
     """Module, line and function of each frame; no path, which may go through a person's home."""
+    found = []
     while trace is not None:
         frame = trace.tb_frame
-        yield f"{frame.f_globals.get('__name__', '?')}:{trace.tb_lineno} {frame.f_code.co_name}"
+        found.append(f"{frame.f_globals.get('__name__', '?')}:{trace.tb_lineno} {frame.f_code.co_name}")
         trace = trace.tb_next
+    return found
 
 
 class Discreet(logging.Formatter):

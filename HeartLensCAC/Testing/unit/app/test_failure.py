@@ -42,7 +42,7 @@ def caught(error, cause=None):
         (ImportError("libgomp.so.1: cannot allocate memory in static TLS block"), "memory", "not enough memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory", "not enough memory"),
         (OSError(errno.ENOSPC, "No space left on device", SECRET), "output", "No space left on device; make room"),
-        (OSError(errno.EIO, "Input/output error", SECRET), "failed", f"OSError in {__name__}, line"),
+        (OSError(errno.EMFILE, "Too many open files", SECRET), "failed", f"OSError in {__name__}, line"),
         (ModuleNotFoundError("No module named 'scipy'", name="scipy"), "failed", "scipy is not installed"),
         (KeyError(SECRET), "failed", f"KeyError in {__name__}, line"),
         (RecursionError(SECRET), "failed", "RecursionError"),
