@@ -15,7 +15,10 @@ from heartlens.core.errors import InputRefused
 LOG_VARIABLE = "HEARTLENS_LOG"
 """Environment variable with the file that the command line logs to; without it there is no log."""
 
-NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "cannot allocate memory", "out of memory")
+NO_MEMORY = (
+    "bad_alloc", "bad allocation", "failed to allocate", "cannot allocate memory", "out of memory",
+    "failed to map segment",  # of a shared library that is loaded
+)  # fmt: skip
 """How libraries that are not Python say that there is no memory."""
 
 NO_THREADS = "can't start new thread"
@@ -66,9 +69,13 @@ class Failure:
 
 def is_want_of_memory(error: BaseException) -> bool:
     """Whether there was no memory, by the exception or by what a library said of it."""
-    if isinstance(error, InputRefused):  # a decoder's MemoryError is the file's fault, a network's is not
-        return any(_says_no_memory(cause) for cause in _causes(error) if not isinstance(cause, InputRefused))
-    return any(isinstance(cause, MemoryError) or _says_no_memory(cause) for cause in _causes(error))
+    # A decoder's MemoryError is the fault of a file that asks for all memory, a network's is not.
+    blames_the_file = isinstance(error, InputRefused) and error.code == "unreadable"
+    return any(
+        _says_no_memory(cause) or (isinstance(cause, MemoryError) and not blames_the_file)
+        for cause in _causes(error)
+        if not isinstance(cause, InputRefused)
+    )
 
 
 def _says_no_memory(error: BaseException) -> bool:

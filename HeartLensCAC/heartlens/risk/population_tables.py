@@ -149,8 +149,6 @@ def read_risk_factors(path: Path) -> RiskFactors:
         return RiskFactors.from_json(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise InputRefused("input", f"risk factors {path}: cannot be read ({error.strerror})") from error
-    except RecursionError:
-        raise InputRefused("input", f"risk factors {path}: expected a flat list of facts, found a deep one") from None
     except ValueError as error:  # wrong JSON, wrong encoding, wrong field
         raise InputRefused("input", f"risk factors {path}: {error}") from error
 
