@@ -295,16 +295,16 @@ def test_a_segmentation_fault_is_told_from_a_result_and_the_log_says_where(fresh
 
 
 @POSIX
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_terminated_worker_cleans_up(phantom, out, number):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_terminated_worker_cleans_up(phantom, out, name):
     slow = "import heartlens.report.outputs as o, time\no.write_lesions_csv = lambda *a: time.sleep(60)"
     with with_changed(slow) as worker:
         run = worker.start(input=phantom / "ct", out=out, options=RULES)
         worker.until(run, "writing")
         while not list(out.parent.iterdir()):
             assert worker.process.poll() is None
-        worker.process.send_signal(number)
-        worker.process.send_signal(number)  # an impatient system does not disturb the cleaning
+        worker.process.send_signal(getattr(signal, name))
+        worker.process.send_signal(getattr(signal, name))  # an impatient system does not disturb the cleaning
         assert worker.gone() == 4
         assert "Traceback" not in worker.log
         assert list(out.parent.iterdir()) == []

@@ -85,7 +85,7 @@ def _flush() -> None:
     except OSError as error:
         close_stdout()
         raise InputRefused(
-            "output", f"cannot print: {error.strerror}; what --out names is written; make room to print it, too"
+            "output", f"cannot print: {error.strerror}; what was to be written is written; make room to print it, too"
         ) from None
 
 

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from heartlens.app.requirements import missing
+from heartlens.core.atomic import NO_ROOM
 from heartlens.core.errors import InputRefused
 
 LOG_VARIABLE = "HEARTLENS_LOG"
 """Environment variable with the file that the command line logs to; without it there is no log."""
 
-NO_MEMORY = ("bad_alloc", "bad allocation", "failed to allocate", "cannot allocate memory", "out of memory")
+NO_MEMORY = (
+    "bad_alloc", "bad allocation", "failed to allocate", "cannot allocate memory", "out of memory",
+    "failed to map segment",  # of a shared library that is loaded
+)  # fmt: skip
 """How libraries that are not Python say that there is no memory."""
 
 NO_THREADS = "can't start new thread"
-
-NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 OUT_OF_MEMORY = "there is not enough memory for this scan; close other programs, then score again"
 
@@ -67,9 +69,13 @@ class Failure:
 
 def is_want_of_memory(error: BaseException) -> bool:
     """Whether there was no memory, by the exception or by what a library said of it."""
-    if isinstance(error, InputRefused):  # a decoder's MemoryError is the file's fault, a network's is not
-        return any(_says_no_memory(cause) for cause in _causes(error) if not isinstance(cause, InputRefused))
-    return any(isinstance(cause, MemoryError) or _says_no_memory(cause) for cause in _causes(error))
+    # A decoder's MemoryError is the fault of a file that asks for all memory, a network's is not.
+    blames_the_file = isinstance(error, InputRefused) and error.code == "unreadable"
+    return any(
+        _says_no_memory(cause) or (isinstance(cause, MemoryError) and not blames_the_file)
+        for cause in _causes(error)
+        if not isinstance(cause, InputRefused)
+    )
 
 
 def _says_no_memory(error: BaseException) -> bool:
@@ -101,12 +107,14 @@ def log_failure(logger: logging.Logger, what: str, error: BaseException) -> None
     logger.error("%s", "\n".join(parts))
 
 
-def places(trace: TracebackType | None) -> Iterator[str]:
+def places(trace: TracebackType | None) -> list[str]:
     """Module, line and function of each frame; no path, which may go through a person's home."""
+    found = []
     while trace is not None:
         frame = trace.tb_frame
-        yield f"{frame.f_globals.get('__name__', '?')}:{trace.tb_lineno} {frame.f_code.co_name}"
+        found.append(f"{frame.f_globals.get('__name__', '?')}:{trace.tb_lineno} {frame.f_code.co_name}")
         trace = trace.tb_next
+    return found
 
 
 class Discreet(logging.Formatter):

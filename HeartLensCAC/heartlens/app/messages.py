@@ -19,11 +19,14 @@ import logging
 import os
 import uuid
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from heartlens.core.atomic import real_place
 from heartlens.core.disk.workplace import clear_leftovers
+from heartlens.core.errors import InputRefused
 
 logger = logging.getLogger(__name__)
 
@@ -288,7 +291,8 @@ class Run:
         """
         if self.is_over:
             return None
-        clear_leftovers(Path(self._asked.out))
+        with suppress(InputRefused):
+            clear_leftovers(real_place(Path(self._asked.out)))
         self.last = Event(
             "error",
             self.job,

@@ -219,6 +219,8 @@ def read_json(path: Path) -> dict[str, Any]:
     ValueError
         It is no JSON object, or one with NaN or infinity, or one so deep that nobody wrote it.
     """
+    if path.exists() and not path.is_file():  # a named pipe would be waited for without end
+        raise ValueError(f"{path.name}: expected a regular file")
     try:
         document = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except RecursionError:

@@ -79,8 +79,11 @@ def read_journal(folder: Path, start: str = "", *, needs_checksums: bool = False
     InputRefused
         ``unreadable``: there is no journal, or it cannot be read.
     """
+    path = folder / JOURNAL
+    if path.exists() and not path.is_file():  # a named pipe would be waited for without end
+        raise InputRefused("unreadable", f"{JOURNAL}: expected a regular file; restore it")
     try:
-        content = (folder / JOURNAL).read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         raise InputRefused(
             "unreadable", f"{JOURNAL}: expected the edits of the case, found: {error.strerror or error}; restore it"
@@ -135,6 +138,10 @@ def append_edits(folder: Path, journal: Journal, edits: Sequence[Edit]) -> Journ
         document = edit.to_json()
         head = _chained(head, document)
         lines.append(json.dumps({**document, CHECKSUM: head}) + "\n")
+    for place in (path, folder / TORN):
+        if place.is_symlink() or (place.exists() and not place.is_file()):
+            # Whoever made the folder could else have edits written into any file of the reader.
+            raise InputRefused("output", f"{place.name}: expected a regular file, found a link or none; put it there")
     # Without a buffer, which would write what was refused when it is closed.
     with patiently(lambda: path.open("r+b", buffering=0)) as file:
         expected, found = journal.size_bytes + journal.torn_bytes, os.fstat(file.fileno()).st_size

@@ -17,6 +17,8 @@ from heartlens.core.disk.rights import FILE
 
 LOCK = ".lock"
 
+OPEN = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -88,11 +90,14 @@ def lock_case(folder: Path, reader: str = "") -> CaseLock | Holder | None:
         The lock; or who has it; None where the folder cannot be written, and so needs no lock.
     """
     path = folder / LOCK
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        # Whoever made the folder could else have it written into any file of the reader.
+        return Holder("an unknown computer: the lock is no regular file", 0, "an unknown time")
     while True:
         try:
             # As open as the folder: who may edit the case with others must be able to lock it, too.
             mode = 0o666 & (folder.stat().st_mode | FILE)
-            file = patiently(partial(os.open, path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), mode))
+            file = patiently(partial(os.open, path, OPEN, mode))
         except OSError:
             holder = _read_holder(path)  # of another user, whose lock may be read and not taken
             return holder if holder is not None and _process_of(holder).may_run else None
@@ -134,6 +139,8 @@ def _process_of(holder: Holder) -> ProcessId:
 
 def _read_holder(path: Path) -> Holder | None:
     try:
+        if path.is_symlink() or not path.is_file():
+            return None
         return Holder(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return None

@@ -257,4 +257,4 @@ def _key() -> bytes | None:
 
 def _sha256(path: Path) -> str | None:
     """None where there is no such file: one that appears later is a change, too."""
-    return file_sha256(path) if path.exists() else None
+    return file_sha256(path) if path.is_file() else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -18,6 +19,9 @@ from heartlens.core.errors import InputRefused
 
 Hold = Callable[[Path], AbstractContextManager[object]]
 """Holds a folder while it is replaced, so that nobody begins to work in it; raises `InputRefused` if it must stay."""
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)})
+"""Of a disk that takes no more, whatever is written to it."""
 
 BRIDGED = "; an earlier run was killed while it replaced this result, and the old one was brought back"
 

@@ -44,6 +44,9 @@ class OnnxNetwork:
 
         # Where another program in this process loaded it first, it did not see that HeartLens wants silence.
         onnxruntime.disable_telemetry_events()
+        onnxruntime.set_default_logger_severity(
+            4
+        )  # what goes wrong comes as an exception; a second telling names files
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -18,7 +18,7 @@ from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, sign_case
 from heartlens.case.signature import Signature
-from heartlens.core.atomic import atomic_folder, check_folder
+from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
 from heartlens.risk.evaluable import State
 
@@ -114,8 +114,9 @@ def _noting(left_out: list[str], path: Path) -> Iterator[Path]:
         raise
     except Exception as error:  # the text of a library's error may quote a header, and so an identity: its kind must do
         cause = error.__cause__ or error.__context__
-        if isinstance(cause, (OSError, MemoryError)):  # of the disk or the memory all the same, in a library's words
-            raise cause from None
+        is_full = isinstance(cause, OSError) and cause.errno in NO_ROOM
+        if cause is not None and (is_full or isinstance(cause, MemoryError)):
+            raise cause from None  # of the disk or the memory all the same, in a library's words
         place = traceback.extract_tb(error.__traceback__)[-1]
         why = f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
     path.unlink(missing_ok=True)

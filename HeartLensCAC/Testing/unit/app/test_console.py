@@ -47,13 +47,13 @@ def python(*arguments, **how):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
-def test_a_command_that_is_told_to_go_leaves_nothing_and_ends_with_4(tmp_path, number):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_command_that_is_told_to_go_leaves_nothing_and_ends_with_4(tmp_path, name):
     with python("-c", WRITE, tmp_path / "out", "0.3") as process:
         assert process.stdout.readline() == b"half\n"
-        process.send_signal(number)
+        process.send_signal(getattr(signal, name))
         assert process.stdout.readline() == b"cleaning\n"
-        if number != signal.SIGINT:  # of a closing terminal come two; a person's second Ctrl-C is meant
+        if name != "SIGINT":  # of a closing terminal come two; a person's second Ctrl-C is meant
             process.send_signal(signal.SIGTERM)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 4

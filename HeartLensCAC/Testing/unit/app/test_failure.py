@@ -40,9 +40,10 @@ def caught(error, cause=None):
         (Fail("Failed to allocate memory for requested buffer of size 8"), "memory", "not enough memory"),
         (RuntimeError("can't start new thread"), "memory", "not enough memory"),
         (ImportError("libgomp.so.1: cannot allocate memory in static TLS block"), "memory", "not enough memory"),
+        (ImportError("libonnxruntime.so: failed to map segment from shared object"), "memory", "not enough memory"),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), "memory", "not enough memory"),
         (OSError(errno.ENOSPC, "No space left on device", SECRET), "output", "No space left on device; make room"),
-        (OSError(errno.EIO, "Input/output error", SECRET), "failed", f"OSError in {__name__}, line"),
+        (OSError(errno.EMFILE, "Too many open files", SECRET), "failed", f"OSError in {__name__}, line"),
         (ModuleNotFoundError("No module named 'scipy'", name="scipy"), "failed", "scipy is not installed"),
         (KeyError(SECRET), "failed", f"KeyError in {__name__}, line"),
         (RecursionError(SECRET), "failed", "RecursionError"),
@@ -67,6 +68,7 @@ def test_what_led_to_a_failure_says_what_it_was():
 def test_a_network_without_memory_is_no_bad_bundle_but_a_file_that_wants_all_memory_is_a_bad_file():
     refusal = InputRefused("input", "weights.onnx: ONNX Runtime cannot run it")
     assert Failure.of(caught(refusal, Fail("std::bad_alloc"))).code == "memory"
+    assert Failure.of(caught(refusal, MemoryError())).code == "memory"
     refusal = InputRefused("unreadable", "a.dcm: expected pixels, found a damaged stream")
     assert Failure.of(caught(refusal, MemoryError())).code == "unreadable"
 

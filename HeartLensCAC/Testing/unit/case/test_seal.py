@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
@@ -301,6 +303,38 @@ def test_a_signature_that_is_damaged_is_an_altered_one(signed, damage):
         assert session.seal.state is SealState.ALTERED
         assert session.signature is None
     assert not verify_case(signed).is_fine
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="named pipes")
+@pytest.mark.parametrize("name", ["case.json", "report.json", "signature.json", "edits.jsonl", ".lock"])
+def test_a_named_pipe_in_a_case_is_not_waited_for(signed, name):
+    (signed / name).unlink(missing_ok=True)
+    os.mkfifo(signed / name)
+    if name in ("case.json", "edits.jsonl"):
+        with pytest.raises(InputRefused, match=r"expected a regular file|holds no HeartLens case"):
+            ReviewSession.open(signed)
+    else:
+        with ReviewSession.open(signed) as session:
+            assert session.findings
+    assert verify_case(signed).is_fine == (name == ".lock")
+
+
+@pytest.mark.parametrize("name", [".lock", "edits.jsonl", "edits.torn", "report.json", "signature.json"])
+def test_a_link_in_a_case_lets_nobody_write_into_another_file_of_the_reader(signed, tmp_path, name):
+    mine = tmp_path / "mine"
+    mine.write_text("# not for others")
+    (signed / name).unlink(missing_ok=True)
+    (signed / name).symlink_to(mine)
+    with ReviewSession.open(signed) as session:
+        for act in (
+            lambda: session.remove(2),
+            session.save_report,
+            lambda: session.sign(*WHO, confirmed=True),
+            lambda: session.grade(replace(session.case.risk_inputs, age_years=61.0)),
+        ):
+            with suppress(InputRefused):
+                act()
+    assert mine.read_text() == "# not for others"
 
 
 def test_a_report_that_says_signed_without_a_signature_is_told_and_written_again(signed):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pydicom
@@ -13,7 +15,7 @@ import heartlens.report.html
 import heartlens.report.outputs as outputs
 from heartlens.app.review_session import ReviewSession
 from heartlens.case.result import Result
-from heartlens.core.errors import InputRefused
+from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.phantom.files import write_phantom
 from heartlens.pipeline import Request, score_series
@@ -47,6 +49,53 @@ def test_a_full_disk_costs_the_whole_and_leaves_nothing(monkeypatch, tmp_path):
     with pytest.raises(InputRefused, match="No space"):
         write_outputs(Result(make_case(BOXES), ()), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("led_by", [OSError(28, "No space left on device"), MemoryError()], ids=["disk", "memory"])
+def test_a_full_disk_in_a_librarys_words_costs_the_whole_too(monkeypatch, tmp_path, led_by):
+    def full(*_arguments, **_options):
+        try:
+            raise led_by
+        except (OSError, MemoryError) as error:
+            raise ValueError("With tag (0010,0010) DOE^JANE Traceback") from error
+
+    monkeypatch.setattr(outputs, "write_lesions_csv", full)
+    with pytest.raises((InputRefused, MemoryError)) as stopped:
+        write_outputs(Result(make_case(BOXES), ()), tmp_path / "out")
+    assert "DOE" not in str(stopped.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_a_library_looked_for_in_vain_costs_that_object_alone(monkeypatch, tmp_path):
+    def look_and_fail(*_arguments, **_options):
+        try:
+            (tmp_path / "a library's own settings").read_text()
+        except OSError:
+            raise ValueError("without settings") from None
+
+    monkeypatch.setattr(outputs, "write_lesions_csv", look_and_fail)
+    (note,) = write_outputs(Result(make_case(BOXES), ()), tmp_path / "out")
+    assert note.startswith("lesions.csv was not written: ValueError")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has access lists")
+@pytest.mark.parametrize(("shared", "modes"), [(False, {0o600, 0o700}), (True, {0o640, 0o750})])
+def test_results_are_for_the_user_alone_unless_they_are_to_be_shared(tmp_path, shared, modes):
+    mask = os.umask(0o027)
+    try:
+        write_outputs(Result(make_case(BOXES), ()), tmp_path / "out", shared_mode=shared)
+    finally:
+        os.umask(mask)
+    assert {path.stat().st_mode & 0o777 for path in [tmp_path / "out", *(tmp_path / "out").rglob("*")]} == modes
+
+
+def test_a_name_that_is_no_utf_8_costs_letters_and_no_file(tmp_path):
+    """A file called Schädel by a program that wrote Latin-1, in a sentence of a warning."""
+    case = replace(make_case(BOXES), cautions=(WarningRecord("reformatted", "Sch\udce4del.dcm is reformatted"),))
+    assert write_outputs(Result(case, ()), tmp_path / "out") == []
+    assert "Sch\\udce4del.dcm" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    with ReviewSession.open(tmp_path / "out") as session:
+        assert session.case.cautions == case.cautions
 
 
 @pytest.mark.parametrize("tag", ["SliceThickness", "StudyInstanceUID", "SOPClassUID"])

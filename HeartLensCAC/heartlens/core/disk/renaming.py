@@ -18,7 +18,7 @@ CURRENT_FOLDER, NO_REPLACE = -100, 1
 EXCLUSIVE = 4
 """RENAME_EXCL of macOS, renamex_np(2)."""
 
-UNKNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})
+UNKNOWN = frozenset({errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, getattr(errno, "ENOTSUP", errno.EOPNOTSUPP)})
 """The kernel or the file system does not know the call."""
 
 SHARING = frozenset({5, 32, 33})

@@ -87,16 +87,17 @@ class Workplace:
             os.close(self._file)
 
     def _take(self) -> None:
+        """Write down who is at work, in a file that is locked before anybody can take it for a leftover."""
         while True:
             self._file = os.open(self.owner, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), FILE)
             try:
                 lock_file(self._file)
+                is_taken = not is_same_file(self.owner, self._file)
             except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise
-            if is_same_file(self.owner, self._file):
+                is_taken = error.errno not in NO_LOCKS
+            if not is_taken:
                 break
-            os.close(self._file)  # somebody took it for a leftover before it was locked
+            os.close(self._file)  # somebody took it for a leftover before it was locked, and clears it away
             self.owner, self.part, self.old = _names(self.out, new_token())
         os.write(self._file, json.dumps(asdict(ProcessId.own())).encode())
 

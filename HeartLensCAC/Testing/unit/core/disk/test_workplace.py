@@ -151,3 +151,27 @@ def test_files_that_killed_processes_left_are_told_from_others(tmp_path):
         (tmp_path / name).touch()
     remove_unfinished_files(tmp_path)
     assert names(tmp_path) == sorted(stay)
+
+
+def test_a_record_that_is_cleared_away_before_it_is_locked_is_written_again(tmp_path, monkeypatch):
+    """Another run may find it in the moment between making and locking it, and hold or delete it."""
+    lock, tricks = workplace.lock_file, ["held", "deleted"]
+
+    def lock_late(file):
+        trick = tricks.pop() if tricks else ""
+        if trick == "held":
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        if trick == "deleted":
+            for path in tmp_path.glob(".out-*.owner"):
+                path.unlink()
+        lock(file)
+
+    monkeypatch.setattr(workplace, "lock_file", lock_late)
+    with atomic_folder(tmp_path / "out") as folder:
+        (folder / "whole").touch()
+        assert not clear_leftovers(tmp_path / "out")
+        assert folder.exists()
+    monkeypatch.undo()
+    assert not tricks
+    clear_leftovers(tmp_path / "out")
+    assert names(tmp_path) == ["out"]
