@@ -20,6 +20,9 @@ from heartlens.case.folder import load_case, save_case
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import write_volume
+from heartlens.networks.bundle import SLICES, load_bundle
+from heartlens.networks.canary import canary_answer
+from heartlens.networks.runtime import OnnxNetwork
 from heartlens.pipeline import Request, score_series
 from heartlens.risk.categories import category
 from heartlens.scoring.report import score_lesions
@@ -236,11 +239,26 @@ def test_the_doctor_examines_bundles_and_scores_a_phantom(installed, capsys):
     assert main(["doctor"]) == 3
     output = capsys.readouterr().out
     assert "bundle: plain 1, used here: networks for slices and vessels, 2 files" in output
+    assert "canary: none in this bundle" in output
     assert "scored 0 by bundle plain 1 on cpu: WRONG" in output
     (installed / "vessel.onnx").write_bytes(b"")
     assert main(["doctor"]) == 3
     output = capsys.readouterr().out
     assert "bundle: checksum: " in output
+    assert "self-test" not in output
+
+
+def test_the_doctor_asks_the_canary_and_does_not_score_with_networks_that_answer_otherwise(installed, capsys):
+    bundle = load_bundle(installed)
+    told = canary_answer(bundle, OnnxNetwork(bundle, threads=1), OnnxNetwork(bundle, SLICES, threads=1)).to_json()
+    (installed / "manifest.json").write_text(json.dumps(manifest(installed, canary=told)))
+    main(["doctor"])
+    assert "canary: answered as at the export (largest difference of a probability 0)" in capsys.readouterr().out
+    told["slices"][3] = abs(told["slices"][3] - 0.1)
+    (installed / "manifest.json").write_text(json.dumps(manifest(installed, canary=told)))
+    assert main(["doctor"]) == 3
+    output = capsys.readouterr().out
+    assert "answer the canary scan otherwise than at the export (a probability differs by 0.1" in output
     assert "self-test" not in output
 
 

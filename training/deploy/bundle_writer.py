@@ -32,7 +32,7 @@ from heartlens.networks.bundle import (
 )
 from heartlens.networks.slice_classifier import SliceClassifier
 from training.deploy.onnx_file import half_state, rounded_to_half, store_as_half, write_onnx
-from training.deploy.parity import largest_change, require_parity
+from training.deploy.parity import largest_change, recorded_canary, require_parity
 from training.engine.config import from_dict
 from training.metrics.cutoff import DEFAULT
 from training.segmentation.networks import build_network
@@ -203,6 +203,7 @@ def export_bundle(
         _write_manifest(folder, manifest)
         bundle = load_bundle(folder)
         manifest["parity"] = require_parity(networks, bundle, scans)
+        manifest["canary"] = recorded_canary(networks, bundle)
         if metadata.half:
             manifest["parity"]["rounding"] = largest_change(plain, networks, bundle, scans)
         _write_manifest(folder, manifest)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import SLICES, VESSEL, Bundle
+from heartlens.networks.canary import canary_answer, check_canary
 from heartlens.networks.inference import Network, classify_slices, segment_vessels, slices_with_candidates
 from heartlens.networks.runtime import OnnxNetwork
 from heartlens.scoring.report import ScoreReport, score_lesions
@@ -58,11 +61,11 @@ def require_parity(networks: Mapping[str, nn.Module], bundle: Bundle, scans: Seq
         (p, one, one_map), (q, other, other_map) = (_scored(ct, bundle, networks) for networks in (by_torch, by_onnx))
         where = f"scan {n + 1} of {len(scans)}: torch and ONNX"
         if bundle.slices is not None:
-            is_classified = ~np.isnan(p)
-            differences["slice_probability"] = max(
-                differences["slice_probability"], float(np.abs(p - q)[is_classified].max(initial=0.0))
+            asked = ~np.isnan(p)  # nan is where neither was asked: an answer that is none is refused before
+            differences["slice_probability"] = float(
+                np.max([differences["slice_probability"], *np.abs(p - q)[asked]])  # unlike `max`, keeps a nan
             )
-            across = ((p >= bundle.slices.cut_off) != (q >= bundle.slices.cut_off))[is_classified].sum()
+            across = ((p >= bundle.slices.cut_off) != (q >= bundle.slices.cut_off))[asked].sum()
             if across:
                 raise InputRefused(
                     "input", f"{where} put {across} slices on different sides of the cut-off; choose another"
@@ -81,6 +84,26 @@ def require_parity(networks: Mapping[str, nn.Module], bundle: Bundle, scans: Seq
             f"expected at most {PROBABILITY_TOLERANCE:g}",
         )
     return {**differences, "scans": len(scans), "agatston": 0.0}
+
+
+def recorded_canary(networks: Mapping[str, nn.Module], bundle: Bundle) -> dict[str, Any]:
+    """What the ONNX files answer to the canary scan, for the manifest; torch must say the same.
+
+    Parameters
+    ----------
+    networks
+        In torch, by role.
+
+    Raises
+    ------
+    InputRefused
+        "checksum": torch answers otherwise; "unreadable": a network gives no finite answer
+    """
+    by_onnx = {role: OnnxNetwork(bundle, role, threads=1) for role in networks}
+    by_torch = {role: _torch_network(network) for role, network in networks.items()}
+    answers = canary_answer(bundle, by_onnx[VESSEL], by_onnx.get(SLICES)).to_json()
+    check_canary(replace(bundle, canary=answers), by_torch[VESSEL], by_torch.get(SLICES))
+    return answers
 
 
 def _torch_network(network: nn.Module) -> Network:

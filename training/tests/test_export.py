@@ -18,7 +18,8 @@ from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import write_volume
 from heartlens.networks.backbone import Backbone, BackboneShape
-from heartlens.networks.bundle import SLICES, Calibration, Domain, SliceStage, VesselStage, load_bundle
+from heartlens.networks.bundle import SLICES, VESSEL, Calibration, Domain, SliceStage, VesselStage, load_bundle
+from heartlens.networks.canary import TOLERANCE, check_canary
 from heartlens.networks.inference import classify_slices, name_islands_by_votes, segment_vessels, slices_with_candidates
 from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
 from heartlens.networks.slice_classifier import SliceClassifier
@@ -113,9 +114,41 @@ def test_an_exported_bundle_says_what_it_is(bundle_folder):
     assert manifest["parity"]["logits"] < 1e-3
     assert manifest["parity"]["slice_probability"] < 1e-3
     assert manifest["parity"]["scans"] == 2
+    assert set(manifest["canary"]) == {"scan", "slices", "votes"}
     assert {path.name for path in bundle_folder.iterdir()} == {
         "manifest.json", "vessel.onnx", "vessel.safetensors", "slices.onnx", "slices.safetensors",
     }  # fmt: skip
+
+
+def test_an_exported_bundle_carries_what_its_networks_answer_to_the_canary_through_both_doors(bundle_folder):
+    bundle = load_bundle(bundle_folder)
+    onnx = {role: OnnxNetwork(bundle, role, threads=1) for role in (VESSEL, SLICES)}
+    assert check_canary(bundle, onnx[VESSEL], onnx[SLICES]) <= 1e-6
+    assert check_canary(bundle, TorchNetwork(bundle, VESSEL), TorchNetwork(bundle, SLICES)) < TOLERANCE
+    with pytest.raises(InputRefused, match="otherwise than at the export"):
+        check_canary(bundle, lambda image: onnx[VESSEL](image)[:, ::-1], onnx[SLICES])
+
+
+@pytest.mark.parametrize("scan", [spots_ct, chest_ct], ids=["never asked", "asked"])
+def test_a_slice_classifier_that_answers_nan_is_not_exported(run, slices_run, tmp_path, monkeypatch, scan):
+    """A comparison that leaves out what is nan on either side would find nothing to compare."""
+    import training.deploy.parity
+
+    class Dumb(OnnxNetwork):
+        def __call__(self, image):
+            answer = super().__call__(image)
+            return answer * np.float32("nan") if answer.ndim == 1 else answer
+
+    monkeypatch.setattr(training.deploy.parity, "OnnxNetwork", Dumb)
+    with pytest.raises(InputRefused, match=r"no number|differ by nan"):
+        export_bundle(
+            read_trained(run),
+            tmp_path / "out",
+            BundleMetadata({"name": "x"}),
+            [scan()],
+            read_trained_slices(slices_run),
+        )
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bundle_may_have_no_slice_stage(run, tmp_path):
@@ -183,7 +216,7 @@ def test_a_changed_cut_or_missing_file_is_refused(bundle_folder, tmp_path, name)
         ({"schema": "heartlens.bundle/9"}, "unreadable", "schema"),
         ({"vessel": {"classes": ["none", "AORTA"]}}, "unreadable", "AORTA"),
         ({"vessel": {"cut_off": 7}}, "unreadable", "cut-off 7"),
-        ({"vessel": {"cut_off": None}}, "unreadable", "not supported"),
+        ({"vessel": {"cut_off": None}}, "unreadable", "cut-off must be numbers"),
         ({"vessel": {"input": {"size_px": 32}}}, "unreadable", "window_hu"),
         ({"vessel": {"calibration": {"slope": -1.0, "intercept": 0.0}}}, "unreadable", "positive slope"),
         ({"slices": {"cut_off": -0.5}}, "unreadable", "cut-off -0.5"),

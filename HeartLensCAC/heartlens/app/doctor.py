@@ -19,6 +19,8 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.volumes import write_volume
 from heartlens.networks.bundle import Bundle, find_bundle, installed_bundles, load_bundle
+from heartlens.networks.canary import check_canary
+from heartlens.networks.inference import Networks
 from heartlens.networks.runtime import cpu_threads, sees_cuda
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.pipeline import Request, score_series
@@ -101,7 +103,9 @@ def _bundles(write_line: Callable[[str], None], name: str | None) -> bool:
     intact = True
     for folder in folders:
         try:
-            write_line(_describe(load_bundle(folder), is_used=folder == default))
+            bundle = load_bundle(folder)
+            write_line(_describe(bundle, is_used=folder == default))
+            write_line(f"  canary: {_canary(bundle)}")
         except InputRefused as refusal:
             write_line(f"bundle: {refusal}")
             intact = False
@@ -115,6 +119,15 @@ def _describe(bundle: Bundle, *, is_used: bool) -> str:
         f"bundle: {bundle.title}{', used here' if is_used else ''}: networks for {stages}, "
         f"{len(bundle.files)} files of {megabytes:.1f} MB, checksums as exported; {bundle.folder}"
     )
+
+
+def _canary(bundle: Bundle) -> str:
+    """Whether the networks answer here what they answered at the export; refused where they do not."""
+    networks = Networks(bundle, "cpu")
+    difference = check_canary(bundle, networks.vessel, networks.slices)
+    if difference is None:
+        return "none in this bundle: the networks answer, and whether as at the export is not known"
+    return f"answered as at the export (largest difference of a probability {difference:.1g})"
 
 
 def _worked_example() -> float:

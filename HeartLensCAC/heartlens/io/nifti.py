@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from heartlens.core.atomic import atomic_file, open_regular
 from heartlens.core.errors import InputRefused
-from heartlens.io.voxel_bytes import DEFLATE_SHRINK, bytes_of, read_exactly, skip_bytes, truncated, unreadable
+from heartlens.io.voxel_bytes import (
+    DEFLATE_SHRINK,
+    MOST_SKIPPED_BYTES,
+    bytes_of,
+    read_exactly,
+    skip_bytes,
+    truncated,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     import nibabel
@@ -105,6 +113,10 @@ def _read(path: Path) -> Nifti:
         room = os.fstat(plain.fileno()).st_size * (DEFLATE_SHRINK if is_gzip else 1)
         if first < 0 or first + wanted > room:
             raise truncated(path, wanted)
+        if is_gzip and first > MOST_SKIPPED_BYTES:
+            raise unreadable(
+                path, f"voxels within {MOST_SKIPPED_BYTES} bytes", f"vox_offset {first}", "check the header"
+            )
         file.seek(0)
         skip_bytes(file, first, path)
         data = read_exactly(file, wanted, path)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from heartlens.core.atomic import atomic_file, open_regular
 from heartlens.io.voxel_bytes import (
     DEFLATE_SHRINK,
+    MOST_SKIPPED_BYTES,
     beside,
     bytes_of,
     numbers_of_text,
@@ -226,6 +227,10 @@ def _read_data(
     elif encoding in _SHRINK_LIMIT:
         if skip + wanted > left * _SHRINK_LIMIT[encoding] or skip < 0:
             raise truncated(path, wanted, left)
+        if encoding != "raw" and skip > MOST_SKIPPED_BYTES:
+            raise unreadable(
+                path, f"voxels within {MOST_SKIPPED_BYTES} bytes", f"byte skip: {skip}", "check the header"
+            )
         if encoding in {"gz", "gzip"}:
             file = gzip.GzipFile(fileobj=file)  # type: ignore[assignment]
         elif encoding in {"bz2", "bzip2"}:

@@ -24,6 +24,9 @@ MOST_BYTES = 1 << 32
 DEFLATE_SHRINK = 1032
 """Deflate makes nothing smaller by more than this, so a larger claim is a damaged file."""
 
+MOST_SKIPPED_BYTES = 1 << 26
+"""Before the voxels of a compressed file: to pass over two unpacked gigabytes would take ten seconds."""
+
 LONGEST_NUMBER = 64
 """Characters of a number written as text, blanks included."""
 

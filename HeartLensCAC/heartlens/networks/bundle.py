@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from heartlens.core.atomic import read_regular
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused, WarningRecord
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import CORONARY, Artery
+from heartlens.networks.bundle_file import BundleFile, verify
 from heartlens.networks.view import NetworkView
 
 SCHEMA = "heartlens.bundle/1"
@@ -31,37 +33,22 @@ PACKAGE = Path(__file__).resolve().parents[1]
 INSTALLED = (PACKAGE.parent / "Resources" / "Models", PACKAGE / "bundles")
 """Where bundles come with HeartLens: beside the library in a checkout and in Slicer, inside it in a wheel."""
 
+MOST_MANIFEST_BYTES = 1 << 22
+"""The one that ships has a thousandth of it."""
+
+_NUMBER, _PAIR = (int, float), (list,)
+VIEW_KINDS: dict[str, tuple[type, ...]] = {
+    "size_px": (int,), "size": (int,), "neighbors": (int,), "with_mask": (bool,), "spacing_mm": _NUMBER,
+    "field_mm": _NUMBER, "threshold_hu": _NUMBER, "neighbor_mm": _NUMBER, "outside_hu": _NUMBER, "window_hu": _PAIR,
+    "scaled_to": _PAIR,
+}  # fmt: skip
+"""What JSON must hold for a view; true is 1 for Python, and no size."""
+
 RULES = "none"
 """The word for no bundle."""
 
 LEAST_ODDS = 1e-6
 """Probabilities are kept this far from 0 and 1 before their logit is taken."""
-
-
-@dataclass(frozen=True)
-class BundleFile:
-    """One file of weights.
-
-    Parameters
-    ----------
-    path
-        Within the bundle.
-    role
-        What the network is for: `VESSEL` or `SLICES`.
-    format
-        "onnx" or "safetensors"
-    architecture
-        {"name", and its numbers}
-    sha256, bytes
-        Of the file.
-    """
-
-    path: str
-    role: str
-    format: str
-    architecture: Mapping[str, Any]
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True)
@@ -82,6 +69,7 @@ class Calibration:
     def __post_init__(self) -> None:
         if not (self.slope > 0 and math.isfinite(self.slope) and math.isfinite(self.intercept)):
             raise ValueError(f"calibration needs a positive slope and a finite intercept, got {self}")
+        _require_numbers("calibration", self.slope, self.intercept)
 
     def log_odds(self, p: ArrayLike) -> NDArray[np.float64]:
         """Calibrated log odds of uncalibrated probabilities."""
@@ -125,6 +113,9 @@ class VesselStage:
     def __post_init__(self) -> None:
         if self.classes[:1] != ("none",) or any(name not in Artery.__members__ for name in self.classes[1:]):
             raise ValueError(f"classes {list(self.classes)}, expected none and names of arteries")
+        named = {Artery[name] for name in self.classes[1:]}
+        if len(named) != len(self.classes) - 1 or not named & set(CORONARY):
+            raise ValueError(f"classes {list(self.classes)}, expected each once, a coronary artery among them")
         _check_cut_off(self.cut_off)
 
 
@@ -158,6 +149,8 @@ class Domain:
 
     def __post_init__(self) -> None:
         for name, limits in asdict(self).items():
+            if limits is not None:
+                _require_numbers(f"domain {name}", *limits)
             if limits is not None and not (len(limits) == 2 and 0 < limits[0] <= limits[1]):
                 raise ValueError(f"domain {name}: expected a low and a high number, found {limits}")
 
@@ -209,6 +202,8 @@ class Bundle:
         Scans it was made for.
     metrics
         Figures, with the data they were measured on.
+    canary
+        What the networks answered at the export, see `heartlens.networks.canary`; None in bundles before there was one.
     """
 
     folder: Path
@@ -218,6 +213,7 @@ class Bundle:
     slices: SliceStage | None
     domain: Domain
     metrics: Mapping[str, Any]
+    canary: Mapping[str, Any] | None = None
 
     def file(self, role: str, form: str) -> BundleFile:
         """The file of one role in one format.
@@ -285,7 +281,7 @@ def find_bundle(name: str | Path | None) -> Path | None:
 
 
 def load_bundle(folder: Path) -> Bundle:
-    """Read a bundle and verify every file in it.
+    """Read a bundle and verify every file in it. Nothing of a file is read before the manifest makes sense.
 
     Raises
     ------
@@ -294,18 +290,19 @@ def load_bundle(folder: Path) -> Bundle:
         missing or not what was exported
     """
     path = Path(folder) / MANIFEST
+    if not path.is_symlink() and not path.exists():
+        raise InputRefused("input", f"{folder} is no bundle: cannot read {MANIFEST}: there is none")
+    content = read_regular(path, MOST_MANIFEST_BYTES)
     try:
-        bundle = _read_manifest(Path(folder), json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
+        bundle = _read_manifest(Path(folder), json.loads(content, parse_constant=_no_number))
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, OverflowError, RecursionError) as error:
+        reason = f"{type(error).__name__} {error}" if isinstance(error, KeyError) else str(error)
         raise InputRefused(
-            "input", f"{folder} is no bundle: cannot read {MANIFEST}: {error.strerror or error}"
+            "unreadable", f"{path}: expected a bundle's manifest, found {reason[:300]}; export it again"
         ) from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputRefused(
-            "unreadable", f"{path}: expected a bundle's manifest, found {error}; export it again"
-        ) from None
+    _require_known(bundle)
     for file in bundle.files:
-        _verify(bundle, file)
+        verify(file, bundle.folder)
     return bundle
 
 
@@ -314,52 +311,80 @@ def _read_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
         raise ValueError(f"schema {manifest['schema']!r}, expected {SCHEMA}")
     vessel, slices = manifest["vessel"], manifest["slices"]
     limits = {one.name: manifest["domain"][one.name] for one in fields(Domain)}
+    texts = {name: manifest[name] for name in TEXTS}
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise ValueError(f"{name} must be text, got {type(text).__name__}")
+    if not isinstance(vessel["classes"], list):
+        raise ValueError("vessel classes must be a list")
+    canary = manifest.get("canary")
+    if not (canary is None or isinstance(canary, dict)):
+        raise ValueError("canary must be an object")
     return Bundle(
         folder=folder,
-        texts={name: str(manifest[name]) for name in TEXTS},
-        files=tuple(BundleFile(**entry) for entry in manifest["files"]),
+        texts=texts,
+        files=_files(manifest["files"], slices is not None),
         vessel=VesselStage(
-            NetworkView.from_json(vessel["input"]),
+            _view(vessel["input"]),
             tuple(map(str, vessel["classes"])),
             vessel["cut_off"],
             Calibration(**vessel["calibration"]),
         ),
-        slices=None if slices is None else SliceStage(NetworkView.from_json(slices["input"]), slices["cut_off"]),
-        domain=Domain(**{name: limit and (float(limit[0]), float(limit[1])) for name, limit in limits.items()}),
+        slices=None if slices is None else SliceStage(_view(slices["input"]), slices["cut_off"]),
+        domain=Domain(**{name: limit and tuple(limit) for name, limit in limits.items()}),
         metrics=manifest["metrics"],
+        canary=canary,
     )
 
 
+def _view(document: dict[str, Any]) -> NetworkView:
+    for name, kinds in VIEW_KINDS.items():
+        if name in document and type(document[name]) not in kinds:
+            raise ValueError(f"{name} must be {kinds[-1].__name__}, got {str(document[name])[:40]!r}")
+    return NetworkView.from_json(document)
+
+
+def _files(entries: list[dict[str, Any]], has_slices: bool) -> tuple[BundleFile, ...]:
+    """Every network once in a format, and a form of each that the stages need."""
+    files = tuple(BundleFile(**entry) for entry in entries)
+    for file in files:
+        if not isinstance(file.role, str) or file.role not in ARCHITECTURES:
+            raise ValueError(
+                f"{file.path}: role must be one of {', '.join(ARCHITECTURES)}, got {str(file.role)[:40]!r}"
+            )
+    pairs = [(file.role, file.format) for file in files]
+    if len(set(pairs)) != len(pairs) or len({file.path for file in files}) != len(files):
+        raise ValueError("two files for one network in one format, or one file twice")
+    for role in (VESSEL, SLICES) if has_slices else (VESSEL,):
+        if role not in {file.role for file in files}:
+            raise ValueError(f"no file for {role}")
+    return files
+
+
+def _require_known(bundle: Bundle) -> None:
+    """Refuse a network that nothing here can run."""
+    for file in bundle.files:
+        known, name = ARCHITECTURES[file.role], file.architecture.get("name")
+        has_onnx = any(other.format == "onnx" and other.role == file.role for other in bundle.files)
+        if file.format == "safetensors" and not has_onnx and name not in known:
+            raise InputRefused(
+                "input",
+                f"{file.path}: unknown architecture {str(name)[:40]!r}; this version knows {', '.join(known)}; "
+                "update HeartLens",
+            )
+
+
+def _no_number(text: str) -> None:
+    raise ValueError(f"{text}, which is no number")
+
+
+def _require_numbers(what: str, *values: object) -> None:
+    for value in values:
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+            raise ValueError(f"{what} must be numbers, got {str(value)[:40]!r}")
+
+
 def _check_cut_off(cut_off: float) -> None:
+    _require_numbers("cut-off", cut_off)
     if not 0 <= cut_off <= 1:
         raise ValueError(f"cut-off {cut_off}, expected 0 to 1")
-
-
-def _verify(bundle: Bundle, file: BundleFile) -> None:
-    if Path(file.path).name != file.path:
-        raise InputRefused("unreadable", f"{bundle.folder / MANIFEST}: a file lies outside the bundle: {file.path!r}")
-    known = ARCHITECTURES.get(file.role, ())
-    if (
-        file.format == "safetensors"
-        and known
-        and not any(f.format == "onnx" and f.role == file.role for f in bundle.files)
-        and file.architecture.get("name") not in known
-    ):
-        raise InputRefused(
-            "input",
-            f"{file.path}: unknown architecture {file.architecture.get('name')!r}; this version knows "
-            f"{', '.join(known)}; update HeartLens",
-        )
-    try:
-        content = (bundle.folder / file.path).read_bytes()
-    except OSError as error:
-        raise InputRefused(
-            "checksum", f"{bundle.folder / file.path}: {error.strerror or error}; copy the whole bundle again"
-        ) from None
-    digest = hashlib.sha256(content).hexdigest()
-    if (len(content), digest) != (file.bytes, file.sha256):
-        raise InputRefused(
-            "checksum",
-            f"{bundle.folder / file.path}: expected SHA-256 {file.sha256[:12]}… and {file.bytes} bytes, found "
-            f"{digest[:12]}… and {len(content)}; copy the bundle again",
-        )

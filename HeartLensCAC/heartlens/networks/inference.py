@@ -187,7 +187,12 @@ def classify_slices(
     Returns
     -------
     NDArray[np.float64]
-        (k,) p(calcified); nan where it was not asked
+        (k,) p(calcified); nan where it was not asked, and only there
+
+    Raises
+    ------
+    InputRefused
+        "unreadable": the network's answer is no number
     """
     probability = np.full(ct.shape[0], np.nan)
     crop = place_crop(ct.shape, ct.spacing_mm, view, view.center_px(ct, region))
@@ -196,7 +201,9 @@ def classify_slices(
         chunk = wanted[first : first + batch]
         if on_progress:
             on_progress(first / wanted.size)
-        probability[chunk] = network(np.stack([view.render(ct.hu, int(k), crop) for k in chunk]))
+        answer = network(np.stack([view.render(ct.hu, int(k), crop) for k in chunk]))
+        _require_finite(answer, "slice classifier")  # nan would read as not asked, and the slice as free of calcium
+        probability[chunk] = answer
     return probability
 
 
@@ -379,11 +386,17 @@ def _pixel_probability(
         if on_progress:
             on_progress(first / wanted.size)
         logits = network(np.stack([stage.view.render(ct.hu, int(n), seen.crop) for n in chunk]))
+        _require_finite(logits, "vessel network")
         here = np.flatnonzero(np.isin(seen.k, chunk))
         at_voxels = logits[np.searchsorted(chunk, seen.k[here]), :, seen.row[here], seen.column[here]]
         odds = np.exp(at_voxels - at_voxels.max(axis=1, keepdims=True))
         probability[here] = odds / odds.sum(axis=1, keepdims=True)
     return probability
+
+
+def _require_finite(answer: NDArray, what: str) -> None:
+    if not np.isfinite(answer).all():
+        raise InputRefused("unreadable", f"the {what} answered something that is no number; export the bundle again")
 
 
 def _note(p_coronary: float, vote: NDArray, classes: Sequence[str], doubt: str) -> LesionNote:

@@ -13,10 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.errors import InputRefused
+from heartlens.networks.answers import Promise
 from heartlens.networks.bundle import ARCHITECTURES, SLICES, VESSEL, Bundle
+from heartlens.networks.bundle_file import content_of
 
 if TYPE_CHECKING:
     import torch
+
+EXTERNAL_DATA = b"\n\x08location\x12"
+"""How ONNX names a file outside that holds weights: the key of an external data entry."""
+
+MOST_LEVELS, MOST_WIDTH = 64, 8192
+"""Layers and numbers of one layer; torch would build any number of them before it looks at the weights."""
 
 CGROUP = Path("/sys/fs/cgroup")
 """Where Linux says how much of the machine a container may use."""
@@ -53,20 +61,40 @@ class OnnxNetwork:
         # Threads that wait by spinning would take the cores of whoever else is at work.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         file = bundle.file(role, "onnx")
+        content = content_of(file, bundle.folder)
+        if EXTERNAL_DATA in content:
+            raise InputRefused("unreadable", f"{file.path}: its weights lie in another file; export the bundle again")
         try:
-            content = (bundle.folder / file.path).read_bytes()
             self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen kinds for a graph that it cannot run
-            error_text = " ".join(str(error).split())[:200]
-            raise InputRefused(
-                "input", f"{file.path}: ONNX Runtime cannot run it: {error_text}; export the bundle again"
-            ) from None
-        self.name = self.session.get_inputs()[0].name
+            raise _refusal(file.path, error, "input") from None
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        self.promise = Promise.of(bundle, role)
+        self.promise.require_graph([(x.type, x.shape) for x in inputs], [(x.type, x.shape) for x in outputs])
+        self.name = inputs[0].name
 
     def __call__(self, image: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(n, channels, size, size) -> (n, classes, size, size) logits, or (n,) probabilities of slices."""
-        logits: NDArray[np.float32] = self.session.run(None, {self.name: image})[0]
-        return logits
+        """(n, channels, size, size) -> (n, classes, size, size) logits, or (n,) probabilities of slices.
+
+        Raises
+        ------
+        InputRefused
+            "unreadable": the network fails, or gives no answer (another shape, a number that is none)
+        MemoryError
+            There is not enough for this batch.
+        """
+        try:
+            answer = self.session.run(None, {self.name: image})[0]
+        except Exception as error:
+            raise _refusal(self.promise.path, error, "unreadable") from None
+        return self.promise.require(answer, len(image))
+
+
+def _refusal(path: str, error: Exception, code: str) -> Exception:
+    text = " ".join(str(error).split())[:200]
+    if "alloc" in text.lower() or isinstance(error, MemoryError):  # ONNX Runtime's own bad_alloc
+        return MemoryError(text)
+    return InputRefused(code, f"{path}: ONNX Runtime cannot run it: {text}; export the bundle again")
 
 
 class TorchNetwork:
@@ -89,7 +117,8 @@ class TorchNetwork:
 
     def __init__(self, bundle: Bundle, role: str = VESSEL, *, device: str = "cpu") -> None:
         import torch
-        from safetensors.torch import load_file
+        from safetensors import SafetensorError
+        from safetensors.torch import load
 
         self.torch, self.device = torch, device
         file = bundle.file(role, "safetensors")
@@ -101,10 +130,16 @@ class TorchNetwork:
                 f"{file.path}: unknown architecture {name!r}; torch here knows {', '.join(ARCHITECTURES[role])}; "
                 "use the ONNX file, or update HeartLens",
             )
+        self.promise = Promise.of(bundle, role, "safetensors")
         try:
+            weights = load(content_of(file, bundle.folder))
+            with torch.device("meta"):  # takes no memory: numbers of another network may ask for any amount
+                shapes = {key: value.shape for key, value in _build(role, numbers).state_dict().items()}
+            if shapes != {key: value.shape for key, value in weights.items()}:
+                raise ValueError("tensors have other names or shapes")
             network = _build(role, numbers)
-            network.load_state_dict(load_file(bundle.folder / file.path))
-        except (TypeError, ValueError, RuntimeError) as error:
+            network.load_state_dict(weights)
+        except (TypeError, ValueError, RuntimeError, OverflowError, SafetensorError) as error:
             first_line = str(error).splitlines()[0][:200]
             raise InputRefused("input", f"{file.path}: weights and architecture do not fit: {first_line}") from None
         try:
@@ -125,10 +160,16 @@ class TorchNetwork:
                 logits: NDArray[np.float32] = self.network(self.torch.from_numpy(image).to(self.device)).cpu().numpy()
         except self.torch.cuda.OutOfMemoryError as error:
             raise OutOfDeviceMemory(str(error).splitlines()[0]) from None
-        return logits
+        except RuntimeError as error:
+            first_line = str(error).splitlines()[0][:200]
+            raise InputRefused("unreadable", f"{self.promise.path}: torch cannot run it: {first_line}") from None
+        return self.promise.require(logits, len(image))
 
 
 def _build(role: str, numbers: dict[str, Any]) -> torch.nn.Module:
+    for name, value in numbers.items():
+        if type(value) is not int or not 0 <= value <= (MOST_LEVELS if name == "depth" else MOST_WIDTH):
+            raise ValueError(f"architecture: {name} is {str(value)[:40]!r}")
     if role == SLICES:
         from heartlens.networks.backbone import Backbone, BackboneShape
         from heartlens.networks.slice_classifier import SliceClassifier

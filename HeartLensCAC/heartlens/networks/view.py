@@ -6,6 +6,7 @@ Only the grid within the slice is resampled: a field of view of 160 mm and one o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -27,6 +28,10 @@ AIR_HU_OF_VERSION_1 = -1000.0
 
 SUPERSAMPLING = 2
 """Samples along each side of a pixel: a 200 mm view of 224 pixels reduces a 0.4 mm slice by 2.2."""
+
+
+MOST_PX, MOST_NEIGHBORS, MOST_MM = 4096, 64, 1e4
+"""No network here sees a tenth of it; a view of 100,000 pixels would ask for 186 GiB."""
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,19 @@ class NetworkView:
     def __post_init__(self) -> None:
         object.__setattr__(self, "window_hu", tuple(map(float, self.window_hu)))
         object.__setattr__(self, "scaled_to", tuple(map(float, self.scaled_to)))
+        ends = (*self.window_hu, *self.scaled_to)
+        lengths = (self.spacing_mm, self.threshold_hu, self.neighbor_mm, self.outside_hu)
+        if len(ends) != 4 or len(self.window_hu) != 2 or not all(map(math.isfinite, (*ends, *lengths))):
+            raise ValueError(f"window_hu and scaled_to must be two numbers each, and every number finite, got {self}")
         if self.size_px < 1 or min(self.spacing_mm, self.neighbors, self.neighbor_mm) < 0:
             raise ValueError(f"size_px must be positive, spacing_mm and neighbors not negative, got {self}")
+        if self.size_px > MOST_PX or self.neighbors > MOST_NEIGHBORS or max(self.field_mm, self.neighbor_mm) > MOST_MM:
+            raise ValueError(f"at most {MOST_PX} pixels, {MOST_NEIGHBORS} neighbors and {MOST_MM:g} mm, got {self}")
         if self.window_hu[1] <= self.window_hu[0]:
             raise ValueError(f"window_hu must ascend, got {self.window_hu}")
-        if self.center not in ("slice", "heart"):
-            raise ValueError(f"center must be slice or heart, got {self.center!r}")
-        if self.resampling not in ("mean", "supersampled"):
-            raise ValueError(f"resampling must be mean or supersampled, got {self.resampling!r}")
+        for name, words in (("center", ("slice", "heart")), ("resampling", ("mean", "supersampled"))):
+            if getattr(self, name) not in words:
+                raise ValueError(f"{name} must be {' or '.join(words)}, got {getattr(self, name)!r}")
 
     @property
     def channels(self) -> int:

@@ -183,6 +183,18 @@ def test_a_skip_that_leads_nowhere_is_refused_at_once(tmp_path, lines, encoding)
     assert refusal(nrrd(tmp_path / "ct.nrrd", data, *lines, encoding=encoding)).code in ("truncated", "unreadable")
 
 
+def test_compressed_voxels_do_not_lie_behind_gigabytes_of_something_else(tmp_path):
+    far = 65 << 20
+    data = gzip.compress(bytes(far) + RAW, 1)
+    refused = refusal(nrrd(tmp_path / "ct.nrrd", data, f"byte skip: {far}", encoding="gzip"))
+    assert (refused.code, "voxels within" in refused.text) == ("unreadable", True)
+    nib.save(nib.Nifti1Image(HU.transpose(2, 1, 0), np.eye(4)), tmp_path / "ct.nii")
+    content = bytearray((tmp_path / "ct.nii").read_bytes())
+    content[108:112] = struct.pack("<f", far)  # vox_offset
+    (tmp_path / "ct.nii.gz").write_bytes(gzip.compress(bytes(content) + bytes(far), 1))
+    assert "voxels within" in refusal(tmp_path / "ct.nii.gz").text
+
+
 def test_lines_and_bytes_are_skipped_where_they_are(tmp_path):
     path = nrrd(tmp_path / "ct.nrrd", b"a line\nanother\n" + gzip.compress(b"12345" + RAW), "line skip: 2",
                 "byte skip: 5", encoding="gzip")  # fmt: skip
