@@ -19,7 +19,7 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test test-fast check mutants docs bench road rules evaluate-embedded pictures clean
+.PHONY: help demo test test-fast check mutants docs bench road rules evaluate-embedded judge pictures clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
@@ -31,6 +31,7 @@ help:
 	@echo "make road    make phantoms, train small networks on them, evaluate the bundle; into road/ (SIZE=smoke: a minute)"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
 	@echo "make evaluate-embedded   evaluate the bundle on 200 phantoms (an hour); prints the tables of docs/models.md"
+	@echo "make judge DATA=../shared/data   judge real hearts and shifted phantoms (an hour); prints the first tables of docs/models.md"
 	@echo "make pictures  draw the Slicer panel in each state again, into docs/pictures"
 	@echo "make slicer  use this checkout in a local 3D Slicer (SLICER=/path/to/Slicer) and run the tests that need one"
 	@echo "make clean   remove $(VENV), caches and the demo"
@@ -126,6 +127,11 @@ rules: $(VENV)/installed-test
 # The figures of docs/models.md. Phantoms are made once and kept; nothing may be tuned on them.
 evaluate-embedded: $(VENV)/installed-training
 	$(BIN)/python -m training.evaluate_phantoms --cache evaluation/phantoms --out evaluation --docs docs/models.md
+
+# Real scans that no training has seen; nothing may be tuned on them. They are not distributed: sets that are missing are said.
+DATA ?= ../shared/data
+judge: $(VENV)/installed-training
+	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md
 
 pictures: $(VENV)/installed-slicer
 	HEARTLENS_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest HeartLensCAC/Testing/desktop/test_pictures.py

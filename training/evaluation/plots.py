@@ -322,27 +322,6 @@ def methods_figure(
     return figure
 
 
-def labels_figure(
-    hu: NDArray[Any],
-    called: NDArray[np.bool_],
-    boxes: Mapping[str, tuple[tuple[int, int], tuple[int, int]]],
-    title: str,
-) -> Figure:
-    """One slice: what was called coronary in red, known boxes ((first, last + 1) row and column) in green."""
-    with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(6.4, 6.6), layout="constrained")
-        axes = figure.add_subplot()
-        axes.imshow(hu, cmap="gray", vmin=ATTENTION_WINDOW_HU[0], vmax=ATTENTION_WINDOW_HU[1])
-        if called.any():
-            axes.contour(called, levels=[0.5], colors="#ff3b30", linewidths=0.9)
-        for what, ((top, bottom), (left, right)) in boxes.items():
-            axes.plot([left, right, right, left, left], [top, top, bottom, bottom, top], color="#34c759", linewidth=0.8)
-            axes.text(left, top - 3, what, color="#34c759", fontsize=8)
-        axes.set_title(title, loc="left")
-        axes.set_axis_off()
-    return figure
-
-
 def answer_figure(
     hu: NDArray[Any], known: NDArray[np.bool_], called: NDArray[np.bool_], undecided: NDArray[np.bool_], title: str
 ) -> Figure:

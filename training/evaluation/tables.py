@@ -17,7 +17,6 @@ from training.evaluation.statistics import AREA_EDGES_MM2, risk_places
 from training.metrics.overlap import ALL, MATCH_RULES, ROWS
 
 PHANTOM_MARKS = ("<!-- evaluate-embedded: begin -->", "<!-- evaluate-embedded: end -->")
-REAL_MARKS = ("<!-- judge-real: begin -->", "<!-- judge-real: end -->")
 """Between such lines of docs/models.md stands what a command wrote, and nothing else."""
 
 WORST = 12
@@ -312,28 +311,6 @@ def _worst_table(patients: Sequence[Patient], stage: str) -> str:
             f"{p['noise_hu']:g} HU", f"{p['motion_mm']:g} mm", p["kernel"],
         ])  # fmt: skip
     return f"Scans in another category by {stage} than by the truth, the farthest first:\n\n{table(head, rows)}"
-
-
-# Real scans
-
-
-def real_table(patients: Sequence[Patient], expected: Mapping[str, str]) -> str:
-    """Score of every stage, and what is wrong with it in words.
-
-    Parameters
-    ----------
-    expected
-        By name of the scan, in words.
-    """
-    stages = list(patients[0].stages)
-    rows = []
-    for patient in patients:
-        cells = []
-        for stage in stages:
-            wrong = f": **{'; '.join(patient.misses[stage])}**" if patient.misses[stage] else ""
-            cells.append(f"{patient.stages[stage].predicted_agatston[ALL]:.1f}{wrong}")
-        rows.append([patient.name, expected[patient.name], *cells])
-    return table(["scan", "expected", *stages], rows) + "\n"
 
 
 # The experiment

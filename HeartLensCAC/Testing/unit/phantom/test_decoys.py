@@ -13,6 +13,7 @@ from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.phantom.body.anatomy import draw_anatomy
 from heartlens.phantom.calcium.decoys import CLEARANCE_MM, PLACES, propose_decoys
 from heartlens.phantom.calcium.plaques import propose_plaques
+from heartlens.phantom.parameters import NEAREST_DECOY_MM
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +33,24 @@ def test_decoys_are_as_large_and_dense_as_plaques_and_far_from_every_artery():
         one, other = (np.median([number(p) for p in found]) for found in ([d for _, d in decoys], plaques))
         assert 0.75 < one / other < 1.33
     assert set(Counter(place for place, _ in decoys)) == set(PLACES)
+
+
+def test_decoys_can_be_drawn_toward_the_arteries_and_never_into_them():
+    """Their surface, half a length from their middle, lies 2 to 8 mm from the nearest centerline."""
+    anatomy = draw_anatomy(PhantomParameters(seed=3))
+    heart = anatomy.heart
+    course = np.concatenate([t.points for t in (*heart.arteries.values(), *(t for _, t in heart.branches))])
+    decoys = list(islice(propose_decoys(anatomy, np.random.default_rng(1), 120.0, 1.0, 8.0), 60))
+    surface = []
+    for kind, decoy in decoys:
+        middle = decoy.cloud.centroid
+        half_mm = np.percentile(np.linalg.norm(decoy.cloud.points - middle, axis=1), 95)
+        surface.append(np.linalg.norm(course - middle, axis=1).min() - half_mm)
+        assert kind == "near_artery"
+    assert NEAREST_DECOY_MM - 0.1 < min(surface) < 3
+    assert 6 < max(surface) < 8.1
+    with pytest.raises(ValueError, match="decoys_within_mm must lie in 2 to 20, got 1"):
+        PhantomParameters(decoys_within_mm=1)
 
 
 def test_a_phantom_without_coronary_calcium_has_decoys_all_the_same():
