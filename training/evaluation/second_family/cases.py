@@ -279,9 +279,9 @@ def _added(
             shown = to_rows[:, rows] @ seen @ to_columns[:, columns].T
             key = (NAMES.index(kind[0]), int(k))
             found[key] = found.get(key, 0) + shown
-    for k in {k for _, k in found}:
-        bone = gaussian_filter(layers.bone[k][layers.part], scan.kernel.blur_mm / geometry.pitch_mm)
-        found[BONE, k] = to_rows[:, rows] @ bone @ to_columns[:, columns].T
+    for place in {k for _, k in found}:
+        bone = gaussian_filter(layers.bone[place][layers.part], scan.kernel.blur_mm / geometry.pitch_mm)
+        found[BONE, place] = to_rows[:, rows] @ bone @ to_columns[:, columns].T
     return found
 
 

@@ -141,7 +141,7 @@ class _Outline:
         soft += inside * (lung - soft)
         self._ribs(soft, bone, out, z, edge)
         self._sternum(soft, bone, out, z, edge)
-        inside = inside * np.clip(0.5 + self._spine(soft, bone, z, edge), 0, 1)
+        inside = inside * np.clip(0.5 + self._spine(soft, bone, out, z, edge), 0, 1)
         if shoulder > 0.25:
             blade = np.maximum(np.abs(out - 19) - 2.6, (np.abs(self.aside - 128) - 7 - 14 * shoulder) * 2.2)
             self._bone(bone, blade, 1.1, edge)
@@ -171,7 +171,7 @@ class _Outline:
         fill(soft, plate, self.hu["muscle"], edge)
         self._bone(bone, plate, 1.3, edge)
 
-    def _spine(self, soft: NDArray, bone: NDArray, z: float, edge: float) -> NDArray[np.float32]:
+    def _spine(self, soft: NDArray, bone: NDArray, out: NDArray, z: float, edge: float) -> NDArray[np.float32]:
         """Lay the vertebra and the muscles around it; gives its distance, mm."""
         y = self.y - np.float32(self.chest.spine[1] - self.chest.middle[1])
         body = (np.sqrt((self.x / 18.5) ** 2 + (y / 15.0) ** 2) - 1) * 15
@@ -180,7 +180,8 @@ class _Outline:
         across = (np.sqrt(((np.abs(self.x) - 24) / 15) ** 2 + ((y - 22) / 4.5) ** 2) - 1) * 4.5
         canal = np.hypot(self.x, y - 23) - 8.5
         column = np.maximum(np.abs(self.x) - 17 - 0.35 * np.clip(y, 0, 30), 5 - y)  # muscle beside the processes
-        column = np.maximum(column, y - 52).astype(np.float32)
+        column = np.maximum(column, out - 9).astype(np.float32)
+        spinous = np.maximum(spinous, out - 17)  # the skin's side stays free
         whole = np.minimum(np.minimum(body - 1.5, arch), np.minimum(column, across))
         fill(soft, whole, self.hu["muscle"], edge)
         height = (z / 25 + self.chest.phase) % 1

@@ -54,7 +54,10 @@ def draw_courses(rng: np.random.Generator, heart: Heart) -> list[Course]:
     grooves, room = _Grooves(heart), _Room(heart)
     trunk, left = heart.tube("pulmonary trunk").points, heart.ostia["left"]
     out = heart.sinus_out["left"] + np.array([0.25, 0.10 + rng.normal(0, 0.1), rng.normal(-0.12, 0.12)])
-    fork = left + heart.left_main_mm * out / np.linalg.norm(out)
+    out /= np.linalg.norm(out)
+    fork = left + heart.left_main_mm * out
+    half, forward = np.radians(heart.fork_degrees) / 2, _unit(np.array([0.0, -1, 0]) + out[1] * out)
+    part = [fork + 7 * heart.scale * (np.cos(half) * out + side * np.sin(half) * forward) for side in (1, -1)]
     anterior, posterior = grooves.interventricular("front"), grooves.interventricular("back")
     left_ring = grooves.ring("mitral", np.linspace(50, 165, 24))
     right_ring = grooves.ring("tricuspid", np.linspace(38, 205, 34))
@@ -65,8 +68,8 @@ def draw_courses(rng: np.random.Generator, heart: Heart) -> list[Course]:
     leave = right + 9 * heart.scale * (heart.sinus_out["right"] + np.array([-0.45, 0.1, -0.05]))
     courses = [
         ("LM", "left main", [left, 0.5 * (left + fork) + rng.normal(0, 0.5, 3), fork], ("left main", "left main")),
-        ("LAD", "anterior descending", [fork, first, *anterior[1:]], ("LAD proximal", "LAD distal")),
-        ("LCX", "circumflex", [fork, *left_ring[: int(rng.integers(13, 24))]], ("LCX proximal", "LCX distal")),
+        ("LAD", "anterior descending", [fork, part[0], first, *anterior[1:]], ("LAD proximal", "LAD distal")),
+        ("LCX", "circumflex", [fork, part[1], *left_ring[: int(rng.integers(13, 24))]], ("LCX proximal", "LCX distal")),
         ("RCA", "right", [right, leave, *right_ring], ("RCA proximal", "RCA distal")),
         ("LAD", "diagonal", grooves.over_the_side(anterior, rng.uniform(0.2, 0.4), 55), ("LAD distal", "LAD distal")),
         ("LCX", "marginal", grooves.down_the_side(left_ring, rng.uniform(0.25, 0.5)), ("LCX distal", "LCX distal")),
@@ -147,6 +150,10 @@ class _Grooves:
         inside = distances(self.chambers, points.reshape(-1, 3)).min(axis=0).reshape(points.shape[:-1]) < 0
         last = along.size - 1 - inside[..., ::-1].argmax(axis=-1)
         return np.where(inside.any(axis=-1), along[last], along[0])
+
+
+def _unit(vector: NDArray[np.float64]) -> NDArray[np.float64]:
+    return vector / np.linalg.norm(vector)
 
 
 def _evenly(points: NDArray[np.float64]) -> NDArray[np.float64]:
