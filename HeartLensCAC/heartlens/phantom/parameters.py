@@ -21,6 +21,13 @@ CATEGORIES = ("0", "1-10", "11-100", "101-400", ">400")
 KERNEL_FWHM_MM = {"soft": 1.35, "standard": 1.1, "sharp": 0.85}
 """In-plane point spread of each reconstruction kernel, mm; QRM insert scans of four vendors span about 0.8 to 1.4."""
 
+ANATOMIES = (1, 2)
+"""1 is the person that bundles 1 and 2 were trained on, and stays as it is; 2 follows published measurements
+(docs/phantom.md): vessels in their true relation, disease and traps as in people."""
+
+LUNGS = ("clear", "filled")
+"""Filled lungs are consolidated, collapsed or under fluid in parts, which then have the HU of soft tissue."""
+
 TRAP_KINDS = (
     "aortic_wall_ascending",
     "aortic_wall_arch",
@@ -37,6 +44,9 @@ TRAP_KINDS = (
     "osteophyte",
 )
 """Things brighter than the threshold that are not coronary plaque."""
+
+LATE_TRAP_KINDS = ("bronchial_wall", "atrial_node", "catheter", "surgical_clip", "graft_marker")
+"""More of them, which nothing draws for anatomy 1; for any anatomy they can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +80,7 @@ class PhantomParameters:
     plaques
         Number of plaques in LM, LAD, LCX, RCA when no category is asked for.
     traps
-        Kinds from `TRAP_KINDS`.
+        Kinds from `TRAP_KINDS` and `LATE_TRAP_KINDS`.
     sex, age_years, bmi
         Of the person.
     cover
@@ -85,6 +95,14 @@ class PhantomParameters:
         Factor on the size of the heart.
     matched_burden
         Category of the decoys that are drawn as coronary plaques are and laid elsewhere; None for none.
+    anatomy
+        One of `ANATOMIES`.
+    overshoot
+        How much a sharp kernel overdoes edges, as a share of the detail that it lifts; 0 for none.
+    lungs
+        One of `LUNGS`.
+    draw
+        Another draw of plaques, decoys and noise for the same person on the same scanner.
     """
 
     seed: int = 0
@@ -111,6 +129,10 @@ class PhantomParameters:
     heart_shift_mm: float = field(default=0.0, repr=False)
     heart_scale: float = field(default=1.0, repr=False)
     matched_burden: str | None = field(default=None, repr=False)
+    anatomy: int = field(default=1, repr=False)
+    overshoot: float = field(default=0.0, repr=False)
+    lungs: str = field(default="clear", repr=False)
+    draw: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("pixel_mm", "view_shift_mm", "heart_turn_deg"):
@@ -121,11 +143,14 @@ class PhantomParameters:
         _one_of("kernel", self.kernel, tuple(KERNEL_FWHM_MM))
         _one_of("sex", self.sex, ("M", "F"))
         _one_of("cover", self.cover, COVERS)
+        _one_of("lungs", self.lungs, LUNGS)
+        if self.anatomy not in ANATOMIES:
+            raise ValueError(f"anatomy must be one of {ANATOMIES}, got {self.anatomy!r}")
         for name in ("category", "matched_burden"):
             if getattr(self, name) is not None:
                 _one_of(name, getattr(self, name), CATEGORIES)
         for trap in self.traps:
-            _one_of("traps", trap, TRAP_KINDS)
+            _one_of("traps", trap, TRAP_KINDS + LATE_TRAP_KINDS)
         if len(self.plaques) != 4 or min(self.plaques) < 0:
             raise ValueError(f"plaques must be four counts (LM, LAD, LCX, RCA), got {self.plaques}")
         _within("seed", self.seed, 0, 2**63 - 1)
@@ -144,6 +169,8 @@ class PhantomParameters:
         for turn in self.heart_turn_deg:
             _within("heart_turn_deg", turn, -20, 20)
         _within("heart_scale", self.heart_scale, 0.8, 1.25)
+        _within("overshoot", self.overshoot, 0, 2)
+        _within("draw", self.draw, 0, 10_000)
 
     @property
     def diameter_mm(self) -> float:
@@ -153,6 +180,10 @@ class PhantomParameters:
     def generator(self, purpose: str) -> np.random.Generator:
         """A stream of its own for each purpose, so that changing the noise leaves the person as it is."""
         return np.random.default_rng([self.seed, *purpose.encode()])
+
+    def draw_generator(self, purpose: str) -> np.random.Generator:
+        """The same for what differs between the draws of one person."""
+        return self.generator(f"{purpose} draw {self.draw}" if self.draw else purpose)
 
     @property
     def late_text(self) -> str:
