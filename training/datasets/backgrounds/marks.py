@@ -184,7 +184,7 @@ def check_course(ct: CTVolume, points: NDArray[np.float64]) -> tuple[NDArray[np.
         Nearest slice and reason of each of the others: "outside the volume", "on air" or "in bone"
     """
     index = np.rint(ct.index_kji(points)).astype(int).reshape(-1, 3)
-    inside = ((index >= 0) & (index < ct.shape)).all(1)
+    inside: NDArray[np.bool_] = np.all((index >= 0) & (index < ct.shape), axis=1)
     usable, refused = inside.copy(), []
     reach = [max(round(AROUND_MM / d), 1) for d in ct.spacing_mm[1:]]
     for n, (k, j, i) in enumerate(index.tolist()):
@@ -203,7 +203,9 @@ def skeleton(ct: CTVolume) -> NDArray[np.bool_]:
     """(k, j, i) what is at or above 130 HU and too large for calcium in a chest: bone, most of it."""
     bright = ct.hu >= 130
     islands, count = ndimage.label(bright, np.ones((3, 3, 3)))
-    volume = np.bincount(islands.reshape(-1), minlength=count + 1) * float(np.prod(ct.spacing_mm[1:]))
-    large = np.asarray(volume > (250.0 if ct.shape[0] == 1 else 700.0))  # mm2 of a slice, or summed over slices
+    area_mm2 = ct.spacing_mm[1] * ct.spacing_mm[2]
+    size = np.bincount(islands.reshape(-1), minlength=count + 1)
+    least_mm2 = 250.0 if ct.shape[0] == 1 else 700.0  # in a slice, or summed over slices
+    large: NDArray[np.bool_] = np.greater(size, least_mm2 / area_mm2)
     large[0] = False
     return np.asarray(large[islands])

@@ -22,13 +22,17 @@ Rng = np.random.Generator
 Points = NDArray[np.float64]
 
 LEFT_MAIN_MM = (10.5, 5.3)
-"""Length of the left main, mean and standard deviation (Reig and Petit, Clin Anat 2004)."""
+"""Length of the left main, mean and standard deviation (Medrano-Gracia et al., EuroIntervention 2016)."""
 
 BORE_MM = {Artery.LM: (4.5, 4.3), Artery.LAD: (3.7, 1.9), Artery.LCX: (3.4, 1.6), Artery.RCA: (3.9, 2.8)}
 """Lumen at the beginning and the end of each artery's course (Dodge et al., Circulation 1992)."""
 
 TRUNK_MM = (25.1, 2.8)
 """Width of the pulmonary trunk (Truong et al., Circ Cardiovasc Imaging 2012)."""
+
+
+AORTA = 1.1
+"""How much wider than in anatomy 1: 33 and 24 mm, ascending and descending (Wolak et al., JACC Imaging 2008)."""
 
 
 def settle(heart: Heart, rng: Rng) -> Heart:
@@ -42,16 +46,16 @@ def settle(heart: Heart, rng: Rng) -> Heart:
         Draws what differs between people.
     """
     size, root = heart.size, heart.valve
-    aorta = heart.great["aorta"]
+    aorta = Tube(heart.great["aorta"].points, heart.great["aorta"].radii * AORTA)
     wide = float(aorta.radii[np.argmin(np.linalg.norm(aorta.points - root, axis=1))])
-    narrow = float(np.clip(rng.normal(*TRUNK_MM) / 2, 9.5, 16)) * (0.5 + 0.5 * size)
+    narrow = float(np.clip(rng.normal(*TRUNK_MM) / 2, 9.5, 16)) * (0.55 + 0.5 * size)
     front = np.deg2rad(
         np.clip(rng.normal(-54, 8), -68, -38)
     )  # of the trunk as seen from the root; 0 is left, -90 in front
     beside = root + (wide + 0.93 * narrow) * np.array([np.cos(front), np.sin(front), 0]) + (0, 0, 4)
     fork = beside + np.array([rng.normal(1, 2), wide + 9, 32 * size])
     outflow = heart.place([13, 12, 24])
-    great = dict(heart.great)
+    great = {**heart.great, "aorta": aorta}
     great["pulmonary_trunk"] = Tube.through(
         [outflow + (0, 0, -4), beside, beside + (1, 7, 15 * size), fork],
         [13 * size, narrow, narrow, narrow * 0.92],
@@ -110,7 +114,12 @@ def _with_arteries(heart: Heart, wide: float, beside: Points, narrow: float, rng
     groove = under.on_surface(groove + rng.normal(0, 1.2, groove.shape), deep)
     shift = (fork[2] + height - around[0][2]) * np.linspace(0.7, 0.2, len(around))
     around = [p + (0, 0, s) for p, s in zip(around, shift, strict=True)]
-    lad = np.vstack([fork, *around, groove])
+    # Both branches leave toward the left and part by 75 degrees (SD 23; Medrano-Gracia 2016).
+    part = np.deg2rad(np.clip(rng.normal(75, 23), 30, 130)) / 2
+    leave = np.deg2rad(rng.normal(2, 8))
+    before = fork + 7 * np.array([np.cos(leave - part), np.sin(leave - part), rng.normal(-0.1, 0.1)])
+    behind = fork + 7 * np.array([np.cos(leave + part), np.sin(leave + part), rng.normal(-0.25, 0.1)])
+    lad = np.vstack([fork, before, *around[1:], groove])
 
     # LCX: under the appendage into the left groove
     mitral, ring = heart.mitral
@@ -118,7 +127,7 @@ def _with_arteries(heart: Heart, wide: float, beside: Points, narrow: float, rng
     around_ring = mitral + (ring + rng.uniform(9, 13) * size) * (
         np.cos(angle) * heart.axes[2] - np.sin(angle) * heart.axes[1]
     )
-    lcx = np.vstack([fork, under.on_surface(_in_groove(under, around_ring, "lv", "la"), deep)])
+    lcx = np.vstack([fork, behind, under.on_surface(_in_groove(under, around_ring, "lv", "la"), deep)])
 
     # RCA: forward between trunk and right appendage, then down the right groove
     ahead = np.deg2rad(rng.normal(-112, 9))
