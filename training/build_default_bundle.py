@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,13 +27,12 @@ import numpy as np
 from heartlens import __version__
 from heartlens.anatomy import heart_region
 from heartlens.core.atomic import atomic_file
-from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import MANIFEST, load_bundle
 from heartlens.networks.inference import slices_with_candidates
-from heartlens.networks.view import heart_center
 from heartlens.phantom import make_phantom
+from training.datasets.hearts import HEARTS, around_heart, cut, heart_of
 from training.datasets.phantom_sets import CALIBRATION, SPARE, TRAINING, VALIDATION, Seeds, training_phantom
 from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
@@ -69,14 +67,8 @@ DOMAIN = {
 """What `PhantomParameters.varied` draws from."""
 
 
-HEARTS = "hearts.json"
-
 PART = 40
 """Phantoms of one shard folder: what a kill loses at most."""
-
-
-SQUARE_MM = 180.0
-"""What is kept of a training slice around the heart: what the networks see, and room to shift it."""
 
 
 Made = Future[tuple["LabeledScan", "ScanFacts"]]
@@ -102,21 +94,14 @@ def make_scan(seed: int) -> tuple[LabeledScan, ScanFacts]:
     """One phantom for the shards; of a training scan only the surroundings of the heart are kept."""
     phantom = make_phantom(training_phantom(seed))
     ct, labels = phantom.ct, phantom.labels
-    region = heart_region(ct)
-    row, column = heart_center(ct, region)
-    low, high = region.box(ct)[0].indices(ct.shape[0])[:2] if region.in_view else (0, 0)
-    low, high = (low, high) if high > low else (0, ct.shape[0])
+    heart = heart_of(ct)
     candidate_slices: list[int] | None = None
     if seed in VALIDATION.range:
-        candidate_slices = np.flatnonzero(slices_with_candidates(ct, region, ScoringProtocol())).tolist()
+        candidates = slices_with_candidates(ct, heart_region(ct), ScoringProtocol())
+        candidate_slices = np.flatnonzero(candidates).tolist()
     if seed in TRAINING.range:
-        first = max(low - 1, 0)
-        window = (
-            slice(first, high + 1),
-            *(_around(c, n, s) for c, n, s in zip((row, column), ct.shape[1:], ct.spacing_mm[1:], strict=True)),
-        )
-        ct, labels = _cut(ct, window), np.ascontiguousarray(labels[window])
-        low, high, row, column = low - first, high - first, row - window[1].start, column - window[2].start
+        window, heart = around_heart(ct, heart)
+        ct, labels = cut(ct, window), np.ascontiguousarray(labels[window])
     scan = LabeledScan(
         name=f"phantom/{seed}",
         patient=pseudonym("phantom", str(seed)),
@@ -125,21 +110,7 @@ def make_scan(seed: int) -> tuple[LabeledScan, ScanFacts]:
         labels=labels,
         provenance={"made_by": "phantom", "version": __version__, "parameters": phantom.truth["parameters"]},
     )
-    return scan, ScanFacts([row, column, float(low), float(high)], candidate_slices)
-
-
-def _around(center: float, length: int, spacing_mm: float) -> slice:
-    """Rows or columns around the heart, a multiple of 32 of them, so that shards of one size hold many scans."""
-    wanted = min(-(-round(SQUARE_MM / spacing_mm) // 32) * 32, length)
-    first = min(max(round(center - wanted / 2), 0), length - wanted)
-    return slice(first, first + wanted)
-
-
-def _cut(ct: CTVolume, window: tuple[slice, ...]) -> CTVolume:
-    hu = np.ascontiguousarray(ct.hu[window])
-    affine = ct.affine.copy()
-    affine[:3, 3] = (ct.affine @ (window[2].start, window[1].start, window[0].start, 1.0))[:3]
-    return CTVolume(hu, affine, replace(ct.header, sop_instance_uids=ct.header.sop_instance_uids[window[0]]))
+    return scan, ScanFacts(heart, candidate_slices)
 
 
 def training_folders(work: Path) -> list[Path]:

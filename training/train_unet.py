@@ -13,8 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from heartlens.networks.bundle import MANIFEST
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits
+from training.deploy.bundle_weights import vessel_start
 from training.engine.checkpoint import Checkpoints
 from training.engine.cli import run_command, run_training, training_parser
 from training.engine.config import load_recipe, write_recipe
@@ -30,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # --start is its older name, which torchrun takes for one of its own options.
     parser.add_argument(
         "--from", "--start", dest="start", type=Path, metavar="RUN",
-        help="begin with the best weights of an earlier stage",
+        help="begin with the best weights of an earlier stage, or with those of a bundle",
     )  # fmt: skip
     return run_command(parser, arguments)
 
@@ -46,6 +48,8 @@ def _run(options: argparse.Namespace) -> int:
             write_recipe(recipe, options.out / "recipe.toml")
         data = read_data(recipe, shards, splits, options.out, ranks)
         start = None if options.start is None else options.start / BEST
+        if options.start is not None and (options.start / MANIFEST).is_file():
+            start = vessel_start(options.start, recipe, options.out, ranks)
         return run_training(
             lambda: train_segmentation(recipe, data, options.out, start=start, ranks=ranks, deadline=options.deadline),
             options.out,

@@ -4,15 +4,28 @@
 >>> phantom = make_phantom(PhantomParameters.random(7, matrix=128))  # doctest: +SKIP
 """
 
-from heartlens.phantom.parameters import CATEGORIES, FIELDS_OF_VIEW, KERNEL_FWHM_MM, TRAP_KINDS, PhantomParameters
-from heartlens.phantom.scan import Phantom, make_phantom
+from heartlens.phantom.lifelike import lifelike
+from heartlens.phantom.parameters import (
+    ANATOMIES,
+    CATEGORIES,
+    FIELDS_OF_VIEW,
+    KERNEL_FWHM_MM,
+    LATE_TRAP_KINDS,
+    TRAP_KINDS,
+    PhantomParameters,
+)
+from heartlens.phantom.scan import Phantom, make_draws, make_phantom
 
 __all__ = [
+    "ANATOMIES",
     "CATEGORIES",
     "FIELDS_OF_VIEW",
     "KERNEL_FWHM_MM",
+    "LATE_TRAP_KINDS",
     "TRAP_KINDS",
     "Phantom",
     "PhantomParameters",
+    "lifelike",
+    "make_draws",
     "make_phantom",
 ]

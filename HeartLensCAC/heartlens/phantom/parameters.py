@@ -24,6 +24,13 @@ KERNEL_FWHM_MM = {"soft": 1.35, "standard": 1.1, "sharp": 0.85}
 NEAREST_DECOY_MM = 2.0
 """Between an artery's centerline and the surface of a decoy beside it: about the vessel's own radius."""
 
+ANATOMIES = (1, 2)
+"""1 is the person that bundles 1 and 2 were trained on, and stays as it is; 2 follows published measurements
+(docs/phantom.md): vessels in their true relation, disease and traps as in people."""
+
+LUNGS = ("clear", "filled")
+"""Filled lungs are consolidated, collapsed or under fluid in parts, which then have the HU of soft tissue."""
+
 TRAP_KINDS = (
     "aortic_wall_ascending",
     "aortic_wall_arch",
@@ -40,6 +47,9 @@ TRAP_KINDS = (
     "osteophyte",
 )
 """Things brighter than the threshold that are not coronary plaque."""
+
+LATE_TRAP_KINDS = ("bronchial_wall", "atrial_node", "catheter", "surgical_clip", "graft_marker")
+"""More of them, which nothing draws for anatomy 1; for any anatomy they can be asked for."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +83,7 @@ class PhantomParameters:
     plaques
         Number of plaques in LM, LAD, LCX, RCA when no category is asked for.
     traps
-        Kinds from `TRAP_KINDS`.
+        Kinds from `TRAP_KINDS` and `LATE_TRAP_KINDS`.
     sex, age_years, bmi
         Of the person.
     cover
@@ -90,6 +100,14 @@ class PhantomParameters:
         Category of the decoys that are drawn as coronary plaques are and laid elsewhere; None for none.
     decoys_within_mm
         How far from an artery the surface of a decoy may lie; None leaves decoys where they were drawn.
+    anatomy
+        One of `ANATOMIES`.
+    overshoot
+        How much a sharp kernel overdoes edges, as a share of the detail that it lifts; 0 for none.
+    lungs
+        One of `LUNGS`.
+    draw
+        Another draw of plaques, decoys and noise for the same person on the same scanner.
     """
 
     seed: int = 0
@@ -117,6 +135,10 @@ class PhantomParameters:
     heart_scale: float = field(default=1.0, repr=False)
     matched_burden: str | None = field(default=None, repr=False)
     decoys_within_mm: float | None = field(default=None, repr=False)
+    anatomy: int = field(default=1, repr=False)
+    overshoot: float = field(default=0.0, repr=False)
+    lungs: str = field(default="clear", repr=False)
+    draw: int = field(default=0, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("pixel_mm", "view_shift_mm", "heart_turn_deg"):
@@ -127,11 +149,14 @@ class PhantomParameters:
         _one_of("kernel", self.kernel, tuple(KERNEL_FWHM_MM))
         _one_of("sex", self.sex, ("M", "F"))
         _one_of("cover", self.cover, COVERS)
+        _one_of("lungs", self.lungs, LUNGS)
+        if self.anatomy not in ANATOMIES:
+            raise ValueError(f"anatomy must be one of {ANATOMIES}, got {self.anatomy!r}")
         for name in ("category", "matched_burden"):
             if getattr(self, name) is not None:
                 _one_of(name, getattr(self, name), CATEGORIES)
         for trap in self.traps:
-            _one_of("traps", trap, TRAP_KINDS)
+            _one_of("traps", trap, TRAP_KINDS + LATE_TRAP_KINDS)
         if len(self.plaques) != 4 or min(self.plaques) < 0:
             raise ValueError(f"plaques must be four counts (LM, LAD, LCX, RCA), got {self.plaques}")
         _within("seed", self.seed, 0, 2**63 - 1)
@@ -152,6 +177,8 @@ class PhantomParameters:
         _within("heart_scale", self.heart_scale, 0.8, 1.25)
         if self.decoys_within_mm is not None:
             _within("decoys_within_mm", self.decoys_within_mm, NEAREST_DECOY_MM, 20)
+        _within("overshoot", self.overshoot, 0, 2)
+        _within("draw", self.draw, 0, 10_000)
 
     @property
     def diameter_mm(self) -> float:
@@ -161,6 +188,10 @@ class PhantomParameters:
     def generator(self, purpose: str) -> np.random.Generator:
         """A stream of its own for each purpose, so that changing the noise leaves the person as it is."""
         return np.random.default_rng([self.seed, *purpose.encode()])
+
+    def draw_generator(self, purpose: str) -> np.random.Generator:
+        """The same for what differs between the draws of one person."""
+        return self.generator(f"{purpose} draw {self.draw}" if self.draw else purpose)
 
     @property
     def late_text(self) -> str:

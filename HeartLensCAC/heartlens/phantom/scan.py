@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,17 +16,20 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.phantom.body.anatomy import draw_anatomy
 from heartlens.phantom.calcium import traps
 from heartlens.phantom.calcium.decoys import propose_decoys
+from heartlens.phantom.calcium.disease import propose_disease
 from heartlens.phantom.calcium.plaques import Plaque, propose_plaques
 from heartlens.phantom.calcium.traps import Trap, make_traps
 from heartlens.phantom.image.acquisition import digitize, metal_streaks, noise
 from heartlens.phantom.image.grid import Grid
 from heartlens.phantom.image.scan import CAUSED_HU, Scan, Source, plan_scan
-from heartlens.phantom.parameters import PhantomParameters
+from heartlens.phantom.parameters import CATEGORIES, PhantomParameters
 from heartlens.phantom.truth import agatston_per_artery, patch_agatston
 
 CATEGORY_RANGE = {"1-10": (2.0, 9.5), "11-100": (12.0, 98.0), "101-400": (105.0, 395.0), ">400": (410.0, 2000.0)}
 """Agatston score aimed at in each category: a little inside its borders, and a likely upper end."""
 
+MOST_AGATSTON = 5000.0
+"""Upper end of the last category in anatomy 2, as heavily diseased people reach it."""
 
 ATTEMPTS = 4
 """How often the burden is drawn anew when noise carried the score over the border of its category."""
@@ -41,7 +44,8 @@ class Phantom:
     ct
         The scan.
     labels
-        (k, j, i) uint8, codes of `Artery`; whole islands of the scan at the threshold; traps are OTHER
+        (k, j, i) uint8, codes of `Artery`; whole islands of the scan at the threshold; traps are OTHER. In anatomy 2
+        an island to which several objects contribute is divided among them (`divide_islands`).
     truth
         {arteries: {LM..RCA: {agatston, agatston_noise_free, mass_mg, plaques}}, traps, parameters}
     """
@@ -60,9 +64,41 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
     >>> int(make_phantom(p).labels.max())
     0
     """
-    anatomy = draw_anatomy(parameters)
-    scan = Scan(parameters, anatomy, plan_scan(anatomy, parameters))
-    body = scan.body()
+    return next(make_draws(parameters, [parameters]))
+
+
+def make_draws(person: PhantomParameters, draws: Iterable[PhantomParameters]) -> Iterator[Phantom]:
+    """Several phantoms of one person on one scanner: the body is made once, which takes most of the time.
+
+    Parameters
+    ----------
+    person
+        Whose body it is.
+    draws
+        Of the same person: they may differ in `draw`, `category`, `plaques` and `matched_burden`.
+
+    Yields
+    ------
+    Phantom
+        The one that `make_phantom` gives for each of the draws.
+
+    Raises
+    ------
+    ValueError
+        A draw that differs in anything else.
+    """
+    anatomy = draw_anatomy(person)
+    scan = Scan(person, anatomy, plan_scan(anatomy, person))
+    plain = scan.overshot(scan.body())
+    for parameters in draws:
+        own = {name: getattr(person, name) for name in ("draw", "category", "plaques", "matched_burden")}
+        if replace(parameters, **own) != person:
+            raise ValueError("draws of one person may differ in draw, category, plaques and matched_burden alone")
+        yield _drawn(replace(scan, parameters=parameters), plain.copy())
+
+
+def _drawn(scan: Scan, body: NDArray[np.float32]) -> Phantom:
+    parameters, anatomy = scan.parameters, scan.anatomy
     bone = body >= ScoringProtocol().threshold_hu
     found = make_traps(anatomy, parameters.traps, parameters.generator, parameters.kvp)
     _add_streaks(body, found, scan)
@@ -82,7 +118,7 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
         for source in plaques:
             body[source.window] += source.image
         ct = scan.ct(digitize(body + grain))
-        labels = label_islands(ct.hu, other + plaques, bone)
+        labels = label_islands(ct.hu, other + plaques, bone, divided=parameters.anatomy == 2)
         scores = agatston_per_artery(ct, labels)
         if parameters.category is None or _category(sum(scores.values())) == parameters.category:
             break
@@ -90,7 +126,8 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
             for source in plaques:
                 body[source.window] -= source.image
     clean = scan.ct(digitize(body))
-    clean_scores = agatston_per_artery(clean, label_islands(clean.hu, other + plaques, bone))
+    clean_labels = label_islands(clean.hu, other + plaques, bone, divided=parameters.anatomy == 2)
+    clean_scores = agatston_per_artery(clean, clean_labels)
     arteries = {}
     for artery in CORONARY:
         own = [s.plaque for s in plaques if s.plaque is not None and s.plaque.artery == artery]
@@ -108,7 +145,9 @@ def make_phantom(parameters: PhantomParameters) -> Phantom:
     return Phantom(ct, labels, truth)
 
 
-def label_islands(hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np.bool_]) -> NDArray[np.uint8]:
+def label_islands(
+    hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np.bool_], *, divided: bool = False
+) -> NDArray[np.uint8]:
     """Whole islands at the threshold that a bright object caused, each with one code.
 
     An island takes the code of the object that brings it the most HU. One that is mostly bone of the skeleton stays
@@ -122,6 +161,8 @@ def label_islands(hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np
         All bright objects.
     bone
         (k, j, i), at or above the threshold without any source
+    divided
+        Give the parts of an island that objects of several codes caused to each of them (`divide_islands`).
     """
     labels = np.zeros(hu.shape, np.uint8)
     if not sources:
@@ -140,7 +181,53 @@ def label_islands(hu: NDArray[np.int16], sources: list[Source], bone: NDArray[np
     skeleton = np.bincount(islands[bone], minlength=count + 1)
     code[skeleton > 0.5 * sizes] = 0
     code[0] = 0
-    return code[islands]
+    labels = code[islands]
+    return divide_islands(labels, islands, caused, sources) if divided else labels
+
+
+SHARE = 0.08
+"""Of the HU in an island, what a code must have brought for a part of it to take that code."""
+
+
+def divide_islands(
+    labels: NDArray[np.uint8], islands: NDArray[np.int32], caused: NDArray[np.float64], sources: list[Source]
+) -> NDArray[np.uint8]:
+    """Labels in which a lesion across a fork, or one that touches a calcified wall, has a code for each part.
+
+    Parameters
+    ----------
+    labels
+        (k, j, i), one code per island
+    islands
+        (k, j, i), number of each island
+    caused
+        (islands + 1, codes), HU that objects of each code brought
+    sources
+        All bright objects.
+
+    Returns
+    -------
+    NDArray[np.uint8]
+        (k, j, i); in an island of several codes each voxel has that of the code which brings it the most HU.
+    """
+    share = caused / np.maximum(caused.sum(1, keepdims=True), 1e-9)
+    mixed = ((share >= SHARE).sum(1) > 1)[islands] & (labels > 0)
+    if not mixed.any():
+        return labels
+    window = ndimage.find_objects(mixed.astype(np.uint8))[0]
+    best = np.zeros(labels[window].shape, np.float32)
+    found = labels[window].copy()
+    for code in {source.code for source in sources}:
+        brought = np.zeros(labels.shape, np.float32)
+        for source in sources:
+            if source.code == code:
+                brought[source.window] += source.image
+        is_own = mixed[window] & (brought[window] > best) & (share[:, code] >= SHARE)[islands[window]]
+        found[is_own] = code
+        best[is_own] = brought[window][is_own]
+    divided = labels.copy()
+    divided[window] = found
+    return divided
 
 
 def _category(agatston: float) -> str:
@@ -154,14 +241,20 @@ def _category(agatston: float) -> str:
 def _plaques(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32], attempt: int) -> list[Source]:
     """Images of the plaques; with a category, plaques are added until its score is reached."""
     p = scan.parameters
-    rng = p.generator(f"plaques {attempt}" if attempt else "plaques")
+    rng = p.draw_generator(f"plaques {attempt}" if attempt else "plaques")
     heart = scan.anatomy.heart
+
+    def disease(counts: tuple[int, int, int, int] | None, size: float = 1.0) -> Iterator[Plaque]:
+        if p.anatomy == 2:
+            return propose_disease(heart.arteries, heart.branches, rng, counts, p.kvp, size)
+        return propose_plaques(heart, rng, counts, p.kvp, size)
+
     if p.category is None:
-        drawn = (scan.plaque_source(q) for q in propose_plaques(heart, rng, p.plaques, p.kvp))
+        drawn = (scan.plaque_source(q) for q in disease(p.plaques))
         return [source for source in drawn if source is not None]
 
     def propose(size: float) -> Iterable[tuple[str, Plaque]]:
-        return (("", plaque) for plaque in propose_plaques(heart, rng, None, p.kvp, size))
+        return (("", plaque) for plaque in disease(None, size))
 
     return [source for _, _, source in _up_to_burden(scan, body, grain, p.category, rng, propose)]
 
@@ -171,7 +264,7 @@ def _decoys(scan: Scan, body: NDArray[np.float32], grain: NDArray[np.float32]) -
     p = scan.parameters
     if p.matched_burden is None:
         return []
-    rng = p.generator("decoys")
+    rng = p.draw_generator("decoys")
     laid = _up_to_burden(
         scan, body, grain, p.matched_burden, rng,
         lambda size: propose_decoys(scan.anatomy, rng, p.kvp, size, p.decoys_within_mm),
@@ -206,6 +299,8 @@ def _up_to_burden(
     if category == "0":
         return []
     low, high = CATEGORY_RANGE[category]
+    if p.anatomy == 2 and category == CATEGORIES[-1]:
+        high = MOST_AGATSTON
     pixel_mm2 = p.pixel_mm[0] * p.pixel_mm[1]
     faintest = pixel_mm2 * np.ceil(1 / pixel_mm2) * p.increment_mm / 3  # the least score that these voxels can show
     aim = max(float(np.exp(rng.uniform(np.log(low), np.log(high)))), faintest)

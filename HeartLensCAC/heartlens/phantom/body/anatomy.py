@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.phantom.body.heart import Heart, draw_heart
-from heartlens.phantom.body.shapes import Tube
+from heartlens.phantom.body.relations import settle
+from heartlens.phantom.body.shapes import Ellipsoid, Tube
 from heartlens.phantom.parameters import PhantomParameters
 
 ANGLES = 2160
@@ -96,6 +97,10 @@ class Anatomy:
         Of the texture of tissues.
     clavicles
         Right and left collar bone.
+    version
+        One of `ANATOMIES`.
+    filled
+        Parts of the lungs without air.
     """
 
     heart: Heart
@@ -121,6 +126,8 @@ class Anatomy:
     table_mm: float
     seed: tuple[int, ...]
     clavicles: tuple[Tube, Tube]
+    version: int = 1
+    filled: tuple[Ellipsoid, ...] = ()
 
     def contours(self, z: float) -> Contours:
         """Everything of the body wall at one height."""
@@ -204,6 +211,8 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
         age_years=parameters.age_years,
         fat_mm=float(np.clip(rng.normal(4 + 0.22 * (parameters.bmi - 22), 1.3), 1.5, 12)),
     )
+    if parameters.anatomy == 2:
+        heart = settle(heart, parameters.generator("anatomy 2"))
     carina = 70 * stature + rng.normal(0, 2)
     cx = rng.normal(2, 1.5)
     airways = (
@@ -252,8 +261,26 @@ def draw_anatomy(parameters: PhantomParameters) -> Anatomy:
         table_mm=float(rng.uniform(14, 30)),
         seed=(parameters.seed,),
         clavicles=(eso, eso),
+        version=parameters.anatomy,
     )
-    return replace(anatomy, clavicles=_collar_bones(anatomy))
+    filled = _filled_parts(anatomy, parameters.generator("lungs")) if parameters.lungs == "filled" else ()
+    return replace(anatomy, clavicles=_collar_bones(anatomy), filled=filled)
+
+
+def _filled_parts(anatomy: Anatomy, rng: np.random.Generator) -> tuple[Ellipsoid, ...]:
+    """Consolidated or collapsed parts of the lungs, most of them low and at the back; some lie against the heart."""
+    parts = []
+    for _ in range(int(rng.integers(2, 7))):
+        side = rng.choice((-1, 1))
+        center = np.array(
+            [
+                side * anatomy.half_width_mm * rng.uniform(0.35, 0.9),
+                anatomy.half_depth_mm * rng.uniform(-0.4, 0.8),
+                rng.uniform(-70, 50),
+            ]
+        )
+        parts.append(Ellipsoid(center, np.eye(3), rng.uniform(15, 60, 3)))
+    return tuple(parts)
 
 
 def _superellipse(width: float, depth: float, power: float) -> NDArray[np.float64]:

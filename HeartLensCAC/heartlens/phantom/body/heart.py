@@ -21,6 +21,10 @@ CHAMBER_BLEND_MM = 7.0
 """How softly one chamber runs into the next; the grooves between them are about this wide."""
 
 
+BED = {Artery.LM: 0.8, Artery.LAD: 0.9, Artery.LCX: 1.3, Artery.RCA: 1.7}
+"""Share of fat around each artery in anatomy 1."""
+
+
 @dataclass(frozen=True, eq=False)
 class Heart:
     """Where everything in the pericardium and its great vessels lies, body coordinates, mm.
@@ -47,6 +51,8 @@ class Heart:
         Centerlines; `LM` to `RCA`.
     branches
         Diagonals, marginals, posterior descending; each with the artery it counts for.
+    bed
+        Fat around each artery, as a share of what the pericardium holds.
     """
 
     crux: NDArray[np.float64]
@@ -59,6 +65,7 @@ class Heart:
     fat_mm: float
     arteries: dict[Artery, Tube] = field(default_factory=dict)
     branches: tuple[tuple[Artery, Tube], ...] = ()
+    bed: dict[Artery, float] = field(default_factory=lambda: dict(BED))
 
     def place(self, heart_mm: ArrayLike) -> NDArray[np.float64]:
         """Body coordinates of heart coordinates, both (..., 3)."""

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.lesions import Artery
 from heartlens.phantom.body.anatomy import FRONT, Anatomy
 from heartlens.phantom.body.heart import CHAMBER_BLEND_MM, joined
 from heartlens.phantom.body.shapes import FloatArray, Tube, smooth_max, smooth_min
@@ -18,8 +17,6 @@ _WRAPS = (
     ("pulmonary_left", 1.5, 8.0), ("ivc", 1.0, 8.0),
 )  # fmt: skip
 """Great vessels of the mediastinum: fat around each, and how softly it joins the rest, mm."""
-
-_BED = {Artery.LM: 0.8, Artery.LAD: 0.9, Artery.LCX: 1.3, Artery.RCA: 1.7}
 
 
 class Sac(NamedTuple):
@@ -65,6 +62,10 @@ def _cavity(plane: Plane, z: float, pleura: NDArray) -> None:
     mediastinum = _mediastinum(plane, z, sac)
     aerated = smooth_max(np.maximum(pleura + 1.5, below), -mediastinum, 3.0)
     plane.put(aerated, lung)
+    for patch in a.filled:
+        if abs(z - patch.center[2]) < patch.reach_mm:
+            depth = patch.distance(plane.x, plane.y, z) + np.float32(7) * plane.texture
+            plane.put(np.maximum(aerated, depth), 28.0 + 8 * plane.fine, soft=3)
     if z < max(a.dome_right_mm, a.dome_left_mm) + 3:
         _abdomen(plane, z, pleura, below)
     _organs(plane, z, sac)
@@ -162,7 +163,7 @@ def _heart(plane: Plane, z: float, sac: Sac | None) -> None:
     plane.put(np.maximum(lv, -(lv + 9.5)), blood + 4, window, soft=2.5)
     plane.put(np.maximum(sac.surface, np.abs(rv + 1.5) - 1.5), blood + 3, window, soft=2)
     beat = beat_mm(plane.anatomy, plane.motion_mm, z)
-    arteries = [(tube, _BED[artery]) for artery, tube in heart.arteries.items()]
+    arteries = [(tube, heart.bed[artery]) for artery, tube in heart.arteries.items()]
     arteries += [(tube, 0.6) for _, tube in heart.branches]
     moved = [(Tube(t.points + beat, t.radii), share) for t, share in arteries if t.is_near(z, 12.0)]
     hull = np.full_like(plane.x, 9.0)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from heartlens.phantom.body.anatomy import Anatomy
 from heartlens.phantom.body.heart import Heart
 from heartlens.phantom.body.shapes import Cloud, Tube, arc_length
+from heartlens.phantom.calcium.disease import propose_disease
 from heartlens.phantom.calcium.plaques import Plaque, propose_plaques
 from heartlens.phantom.parameters import NEAREST_DECOY_MM
 
@@ -35,6 +36,23 @@ PLACES = {
 
 NEAR_ARTERY = "near_artery"
 """Kind of a decoy that was drawn toward an artery; it moves as little as the left main's neighborhood does."""
+
+PLACES_2 = {
+    "aortic_root": 0.2,
+    "aortic_cusp": 0.16,
+    "ascending_wall": 0.12,
+    "mitral_ring": 0.2,
+    "tricuspid_ring": 0.03,
+    "pericardium": 0.1,
+    "pulmonary_wall": 0.01,
+    "myocardium": 0.03,
+    "hilum": 0.1,
+    "descending_wall": 0.05,
+}
+"""The same for anatomy 2. In people the wall of the pulmonary trunk hardly ever calcifies; the left main runs there."""
+
+GAP_MM = (2.0, 9.0)
+"""Of anatomy 2: between a decoy's edge and the wall of the nearest artery, drawn evenly; never on an artery's seat."""
 
 MOBILITY = {
     NEAR_ARTERY: 0.25,
@@ -71,21 +89,39 @@ def propose_decoys(
     """
     heart = anatomy.heart
     course = np.concatenate([t.points for t in (*heart.arteries.values(), *(t for _, t in heart.branches))])
-    names, chances = list(PLACES), np.array(list(PLACES.values()))
-    for plaque in propose_plaques(heart, rng, None, kvp, size):
+    places = PLACES_2 if anatomy.version == 2 else PLACES
+    names, chances = list(places), np.array(list(places.values()))
+    if anatomy.version == 2:
+        proposed = propose_disease(heart.arteries, heart.branches, rng, None, kvp, size)
+    else:
+        proposed = propose_plaques(heart, rng, None, kvp, size)
+    reach = np.concatenate([t.radii for t in (*heart.arteries.values(), *(t for _, t in heart.branches))])
+    for plaque in proposed:
         middle = plaque.cloud.centroid
         offsets = plaque.cloud.points - middle
         half_mm = float(np.percentile(np.linalg.norm(offsets, axis=1), 95))
+        gap_mm = rng.uniform(*GAP_MM) if anatomy.version == 2 else 0.0
+        is_near = anatomy.version == 2 and rng.random() < 0.5
+        kind, place, nearest = "", middle, np.inf
         for _ in range(TRIES):
-            kind = names[int(rng.choice(len(names), p=chances / chances.sum()))]
-            place = _PLACE[kind](anatomy, rng)
+            proposed_kind = names[int(rng.choice(len(names), p=chances / chances.sum()))]
+            proposed_place = _PLACE[proposed_kind](anatomy, rng)
             clearance = CLEARANCE_MM
             if within_mm is not None:
-                kind, clearance = NEAR_ARTERY, NEAREST_DECOY_MM
-                place = _drawn_near(place, course, half_mm + rng.uniform(clearance, within_mm))
-            if np.linalg.norm(course - place, axis=1).min() >= clearance + half_mm:
+                proposed_kind, clearance = NEAR_ARTERY, NEAREST_DECOY_MM
+                proposed_place = _drawn_near(proposed_place, course, half_mm + rng.uniform(clearance, within_mm))
+            away_mm = np.linalg.norm(course - proposed_place, axis=1)
+            if anatomy.version == 2:
+                # Of the places that will do, one decoy in two takes that next to the gap that was drawn.
+                spare_mm = (away_mm - reach).min() - gap_mm - half_mm
+                if 0 <= spare_mm < nearest:
+                    kind, place, nearest = proposed_kind, proposed_place, spare_mm
+                if kind and not is_near:
+                    break
+            elif away_mm.min() >= clearance + half_mm:
+                kind, place = proposed_kind, proposed_place
                 break
-        else:
+        if not kind:
             continue
         cloud = Cloud(place + offsets @ _turn(rng).T, plaque.cloud.volumes_mm3, plaque.cloud.contrast_hu)
         yield kind, Plaque(plaque.artery, cloud, plaque.density_mg_cm3)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from heartlens.phantom.body.anatomy import Anatomy
 from heartlens.phantom.body.shapes import Cloud, Tube, arc_length
+from heartlens.phantom.calcium import hardware
 from heartlens.phantom.calcium.plaques import hu_per_mg_per_cm3
 
 Rng = np.random.Generator
@@ -22,7 +23,7 @@ class Trap:
     Parameters
     ----------
     kind
-        From `TRAP_KINDS`.
+        From `TRAP_KINDS` or `LATE_TRAP_KINDS`.
     name
         kind and number
     cloud
@@ -247,9 +248,10 @@ _MAKERS: dict[str, Callable[[Anatomy, Rng, float], list[Cloud]]] = {
     "osteophyte": _osteophyte,
 }
 MOBILITY = {"aortic_valve": 0.5, "mitral_annulus": 0.6, "pericardium": 0.4, "stent": 0.6, "pacing_wire": 0.5}
+MOBILITY |= hardware.MOBILITY
 """Travel during a rotation relative to the right coronary artery; all else lies still."""
 
-STREAK_HU = {"pacing_wire": 260.0, "stent": 90.0, "sternal_wire": 130.0}
+STREAK_HU = {"pacing_wire": 260.0, "stent": 90.0, "sternal_wire": 130.0, **hardware.STREAK_HU}
 """Strength of the streaks that metal throws."""
 
 
@@ -258,7 +260,10 @@ def make_traps(anatomy: Anatomy, kinds: tuple[str, ...], rng_of: Callable[[str],
     hu_per_mg = hu_per_mg_per_cm3(kvp)
     traps = []
     for kind in kinds:
-        for number, cloud in enumerate(_MAKERS[kind](anatomy, rng_of(f"trap {kind}"), hu_per_mg), start=1):
+        make = _MAKERS.get(kind)
+        if make is None or (anatomy.version == 2 and kind in hardware.MAKERS):
+            make = hardware.MAKERS[kind]
+        for number, cloud in enumerate(make(anatomy, rng_of(f"trap {kind}"), hu_per_mg), start=1):
             details = {
                 "contrast_hu": round(float(cloud.contrast_hu), 1),
                 "volume_mm3": round(float(cloud.volumes_mm3.sum()), 2),

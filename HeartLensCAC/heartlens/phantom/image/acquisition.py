@@ -29,7 +29,7 @@ def noise(parameters: PhantomParameters, shape: tuple[int, int, int], body: NDAr
         (k, j, i) float32, HU
     """
     slices, rows, columns = shape
-    rng = parameters.generator("noise")
+    rng = parameters.draw_generator("noise")
     out = np.zeros(shape, np.float32)
     if parameters.noise_hu == 0:
         return out

@@ -16,6 +16,7 @@ from heartlens.phantom.body.thorax import beat_mm
 from heartlens.phantom.calcium import decoys
 from heartlens.phantom.calcium import plaques as calcium
 from heartlens.phantom.calcium.plaques import Plaque
+from heartlens.phantom.image.edges import STAR_MM, STAR_REACH_MM, overshoot, star, widened
 from heartlens.phantom.image.grid import Grid
 from heartlens.phantom.image.rendering import render
 from heartlens.phantom.parameters import KERNEL_FWHM_MM, PhantomParameters
@@ -70,6 +71,11 @@ class Scan:
             motion_mm=p.motion_mm,
         )
 
+    def overshot(self, body: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The same as the kernel shows it, edges overdone where it does so."""
+        p = self.parameters
+        return overshoot(body, p.overshoot, p.pixel_mm) if p.overshoot else body
+
     def source(self, cloud: Cloud, code: Artery, moves: float, plaque: Plaque | None = None) -> Source | None:
         """Image of a solid; None when it lies outside the scan.
 
@@ -88,7 +94,8 @@ class Scan:
         if moves > 0 and p.motion_mm > 0:
             beat = beat_mm(self.anatomy, p.motion_mm, cloud.points[:, 2])
             cloud = Cloud(cloud.points + beat, cloud.volumes_mm3, cloud.contrast_hu)
-            cloud = cloud.moving(calcium.path_mm(moves * p.motion_mm, p.generator(f"motion {code}")))
+            path = calcium.path_mm(moves * p.motion_mm, p.generator(f"motion {code}"))
+            cloud = cloud.moving(path)
         drawn = splat(
             self.grid.index(cloud.points),
             cloud.volumes_mm3 * cloud.contrast_hu,
@@ -97,7 +104,16 @@ class Scan:
             self.fwhm_mm,
             p.slice_thickness_mm,
         )
-        return None if drawn is None else Source(int(code), *drawn, plaque)
+        if drawn is None:
+            return None
+        window, image = drawn
+        if p.anatomy == 2 and moves * p.motion_mm > STAR_MM:
+            window, image = widened(window, image, self.grid.shape, round(STAR_REACH_MM / min(p.pixel_mm)))
+            image = star(image, p.generator(f"star {code}"), p.pixel_mm, moves * p.motion_mm)
+        if p.overshoot:
+            window, image = widened(window, image, self.grid.shape, round(4 / min(p.pixel_mm)))
+            image = overshoot(image, p.overshoot, p.pixel_mm)
+        return Source(int(code), window, image, plaque)
 
     def plaque_source(self, plaque: Plaque) -> Source | None:
         """Image of a plaque, which moves with its artery; None when it lies outside the scan."""

@@ -1,0 +1,269 @@
+"""Build the third bundle: bundle 2 trained on, on phantoms of anatomy 2 and on real backgrounds.
+
+python -m training.build_third_bundle WORK --from BUNDLE [--data DIR] [--stages data unet bundle] [--minutes M]
+
+Each stage resumes where it stopped: the same command goes on. Data are made part by part, and training takes the parts
+that are there, so that a short budget gives fewer people and no error. Without --data there are no backgrounds, and the
+manifest says so. The stage "slices" tunes the slice classifier too; without it bundle 2's is taken over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
+from heartlens.networks.bundle import MANIFEST, load_bundle
+from training.datasets.backgrounds.marks import read_marks
+from training.datasets.hearts import HEARTS
+from training.datasets.lifelike_sets import (
+    CALIBRATION,
+    HELD_OUT,
+    TRAINING,
+    VALIDATION,
+    Found,
+    laid,
+    made,
+)
+from training.datasets.scans import LabeledScan, Skipped
+from training.datasets.shard_writer import write_shards
+from training.datasets.shards import INDEX, ShardSet
+from training.datasets.sources import pseudonym
+from training.datasets.splits import Splits
+from training.deploy.bundle_weights import slices_start
+from training.deploy.calibration import calibrate, write_manifest
+from training.engine.cli import CANCELLED, DONE, command_named, deadline_after, run_command
+
+RECIPES = Path(__file__).parent / "runs"
+
+NAME = "heartlens-embedded"
+
+PART = 8
+"""People of one shard folder: what a kill loses at most."""
+
+BACKGROUNDS = "backgrounds"
+
+STAGES = ("data", "unet", "slices", "bundle")
+
+DOMAIN = {"pixel_mm": (0.29, 1.4), "increment_mm": (1.0, 5.0), "kvp": (80.0, 140.0), "field_of_view_mm": (150.0, 420.0)}
+"""What `heartlens.phantom.lifelike` draws from."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training.build_third_bundle", description=(__doc__ or "").splitlines()[0]
+    )
+    parser.add_argument("work", type=Path, help="folder for shards, runs and the bundle")
+    parser.add_argument("--from", dest="start", type=Path, required=True, metavar="BUNDLE", help="bundle to go on from")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder of real scans, see datasets/backgrounds")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=("data", "unet", "bundle"))
+    parser.add_argument(
+        "--set", nargs="*", default=[], metavar="KEY=VALUE", help="settings of the stage unet or slices"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes that make phantoms (default 2)")
+    parser.add_argument(
+        "--minutes", dest="deadline", type=deadline_after, metavar="N",
+        help="time budget of the stages together; work is kept, and the same command resumes",
+    )  # fmt: skip
+    parser.set_defaults(run=_run)
+    return run_command(parser, arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.workers < 1:
+        raise InputRefused("input", f"--workers must be 1 or more, got {options.workers}")
+    load_bundle(options.start)
+    options.work.mkdir(parents=True, exist_ok=True)
+    stages: dict[str, Callable[[argparse.Namespace], bool]] = {
+        "data": _make_data,
+        "unet": _train_unet,
+        "slices": _tune_slices,
+        "bundle": _export,
+    }
+    for stage in STAGES:
+        if stage in options.stages and not stages[stage](options):
+            print("stopped; run the same command to resume", file=sys.stderr)
+            return CANCELLED
+    return DONE
+
+
+def parts(work: Path) -> dict[Path, range]:
+    """Folders of shards and the people in each, in the order in which they are made."""
+    groups = [("validation", VALIDATION), ("training", TRAINING), ("calibration", CALIBRATION)]
+    every: dict[str, list[tuple[Path, range]]] = {}
+    for name, seeds in groups:
+        firsts = range(0, seeds.count, PART)
+        every[name] = [(work / f"{name}-{n:02d}", seeds.range[f : f + PART]) for n, f in enumerate(firsts)]
+    # A budget that ends early leaves some of each.
+    first, rest = every["training"][:6], every["training"][6:]
+    return dict([*every["validation"][:1], *first, *every["calibration"][:2], *every["validation"][1:], *rest,
+                 *every["calibration"][2:]])  # fmt: skip
+
+
+def whole_parts(work: Path, *names: str) -> list[Path]:
+    """The folders that are there and whole, of these kinds."""
+    folders = [*parts(work), work / BACKGROUNDS]
+    return [f for f in folders if f.name.split("-")[0] in names and all((f / n).exists() for n in (INDEX, HEARTS))]
+
+
+def _make_data(options: argparse.Namespace) -> bool:
+    if options.data is not None and not whole_parts(options.work, BACKGROUNDS):
+        skipped = _write_part(options.work / BACKGROUNDS, laid(read_marks(), options.data))
+        for skip in skipped:
+            print(f"{skip.name}: {skip.code}: {skip.text}", file=sys.stderr)
+    missing = [(f, seeds) for f, seeds in parts(options.work).items() if f not in whole_parts(options.work, *_kinds())]
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        for folder, seeds in missing:
+            if options.deadline is not None and time.monotonic() > options.deadline:
+                return False
+            _write_part(folder, (found for person in pool.map(made, seeds) for found in person))
+    return True
+
+
+def _kinds() -> tuple[str, ...]:
+    return ("training", "validation", "calibration")
+
+
+def _write_part(folder: Path, found: Iterator[Found | Skipped]) -> tuple[Skipped, ...]:
+    """Shards of some scans, and where the heart of each lies; what was cut short is made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    hearts: dict[str, list[float]] = {}
+
+    def scans() -> Iterator[LabeledScan | Skipped]:
+        for one in found:
+            if isinstance(one, Skipped):
+                yield one
+            else:
+                hearts[one[0].name] = one[1]
+                yield one[0]
+
+    began = time.monotonic()
+    shards = write_shards(folder, scans())
+    with atomic_file(folder / HEARTS) as sibling:
+        sibling.write_text(json.dumps({scan.voxels_sha256: hearts[scan.name] for scan in shards.scans}))
+    print(f"{folder.name}: {len(shards.scans)} scans in {time.monotonic() - began:.0f} s", flush=True)
+    return shards.skipped
+
+
+def _data_of(work: Path, run: Path) -> list[str]:
+    """``--shards`` and ``--splits`` of what is there; hearts are laid into the run's folder.
+
+    A run keeps the parts that it began with: later ones would be other data.
+    """
+    run.mkdir(exist_ok=True)
+    record = run / "parts.json"
+    if not record.exists():
+        with atomic_file(record) as sibling:
+            sibling.write_text(json.dumps([f.name for f in whole_parts(work, "training", "validation", BACKGROUNDS)]))
+    folders = [work / name for name in json.loads(record.read_text())]
+    if not any(f.name.startswith("training") for f in folders):
+        record.unlink()
+        raise InputRefused("input", f"{work} holds no part for training yet; run the stage data first")
+    hearts: dict[str, list[float]] = {}
+    for folder in folders:
+        hearts |= json.loads((folder / HEARTS).read_text())
+    with atomic_file(run / HEARTS) as sibling:
+        sibling.write_text(json.dumps(hearts))
+    _splits(folders).save(run / "splits.json")
+    return ["--shards", *map(str, folders), "--splits", str(run / "splits.json")]
+
+
+def _splits(folders: Sequence[Path]) -> Splits:
+    """Who is trained on, who chooses the best step, and one person for the third part, which nothing reads."""
+    held_out = {pseudonym("background", person) for person in HELD_OUT}
+    train: set[str] = set()
+    validation: set[str] = set()
+    for folder in folders:
+        patients = {scan.patient for scan in ShardSet.open(folder).scans}
+        if folder.name == BACKGROUNDS:
+            train, validation = train | (patients - held_out), validation | (patients & held_out)
+        elif folder.name.startswith("validation"):
+            validation |= patients
+        else:
+            train |= patients
+    spare = min(validation - held_out)
+    return Splits(tuple(train), tuple(validation - {spare}), (spare,))
+
+
+def _train_unet(options: argparse.Namespace) -> bool:
+    run = options.work / "unet"
+    recipe = [str(RECIPES / "third-unet.toml"), *(options.set if "slices" not in options.stages else [])]
+    return _command("train_unet", options, [*recipe, "--from", str(options.start)], run)
+
+
+def _tune_slices(options: argparse.Namespace) -> bool:
+    run = options.work / "slices"
+    start = slices_start(options.start, options.work / "slices-start")
+    recipe = [str(RECIPES / "third-slices.toml"), *(options.set if "unet" not in options.stages else [])]
+    return _command("finetune_slices", options, [*recipe, "--from", str(start)], run)
+
+
+def _command(name: str, options: argparse.Namespace, words: list[str], run: Path) -> bool:
+    minutes = []
+    if options.deadline is not None:
+        minutes = ["--minutes", f"{max((options.deadline - time.monotonic()) / 60, 0.01):.2f}"]
+    code = command_named(name)([*words, *_data_of(options.work, run), "--out", str(run), *minutes])
+    if code not in (DONE, CANCELLED):
+        raise SystemExit(code)
+    return code == DONE
+
+
+def _export(options: argparse.Namespace) -> bool:
+    work = options.work
+    if (work / "bundle" / MANIFEST).exists():
+        print(f"{work / 'bundle'} already exists")
+        return True
+    slices = work / "slices"
+    if not (slices / "slice_classifier.pt").exists():
+        slices = slices_start(options.start, work / "slices-start")
+    uncalibrated = work / "uncalibrated"
+    shutil.rmtree(uncalibrated, ignore_errors=True)
+    words = [f"--text={name}={text}" for name, text in _texts(work).items()]
+    words += [f"--domain={name}={low:g},{high:g}" for name, (low, high) in DOMAIN.items()]
+    data = _data_of(work, work / "unet")
+    runs = [str(work / "unet"), "--slices", str(slices), "--out", str(uncalibrated)]
+    code = command_named("export")([*runs, "--name", NAME, "--half", *data, *words])
+    if code != DONE:
+        raise SystemExit(code)
+    folders = whole_parts(work, "calibration")
+    if not folders:
+        raise InputRefused("input", f"{work} holds no part for calibration yet; run the stage data again")
+    bundle, shards = load_bundle(uncalibrated), ShardSet.open(*folders)
+    write_manifest(bundle, calibrate(bundle, range(len(shards.scans)), shards, cut_off="balanced"))
+    uncalibrated.rename(work / "bundle")
+    return True
+
+
+def _texts(work: Path) -> dict[str, str]:
+    """What the manifest says: how many phantoms, and which real scans, with what must be cited."""
+    folders = [work / name for name in json.loads((work / "unet" / "parts.json").read_text())]
+    scans = [scan for folder in folders for scan in ShardSet.open(folder).scans]
+    phantoms = {scan.patient for scan in scans if scan.source == "phantom"}
+    credit = {s.provenance["attribution"]: s.provenance["licence"] for s in scans if "attribution" in s.provenance}
+    names = sorted({s.provenance["background"] for s in scans if "background" in s.provenance})
+    real = "no real scan"
+    if names:
+        sources = "; ".join(f"{cited} ({licence})" for cited, licence in sorted(credit.items()))
+        real = f"plaques inserted into {len(names)} real scans without coronary calcium ({', '.join(names)}): {sources}"
+    return {
+        "version": "3",
+        "licence": "Apache-2.0",
+        "trained_on": f"Began with the weights of bundle 2. {len(phantoms)} synthetic people of HeartLens, anatomy 2, "
+        f"and {real}. No patient's calcium was seen in training.",
+        "intended_use": "Research and teaching. Not for diagnosis; every lesion is to be checked by a reader.",
+        "field_of_view": "CT without contrast that shows the whole heart; fields of 150 to 420 mm, increments of 1 to "
+        "5 mm.",
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
