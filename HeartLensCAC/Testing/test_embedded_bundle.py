@@ -15,7 +15,8 @@ from heartlens.calcium import extract_lesions
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import SLICES, VESSEL, find_bundle, load_bundle
-from heartlens.networks.inference import classify_slices, segment_vessels, slices_with_candidates
+from heartlens.networks.inference import classify_slices, slices_with_candidates
+from heartlens.networks.islands import segment_vessels
 from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
 from heartlens.phantom import PhantomParameters, make_phantom
 from heartlens.phantom.files import write_phantom

@@ -284,13 +284,8 @@ def _by_networks(
     on_progress: Progress,
 ) -> CalciumResult:
     """The slice classifier chooses slices among those with candidates; the vessel network names islands on them."""
-    from heartlens.networks.inference import (
-        Networks,
-        classify_slices,
-        discordant_slices,
-        segment_vessels,
-        slices_with_candidates,
-    )
+    from heartlens.networks.inference import Networks, classify_slices, discordant_slices, slices_with_candidates
+    from heartlens.networks.islands import segment_vessels
 
     chosen = slices_with_candidates(ct, region, protocol)
     networks = Networks(bundle, request.device, slices=int(chosen.sum()))

@@ -16,7 +16,8 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import SLICES, VESSEL, Bundle
 from heartlens.networks.canary import canary_answer, check_canary
-from heartlens.networks.inference import Network, classify_slices, segment_vessels, slices_with_candidates
+from heartlens.networks.inference import Network, classify_slices, slices_with_candidates
+from heartlens.networks.islands import segment_vessels
 from heartlens.networks.runtime import OnnxNetwork
 from heartlens.scoring.report import ScoreReport, score_lesions
 

@@ -14,7 +14,8 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import VesselStage
-from heartlens.networks.inference import Network, segment_vessels
+from heartlens.networks.inference import Network
+from heartlens.networks.islands import segment_vessels
 from heartlens.networks.view import NetworkView
 from training.metrics.classification import ratio
 from training.metrics.cutoff import DEFAULT, choose_cut_off, fit_calibration

@@ -20,7 +20,8 @@ from heartlens.io.volumes import write_volume
 from heartlens.networks.backbone import Backbone, BackboneShape
 from heartlens.networks.bundle import SLICES, VESSEL, Calibration, Domain, SliceStage, VesselStage, load_bundle
 from heartlens.networks.canary import TOLERANCE, check_canary
-from heartlens.networks.inference import classify_slices, name_islands_by_votes, segment_vessels, slices_with_candidates
+from heartlens.networks.inference import classify_slices, slices_with_candidates
+from heartlens.networks.islands import name_islands_by_votes, segment_vessels
 from heartlens.networks.runtime import OnnxNetwork, TorchNetwork
 from heartlens.networks.slice_classifier import SliceClassifier
 from heartlens.networks.view import NetworkView, classifier_view

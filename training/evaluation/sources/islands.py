@@ -17,7 +17,8 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import find_bundle, load_bundle
-from heartlens.networks.inference import Networks, segment_vessels, slices_with_candidates
+from heartlens.networks.inference import Networks, slices_with_candidates
+from heartlens.networks.islands import segment_vessels
 from heartlens.scoring.counted import scored_voxels
 from training.evaluation.results import TrapResult, Vote
 

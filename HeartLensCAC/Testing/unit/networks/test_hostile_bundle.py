@@ -29,7 +29,8 @@ from heartlens.networks.canary import (
     check_canary,
     scan_checksum,
 )
-from heartlens.networks.inference import classify_slices, segment_vessels
+from heartlens.networks.inference import classify_slices
+from heartlens.networks.islands import segment_vessels
 from heartlens.networks.runtime import OnnxNetwork
 from heartlens.networks.view import NetworkView, classifier_view
 
