@@ -152,7 +152,7 @@ def name_along_islands(
     Returns
     -------
     NDArray[np.uint8]
-        (n,) `Artery` codes: a piece whose votes for another artery are `CLEAR_SHARE` of its votes for all arteries takes
+        (n,) `Artery` codes: a piece whose votes for another artery are `CLEAR_SHARE` of its votes for arteries takes
         its name, when what takes it hangs together and has `LEAST_PART_MM3`
     """
     is_coronary = np.isin(artery, CORONARY)
