@@ -7,6 +7,7 @@ soon as somebody goes on editing.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -141,7 +142,7 @@ def append_edits(folder: Path, journal: Journal, edits: Sequence[Edit]) -> Journ
     for place in (path, folder / TORN):
         if place.is_symlink() or (place.exists() and not place.is_file()):
             # Whoever made the folder could else have edits written into any file of the reader.
-            raise InputRefused("output", f"{place.name}: expected a regular file, found a link or none; put it there")
+            raise OSError(errno.EINVAL, f"{place.name} is no regular file")
     # Without a buffer, which would write what was refused when it is closed.
     with patiently(lambda: path.open("r+b", buffering=0)) as file:
         expected, found = journal.size_bytes + journal.torn_bytes, os.fstat(file.fileno()).st_size
