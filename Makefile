@@ -7,7 +7,7 @@ REQUIREMENTS := pyproject.toml $(wildcard HeartLensCAC/Resources/requirements*.t
 # The networks' tests need PyTorch (0.8 GB). CI runs them; elsewhere: make test TRAINING=true
 TRAINING ?= $(CI)
 ifeq ($(TRAINING),true)
-TEST_SETUP := $(VENV)/installed-training
+TEST_SETUP := $(VENV)/installed-training .venv-nnunet/installed
 else
 TEST_SETUP := $(VENV)/installed-test
 endif
@@ -19,7 +19,7 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test test-fast check mutants docs bench road rules evaluate-embedded judge pictures clean
+.PHONY: help demo test pytest test-fast check mutants docs bench road rules evaluate-embedded judge pictures clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
@@ -56,11 +56,10 @@ $(VENV)/installed-networks: $(VENV)/installed training/requirements.txt training
 
 $(VENV)/installed-training: $(VENV)/installed-test $(VENV)/installed-networks training/requirements-test.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r training/requirements-test.txt
-	$(MAKE) .venv-nnunet/installed
 	@touch $@
 
 # nnU-Net judges our label exports in an environment of its own, which borrows torch and numpy from $(VENV).
-.venv-nnunet/installed:
+.venv-nnunet/installed: | $(VENV)/installed-networks
 	$(PYTHON) -m venv .venv-nnunet
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > "$$(.venv-nnunet/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/heartlens.pth"
@@ -85,13 +84,25 @@ $(VENV)/installed-slicer: $(VENV)/installed-test HeartLensCAC/Resources/requirem
 	  > "$$(.venv-511/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/heartlens.pth"
 	@touch $@
 
+# CI makes several targets at once (.ci/run); pip may change an environment only where nobody else does or reads it.
+ifeq ($(CI),true)
+$(VENV)/installed-networks: | $(VENV)/installed-test
+$(VENV)/installed-slicer: | $(VENV)/installed-training
+.venv-nnunet/installed: | $(VENV)/installed-slicer
+$(VENV)/installed-docs: | $(TEST_SETUP)
+check: | $(TEST_SETUP) $(VENV)/installed-docs
+pytest: | $(VENV)/installed-docs
+endif
+
 demo: $(VENV)/installed
 	$(BIN)/heartlens demo --out demo
 
-test: $(TEST_SETUP) check
+test: check pytest
+
+pytest: $(TEST_SETUP)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 ifeq ($(SLICER_CORE),true)
-	.venv-511/bin/python -m pytest -p no:cacheprovider HeartLensCAC/Testing/scene HeartLensCAC/Testing/desktop/test_journey.py
+	.venv-511/bin/python -m pytest --numprocesses auto --dist worksteal -p no:cacheprovider HeartLensCAC/Testing/scene HeartLensCAC/Testing/desktop/test_journey.py
 endif
 
 # Every idea once, in two minutes on two cores: what trains, mutates, fills disks, starts workers, or walks a journey is left out.
