@@ -17,7 +17,7 @@ from heartlens.phantom.calcium.disease import propose_disease
 from heartlens.phantom.calcium.hardware import STENT_MM
 from heartlens.phantom.calcium.traps import make_traps
 from heartlens.phantom.image.edges import overshoot, star, widened
-from heartlens.phantom.image.scan import Source
+from heartlens.phantom.image.scan import Scan, Source, plan_scan
 from heartlens.phantom.scan import label_islands
 
 SEEDS = range(40, 60)
@@ -204,3 +204,18 @@ def test_draws_of_one_person_are_the_phantoms_that_their_parameters_give():
     total = sum(entry["agatston"] for entry in other.truth["arteries"].values())
     assert total > 400
     assert arc_length(draw_anatomy(first).heart.arteries[Artery.LM].points)[-1] > 2
+
+
+@pytest.mark.slow
+def test_no_artery_runs_through_a_lung():
+    for seed in (31, 34):
+        parameters = PhantomParameters.random(
+            seed, **{**SMALL, "matrix": 128, "pixel_mm": 1.6}, anatomy=2, category="0", traps=(), motion_mm=0.0
+        )
+        person = draw_anatomy(parameters)
+        scan = Scan(parameters, person, plan_scan(person, parameters))
+        body = scan.body()
+        for artery, tube in person.heart.arteries.items():
+            k, j, i = np.rint(scan.grid.index(tube.points)).astype(int).T
+            seen = (k >= 0) & (k < body.shape[0])
+            assert np.mean(body[k[seen], j[seen], i[seen]] > -300) > 0.95, artery

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from heartlens.core.lesions import Artery
 from heartlens.phantom.body.anatomy import FRONT, Anatomy
 from heartlens.phantom.body.heart import CHAMBER_BLEND_MM, joined
 from heartlens.phantom.body.shapes import FloatArray, Tube, smooth_max, smooth_min
@@ -85,6 +86,8 @@ def _mediastinum(plane: Plane, z: float, sac: Sac | None) -> NDArray[np.float32]
     wraps += [(tube, 0.5, 6.0) for name, tube in heart.great.items() if name.startswith("vein")]
     wraps += [(heart.great[n], 4.0, 14.0) for n in ("brachiocephalic", "carotid_left", "subclavian_left")]
     wraps += [(tube, 3.5, 12.0) for tube in (*a.airways[:3], a.oesophagus)]
+    if a.version == 2:  # no artery runs through a lung, whatever little fat it has
+        wraps += [(tube, 1.0 + 3 * heart.bed[artery], 8.0) for artery, tube in heart.arteries.items()]
     for tube, grow, blend in wraps:
         found = plane.reach_tube(tube, z, 15.0)
         if found is not None:
@@ -102,6 +105,12 @@ def _mediastinum(plane: Plane, z: float, sac: Sac | None) -> NDArray[np.float32]
     window = plane.window(x0, y0, size + 22)
     if window is not None and abs(z - z0) < size + 12:
         join(np.sqrt((plane.x[window] - x0) ** 2 + (plane.y[window] - y0) ** 2 + (z - z0) ** 2) - size, window, 16.0)
+    if a.version == 2:  # nor does a lung reach between root and appendage
+        fork, lobe = heart.arteries[Artery.LM].points[-1], heart.chambers["laa"].center
+        (x0, y0, z0), size = (fork + lobe) / 2 + (0, 0, -3), 8 + float(np.linalg.norm(lobe - fork)) / 2
+        window = plane.window(x0, y0, size + 14)
+        if window is not None and abs(z - z0) < size + 10:
+            join(np.sqrt((plane.x[window] - x0) ** 2 + (plane.y[window] - y0) ** 2 + (z - z0) ** 2) - size, window, 8.0)
     rise = float(np.clip((z - 92) / 30, 0, 1))
     if rise > 0:  # toward the neck the space between the lungs widens
         join(np.hypot(plane.x / 1.5, plane.y - 6) - 22 * rise, EVERYWHERE, 14.0)
