@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from heartlens import __version__
 from heartlens.app.options import UsageError, add_score_options, request_of
+from heartlens.app.terminal import visible_output
 from heartlens.core.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ DEMO_SCAN = {
 """The demo shows a calcium-scoring protocol; the person, the plaques and the traps follow from the seed."""
 
 
+@visible_output()
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     parser = _parser()
@@ -276,16 +278,17 @@ class _Bar:
 
     def __init__(self) -> None:
         self.shown = sys.stderr.isatty()
+        self.stream = getattr(sys.stderr, "plain", sys.stderr)  # it returns to the start of its line
 
     def __call__(self, stage: str, fraction: float) -> None:
         if self.shown:
             done = round(self.WIDTH * fraction)
             bar = "#" * done + "." * (self.WIDTH - done)
-            print(f"\r[{bar}] {stage:<24}", end="", file=sys.stderr, flush=True)
+            print(f"\r[{bar}] {stage:<24}", end="", file=self.stream, flush=True)
 
     def close(self) -> None:
         if self.shown:
-            print("\r" + " " * (self.WIDTH + 28) + "\r", end="", file=sys.stderr, flush=True)
+            print("\r" + " " * (self.WIDTH + 28) + "\r", end="", file=self.stream, flush=True)
 
 
 if __name__ == "__main__":
