@@ -27,7 +27,7 @@ from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
 from HeartLensCACLib.Shortcuts import ARTERY_KEYS, Shortcuts
 from HeartLensCACLib.ViewClicks import ViewClicks
-from HeartLensCACLib.Words import TITLE, showError, showFindings
+from HeartLensCACLib.Words import showError, showFindings, tell
 
 STROKE_MS = 40
 """The editor tells of one stroke several times; so long after the last of them it is committed."""
@@ -287,7 +287,7 @@ class Panel:
                 self._edited()
         except InputRefused as refused:
             slicer.util.showStatusMessage(refused.text, 5000)
-            self.score.log(refused.text)
+            self.score.log(_("a click was refused: {code}").format(code=refused.code))
 
     def commitStrokes(self) -> None:
         """Take what the segment editor did into the case."""
@@ -357,7 +357,7 @@ class Panel:
 
     def _tellDeleted(self, name: str, folder: Path) -> None:
         text = _("The {name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
-        slicer.util.errorDisplay(text.format(name=name.replace("_", " "), folder=folder), windowTitle=TITLE)
+        tell(text.format(name=name.replace("_", " "), folder=folder))
 
     def _flush(self) -> None:
         """Bring everything to the disk that waits for a timer."""

@@ -9,7 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from heartlens.app.requirements import is_installed, missing
-from HeartLensCACLib.Words import TITLE
+from HeartLensCACLib.Words import asks, tell
 
 NEEDED = ("numpy", "scipy", "pydicom")
 """Without them, or with older ones, nothing can be scored. Slicer 5.12 brings them; 5.10 an older pydicom."""
@@ -42,7 +42,7 @@ def areSatisfied(bundle: str, device: str) -> bool:
     if not wanted:
         return not missing(vital)
     question = _("This run uses libraries that are not installed yet: {names}.\n\nInstall them into Slicer's Python?")
-    if slicer.util.confirmOkCancelDisplay(question.format(names=", ".join(n.word for n in wanted)), windowTitle=TITLE):
+    if asks(question.format(names=", ".join(n.word for n in wanted))):
         _install([need.word for need in wanted])
     else:
         _declined.update(need.name for need in wanted if need.name in OPTIONAL)  # what is vital is asked for again
@@ -70,4 +70,4 @@ def _tellAboutTorch() -> None:
         "The GPU is used through PyTorch, which is not installed.\n\nInstall the extension PyTorch with the Extensions "
         "Manager, then PyTorch itself with its module PyTorch Utils, or choose the device CPU."
     )
-    slicer.util.errorDisplay(text, windowTitle=TITLE)
+    tell(text)

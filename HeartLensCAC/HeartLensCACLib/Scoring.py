@@ -16,7 +16,7 @@ from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Requirements import areSatisfied
 from HeartLensCACLib.Sections.InputSection import InputSection
 from HeartLensCACLib.Sections.ScoreSection import ScoreSection
-from HeartLensCACLib.Words import TITLE, asksToAllow, showError, showRefusal
+from HeartLensCACLib.Words import asks, asksToAllow, showError, showRefusal, tell
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Scoring:
         self.showReadiness()
         scan = self.input.scan
         if scan is None:
-            slicer.util.errorDisplay(_("Choose a CT volume first."), windowTitle=TITLE)
+            tell(_("Choose a CT volume first."))
             return
         if not areSatisfied(self.parameters.bundle, self.parameters.device):
             return
@@ -152,7 +152,7 @@ class Scoring:
         volume = slicer.mrmlScene.GetNodeByID(scored.volumeID)
         if volume is None:
             text = _("The volume was deleted while it was scored. Nothing is lost: open the case folder {folder}.")
-            slicer.util.errorDisplay(text.format(folder=event.case), windowTitle=TITLE)
+            tell(text.format(folder=event.case))
             return
         try:
             self._opened(Path(event.case), volume)
@@ -162,7 +162,7 @@ class Scoring:
                     "The volume on the screen is not what its DICOM files hold: it was changed after it was loaded.\n\n"
                     "Score what is on the screen? DICOM SEG and SR cannot be written then."
                 )
-                if slicer.util.confirmOkCancelDisplay(question, windowTitle=TITLE):
+                if asks(question):
                     self.start(scored.allow, asShown=True)
             else:
                 showError(refused)

@@ -1,7 +1,9 @@
 """How the panel says things: refusals and cautions without the command line's words, and one dialog for each."""
 
+import html
 import re
 
+import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -34,7 +36,22 @@ def showRefusal(code: str, text: str) -> None:
     lines = [panelWords(text)[:1].upper() + panelWords(text)[1:].rstrip(".") + "."]
     if code in _WAY_OUT:
         lines.append(_WAY_OUT[code])
-    slicer.util.errorDisplay("\n\n".join(lines), windowTitle=TITLE)
+    tell("\n\n".join(lines))
+
+
+def tell(text: str) -> None:
+    """Show an error; a name of a file or a value of a header in it is no mark-up."""
+    slicer.util.errorDisplay(text, windowTitle=TITLE, textFormat=qt.Qt.PlainText)
+
+
+def asks(question: str) -> bool:
+    """Whether the reader says OK."""
+    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=TITLE, textFormat=qt.Qt.PlainText))
+
+
+def plainToolTip(text: str) -> str:
+    """A tool tip that shows a text as it is: Qt takes what looks like mark-up for mark-up, and has no switch for it."""
+    return f"<qt>{html.escape(text)}</qt>" if "<" in text else text
 
 
 def showError(error: InputRefused) -> None:
@@ -47,10 +64,10 @@ def asksToAllow(code: str, text: str) -> bool:
     if code not in OVERRIDABLE:
         return False
     question = _("Score it anyway? The report will say so.")
-    return slicer.util.confirmOkCancelDisplay(f"{panelWords(text)}.\n\n{question}", windowTitle=TITLE)
+    return asks(f"{panelWords(text)}.\n\n{question}")
 
 
 def showFindings(findings: "tuple[str, ...]") -> None:
     """Tell what a reader must know of a case before trusting it; nothing where there is nothing."""
     if findings:
-        slicer.util.warningDisplay("\n\n".join(findings), windowTitle=TITLE)
+        slicer.util.warningDisplay("\n\n".join(findings), windowTitle=TITLE, textFormat=qt.Qt.PlainText)

@@ -19,6 +19,7 @@ from heartlens import __version__
 from heartlens.app.console import close_stdout, discreet_logs, open_streams, say, stopping_cleanly
 from heartlens.app.failure import Failure, log_failure
 from heartlens.app.options import UsageError, add_score_options, request_of
+from heartlens.app.terminal import visible_output
 from heartlens.core.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -38,14 +39,15 @@ DEMO_SCAN = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
     open_streams()
-    try:
-        with stopping_cleanly(), discreet_logs():
-            return _run(arguments)
-    except InputRefused as refusal:
-        return _refuse(refusal)
-    except KeyboardInterrupt:
-        say("cancelled; nothing half-written was left")
-        return CANCELLED
+    with visible_output():
+        try:
+            with stopping_cleanly(), discreet_logs():
+                return _run(arguments)
+        except InputRefused as refusal:
+            return _refuse(refusal)
+        except KeyboardInterrupt:
+            say("cancelled; nothing half-written was left")
+            return CANCELLED
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -324,6 +326,7 @@ class _Bar:
 
     def __init__(self) -> None:
         self.shown = sys.stderr.isatty()
+        self.stream = getattr(sys.stderr, "plain", sys.stderr)  # it returns to the start of its line
 
     def __call__(self, stage: str, fraction: float) -> None:
         done = round(self.WIDTH * fraction)
@@ -335,7 +338,7 @@ class _Bar:
     def _show(self, text: str) -> None:
         if self.shown:
             try:
-                print(text, end="", file=sys.stderr, flush=True)
+                print(text, end="", file=self.stream, flush=True)
             except (OSError, ValueError):
                 self.shown = False
 

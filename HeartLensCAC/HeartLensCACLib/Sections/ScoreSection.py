@@ -14,6 +14,7 @@ from HeartLensCACLib.Environment import DoctorRun, diagnostics
 from HeartLensCACLib.Parameters import Parameters, keepUserSetting, userSetting
 from HeartLensCACLib.ScoreRun import ScoreRun
 from HeartLensCACLib.Sections.InputSection import choose, chosen, fill
+from HeartLensCACLib.Words import plainToolTip
 
 IDLE, RUNNING, CANCELLING = "idle", "running", "cancelling"
 
@@ -110,7 +111,7 @@ class ScoreSection:
             Shown as the tool tip, also when it is ready.
         """
         self._isReady = ready
-        self.ui.scoreButton.setToolTip(why)
+        self.ui.scoreButton.setToolTip(plainToolTip(why))
         self._draw()
 
     def start(self, run: Run) -> None:

@@ -13,7 +13,7 @@ from heartlens.case.seal import SealState
 from heartlens.case.signature import confirmation, obstacles
 from heartlens.core.errors import InputRefused
 from HeartLensCACLib.Parameters import keepUserSetting, userSetting
-from HeartLensCACLib.Words import showError
+from HeartLensCACLib.Words import plainToolTip, showError
 
 
 class SignSection:
@@ -130,7 +130,9 @@ class SignSection:
         self.ui.obstaclesLabel.setVisible(bool(open_) and signature is None)
         self.ui.confirmCheckBox.setVisible(signature is None)
         self.ui.signButton.setEnabled(not open_ and self.isConfirmed and signature is None)
-        self.ui.signButton.setToolTip(" ".join(open_) or _("Signing applies to this state; any edit revokes it."))
+        self.ui.signButton.setToolTip(
+            plainToolTip(" ".join(open_) or _("Signing applies to this state; any edit revokes it."))
+        )
         # A signature stands even where writing failed after it, or the case was opened on another day.
         self.ui.exportButton.setText(_("Export unsigned") if signature is None else _("Export again"))
         self.ui.openFolderButton.setEnabled(True)

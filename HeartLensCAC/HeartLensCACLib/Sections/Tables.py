@@ -7,6 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 from heartlens.core.lesions import Artery
+from HeartLensCACLib.Words import plainToolTip
 
 LETTERS = {
     **{artery: artery.name for artery in Artery},
@@ -51,7 +52,7 @@ def fillTable(
         for c, cell in enumerate(cells):
             text, color = cell if isinstance(cell, tuple) else (cell, None)
             item = qt.QTableWidgetItem(text)
-            item.setToolTip(text)  # a narrow panel cuts it
+            item.setToolTip(plainToolTip(text))  # a narrow panel cuts it
             if color is not None:
                 item.setIcon(colorIcon(color))
             if c > 0 and text[:1] in "-+<−0123456789":

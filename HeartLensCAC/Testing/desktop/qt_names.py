@@ -31,6 +31,7 @@ QT_NAMES = {
     "qt.QUrl.fromLocalFile": WRAPPED,
     "qt.Qt.AlignRight": WRAPPED,
     "qt.Qt.AlignVCenter": WRAPPED,
+    "qt.Qt.PlainText": WRAPPED,
 }
 """Names that begin with qt."""
 

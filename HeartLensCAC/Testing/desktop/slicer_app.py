@@ -139,13 +139,15 @@ class Dialogs:
 
     def __init__(self) -> None:
         self.shown: list[str] = []
+        self.formats: list[Any] = []
         self.answer = True
 
-    def tell(self, text: str, *_: Any, **__: Any) -> None:
+    def tell(self, text: str, *_: Any, **properties: Any) -> None:
         self.shown.append(text)
+        self.formats.append(properties.get("textFormat"))
 
-    def ask(self, text: str, *_: Any, **__: Any) -> bool:
-        self.shown.append(text)
+    def ask(self, text: str, *_: Any, **properties: Any) -> bool:
+        self.tell(text, **properties)
         return self.answer
 
 

@@ -78,3 +78,73 @@ def test_the_difference_is_that_of_the_scores_as_they_are_shown(slicer_running, 
     from HeartLensCACLib.Sections.ResultSection import shownDifference
 
     assert shownDifference(was, now) == shown
+
+
+HOSTILE = '<img src="file:///etc/passwd"><b>Doe^Jane</b> & co'
+
+
+def test_every_label_of_the_panel_shows_its_text_as_it_is(module):
+    import qt
+
+    labels = module.widget.parent.findChildren(qt.QLabel)
+    own = [label for label in labels if getattr(module.ui, label.name, None) is not None]
+    assert len(own) >= 20
+    assert {label.name for label in own if label.textFormat != qt.Qt.PlainText} == set()
+
+
+def test_no_label_is_made_anywhere_else():
+    """A label that code makes would be born with Qt's guess, which takes tags for mark-up."""
+    from pathlib import Path
+
+    import HeartLensCACLib
+
+    sources = Path(HeartLensCACLib.__file__).parent.rglob("*.py")
+    assert not [path.name for path in sources if "QLabel" in path.read_text() or "QMessageBox" in path.read_text()]
+
+
+def test_every_dialog_shows_its_text_as_it_is(module, words):
+    import qt
+
+    from heartlens.core.errors import InputRefused
+
+    words.showError(InputRefused("input", HOSTILE))
+    words.showRefusal("crash", HOSTILE)
+    words.asksToAllow("contrast", HOSTILE)
+    words.showFindings((HOSTILE,))
+    words.tell(HOSTILE)
+    assert len(module.dialogs.shown) == 5
+    assert all(HOSTILE in text for text in module.dialogs.shown)
+    assert set(module.dialogs.formats) == {qt.Qt.PlainText}
+
+
+def test_dialogs_are_opened_in_one_file(words):
+    from pathlib import Path
+
+    opened = {
+        path.name
+        for path in Path(words.__file__).parent.rglob("*.py")
+        if any(
+            name in path.read_text() for name in ("errorDisplay", "warningDisplay", "infoDisplay", "confirmOkCancel")
+        )
+    }
+    assert opened == {"Words.py"}
+
+
+def test_a_tool_tip_shows_tags_and_is_otherwise_left_alone(words):
+    import qt
+
+    assert words.plainToolTip("LAD & LM > 3") == "LAD & LM > 3"
+    document = qt.QTextDocument()
+    document.setHtml(words.plainToolTip(HOSTILE))
+    assert document.toPlainText() == HOSTILE
+
+
+def test_a_cell_of_a_table_shows_a_hostile_text_as_it_is(slicer_running):
+    import qt
+
+    from HeartLensCACLib.Sections.Tables import fillTable
+
+    table = qt.QTableWidget()
+    fillTable(table, ["why"], [[HOSTILE]])
+    assert table.item(0, 0).text() == HOSTILE
+    assert "<img" not in table.item(0, 0).toolTip()

@@ -103,6 +103,11 @@ def files_below(folder: Path) -> Iterator[Path]:
 
     What is no regular file is refused by name and not passed over: behind a link that leads nowhere a slice is missing.
 
+    Yields
+    ------
+    Path
+        A regular file, or a link to one.
+
     Raises
     ------
     InputRefused

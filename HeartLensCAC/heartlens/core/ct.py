@@ -45,7 +45,7 @@ class CTHeader:
     is_gated
         ECG-gated acquisition
     contrast
-        ContrastBolusAgent text; "" when the tag says none
+        that an agent was given, without its free text; "" when the tag says none
     manufacturer, model
         Scanner.
     reconstruction_diameter_mm

@@ -8,6 +8,9 @@ from datetime import date
 from heartlens.core.ct import CTHeader
 from heartlens.dicom.header import Frame
 
+AGENT_NAMED = "agent named"
+"""What is kept of a contrast tag that says that something was given."""
+
 
 def ct_header(frames: Sequence[Frame], *, sop_instance_uids: Sequence[str], frame_numbers: Sequence[int]) -> CTHeader:
     """What is known about the acquisition, from the slices' tags.
@@ -34,7 +37,8 @@ def ct_header(frames: Sequence[Frame], *, sop_instance_uids: Sequence[str], fram
         patient_age_years=age_years(first),
         patient_sex=sex if (sex := (first.text("PatientSex") or "").upper()) in ("M", "F") else None,
         is_gated=first.is_gated,
-        contrast=max(contrasts, default=None),  # an agent in any slice counts; "" sorts first
+        # An agent in any slice counts. Its name is free text, and the header of a CT goes into reports.
+        contrast=AGENT_NAMED if any(contrasts) else max(contrasts, default=None),
         manufacturer=first.text("Manufacturer"),
         model=first.text("ManufacturerModelName"),
         reconstruction_diameter_mm=common_number(frames, "ReconstructionDiameter"),

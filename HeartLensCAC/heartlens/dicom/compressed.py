@@ -39,6 +39,8 @@ _META_BYTES = 1 << 16
 _LONG_FORMS = frozenset({b"OB", b"OW", b"SQ", b"UN", b"UT", b"OF", b"OD", b"OL", b"UC", b"UR"})
 """Value representations with 4 bytes of length after 2 reserved ones; PS3.5 7.1.2."""
 
+JPEG_LS_FRAME = 0xF7
+
 COMPLAINTS = ("Corrupt JPEG", "Bogus", "Huffman", "Premature end", "Invalid", "Unsupported", "Not a JPEG")
 """How messages of the JPEG library begin."""
 
@@ -152,6 +154,34 @@ def check_jpeg(stream: bytes, rows: int, columns: int) -> None:
                 raise ValueError("the JPEG scan header is damaged")
             return
         position += 2 + length
+
+
+def check_jpeg_ls(stream: bytes, rows: int, columns: int) -> None:
+    """Whether a JPEG-LS stream describes one gray image of this size, before a decoder takes memory for it; T.87 C.2.
+
+    Parameters
+    ----------
+    stream
+        From start-of-image marker on.
+    rows, columns
+        That DICOM's header states.
+
+    Raises
+    ------
+    ValueError
+        Saying what is wrong.
+    """
+    position = 2
+    while stream[:2] == b"\xff\xd8" and stream[position : position + 1] == b"\xff" and position + 4 <= len(stream):
+        marker, length = stream[position + 1], struct.unpack(">H", stream[position + 2 : position + 4])[0]
+        segment = stream[position + 4 : position + 2 + length]
+        if marker == JPEG_LS_FRAME and len(segment) >= 6:
+            _, height, width, components = struct.unpack(">BHHB", segment[:6])
+            if (height, width, components) != (rows, columns, 1):
+                raise ValueError(f"the JPEG-LS image has {height} x {width} pixels, DICOM says {rows} x {columns}")
+            return
+        position += 2 + max(length, 2)
+    raise ValueError("the stream has no JPEG-LS frame header")
 
 
 def _check_frame(segment: bytes, rows: int, columns: int) -> int:

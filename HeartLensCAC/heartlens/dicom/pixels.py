@@ -39,7 +39,14 @@ from heartlens.core.atomic import open_regular
 from heartlens.core.components import label_components
 from heartlens.core.ct import hu_array
 from heartlens.core.errors import InputRefused
-from heartlens.dicom.compressed import END_OF_IMAGE, HEADER_BYTES, check_jpeg, jpeg_complaints_raised, opened
+from heartlens.dicom.compressed import (
+    END_OF_IMAGE,
+    HEADER_BYTES,
+    check_jpeg,
+    check_jpeg_ls,
+    jpeg_complaints_raised,
+    opened,
+)
 from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, kind_of, one_line
 
 UNCOMPRESSED = frozenset(
@@ -151,7 +158,7 @@ def _frames_from_dataset(instance: Instance, dtype: np.dtype, rows: int, columns
 
 def _decoded_frames(instance: Instance, rows: int, columns: int) -> Iterator[NDArray]:
     syntax = UID(instance.transfer_syntax or "")
-    dataset = _whole(instance, None)
+    dataset = _whole(instance, 0)
     n_found = 0
     try:
         if not _pixel_bytes(dataset, instance):
@@ -191,9 +198,8 @@ def _j2k_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
         return
     for stream in _streams(dataset, instance):
         facts = openjpeg.get_parameters(stream)
-        size = int(facts["rows"]), int(facts["columns"])
-        if size != (dataset.Rows, dataset.Columns):  # before memory is taken for it
-            raise ValueError(f"the compressed image has {size[0]} x {size[1]} pixels, DICOM says otherwise")
+        if (int(facts["rows"]), int(facts["columns"])) != (dataset.Rows, dataset.Columns):  # before memory is taken
+            raise ValueError("the compressed image has another size than DICOM says")
         values = openjpeg.decode(stream)
         bits, is_signed = int(facts["precision"]), instance.value("PixelRepresentation") == 1
         if bool(facts["is_signed"]) != is_signed:
@@ -211,6 +217,8 @@ def _pydicom_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
     for stream in _streams(dataset, instance):
         if syntax in GDCM_JPEG:
             check_jpeg(stream, dataset.Rows, dataset.Columns)
+        elif "JPEGLS" in syntax.keyword:
+            check_jpeg_ls(stream, dataset.Rows, dataset.Columns)
     # CharLS decodes JPEG-LS in a third of GDCM's time.
     plugin = "pyjpegls" if "pyjpegls" in decoder.available_plugins else ""
     frames = decoder.iter_array(dataset, raw=True, decoding_plugin=plugin)
@@ -252,11 +260,10 @@ def _used_bits(instance: Instance, values: NDArray) -> NDArray:
     return (values << (allocated - 1 - high)) >> (allocated - stored)
 
 
-def _whole(instance: Instance, pixel_bytes: int | None) -> Dataset:
+def _whole(instance: Instance, pixel_bytes: int) -> Dataset:
     """The file with its pixels; a deflated one unpacks to its header and so many bytes, and to no more."""
-    most_bytes = HEADER_BYTES + TRAILING_BYTES + (pixel_bytes or 0)
     try:
-        with opened(instance.path, most_bytes, instance.name) as (file, _):
+        with opened(instance.path, HEADER_BYTES + TRAILING_BYTES + pixel_bytes, instance.name) as (file, _):
             return dcmread(file, force=True)
     except EOFError as error:
         raise InputRefused("truncated", f"{instance.name} ends before its pixel data does; copy it again") from error

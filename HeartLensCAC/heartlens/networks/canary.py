@@ -79,8 +79,12 @@ class Canary:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
-            Something else.
+        KeyError
+            A part is missing.
+        TypeError
+            A part is of another kind.
+        ValueError
+            Numbers that are no probabilities.
         """
         slices = document["slices"]
         return cls(

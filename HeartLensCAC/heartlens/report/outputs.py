@@ -20,6 +20,7 @@ from heartlens.case.seal import SIGNATURE, sign_case
 from heartlens.case.signature import Signature
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
+from heartlens.report.csv_cells import cell
 from heartlens.risk.evaluable import State
 
 OPTIONAL = frozenset({"jinja2", "highdicom"})
@@ -146,12 +147,11 @@ def write_lesions_csv(path: Path, case: Case) -> None:
         rows = csv.writer(file)
         rows.writerow(LESION_COLUMNS)
         for s in case.report.lesions:
-            rows.writerow(
-                [
-                    s.id, s.artery.name, s.agatston, s.volume_mm3, s.mass_mg, s.peak_hu, s.mean_hu, s.area_mm2,
-                    *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.undecided),
-                ]
+            values = (
+                s.id, s.artery.name, s.agatston, s.volume_mm3, s.mass_mg, s.peak_hu, s.mean_hu, s.area_mm2,
+                *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.undecided),
             )  # fmt: skip
+            rows.writerow([cell(value) for value in values])
 
 
 def check_out(out: Path, *, force: bool = False) -> None:

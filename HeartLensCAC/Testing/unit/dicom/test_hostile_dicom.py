@@ -8,17 +8,20 @@ from io import BytesIO
 from pathlib import Path
 
 import numpy as np
+import openjpeg
 import pytest
-from dicom_builder import write_ct_series
+from dicom_builder import write_ct_series, write_encoded
 from pydicom import dcmread
 from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless
 
 import heartlens.dicom.compressed
 import heartlens.dicom.pixels
 import heartlens.dicom.seg
 from heartlens.core.errors import InputRefused
 from heartlens.dicom.compressed import opened
+from heartlens.dicom.header import Instance
+from heartlens.dicom.pixels import stored_frames
 from heartlens.dicom.read import read_series
 from heartlens.dicom.series import find_series
 
@@ -133,7 +136,8 @@ def test_a_plain_file_is_given_as_it_is(tmp_path):
 )
 def test_a_warning_holds_neither_a_files_name_nor_free_text_of_its_header(tmp_path, code, tags):
     write_ct_series(tmp_path, HU, names=[f"{NAME}-{n}.dcm" for n in range(len(HU))], **tags)
-    _, cautions = read(tmp_path, allow={"contrast", "derived", "no-hu"})
+    ct, cautions = read(tmp_path, allow={"contrast", "derived", "no-hu"})
+    assert "Doe" not in str(ct.header.contrast), "report.json says what the header of the CT says of contrast"
     assert code in {caution.code for caution in cautions}
     assert not [caution.text for caution in cautions if "Doe" in caution.text or "Jane" in caution.text.title()]
 
@@ -163,3 +167,20 @@ def test_a_series_is_listed_without_what_steers_a_terminal(tmp_path):
     assert "\\x1b]0;owned\\x07" in shown
     assert not set(shown) & {"\x1b", "\x07", "\u202e"}
     assert ranked.describe().count("owned") == 1
+
+
+def test_a_compressed_slice_that_says_to_be_larger_is_refused_before_it_takes_memory(tmp_path, monkeypatch):
+    hu = np.arange(3 * 40 * 48, dtype=np.int16).reshape(3, 40, 48) % 1000
+    paths = write_ct_series(tmp_path, hu, syntax=JPEGLSLossless, PixelRepresentation=0, BitsStored=12)
+    content = bytearray(paths[0].read_bytes())
+    at = content.index(b"\xff\xf7") + 5
+    content[at : at + 4] = struct.pack(">HH", 60_000, 60_000)
+    paths[0].write_bytes(content)
+    with pytest.raises(
+        InputRefused, match=r"0000\.dcm .*the JPEG-LS image has 60000 x 60000 pixels, DICOM says 40 x 48"
+    ):
+        list(stored_frames(Instance.read(paths[0])))
+    write_encoded(paths[1:2], [openjpeg.encode(np.zeros((400, 480), np.uint16))], JPEG2000Lossless)
+    monkeypatch.setattr(openjpeg, "decode", lambda stream: pytest.fail("decoded"))
+    with pytest.raises(InputRefused, match=r"0001\.dcm .*another size than DICOM says"):
+        list(stored_frames(Instance.read(paths[1])))
