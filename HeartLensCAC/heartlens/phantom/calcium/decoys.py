@@ -76,6 +76,12 @@ def propose_decoys(
 
     Parameters
     ----------
+    anatomy
+        The person.
+    rng
+        Draws places, sizes and densities.
+    kvp, size
+        As `propose_plaques` takes them.
     within_mm
         Draw each decoy toward the artery nearest to its place, until its surface lies `NEAREST_DECOY_MM` to so far from
         the centerline; None leaves it where it is.
