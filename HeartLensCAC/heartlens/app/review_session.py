@@ -6,6 +6,7 @@ The panel and the browser hold one `ReviewSession`; it knows no window and no sc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +21,7 @@ from heartlens.case.folder import case_journal, folder_differences, load_case, s
 from heartlens.case.journal import TORN, append_edits
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
-from heartlens.case.seal import Seal, SealState, read_seal, sign_case, withdraw_signature
+from heartlens.case.seal import Seal, SealState, claims_signature, read_seal, sign_case, withdraw_signature
 from heartlens.case.signature import Signature, now, obstacles
 from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_files
 from heartlens.core.disk.rights import is_private
@@ -63,6 +64,8 @@ class ReviewSession:
         self.held_by = lock if isinstance(lock, Holder) else None
         self._journal = case_journal(folder)
         self.seal = read_seal(folder, len(case.edits))
+        if self._lock is not None:
+            self._withdraw_claim()  # a program was stopped while it signed
         self.findings = tuple(self._look_through())
 
     @classmethod
@@ -229,10 +232,21 @@ class ReviewSession:
             withdraw_signature(self.folder)  # first: it must not outlive what was signed
             self.seal = Seal(SealState.NONE)
             save_risk_inputs(self.folder, risk_inputs)
-        except OSError as error:
-            raise InputRefused("output", f"cannot write to {self.folder}: {reason_of(error)}; allow it") from error
+        except BaseException as error:
+            self._withdraw_claim()
+            if isinstance(error, OSError):
+                raise InputRefused("output", f"cannot write to {self.folder}: {reason_of(error)}; allow it") from error
+            raise
         self.case = graded
+        self._withdraw_claim()
         return True
+
+    def _withdraw_claim(self) -> None:
+        """Nothing says "signed" that is not: a report that does is written again, as soon as there is room."""
+        is_signed = self.seal.state in (SealState.HOLDS, SealState.ALTERED, SealState.UNVERIFIED)
+        if not is_signed and claims_signature(self.folder, len(self.case.edits)):
+            with suppress(InputRefused):
+                self.save_report()
 
     def keep_edits(self, edited: Case) -> bool:
         """Keep another state of the same case, as `scene.read_segmentation` returns it.
@@ -286,8 +300,15 @@ class ReviewSession:
         except ValueError as error:
             raise InputRefused("input", str(error)) from error
         self._require_lock()
-        self._journal = append_edits(self.folder, self._journal, ())  # what is torn is not signed
-        sign_case(self.folder, self.case, signature)
+        try:
+            self._journal = append_edits(self.folder, self._journal, ())  # what is torn is not signed
+            sign_case(self.folder, self.case, signature)
+        except OSError as error:
+            raise InputRefused(
+                "output",
+                f"not signed, because it cannot be kept in {self.folder}: {reason_of(error)}; make room or "
+                "allow writing there, then sign again",
+            ) from error
         self.seal = read_seal(self.folder, len(self.case.edits))
         return signature
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from heartlens.case.folder import case_journal, folder_differences
-from heartlens.case.seal import Seal, SealState, read_seal
+from heartlens.case.seal import Seal, SealState, claims_signature, read_seal
 from heartlens.core.errors import InputRefused
 
 
@@ -65,6 +65,8 @@ def verify_case(folder: Path) -> Verification:
         journal = case_journal(folder)
     except InputRefused as refused:
         return Verification(folder, None, 0, refused.text)
-    edits = len(journal.edits)
-    torn = (f"the last {journal.torn_bytes} bytes of the journal are damaged",) if journal.is_torn else ()
-    return Verification(folder, read_seal(folder, edits), edits, "; ".join((*torn, *folder_differences(folder, edits))))
+    edits, seal = len(journal.edits), read_seal(folder, len(journal.edits))
+    problems = [f"the last {journal.torn_bytes} bytes of the journal are damaged"] if journal.is_torn else []
+    if seal.state in (SealState.NONE, SealState.LAPSED) and claims_signature(folder, edits):
+        problems.append("report.json says signed, and no signature holds that")
+    return Verification(folder, seal, edits, "; ".join((*problems, *folder_differences(folder, edits))))

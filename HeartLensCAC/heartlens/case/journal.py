@@ -13,11 +13,12 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from heartlens.case.edits import Edit
-from heartlens.core.disk.renaming import patiently
+from heartlens.core.disk.renaming import patiently, sync_folder
 from heartlens.core.errors import InputRefused
 
 JOURNAL = "edits.jsonl"
@@ -141,15 +142,16 @@ def append_edits(folder: Path, journal: Journal, edits: Sequence[Edit]) -> Journ
         if place.is_symlink() or (place.exists() and not place.is_file()):
             # Whoever made the folder could else have edits written into any file of the reader.
             raise InputRefused("output", f"{place.name}: expected a regular file, found a link or none; put it there")
-    with patiently(lambda: path.open("r+b")) as file:
+    # Without a buffer, which would write what was refused when it is closed.
+    with patiently(lambda: path.open("r+b", buffering=0)) as file:
         expected, found = journal.size_bytes + journal.torn_bytes, os.fstat(file.fileno()).st_size
-        if found != expected:
+        if found not in (expected, journal.size_bytes):  # the latter: a try that failed has set aside what was torn
             raise InputRefused(
                 "output",
                 f"{JOURNAL}: expected {expected} bytes as they were read, found {found}: another program edits this "
                 "case; open it again",
             )
-        if journal.is_torn:
+        if found > journal.size_bytes:
             _set_torn_aside(folder, file, journal)
         begin = file.seek(0, os.SEEK_END)
         if begin:  # a journal whose last newline is missing
@@ -157,25 +159,39 @@ def append_edits(folder: Path, journal: Journal, edits: Sequence[Edit]) -> Journ
             if file.read(1) != b"\n":
                 lines.insert(0, "\n")
         try:
-            file.write("".join(lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError:
+            _write_synced(file, "".join(lines).encode())
+            size = file.tell()
+        except BaseException:  # whatever stops it, Ctrl-C too: an edit that is not on the screen is not on the disk
             with suppress(OSError):
-                os.truncate(path, begin)
+                file.truncate(begin)
             raise
-        size = file.tell()
     return Journal((*journal.edits, *edits), head, size)
 
 
-def _set_torn_aside(folder: Path, file: BinaryIO, journal: Journal) -> None:
+def _set_torn_aside(folder: Path, file: FileIO, journal: Journal) -> None:
     """Move what is no whole line into a file of its own, on the disk before it leaves this one."""
     file.seek(journal.size_bytes)
-    with (folder / TORN).open("ab") as aside:
-        aside.write(file.read() + b"\n")
-        aside.flush()
-        os.fsync(aside.fileno())
-    file.truncate(journal.size_bytes)
+    path = folder / TORN
+    with path.open("ab", buffering=0) as aside:
+        begin = aside.seek(0, os.SEEK_END)
+        try:
+            _write_synced(aside, file.read() + b"\n")
+            sync_folder(folder)
+            file.truncate(journal.size_bytes)
+        except BaseException:
+            with suppress(OSError):
+                aside.truncate(begin)
+                if not begin:
+                    path.unlink()
+            raise
+
+
+def _write_synced(file: FileIO, content: bytes) -> None:
+    """Write all of it, a disk may take it piecewise, and wait until it is on the disk."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())
 
 
 def _chained(head: str, document: dict[str, Any]) -> str:

@@ -111,12 +111,17 @@ def lock_case(folder: Path, reader: str = "") -> CaseLock | Holder | None:
         if is_same_file(path, file):
             break
         os.close(file)  # released and deleted between opening and locking
-    own = ProcessId.own()
-    when = datetime.now().astimezone().isoformat(timespec="seconds")
-    with suppress(OSError):
-        os.ftruncate(file, 0)
-        os.write(file, json.dumps(asdict(Holder(own.host, own.pid, when, reader, own.started))).encode())
-    return CaseLock(folder, file)
+    taken = CaseLock(folder, file)
+    try:
+        own = ProcessId.own()
+        when = datetime.now().astimezone().isoformat(timespec="seconds")
+        with suppress(OSError):
+            os.ftruncate(file, 0)
+            os.write(file, json.dumps(asdict(Holder(own.host, own.pid, when, reader, own.started))).encode())
+    except BaseException:  # Ctrl-C, no memory: nobody has it then, and this process could not take it again
+        taken.release()
+        raise
+    return taken
 
 
 def who_holds(folder: Path) -> Holder | None:

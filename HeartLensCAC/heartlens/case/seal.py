@@ -12,6 +12,7 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -22,6 +23,8 @@ from heartlens.case.folder import AUTO, read_json, write_json
 from heartlens.case.journal import JOURNAL
 from heartlens.case.signature import SIGNATURE_SCHEMA, Signature, now
 from heartlens.core.atomic import atomic_file, file_sha256
+from heartlens.core.disk.renaming import sync_file
+from heartlens.core.errors import InputRefused
 from heartlens.risk.evaluable import State
 
 KEY_VARIABLE = "HEARTLENS_SIGNING_KEY"
@@ -31,7 +34,9 @@ SIGNATURE = "signature.json"
 OLD_SIGNATURE_SCHEMA = "heartlens.signature/1"
 """Counted edits and nothing else; it holds for cases of the first version alone."""
 
-SEALED_FILES = ("case.json", AUTO, "report.json", "ct.nrrd")
+REPORT = "report.json"
+
+SEALED_FILES = ("case.json", AUTO, REPORT, "ct.nrrd")
 """Beside the journal, of which only the length that was signed is sealed: later edits end a signature openly."""
 
 
@@ -95,22 +100,66 @@ def sign_case(folder: Path, case: Case, signature: Signature) -> None:
     InputRefused
         ``output``: the disk does not take it; there is no signature then.
     """
-    with atomic_file(folder / "report.json") as sibling:
-        write_json(sibling, case.report_document(replace(case.assessment, state=State.SIGNED)))
-    journal = (folder / JOURNAL).read_bytes()
-    document: dict[str, Any] = {
-        "schema": SIGNATURE_SCHEMA,
-        **asdict(signature),
-        "files": {name: _sha256(folder / name) for name in SEALED_FILES},
-        "journal": {
-            "edits": len(case.edits),
-            "bytes": len(journal),
-            "sha256": hashlib.sha256(journal).hexdigest(),
-        },
-        "is_keyed": _key() is not None,
-    }
-    with atomic_file(folder / SIGNATURE) as sibling:
-        write_json(sibling, {**document, "seal": _seal_of(document)})
+    report, path = folder / REPORT, folder / SIGNATURE
+    before = report.read_bytes() if report.is_file() and not report.is_symlink() else None
+    is_first = not os.path.lexists(path)
+    content = b""
+    try:
+        if is_first:  # stopped between the two renames, it is not a case whose signature was removed
+            with atomic_file(path) as not_yet:
+                write_json(not_yet, {"schema": SIGNATURE_SCHEMA, "withdrawn": signature.when})
+        # Both are on the disk before one has its name: then two renames remain, for which there is always room.
+        with atomic_file(path) as new_signature, atomic_file(report) as new_report:
+            write_json(new_report, case.report_document(replace(case.assessment, state=State.SIGNED)))
+            journal = (folder / JOURNAL).read_bytes()
+            document: dict[str, Any] = {
+                "schema": SIGNATURE_SCHEMA,
+                **asdict(signature),
+                "files": {name: _sha256(new_report if name == REPORT else folder / name) for name in SEALED_FILES},
+                "journal": {
+                    "edits": len(case.edits),
+                    "bytes": len(journal),
+                    "sha256": hashlib.sha256(journal).hexdigest(),
+                },
+                "is_keyed": _key() is not None,
+            }
+            write_json(new_signature, {**document, "seal": _seal_of(document)})
+            sync_file(new_signature)
+            content = new_signature.read_bytes()
+    except BaseException:
+        if not _holds(path, content):
+            _bring_back(report, before)
+            if is_first and (before is None or _holds(report, before)):
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        raise
+
+
+def _bring_back(report: Path, before: bytes | None) -> None:
+    """A report must not say "signed" when nobody has."""
+    if before is not None and not _holds(report, before):
+        with suppress(InputRefused), atomic_file(report) as old:
+            old.write_bytes(before)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def claims_signature(folder: Path, edits: int) -> bool:
+    """Whether report.json says of the present state that it is signed; it does so for a moment before it is.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    edits
+        How many its journal holds.
+    """
+    try:
+        return _report_is_signed(folder) and read_json(folder / REPORT)["edits"] == edits
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
 
 
 def read_seal(folder: Path, edits: int) -> Seal:
@@ -164,7 +213,7 @@ def withdraw_signature(folder: Path) -> None:
 def _report_is_signed(folder: Path) -> bool:
     """Whether the report says that somebody signed: then a signature that is not there was removed."""
     try:
-        return bool(read_json(folder / "report.json")["assessment"]["state"] == State.SIGNED.value)
+        return bool(read_json(folder / REPORT)["assessment"]["state"] == State.SIGNED.value)
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
@@ -187,7 +236,7 @@ def _judge(folder: Path, document: Mapping[str, Any], signature: Signature, edit
     starts_as_signed = hashlib.sha256(journal[: sealed["bytes"]]).hexdigest() == sealed["sha256"]
     changed = [] if is_ours and starts_as_signed else [JOURNAL]
     for name, expected in document["files"].items():
-        follows_edits = name == "report.json" and is_edited
+        follows_edits = name == REPORT and is_edited
         if not follows_edits and _sha256(folder / name) != expected:
             changed.append(name)
     if changed:

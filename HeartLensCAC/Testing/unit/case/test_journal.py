@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from failing_disk import Disk, Fault, full
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -126,3 +127,23 @@ def test_a_disk_that_is_full_leaves_the_journal_as_it_was(folder, monkeypatch):
         append_edits(folder, opened(folder), [Edit("redo")])
     monkeypatch.undo()
     assert (folder / JOURNAL).read_bytes() == before
+
+
+def test_what_a_disk_refused_once_is_not_written_when_the_file_is_closed(folder):
+    """A disk that is full for a moment: a buffer would try again on closing, and the refused edit would be there."""
+    before = (folder / JOURNAL).read_bytes()
+    disk = Disk(folder)
+    with disk.watched(Fault(1, full)), pytest.raises(OSError, match="No space"):
+        append_edits(folder, opened(folder), EDITS[:1])
+    assert disk.asked[1] == ("write", JOURNAL)
+    assert (folder / JOURNAL).read_bytes() == before
+
+
+def test_a_torn_end_that_was_set_aside_by_a_try_that_failed_can_be_edited_in_the_same_session(folder):
+    path = folder / JOURNAL
+    path.write_bytes(path.read_bytes()[:-10])
+    journal, disk = opened(folder), Disk(folder)
+    with disk.watched(Fault(6, full)), pytest.raises(OSError, match="No space"):
+        append_edits(folder, journal, EDITS[:1])
+    assert disk.asked[6] == ("write", JOURNAL)
+    assert append_edits(folder, journal, EDITS[:1]).edits == (*EDITS[:2], EDITS[0])

@@ -197,3 +197,16 @@ def test_a_lock_at_which_a_scanner_looks_is_waited_for(tmp_path, monkeypatch):
     assert isinstance(lock, CaseLock)
     assert not answers
     lock.release()
+
+
+def test_a_lock_that_could_not_be_finished_is_nobodys(tmp_path, monkeypatch):
+    def interrupt(*_arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lock_module.os, "ftruncate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        lock_case(tmp_path)
+    monkeypatch.undo()
+    mine = lock_case(tmp_path)
+    assert isinstance(mine, CaseLock)
+    mine.release()

@@ -335,3 +335,24 @@ def test_a_link_in_a_case_lets_nobody_write_into_another_file_of_the_reader(sign
             with suppress(InputRefused):
                 act()
     assert mine.read_text() == "# not for others"
+
+
+def test_a_report_that_says_signed_without_a_signature_is_told_and_written_again(signed):
+    """What a program leaves that is killed between the two renames of signing."""
+    (signed / "signature.json").write_text('{"schema": "heartlens.signature/2", "withdrawn": "now"}')
+    verified = verify_case(signed)
+    assert (verified.is_fine, verified.problem) == (False, "report.json says signed, and no signature holds that")
+    with ReviewSession.open(signed) as reading:
+        assert reading.state is State.READ
+    assert json.loads((signed / "report.json").read_text())["assessment"]["state"] == "read"
+    assert verify_case(signed).is_fine
+
+
+def test_what_is_altered_stays_as_it_was_found(signed):
+    """It is evidence: nobody brings its report up to date by looking at it."""
+    document = json.loads((signed / "case.json").read_text())
+    (signed / "case.json").write_text(json.dumps({**document, "notice": "none"}))
+    before = (signed / "report.json").read_bytes()
+    with ReviewSession.open(signed) as reading:
+        assert reading.state is State.ALTERED
+    assert (signed / "report.json").read_bytes() == before
