@@ -19,13 +19,15 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test pytest test-fast check mutants docs bench road rules evaluate-embedded judge pictures clean
+.PHONY: help demo test pytest test-fast check mutants kill sbom docs bench road rules evaluate-embedded judge pictures clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
 	@echo "make test    install what the tests need, check style and types, run all tests"
 	@echo "make test-fast  the tests that take two minutes or little more, for while you work"
 	@echo "make mutants  break the product in named ways and see that tests notice; goes on where it stopped (ONLY=part of a name)"
+	@echo "make kill    kill the program at 500 random moments and let everything on the disk fail once; half an hour; writes docs/kills.md"
+	@echo "make sbom    list what HeartLens runs on: dist/heartlens.cdx.json (CycloneDX) and docs/licenses.md"
 	@echo "make docs    build the pages of docs/ and of the library into docs/api; open docs/api/index.html"
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
 	@echo "make road    make phantoms, train small networks on them, evaluate the bundle; into road/ (SIZE=smoke: a minute)"
@@ -119,6 +121,22 @@ mutants: $(VENV)/installed-training $(VENV)/installed-slicer
 	$(BIN)/python scripts/mutants.py $(if $(ONLY),--only "$(ONLY)")
 	$(BIN)/python scripts/mutants.py --table
 
+# Half an hour on two cores, outside CI; docs/kills.md is its result.
+kill: $(VENV)/installed-test
+	$(BIN)/python scripts/kill.py
+	HEARTLENS_ALL_FAILURES=1 $(BIN)/python -m pytest -s HeartLensCAC/Testing/test_failures.py
+
+# What a user installs and nothing else, looked at from another environment.
+sbom:
+	rm -rf .venv-bare && $(PYTHON) -m venv .venv-bare && $(PYTHON) -m venv .venv-sbom && mkdir -p dist
+	.venv-bare/bin/python -m pip install --quiet --disable-pip-version-check -r HeartLensCAC/Resources/requirements.txt
+	.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check 'cyclonedx-bom==7.5.0' 'pip-licenses==5.5.5'
+	.venv-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+	  --output-file dist/heartlens.cdx.json .venv-bare/bin/python
+	{ printf '# Licenses\n\nWhat HeartLens runs on, as installed with it. Written by `make sbom`.\n\n'; \
+	  .venv-sbom/bin/pip-licenses --python .venv-bare/bin/python --from=mixed --format=markdown --order=name \
+	    --ignore-packages pip setuptools; } > docs/licenses.md
+
 # Without a warning. PyTorch, ONNX Runtime and Slicer's classes are stood in for, so that none need be installed.
 docs: $(VENV)/installed-docs
 	rm -rf docs/api docs/reference
@@ -151,5 +169,5 @@ slicer:
 	$(PYTHON) scripts/in_slicer.py $(if $(SLICER),--slicer "$(SLICER)")
 
 clean:
-	rm -rf $(VENV) .venv-nnunet .venv-511 demo road build dist docs/api docs/reference bench.json bench-training.json mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-511 .venv-bare .venv-sbom demo road build dist docs/api docs/reference bench.json bench-training.json mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -36,6 +36,7 @@ sys.path.insert(0, str(ROOT / "HeartLensCAC"))
 import numpy as np  # noqa: E402
 
 from heartlens.__main__ import main as heartlens  # noqa: E402
+from heartlens.app.console import stopping_cleanly  # noqa: E402
 from heartlens.app.review_session import ReviewSession  # noqa: E402
 from heartlens.app.worker import serve  # noqa: E402
 from heartlens.case.case import Case  # noqa: E402
@@ -180,7 +181,8 @@ class Bench:
                     if json.loads(line)["event"] in ("done", "error"):
                         tell(json.loads(line)["event"])
             os._exit(0)
-        serve()
+        with stopping_cleanly():  # as the command does
+            serve()
 
     def look_at_result(self, place: Path, told: list[Any], outcome: Outcome) -> None:
         """A whole result or none, an old one always; and what lies beside it goes with the next run."""

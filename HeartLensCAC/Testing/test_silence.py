@@ -1,4 +1,4 @@
-"""Scoring speaks to nobody: no name is looked up, nothing is connected, nothing is written outside of the result.
+"""HeartLens speaks to nobody: no name is looked up, nothing is connected, nothing is written outside of the result.
 
 ONNX Runtime sends usage data from 1.29 on, but not where `CI` is set; so these run without it.
 """
@@ -21,15 +21,19 @@ pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
 
+SOURCES = (HERE.parent, HERE.parents[1], HERE, HERE.parents[1] / "training" / "tests")
+"""Where pytest finds modules, see pyproject.toml."""
 
-def run_alone(tmp_path: Path, *arguments: str) -> tuple[dict[str, int], list[str]]:
-    """Attempts to leave the machine, and files that were written into home or the folder for temporary files."""
+
+def run_alone(tmp_path: Path, *arguments: str) -> tuple[dict[str, int], list[str], list[str]]:
+    """Attempts to leave the machine, files that were written into home or the folder for temporary files, the roads."""
     isolated = ["unshare", "--map-root-user", "--net"]
     if shutil.which("unshare") is None or subprocess.run([*isolated, "true"], capture_output=True).returncode:
         pytest.skip("no empty network can be made here: needs Linux that allows unshare --map-root-user --net")
     home = tmp_path / "home"
     home.mkdir()
-    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH")}
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH")}
+    kept["PYTHONPATH"] = os.pathsep.join(map(str, SOURCES))
     places = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"), str(home))
     done = subprocess.run(
         [*isolated, sys.executable, str(HERE / "quiet_run.py"), *arguments],
@@ -41,21 +45,28 @@ def run_alone(tmp_path: Path, *arguments: str) -> tuple[dict[str, int], list[str
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stderr.splitlines()[-1][done.stderr.splitlines()[-1].index('{"attempts"') :])
     assert not told["CI"]
-    return told["attempts"], sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+    files = sorted(str(path.relative_to(home)) for path in home.rglob("*"))
+    return told["attempts"], files, told["roads"]
 
 
-def test_scoring_reaches_for_nobody_and_leaves_nothing_behind(tmp_path):
-    parameters = PhantomParameters.random(2, matrix=192, traps=())
+def test_no_road_reaches_for_anybody_or_leaves_anything_behind(tmp_path):
+    """Command line, rules, worker, panel and training, with all libraries that they load."""
+    parameters = PhantomParameters.random(2, matrix=128, increment_mm=5.0, slice_thickness_mm=5.0, traps=())
     write_phantom(tmp_path / "phantom", make_phantom(parameters), format="nrrd")
-    attempts, files = run_alone(tmp_path, str(tmp_path / "phantom" / "ct.nrrd"), str(tmp_path))
+    out = tmp_path / "out"
+    out.mkdir()
+    attempts, files, roads = run_alone(tmp_path, "all", str(tmp_path / "phantom" / "ct.nrrd"), str(out))
     assert set(attempts.values()) == {0}, attempts
     assert files == []
-    assert (tmp_path / "command" / "report.json").is_file()
-    assert (tmp_path / "worker" / "report.json").is_file()
+    assert {"command", "rules", "worker"} <= set(roads)
+    assert os.environ.get("CI") != "true" or set(roads) == {"command", "rules", "worker", "panel", "training"}
+    assert all((out / road / "report.json").is_file() for road in ("command", "rules", "worker"))
+    assert {path.name for path in out.iterdir()} == set(roads)
+    assert {path.name for path in tmp_path.iterdir()} == {"home", "out", "phantom"}
 
 
 def test_a_look_up_of_a_name_would_be_seen(tmp_path):
-    attempts, _ = run_alone(tmp_path, "look-up")
+    attempts, _, _ = run_alone(tmp_path, "look_up")
     assert sum(attempts.values()) > 0
 
 

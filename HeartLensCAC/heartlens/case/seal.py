@@ -101,7 +101,7 @@ def sign_case(folder: Path, case: Case, signature: Signature) -> None:
         ``output``: the disk does not take it; there is no signature then.
     """
     report, path = folder / REPORT, folder / SIGNATURE
-    before = report.read_bytes() if report.exists() else None
+    before = report.read_bytes() if report.is_file() and not report.is_symlink() else None
     is_first = not os.path.lexists(path)
     content = b""
     try:
