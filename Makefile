@@ -160,7 +160,7 @@ evaluate-embedded: $(VENV)/installed-training
 # Real scans that no training has seen; nothing may be tuned on them. They are not distributed: sets that are missing are said.
 DATA ?= ../shared/data
 judge: $(VENV)/installed-training
-	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md
+	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md $(if $(SECOND),--second $(SECOND))
 
 pictures: $(VENV)/installed-slicer
 	HEARTLENS_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest HeartLensCAC/Testing/desktop/test_pictures.py

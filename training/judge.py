@@ -2,9 +2,9 @@
 
 python -m training.judge --out DIR [--data DATA] [--bundle NAME|DIR|none] [--docs docs/models.md] [--pictures DIR]
 
-Real scans and slices, the same made sharp, plaques laid into real hearts, and phantoms outside of what is drawn; each
-scored by the whole pipeline, with the bundle and by the rules. Writes judge.json and judge.md and prints the latter.
-What was judged before by the same program is kept; --fresh does it again. Nobody may choose anything by these scans.
+Real scans and slices, the same made sharp, plaques laid into real hearts, a second family of phantoms, and own phantoms
+outside of what is drawn; each scored by the whole pipeline, with the bundle and by the rules. Writes judge.json and
+judge.md and prints the latter. What was judged before by the same program is kept; --fresh does it again. Nobody may choose anything by these scans.
 
 DATA is a folder of openly licensed scans that is not part of HeartLens. A set that is not there is left out with the
 reason. Pictures show people: they stay where they are written.
@@ -27,13 +27,15 @@ from heartlens.case.case import Case
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import SCORED_ARTERIES
+from heartlens.io.volumes import read_labels
 from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 from heartlens.pipeline import Request
-from training.datasets.phantom_sets import generator_hash
+from training.datasets.phantom_sets import SECOND_FAMILY, generator_hash
 from training.engine.cli import DONE, run_command
 from training.engine.json_records import to_plain
 from training.engine.provenance import machine, source_commit
 from training.engine.run_log import make_run_folder
+from training.evaluation.answers import known_islands
 from training.evaluation.judge_tables import (
     HEARTS,
     LAID,
@@ -41,6 +43,7 @@ from training.evaluation.judge_tables import (
     MARKS,
     NYSBU,
     PAIRS,
+    SECOND,
     TCGA,
     WANTED,
     collected,
@@ -49,10 +52,11 @@ from training.evaluation.judge_tables import (
 from training.evaluation.plots import answer_figure, save_png
 from training.evaluation.results import Failure, Patient, Summary
 from training.evaluation.sources.hearts import SETS, RealSet
-from training.evaluation.sources.judged import JudgedScan, judge_once
+from training.evaluation.sources.judged import PROTOCOL, JudgedScan, judge_once, open_scan
 from training.evaluation.sources.kernels import SharpKernel, edge_profile, fit_kernel, sharpened_scans
 from training.evaluation.sources.laid import laid_scans
 from training.evaluation.sources.phantoms import BUNDLE, BY_RULES
+from training.evaluation.sources.second_family import make_cases
 from training.evaluation.sources.shifted import SHIFTED_SETS, ShiftedSet
 from training.evaluation.statistics import summarize
 from training.evaluation.tables import put_into
@@ -62,6 +66,9 @@ SCHEMA = "heartlens.judge/1"
 
 PHANTOMS = 8
 """Of each set of the own generator, unless more are asked for."""
+
+SECOND_CASES = 8
+"""Of the second family, unless more are asked for: a case takes half a minute to make, once."""
 
 Source = Callable[[], Iterator[JudgedScan | Failure]]
 
@@ -79,22 +86,25 @@ class Judging:
         Folder for files that have to be made; nobody needs it afterwards.
     phantoms
         Of each set of the own generator; 0 leaves them out.
+    second
+        Cases of the second family; 0 leaves it out.
     matrix
-        Their rows and columns, for a quick trial.
+        Rows and columns of the own phantoms, for a quick trial; the second family is small then, too.
     """
 
-    def __init__(self, data: Path, out: Path, work: Path, phantoms: int, matrix: int | None) -> None:
+    def __init__(self, data: Path, out: Path, work: Path, phantoms: int, second: int, matrix: int | None) -> None:
         self.data, self.out, self.work = data, out, work
-        self.phantoms, self.matrix = phantoms, matrix
+        self.phantoms, self.second, self.matrix = phantoms, second, matrix
         self.kernel: SharpKernel | None = None
 
     def sources(self) -> dict[str, Source]:
-        """Every source by name. The second family of phantoms is one more entry here."""
+        """Every source by name."""
         real: dict[str, Source] = {s.name: partial(self._scans, s) for s in SETS}
         own: dict[str, Source] = {}
         if self.phantoms:
             own = {s.name: partial(self._phantoms, s) for s in SHIFTED_SETS}
-        return {**real, PAIRS: self._pairs, LAID: lambda: laid_scans(self.data, self.work / "laid"), **own}
+        second: dict[str, Source] = {SECOND: self._second_family} if self.second else {}
+        return {**real, PAIRS: self._pairs, LAID: lambda: laid_scans(self.data, self.work / "laid"), **second, **own}
 
     def _scans(self, of: RealSet) -> Iterator[JudgedScan | Failure]:
         yield from of.scans(self.data, self.work / of.folder)
@@ -102,6 +112,13 @@ class Judging:
     def _phantoms(self, shifted: ShiftedSet) -> Iterator[JudgedScan]:
         cache = self.out / "phantoms"
         yield from shifted.scans(cache, self.work / "phantoms", self.phantoms, matrix=self.matrix)
+
+    def _second_family(self) -> Iterator[JudgedScan]:
+        seeds, size = SECOND_FAMILY.range[: self.second], "full" if self.matrix is None else "small"
+        for case in make_cases(self.out / "second-family", seeds, size=size):
+            ct = open_scan(case.scan)
+            known = known_islands(ct, read_labels(case.folder / "labels.nrrd", ct), PROTOCOL)
+            yield JudgedScan(f"second-{case.seed}", case.scan, ct, known)
 
     def _pairs(self) -> Iterator[JudgedScan | Failure]:
         """Soft scans made sharp by the kernel that is fitted to the edges of LIDC-0314."""
@@ -195,7 +212,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--phantoms", type=int, default=PHANTOMS, help="of each set of the own generator (default %(default)s)"
     )
-    parser.add_argument("--matrix", type=int, help="their rows and columns, for a quick trial")
+    parser.add_argument(
+        "--second", type=int, default=SECOND_CASES,
+        help=f"cases of the second family, {SECOND_FAMILY.count} are all (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--matrix", type=int, help="rows and columns of own phantoms, for a quick trial")
     parser.add_argument("--only", action="append", default=[], metavar="SOURCE", help="judge this source (repeatable)")
     parser.add_argument("--fresh", action="store_true", help="judge again, ignoring cached results")
     parser.add_argument("--pictures", type=Path, help="folder for a picture of each answer; judges again")
@@ -209,7 +230,7 @@ def _run(options: argparse.Namespace) -> int:
     requests, words = _requests(options.bundle)
     make_run_folder(options.out)
     with tempfile.TemporaryDirectory() as temporary:
-        judging = Judging(options.data, options.out, Path(temporary), options.phantoms, options.matrix)
+        judging = Judging(options.data, options.out, Path(temporary), options.phantoms, options.second, options.matrix)
         if unknown := sorted(set(options.only) - set(judging.sources())):
             raise InputRefused("input", f"--only: expected one of {', '.join(judging.sources())}; got {unknown[0]}")
         patients, sharp, failures = judge_all(

@@ -17,7 +17,7 @@ SMALL = {
     "noise_hu": 8.0,
 }  # fmt: skip
 
-SOURCES = ("own phantoms, as drawn", "own phantoms, decoys near arteries", "own phantoms, kernel that overshoots")
+SOURCES = ("second family", "own phantoms, as drawn", "own phantoms, kernel that overshoots")
 
 
 @pytest.mark.slow
@@ -35,6 +35,8 @@ def test_three_cases_are_judged_printed_and_kept(tmp_path, capsys, monkeypatch):
         "none",
         "--phantoms",
         "1",
+        "--second",
+        "1",
     ]
     command += ["--matrix", "64", "--draws", "20", "--docs", str(page), "--pictures", str(tmp_path / "pictures")]
     command += [word for source in SOURCES for word in ("--only", source)]
@@ -45,11 +47,11 @@ def test_three_cases_are_judged_printed_and_kept(tmp_path, capsys, monkeypatch):
     assert page.read_text() == f"# Models\n{MARKS[0]}\n{text.rstrip()}\n{MARKS[1]}\nrest\n"
     document = json.loads((tmp_path / "out" / "judge.json").read_text())
     assert list(document["patients"]) == list(SOURCES)
-    first = document["patients"][SOURCES[0]][0]
+    first = document["patients"][SOURCES[1]][0]
     assert first["name"] == "phantom-760000"
     answer = first["answers"]["rules"]
     assert answer["total"] == pytest.approx(first["stages"]["rules"]["predicted_agatston"]["all"])
-    assert f"| {SOURCES[0]} (1) | category of five right |" in text
+    assert f"| {SOURCES[1]} (1) | category of five right |" in text
     assert document["failures"] == {}
     kept = sorted((tmp_path / "out" / "judged").rglob("*.json"))
     before = [path.stat().st_mtime_ns for path in kept]
@@ -69,6 +71,8 @@ def test_without_scans_the_reason_is_said(tmp_path, capsys):
         "--bundle",
         "none",
         "--phantoms",
+        "0",
+        "--second",
         "0",
     ]
     assert main(command) == 3
