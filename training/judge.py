@@ -4,7 +4,8 @@ python -m training.judge --out DIR [--data DATA] [--bundle NAME|DIR|none] [--doc
 
 Real scans and slices, the same made sharp, plaques laid into real hearts, a second family of phantoms, and own phantoms
 outside of what is drawn; each scored by the whole pipeline, with the bundle and by the rules. Writes judge.json and
-judge.md and prints the latter. What was judged before by the same program is kept; --fresh does it again. Nobody may choose anything by these scans.
+judge.md and prints the latter. What was judged before by the same program is kept; --fresh does it again. Nobody may
+choose anything by these scans.
 
 DATA is a folder of openly licensed scans that is not part of HeartLens. A set that is not there is left out with the
 reason. Pictures show people: they stay where they are written.

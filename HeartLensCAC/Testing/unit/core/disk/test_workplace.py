@@ -121,8 +121,8 @@ def test_a_result_that_was_set_aside_goes_when_the_new_one_has_its_place(tmp_pat
     ("name", "stays"),
     [
         (f".out-{2**22 + 1}.part", False),  # of version 0.1
-        (f".out-{os.getppid()}.part", True),
-        (f".out-{os.getpid()}.part", False),  # ours has no such name: it is of an earlier process of our number
+        (".out-PARENT.part", True),
+        (".out-OWN.part", False),  # ours has no such name: it is of an earlier process of our number
         (f".outer-{TOKEN}.part", True),
         (f".out-x-{TOKEN}.part", True),
         (f".out-{TOKEN}.partial", True),
@@ -130,6 +130,7 @@ def test_a_result_that_was_set_aside_goes_when_the_new_one_has_its_place(tmp_pat
     ],
 )
 def test_only_what_belongs_to_the_folder_is_cleared(tmp_path, name, stays):
+    name = name.replace("PARENT", str(os.getppid())).replace("OWN", str(os.getpid()))
     (tmp_path / name).mkdir()
     clear_leftovers(tmp_path / "out")
     assert names(tmp_path) == ([name] if stays else [])
