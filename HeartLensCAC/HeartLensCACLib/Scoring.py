@@ -121,7 +121,7 @@ class Scoring:
             return {"files": scan.files}
         options.update({"kvp": header.kvp, "thickness-mm": header.slice_thickness_mm})
         folder = Path(slicer.app.temporaryPath) / f"HeartLens-{datetime.now():%Y%m%d%H%M%S%f}"
-        folder.mkdir(parents=True)
+        folder.mkdir(mode=0o700, parents=True)  # of the user alone, as results are
         self._copy = folder
         write_volume(folder / "ct.nrrd", ct)
         return {"input": folder / "ct.nrrd"}
