@@ -181,7 +181,7 @@ def folder_differences(folder: Path, edits: int, case: Case | None = None) -> tu
     differences = []
     try:
         expected = read_json(folder / "case.json")["checksums"].get("auto_sha256")
-        if expected is not None and file_sha256(folder / AUTO) != expected:
+        if expected is not None and not _has_sha256(folder / AUTO, expected):
             differences.append(f"{AUTO} is not the automatic result that was saved")
         saved = read_json(folder / "report.json")
         if saved["edits"] > edits:
@@ -191,9 +191,17 @@ def folder_differences(folder: Path, edits: int, case: Case | None = None) -> tu
             others = [key for key in NUMBERS if saved[key] != mine[key]]
             if others:
                 differences.append(f"report.json has other numbers than the case ({', '.join(others)})")
-    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
+    except (InputRefused, OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError):
         differences.append("report.json is missing or damaged")
     return tuple(differences)
+
+
+def _has_sha256(path: Path, expected: str) -> bool:
+    """Whether a file is there, can be read and has a checksum."""
+    try:
+        return file_sha256(path) == expected
+    except (InputRefused, OSError):
+        return False
 
 
 def save_risk_inputs(folder: Path, risk_inputs: RiskInputs) -> None:

@@ -51,7 +51,7 @@ PLACES_2 = {
 }
 """The same for anatomy 2. In people the wall of the pulmonary trunk hardly ever calcifies; the left main runs there."""
 
-GAP_MM = (2.0, 9.0)
+DECOY_GAP_MM = (2.0, 9.0)
 """Of anatomy 2: between a decoy's edge and the wall of the nearest artery, drawn evenly; never on an artery's seat."""
 
 MOBILITY = {
@@ -106,7 +106,7 @@ def propose_decoys(
         middle = plaque.cloud.centroid
         offsets = plaque.cloud.points - middle
         half_mm = float(np.percentile(np.linalg.norm(offsets, axis=1), 95))
-        gap_mm = rng.uniform(*GAP_MM) if anatomy.version == 2 else 0.0
+        gap_mm = rng.uniform(*DECOY_GAP_MM) if anatomy.version == 2 else 0.0
         is_near = anatomy.version == 2 and rng.random() < 0.5
         kind, place, nearest = "", middle, np.inf
         for _ in range(TRIES):

@@ -18,7 +18,7 @@ Rng = np.random.Generator
 
 KINDS = ("spot", "long", "bulky", "whole", "fork")
 
-CHANCES = {"little": (0.88, 0.08, 0.02, 0.0, 0.02), "much": (0.42, 0.26, 0.14, 0.08, 0.10)}
+KIND_CHANCES = {"little": (0.88, 0.08, 0.02, 0.0, 0.02), "much": (0.42, 0.26, 0.14, 0.08, 0.10)}
 """How often each of `KINDS` comes, in people with little and with much calcium."""
 
 MUCH = 1.0
@@ -71,7 +71,7 @@ def propose_disease(
         )
     else:
         order = rng.permutation(np.repeat(np.arange(4), np.where(here, counts, 0)))
-    chances = CHANCES["much" if size >= MUCH or counts is not None else "little"]
+    chances = KIND_CHANCES["much" if size >= MUCH or counts is not None else "little"]
     for artery in (CORONARY[index] for index in order):
         kind = KINDS[int(rng.choice(len(KINDS), p=chances))]
         density = float(np.clip(rng.lognormal(np.log(430 if kind == "spot" else 620), 0.4), 150, 1250))
