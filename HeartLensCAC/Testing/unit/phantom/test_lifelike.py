@@ -12,7 +12,7 @@ from heartlens.core.lesions import CORONARY, Artery
 from heartlens.phantom import LATE_TRAP_KINDS, PhantomParameters, lifelike, make_draws, make_phantom
 from heartlens.phantom.body.anatomy import draw_anatomy
 from heartlens.phantom.body.shapes import arc_length
-from heartlens.phantom.calcium.decoys import GAP_MM, propose_decoys
+from heartlens.phantom.calcium.decoys import DECOY_GAP_MM, propose_decoys
 from heartlens.phantom.calcium.disease import propose_disease
 from heartlens.phantom.calcium.hardware import STENT_MM
 from heartlens.phantom.calcium.traps import make_traps
@@ -85,7 +85,7 @@ def test_decoys_come_near_the_arteries_and_never_onto_them(people):
         for _, decoy in islice(propose_decoys(person, np.random.default_rng(1), 120.0, 1.0), 40):
             half = np.percentile(np.linalg.norm(decoy.cloud.points - decoy.cloud.centroid, axis=1), 95)
             gaps.append(min(nearest_mm(decoy.cloud.centroid[None], tube) for tube in tubes) - half)
-    assert min(gaps) > GAP_MM[0] - 0.7  # a turned cloud has its middle within a fraction of a millimeter
+    assert min(gaps) > DECOY_GAP_MM[0] - 0.7  # a turned cloud has its middle within a fraction of a millimeter
     assert np.mean(np.array(gaps) < 6.0) > 0.1
 
 
