@@ -20,8 +20,8 @@ from heartlens.anatomy.sharpness import softened
 from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules
 from heartlens.case.case import Case
 from heartlens.case.result import Result
-from heartlens.core.atomic import file_sha256
 from heartlens.core.ct import CTVolume
+from heartlens.core.disk.reading import file_sha256
 from heartlens.core.errors import OVERRIDABLE, InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.lesions import LesionMap
 from heartlens.core.protocol import ScoringProtocol

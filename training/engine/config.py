@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from heartlens.core.atomic import atomic_file, require_readable
+from heartlens.core.atomic import atomic_file
+from heartlens.core.disk.reading import require_readable
 from heartlens.core.errors import InputRefused
 
 if sys.version_info >= (3, 11):

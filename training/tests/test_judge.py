@@ -20,24 +20,19 @@ SMALL = {
 SOURCES = ("second family", "own phantoms, as drawn", "own phantoms, kernel that overshoots")
 
 
+def by_rules(tmp_path, *, cases: int) -> list[str]:
+    """Without real scans, and with so many cases of each made source."""
+    folders = ["--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "out")]
+    return [*folders, "--bundle", "none", "--phantoms", str(cases), "--second", str(cases)]
+
+
 @pytest.mark.slow
 def test_three_cases_are_judged_printed_and_kept(tmp_path, capsys, monkeypatch):
     small = tuple(replace(s, overrides=lambda seed, s=s: {**s.overrides(seed), **SMALL}) for s in SHIFTED_SETS)
     monkeypatch.setattr(training.judge, "SHIFTED_SETS", small)
     page = tmp_path / "models.md"
     page.write_text(f"# Models\n{MARKS[0]}\nold\n{MARKS[1]}\nrest\n")
-    command = [
-        "--data",
-        str(tmp_path / "nowhere"),
-        "--out",
-        str(tmp_path / "out"),
-        "--bundle",
-        "none",
-        "--phantoms",
-        "1",
-        "--second",
-        "1",
-    ]
+    command = by_rules(tmp_path, cases=1)
     command += ["--matrix", "64", "--draws", "20", "--docs", str(page), "--pictures", str(tmp_path / "pictures")]
     command += [word for source in SOURCES for word in ("--only", source)]
     assert main(command) == 0
@@ -63,18 +58,7 @@ def test_three_cases_are_judged_printed_and_kept(tmp_path, capsys, monkeypatch):
 
 
 def test_without_scans_the_reason_is_said(tmp_path, capsys):
-    command = [
-        "--data",
-        str(tmp_path / "nowhere"),
-        "--out",
-        str(tmp_path / "out"),
-        "--bundle",
-        "none",
-        "--phantoms",
-        "0",
-        "--second",
-        "0",
-    ]
+    command = by_rules(tmp_path, cases=0)
     assert main(command) == 3
     assert "is not there: this set is not distributed" in capsys.readouterr().err
     assert main([*command, "--only", "patients of mine"]) == 3

@@ -79,7 +79,7 @@ class RulesOpinion:
         Parameters
         ----------
         flat
-            (n,) C-order indices into the CT, ascending
+            (n,) C-order indices into the CT
         group
             (n,) of each voxel, 0-based
         groups
@@ -90,9 +90,10 @@ class RulesOpinion:
         NDArray[np.float64]
             (groups,) mean of `disputes` over a group's voxels; nan where half of them or more are not disputed
         """
-        place = np.minimum(np.searchsorted(self.pieces.flat, flat), len(self.pieces.flat) - 1)
-        disputes = self.disputes[self.pieces.piece[place]] if len(self.pieces.flat) else np.full(flat.shape, np.nan)
-        has_word = np.isfinite(disputes) & (self.pieces.flat[place] == flat if len(self.pieces.flat) else False)
+        judged = np.flatnonzero(np.isin(flat, self.pieces.flat))
+        disputes = np.full(len(flat), np.nan)
+        disputes[judged] = self.disputes[self.pieces.piece[np.searchsorted(self.pieces.flat, flat[judged])]]
+        has_word = np.isfinite(disputes)
         voxels, disputed = np.bincount(group, minlength=groups), np.bincount(group, has_word, groups)
         summed = np.bincount(group, np.where(has_word, disputes, 0), groups)
         return np.where(2 * disputed > voxels, summed / np.maximum(disputed, 1), np.nan)

@@ -15,8 +15,9 @@ from heartlens import __version__
 from heartlens.case.case import CASE_SCHEMA, OLD_CASE_SCHEMAS, Case
 from heartlens.case.edits import Edit
 from heartlens.case.journal import JOURNAL, Journal, append_edits, journal_start, read_journal
-from heartlens.core.atomic import atomic_file, file_sha256
+from heartlens.core.atomic import atomic_file
 from heartlens.core.ct import CTVolume
+from heartlens.core.disk.reading import file_sha256
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.provenance import Provenance

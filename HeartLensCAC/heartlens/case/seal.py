@@ -22,7 +22,8 @@ from heartlens.case.case import OLD_CASE_SCHEMAS, Case
 from heartlens.case.folder import AUTO, read_json, write_json
 from heartlens.case.journal import JOURNAL
 from heartlens.case.signature import SIGNATURE_SCHEMA, Signature, now
-from heartlens.core.atomic import atomic_file, file_sha256
+from heartlens.core.atomic import atomic_file
+from heartlens.core.disk.reading import file_sha256
 from heartlens.core.disk.renaming import sync_file
 from heartlens.core.errors import InputRefused
 from heartlens.risk.evaluable import State

@@ -1,15 +1,12 @@
-"""Files appear whole or not at all, and what cannot be opened is refused in the user's words."""
+"""Files and folders appear whole or not at all, and replace nothing that they may not."""
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from io import BufferedReader
 from pathlib import Path
 
 from heartlens.core.disk.renaming import SHARING, rename_new, replace_file, sync_file, sync_folder, sync_tree
@@ -24,12 +21,6 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EFBIG, errno.EROFS, errno.EIO, getattr(
 """Of a disk that takes no more, whatever is written to it."""
 
 BRIDGED = "; an earlier run was killed while it replaced this result, and the old one was brought back"
-
-_NOT_FETCHED = {
-    b"/annex/objects/": "git annex get or datalad get",
-    b"version https://git-lfs.github.com/spec/": "git lfs pull",
-}
-"""How files begin that only say where the file is."""
 
 
 @contextmanager
@@ -77,133 +68,6 @@ def remove_unfinished_files(folder: Path) -> None:
         if pattern.fullmatch(path.name) and not path.is_dir():
             with suppress(OSError):
                 path.unlink()
-
-
-def irregular(path: Path) -> str | None:
-    """What a path is when it is no regular file, in words; None for a regular file, and where nothing is.
-
-    A named pipe would be waited for without end, a device may never end, and a link whose target is missing is a file
-    that was not fetched.
-    """
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # a name that no file can have
-        if "\0" in str(path) or not path.is_symlink():
-            return None
-        return "a link whose target is missing (git annex get, datalad get or a copy brings it)"
-    kinds = {
-        "a folder": stat.S_ISDIR, "a named pipe": stat.S_ISFIFO, "a socket": stat.S_ISSOCK,
-        "a device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
-    }  # fmt: skip
-    return None if stat.S_ISREG(mode) else next((kind for kind, test in kinds.items() if test(mode)), "no file")
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """Every file of a folder and its subfolders, in the order of their names.
-
-    What is no regular file is refused by name and not passed over: behind a link that leads nowhere a slice is missing.
-
-    Yields
-    ------
-    Path
-        A regular file, or a link to one.
-
-    Raises
-    ------
-    InputRefused
-        ``input``, also for a folder that cannot be read
-    """
-
-    def refuse(error: OSError) -> None:
-        raise InputRefused("input", f"folder cannot be read: {error.strerror}")
-
-    for place, subfolders, names in os.walk(folder, onerror=refuse):
-        subfolders[:] = sorted(name for name in subfolders if name != ".git")  # it holds what was fetched once more
-        for name in sorted(names):
-            if kind := irregular(file := Path(place, name)):
-                raise InputRefused(
-                    "input", f"{name}: expected a regular file, found {kind}; bring the file, or remove this"
-                )
-            yield file
-
-
-def require_fetched(start: bytes, name: str) -> None:
-    """Refuse a note that stands in the place of a file that was not fetched: it is no junk, the file is missing.
-
-    Parameters
-    ----------
-    start
-        First bytes of the file, 64 or more.
-    name
-        For the message.
-
-    Raises
-    ------
-    InputRefused
-        ``input``
-    """
-    for mark, command in _NOT_FETCHED.items():
-        if start.startswith(mark):
-            raise InputRefused("input", f"{name} was not fetched, it only says where it is; {command} brings it")
-
-
-def open_regular(path: Path, shown: str | None = None) -> BufferedReader:
-    """Open a file for reading in binary; nothing but a regular file, and never a wait.
-
-    Parameters
-    ----------
-    path
-        The file, or a link to it.
-    shown
-        What messages call it, where its folder is not to be told; None is the path.
-
-    Raises
-    ------
-    InputRefused
-        ``input``
-    """
-    name = str(path) if shown is None else shown
-    if kind := irregular(path):
-        raise InputRefused("input", f"cannot read {name}: expected a regular file, found {kind}; check the path")
-    # What was a file a moment ago may be a pipe by now: it is opened without waiting, and looked at once more.
-    flags = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
-    try:
-        descriptor = os.open(path, flags)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputRefused("input", f"cannot read {name}: {reason}; check the path") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise InputRefused("input", f"cannot read {name}: expected a regular file; check the path")
-    return os.fdopen(descriptor, "rb")
-
-
-def read_regular(path: Path, most_bytes: int) -> bytes:
-    """The whole content of a regular file that is no larger than it may be.
-
-    Raises
-    ------
-    InputRefused
-        ``input`` as `open_regular`; ``unreadable``, it is larger; nothing was read then
-    """
-    with open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        if size > most_bytes:
-            raise InputRefused(
-                "unreadable", f"{path}: expected at most {most_bytes} bytes, found {size}; is it the right file?"
-            )
-        return file.read(most_bytes + 1)[:most_bytes]  # it may grow meanwhile
-
-
-def require_readable(path: Path) -> None:
-    """Refuse a path that is no regular file, or one that may not be read.
-
-    Raises
-    ------
-    InputRefused
-        ``input``
-    """
-    open_regular(path).close()
 
 
 @contextmanager
@@ -333,13 +197,3 @@ def reason_of(error: OSError) -> str:
             return cause.strerror
         cause = cause.__cause__ or cause.__context__
     return type(error).__name__
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, or of the files of a folder in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
-        with open_regular(file) as stream:
-            while chunk := stream.read(1 << 20):
-                digest.update(chunk)
-    return digest.hexdigest()

@@ -19,7 +19,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO
 
-from heartlens.core.atomic import open_regular
+from heartlens.core.disk.reading import open_regular
 
 logger = logging.getLogger(__name__)
 
@@ -127,19 +127,8 @@ def check_jpeg(stream: bytes, rows: int, columns: int) -> None:
     ValueError
         Saying what is wrong.
     """
-    if stream[:2] != b"\xff\xd8":
-        raise ValueError("the stream does not begin as JPEG")
     component = None
-    position = 2
-    while True:
-        while stream[position : position + 2] == b"\xff\xff":  # fill bytes
-            position += 1
-        if stream[position : position + 1] != b"\xff" or position + 4 > len(stream):
-            raise ValueError(f"no JPEG marker at byte {position}")
-        marker, length = stream[position + 1], struct.unpack(">H", stream[position + 2 : position + 4])[0]
-        segment = stream[position + 4 : position + 2 + length]
-        if length < 2 or len(segment) != length - 2:
-            raise ValueError(f"JPEG segment at byte {position} ends early")
+    for marker, segment in _segments(stream):
         if marker in FRAME_MARKERS:
             if component is not None:
                 raise ValueError("two JPEG frame headers")
@@ -153,6 +142,23 @@ def check_jpeg(stream: bytes, rows: int, columns: int) -> None:
             if component is None or len(segment) != 6 or segment[:2] != bytes([1, component]) or segment[3] > 7:
                 raise ValueError("the JPEG scan header is damaged")
             return
+
+
+def _segments(stream: bytes) -> Iterator[tuple[int, bytes]]:
+    """Marker and content of each segment of a JPEG or JPEG-LS stream; ValueError where the next one is damaged."""
+    if stream[:2] != b"\xff\xd8":
+        raise ValueError("the stream does not begin as JPEG")
+    position = 2
+    while True:
+        while stream[position : position + 2] == b"\xff\xff":  # fill bytes
+            position += 1
+        if stream[position : position + 1] != b"\xff" or position + 4 > len(stream):
+            raise ValueError(f"no JPEG marker at byte {position}")
+        marker, length = stream[position + 1], struct.unpack(">H", stream[position + 2 : position + 4])[0]
+        segment = stream[position + 4 : position + 2 + length]
+        if length < 2 or len(segment) != length - 2:
+            raise ValueError(f"JPEG segment at byte {position} ends early")
+        yield marker, segment
         position += 2 + length
 
 
@@ -171,17 +177,14 @@ def check_jpeg_ls(stream: bytes, rows: int, columns: int) -> None:
     ValueError
         Saying what is wrong.
     """
-    position = 2
-    while stream[:2] == b"\xff\xd8" and stream[position : position + 1] == b"\xff" and position + 4 <= len(stream):
-        marker, length = stream[position + 1], struct.unpack(">H", stream[position + 2 : position + 4])[0]
-        segment = stream[position + 4 : position + 2 + length]
+    for marker, segment in _segments(stream):
         if marker == JPEG_LS_FRAME and len(segment) >= 6:
             _, height, width, components = struct.unpack(">BHHB", segment[:6])
             if (height, width, components) != (rows, columns, 1):
                 raise ValueError(f"the JPEG-LS image has {height} x {width} pixels, DICOM says {rows} x {columns}")
             return
-        position += 2 + max(length, 2)
-    raise ValueError("the stream has no JPEG-LS frame header")
+        if marker == 0xDA:
+            raise ValueError("the stream has no JPEG-LS frame header")
 
 
 def _check_frame(segment: bytes, rows: int, columns: int) -> int:

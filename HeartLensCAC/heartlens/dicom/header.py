@@ -26,7 +26,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from heartlens.core.atomic import require_fetched
+from heartlens.core.disk.reading import require_fetched
 from heartlens.core.errors import InputRefused
 from heartlens.dicom import words
 from heartlens.dicom.compressed import opened

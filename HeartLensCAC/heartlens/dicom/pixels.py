@@ -35,9 +35,9 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from heartlens.core.atomic import open_regular
 from heartlens.core.components import label_components
 from heartlens.core.ct import hu_array
+from heartlens.core.disk.reading import open_regular
 from heartlens.core.errors import InputRefused
 from heartlens.dicom.compressed import (
     END_OF_IMAGE,

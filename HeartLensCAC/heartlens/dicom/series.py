@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from heartlens.core.atomic import files_below, irregular
 from heartlens.core.ct import AXIAL_COSINE
+from heartlens.core.disk.reading import files_below, irregular
 from heartlens.core.errors import OVERRIDABLE, InputRefused, visible
 from heartlens.core.reconstruction_kernel import kernel_class
 from heartlens.dicom import words

@@ -16,7 +16,8 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import atomic_file, open_regular
+from heartlens.core.atomic import atomic_file
+from heartlens.core.disk.reading import open_regular
 from heartlens.core.errors import InputRefused
 from heartlens.io.voxel_bytes import (
     DEFLATE_SHRINK,

@@ -18,7 +18,8 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import atomic_file, open_regular
+from heartlens.core.atomic import atomic_file
+from heartlens.core.disk.reading import open_regular
 from heartlens.io.voxel_bytes import (
     DEFLATE_SHRINK,
     MOST_SKIPPED_BYTES,

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import open_regular
 from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
+from heartlens.core.disk.reading import open_regular
 from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.grid import ijk_of, index_map, require_same_extent
 from heartlens.core.lesions import Artery

@@ -15,7 +15,7 @@ from typing import IO
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import irregular
+from heartlens.core.disk.reading import irregular
 from heartlens.core.errors import InputRefused
 
 MOST_BYTES = 1 << 32

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from heartlens.core.atomic import read_regular
 from heartlens.core.ct import CTVolume
+from heartlens.core.disk.reading import read_regular
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import CORONARY, Artery
 from heartlens.networks.bundle_file import BundleFile, verify

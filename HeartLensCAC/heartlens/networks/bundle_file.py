@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from heartlens.core.atomic import irregular, open_regular
+from heartlens.core.disk.reading import irregular, open_regular
 from heartlens.core.errors import InputRefused
 
 FORMATS = ("onnx", "safetensors")

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import Bundle
-from heartlens.networks.inference import BATCH, Network
+from heartlens.networks.inference import BATCH, Network, require_finite
 from heartlens.networks.view import NetworkView, place_crop
 
 SCAN = "heartlens.canary/1"
@@ -185,8 +185,7 @@ def _run(network: Network, ct: CTVolume, view: NetworkView) -> NDArray:
     crop = place_crop(ct.shape, ct.spacing_mm, view)
     images = np.stack([view.render(ct.hu, k, crop) for k in range(ct.shape[0])])
     answer = np.concatenate([network(images[n : n + BATCH]) for n in range(0, len(images), BATCH)])
-    if len(answer) != len(images) or not np.isfinite(answer).all():
-        raise InputRefused("unreadable", "a network gave no finite answer to the canary scan; export the bundle again")
+    require_finite(answer, "network that was shown the canary scan")
     return answer
 
 

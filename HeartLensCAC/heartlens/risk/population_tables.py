@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from heartlens.core.atomic import read_regular
+from heartlens.core.disk.reading import read_regular
 from heartlens.core.errors import InputRefused
 
 RACES = ("white", "chinese", "black", "hispanic")

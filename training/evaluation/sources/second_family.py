@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,27 +16,14 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import training.evaluation.second_family
-from heartlens.case.case import Case as ScoredCase
 from heartlens.core.atomic import atomic_folder
-from heartlens.core.errors import OVERRIDABLE
-from heartlens.core.lesions import CORONARY
 from heartlens.dicom.write import write_ct_series
 from heartlens.io.nrrd import write_nrrd
-from heartlens.io.volumes import read_labels
-from heartlens.networks.bundle import RULES
-from heartlens.pipeline import Request, score_series
 from training.datasets.phantom_sets import JUDGE
 from training.datasets.scans import LabeledScan
 from training.datasets.sources import pseudonym
-from training.evaluation.estimates import Statistics, estimate_all
-from training.evaluation.results import Estimate, Patient, SyntheticTruth
-from training.evaluation.second_family.cases import PROTOCOL, Case, make_case
-from training.evaluation.sources.phantoms import BUNDLE, BY_RULES
-from training.metrics.classification import counts
-from training.metrics.overlap import ALL, compare
+from training.evaluation.second_family.cases import Case, make_case
 
 GENERATOR = "6a25c4d556378afc6c15b778c1c34ed7791d01953bc3b9d712d4dd3a5f162b16"
 """SHA-256 of the family's source (`generator_hash`). A change makes other cases: figures from before count no more."""
@@ -160,81 +147,3 @@ def as_labeled_scan(case: Case) -> LabeledScan:
         labels=case.lesions.artery_map(),
         provenance={"made_by": JUDGE, "seed": seed},
     )
-
-
-def usual_requests(bundle: str | None = None) -> dict[str, Request]:
-    """The two ways that are judged: the bundle as it ships, and the rules."""
-    return {
-        BUNDLE: Request(allow=OVERRIDABLE, bundle=bundle, device="cpu"),
-        BY_RULES: Request(allow=OVERRIDABLE, bundle=RULES),
-    }
-
-
-def second_family_patients(
-    cases: Iterable[SecondFamilyCase],
-    requests: Mapping[str, Request],
-    *,
-    on_case: Callable[[SecondFamilyCase, str, ScoredCase], None] | None = None,
-) -> Iterator[Patient]:
-    """Score every case in every way, through the whole pipeline.
-
-    Parameters
-    ----------
-    cases
-        On disk.
-    requests
-        By the name of the way, a stage of the patient.
-    on_case
-        Called with each case, way and scored case.
-    """
-    for case in cases:
-        stages, misses, cautions = {}, {}, []
-        for way, request in requests.items():
-            scored = score_series(case.scan, request).case
-            reference = read_labels(case.folder / "labels.nrrd", scored.source_ct)
-            stages[way] = compare(scored.source_ct, reference, scored.scored_codes, PROTOCOL)
-            misses[way] = _outside(scored, stages[way].reference_agatston[ALL])
-            cautions += [w.code for w in scored.cautions if w.code in OVERRIDABLE]
-            if on_case is not None:
-                on_case(case, way, scored)
-        arteries = case.truth["arteries"]
-        clean = {artery.name: float(arteries[artery.name]["agatston_noise_free"]) for artery in CORONARY}
-        truth = SyntheticTruth(case.truth["parameters"], {**clean, ALL: sum(clean.values())})
-        yield Patient(str(case.seed), stages, cautions=tuple(dict.fromkeys(cautions)), misses=misses, synthetic=truth)
-
-
-def _outside(scored: ScoredCase, reference: float) -> tuple[str, ...]:
-    """In words, when the range that the assessment gives does not hold the reference."""
-    low, high = scored.assessment.total_low, scored.assessment.total_high
-    if low - RANGE_TOLERANCE <= reference <= high + RANGE_TOLERANCE:
-        return ()
-    return (f"the range {low:.0f} to {high:.0f} does not hold {reference:.0f}",)
-
-
-def presence_f1(patients: Sequence[Patient], stage: str, *, draws: int, seed: int) -> dict[str, Estimate]:
-    """F1 of the question whether an artery has calcium, over patients, for each artery.
-
-    Parameters
-    ----------
-    patients
-        At least one.
-    stage
-        Whose calls.
-    draws, seed
-        Of the bootstrap.
-
-    Returns
-    -------
-    dict[str, Estimate]
-        By the artery's name; not defined where nobody has calcium in it and nobody was said to.
-    """
-    statistics = Statistics(len(patients))
-    for artery in CORONARY:
-        each = []
-        for patient in patients:
-            compared = patient.stages[stage]
-            sides = (compared.reference_agatston[artery.name], compared.predicted_agatston[artery.name])
-            each.append(counts(*(np.array([score > 0]) for score in sides)))
-        statistics.add_counts(f"presence.{artery.name}", each, ("f1",))
-    estimates, _ = estimate_all({stage: statistics}, differences=(), draws=draws, seed=seed)
-    return {artery.name: estimates[stage][f"presence.{artery.name}.f1"] for artery in CORONARY}

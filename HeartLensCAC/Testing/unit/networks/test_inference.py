@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
-from plain_bundle import FOLDER
+from plain_islands import name_islands, sigmoid, squares
 from schematic_chest import schematic_chest
 
 import heartlens.networks.inference
@@ -17,7 +15,6 @@ from heartlens.anatomy import heart_region
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.networks.bundle import Calibration, load_bundle
 from heartlens.networks.inference import BATCH, MIN_SLICES_FOR_GPU, Networks, classify_slices, slices_with_candidates
 from heartlens.networks.islands import segment_vessels
 from heartlens.networks.runtime import OnnxNetwork, OutOfDeviceMemory, cpu_threads
@@ -25,37 +22,10 @@ from heartlens.networks.runtime import OnnxNetwork, OutOfDeviceMemory, cpu_threa
 PROTOCOL = ScoringProtocol()
 
 
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return load_bundle(FOLDER)
-
-
-@pytest.fixture(scope="module")
-def networks(bundle):
-    return Networks(bundle, "cpu")
-
-
 @pytest.fixture(scope="module")
 def chest() -> CTVolume:
     """Calcium in the heart at z = -30 and -75 mm, slices 18 to 22 and 5 with their neighbors, and in a lung."""
     return schematic_chest(add=((40, -10, -30, 7, 450), (10, 5, -75, 4, 300), (-75, 0, -15, 5, 900)))
-
-
-def squares(*islands: tuple[slice, slice, slice, float]) -> CTVolume:
-    """(5, 80, 80) of the view's own pixels, 2.8 mm, so that nothing is resampled; no heart is seen in it."""
-    hu = np.zeros((5, 80, 80), np.int16)
-    for k, j, i, value in islands:
-        hu[k, j, i] = value
-    return CTVolume(hu, np.diag([2.8, 2.8, 3.0, 1.0]))
-
-
-def name_islands(ct: CTVolume, bundle, networks, *, calibration=None, **more):
-    stage = replace(bundle.vessel, calibration=calibration or Calibration())
-    return segment_vessels(ct, heart_region(ct), networks.vessel, stage, PROTOCOL, **more)
 
 
 def test_slices_without_a_candidate_in_the_heart_are_not_classified(chest):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from plain_bundle import FOLDER
+from plain_islands import name_islands, sigmoid, squares
 from schematic_chest import schematic_chest
 
 from heartlens.anatomy import heart_region
@@ -18,8 +18,7 @@ from heartlens.core.components import label_components
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.networks.bundle import Calibration, load_bundle
-from heartlens.networks.inference import Networks
+from heartlens.networks.bundle import Calibration
 from heartlens.networks.islands import LEAST_PART_MM3, name_along_islands, segment_vessels
 from heartlens.scoring.report import score_lesions
 
@@ -28,33 +27,6 @@ CLASSES = ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
 
 LAD_MM = (50, -42, -14)
 """In the fat before the schematic heart, where the rules see the LAD."""
-
-
-def sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x))
-
-
-@pytest.fixture(scope="module")
-def bundle():
-    return load_bundle(FOLDER)
-
-
-@pytest.fixture(scope="module")
-def networks(bundle):
-    return Networks(bundle, "cpu")
-
-
-def squares(*islands: tuple[slice, slice, slice, float]) -> CTVolume:
-    """(5, 80, 80) of the view's own pixels, 2.8 mm, so that nothing is resampled; no heart is seen in it."""
-    hu = np.zeros((5, 80, 80), np.int16)
-    for k, j, i, value in islands:
-        hu[k, j, i] = value
-    return CTVolume(hu, np.diag([2.8, 2.8, 3.0, 1.0]))
-
-
-def name_islands(ct: CTVolume, bundle, networks, *, calibration=None, **more):
-    stage = replace(bundle.vessel, calibration=calibration or Calibration())
-    return segment_vessels(ct, heart_region(ct), networks.vessel, stage, PROTOCOL, **more)
 
 
 def by_place(lesions, k: int, j: int, i: int):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heartlens.core.errors import InputRefused
-from heartlens.core.lesions import Artery
+from heartlens.core.errors import OVERRIDABLE, InputRefused
+from heartlens.io.volumes import read_labels
+from heartlens.networks.bundle import RULES
+from heartlens.pipeline import Request, score_series
 from heartlens.scoring.report import score_lesions
 from training.datasets.phantom_sets import (
     CALIBRATION,
@@ -18,6 +20,7 @@ from training.datasets.phantom_sets import (
     VALIDATION,
 )
 from training.datasets.shard_writer import write_shards
+from training.evaluation.answers import known_islands
 from training.evaluation.second_family.cases import PROTOCOL, Case, Scan, draw_motion, make_case
 from training.evaluation.second_family.scanner import Kernel
 from training.evaluation.sources.second_family import (
@@ -25,11 +28,9 @@ from training.evaluation.sources.second_family import (
     as_labeled_scan,
     generator_hash,
     make_cases,
-    presence_f1,
-    second_family_patients,
-    usual_requests,
     write_case,
 )
+from training.metrics.overlap import compare
 
 pytestmark = pytest.mark.slow
 
@@ -108,34 +109,17 @@ def test_a_case_that_judges_is_refused_in_a_training_set_and_one_for_elsewhere_i
     assert len(write_shards(tmp_path / "shards", [as_labeled_scan(case)]).scans) == 1
 
 
-@pytest.fixture(scope="module")
-def by_rules(cases, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cases")
-    requests = {"rules": usual_requests()["rules"]}
-    home = folder / generator_hash()[:12] / "small"
-    home.mkdir(parents=True)
-    write_case(home / str(SEEDS[0]), cases[SEEDS[0]])  # make_cases leaves what is there as it is
-    made = list(make_cases(folder, SEEDS[:1], size="small"))
-    heard = []
-    patients = list(second_family_patients(made, requests, on_case=lambda c, way, scored: heard.append((c, scored))))
-    return patients, heard
-
-
-def test_a_case_goes_through_the_pipeline_as_a_scan_from_a_scanner(cases, by_rules):
-    (patient,), ((made, scored),) = by_rules
+def test_a_case_goes_through_the_pipeline_as_a_scan_from_a_scanner(cases, tmp_path):
     case = cases[SEEDS[0]]
+    home = tmp_path / generator_hash()[:12] / "small"
+    home.mkdir(parents=True)
+    write_case(home / str(SEEDS[0]), case)  # make_cases leaves what is there as it is
+    (made,) = make_cases(tmp_path, SEEDS[:1], size="small")
+    scored = score_series(made.scan, Request(allow=OVERRIDABLE, bundle=RULES)).case
     assert np.array_equal(scored.source_ct.hu, case.ct.hu)
     assert scored.source_ct.header.kernel == case.ct.header.kernel
-    assert patient.stages["rules"].reference_agatston["all"] == pytest.approx(case.truth["agatston"], rel=1e-3)
-    assert patient.synthetic.noise_free["all"] == pytest.approx(case.truth["agatston_noise_free"])
+    codes = read_labels(made.folder / "labels.nrrd", scored.source_ct)
+    known = known_islands(scored.source_ct, codes, PROTOCOL).codes(scored.source_ct)
+    stage = compare(scored.source_ct, known, scored.scored_codes, PROTOCOL)
+    assert stage.reference_agatston["all"] == pytest.approx(case.truth["agatston"], rel=1e-3)
     assert made.truth["seed"] == SEEDS[0]
-
-
-def test_presence_counts_patients_and_not_lesions(by_rules):
-    (patient,), _ = by_rules
-    stage = patient.stages["rules"]
-    found = presence_f1([patient], "rules", draws=20, seed=1)
-    for artery in (Artery.LM, Artery.LAD, Artery.LCX, Artery.RCA):
-        has, called = stage.reference_agatston[artery.name] > 0, stage.predicted_agatston[artery.name] > 0
-        expected = None if not has and not called else float(has and called)
-        assert found[artery.name].value == expected
