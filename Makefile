@@ -32,7 +32,7 @@ help:
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
 	@echo "make road    make phantoms, train small networks on them, evaluate the bundle; into road/ (SIZE=smoke: a minute)"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
-	@echo "make evaluate-embedded   evaluate the bundle on 200 phantoms (an hour); prints the tables of docs/models.md"
+	@echo "make evaluate-embedded   evaluate the bundle on 200 phantoms (an hour); prints the tables of docs/models-phantoms.md"
 	@echo "make judge DATA=../shared/data   judge real hearts and shifted phantoms (an hour); prints the first tables of docs/models.md"
 	@echo "make pictures  draw the Slicer panel in each state again, into docs/pictures"
 	@echo "make slicer  use this checkout in a local 3D Slicer (SLICER=/path/to/Slicer) and run the tests that need one"
@@ -153,9 +153,9 @@ road: $(VENV)/installed-networks
 rules: $(VENV)/installed-test
 	$(BIN)/python HeartLensCAC/Testing/benchmarks/rules_on_phantoms.py
 
-# The figures of docs/models.md. Phantoms are made once and kept; nothing may be tuned on them.
+# The figures of docs/models-phantoms.md. Phantoms are made once and kept; nothing may be tuned on them.
 evaluate-embedded: $(VENV)/installed-training
-	$(BIN)/python -m training.evaluate_phantoms --cache evaluation/phantoms --out evaluation --docs docs/models.md
+	$(BIN)/python -m training.evaluate_phantoms --cache evaluation/phantoms --out evaluation --docs docs/models-phantoms.md
 
 # Real scans that no training has seen; nothing may be tuned on them. They are not distributed: sets that are missing are said.
 DATA ?= ../shared/data

@@ -1,6 +1,6 @@
 """Evaluate a bundle on phantoms not used for training: `make evaluate-embedded`.
 
-python -m training.evaluate_phantoms --out DIR [--cache DIR] [--bundle NAME|DIR|none] [--docs docs/models.md]
+python -m training.evaluate_phantoms --out DIR [--cache DIR] [--bundle NAME|DIR|none] [--docs docs/models-phantoms.md]
 
 Every phantom is scored by the bundle with and without its slice stage, by the rules (the floor) and by the labels of
 the truth (the ceiling). Writes numbers.json, tables.md and plots. What is there from an earlier start with the same

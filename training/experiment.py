@@ -4,7 +4,7 @@ python -m training.experiment --out DIR [--recipe training/runs/experiment.toml]
 
 Makes the phantoms, pre-trains every arm with every seed, fits the same linear head on each, and writes
 experiment.json, table.md and experiment.png. Run the same command to resume a stopped run. The question, the
-arms and the least effect that counts are in docs/models.md; they were written down before the first run.
+arms and the least effect that counts are in docs/label-guidance.md; they were written down before the first run.
 """
 
 from __future__ import annotations

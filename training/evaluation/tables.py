@@ -1,4 +1,4 @@
-"""How numbers are written, in Markdown, on pages and in terminals; and the tables of docs/models.md."""
+"""How numbers are written, in Markdown, on pages and in terminals; and the tables of docs/models-phantoms.md."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from training.evaluation.statistics import AREA_EDGES_MM2, risk_places
 from training.metrics.overlap import ALL, MATCH_RULES, ROWS
 
 PHANTOM_MARKS = ("<!-- evaluate-embedded: begin -->", "<!-- evaluate-embedded: end -->")
-"""Between such lines of docs/models.md stands what a command wrote, and nothing else."""
+"""Between such lines of docs/models-phantoms.md stands what a command wrote, and nothing else."""
 
 WORST = 12
 """Scans in another category than the truth's that are listed."""
@@ -144,7 +144,7 @@ STATISTIC_ROWS = (
     StatisticRow("noise_free.zero.false_zero_rate", "… false zeros", is_share=True),
     StatisticRow("noise_free.agatston.all.icc_absolute", "… ICC(2,1)"),
 )
-"""Lesions and voxels have no aim: what F1 the paper's Table 6 gives is not settled (docs/models.md)."""
+"""Lesions and voxels have no aim: what F1 the paper's Table 6 gives is not settled (docs/models-phantoms.md)."""
 
 GROUP_NAMES = (
     "slices.sensitivity", "slices.specificity", "candidates.specificity", "category.dino-lg.accuracy",
@@ -156,7 +156,7 @@ GROUP_NAMES = (
 def phantom_tables(
     document: Mapping[str, Any], patients: Sequence[Patient], summaries: Mapping[tuple[str, str], Summary]
 ) -> str:
-    """Everything about phantoms, as docs/models.md shows it.
+    """Everything about phantoms, as docs/models-phantoms.md shows it.
 
     Parameters
     ----------
@@ -324,7 +324,7 @@ EXPERIMENT_COLUMNS = (
 
 
 def experiment_table(document: Mapping[str, Any], words: Mapping[str, str]) -> str:
-    """Methods and differences as docs/models.md shows them.
+    """Methods and differences as docs/label-guidance.md shows them.
 
     Parameters
     ----------
