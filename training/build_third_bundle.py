@@ -22,6 +22,7 @@ from pathlib import Path
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import MANIFEST, load_bundle
+from training.datasets.backgrounds.insertion import SOURCE as BACKGROUND_SOURCE
 from training.datasets.backgrounds.marks import read_marks
 from training.datasets.hearts import HEARTS
 from training.datasets.lifelike_sets import (
@@ -179,7 +180,7 @@ def _data_of(work: Path, run: Path) -> list[str]:
 
 def _splits(folders: Sequence[Path]) -> Splits:
     """Who is trained on, who chooses the best step, and one person for the third part, which nothing reads."""
-    held_out = {pseudonym("background", person) for person in HELD_OUT}
+    held_out = {pseudonym(BACKGROUND_SOURCE, person) for person in HELD_OUT}
     train: set[str] = set()
     validation: set[str] = set()
     for folder in folders:
@@ -237,10 +238,17 @@ def _export(options: argparse.Namespace) -> bool:
     folders = whole_parts(work, "calibration")
     if not folders:
         raise InputRefused("input", f"{work} holds no part for calibration yet; run the stage data again")
+    folders += whole_parts(work, BACKGROUNDS)
     bundle, shards = load_bundle(uncalibrated), ShardSet.open(*folders)
-    write_manifest(bundle, calibrate(bundle, range(len(shards.scans)), shards, cut_off="balanced"))
+    write_manifest(bundle, calibrate(bundle, mixture(shards), shards, cut_off="balanced"))
     uncalibrated.rename(work / "bundle")
     return True
+
+
+def mixture(shards: ShardSet) -> list[int]:
+    """Numbers of the scans that cut-off and probability are fitted to: no real background that was trained on."""
+    held_out = {pseudonym(BACKGROUND_SOURCE, person) for person in HELD_OUT}
+    return [n for n, scan in enumerate(shards.scans) if scan.source != BACKGROUND_SOURCE or scan.patient in held_out]
 
 
 def _texts(work: Path) -> dict[str, str]:

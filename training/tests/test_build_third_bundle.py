@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import combinations
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,3 +104,13 @@ def test_what_is_made_stays_a_budget_that_is_over_ends_it_and_no_person_is_on_bo
     splits = json.loads((tmp_path / "unet" / "splits.json").read_text())
     assert [len(splits[part]) for part in ("train", "validation", "test")] == [2, 2, 1]
     assert "no real scan" in third._texts(tmp_path)["trained_on"]
+
+
+def test_cut_offs_are_fitted_to_phantoms_and_to_those_real_people_who_were_not_trained_on():
+    held_out, trained_on = (pseudonym("background", person) for person in (lifelike_sets.HELD_OUT[0], "somebody else"))
+    scans = [
+        SimpleNamespace(source="phantom", patient="p"),
+        SimpleNamespace(source="background", patient=trained_on),
+        SimpleNamespace(source="background", patient=held_out),
+    ]
+    assert third.mixture(SimpleNamespace(scans=scans)) == [0, 2]
