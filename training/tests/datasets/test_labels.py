@@ -211,6 +211,7 @@ for dataset in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_nnunets_own_check_accepts_the_dataset_and_rejects_spoiled_ones(tmp_path, crowded, oblique):
     python = REPOSITORY / ".venv-nnunet" / "bin" / "python"
     if not python.exists():
@@ -354,6 +355,7 @@ def test_a_full_disk_ends_the_export_in_one_line_and_leaves_no_half_export(tmp_p
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_outlines_on_a_real_scan_come_back_through_its_own_dicom_files(tmp_path):
     series = REPOSITORY.parent / "shared" / "data" / "qrm_cci_canon" / "series.zip"
     if not series.is_file():

@@ -28,6 +28,7 @@ def bundle() -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_third_recipe_begins_with_the_weights_of_the_bundle(bundle, tmp_path):
     recipe = load_recipe(SegmentationRecipe, RECIPE)
     network, _, _ = build(recipe, Ranks(), vessel_start(bundle, recipe, tmp_path, Ranks()))

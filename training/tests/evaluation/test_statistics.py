@@ -200,6 +200,7 @@ def of_values(*values: float) -> Statistics:
     return statistics
 
 
+@pytest.mark.slow
 def test_the_interval_reaches_from_the_25th_to_the_975th_of_1000_draws():
     """The first patient of a draw is any of a thousand alike, so that the draws of its number are even."""
     statistics = Statistics(1000)

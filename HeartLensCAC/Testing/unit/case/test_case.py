@@ -88,6 +88,7 @@ def test_an_unknown_kind_of_edit_is_refused():
         Edit("move")
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=60, deadline=None)
 def test_replaying_the_edits_gives_the_same_report_bit_for_bit(tmp_path_factory, data):

@@ -142,6 +142,7 @@ def test_beyond_the_edge_a_view_shows_what_it_says_is_there(how, expected):
     assert view.render(np.zeros((1, 4, 4), np.int16), 0, crop)[0, 1] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 @given(st.floats(0.4, 3), st.floats(0.4, 3), st.integers(0, 99))
 @settings(deadline=None, max_examples=20)
 def test_both_ways_to_resample_agree_with_plain_sums(row_mm, column_mm, seed):

@@ -78,6 +78,7 @@ def test_some_hearts_have_next_to_no_fat(people):
     assert {len(person.heart.bed) for person in people} == {4}
 
 
+@pytest.mark.slow
 def test_decoys_come_near_the_arteries_and_never_onto_them(people):
     gaps = []
     for person in people[:6]:

@@ -220,6 +220,7 @@ def random_scan(data, *, edges):
     return hu, codes
 
 
+@pytest.mark.slow
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_the_plain_implementation_agrees_on_random_volumes(data):
