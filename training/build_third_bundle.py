@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -40,7 +41,8 @@ from training.datasets.shards import INDEX, ShardSet
 from training.datasets.sources import pseudonym
 from training.datasets.splits import Splits
 from training.deploy.bundle_weights import slices_start
-from training.deploy.calibration import calibrate, write_manifest
+from training.deploy.calibration import calibrate, read_scans, write_manifest
+from training.deploy.fusion import fit_fusion, read_opinions
 from training.engine.cli import CANCELLED, DONE, command_named, deadline_after, run_command
 
 RECIPES = Path(__file__).parent / "runs"
@@ -235,12 +237,16 @@ def _export(options: argparse.Namespace) -> bool:
     code = command_named("export")([*runs, "--name", NAME, "--half", *data, *words])
     if code != DONE:
         raise SystemExit(code)
-    folders = whole_parts(work, "calibration")
-    if not folders:
+    folders = whole_parts(work, "calibration", "validation", BACKGROUNDS)
+    if not any(f.name.startswith("calibration") for f in folders):
         raise InputRefused("input", f"{work} holds no part for calibration yet; run the stage data again")
-    folders += whole_parts(work, BACKGROUNDS)
     bundle, shards = load_bundle(uncalibrated), ShardSet.open(*folders)
-    write_manifest(bundle, calibrate(bundle, mixture(shards), shards, cut_off="balanced"))
+    scans = mixture(shards)
+    changes = calibrate(bundle, scans, shards, cut_off="balanced")
+    is_real = [shards.scans[n].source == BACKGROUND_SOURCE for n in scans]
+    groups = [[n for n, real in zip(scans, is_real, strict=True) if real is kind] for kind in (False, True)]
+    fusion = fit_fusion(read_opinions(bundle, [read_scans(group, shards) for group in groups]))
+    write_manifest(bundle, {**changes, "vessel": {**changes["vessel"], "fusion": asdict(fusion)}})
     uncalibrated.rename(work / "bundle")
     return True
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -102,10 +102,9 @@ def write_manifest(bundle: Bundle, changes: dict[str, Any]) -> None:
     load_bundle(bundle.folder)
 
 
-def _component_votes(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> ComponentVotes:
-    """Those that the bundle would name: on slices with candidates that its slice stage, if it has one, lets pass."""
-    vessel, networks, stage = bundle.vessel, Networks(bundle, "cpu"), bundle.slices
-    classifier = networks.slices
+def slice_chooser(bundle: Bundle, networks: Networks) -> Callable[[CTVolume, HeartRegion], NDArray[np.bool_]]:
+    """What shows a bundle's vessel network its slices: (k,) with candidates that its slice stage, if any, lets pass."""
+    stage, classifier = bundle.slices, networks.slices
 
     def choose(ct: CTVolume, region: HeartRegion) -> NDArray[np.bool_]:
         candidate_slices = slices_with_candidates(ct, region, ScoringProtocol())
@@ -114,7 +113,14 @@ def _component_votes(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> 
         p = classify_slices(ct, region, classifier, stage.view, candidate_slices)
         return candidate_slices & (np.nan_to_num(p, nan=-1.0) >= stage.cut_off)
 
-    votes = read_component_votes(networks.vessel, _read(scans, shards), vessel.view, vessel.classes, choose)
+    return choose
+
+
+def _component_votes(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> ComponentVotes:
+    """Those that the bundle would name: on slices with candidates that its slice stage, if it has one, lets pass."""
+    vessel, networks = bundle.vessel, Networks(bundle, "cpu")
+    choose = slice_chooser(bundle, networks)
+    votes = read_component_votes(networks.vessel, read_scans(scans, shards), vessel.view, vessel.classes, choose)
     if votes.is_coronary.all() or not votes.is_coronary.any():
         raise InputRefused(
             "input", "validation needs islands that are coronary and islands that are not; give more scans"
@@ -128,7 +134,7 @@ def _slices(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> tuple[NDA
     if stage is None or networks.slices is None:
         raise InputRefused("input", f"{bundle.folder} has no slice stage; leave --slice-sensitivity out")
     p, truth = [], []
-    for ct, codes in _read(scans, shards):
+    for ct, codes in read_scans(scans, shards):
         region = heart_region(ct)
         candidate_slices = slices_with_candidates(ct, region, ScoringProtocol())
         probability = classify_slices(ct, region, networks.slices, stage.view, candidate_slices)
@@ -138,7 +144,8 @@ def _slices(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> tuple[NDA
     return np.concatenate(p), np.concatenate(truth)
 
 
-def _read(scans: Sequence[int], shards: ShardSet) -> Iterator[tuple[CTVolume, NDArray[np.uint8]]]:
+def read_scans(scans: Sequence[int], shards: ShardSet) -> Iterator[tuple[CTVolume, NDArray[np.uint8]]]:
+    """CT and `Artery` codes of some scans of shards, with a bar."""
     bar = Progress("scan", len(scans))
     try:
         for n in scans:

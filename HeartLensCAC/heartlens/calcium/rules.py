@@ -58,26 +58,42 @@ class RulesOpinion:
     ledger: tuple[Removed, ...]
 
     @cached_property
+    def probability(self) -> NDArray[np.float64]:
+        """(pieces,) how likely coronary; 0 for what was removed, one half for what is large and removed by shape."""
+        probability = np.array([note.probability or 0 for note in self.notes], np.float64)
+        return np.where(self.left, probability, np.where(self._contested, 0.5, 0.0))
+
+    @cached_property
+    def _contested(self) -> NDArray[np.bool_]:
+        by_shape = np.zeros(len(self.pieces.flat), bool)
+        for removed in self.ledger:
+            if removed.rule in CONTESTABLE:
+                by_shape |= np.isin(self.pieces.flat, removed.flat)
+        return (self.pieces.mean(by_shape) > 0.5) & (self.pieces.largest_area_mm2 > LARGE_MM2)
+
+    @cached_property
     def disputes(self) -> NDArray[np.float64]:
         """(pieces,) how likely coronary is what nobody may refuse without a word; nan for all other pieces.
 
         That is what the rules believe in, with its probability; and what is large and was removed by shape alone, with
         one half.
         """
-        probability = np.array([note.probability or 0 for note in self.notes], np.float64)
-        by_shape = np.zeros(len(self.pieces.flat), bool)
-        for removed in self.ledger:
-            if removed.rule in CONTESTABLE:
-                by_shape |= np.isin(self.pieces.flat, removed.flat)
-        contested = (self.pieces.mean(by_shape) > 0.5) & (self.pieces.largest_area_mm2 > LARGE_MM2)
-        believed = self.left & (probability >= BELIEVED_FROM)
-        return np.where(believed, probability, np.where(contested, 0.5, np.nan))
+        has_word = self._contested | (self.left & (self.probability >= BELIEVED_FROM))
+        return np.where(has_word, self.probability, np.nan)
 
     def disputed(self, flat: NDArray[np.int64], group: NDArray[np.int64], groups: int) -> NDArray[np.float64]:
-        """What the rules dispute of some groups of voxels.
+        """What the rules dispute of some groups of voxels: `mean_of_groups` of `disputes`."""
+        return self.mean_of_groups(self.disputes, flat, group, groups)
+
+    def mean_of_groups(
+        self, of_piece: NDArray[np.float64], flat: NDArray[np.int64], group: NDArray[np.int64], groups: int
+    ) -> NDArray[np.float64]:
+        """A value of pieces as one of groups of voxels that somebody else has made.
 
         Parameters
         ----------
+        of_piece
+            (pieces,); nan where there is none
         flat
             (n,) C-order indices into the CT
         group
@@ -88,15 +104,15 @@ class RulesOpinion:
         Returns
         -------
         NDArray[np.float64]
-            (groups,) mean of `disputes` over a group's voxels; nan where half of them or more are not disputed
+            (groups,) mean over a group's voxels that have a value; nan where half of them or more have none
         """
         judged = np.flatnonzero(np.isin(flat, self.pieces.flat))
-        disputes = np.full(len(flat), np.nan)
-        disputes[judged] = self.disputes[self.pieces.piece[np.searchsorted(self.pieces.flat, flat[judged])]]
-        has_word = np.isfinite(disputes)
-        voxels, disputed = np.bincount(group, minlength=groups), np.bincount(group, has_word, groups)
-        summed = np.bincount(group, np.where(has_word, disputes, 0), groups)
-        return np.where(2 * disputed > voxels, summed / np.maximum(disputed, 1), np.nan)
+        value = np.full(len(flat), np.nan)
+        value[judged] = of_piece[self.pieces.piece[np.searchsorted(self.pieces.flat, flat[judged])]]
+        has_value = np.isfinite(value)
+        voxels, valued = np.bincount(group, minlength=groups), np.bincount(group, has_value, groups)
+        summed = np.bincount(group, np.where(has_value, value, 0), groups)
+        return np.where(2 * valued > voxels, summed / np.maximum(valued, 1), np.nan)
 
 
 def judge_by_rules(ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol) -> RulesOpinion:

@@ -18,6 +18,7 @@ from heartlens.core.disk.reading import read_regular
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import CORONARY, Artery
 from heartlens.networks.bundle_file import BundleFile, verify
+from heartlens.networks.fusion import Fusion
 from heartlens.networks.view import NetworkView
 
 SCHEMA = "heartlens.bundle/1"
@@ -103,12 +104,15 @@ class VesselStage:
         Least uncalibrated probability of all arteries together that makes an island coronary.
     calibration
         Makes a lesion's probability of that.
+    fusion
+        Weighs the network against the rules, and takes the place of cut-off and calibration where the rules are heard.
     """
 
     view: NetworkView
     classes: tuple[str, ...]
     cut_off: float
     calibration: Calibration = field(default_factory=Calibration)
+    fusion: Fusion | None = None
 
     def __post_init__(self) -> None:
         if self.classes[:1] != ("none",) or any(name not in Artery.__members__ for name in self.classes[1:]):
@@ -329,6 +333,7 @@ def _read_manifest(folder: Path, manifest: dict[str, Any]) -> Bundle:
             tuple(map(str, vessel["classes"])),
             vessel["cut_off"],
             Calibration(**vessel["calibration"]),
+            None if vessel.get("fusion") is None else Fusion(**vessel["fusion"]),
         ),
         slices=None if slices is None else SliceStage(_view(slices["input"]), slices["cut_off"]),
         domain=Domain(**{name: limit and tuple(limit) for name, limit in limits.items()}),

@@ -70,8 +70,9 @@ def segment_vessels(
         (k,) slices to look at; None looks at all with dense voxels in the heart. An island that reaches one of them is
         named as a whole, by its voxels there
     rules
-        A second opinion: an island that the network refuses as something else, and not as nothing, stays as OTHER and
-        undecided where the rules dispute it (`RulesOpinion.disputes`).
+        A second opinion. A bundle with a fusion weighs it (`heartlens.networks.fusion`). Without one, an island that
+        the network refuses as something else, and not as nothing, stays as OTHER and undecided where the rules dispute
+        it (`RulesOpinion.disputes`).
     batch
         Slices at a time.
     on_progress
@@ -81,44 +82,112 @@ def segment_vessels(
     -------
     LesionMap
         Lesions with the probability that they are coronary; the other islands are left out, save those that are OTHER
-        or in doubt (`KEPT_AS_BORDERLINE`). What is near the cut-off is undecided (`EDGE_LOG_ODDS`).
+        or in doubt (`KEPT_AS_BORDERLINE`). What is near the cut-off (`EDGE_LOG_ODDS`), or in the fusion's band, is
+        undecided.
     """
+    islands = vote_of_islands(
+        ct, region, network, stage, protocol, chosen_slices=chosen_slices, batch=batch, on_progress=on_progress
+    )
+    if islands is None:
+        return LesionMap.empty(ct.shape)
+    p_coronary, vote = islands.p_coronary, islands.vote
+    fusion = None if rules is None else stage.fusion
+    if rules is not None and fusion is not None:
+        p_rules = rules.mean_of_groups(rules.probability, islands.flat, islands.member, len(vote))
+        p_true = fusion(p_coronary, vote[:, 0], p_rules)
+        is_called, near = p_true >= fusion.cut_off, fusion.is_undecided(p_true)
+        doubt = f"between {fusion.undecided_from:.2f} and {fusion.undecided_to:.2f}, by networks and rules together"
+    else:
+        log_odds, p_true = stage.calibration.log_odds, stage.calibration(p_coronary)
+        is_called = p_coronary >= stage.cut_off
+        near = np.abs(log_odds(p_coronary) - log_odds(stage.cut_off)) <= EDGE_LOG_ODDS
+        doubt = f"close to the cut-off of {float(stage.calibration(stage.cut_off)):.2f}"
+    artery = name_islands_by_votes(vote, stage.classes, is_called)
+    artery[(artery == 0) & islands.counts & (near | (p_true >= KEPT_AS_BORDERLINE))] = Artery.OTHER
+    reasons = np.where(near, doubt, "").astype(object)
+    if rules is not None and fusion is None:
+        p_rules = rules.disputed(islands.flat, islands.member, len(vote))
+        disputed = islands.counts & ~near & ~is_called & (vote[:, 0] < SURE_OF_NOTHING) & np.isfinite(p_rules)
+        artery[disputed] = Artery.OTHER
+        p_true = np.where(disputed, (p_true + p_rules) / 2, p_true)  # a linear opinion pool of two (Stone 1961)
+        reasons[disputed] = "by place and surroundings it may be coronary"
+    notes = [_note(p, v, stage.classes, reason) for p, v, reason in zip(p_true, vote, reasons, strict=True)]
+    codes = name_along_islands(
+        ct, islands.flat, islands.piece, artery[islands.member], islands.voxel_votes, stage.classes
+    )
+    return extract_lesions(ct, islands.flat, codes, protocol, notes=notes, note_of_voxel=islands.member)
+
+
+@dataclass(frozen=True, eq=False)
+class IslandVotes:
+    """What the vessel network says of every island of dense voxels that its view shows, whole or in part.
+
+    Parameters
+    ----------
+    flat
+        (n,) C-order indices of their voxels, ascending
+    piece
+        (n,) piece within its slice of each, 0-based
+    member
+        (n,) island of each, 0-based
+    voxel_votes
+        (n, classes); 0 where the network was not asked
+    vote
+        (islands, classes) mean over the voxels of which it was asked
+    p_coronary
+        (islands,) votes for all arteries together
+    counts
+        (islands,) bool, large enough to be scored
+    """
+
+    flat: NDArray[np.int64]
+    piece: NDArray[np.int64]
+    member: NDArray[np.int64]
+    voxel_votes: NDArray[np.float32]
+    vote: NDArray[np.float64]
+    p_coronary: NDArray[np.float64]
+    counts: NDArray[np.bool_]
+
+
+def vote_of_islands(
+    ct: CTVolume,
+    region: HeartRegion,
+    network: Network,
+    stage: VesselStage,
+    protocol: ScoringProtocol,
+    *,
+    chosen_slices: NDArray[np.bool_] | None = None,
+    batch: int = BATCH,
+    on_progress: ProgressCallback | None = None,
+) -> IslandVotes | None:
+    """Ask the network about every island that its view shows; None where there is none. See `segment_vessels`."""
     candidates = candidate_mask(ct, protocol, region.box(ct) if region.in_view else None)
     island = label_components(candidates.flat, ct.shape, connectivity=26)
     seen = _Seen.of(ct, region, stage.view, candidates.flat, chosen_slices)
     has_vote = np.zeros(island.max(initial=-1) + 1, bool)
     has_vote[island[seen.voxels]] = True
     if not has_vote.any():
-        return LesionMap.empty(ct.shape)
+        return None
     number = np.cumsum(has_vote) - 1  # of the islands that have a vote
     voter = number[island[seen.voxels]]
     probability = _pixel_probability(ct, network, stage, seen, batch, on_progress)
     summed = np.stack([np.bincount(voter, weights=of_class) for of_class in probability.T], axis=1)
     vote = summed / np.bincount(voter)[:, None]
-
-    artery, p_coronary = name_islands_by_votes(vote, stage.classes, stage.cut_off)
     named = has_vote[island]
     member = number[island[named]]
     counts = np.zeros(len(vote), bool)
     counts[member[candidates.accepted[candidates.island[named]]]] = True
-    log_odds, p_true = stage.calibration.log_odds, stage.calibration(p_coronary)
-    artery[(artery == 0) & counts & (p_true >= KEPT_AS_BORDERLINE)] = Artery.OTHER
-    near = np.abs(log_odds(p_coronary) - log_odds(stage.cut_off)) <= EDGE_LOG_ODDS
-    reasons = np.where(near, f"close to the cut-off of {float(stage.calibration(stage.cut_off)):.2f}", "").astype(
-        object
-    )
-    if rules is not None:
-        p_rules = rules.disputed(candidates.flat[named], member, len(vote))
-        disputed = counts & ~near & (p_coronary < stage.cut_off) & (vote[:, 0] < SURE_OF_NOTHING) & np.isfinite(p_rules)
-        artery[disputed] = Artery.OTHER
-        p_true = np.where(disputed, (p_true + p_rules) / 2, p_true)  # a linear opinion pool of two (Stone 1961)
-        reasons[disputed] = "by place and surroundings it may be coronary"
-    notes = [_note(p, v, stage.classes, reason) for p, v, reason in zip(p_true, vote, reasons, strict=True)]
-    piece = np.unique(candidates.island[named], return_inverse=True)[1]
-    votes = np.zeros((named.size, len(stage.classes)), np.float32)
+    votes = np.zeros((island.size, len(stage.classes)), np.float32)
     votes[seen.voxels] = probability
-    codes = name_along_islands(ct, candidates.flat[named], piece, artery[member], votes[named], stage.classes)
-    return extract_lesions(ct, candidates.flat[named], codes, protocol, notes=notes, note_of_voxel=member)
+    return IslandVotes(
+        flat=candidates.flat[named],
+        piece=np.unique(candidates.island[named], return_inverse=True)[1],
+        member=member,
+        voxel_votes=votes[named],
+        vote=vote,
+        p_coronary=vote[:, _coronary_columns(stage.classes)].sum(axis=1),
+        counts=counts,
+    )
 
 
 def name_along_islands(
@@ -156,7 +225,7 @@ def name_along_islands(
         its name, when what takes it hangs together and has `LEAST_PART_MM3`
     """
     is_coronary = np.isin(artery, CORONARY)
-    columns = [n for n, name in enumerate(classes) if name in Artery.__members__ and Artery[name] in CORONARY]
+    columns = _coronary_columns(classes)
     codes = np.array([Artery[classes[n]] for n in columns], np.uint8)
     summed = np.stack([np.bincount(piece, votes[:, n]) for n in columns], axis=1)
     total = summed.sum(axis=1)
@@ -171,12 +240,12 @@ def name_along_islands(
 
 
 def name_islands_by_votes(
-    vote: NDArray, classes: Sequence[str], coronary_cut_off: float
-) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    vote: NDArray[np.float64], classes: Sequence[str], is_called: NDArray[np.bool_]
+) -> NDArray[np.uint8]:
     """The artery of each island from its mean probabilities.
 
-    An island is coronary when the arteries together reach the cut-off; then the likeliest of them names it. Otherwise
-    it is OTHER where the network has that class and finds it likelier than none.
+    The likeliest artery names what is called coronary. What is not is OTHER where the network has that class and finds
+    it likelier than none.
 
     Parameters
     ----------
@@ -184,23 +253,25 @@ def name_islands_by_votes(
         (islands, classes)
     classes
         Of the votes; the first is "none", the others are names of `Artery`.
-    coronary_cut_off
-        Least probability of all arteries together that makes an island coronary.
+    is_called
+        (islands,) which are coronary
 
     Returns
     -------
-    artery : NDArray[np.uint8]
+    NDArray[np.uint8]
         (islands,) `Artery` code, 0 for none
-    p_coronary : NDArray[np.float64]
-        (islands,)
     """
     codes = np.array([0, *(Artery[name] for name in classes[1:])], np.uint8)
-    coronary = np.flatnonzero((codes > 0) & (codes != Artery.OTHER))
-    p_coronary = vote[:, coronary].sum(axis=1)
+    coronary = _coronary_columns(classes)
     rest = np.flatnonzero((codes == 0) | (codes == Artery.OTHER))
     named = codes[coronary[vote[:, coronary].argmax(axis=1)]]
     left = codes[rest[vote[:, rest].argmax(axis=1)]]
-    return np.where(p_coronary >= coronary_cut_off, named, left).astype(np.uint8), p_coronary
+    return np.where(is_called, named, left).astype(np.uint8)
+
+
+def _coronary_columns(classes: Sequence[str]) -> NDArray[np.int64]:
+    codes = np.array([0, *(Artery[name] for name in classes[1:])], np.uint8)
+    return np.flatnonzero((codes > 0) & (codes != Artery.OTHER))
 
 
 @dataclass(frozen=True)

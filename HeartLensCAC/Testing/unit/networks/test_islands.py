@@ -19,6 +19,7 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import Calibration
+from heartlens.networks.fusion import Fusion
 from heartlens.networks.islands import LEAST_PART_MM3, name_along_islands, segment_vessels
 from heartlens.scoring.report import score_lesions
 
@@ -105,9 +106,9 @@ def refusing(*log_odds: float):
     return lambda image: np.tile(np.array(log_odds, np.float32)[None, :, None, None], (len(image), 1, *image.shape[2:]))
 
 
-def refuse(ct: CTVolume, bundle, log_odds, place=LAD_MM, *, rules=True):
+def refuse(ct: CTVolume, bundle, log_odds, place=LAD_MM, *, rules=True, fusion=None):
     region = heart_region(ct)
-    stage = replace(bundle.vessel, classes=("none", "LAD", "OTHER"), calibration=Calibration())
+    stage = replace(bundle.vessel, classes=("none", "LAD", "OTHER"), calibration=Calibration(), fusion=fusion)
     opinion = judge_by_rules(ct, region, PROTOCOL) if rules else None
     lesions = segment_vessels(ct, region, refusing(*log_odds), stage, PROTOCOL, rules=opinion)
     k, j, i = ct.index_kji(np.array([place]))[0].round().astype(int)
@@ -213,3 +214,51 @@ def test_whatever_the_votes_the_total_stays_and_every_part_hangs_together(votes,
     part = label_components(flat, ct.shape, connectivity=26, group=codes)
     changed = codes != whole
     assert (np.bincount(part)[part[changed]] * ct.voxel_volume_mm3 >= LEAST_PART_MM3).all()
+
+
+RULES_ALONE_IN_DOUBT = Fusion(
+    intercept=0.0, network=1e-9, rules=1.0, nothing=0.0, cut_off=0.6, undecided_from=0.2, undecided_to=0.99
+)
+
+
+def test_a_fusion_calls_what_the_network_alone_refuses(bundle):
+    """With next to no weight for the network the probability is the rules', and 0.7 and more is called, in doubt."""
+    ct = schematic_chest(add=[(*LAD_MM, 3, 500)])
+    votes = (0.0, 0.0, math.log(98))
+    (artery, note), opinion = refuse(ct, bundle, votes, fusion=RULES_ALONE_IN_DOUBT)
+    believed = opinion.notes[int(np.flatnonzero(opinion.left)[0])].probability
+    assert artery is Artery.LAD
+    assert note.probability == pytest.approx(believed, abs=1e-6)
+    assert note.undecided
+    assert "between 0.20 and 0.99" in note.why
+    sure = replace(RULES_ALONE_IN_DOUBT, undecided_to=0.7)
+    assert not refuse(ct, bundle, votes, fusion=sure)[0][1].undecided
+    strict = replace(RULES_ALONE_IN_DOUBT, cut_off=believed + 1e-3)
+    assert refuse(ct, bundle, votes, fusion=strict)[0][0] is Artery.OTHER
+
+
+def test_a_fusion_is_not_asked_where_the_rules_were_not(bundle):
+    """LAD 0.01 by the network alone, whose cut-off stands: refused, and no doubt."""
+    ct = schematic_chest(add=[(*LAD_MM, 3, 500)])
+    (artery, note), _ = refuse(ct, bundle, (0.0, 0.0, math.log(98)), rules=False, fusion=RULES_ALONE_IN_DOUBT)
+    assert (artery, note.undecided) == (Artery.OTHER, False)
+
+
+def test_votes_for_nothing_speak_against_an_island_in_a_fusion():
+    fusion = Fusion(0.0, 1.0, 1.0, -1.0, 0.5, 0.2, 0.8)
+    quiet = np.array([np.nan, 0.0])
+    something, nothing = fusion([0.5, 0.5], [0.1, 0.1], quiet), fusion([0.5, 0.5], [0.9, 0.9], quiet)
+    # log odds 0 + 0 + ln 9, and 0 + ln(0.02 / 0.98) + ln 9: a rule that removed it is heard as 0.02
+    assert something == pytest.approx([0.9, 1 / (1 + math.exp(-math.log(9) - math.log(0.02 / 0.98)))])
+    assert nothing[0] == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"network": 0.0}, {"rules": -0.1}, {"undecided_from": 0.7}, {"undecided_to": 0.5}, {"intercept": float("nan")},
+     {"cut_off": "0.5"}, {"nothing": True}],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_a_fusion_that_makes_no_sense_does_not_exist(change):
+    with pytest.raises(ValueError, match="fusion"):
+        replace(RULES_ALONE_IN_DOUBT, **change)

@@ -1,0 +1,131 @@
+"""Fit what weighs the vessel network against the rules, to scans that neither has learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heartlens.anatomy import heart_region
+from heartlens.calcium import judge_by_rules
+from heartlens.core.ct import CTVolume
+from heartlens.core.errors import InputRefused
+from heartlens.core.lesions import SCORED_ARTERIES
+from heartlens.core.protocol import ScoringProtocol
+from heartlens.networks.bundle import Bundle
+from heartlens.networks.fusion import Fusion, features
+from heartlens.networks.inference import Networks
+from heartlens.networks.islands import vote_of_islands
+from training.deploy.calibration import slice_chooser
+from training.metrics.cutoff import ENOUGH
+
+RIDGE = 1e-2
+"""Keeps weights finite where few islands are told apart without an error."""
+
+MOST_MISSED = 0.025
+"""Of coronary islands, those that may lie below the undecided band."""
+
+MOST_FALSE = 0.05
+"""Of the islands above the undecided band, those that may be something else."""
+
+
+class Opinions(NamedTuple):
+    """What network and rules say of the islands that count, and what they are.
+
+    Parameters
+    ----------
+    p_network, p_nothing
+        (n,) votes for all arteries together, and for "none"
+    p_rules
+        (n,) nan where they are silent
+    is_coronary
+        (n,) most of its voxels are labeled as coronary calcium
+    weight
+        (n,) positive
+    """
+
+    p_network: NDArray[np.float64]
+    p_nothing: NDArray[np.float64]
+    p_rules: NDArray[np.float64]
+    is_coronary: NDArray[np.bool_]
+    weight: NDArray[np.float64]
+
+
+def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDArray[np.uint8]]]]) -> Opinions:
+    """Ask a bundle and the rules about every island that counts.
+
+    Parameters
+    ----------
+    groups
+        CT and `Artery` codes of each scan, by where they come from; every group weighs the same.
+    """
+    networks, stage, protocol = Networks(bundle, "cpu"), bundle.vessel, ScoringProtocol()
+    choose = slice_chooser(bundle, networks)
+    parts: list[Opinions] = []
+    for group in groups:
+        of_group = []
+        for ct, codes in group:
+            region = heart_region(ct)
+            islands = vote_of_islands(ct, region, networks.vessel, stage, protocol, chosen_slices=choose(ct, region))
+            if islands is None:
+                continue
+            rules = judge_by_rules(ct, region, protocol)
+            count = len(islands.vote)
+            p_rules = rules.mean_of_groups(rules.probability, islands.flat, islands.member, count)
+            labeled = np.isin(codes.reshape(-1)[islands.flat], SCORED_ARTERIES)
+            is_coronary = 2 * np.bincount(islands.member, labeled, count) > np.bincount(islands.member, minlength=count)
+            columns = (islands.p_coronary, islands.vote[:, 0], p_rules, is_coronary, np.ones(count))
+            of_group.append(Opinions(*(column[islands.counts] for column in columns)))
+        if of_group:
+            joined = Opinions(*(np.concatenate(column) for column in zip(*of_group, strict=True)))
+            if joined.weight.size:
+                parts.append(joined._replace(weight=joined.weight / joined.weight.size))
+    if not parts:
+        raise InputRefused("input", "a fusion needs islands; give scans with calcium")
+    return Opinions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def fit_fusion(opinions: Opinions) -> Fusion:
+    """Weights by ridge logistic regression; cut-off and band by what they would miss and call falsely.
+
+    The cut-off is where as much is missed as is called falsely. Below the band lie at most `MOST_MISSED` of what is
+    coronary; of what lies above it at most `MOST_FALSE` is something else.
+
+    Raises
+    ------
+    InputRefused
+        "input": too few islands of a kind
+    """
+    truth, weight = opinions.is_coronary, opinions.weight / opinions.weight.mean()
+    if min(int(truth.sum()), int((~truth).sum())) < ENOUGH:
+        raise InputRefused("input", f"a fusion needs {ENOUGH} islands of each kind; give more scans")
+    x = features(opinions.p_network, opinions.p_nothing, opinions.p_rules)
+    line = _logistic(x, truth.astype(np.float64), weight)
+    p = 1 / (1 + np.exp(-x @ line))
+    order = np.argsort(p, kind="stable")
+    p, coronary, other = p[order], (truth * weight)[order], (~truth * weight)[order]
+    edges = np.concatenate([[p[0] / 2], (p[1:] + p[:-1]) / 2, [(1 + p[-1]) / 2]])
+    below = np.concatenate([[0], np.cumsum(coronary)])  # coronary below each edge
+    above = np.concatenate([np.cumsum(other[::-1])[::-1], [0]])  # other things from each edge on
+    cut = int(np.abs(below - above).argmin())
+    lower = int(np.flatnonzero(below <= MOST_MISSED * coronary.sum()).max())
+    called = np.concatenate([np.cumsum((coronary + other)[::-1])[::-1], [0]])
+    upper = int(np.flatnonzero(above <= MOST_FALSE * called).min())
+    limits = (edges[min(lower, cut)], edges[cut], edges[max(upper, cut)])
+    return Fusion(*(float(v) for v in (*line, limits[1], limits[0], limits[2])))
+
+
+def _logistic(x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Newton's steps of a weighted logistic regression with a small ridge."""
+    line = np.zeros(x.shape[1])
+    for _ in range(100):
+        p = 1 / (1 + np.exp(-x @ line))
+        slope = x.T @ (weight * (y - p)) - RIDGE * line
+        curve = (x * (weight * p * (1 - p))[:, None]).T @ x + RIDGE * np.eye(x.shape[1])
+        step = np.linalg.solve(curve, slope)
+        line += step
+        if np.abs(step).max() < 1e-10:
+            break
+    return line

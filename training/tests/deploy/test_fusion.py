@@ -1,0 +1,54 @@
+"""What weighs the network against the rules: fitted weights, cut-off and band, over islands whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from needed import torch  # noqa: F401  - skips, or fails in CI, without it
+
+from heartlens.core.errors import InputRefused
+from training.deploy.fusion import MOST_FALSE, MOST_MISSED, Opinions, fit_fusion
+
+
+def opinions(rng, islands=4000, weight=None):
+    """The truth is drawn from log odds of 1 + 0.5 network + 1.5 rules - 0.5 nothing; half of the rules are silent."""
+    network, rules, nothing = rng.uniform(0.01, 0.99, (3, islands))
+    rules[::2] = np.nan
+    heard = np.where(np.isnan(rules), 0.5, rules)
+    odds = [np.log(p / (1 - p)) for p in (network, heard, nothing)]
+    p = 1 / (1 + np.exp(-(1 + 0.5 * odds[0] + 1.5 * odds[1] - 0.5 * odds[2])))
+    truth = rng.random(islands) < p
+    return Opinions(network, nothing, rules, truth, np.ones(islands) if weight is None else weight)
+
+
+def test_weights_that_drew_the_truth_are_found_again():
+    fusion = fit_fusion(opinions(np.random.default_rng(5)))
+    found = (fusion.intercept, fusion.network, fusion.rules, fusion.nothing)
+    assert found == pytest.approx((1, 0.5, 1.5, -0.5), abs=0.12)
+
+
+def test_cut_off_and_band_miss_and_call_falsely_no_more_than_they_may():
+    of = opinions(np.random.default_rng(6))
+    fusion = fit_fusion(of)
+    p = fusion(of.p_network, of.p_nothing, of.p_rules)
+    missed, false = (of.is_coronary & (p < fusion.cut_off)).sum(), (~of.is_coronary & (p >= fusion.cut_off)).sum()
+    assert abs(int(missed) - int(false)) <= 1
+    assert (of.is_coronary & (p < fusion.undecided_from)).sum() <= MOST_MISSED * of.is_coronary.sum()
+    above = p >= fusion.undecided_to
+    assert above.any()
+    assert (~of.is_coronary & above).sum() <= MOST_FALSE * above.sum()
+    assert fusion.undecided_from < fusion.cut_off < fusion.undecided_to
+
+
+def test_islands_of_a_group_that_weighs_nothing_decide_nothing():
+    rng = np.random.default_rng(7)
+    right, wrong = opinions(rng, 2000), opinions(rng, 2000)
+    wrong = wrong._replace(is_coronary=~wrong.is_coronary, weight=np.full(2000, 1e-9))
+    both = Opinions(*(np.concatenate(columns) for columns in zip(right, wrong, strict=True)))
+    alone, fusion = fit_fusion(right), fit_fusion(both)
+    assert (fusion.network, fusion.rules) == pytest.approx((alone.network, alone.rules), abs=0.02)
+
+
+def test_a_few_islands_are_refused():
+    with pytest.raises(InputRefused, match="10 islands of each kind"):
+        fit_fusion(opinions(np.random.default_rng(8), 12))
