@@ -76,8 +76,9 @@ def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDAr
             p_rules = rules.mean_of_groups(rules.probability, islands.flat, islands.member, count)
             labeled = np.isin(codes.reshape(-1)[islands.flat], SCORED_ARTERIES)
             is_coronary = 2 * np.bincount(islands.member, labeled, count) > np.bincount(islands.member, minlength=count)
-            columns = (islands.p_coronary, islands.vote[:, 0], p_rules, is_coronary, np.ones(count))
-            of_group.append(Opinions(*(column[islands.counts] for column in columns)))
+            keep = islands.counts
+            p_coronary, p_nothing = islands.p_coronary[keep], islands.vote[keep, 0]
+            of_group.append(Opinions(p_coronary, p_nothing, p_rules[keep], is_coronary[keep], np.ones(keep.sum())))
         if of_group:
             joined = Opinions(*(np.concatenate(column) for column in zip(*of_group, strict=True)))
             if joined.weight.size:
