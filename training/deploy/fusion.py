@@ -24,11 +24,14 @@ from training.metrics.cutoff import ENOUGH
 RIDGE = 1e-2
 """Keeps weights finite where few islands are told apart without an error."""
 
-MOST_MISSED = 0.025
+CALLED_FROM = 0.5
+"""What is likelier coronary than not is called so."""
+
+MOST_MISSED = 0.05
 """Of coronary islands, those that may lie below the undecided band."""
 
-MOST_FALSE = 0.05
-"""Of the islands above the undecided band, those that may be something else."""
+MOST_FALSE = 0.1
+"""Of the islands above the undecided band, those that may be something else: on real scans that is 1 scan in 25."""
 
 
 class Opinions(NamedTuple):
@@ -89,10 +92,10 @@ def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDAr
 
 
 def fit_fusion(opinions: Opinions) -> Fusion:
-    """Weights by ridge logistic regression; cut-off and band by what they would miss and call falsely.
+    """Weights by ridge logistic regression, and a band by what would be missed and called falsely for certain.
 
-    The cut-off is where as much is missed as is called falsely. Below the band lie at most `MOST_MISSED` of what is
-    coronary; of what lies above it at most `MOST_FALSE` is something else.
+    Called is what reaches `CALLED_FROM`. Below the band lie at most `MOST_MISSED` of what is coronary; of what lies
+    above it at most `MOST_FALSE` is something else.
 
     Raises
     ------
@@ -110,12 +113,11 @@ def fit_fusion(opinions: Opinions) -> Fusion:
     edges = np.concatenate([[p[0] / 2], (p[1:] + p[:-1]) / 2, [(1 + p[-1]) / 2]])
     below = np.concatenate([[0], np.cumsum(coronary)])  # coronary below each edge
     above = np.concatenate([np.cumsum(other[::-1])[::-1], [0]])  # other things from each edge on
-    cut = int(np.abs(below - above).argmin())
     lower = int(np.flatnonzero(below <= MOST_MISSED * coronary.sum()).max())
     called = np.concatenate([np.cumsum((coronary + other)[::-1])[::-1], [0]])
     upper = int(np.flatnonzero(above <= MOST_FALSE * called).min())
-    limits = (edges[min(lower, cut)], edges[cut], edges[max(upper, cut)])
-    return Fusion(*(float(v) for v in (*line, limits[1], limits[0], limits[2])))
+    band = min(edges[lower], CALLED_FROM), max(edges[upper], CALLED_FROM)
+    return Fusion(*(float(v) for v in (*line, CALLED_FROM, *band)))
 
 
 def _logistic(x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:
