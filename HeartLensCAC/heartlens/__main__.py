@@ -188,11 +188,12 @@ def _check_out(out: Path | None, force: bool) -> None:
 
 def result_table(case: Case) -> str:
     """The result as text: totals per artery, category, warnings, notice."""
+    from heartlens.case.signature import state_words
     from heartlens.core.lesions import CORONARY, Artery
     from heartlens.core.protocol import NOTICE
     from heartlens.scoring.report import display_agatston
 
-    report, risk = case.report, case.risk
+    report = case.report
     rows = [(artery.name, report.arteries[artery]) for artery in CORONARY]
     if report.arteries[Artery.UNASSIGNED].lesions:
         rows.append(("unassigned", report.arteries[Artery.UNASSIGNED]))
@@ -205,13 +206,7 @@ def result_table(case: Case) -> str:
         lines.append(
             f"{name:<12}{totals.lesions:>8}{display_agatston(totals.agatston):>10}{totals.volume_mm3:>12.1f}{mass:>10}"
         )
-    lines += ["", risk.sentence()]
-    if risk.category_probability:
-        from heartlens.risk.category_probability import display_percent
-
-        likely = [(name, p) for name, p in risk.category_probability if p >= 0.005]
-        likely_categories = ", ".join(f"{name} {display_percent(p)}" for name, p in likely)
-        lines.append(f"Probability from the networks: {likely_categories}.")
+    lines += ["", state_words(case.assessment.state), *case.assessment.lines()]
     if report.dropped_small_count:
         what = "1 island" if report.dropped_small_count == 1 else f"{report.dropped_small_count} islands"
         lines.append(f"{what} below the minimum size not counted ({report.dropped_small_area_mm2:.2f} mm2)")

@@ -8,13 +8,14 @@ from slicer.i18n import tr as _
 from heartlens.app.review_session import ReviewSession
 from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery
 from heartlens.risk.assess import Risk
+from heartlens.risk.assessment import Assessment
 from heartlens.risk.categories import SCHEMES
 from heartlens.scoring.report import Totals, display_agatston
 from HeartLensCACLib.Sections.Tables import LETTERS, fillTable, fitHeight
 from HeartLensCACLib.Words import WARNING, panelWords
 
 MARK = "\u25b6 "
-"""Before the row of this score; bold as well, never by color alone."""
+"""Before each row that this score may lie in; bold as well where it is one, never by color alone."""
 
 
 class ResultSection:
@@ -42,9 +43,10 @@ class ResultSection:
     def refresh(self, reading: ReviewSession) -> None:
         """Fill in the result as it is after the latest edit."""
         self._fillTotals(reading)
-        risk = reading.case.risk
-        self.ui.riskLabel.setText(f"{risk.sentence()} {risk.finding}".strip())
-        self._fillRisk(risk)
+        risk, assessment = reading.case.risk, reading.case.assessment
+        finding = "" if assessment.must_decide else risk.finding
+        self.ui.riskLabel.setText(" ".join([*assessment.lines(), finding]).strip())
+        self._fillRisk(assessment)
         self.ui.contextLabel.setText("\n".join(contextLines(risk)))
         cautions = [f"{WARNING} {panelWords(caution.text)}" for caution in reading.case.cautions]
         self.ui.cautionsLabel.setText("\n".join(cautions))  # as in the report: the run may have met more than the scan
@@ -68,11 +70,12 @@ class ResultSection:
         fillTable(self.ui.totalsTable, columns, rows, marked=len(rows) - 1)
         fitHeight(self.ui.totalsTable)
 
-    def _fillRisk(self, risk: Risk) -> None:
-        categories = SCHEMES[risk.scheme].categories
-        marked = next((n for n, row in enumerate(categories) if row.category == risk.category), None)
+    def _fillRisk(self, assessment: Assessment) -> None:
+        categories = SCHEMES[assessment.scheme].categories
+        possible = [n for n, row in enumerate(categories) if row in assessment.categories]
+        marked = possible[0] if len(possible) == 1 else None
         rows = [
-            [(MARK if n == marked else "    ") + row.shown, row.label if row.label != row.shown else "", row.finding]
+            [(MARK if n in possible else "    ") + row.shown, row.label if row.label != row.shown else "", row.finding]
             for n, row in enumerate(categories)
         ]
         fillTable(self.ui.riskTable, [_("Agatston"), _("category"), _("finding")], rows, marked=marked, stretch=True)

@@ -132,9 +132,9 @@ def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]
             "peaks are raised, so small scores are uncertain"
         )
         findings.append(("high-noise", text))
-    if region.cut_top or region.cut_bottom:
-        ends = " and ".join(end for end, cut in (("top", region.cut_top), ("bottom", region.cut_bottom)) if cut)
-        findings.append(("heart-cut", f"the scan ends inside the heart at its {ends}: calcium beyond is not counted"))
+    for code, end, cut in (("heart-cut-top", "top", region.cut_top), ("heart-cut", "bottom", region.cut_bottom)):
+        if cut:
+            findings.append((code, f"the scan ends inside the heart at its {end}: calcium beyond is not counted"))
     slices = find_metal(ct, region)[:, 0]
     if slices.size:
         text = (

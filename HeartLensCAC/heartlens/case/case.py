@@ -12,16 +12,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from heartlens import __version__
 from heartlens.case.edits import Edit, apply_edit, runs_of
+from heartlens.case.grading import grade_score
 from heartlens.case.inputs import CaseInputs
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import WarningRecord
-from heartlens.core.lesions import SCORED_ARTERIES, Artery, Draft, LesionMap
+from heartlens.core.lesions import Artery, Draft, LesionMap
 from heartlens.core.protocol import NOTICE, ScoringProtocol
-from heartlens.core.provenance import LabelSource, Provenance
+from heartlens.core.provenance import Provenance
 from heartlens.core.slabs import source_voxels
-from heartlens.risk.assess import Risk, assess
-from heartlens.risk.category_probability import category_probabilities
-from heartlens.risk.evaluable import Assessment, assess_score
+from heartlens.risk.assess import Risk
+from heartlens.risk.assessment import Assessment
 from heartlens.risk.person import RiskInputs
 from heartlens.scoring.counted import Labeled, counted_voxels
 from heartlens.scoring.report import ScoreReport
@@ -93,14 +93,16 @@ class Case:
     def __post_init__(self, replayed: LesionMap | None) -> None:
         lesions = self._replay() if replayed is None else replayed
         report = self.inputs.auto_report if lesions is self.inputs.auto else self.inputs.score(lesions)
-        assessment = assess_score(
+        risk, assessment = grade_score(
             report,
-            (caution.code for caution in self.cautions),
-            scheme=self.risk_inputs.scheme,
+            self.risk_inputs,
+            self.cautions,
             labels=self.provenance.labels,
+            is_gated=self.source_ct.header.is_gated,
             is_read=bool(self.edits),
+            unit=self.ct.pixel_area_mm2 * report.slice_factor,
         )
-        scored = Scored(lesions, report, self._risk_of(report), assessment)
+        scored = Scored(lesions, report, risk, assessment)
         object.__setattr__(self, "scored", scored)
 
     @classmethod
@@ -183,38 +185,6 @@ class Case:
         for edit in self._in_force():
             apply_edit(edit, draft)
         return draft.lesions()
-
-    def _risk_of(self, report: ScoreReport) -> Risk:
-        codes = {"extrapolated-gaps"}
-        labels = self.provenance.labels
-        if labels is not None and labels.is_automatic:
-            codes.add("no-heart")  # nothing was looked at: a 0 would be a claim that nobody made
-        withhold = next((c.text for c in self.cautions if c.code in codes), None)
-        risk = assess(
-            report.total.agatston,
-            report.calcified_vessels,
-            withhold=withhold,
-            is_gated=self.source_ct.header.is_gated,
-            has_unassigned=report.arteries[Artery.UNASSIGNED].agatston > 0,
-            **{name: getattr(self.risk_inputs, name) for name in RiskInputs.__dataclass_fields__},
-        )
-        if withhold or labels is not LabelSource.NETWORK:
-            return risk
-        return replace(risk, category_probability=self._category_probability(report))
-
-    def _category_probability(self, report: ScoreReport) -> tuple[tuple[str, float], ...] | None:
-        """From the networks' probability of each lesion, left-out ones too; what a reader decided is certain."""
-        lesions = report.lesions
-        certain = {True: 1.0, False: 0.0}
-        return category_probabilities(
-            [lesion.agatston for lesion in lesions],
-            [
-                certain[lesion.artery in SCORED_ARTERIES] if lesion.probability is None else lesion.probability
-                for lesion in lesions
-            ],
-            unit=self.ct.pixel_area_mm2 * report.slice_factor,
-            scheme=self.risk_inputs.scheme,
-        )
 
     @cached_property
     def counted(self) -> Labeled:

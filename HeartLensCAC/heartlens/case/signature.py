@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from gettext import NullTranslations
 
 from heartlens.case.case import Case
 from heartlens.core.lesions import Artery
+from heartlens.risk.assessment import ENGLISH
+from heartlens.risk.evaluable import State
 from heartlens.scoring.report import display_agatston
 
 SIGNATURE_SCHEMA = "heartlens.signature/2"
@@ -51,6 +54,53 @@ class Signature:
 def now() -> str:
     """The present moment as edits and signatures keep it: ISO 8601, whole seconds, with the offset from UTC."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def state_words(state: State, signature: Signature | None = None, say: NullTranslations = ENGLISH) -> str:
+    """How far a person has answered for a result, in words.
+
+    Parameters
+    ----------
+    state
+        Of the result.
+    signature
+        Of a signed one.
+    say
+        The language.
+
+    Examples
+    --------
+    >>> state_words(State.SIGNED, Signature("Reader^Rita", "Clinic", "2026-11-29T10:00:00+01:00"))
+    'SIGNED by Rita Reader, Clinic, 2026-11-29 10:00 (UTC+01:00)'
+    """
+    if state is State.SIGNED and signature is not None:
+        moment = datetime.fromisoformat(signature.when)
+        text = say.gettext("SIGNED by {who}, {organization}, {when}")
+        return text.format(
+            who=shown_name(signature.observer),
+            organization=signature.organization,
+            when=f"{moment:%Y-%m-%d %H:%M} ({moment.tzinfo})",
+        )
+    return {
+        State.DRAFT: say.gettext("DRAFT, read by nobody"),
+        State.READ: say.gettext("READ, edited by a reader and not signed"),
+        State.SIGNED: say.gettext("SIGNED"),
+        State.ALTERED: say.gettext("ALTERED after it was signed: no signature is valid"),
+    }[state]
+
+
+def shown_name(name: str) -> str:
+    """A name as people write it.
+
+    Examples
+    --------
+    >>> shown_name("Reader^Rita^A^Dr."), shown_name("Rita Reader")
+    ('Dr. Rita A Reader', 'Rita Reader')
+    """
+    if "^" not in name:
+        return name
+    family, given, middle, prefix, suffix = (*name.split("=")[0].split("^"), "", "", "", "")[:5]
+    return " ".join(part for part in (prefix, given, middle, family, suffix) if part)
 
 
 def obstacles(case: Case, *, confirmed: bool) -> tuple[str, ...]:

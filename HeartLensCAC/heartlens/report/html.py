@@ -109,6 +109,7 @@ def render_report(
         ),
         total=display_agatston(report.total.agatston),
         risk=risk,
+        assessment=case.assessment,
         scheme=scheme,
         chances=_chances(risk),
         ruler="" if risk.withheld else scale_ruler(scheme.categories, risk.agatston, risk.category or ""),

@@ -25,7 +25,6 @@ from heartlens.risk.population_tables import (
     mesa_risk_percent,
     rounded_agatston,
 )
-from heartlens.scoring.report import display_agatston
 
 VERY_HIGH_AGATSTON = 1000
 
@@ -96,21 +95,6 @@ class Risk:
     withheld: str | None = None
     is_estimate: bool = False
     category_probability: tuple[tuple[str, float], ...] | None = None
-
-    def sentence(self) -> str:
-        """Score, category with its range, and CAC-DRS in one line.
-
-        Examples
-        --------
-        >>> assess(250.2, 3, is_gated=True).sentence()
-        'Total Agatston score 250 (heartlens: moderate, range 101–400). CAC-DRS A2/N3.'
-        """
-        name = "Estimated total Agatston score" if self.is_estimate else "Total Agatston score"
-        score = f"{name} {display_agatston(self.agatston)}"
-        if self.withheld:
-            return f"{score}. No risk category: {self.withheld}."
-        label = "" if self.label == self.shown else f"{self.label}, "
-        return f"{score} ({self.scheme}: {label}range {self.shown}). CAC-DRS {self.cac_drs}."
 
     def to_json(self) -> dict[str, Any]:
         """The risk part of report.json; `from_json` gives back an equal Risk, bit for bit."""

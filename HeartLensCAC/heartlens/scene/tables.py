@@ -70,12 +70,13 @@ def total_columns(case: Case) -> list[Column]:
 
 
 def risk_columns(case: Case) -> list[Column]:
-    """One row a category of the case's scheme; the case's own is marked, none when the category is withheld."""
+    """One row a category of the case's scheme; each that the case may have is marked, none where it is withheld."""
     rows = SCHEMES[case.risk.scheme].categories
+    possible = case.assessment.categories
     return [
         Column("category", [row.label for row in rows]),
         Column("range", [row.shown for row in rows], "Agatston"),
-        Column("this case", [HERE if row.category == case.risk.category else "" for row in rows]),
+        Column("this case", [HERE if row in possible else "" for row in rows]),
         Column("finding", [row.finding for row in rows]),
     ]
 

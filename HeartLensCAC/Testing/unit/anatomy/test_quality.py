@@ -124,7 +124,8 @@ def test_metal_is_named_by_its_slices():
 
 def test_a_scan_that_ends_in_the_heart_is_said():
     short = cropped(schematic_chest(), slice(None), slice(None), slice(8, 31))
-    assert "top and bottom" in findings(short)["heart-cut"]
+    assert "at its top" in findings(short)["heart-cut-top"]
+    assert "at its bottom" in findings(short)["heart-cut"]
 
 
 def test_no_heart_between_lungs_is_said():

@@ -118,7 +118,7 @@ def test_no_page_says_what_a_report_must_never_say(pages, name):
 def test_a_category_never_stands_without_its_range(pages, name):
     case = ALL_CASES[name]
     assert f"range {case.risk.shown}" in pages[name].text
-    assert case.risk.sentence() in pages[name].text
+    assert case.assessment.sentence() in pages[name].text
     assert f"CAC-DRS {case.risk.cac_drs}" in pages[name].text
     for row in SCHEMES[case.risk.scheme].categories:
         assert f" {row.shown} " in pages[name].text
@@ -213,7 +213,7 @@ def test_a_gated_score_is_not_called_estimated(pages):
 
 def test_a_withheld_category_leaves_the_reason_alone(pages):
     text = pages["withheld"].text
-    assert "No risk category slices 5 mm apart, 3 mm thick" in text
+    assert "Not evaluable slices 5 mm apart, 3 mm thick" in text
     assert "this scan" not in text
     assert "CAC-DRS A" not in text
 
@@ -338,7 +338,7 @@ def test_lesions_near_the_cut_off_are_marked_wherever_they_stand():
 def test_the_probability_of_the_category_stands_beside_it():
     """Moderate needs LAD, LM and what was left out: 0.6 * 0.98 * 0.2. At most 10 needs none: 0.4 * 0.02 * 0.8."""
     text = page_of(by_networks()).text
-    assert "Probability of this category: 88 %" in text
+    assert "Likeliest by the networks: mild (88 %)." in text
     assert "101–400 moderate 12 %" in text
     assert "1–10 minimal <1 %" in text
-    assert "Probability of this category" not in page_of(make_case(BOXES)).text  # rules: nobody calibrated them
+    assert "Likeliest" not in page_of(make_case(BOXES)).text  # rules: nobody calibrated them

@@ -487,20 +487,6 @@ def test_the_2018_scheme_uses_the_percentile_or_says_that_it_could_not():
     assert any("from percentile 75 on" in note for note in unknown.notes)
 
 
-@pytest.mark.parametrize(
-    ("risk", "sentence"),
-    [
-        (assess(0, 0, is_gated=True), "Total Agatston score 0 (heartlens: absent, range 0). CAC-DRS A0/N0."),
-        (assess(0.3, 1, is_gated=True), "Total Agatston score <1 (heartlens: minimal, range 1–10). CAC-DRS A1/N1."),
-        (assess(400.5, 4, is_gated=True), "Total Agatston score 401 (heartlens: high, range >400). CAC-DRS A3/N4."),
-        (assess(50, 2, scheme="ai-cac"), "Estimated total Agatston score 50 (ai-cac: range 1–100). CAC-DRS A1/N2."),
-        (assess(50, 2, withhold="gaps", is_gated=False), "Estimated total Agatston score 50. No risk category: gaps."),
-    ],
-)
-def test_the_sentence_never_gives_a_category_without_its_range(risk, sentence):
-    assert risk.sentence() == sentence
-
-
 def test_risk_factors_may_come_as_a_mapping_and_are_checked():
     assert assess(50, 1, **BLACK_MAN, risk_factors=FACTORS) == assess(50, 1, **BLACK_MAN, risk_factors=factors())
     with pytest.raises(ValueError, match="missing: total_cholesterol_mg_dl"):
