@@ -33,7 +33,18 @@ HEADER = CTHeader(
 PERSON = RiskInputs(age_years=61, sex="M", race="black", risk_factors=FACTORS)
 
 
-def make_case(boxes=(), *, header=HEADER, protocol=None, risk_inputs=None, cautions=(), slices=14, notes=None, **more):
+def make_case(
+    boxes=(),
+    *,
+    header=HEADER,
+    protocol=None,
+    risk_inputs=None,
+    cautions=(),
+    slices=14,
+    notes=None,
+    slice_probability=None,
+    **more,
+):
     """A CT of 0 HU, 0.5 mm pixels, 3 mm slices; boxes (artery, slice, row, column, pixels across, HU) of calcium."""
     hu = np.zeros((slices, 64, 64), np.int16)
     labels = np.zeros(hu.shape, np.uint16)
@@ -46,6 +57,7 @@ def make_case(boxes=(), *, header=HEADER, protocol=None, risk_inputs=None, cauti
         ct,
         lesions,
         protocol or ScoringProtocol(),
+        slice_probability=slice_probability,
         risk_inputs=risk_inputs or RiskInputs(),
         cautions=cautions,
         provenance=Provenance(**{"labels": LabelSource.RULES, "seconds": {"read": 1.0, "score": 0.25}, **more}),

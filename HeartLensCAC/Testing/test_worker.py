@@ -75,7 +75,7 @@ def with_changed(code):
 def report(folder):
     """report.json without what differs from run to run."""
     document = json.loads((folder / "report.json").read_text())
-    del document["provenance"]["seconds"]
+    del document["provenance"]["seconds"], document["scored_at"]
     return document
 
 

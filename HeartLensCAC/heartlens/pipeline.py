@@ -20,6 +20,7 @@ from heartlens.anatomy.sharpness import softened
 from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules
 from heartlens.case.case import Case
 from heartlens.case.result import Result
+from heartlens.case.signature import now
 from heartlens.core.ct import CTVolume
 from heartlens.core.disk.reading import file_sha256
 from heartlens.core.errors import OVERRIDABLE, InputRefused, WarningRecord, refuse_or_warn
@@ -134,7 +135,7 @@ def score_series(
         slice_probability=calcium.slice_probability,
         risk_inputs=_risk_inputs(ct, request),
         cautions=tuple(dict.fromkeys(cautions)),
-        provenance=replace(calcium.provenance, version=__version__, source=_source_paths(source)),
+        provenance=replace(calcium.provenance, version=__version__, scored_at=now(), source=_source_paths(source)),
     )
     clock.lap("score")
     sources = _source_headers(series, ct)

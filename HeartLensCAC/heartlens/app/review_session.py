@@ -22,7 +22,7 @@ from heartlens.case.journal import TORN, append_edits
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import Seal, SealState, claims_signature, read_seal, sign_case, withdraw_signature
-from heartlens.case.signature import Signature, now, obstacles
+from heartlens.case.signature import Signature, answered, now, obstacles
 from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_files
 from heartlens.core.disk.rights import is_private
 from heartlens.core.errors import InputRefused
@@ -282,7 +282,8 @@ class ReviewSession:
     def save_report(self) -> None:
         """Bring report.json in the case folder up to date."""
         with atomic_file(self.folder / "report.json") as sibling:
-            write_json(sibling, self.case.report_document(replace(self.case.assessment, state=self.state)))
+            signer = None if self.signature is None else self.signature.observer
+            write_json(sibling, self.case.report_document(answered(self.case, self.state), signer))
 
     def sign(self, observer: str, organization: str, *, confirmed: bool) -> Signature:
         """Sign the state that is shown.

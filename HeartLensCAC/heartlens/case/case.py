@@ -22,6 +22,7 @@ from heartlens.core.provenance import Provenance
 from heartlens.core.slabs import source_voxels
 from heartlens.risk.assess import Risk
 from heartlens.risk.assessment import Assessment
+from heartlens.risk.evaluable import SETTLED_BY_SIGNING
 from heartlens.risk.person import RiskInputs
 from heartlens.scoring.counted import Labeled, counted_voxels
 from heartlens.scoring.report import ScoreReport
@@ -314,25 +315,38 @@ class Case:
                 undone.clear()
         return done, undone
 
-    def report_document(self, assessment: Assessment | None = None) -> dict[str, Any]:
+    def _report_json(self) -> dict[str, Any]:
+        """The scores, each lesion with the instance numbers of the source slices that it reaches into."""
+        document, numbers, n = self.report.to_json(), self.source_ct.header.instance_numbers, self.slab_count
+        for row in document["lesions"]:
+            first, last = row["slices"]
+            row["instances"] = sorted(numbers[first * n : (last + 1) * n])
+        return document
+
+    def report_document(self, assessment: Assessment | None = None, signer: str | None = None) -> dict[str, Any]:
         """What report.json holds, schema `heartlens.report/2` (report/report.schema.json).
 
         Parameters
         ----------
         assessment
             Of a state that the case does not know, such as signed; None is the case's own.
+        signer
+            Who has signed, and has settled what asked for a reader.
         """
         provenance = self.provenance.to_json()
+        scored_at = provenance.pop("scored_at", None)
         return {
             "schema": REPORT_SCHEMA,
             "notice": NOTICE,
-            **self.report.to_json(),
+            "scored_at": scored_at,
+            **self._report_json(),
             "assessment": (assessment or self.assessment).to_json(),
             "risk": self.risk.to_json(),
             "ct": _ct_document(self.source_ct),
             "protocol": self.protocol.to_json(),
-            "warnings": [{"code": c.code, "text": c.text, "state": "open", "by": None} for c in self.cautions],
+            "warnings": [_warning(caution, signer) for caution in self.cautions],
             "edits": len(self.edits),
+            "patient": {name: getattr(self.risk_inputs, name) for name in ("age_years", "sex", "race")},
             "provenance": {
                 **provenance,
                 "version": __version__,
@@ -341,12 +355,17 @@ class Case:
         }
 
 
+def _warning(caution: WarningRecord, signer: str | None) -> dict[str, str | None]:
+    by = signer if caution.code in SETTLED_BY_SIGNING else None
+    return {"code": caution.code, "text": caution.text, "state": "resolved" if by else "open", "by": by}
+
+
 def _ct_document(ct: CTVolume) -> dict[str, Any]:
     header = ct.header
     dz, dy, dx = ct.spacing_mm
     acquisition: Sequence[str] = (
         "study_uid", "series_uid", "kvp", "slice_thickness_mm", "kernel", "is_gated", "contrast", "manufacturer",
-        "model", "reconstruction_diameter_mm",
+        "model", "reconstruction_diameter_mm", "acquired",
     )  # fmt: skip
     return {
         "slices": ct.shape[0],

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from gettext import NullTranslations
 
 from heartlens.case.case import Case
 from heartlens.core.lesions import Artery
-from heartlens.risk.assessment import ENGLISH
-from heartlens.risk.evaluable import State
+from heartlens.risk.assessment import ENGLISH, Assessment
+from heartlens.risk.evaluable import SETTLED_BY_SIGNING, State, evaluability
 from heartlens.scoring.report import display_agatston
 
 SIGNATURE_SCHEMA = "heartlens.signature/2"
@@ -54,6 +54,21 @@ class Signature:
 def now() -> str:
     """The present moment as edits and signatures keep it: ISO 8601, whole seconds, with the offset from UTC."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def answered(case: Case, state: State) -> Assessment:
+    """What may be said of a case in the state that is known of it.
+
+    Where somebody has signed, what asked for a reader limits the statement no more, and no network's probability stands
+    beside the reader's word.
+    """
+    assessment = replace(case.assessment, state=state)
+    if state is not State.SIGNED:
+        return assessment
+    evaluable, reasons = evaluability(
+        (code for code in assessment.reasons if code not in SETTLED_BY_SIGNING), case.provenance.labels
+    )
+    return replace(assessment, evaluable=evaluable, reasons=reasons, likeliest=None, likeliest_probability=None)
 
 
 def state_words(state: State, signature: Signature | None = None, say: NullTranslations = ENGLISH) -> str:

@@ -34,6 +34,10 @@ class CTHeader:
         One per slice, foot to head; one per frame (repeated) for multi-frame CT.
     frame_numbers
         1-based frame of each slice in its multi-frame object; empty for single-frame CT
+    instance_numbers
+        DICOM instance number of each slice, foot to head, by which a viewer finds it; empty where one is missing
+    acquired
+        Day of the acquisition, ISO 8601.
     kvp
         Tube voltage, kV.
     slice_thickness_mm
@@ -61,6 +65,8 @@ class CTHeader:
     frame_of_reference_uid: str | None = None
     sop_instance_uids: tuple[str, ...] = ()
     frame_numbers: tuple[int, ...] = ()
+    instance_numbers: tuple[int, ...] = ()
+    acquired: str | None = None
     kvp: float | None = None
     slice_thickness_mm: float | None = None
     kernel: str | None = None

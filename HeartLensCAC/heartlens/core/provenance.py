@@ -50,6 +50,8 @@ class Provenance:
         Of each stage of the pipeline.
     source
         Paths of the CT; on the disk of a case alone, never in a report.
+    scored_at
+        When, ISO 8601 with the offset from UTC; "" where a case does not say.
     """
 
     labels: LabelSource | None = None
@@ -61,6 +63,7 @@ class Provenance:
     version: str = ""
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     source: tuple[str, ...] = ()
+    scored_at: str = ""
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -74,6 +77,7 @@ class Provenance:
         document |= {} if self.labels_sha256 is None else {"labels_sha256": self.labels_sha256}
         document["device"] = self.device
         document |= {} if self.slice_stage is None else {"slice_stage": self.slice_stage}
+        document |= {"scored_at": self.scored_at} if self.scored_at else {}
         return document | ({"seconds": dict(self.seconds)} if self.seconds else {})
 
     @classmethod
@@ -89,5 +93,6 @@ class Provenance:
             slice_stage=document.get("slice_stage"),
             version=document.get("version", ""),
             seconds=dict(seconds) if isinstance(seconds, Mapping) else {"all": float(seconds)},
+            scored_at=document.get("scored_at", ""),
             source=tuple(document.get("source", ())),
         )

@@ -46,7 +46,9 @@ def average_slabs(ct: CTVolume, count: int) -> CTVolume:
     thickness_mm = ct.header.slice_thickness_mm
     if thickness_mm is not None:
         thickness_mm += (count - 1) * ct.increment_mm
-    header = replace(ct.header, slice_thickness_mm=thickness_mm, sop_instance_uids=(), frame_numbers=())
+    header = replace(
+        ct.header, slice_thickness_mm=thickness_mm, sop_instance_uids=(), frame_numbers=(), instance_numbers=()
+    )
     return CTVolume(hu_array(mean), affine, header, allow_oblique=ct.allow_oblique)
 
 

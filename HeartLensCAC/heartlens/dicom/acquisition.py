@@ -31,6 +31,8 @@ def ct_header(frames: Sequence[Frame], *, sop_instance_uids: Sequence[str], fram
         frame_of_reference_uid=first.text("FrameOfReferenceUID"),
         sop_instance_uids=tuple(sop_instance_uids),
         frame_numbers=tuple(frame_numbers),
+        instance_numbers=() if not sop_instance_uids else instance_numbers(frames),
+        acquired=None if (day := acquisition_day(first)) is None else day.isoformat(),
         kvp=common_number(frames, "KVP"),
         slice_thickness_mm=common_number(frames, "SliceThickness"),
         kernel=kernel if all(frame.text("ConvolutionKernel") == kernel for frame in frames) else None,
@@ -46,6 +48,17 @@ def ct_header(frames: Sequence[Frame], *, sop_instance_uids: Sequence[str], fram
         mass_factor_patient=common_number(frames, "CalciumScoringMassFactorPatient"),
         mass_factors_device=first.numbers("CalciumScoringMassFactorDevice"),
     )
+
+
+def instance_numbers(frames: Sequence[Frame]) -> tuple[int, ...]:
+    """InstanceNumber of each slice, the frame's number in multi-frame CT; empty where a slice has none."""
+    numbers = [float(frame.number) if frame.groups else frame.number_of("InstanceNumber") for frame in frames]
+    return tuple(int(n) for n in numbers if n is not None) if None not in numbers else ()
+
+
+def acquisition_day(frame: Frame) -> date | None:
+    """When the slice was acquired, as precisely as the header says it."""
+    return next(filter(None, (_date(frame.text(k)) for k in ("AcquisitionDate", "SeriesDate", "StudyDate"))), None)
 
 
 def common_number(frames: Sequence[Frame], keyword: str) -> float | None:

@@ -75,6 +75,7 @@ HEADER_KEYWORDS = (
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
+    "InstanceNumber",
 )  # fmt: skip
 
 _OVERLAY_BIT_POSITIONS = tuple(0x60000102 + (group << 16) for group in range(0, 0x20, 2))

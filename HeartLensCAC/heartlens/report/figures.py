@@ -1,4 +1,4 @@
-"""Pictures of the report: lesion crops, projections of the heart, score along z. SVG with embedded PNG.
+"""Pictures of the report: projections of the heart, score along z. SVG with embedded PNG.
 
 Gray values are PNG, everything drawn is vector, so a printout stays sharp. Nothing here needs more than
 numpy and zlib: a plotting library would cost more time than scoring does.
@@ -18,13 +18,11 @@ from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import ARTERY_COLORS, SCORED_ARTERIES, Artery, LesionMap
-from heartlens.risk.categories import Category
-from heartlens.scoring.report import LesionScore, SliceScore
+from heartlens.scoring.report import SliceScore
 
 PICTURE_WINDOW_HU = (-200.0, 500.0)
 """Black and white of every picture: fat stays visible, calcium keeps shades up to the highest weight."""
 
-CROP_MM = 50.0
 MARGIN_MM = 35.0
 LEAST_VIEW_MM = 150.0
 SLAB_MARGIN_MM = 10.0
@@ -123,37 +121,6 @@ def _runs(mask: NDArray[np.bool_]) -> Iterable[tuple[int, int, int]]:
     return ((int(r), int(s), int(e - s)) for r, s, e in zip(rows, starts, ends, strict=True))
 
 
-def lesion_picture(ct: CTVolume, voxels: ScoredVoxels, lesion: LesionScore) -> tuple[Picture, int]:
-    """A lesion on the slice where it is largest, with its outline.
-
-    Returns
-    -------
-    picture : Picture
-        `CROP_MM` wide, less at the border of a small image
-    index : int
-        Of the slice.
-    """
-    mine = voxels.kji[voxels.ids == lesion.id]
-    index = int(np.bincount(mine[:, 0]).argmax())
-    _, dy, dx = ct.spacing_mm
-    center = mine[mine[:, 0] == index].mean(axis=0)
-    rows = _window(center[1], CROP_MM / dy, ct.shape[1])
-    columns = _window(center[2], CROP_MM / dx, ct.shape[2])
-
-    on_slice = voxels.kji[:, 0] == index
-    drawn = []
-    for artery in SCORED_ARTERIES:  # neighbors, thin: they have pictures of their own
-        others = on_slice & (voxels.ids != lesion.id) & (voxels.artery == artery)
-        mask = _mask(voxels.kji[others][:, 1:], rows, columns)
-        if mask.any():
-            drawn.append(f'<path class="near" stroke="{ARTERY_COLORS[artery]}" d="{outline_path(mask)}"/>')
-    path = outline_path(_mask(voxels.kji[on_slice & (voxels.ids == lesion.id)][:, 1:], rows, columns))
-    drawn.append(f'<path class="halo" d="{path}"/><path stroke="{ARTERY_COLORS[lesion.artery]}" d="{path}"/>')
-    gray = to_gray(ct.hu[index, rows, columns])
-    name = f"{lesion.artery.name} lesion {lesion.id} on slice {index}"
-    return _picture(gray, (dx, dy), drawn, name), index
-
-
 @dataclass(frozen=True)
 class PictureFrame:
     """The part of a CT that the projections show: slices of the array, each (start, stop)."""
@@ -175,7 +142,7 @@ def view_of(ct: CTVolume, voxels: ScoredVoxels) -> PictureFrame:
     def part(axis: int, margin_mm: float, least_mm: float) -> slice:
         spacing = ct.spacing_mm[axis]
         length = max((high[axis] - low[axis] + 1) + 2 * margin_mm / spacing, least_mm / spacing)
-        return _window((low[axis] + high[axis] + 1) / 2, length, ct.shape[axis])
+        return window_of((low[axis] + high[axis] + 1) / 2, length, ct.shape[axis])
 
     slices, rows, columns = (part(axis, MARGIN_MM, LEAST_VIEW_MM) for axis in range(3))
     depth = part(1, SLAB_MARGIN_MM, 0.0) if len(scored) else part(1, EMPTY_SLAB_MM / 2, 0.0)
@@ -187,8 +154,13 @@ def axial_projection(ct: CTVolume, voxels: ScoredVoxels, view: PictureFrame) -> 
     hu = ct.hu[view.slices, view.rows, view.columns].max(axis=0)
     _, dy, dx = ct.spacing_mm
     drawn, labels = _projected(voxels, view, axes=(1, 2), pixel_mm=(dx, dy), flip_rows=False)
-    return _picture(
-        to_gray(hu), (dx, dy), drawn, "Projection seen from the feet", labels=labels, letters=("R", "L", "A", "P")
+    return svg_picture(
+        to_gray(hu),
+        (dx, dy),
+        drawn,
+        "The heart seen from the feet, brightest voxels, calcium in the colors of the arteries",
+        labels=labels,
+        letters=("R", "L", "A", "P"),
     )
 
 
@@ -198,8 +170,8 @@ def front_projection(ct: CTVolume, voxels: ScoredVoxels, view: PictureFrame, sli
     dz, _, dx = ct.spacing_mm
     drawn, labels = _projected(voxels, view, axes=(0, 2), pixel_mm=(dx, dz), flip_rows=True)
     shown = [slices[k] for k in range(view.slices.start, view.slices.stop)]
-    return _picture(
-        to_gray(hu), (dx, dz), drawn, "Projection seen from the front, and score of each slice",
+    return svg_picture(
+        to_gray(hu), (dx, dz), drawn, "The heart seen from the front, brightest voxels; Agatston score of each slice",
         labels=labels, letters=("R", "L", "H", "F"), beside=_bars(shown, dz),
     )  # fmt: skip
 
@@ -258,7 +230,7 @@ def _projected(
         points = voxels.kji[mine][:, list(axes)]
         if flip_rows:
             points[:, 0] = rows.start + rows.stop - 1 - points[:, 0]
-        mask = _mask(points, rows, columns)
+        mask = mask_of(points, rows, columns)
         color = ARTERY_COLORS[artery]
         drawn.append(f'<path class="fill" fill="{color}" d="{fill_path(mask)}"/>')
         drawn.append(f'<path class="edge" d="{outline_path(mask)}"/>')
@@ -268,38 +240,6 @@ def _projected(
             y = (largest[:, 0].mean() + 0.5 - rows.start) * pixel_mm[1]
             places.append((float(x), float(y), artery))
     return drawn, _letters(places)
-
-
-def scale_ruler(categories: Sequence[Category], score: float, marked: str) -> str:
-    """The ranges of a scheme as boxes of equal width, with a mark where the score lies.
-
-    Parameters
-    ----------
-    categories
-        Ascending.
-    score
-        Unrounded; its place in a box is logarithmic, an open box ends at ten times its lower bound.
-    marked
-        Id of the category that the score has.
-    """
-    width, gap, height = 520.0, 2.0, 26.0
-    box = (width + gap) / len(categories) - gap
-    parts = []
-    for n, row in enumerate(categories):
-        chosen = row.category == marked
-        x = n * (box + gap)
-        parts.append(
-            f'<rect class="{"chosen" if chosen else "box"}" x="{x:.1f}" y="16" width="{box:.1f}" height="{height}"/>'
-            f'<text class="{"chosen" if chosen else "box"}" x="{x + box / 2:.1f}" y="33" text-anchor="middle">'
-            f"{row.shown.split(' or ')[0]}</text>"
-        )
-        if chosen:
-            low = max(row.low, 1)
-            high = 10.0 * low if row.high is None else max(row.high, 1)
-            within = 0.5 if high == low else np.log(max(score, low) / low) / np.log(high / low)
-            at = x + box * min(max(within, 0.04), 0.96)
-            parts.append(f'<path class="mark" d="M{at:.1f} 14l-6 -10h12z"/>')
-    return f'<svg viewBox="0 0 {width:.1f} {16 + height}" role="img" aria-label="Category scale">{"".join(parts)}</svg>'
 
 
 LETTER_MM = 5.0
@@ -321,7 +261,7 @@ def _letters(places: list[tuple[float, float, Artery]]) -> str:
     return "".join(texts)
 
 
-def _picture(
+def svg_picture(
     gray: NDArray[np.uint8],
     pixel_mm: tuple[float, float],
     drawn: Sequence[str],
@@ -359,14 +299,14 @@ def _picture(
     return Picture(svg, total, height)
 
 
-def _window(center: float, length: float, size: int) -> slice:
+def window_of(center: float, length: float, size: int) -> slice:
     """About `length` indices around a center, moved inside 0..size, whole axis when it is shorter."""
     n = min(max(round(length), 1), size)
     start = min(max(round(center - n / 2), 0), size - n)
     return slice(start, start + n)
 
 
-def _mask(points: NDArray[np.int64], rows: slice, columns: slice) -> NDArray[np.bool_]:
+def mask_of(points: NDArray[np.int64], rows: slice, columns: slice) -> NDArray[np.bool_]:
     """(rows, columns) of a window, True at the points that lie in it."""
     mask = np.zeros((rows.stop - rows.start, columns.stop - columns.start), bool)
     row, column = points[:, 0] - rows.start, points[:, 1] - columns.start

@@ -7,7 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from heartlens.case.journal import JOURNAL, TORN
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, sign_case
-from heartlens.case.signature import Signature
+from heartlens.case.signature import Signature, answered, shown_name
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
 from heartlens.report.csv_cells import cell
@@ -136,7 +136,7 @@ def write_labels(path: Path, case: Case) -> None:
 
 def _report_document(case: Case, signature: Signature | None, state: State | None) -> dict[str, Any]:
     known = State.SIGNED if signature is not None else state or case.assessment.state
-    document = case.report_document(replace(case.assessment, state=known))
+    document = case.report_document(answered(case, known), None if signature is None else signature.observer)
     return document if signature is None else {**document, "signature": asdict(signature)}
 
 
@@ -252,5 +252,10 @@ def _write_html(path: Path, result: Result, identify: bool, signature: Signature
     identity = None
     if identify and result.sources:
         first = result.sources[0]
-        identity = Identity(patient_id=str(first.get("PatientID", "")), name=str(first.get("PatientName", "")))
+        identity = Identity(
+            patient_id=str(first.get("PatientID", "")),
+            name=shown_name(str(first.get("PatientName", ""))),
+            accession=str(first.get("AccessionNumber", "") or ""),
+            series=str(first.get("SeriesDescription", "") or ""),
+        )
     write_report(path, result.case, identity=identity, signature=signature, state=state)

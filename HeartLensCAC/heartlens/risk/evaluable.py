@@ -63,6 +63,10 @@ REASONS: Mapping[str, str] = MappingProxyType(
 """The same findings in a few words, for a headline; the warning itself says what it does to the score."""
 
 
+SETTLED_BY_SIGNING = frozenset({"network", "rules", "no-bundle", "unsettled"})
+"""Warnings that ask for a reader: who signs has looked, and answers for it."""
+
+
 def evaluability(codes: Iterable[str], labels: LabelSource | None) -> tuple[Evaluable, tuple[str, ...]]:
     """Whether a scan allows a statement, and the codes of the warnings that say otherwise.
 

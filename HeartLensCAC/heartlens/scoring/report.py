@@ -178,7 +178,7 @@ class ScoreReport:
         lesions = (
             LesionScore(
                 **{
-                    **{key: value for key, value in row.items() if key != "review"},
+                    **{key: value for key, value in row.items() if key not in ("review", "instances")},
                     "undecided": row.get("undecided", row.get("review", False)),  # the name in version 1
                     "artery": Artery[row["artery"]],
                     "source": LabelSource(row["source"]),

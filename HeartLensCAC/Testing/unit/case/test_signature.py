@@ -154,7 +154,7 @@ def test_an_export_says_who_signed_and_holds_labels_that_score_the_same(reading,
     reading.sign(**RITA, confirmed=True)
     assert reading.export(tmp_path / "signed") == []
     assert json.loads((tmp_path / "signed" / "report.json").read_text())["signature"]["observer"] == "Reader^Rita"
-    assert "Signed by Reader^Rita, Phantom Hospital" in (tmp_path / "signed" / "report.html").read_text()
+    assert "SIGNED by Rita Reader, Phantom Hospital" in (tmp_path / "signed" / "report.html").read_text()
     labels = read_labels(tmp_path / "signed" / "labels.nrrd", reading.case.source_ct)
     assert np.array_equal(labels, reading.case.scored_codes)
     assert ReviewSession.open(tmp_path / "signed").signature == reading.signature
@@ -163,7 +163,7 @@ def test_an_export_says_who_signed_and_holds_labels_that_score_the_same(reading,
 def test_an_unsigned_export_says_that_nobody_signed(two_lesions, tmp_path):
     write_outputs(Result(two_lesions, ()), tmp_path / "out")
     assert "signature" not in json.loads((tmp_path / "out" / "report.json").read_text())
-    assert "Not signed." in (tmp_path / "out" / "report.html").read_text()
+    assert "DRAFT, read by nobody" in (tmp_path / "out" / "report.html").read_text()
     assert not (tmp_path / "out" / "labels.nrrd").exists()
 
 

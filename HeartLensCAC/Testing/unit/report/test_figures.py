@@ -17,20 +17,19 @@ from hypothesis.extra import numpy as hnp
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import ARTERY_COLORS, Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.report.crops import CROP_MM, calcium_gray, lesion_picture, locator_picture
 from heartlens.report.figures import (
-    CROP_MM,
     PICTURE_WINDOW_HU,
     ScoredVoxels,
     axial_projection,
     fill_path,
     front_projection,
-    lesion_picture,
     outline_path,
     png,
-    scale_ruler,
     to_gray,
     view_of,
 )
+from heartlens.report.ruler import scale_ruler
 from heartlens.risk.categories import SCHEMES
 from heartlens.scoring.counted import scored_voxels
 from heartlens.scoring.report import score_lesions
@@ -119,7 +118,7 @@ def test_a_lesion_is_shown_on_its_largest_slice_in_the_middle_of_a_crop():
     assert (picture.width_mm, picture.height_mm) == (CROP_MM, CROP_MM)
     gray = image_of(picture.svg)
     assert gray.shape == (100, 100)
-    bright = np.argwhere(gray > to_gray(np.array([300.0]))[0])
+    bright = np.argwhere(gray > calcium_gray(np.array([300.0]), 400.0)[0])
     assert bright.min(axis=0).tolist() == [46, 46]
     assert bright.max(axis=0).tolist() == [53, 53]
     assert f'stroke="{ARTERY_COLORS[Artery.LAD]}" d="M46 46h8M46 54h8M46 46v8M54 46v8"' in picture.svg
@@ -129,7 +128,7 @@ def test_a_lesion_at_the_border_gets_a_full_crop_moved_inside():
     ct, voxels, rows, _ = scene({1: (Artery.LM, (0, 0, 312), (1, 4, 8), 300)})
     gray = image_of(lesion_picture(ct, voxels, rows[1])[0].svg)
     assert gray.shape == (100, 100)
-    assert (gray[:4, 92:] == to_gray(np.array([300.0]))[0]).all()
+    assert (gray[:4, 92:] == 255).all()
 
 
 def test_an_image_smaller_than_the_crop_is_shown_whole():
@@ -203,18 +202,70 @@ def test_the_ruler_marks_one_category_of_every_scheme(scheme, score):
 
     rows = SCHEMES[scheme].categories
     chosen = category(score, scheme)
-    svg = scale_ruler(rows, score, chosen.category)
+    svg = scale_ruler(rows, score, score, (chosen,))
     assert svg.count('class="mark"') == 1
     box = 522.0 / len(rows)
     at = float(re.search(r'class="mark" d="M([\d.]+)', svg)[1])
     assert int(at / box) == rows.index(chosen)
 
 
+def test_the_ruler_spans_a_range_from_end_to_end():
+    rows = SCHEMES["heartlens"].categories
+    svg = scale_ruler(rows, 53, 150, rows[2:4])
+    marks = [float(x) for x in re.findall(r'class="mark" d="M([\d.]+)', svg)]
+    (span,) = re.findall(r'class="span" d="M([\d.]+) 8H([\d.]+)"', svg)
+    assert [float(x) for x in span] == marks
+    box = 522.0 / len(rows)
+    assert [int(x / box) for x in marks] == [2, 3]
+    assert svg.count('<rect class="chosen"') == 2
+
+
+def test_a_ruler_of_what_cannot_be_evaluated_marks_nothing():
+    svg = scale_ruler(SCHEMES["heartlens"].categories, 0, 0, ())
+    assert "mark" not in svg
+    assert "chosen" not in svg
+
+
+def test_the_calcium_of_a_picture_is_not_burnt_out():
+    """A plaque of 400 to 1600 HU in the window of the projections is one white spot."""
+    ct, voxels, rows, _ = scene({1: (Artery.LAD, (5, 150, 160), (1, 4, 4), 1600)})
+    hu = ct.hu.copy()
+    hu[5, 150:154, 160:164] = [[400] * 4, [800] * 4, [1200] * 4, [1600] * 4]
+    gray = image_of(lesion_picture(CTVolume(hu, ct.affine), voxels, rows[1])[0].svg)
+    shades = [int(gray[48 + n, 50]) for n in range(4)]
+    assert shades == sorted(set(shades))
+    assert shades[-1] == 255
+    assert min(np.diff(shades)) > 30
+
+
+def test_the_bare_picture_hides_nothing_under_lines():
+    ct, voxels, rows, _ = scene({1: (Artery.LAD, (5, 150, 160), (1, 4, 4), 400)})
+    plain, outlined = (lesion_picture(ct, voxels, rows[1], outlined=o)[0].svg for o in (False, True))
+    assert "<path" not in plain
+    assert "<path" in outlined
+    assert np.array_equal(image_of(plain), image_of(outlined))
+
+
+def test_the_locator_frames_the_place_of_the_crop_on_the_whole_slice():
+    """320 columns are every third of them; the crop of 100 pixels around column 162 begins at 112."""
+    ct, voxels, rows, _ = scene({1: (Artery.LAD, (5, 150, 160), (1, 4, 4), 400)})
+    picture = locator_picture(ct, voxels, rows[1])
+    assert image_of(picture.svg).shape == (100, 107)
+    assert f'class="frame" d="M{112 / 3:.1f} {102 / 3:.1f}H{212 / 3:.1f}V{202 / 3:.1f}H{112 / 3:.1f}z"' in picture.svg
+
+
+def test_what_only_the_volume_threshold_sees_has_a_picture_too():
+    ct, voxels, rows, _ = scene({1: (Artery.LAD, (5, 150, 160), (1, 4, 4), 400)})
+    none = ScoredVoxels(voxels.kji[:0], voxels.ids[:0], voxels.artery[:0])
+    assert lesion_picture(ct, none, rows[1])[1] == 5
+
+
 def test_every_picture_is_well_formed():
     ct, voxels, rows, report = scene({1: (Artery.LAD, (20, 100, 120), (2, 4, 4), 400)})
     view = view_of(ct, voxels)
     for picture in (
-        lesion_picture(ct, voxels, rows[1])[0],
+        lesion_picture(ct, voxels, rows[1], with_locator=True)[0],
+        locator_picture(ct, voxels, rows[1]),
         axial_projection(ct, voxels, view),
         front_projection(ct, voxels, view, report.slices),
     ):

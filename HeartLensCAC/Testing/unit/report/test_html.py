@@ -11,24 +11,21 @@ import pytest
 from report_cases import BOXES, HEADER, PERSON, make_case
 
 from heartlens.case.case import Case
+from heartlens.case.signature import Signature
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.protocol import NOTICE, PROFILES, ScoringProtocol
 from heartlens.core.provenance import LabelSource
-from heartlens.report.html import (
-    MOST_PICTURES,
-    START_POSITION_NOTE,
-    Identity,
-    render_report,
-    technique_sentence,
-    write_report,
-)
+from heartlens.report.html import MOST_OTHER_ROWS, START_POSITION_NOTE, Identity, render_report, write_report
+from heartlens.report.lights import LEVELS, LIGHT_BY_CODE, SHORT, lights_of
+from heartlens.report.methods import technique_sentence
 from heartlens.risk.categories import SCHEMES
+from heartlens.risk.evaluable import EVALUABLE_BY_CODE, State
 from heartlens.risk.person import RiskInputs
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "base"}
-SELF_CLOSED = {"path", "rect", "image"}
+SELF_CLOSED = {"path", "rect", "image", "circle"}
 
 
 class Page(HTMLParser):
@@ -118,6 +115,7 @@ def test_no_page_says_what_a_report_must_never_say(pages, name):
 def test_a_category_never_stands_without_its_range(pages, name):
     case = ALL_CASES[name]
     assert f"range {case.risk.shown}" in pages[name].text
+    assert case.assessment.headline() in pages[name].text
     assert case.assessment.sentence() in pages[name].text
     assert f"CAC-DRS {case.risk.cac_drs}" in pages[name].text
     for row in SCHEMES[case.risk.scheme].categories:
@@ -137,7 +135,7 @@ def test_only_the_row_of_this_scan_is_marked():
 def test_score_zero_is_worded_with_what_it_does_not_exclude(pages):
     assert "No calcified coronary plaque detected. This does not exclude non-calcified plaque." in pages["zero"].text
     assert START_POSITION_NOTE in pages["zero"].text
-    assert "Scored lesions" not in pages["zero"].text
+    assert "Counted lesions" not in pages["zero"].text
     assert "Agatston score 0 " in pages["zero"].text
 
 
@@ -155,13 +153,13 @@ def test_a_zero_with_dropped_islands_says_so():
 def test_totals_arteries_and_lesions_are_those_of_the_report(pages):
     text = pages["everything"].text
     # lesions, Agatston, volume (100 and 16 and 4 voxels of 0.75 mm3), isotropic volume, mass, density
-    assert re.search(r"LAD Left anterior descending coronary artery 1 50 75\.0 \S+ 15\.00 2\.00", text)
-    assert re.search(r"LM Left main coronary artery 1 16 12\.0 \S+ 4\.32 4\.00", text)
-    assert re.search(r"LCX Left circumflex coronary artery 0 0 0\.0 0\.0 0\.00 –", text)
+    assert re.search(r"LAD Left anterior descending 1 50 75\.0 \S+ 15\.00 2\.00", text)
+    assert re.search(r"LM Left main 1 16 12\.0 \S+ 4\.32 4\.00", text)
+    assert re.search(r"LCX Left circumflex 0 0 0\.0 0\.0 0\.00 –", text)
     assert re.search(r"Total 3 67 90\.0 \S+ 19\.68", text)
-    assert "Judged not coronary, not counted 1 lesion Below" in text
+    assert "Calcified and judged not coronary, never summed: 1 lesion, Agatston 36 (4)." in text
     assert re.search(r"4 other 36 27\.0 \d", text)
-    assert "Gray rows (1) were judged not coronary and are not counted." in text
+    assert "Gray rows were judged not coronary and are not counted." in text
     assert "Calcium in the left main coronary artery: Agatston 16, 24 % of the total." in text
 
 
@@ -180,7 +178,7 @@ def test_a_tiny_score_is_less_than_one_and_minimal():
         case, inputs=replace(case.inputs, source_ct=CTVolume(case.source_ct.hu, np.diag([0.5, 0.5, 0.6, 1.0]), HEADER))
     )
     page = page_of(thin)
-    assert "Agatston score <1 Minimal, range 1–10" in page.text
+    assert "Agatston score <1 Minimal, range 1–10 CAC-DRS A1/N1 (1–99)" in page.text
     assert "k = 0.2" in page.text
 
 
@@ -199,11 +197,11 @@ def test_what_is_left_out_is_named_with_the_reason(pages):
     )
 
 
-@pytest.mark.parametrize(("is_gated", "words"), [(False, "not ECG-gated"), (None, "not known to be ECG-gated")])
+@pytest.mark.parametrize(("is_gated", "words"), [(False, "not gated"), (None, "not known to be gated")])
 def test_without_gating_the_score_is_called_estimated(is_gated, words):
     page = page_of(make_case(BOXES, header=replace(HEADER, is_gated=is_gated)))
     assert "Estimated Agatston score 67" in page.text
-    assert f"the scan is {words}, so the score is an estimate" in page.text
+    assert f"gating {words}" in page.text
     assert "Total (estimated)" in page.text
 
 
@@ -213,7 +211,7 @@ def test_a_gated_score_is_not_called_estimated(pages):
 
 def test_a_withheld_category_leaves_the_reason_alone(pages):
     text = pages["withheld"].text
-    assert "Not evaluable slices 5 mm apart, 3 mm thick" in text
+    assert "Not evaluable Gaps between the slices. Slices 5 mm apart, 3 mm thick." in text
     assert "this scan" not in text
     assert "CAC-DRS A" not in text
 
@@ -249,7 +247,7 @@ def test_no_identity_unless_asked_and_no_path_ever():
     assert "DOE" not in html
     assert "1234567" not in html
     with_identity = render_report(case, identity=Identity("1234567", "DOE^JANE"))
-    assert "DOE^JANE · ID 1234567" in with_identity
+    assert "<b>DOE^JANE</b></span><span><b>ID 1234567</b>" in with_identity
     assert "/data/" not in with_identity
 
 
@@ -269,21 +267,37 @@ def test_hostile_text_stays_text():
     assert page.text.count(attack) >= 10
 
 
-def test_every_scored_lesion_has_a_picture_and_its_letters(pages):
-    html = render_report(ALL_CASES["everything"])
-    strip = html[html.index('<div class="strip">') : html.index("Lesion table")]
-    assert strip.count("<image ") == 3
-    assert [strip.find(words) > 0 for words in ("LAD · 50", "LM · 16", "RCA · 1", "other")] == [True, True, True, False]
+def strip_of(html):
+    return html[html.index('<div class="strip">') : html.index("Lesion table")]
 
 
-def test_of_many_lesions_the_highest_are_shown_and_the_rest_is_counted():
+def test_every_counted_lesion_has_a_picture_and_its_letters(pages):
+    strip = strip_of(render_report(ALL_CASES["everything"]))
+    assert strip.count("<figure>") == 3
+    assert [strip.find(words) > 0 for words in ("LAD · 50", "LM · 16", "RCA · 1", "other ·")] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_of_many_lesions_every_one_has_a_picture_and_a_row():
     grid = [(j, i) for j in range(2, 60, 8) for i in range(2, 60, 8)][:30]
     case = make_case([(Artery.LCX, n % 14, j, i, 2 + n % 3, 300) for n, (j, i) in enumerate(grid)])
     html = render_report(case)
-    strip = html[html.index('<div class="strip">') : html.index("Lesion table")]
-    assert strip.count("<image ") == MOST_PICTURES
-    assert f"The {MOST_PICTURES} highest scores are shown; 6 more stand in the table below." in Page(html).text
+    assert strip_of(html).count("<figure>") == 30
     assert html[html.index("Lesion table") :].count('<tr><th scope="row" class="n">') == 30
+
+
+def test_of_what_is_not_coronary_only_the_highest_scores_have_rows():
+    """Bone of a cut chest makes hundreds of them; a lesion that is undecided keeps its row."""
+    boxes = [(Artery.OTHER, n % 14, 4 * (n // 5), 10 * (n % 5), 3, 200 + n) for n in range(30)]
+    case = make_case(boxes, notes={30: LesionNote(0.5, LabelSource.NETWORK, "", True)})
+    text = page_of(case).text
+    assert f"{29 - MOST_OTHER_ROWS} more of them, of lower scores, are in lesions.csv." in text
+    html = render_report(case)
+    assert html[html.index("Lesion table") :].count('<tr><th scope="row" class="n">') == MOST_OTHER_ROWS + 1
 
 
 def test_unassigned_calcium_is_flagged_and_an_edit_is_counted():
@@ -318,21 +332,132 @@ def test_the_reason_of_each_lesion_stands_below_it():
     assert "Probability" in page.text
 
 
-def by_networks(*review: int) -> Case:
+def by_networks(*review: int, **more) -> Case:
     """LAD of 50 with probability 0.6, LM of 16 with 0.98, RCA of 1 with 0.3, and 36 judged not coronary with 0.2."""
     numbered = enumerate((0.6, 0.98, 0.3, 0.2), 1)
     notes = {n: LesionNote(p, LabelSource.NETWORK, "a vote", n in review) for n, p in numbered}
-    return make_case(BOXES, notes=notes, labels=LabelSource.NETWORK)
+    return make_case(BOXES, notes=notes, labels=LabelSource.NETWORK, **more)
 
 
-def test_lesions_near_the_cut_off_are_marked_wherever_they_stand():
+def articles(html):
+    return re.findall(r"<article>.*?</article>", html, flags=re.DOTALL)
+
+
+def test_what_is_undecided_is_shown_first_large_and_with_boxes_to_tick():
     html = render_report(by_networks(1, 4))
-    assert html.count('<span class="badge">review</span>') == 3  # two rows, and the picture of the one that counts
+    first = html[html.index("Decide first") : html.index("Arteries")]
+    shown = articles(first)
+    assert len(shown) == 2
+    for article, words in zip(
+        shown, ("Counted as LAD; Agatston 50", "Not counted, called other; Agatston 36"), strict=True
+    ):
+        assert article.count("<figure>") == 3
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", article)).replace(" ;", ";")
+        assert words in text
+        assert "LM LAD LCX RCA not coronary" in text
     text = page_of(by_networks(1, 4)).text
-    assert (
-        "2 lesions borderline (close to the networks' cut-off), review first: 1, 4. Included in the score: 1." in text
-    )
-    assert "review" not in page_of(by_networks()).text
+    assert "67, or 17 if lesion 1 is not, or 103 if lesion 4 is, too." in text
+    assert "Agatston score 17 to 103" in text
+    assert strip_of(html).count("<figure>") == 2, "each lesion is shown once"
+    assert "No lesion is undecided" in page_of(by_networks()).text
+
+
+def test_no_undecided_lesion_is_without_a_picture_however_many_there_are():
+    html = render_report(by_networks(1, 2, 3, 4))
+    assert len(articles(html)) == 4
+    assert "2 more on the sheet of pictures: 2, 3." in page_of(by_networks(1, 2, 3, 4)).text
+
+
+def test_a_picture_is_named_as_the_pacs_names_it():
+    header = replace(HEADER, instance_numbers=tuple(range(114, 100, -1)))  # image 101 is the uppermost slice
+    case = make_case(BOXES, header=header, notes={1: LesionNote(0.5, LabelSource.NETWORK, "", True)})
+    text = page_of(case).text
+    assert "Lesion 1 · image 109" in text
+    assert "lesion 2 · image 105" in text
+    assert "lesion 2 · slice 10 of 14" in page_of(make_case(BOXES)).text
+
+
+def test_slices_on_which_the_networks_disagree_are_named_until_somebody_signs():
+    probability = np.full(14, np.nan)
+    probability[[2, 5]] = 0.95, 0.99  # the LAD lies on slice 5
+    case = make_case(BOXES, labels=LabelSource.NETWORK, slice_probability=probability)
+    words = "no lesion called coronary there: slice 3 of 14"
+    assert words in page_of(case).text
+    assert words not in page_of(case, signature=SIGNATURE).text
+
+
+SIGNATURE = Signature("Doe^Jane^^Dr.", "Phantom Hospital", "2026-11-29T10:00:00+01:00")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "DRAFT, read by nobody"),
+        ({"state": State.READ}, "READ, edited by a reader and not signed"),
+        ({"signature": SIGNATURE}, "SIGNED by Dr. Jane Doe, Phantom Hospital, 2026-11-29 10:00 (UTC+01:00)"),
+        ({"state": State.ALTERED}, "ALTERED after it was signed: no signature is valid"),
+    ],
+)
+def test_how_far_somebody_answers_for_it_stands_at_the_head(options, words):
+    text = page_of(make_case(BOXES), **options).text
+    assert text.index(words) < text.index("Agatston score")
+
+
+def test_a_signed_page_contradicts_itself_nowhere():
+    codes = ("network", "unsettled", "kvp")
+    case = by_networks(cautions=tuple(WarningRecord(code, f"about {code}") for code in codes))
+    draft, signed = page_of(case).text, page_of(case, signature=SIGNATURE).text
+    by = "Resolved, SIGNED by Dr. Jane Doe, Phantom Hospital, 2026-11-29 10:00 (UTC+01:00)."
+    assert f"network {by} about network" in signed
+    assert f"unsettled {by} about unsettled" in signed
+    assert "kvp about kvp" in signed, "no reader makes another tube voltage"
+    assert ("Limited:" in draft, "Limited:" in signed) == (True, False)
+    assert ("Likeliest" in draft, "Likeliest" in signed) == (True, False)
+    assert "not by a reader" not in signed
+    assert "nobody yet" not in signed
+
+
+def test_the_automatic_result_stands_beside_that_of_the_reader():
+    case = make_case(BOXES).remove(1)
+    assert "Agatston score 17 automatic result: 67" in page_of(case).text
+    assert "automatic result" not in page_of(make_case(BOXES)).text
+
+
+def test_age_sex_and_dates_are_shown_and_no_name():
+    header = replace(HEADER, acquired="2026-01-31")
+    page = page_of(make_case(BOXES, header=header, risk_inputs=PERSON, scored_at="2026-02-01T08:15:00+01:00"))
+    assert "61 years man scanned 2026-01-31 scored 2026-02-01 08:15" in page.text
+    assert "day of the scan not stated" in page_of(make_case(BOXES)).text
+
+
+def test_every_warning_that_changes_what_may_be_said_has_a_light():
+    assert set(EVALUABLE_BY_CODE) <= set(LIGHT_BY_CODE)
+    assert set(SHORT) <= set(LIGHT_BY_CODE)
+    for code, leads_to in EVALUABLE_BY_CODE.items():
+        case = make_case(BOXES, cautions=(WarningRecord(code, "why"),))
+        (light,) = (one for one in lights_of(case, State.DRAFT) if one.name == LIGHT_BY_CODE[code])
+        assert light.level in {"no": ("bad",), "limited": ("limited",)}[leads_to.value]
+
+
+def test_six_lights_are_green_when_all_is_well_and_somebody_has_signed():
+    lights = lights_of(make_case(BOXES), State.SIGNED)
+    assert [one.name for one in lights] == ["coverage", "gating", "slices", "tube", "noise", "reader"]
+    assert {one.level for one in lights} == {LEVELS[0]}
+    assert [one.text for one in lights][:3] == ["whole heart", "ECG-gated", "3 mm every 3 mm"]
+
+
+def test_what_waits_for_a_decision_is_not_looked_up_yet():
+    case = by_networks(4, risk_inputs=PERSON)
+    assert case.risk.percentile is not None
+    text = page_of(case).text
+    assert "percentile for" not in text
+    assert "are given when a reader has decided" in text
+
+
+def test_every_picture_says_what_it_shows(pages):
+    html = render_report(ALL_CASES["everything"])
+    assert html.count("<svg ") == html.count('role="img" aria-label="') + html.count('aria-hidden="true"')
+    assert 'aria-label=""' not in html
 
 
 def test_the_probability_of_the_category_stands_beside_it():

@@ -119,7 +119,7 @@ def test_a_header_that_dicom_objects_need_costs_those_and_not_the_result(tmp_pat
 
 def test_an_altered_case_names_no_signer_on_its_page(tmp_path):
     write_outputs(Result(make_case(BOXES), ()), tmp_path / "out", state=State.ALTERED)
-    assert "Altered after it was signed; no signature is valid." in (tmp_path / "out" / "report.html").read_text()
+    assert "ALTERED after it was signed: no signature is valid" in (tmp_path / "out" / "report.html").read_text()
     assert json.loads((tmp_path / "out" / "report.json").read_text())["assessment"]["state"] == "altered"
 
 

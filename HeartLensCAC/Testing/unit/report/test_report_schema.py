@@ -8,7 +8,7 @@ from importlib.resources import files
 
 import jsonschema
 import pytest
-from report_cases import BOXES, PERSON, make_case
+from report_cases import BOXES, HEADER, PERSON, make_case
 
 from heartlens.case.case import REPORT_SCHEMA
 from heartlens.case.result import Result
@@ -55,6 +55,27 @@ def test_a_signed_report_is_what_the_schema_says(tmp_path):
     signed = json.loads((tmp_path / "out" / "report.json").read_text())
     assert [error.message for error in VALIDATOR.iter_errors(signed)] == []
     assert (signed["assessment"]["state"], signed["signature"]["observer"]) == ("signed", "R")
+
+
+def test_signing_resolves_what_asked_for_a_reader_and_nothing_else(tmp_path):
+    cautions = tuple(WarningRecord(code, "why") for code in ("network", "kvp", "unsettled"))
+    case = make_case(BOXES, cautions=cautions)
+    write_outputs(Result(case, ()), tmp_path / "out", signature=Signature("R", "O", "2026-11-29T10:00:00+00:00"))
+    signed = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [(w["code"], w["state"], w["by"]) for w in signed["warnings"]] == [
+        ("network", "resolved", "R"),
+        ("kvp", "open", None),
+        ("unsettled", "resolved", "R"),
+    ]
+    assert (signed["assessment"]["evaluable"], signed["assessment"]["reasons"]) == ("yes", [])
+    assert {w["state"] for w in case.report_document()["warnings"]} == {"open"}
+
+
+def test_lesions_name_the_images_that_a_viewer_shows():
+    header = replace(HEADER, instance_numbers=tuple(range(14, 0, -1)))
+    lesions = make_case(BOXES, header=header).report_document()["lesions"]
+    assert {row["id"]: row["instances"] for row in lesions} == {1: [9], 2: [5], 3: [11], 4: [7]}
+    assert {tuple(row["instances"]) for row in make_case(BOXES).report_document()["lesions"]} == {()}
 
 
 def test_no_key_can_be_missing_and_none_can_be_added_unnoticed(document):

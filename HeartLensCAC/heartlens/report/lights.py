@@ -1,0 +1,101 @@
+"""Six lights beside the number: coverage, gating, slices, tube, noise, reader; each in words, never by color alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from heartlens.case.case import Case
+from heartlens.risk.evaluable import EVALUABLE_BY_CODE, SETTLED_BY_SIGNING, Evaluable, State
+
+LIGHT_BY_CODE: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("few-slices", "no-heart", "heart-cut-top", "heart-cut", "extrapolated-gaps"), "coverage"),
+        "non-gated": "gating",
+        **dict.fromkeys(
+            ("increment", "thickness", "unknown-thickness", "thin-slices", "overlap", "reformatted", "slabs"), "slices"
+        ),
+        **dict.fromkeys(("kvp", "spectral", "contrast", "no-hu"), "tube"),
+        **dict.fromkeys(
+            ("high-noise", "sharp-kernel", "unknown-kernel", "softened", "metal", "lossy", "domain"), "noise"
+        ),
+        **dict.fromkeys(("network", "rules", "no-bundle", "unsettled"), "reader"),
+    }
+)
+"""Which light a warning belongs to; one that is not here is listed among the warnings alone."""
+
+SHORT: Mapping[str, str] = MappingProxyType(
+    {
+        "few-slices": "too few slices", "no-heart": "no heart found", "heart-cut-top": "cut at the top",
+        "heart-cut": "cut at the bottom", "extrapolated-gaps": "gaps", "increment": "unusual increment",
+        "thickness": "unusual thickness", "unknown-thickness": "thickness unknown", "thin-slices": "thin, noisy",
+        "overlap": "overlapping", "reformatted": "reformatted", "slabs": "averaged to slabs", "spectral": "spectral",
+        "contrast": "contrast medium", "no-hu": "values not in HU", "high-noise": "high noise",
+        "sharp-kernel": "sharp kernel", "unknown-kernel": "kernel unknown",
+        "softened": "softened for the search",
+        "metal": "metal", "lossy": "compressed with loss", "domain": "outside what the networks know",
+    }
+)  # fmt: skip
+"""A warning in at most four words."""
+
+LEVELS = ("good", "note", "limited", "bad")
+"""From nothing to say up to no statement; each has a sign and a word of its own on the page."""
+
+
+@dataclass(frozen=True)
+class Light:
+    """One light.
+
+    Parameters
+    ----------
+    name
+        What it judges.
+    level
+        One of `LEVELS`.
+    text
+        What is known, and what is wrong with it.
+    """
+
+    name: str
+    level: str
+    text: str
+
+
+def lights_of(case: Case, state: State) -> list[Light]:
+    """The six lights of a case in their order; a signed result has settled what a reader settles."""
+    codes = [c.code for c in case.cautions if state is not State.SIGNED or c.code not in SETTLED_BY_SIGNING]
+    header = case.source_ct.header
+    increment = f"{case.source_ct.increment_mm:.3g} mm"
+    thickness = (
+        f"{header.slice_thickness_mm:g} mm every {increment}" if header.slice_thickness_mm else f"every {increment}"
+    )
+    gating = {True: "ECG-gated", False: "not gated", None: "not known to be gated"}[header.is_gated]
+    tube = "voltage unknown" if header.kvp is None else f"{header.kvp:g} kVp"
+    contrast = {"": ", no contrast", None: ", contrast not stated"}.get(header.contrast, "")
+    kernel = f"kernel {header.kernel}" if header.kernel else ""
+    reader = {State.DRAFT: "nobody yet", State.READ: "edited, not signed", State.SIGNED: "signed"}
+    known = {
+        "coverage": "" if {"heart-cut", "heart-cut-top", "few-slices", "no-heart"} & set(codes) else "whole heart",
+        "gating": gating,
+        "slices": thickness,
+        "tube": tube + contrast,
+        "noise": kernel,
+        "reader": reader.get(state, "altered after signing"),
+    }
+    return [
+        _light(name, text, [c for c in codes if LIGHT_BY_CODE.get(c) == name], state) for name, text in known.items()
+    ]
+
+
+def _light(name: str, known: str, codes: list[str], state: State) -> Light:
+    found = [EVALUABLE_BY_CODE.get(code) for code in codes]
+    level = "note" if codes else "good"
+    if Evaluable.LIMITED in found:
+        level = "limited"
+    if Evaluable.NO in found:
+        level = "bad"
+    if name == "reader" and state is not State.SIGNED:
+        level = "bad" if state is State.ALTERED else "limited"
+    short = [SHORT[code] for code in dict.fromkeys(codes) if code in SHORT]
+    return Light(name, level, "; ".join(part for part in (known, *short) if part) or "nothing found")
