@@ -59,7 +59,11 @@ CT = Code("CT", "DCM", "Computed Tomography")
 FRAME_OF_REFERENCE = Code("112227", "DCM", "Frame of Reference UID")
 COMMENT = Code("121106", "DCM", "Comment")
 
-NO_UNITS = Code("1", "UCUM", "no units")
+SCORE_UNITS = Code("{score}", "UCUM", "score")
+"""Annotations of UCUM, which say what was counted; a viewer that shows no 0 shows the bare unit "1" in its place."""
+LESION_UNITS = Code("{lesions}", "UCUM", "lesions")
+VESSEL_UNITS = Code("{vessels}", "UCUM", "vessels")
+ISLAND_UNITS = Code("{islands}", "UCUM", "islands")
 HU_UNITS = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 MM3_UNITS = Code("mm3", "UCUM", "cubic millimeter")
 MM2_UNITS = Code("mm2", "UCUM", "square millimeter")
@@ -75,6 +79,8 @@ PERCENTILE = Code("HL-PERCENTILE", PRIVATE_SCHEME, "Percentile of the calcium sc
 """Percent of people of the same age, sex and group with a lower score, in the population that the derivation names."""
 ARTERIAL_AGE = Code("HL-ARTERIALAGE", PRIVATE_SCHEME, "Arterial age")
 """Age, in years, at which the score carries average risk; McClelland et al. 2009, 10.1016/j.amjcard.2008.08.031."""
+NOT_CORONARY_SCORE = Code("HL-NOTCORONARY", PRIVATE_SCHEME, "Agatston score of calcium judged not coronary")
+"""Aorta, valves, bone and others; never part of the coronary score, and never under its code."""
 CALCIFIED_VESSELS = Code("HL-VESSELS", PRIVATE_SCHEME, "Number of calcified coronary vessels")
 """How many of LM, LAD, LCX and RCA score above 0."""
 DROPPED_SMALL = Code("HL-DROPPED", PRIVATE_SCHEME, "Number of dropped small islands")

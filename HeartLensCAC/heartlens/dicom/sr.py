@@ -16,8 +16,8 @@ from heartlens.core.atomic import atomic_file
 from heartlens.core.codes import Code
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import WarningRecord
-from heartlens.core.lesions import CORONARY, Artery
 from heartlens.core.protocol import NOTICE, ScoringProtocol
+from heartlens.core.provenance import Provenance
 from heartlens.dicom.source import (
     CHARACTER_SET,
     MANUFACTURER,
@@ -28,8 +28,11 @@ from heartlens.dicom.source import (
     undisturbed,
     without_unreadable,
 )
+from heartlens.dicom.sr_content.groups import Box, comment, heart_outline, lesion_group, numbered, total_group
+from heartlens.dicom.sr_content.places import StoredPlaces
 from heartlens.risk.assess import Risk
-from heartlens.scoring.report import LesionScore, ScoreReport, Totals
+from heartlens.risk.assessment import Assessment
+from heartlens.scoring.report import ScoreReport
 
 SERIES_NUMBER = 9002
 SERIES_DESCRIPTION = "HeartLens calcium score"
@@ -41,15 +44,19 @@ def write_sr(
     ct: CTVolume,
     report: ScoreReport,
     risk: Risk,
+    assessment: Assessment,
     protocol: ScoringProtocol,
     sources: Sequence[Dataset],
+    heart: Box | None = None,
+    state: str = "",
+    provenance: Provenance | None = None,
     seg: Dataset | None = None,
     cautions: Sequence[WarningRecord] = (),
     observer: str | None = None,
     organization: str | None = None,
     signed: str | None = None,
 ) -> Dataset:
-    """Write a Comprehensive 3D SR: one group for the total, one per artery; also at score 0.
+    """Write a Comprehensive 3D SR: one group for the total, one per lesion; also at score 0.
 
     Parameters
     ----------
@@ -61,10 +68,18 @@ def write_sr(
         Its scores.
     risk
         Category and percentile of the total.
+    assessment
+        What may be said of it; a category that a reader must decide on is said in words and not coded.
     protocol
         How it was scored.
     sources
         Headers of the images that `ct` was read from, one per slice.
+    heart
+        Where the heart lies on one slice: the region that the total is inferred from. None is the middle of the scan.
+    state
+        How far a person has answered for it, in words.
+    provenance
+        What found the calcium.
     seg
         What `write_seg` returned; None at score 0, then only the CT is referred to.
     cautions
@@ -82,15 +97,13 @@ def write_sr(
     import highdicom as hd
 
     images = SourceImages(ct, sources)
-    segment_of = {str(item.SegmentLabel): item for item in (seg.SegmentSequence if seg is not None else ())}
     with undisturbed():
-        groups = [_total_group(report, risk, protocol)]
-        for artery in Artery:
-            totals = report.arteries[artery]
-            segment = segment_of.get(artery.name)
-            if artery in CORONARY or totals.lesions or segment is not None:
-                lesions = [lesion for lesion in report.lesions if lesion.artery == artery]
-                groups.append(_artery_group(artery, totals, lesions, seg, segment, ct, protocol))
+        places = StoredPlaces(images)
+        outline = heart_outline(ct, heart or _middle(ct), places)
+        groups = [
+            total_group(report, risk, assessment, protocol, region=outline),
+            *(lesion_group(lesion, number, places) for lesion, number in numbered(report.lesions)),
+        ]
         content = hd.sr.MeasurementReport(
             observation_context=_observation_context(observer, organization),
             procedure_reported=concept(codes.CALCIUM_CT),
@@ -98,8 +111,9 @@ def write_sr(
         )
         root = content[0].ContentSequence
         root.insert(_position_of_measurements(root), _image_library(images.images))
-        for text in (*_stamp(report, risk, protocol, ct), *(f"{code}: {text}" for code, text in cautions), NOTICE):
-            root.append(_comment(text))
+        stamp = _stamp(report, risk, assessment, protocol, ct, state, provenance)
+        for text in (*stamp, *(f"{code}: {text}" for code, text in cautions), NOTICE):
+            root.append(comment(text))
         document = hd.sr.Comprehensive3DSR(
             evidence=[without_unreadable(images.images[0]), *images.images[1:], *([seg] if seg is not None else [])],
             content=content[0],
@@ -113,6 +127,7 @@ def write_sr(
             device_serial_number=SERIAL_NUMBER,
             series_description=SERIES_DESCRIPTION,
             is_complete=True,
+            is_final=bool(observer and organization),
             is_verified=bool(observer and organization),
             verifying_observer_name=observer if organization else None,
             verifying_organization=organization if observer else None,
@@ -122,6 +137,7 @@ def write_sr(
             moment = datetime.fromisoformat(signed).strftime("%Y%m%d%H%M%S%z")
             document.VerifyingObserverSequence[0].VerificationDateTime = moment
         document.SpecificCharacterSet = CHARACTER_SET
+        _separate(document)
         scheme = Dataset()
         scheme.CodingSchemeDesignator = codes.PRIVATE_SCHEME
         scheme.CodingSchemeName = "HeartLens private codes"
@@ -132,104 +148,29 @@ def write_sr(
     return document
 
 
-def _total_group(report: ScoreReport, risk: Risk, protocol: ScoringProtocol) -> Any:
-    import highdicom as hd
-
-    measurements = [
-        *_scores(report.total),
-        _measurement(codes.CALCIFIED_VESSELS, report.calcified_vessels, codes.NO_UNITS),
-        _measurement(codes.DROPPED_SMALL, report.dropped_small_count, codes.NO_UNITS),
-        _measurement(codes.AGATSTON_THRESHOLD, protocol.threshold_hu, codes.HU_UNITS),
-    ]
-    if risk.percentile is not None:
-        measurements.append(_measurement(codes.PERCENTILE, risk.percentile, codes.PERCENT_UNITS))
-    if risk.arterial_age_years is not None:
-        measurements.append(_measurement(codes.ARTERIAL_AGE, risk.arterial_age_years, codes.YEAR_UNITS))
-    evaluations = []
-    if risk.category is not None:
-        meaning = f"{risk.label} (Agatston {risk.shown})"
-        value = Code(f"{risk.scheme}:{risk.category}", codes.PRIVATE_SCHEME, meaning)
-        evaluations.append(hd.sr.QualitativeEvaluation(concept(codes.RISK_CATEGORY), concept(value)))
-    if risk.cac_drs is not None:
-        value = Code(f"CAC-DRS:{risk.cac_drs}", codes.PRIVATE_SCHEME, risk.cac_drs)
-        evaluations.append(hd.sr.QualitativeEvaluation(concept(codes.CAC_DRS), concept(value)))
-    return hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="Total"),
-        finding_type=concept(codes.PLAQUE) if report.total.agatston > 0 else None,
-        finding_sites=[hd.sr.FindingSite(concept(codes.REGIONS[Artery.UNASSIGNED]))],
-        measurements=measurements,
-        qualitative_evaluations=evaluations,
-    )
+def _middle(ct: CTVolume) -> Box:
+    """The middle half of the middle slice."""
+    slices, rows, columns = ct.shape
+    return slices // 2, slice(rows // 4, rows - rows // 4), slice(columns // 4, columns - columns // 4)
 
 
-def _artery_group(
-    artery: Artery,
-    totals: Totals,
-    lesions: Sequence[LesionScore],
-    seg: Dataset | None,
-    segment: Dataset | None,
-    ct: CTVolume,
+def _separate(item: Dataset) -> None:
+    """Every container says that its items stand alone: a renderer of continuous text prints numbers without names."""
+    if item.get("ValueType") == "CONTAINER":
+        item.ContinuityOfContent = "SEPARATE"
+    for child in item.get("ContentSequence", ()):
+        _separate(child)
+
+
+def _stamp(
+    report: ScoreReport,
+    risk: Risk,
+    assessment: Assessment,
     protocol: ScoringProtocol,
-) -> Any:
-    import highdicom as hd
-
-    measurements = _scores(totals)
-    scored = [lesion for lesion in lesions if lesion.agatston > 0]
-    if scored:
-        measurements.append(_measurement(codes.PEAK_HU, max(x.peak_hu for x in scored), codes.HU_UNITS))
-        if protocol.volume_above_hu is None:  # only then the volume counts the voxels that the mean is taken over
-            mean_hu = sum(x.mean_hu * x.volume_mm3 for x in scored) / sum(x.volume_mm3 for x in scored)
-            measurements.append(_measurement(codes.MEAN_HU, mean_hu, codes.HU_UNITS))
-    region = codes.REGIONS.get(artery)
-    finding = codes.CALCIFICATION if region is None else codes.PLAQUE
-    what: dict[str, Any] = {
-        "finding_type": concept(finding) if lesions else None,
-        "finding_sites": None if region is None else [hd.sr.FindingSite(concept(region))],
-        "measurements": measurements,
-    }
-    if segment is None or seg is None:
-        identifier = hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=artery.name)
-        group = hd.sr.MeasurementsAndQualitativeEvaluations(tracking_identifier=identifier, **what)
-    else:
-        series = ct.header.series_uid or str(seg.ReferencedSeriesSequence[0].SeriesInstanceUID)
-        group = hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(
-            tracking_identifier=hd.sr.TrackingIdentifier(uid=segment.TrackingUID, identifier=segment.TrackingID),
-            referenced_segment=hd.sr.ReferencedSegment(
-                sop_class_uid=seg.SOPClassUID,
-                sop_instance_uid=seg.SOPInstanceUID,
-                segment_number=int(segment.SegmentNumber),
-                source_series=hd.sr.SourceSeriesForSegmentation(series),
-            ),
-            **what,
-        )
-    if artery is Artery.OTHER:
-        group[0].ContentSequence.append(_comment("Not coronary: shown, and not part of the total."))
-    if artery is Artery.UNASSIGNED:
-        group[0].ContentSequence.append(_comment("Part of the total; the artery has not been said yet."))
-    return group
-
-
-def _scores(totals: Totals) -> list[Any]:
-    """What is measured alike for the total and for an artery."""
-    measurements = [
-        _measurement(codes.CORONARY_CALCIUM_SCORE, totals.agatston, codes.NO_UNITS, codes.AGATSTON_METHOD),
-        _measurement(codes.VOLUME, totals.volume_mm3, codes.MM3_UNITS, codes.VOLUME_METHOD),
-    ]
-    if totals.mass_mg is not None:
-        measurements.append(_measurement(codes.MASS, totals.mass_mg, codes.MG_UNITS, codes.MASS_METHOD))
-    measurements.append(_measurement(codes.LESION_COUNT, totals.lesions, codes.NO_UNITS))
-    return measurements
-
-
-def _measurement(name: Code, value: float, unit: Code, method: Code | None = None) -> Any:
-    import highdicom as hd
-
-    return hd.sr.Measurement(
-        name=concept(name), value=value, unit=concept(unit), method=None if method is None else concept(method)
-    )
-
-
-def _stamp(report: ScoreReport, risk: Risk, protocol: ScoringProtocol, ct: CTVolume) -> list[str]:
+    ct: CTVolume,
+    state: str,
+    provenance: Provenance | None,
+) -> list[str]:
     """Sentences a person reads: technique, category, percentile, calibration, what was withheld."""
     header = ct.header
     kvp = "tube voltage not stated" if header.kvp is None else f"{header.kvp:g} kVp"
@@ -241,16 +182,16 @@ def _stamp(report: ScoreReport, risk: Risk, protocol: ScoringProtocol, ct: CTVol
         f"{protocol.minimum_area_mm2:g} mm2, normalization {protocol.normalisation} "
         f"(factor {report.slice_factor:.6g}). Source: {protocol.source}"
     )
-    texts = [technique]
+    texts = [technique, *([state] if state else [])]
+    if provenance is not None and provenance.bundle:
+        digests = ", ".join(f"{name} {digest}" for name, digest in sorted(provenance.checksums.items()))
+        texts.append(f"Calcium found and named by the networks of bundle {provenance.bundle}; SHA-256: {digests}")
     if report.mass_factor_mg_per_mm3_hu is not None:
         texts.append(
             f"Mass calibration {report.mass_factor_mg_per_mm3_hu:.6g} mg per mm3 per HU ({report.mass_factor_source})"
         )
-    if risk.withheld:
-        texts.append(f"Category withheld: {risk.withheld}")
-    elif risk.category is not None:
-        texts.append(f"Category {risk.label} (scheme {risk.scheme}, range {risk.shown})")
-    if risk.percentile_text:
+    texts += assessment.lines()
+    if risk.percentile_text and not assessment.must_decide:
         texts.append(risk.percentile_text)
     return texts
 
@@ -291,14 +232,6 @@ def _position_of_measurements(root: Sequence[Dataset]) -> int:
     """Index of the measurements in the document; TID 1500 puts the image library right before them."""
     names = [item.ConceptNameCodeSequence[0].CodeValue for item in root]
     return names.index("126010")
-
-
-def _comment(text: str) -> Any:
-    import highdicom as hd
-
-    return hd.sr.TextContentItem(
-        name=concept(codes.COMMENT), value=text, relationship_type=hd.sr.RelationshipTypeValues.CONTAINS
-    )
 
 
 def _observation_context(observer: str | None, organization: str | None) -> Any:

@@ -11,15 +11,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from heartlens.case.case import OLD_REPORT_SCHEMAS, REPORT_SCHEMA, Case
 from heartlens.case.folder import read_json, save_case, write_json
 from heartlens.case.journal import JOURNAL, TORN
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, sign_case
-from heartlens.case.signature import Signature, answered, shown_name
+from heartlens.case.signature import Signature, answered, shown_name, state_words
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
+from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.report.csv_cells import cell
 from heartlens.risk.evaluable import State
 
@@ -85,7 +88,7 @@ def write_outputs(
         on_progress(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
         if result.sources:
-            _write_dicom(folder, result, signature, left_out, on_progress)
+            _write_dicom(folder, result, signature, state, left_out, on_progress)
         on_progress(0.7)
         with _noting(left_out, folder / "report.html") as path:
             _write_html(path, result, identify, signature, state)
@@ -211,10 +214,12 @@ def _write_dicom(
     folder: Path,
     result: Result,
     signature: Signature | None,
+    state: State | None,
     left_out: list[str],
     on_progress: Callable[[float], None],
 ) -> None:
     case = result.case
+    known = State.SIGNED if signature is not None else state or case.assessment.state
     seg = None
     on_progress(0.2)
     with _noting(left_out, folder / "segmentation.dcm") as path:
@@ -236,14 +241,41 @@ def _write_dicom(
             ct=case.source_ct,
             report=case.report,
             risk=case.risk,
+            assessment=answered(case, known),
             protocol=case.protocol,
             sources=result.sources,
+            heart=_heart_box(case),
+            state=state_words(known, signature),
+            provenance=case.provenance,
             seg=seg,
             cautions=case.cautions,
             observer=None if signature is None else signature.observer,
             organization=None if signature is None else signature.organization,
             signed=None if signature is None else signature.when,
         )
+
+
+def _heart_box(case: Case) -> tuple[int, slice, slice] | None:
+    """Slice, rows and columns about the calcium, or about the heart where nothing counts."""
+    from heartlens.report.figures import MARGIN_MM
+
+    ct = case.source_ct
+    counted = case.shown.flat[np.isin(case.shown.codes, SCORED_ARTERIES)]
+    if counted.size:
+        k, j, i = np.unravel_index(counted, ct.shape)
+        highest = int(np.bincount(k).argmax())
+        box = []
+        for place, spacing, size in ((j, ct.spacing_mm[1], ct.shape[1]), (i, ct.spacing_mm[2], ct.shape[2])):
+            margin = round(MARGIN_MM / spacing)
+            box.append(slice(max(int(place.min()) - margin, 0), min(int(place.max()) + margin + 1, size)))
+        return highest, box[0], box[1]
+    from heartlens.anatomy import heart_region
+
+    region = heart_region(ct)
+    if not region.in_view:
+        return None
+    slices, rows, columns = region.box(ct)
+    return (slices.start + slices.stop) // 2, rows, columns
 
 
 def _write_html(path: Path, result: Result, identify: bool, signature: Signature | None, state: State | None) -> None:

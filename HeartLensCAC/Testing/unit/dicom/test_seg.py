@@ -30,6 +30,7 @@ from heartlens.dicom.series import choose_series, find_series, rank_series
 from heartlens.dicom.sr import write_sr
 from heartlens.io.volumes import read_labels
 from heartlens.risk.assess import assess
+from heartlens.risk.assessment import assess_score
 from heartlens.scoring.report import score_lesions
 
 KNOWN_ERRORS: dict[str, str] = {}
@@ -315,6 +316,7 @@ def test_a_value_that_nobody_can_read_is_left_out_not_fatal(tmp_path, capfd, cap
         ct=ct,
         report=report,
         risk=assess(0, 0),
+        assessment=assess_score(report, (), scheme="heartlens", labels=None, is_read=False),
         protocol=ScoringProtocol(),
         sources=sources,
         seg=seg,

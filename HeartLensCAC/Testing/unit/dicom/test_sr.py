@@ -15,14 +15,17 @@ from pydicom.sr.codedict import codes as standard
 
 from heartlens import __version__
 from heartlens.calcium import extract_lesions
+from heartlens.core.codes import REGIONS
 from heartlens.core.errors import WarningRecord
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.protocol import NOTICE, ScoringProtocol
+from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import write_seg
 from heartlens.dicom.series import choose_series, find_series, rank_series
 from heartlens.dicom.sr import write_sr
 from heartlens.risk.assess import assess
+from heartlens.risk.assessment import assess_score
 from heartlens.risk.categories import SCHEMES
 from heartlens.scoring.counted import scored_voxels
 from heartlens.scoring.report import score_lesions
@@ -49,12 +52,16 @@ def plaques(**arteries):
     return hu, codes
 
 
+def named(item):
+    return item.ConceptNameCodeSequence[0].CodeValue
+
+
 class Written:
     """A CT with plaques, scored, with its SEG and SR on disk."""
 
     def __init__(
         self, folder, protocol=PROTOCOL, *, kind="classic", cautions=(), risk=None, sign=None, tags=None, more=None,
-        **arteries,
+        undecided=(), said=None, **arteries,
     ):  # fmt: skip
         hu, codes = plaques(**arteries)
         if more is not None:
@@ -69,8 +76,20 @@ class Written:
         self.sources = source_datasets(series, self.ct)
         flat = np.flatnonzero(codes)
         lesions = extract_lesions(self.ct, flat, codes.reshape(-1)[flat], protocol)
+        doubt = LesionNote(0.5, LabelSource.NETWORK, "close", undecided=True)
+        notes = {n: doubt for n, artery in lesions.arteries.items() if artery.name in undecided}
+        lesions = replace(lesions, notes={**lesions.notes, **notes})
         self.report = score_lesions(self.ct, lesions, protocol)
         self.risk = assess(self.report.total.agatston, self.report.calcified_vessels, **(risk or {}))
+        risk = risk or {}
+        self.assessment = assess_score(
+            self.report,
+            ["extrapolated-gaps"] if "withhold" in risk else [],
+            scheme=risk.get("scheme", "heartlens"),
+            labels=None,
+            is_read=False,
+            is_gated=risk.get("is_gated"),
+        )
         self.seg_path, self.path = folder / "seg.dcm", folder / "sr.dcm"
         self.seg = write_seg(
             self.seg_path, ct=self.ct, codes=scored_voxels(self.ct, lesions, protocol), sources=self.sources
@@ -80,11 +99,13 @@ class Written:
             ct=self.ct,
             report=self.report,
             risk=self.risk,
+            assessment=self.assessment,
             protocol=protocol,
             sources=self.sources,
             seg=self.seg,
             cautions=cautions,
             **(sign or {}),
+            **(said or {}),
         )
         self.dataset = dcmread(self.path)
         self.document = hd.sr.srread(self.path)
@@ -92,12 +113,24 @@ class Written:
     def groups(self):
         """Measurement groups by tracking identifier, as highdicom finds them."""
         content = self.document.content
-        groups = content.get_volumetric_roi_measurement_groups() + content.get_image_measurement_groups()
+        groups = content.get_planar_roi_measurement_groups() + content.get_image_measurement_groups()
         return {group.tracking_identifier: group for group in groups}
 
-    def numbers(self, tracking_identifier):
-        """{meaning: value} of a group."""
-        return {m.name.meaning: m.value for m in self.groups()[tracking_identifier].get_measurements()}
+    def measurements(self, tracking_identifier):
+        """(artery code or None, measurement) of a group."""
+        for m in self.groups()[tracking_identifier].get_measurements():
+            sites = [c for c in m[0].ContentSequence if named(c) == "363698007"] if "ContentSequence" in m[0] else []
+            yield (sites[0].ConceptCodeSequence[0].CodeValue if sites else None), m
+
+    def numbers(self, tracking_identifier, artery=None):
+        """{meaning: value} of a group, of an artery that is named in the group of the total."""
+        site = None if artery is None else REGIONS[Artery[artery]].value
+        return {m.name.meaning: m.value for code, m in self.measurements(tracking_identifier) if code == site}
+
+    def texts(self, tracking_identifier):
+        """Sentences of a group."""
+        content = self.groups()[tracking_identifier][0].ContentSequence
+        return [item.TextValue for item in content if named(item) == "121106"]
 
     def comments(self):
         return [
@@ -119,23 +152,22 @@ def zero(tmp_path):
 
 
 def test_each_artery_and_the_total_have_their_numbers(two):
-    assert set(two.groups()) == {"Total", "LM", "LAD", "LCX", "RCA"}
-    lad = {
+    assert set(two.groups()) == {"Total", "LAD 1", "RCA 1"}
+    assert two.numbers("LAD 1") == {
+        "Coronary artery calcium score": 6.0,
+        "Volume of Vascular Calcification": 9.0,
+        "Mass of Vascular Calcification": pytest.approx(0.0008 * 9.0 * (11 * 150 + 280) / 12),
+        "Maximum Attenuation Coefficient": 280.0,
+        "Mean Attenuation Coefficient": pytest.approx((11 * 150 + 280) / 12),
+    }
+    assert two.numbers("Total", "LAD") == {
         "Coronary artery calcium score": 6.0,
         "Volume of Vascular Calcification": 9.0,
         "Mass of Vascular Calcification": pytest.approx(0.0008 * 9.0 * (11 * 150 + 280) / 12),
         "Number of lesions": 1,
-        "Maximum Attenuation Coefficient": 280.0,
-        "Mean Attenuation Coefficient": pytest.approx((11 * 150 + 280) / 12),
     }
-    assert two.numbers("LAD") == lad
-    assert two.numbers("RCA")["Coronary artery calcium score"] == 12.0
-    assert two.numbers("LM") == {
-        "Coronary artery calcium score": 0.0,
-        "Volume of Vascular Calcification": 0.0,
-        "Mass of Vascular Calcification": 0.0,
-        "Number of lesions": 0,
-    }
+    assert two.numbers("Total", "RCA")["Coronary artery calcium score"] == 12.0
+    assert set(two.numbers("Total", "LM").values()) == {0}
     total = two.numbers("Total")
     assert total["Coronary artery calcium score"] == 18.0
     assert total["Volume of Vascular Calcification"] == 18.0
@@ -143,16 +175,16 @@ def test_each_artery_and_the_total_have_their_numbers(two):
     assert total["Agatston Score Threshold"] == 130.0
 
 
-def test_the_mean_attenuation_of_an_artery_is_that_of_its_voxels_and_not_of_its_lesions(tmp_path):
-    """12 voxels that sum to 11 x 150 + 280 and 8 of 400: 5130 over 20 voxels."""
+def test_lesions_of_an_artery_are_numbered_by_their_score(tmp_path):
+    """12 voxels of weight 2 score 6; 8 of 400 HU, weight 4, score more."""
 
     def second_lesion(hu, codes):
         hu[3, 30:32, 2:6], codes[3, 30:32, 2:6] = 400, Artery.LAD
 
-    lad = Written(tmp_path, LAD=280, more=second_lesion).numbers("LAD")
-    assert lad["Number of lesions"] == 2
-    assert lad["Mean Attenuation Coefficient"] == pytest.approx(256.5)
-    assert lad["Maximum Attenuation Coefficient"] == 400
+    written = Written(tmp_path, LAD=280, more=second_lesion)
+    assert [written.numbers(f"LAD {n}")["Coronary artery calcium score"] for n in (1, 2)] == [8.0, 6.0]
+    assert written.numbers("Total", "LAD")["Number of lesions"] == 2
+    assert len({group.tracking_uid for group in written.groups().values()}) == 3
 
 
 def test_codes_units_and_methods_are_those_of_the_standard(two):
@@ -162,22 +194,44 @@ def test_codes_units_and_methods_are_those_of_the_standard(two):
         for m in group.get_measurements()
     }
     assert codes == {
-        ("SCT", "450360000"): ("1", "112055"),
+        ("SCT", "450360000"): ("{score}", "112055"),
         ("DCM", "112197"): ("mm3", "112056"),
         ("DCM", "112199"): ("mg", "112057"),
-        ("SCT", "246206008"): ("1", None),
+        ("SCT", "246206008"): ("{lesions}", None),
         ("DCM", "112180"): ("[hnsf'U]", None),
         ("DCM", "112181"): ("[hnsf'U]", None),
         ("DCM", "122657"): ("[hnsf'U]", None),
-        ("99HEARTLENS", "HL-VESSELS"): ("1", None),
-        ("99HEARTLENS", "HL-DROPPED"): ("1", None),
+        ("99HEARTLENS", "HL-VESSELS"): ("{vessels}", None),
+        ("99HEARTLENS", "HL-DROPPED"): ("{islands}", None),
     }
 
 
-def test_numbers_are_not_rounded(tmp_path):
+def test_no_number_has_a_unit_that_a_viewer_could_show_in_its_place(zero):
+    """A viewer that leaves a 0 out prints the unit, and "1" beside a calcium score is a number."""
+    units = {m.unit.value for group in zero.groups().values() for m in group.get_measurements()}
+    assert not [unit for unit in units if unit[0].isdigit()]
+
+
+def test_numbers_are_rounded_to_be_read_and_exact_beside_it(tmp_path):
     written = Written(tmp_path, replace(PROTOCOL, mass_factor_mg_per_mm3_hu=0.0007220477104), LAD=287)
-    item = next(m for m in written.groups()["LAD"].get_measurements() if m.name == MASS)
+    item = next(m for _, m in written.measurements("LAD 1") if m.name == MASS)
     assert item.value == written.report.arteries[Artery.LAD].mass_mg  # every bit
+
+    def numbers(item):
+        if item.ValueType == "NUM":
+            yield named(item), item.MeasuredValueSequence[0]
+        for child in item.get("ContentSequence", ()):
+            yield from numbers(child)
+
+    shown = {name: str(value.NumericValue) for name, value in numbers(written.dataset)}  # as it lies on the disk
+    assert (shown[MASS.value], shown["112197"], shown["246206008"]) == (
+        "1.0",
+        "9.0",
+        "0",
+    )  # the lesion's, and the RCA's count
+    of_lesion = [str(v.NumericValue) for name, v in numbers(written.dataset) if name == MASS.value]
+    assert f"{item.value:.1f}" in of_lesion
+    assert max(len(text) for text in of_lesion) <= 4
 
 
 def test_without_calibration_there_is_no_mass(tmp_path):
@@ -185,22 +239,79 @@ def test_without_calibration_there_is_no_mass(tmp_path):
     assert all("Mass" not in name for tracking in written.groups() for name in written.numbers(tracking))
 
 
-def test_groups_refer_to_their_segments_and_share_tracking_uids(two):
-    assert two.seg is not None
-    uids = {str(item.SegmentLabel): item.TrackingUID for item in two.seg.SegmentSequence}
-    assert list(uids) == ["LAD", "RCA"]
-    for number, name in enumerate(uids, 1):
-        group = two.groups()[name]
-        assert isinstance(group, hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations)
-        assert group.tracking_uid == uids[name]
-        segment = group.referenced_segment
-        assert segment.referenced_sop_instance_uid == two.seg.SOPInstanceUID
-        assert segment.referenced_segment_numbers == [number]
-        assert segment.source_series_for_segmentation.value == two.ct.header.series_uid
-    assert group.finding_sites[0].value.value == "13647002"
-    assert group.finding_type.value == "29483008"
-    assert isinstance(two.groups()["LM"], hd.sr.MeasurementsAndQualitativeEvaluations)
-    assert two.groups()["LM"].finding_type is None
+def coordinates(group, value_type="SCOORD"):
+    """Coordinates anywhere in a group, with the images that they were drawn on."""
+    found = []
+
+    def walk(item):
+        for child in item.get("ContentSequence", ()):
+            if child.ValueType == value_type:
+                image = child.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+                found.append((child.GraphicType, [float(x) for x in child.GraphicData], image))
+            walk(child)
+
+    walk(group[0])
+    return found
+
+
+def test_every_group_has_coordinates_and_no_two_share_them(two, zero):
+    """A viewer that meets a group without coordinates shows nothing of the whole document."""
+    for written in (two, zero):
+        places = [coordinates(group) for group in written.groups().values()]
+        assert all(len(place) == 1 for place in places)
+        assert len({str(place) for place in places}) == len(places)
+    assert coordinates(zero.groups()["Total"])[0][0] == "POLYLINE"
+
+
+def test_a_lesion_is_a_point_in_its_middle_on_its_own_image(two):
+    """Rows 0 to 2 and columns 2 to 5: the middle, from the corner of the first pixel, is 1.5 and 4."""
+    ((kind, point, image),) = coordinates(two.groups()["LAD 1"])
+    assert kind == "POINT"
+    assert point == pytest.approx([4.0, 1.5])
+    assert image == two.ct.header.sop_instance_uids[1]
+
+
+def test_the_total_is_inferred_from_a_closed_line_about_the_heart(tmp_path):
+    written = Written(tmp_path, LAD=280, said={"heart": (2, slice(4, 20), slice(1, 9))})
+    ((kind, line, image),) = coordinates(written.groups()["Total"])
+    assert kind == "POLYLINE"
+    assert line == pytest.approx([1.5, 4.5, 8.5, 4.5, 8.5, 19.5, 1.5, 19.5, 1.5, 4.5])
+    assert image == written.ct.header.sop_instance_uids[2]
+
+
+def test_every_container_stands_alone(two):
+    """A renderer of continuous text prints numbers without their names."""
+
+    def containers(item):
+        yield from ([item] if item.ValueType == "CONTAINER" else [])
+        for child in item.get("ContentSequence", ()):
+            yield from containers(child)
+
+    assert {one.ContinuityOfContent for one in containers(two.dataset)} == {"SEPARATE"}
+
+
+def test_the_first_words_of_the_total_are_those_of_every_other_place(two):
+    (text,) = two.texts("Total")
+    assert text == f"{' '.join(two.assessment.lines())} LM 0, LAD 6, LCX 0, RCA 12."
+
+
+def test_what_a_reader_must_decide_is_said_and_not_coded(tmp_path):
+    """An RCA of 12 that may be none: absent up to mild."""
+    written = Written(tmp_path, RCA=430, undecided=("RCA",))
+    assert written.assessment.must_decide
+    assert written.groups()["Total"].get_qualitative_evaluations() == []
+    assert "a reader must decide" in written.texts("Total")[0]
+    assert written.texts("RCA 1") == ["RCA 1, Agatston 12; undecided: a reader must decide."]
+
+
+def test_bundle_and_state_are_stated(tmp_path):
+    said = {
+        "state": "DRAFT, read by nobody",
+        "provenance": Provenance(LabelSource.NETWORK, bundle="plain 1", checksums={"vessel.onnx": "ab"}),
+    }
+    comments = Written(tmp_path, said=said, LAD=280).comments()
+    assert "DRAFT, read by nobody" in comments
+    assert "Calcium found and named by the networks of bundle plain 1; SHA-256: vessel.onnx ab" in comments
 
 
 def evidence(dataset):
@@ -230,10 +341,10 @@ def test_evidence_is_the_ct_and_the_segmentation(two):
 def test_a_score_of_0_is_reported_and_refers_to_the_ct_alone(zero):
     assert zero.seg is None
     assert not zero.seg_path.exists()
-    assert set(zero.groups()) == {"Total", "LM", "LAD", "LCX", "RCA"}
-    for name in zero.groups():
-        assert zero.numbers(name)["Coronary artery calcium score"] == 0.0
-        assert zero.groups()[name].finding_type is None
+    assert set(zero.groups()) == {"Total"}
+    assert zero.groups()["Total"].finding_type is None
+    for artery in (None, "LM", "LAD", "LCX", "RCA"):
+        assert zero.numbers("Total", artery)["Coronary artery calcium score"] == 0.0
     assert evidence(zero.dataset) == set(zero.ct.header.sop_instance_uids)
 
 
@@ -241,19 +352,22 @@ def test_a_score_of_0_is_reported_and_refers_to_the_ct_alone(zero):
 def test_a_multi_frame_ct_is_one_reference(tmp_path, kind):
     written = Written(tmp_path, kind=kind, LAD=280)
     assert images_in_library(written.dataset) == [written.sources[0].SOPInstanceUID]
-    assert written.numbers("LAD")["Coronary artery calcium score"] == 6.0
+    assert written.numbers("LAD 1")["Coronary artery calcium score"] == 6.0
 
 
 def test_what_is_not_coronary_is_shown_and_not_summed(tmp_path):
-    written = Written(tmp_path, OTHER=450, LCX=250, UNASSIGNED=220)
-    assert written.numbers("OTHER")["Coronary artery calcium score"] == 12.0
-    assert written.numbers("UNASSIGNED")["Coronary artery calcium score"] == 6.0
-    assert written.numbers("Total")["Coronary artery calcium score"] == 12.0
-    other = written.groups()["OTHER"]
+    written = Written(tmp_path, OTHER=450, LCX=250, UNASSIGNED=220, undecided=("OTHER",))
+    total = written.numbers("Total")
+    assert total["Coronary artery calcium score"] == 12.0
+    assert total["Agatston score of calcium judged not coronary"] == 12.0
+    assert "Number of calcified coronary vessels" not in total, "nobody knows while calcium has no artery"
+    assert written.numbers("Total", "UNASSIGNED")["Coronary artery calcium score"] == 6.0
+    other = written.groups()["OTHER 1"]
     assert other.finding_sites == []
     assert other.finding_type.value == "18115005"
-    texts = [item.TextValue for item in other[0].ContentSequence if item.ValueType == "TEXT"]
-    assert "Not coronary: shown, and not part of the total." in texts
+    assert "Coronary artery calcium score" not in written.numbers("OTHER 1"), "a harvester would add it"
+    assert "judged not coronary and not part of the total" in written.texts("OTHER 1")[0]
+    assert "the artery has not been said yet" in written.texts("UNASSIGNED 1")[0]
 
 
 def test_category_and_cac_drs_are_private_codes_with_a_declared_scheme(two):
@@ -273,7 +387,8 @@ def test_category_and_cac_drs_are_private_codes_with_a_declared_scheme(two):
 def test_a_withheld_category_is_said_and_not_coded(tmp_path):
     written = Written(tmp_path, risk={"withhold": "slices have gaps"}, LAD=280)
     assert written.groups()["Total"].get_qualitative_evaluations() == []
-    assert "Category withheld: slices have gaps" in written.comments()
+    assert written.assessment.sentence() in written.comments()
+    assert "Not evaluable: gaps between the slices." in written.assessment.sentence()
 
 
 def test_percentile_and_arterial_age_are_given_with_their_population(tmp_path):
@@ -317,7 +432,7 @@ def test_the_document_is_a_preliminary_measurement_report_by_a_device(two):
 
 def test_a_signed_report_names_who_signed(tmp_path):
     written = Written(tmp_path, sign={"observer": "Reader^One", "organization": "Clinic"}, LAD=280)
-    assert written.dataset.VerificationFlag == "VERIFIED"
+    assert (written.dataset.VerificationFlag, written.dataset.PreliminaryFlag) == ("VERIFIED", "FINAL")
     who = written.dataset.VerifyingObserverSequence[0]
     assert (who.VerifyingObserverName, who.VerifyingOrganization) == ("Reader^One", "Clinic")
 
