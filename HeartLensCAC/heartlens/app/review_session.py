@@ -185,9 +185,9 @@ class ReviewSession:
         return lesion_at(self.case, kji)
 
     def assign(self, lesion: int, artery: Artery) -> bool:
-        """Give a lesion to an artery; False when nothing changed."""
+        """Give a lesion to an artery, or keep an undecided one in its own; False when nothing changed."""
         if self.case.lesions.arteries.get(lesion) is artery:
-            return False
+            return self._edit(lambda **by: self.case.accept(lesion, **by))
         return self._edit(lambda **by: self.case.reassign(lesion, artery, **by))
 
     def remove(self, lesion: int) -> bool:

@@ -215,6 +215,12 @@ class Case:
         """The case with a lesion given to another artery."""
         return self.with_edits([Edit("reassign", lesion=lesion_id, artery=artery, who=who, when=when)])
 
+    def accept(self, lesion_id: int, *, who: str = "", when: str = "") -> Case:
+        """The case with an undecided lesion kept as it is called; another lesion needs no word, and stays as it is."""
+        if not self.lesions.notes[lesion_id].undecided:
+            return self
+        return self.reassign(lesion_id, self.lesions.arteries[lesion_id], who=who, when=when)
+
     def remove(self, lesion_id: int, *, who: str = "", when: str = "") -> Case:
         """The case without a lesion."""
         return self.with_edits([Edit("remove", lesion=lesion_id, who=who, when=when)])

@@ -135,7 +135,7 @@ def assign_at(
         )
     lesion_id = int(case.lesions.labels.reshape(-1)[seed])
     if lesion_id and case.lesions.arteries[lesion_id] is artery:
-        return case
+        return case.accept(lesion_id, who=who, when=when)
     if lesion_id and not in_slice:
         return case.reassign(lesion_id, artery, who=who, when=when)
     island = _part_in_slice(case, seed, lesion_id) if lesion_id else _free_component(case, seed, in_slice=in_slice)

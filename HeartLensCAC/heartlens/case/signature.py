@@ -121,7 +121,8 @@ def shown_name(name: str) -> str:
 def obstacles(case: Case, *, confirmed: bool) -> tuple[str, ...]:
     """Why a result cannot be signed yet, one sentence each; empty when it can.
 
-    Calcium without an artery blocks, and so does a result that nobody said they looked through. Spec 7.2.
+    Calcium without an artery blocks, an undecided lesion does, and so does a result that nobody said they looked
+    through. Spec 7.2.
 
     Parameters
     ----------
@@ -135,15 +136,27 @@ def obstacles(case: Case, *, confirmed: bool) -> tuple[str, ...]:
     if unassigned:
         what = "1 lesion has" if unassigned == 1 else f"{unassigned} lesions have"
         reasons.append(f"{what} no artery yet: give each to LM, LAD, LCX or RCA, or exclude it.")
+    undecided = case.assessment.undecided
+    if undecided:
+        numbers = ", ".join(str(lesion) for lesion in undecided)
+        what = f"Lesion {numbers} is" if len(undecided) == 1 else f"Lesions {numbers} are"
+        reasons.append(f"{what} undecided: say of each which artery it lies in, or that it is not coronary.")
     if not confirmed:
         reasons.append("Not confirmed yet: " + confirmation(case))
     return tuple(reasons)
 
 
 def confirmation(case: Case) -> str:
-    """What a reader says by signing this result."""
+    """What a reader says by signing this result, with what the networks left to the reader."""
+    left = sum(note.undecided for note in case.auto.notes.values())
+    more = ""
+    if left:
+        one = " and decided on the one lesion that was undecided"
+        more = one if left == 1 else f" and decided on the {left} lesions that were undecided"
+    if any(caution.code == "unsettled" for caution in case.cautions):
+        more += ", and looked at every slice on which the networks contradict each other"
     if case.report.total.agatston == 0:
-        return "I have looked through the heart on every slice: there is no coronary calcium."
+        return f"I have looked through the heart on every slice{more}: there is no coronary calcium."
     counted = sum(totals.lesions for artery, totals in case.report.arteries.items() if artery is not Artery.OTHER)
     lesions = "the 1 lesion" if counted == 1 else f"all {counted} lesions"
-    return f"I have checked {lesions}: total Agatston score {display_agatston(case.report.total.agatston)}."
+    return f"I have checked {lesions}{more}: total Agatston score {display_agatston(case.report.total.agatston)}."

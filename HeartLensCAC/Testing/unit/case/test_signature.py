@@ -5,19 +5,22 @@ from __future__ import annotations
 import errno
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from heartlens.app.review_session import ReviewSession
 from heartlens.case.case import Case
+from heartlens.case.correction import assign_at
 from heartlens.case.folder import save_case
 from heartlens.case.result import Result
 from heartlens.case.seal import SealState, read_seal, sign_case
 from heartlens.case.signature import Signature, confirmation, now, obstacles
-from heartlens.core.errors import InputRefused
-from heartlens.core.lesions import Artery, LesionMap
+from heartlens.core.errors import InputRefused, WarningRecord
+from heartlens.core.lesions import Artery, LesionMap, LesionNote
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.provenance import LabelSource
 from heartlens.io.volumes import read_labels
 from heartlens.report.outputs import write_outputs
 from heartlens.risk.person import RiskInputs
@@ -57,6 +60,51 @@ def test_what_is_confirmed_names_the_number_or_the_zero(two_lesions):
     assert confirmation(one) == "I have checked the 1 lesion: total Agatston score 4."
     none = one.remove(2)
     assert confirmation(none).endswith("there is no coronary calcium.")
+
+
+@pytest.fixture
+def one_undecided(two_lesions):
+    """The lesion of the LAD could be something else."""
+    doubt = LesionNote(0.6, LabelSource.NETWORK, "close", undecided=True)
+    lesions = replace(two_lesions.auto, notes={**two_lesions.auto.notes, 1: doubt})
+    return Case.of(two_lesions.source_ct, lesions, ScoringProtocol()).reassign(2, Artery.RCA)
+
+
+def test_an_undecided_lesion_stands_in_the_way_until_a_reader_says_what_it_is(one_undecided):
+    (why,) = obstacles(one_undecided, confirmed=True)
+    assert why == "Lesion 1 is undecided: say of each which artery it lies in, or that it is not coronary."
+    for decided in (one_undecided.accept(1), one_undecided.reassign(1, Artery.OTHER), one_undecided.remove(1)):
+        assert obstacles(decided, confirmed=True) == ()
+    assert one_undecided.accept(1).lesions.arteries[1] is Artery.LAD
+    assert one_undecided.accept(2) is one_undecided, "nobody doubted it"
+
+
+def test_what_was_left_to_the_reader_is_in_what_the_reader_says(one_undecided):
+    case = one_undecided.accept(1)
+    words = "I have checked all 2 lesions and decided on the one lesion that was undecided: total Agatston score 8."
+    assert confirmation(case) == words
+    warned = replace(case, cautions=(WarningRecord("unsettled", "why"),))
+    assert "looked at every slice on which the networks contradict each other" in confirmation(warned)
+    none = case.remove(1).remove(2)
+    assert confirmation(none).startswith("I have looked through the heart on every slice and decided on the one lesion")
+
+
+def test_a_reader_keeps_an_undecided_lesion_by_naming_its_own_artery(one_undecided, tmp_path):
+    save_case(one_undecided, tmp_path / "doubt")
+    reading = ReviewSession.open(tmp_path / "doubt", reader="Rita")
+    with pytest.raises(InputRefused, match="Lesion 1 is undecided"):
+        reading.sign(**RITA, confirmed=True)
+    assert reading.assign(1, Artery.LAD)
+    assert not reading.assign(1, Artery.LAD), "once is enough"
+    assert reading.sign(**RITA, confirmed=True)
+    assert json.loads((reading.folder / "edits.jsonl").read_text().splitlines()[-1])["who"] == "Rita"
+
+
+def test_a_click_with_its_own_artery_keeps_an_undecided_lesion(one_undecided):
+    clicked = assign_at(one_undecided, (1, 2, 3), Artery.LAD)
+    assert clicked.assessment.undecided == ()
+    assert clicked.report.total == one_undecided.report.total
+    assert assign_at(clicked, (1, 2, 3), Artery.LAD) is clicked
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from heartlens.core.ct import CTVolume
 
@@ -63,7 +62,7 @@ class StoredPlaces:
         return int(dataset.Columns), int(dataset.Rows)
 
 
-def corners_mm(ct: CTVolume, k: int, rows: slice, columns: slice) -> Sequence[Any]:
-    """LPS of the corners of a box on a slice, closed: the last is the first."""
+def corners_mm(ct: CTVolume, k: int, rows: slice, columns: slice) -> NDArray[np.float64]:
+    """(5, 3) LPS of the corners of a box on a slice, closed: the last is the first."""
     j, i = (rows.start, rows.stop - 1), (columns.start, columns.stop - 1)
     return ct.lps_mm([(k, j[0], i[0]), (k, j[0], i[1]), (k, j[1], i[1]), (k, j[1], i[0]), (k, j[0], i[0])])
