@@ -119,7 +119,7 @@ def test_phantom_to_signed_report_and_back(reader, phantom_ct):
     seg = pydicom.dcmread(out / "segmentation.dcm")
     assert {s.SegmentLabel for s in seg.SegmentSequence} >= {"LM", "LAD", "LCX", "RCA"}
     assert int(seg.pixel_array.sum()) == int((panel.reading.case.scored_codes > 0).sum())
-    assert "Signed by Reader^Rita, Phantom Hospital" in (out / "report.html").read_text()
+    assert "SIGNED by Rita Reader, Phantom Hospital" in (out / "report.html").read_text()
     assert json.loads((out / "report.json").read_text())["signature"]["organization"] == "Phantom Hospital"
 
     # Close, re-open: the same numbers, bit for bit.
