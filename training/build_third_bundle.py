@@ -14,11 +14,12 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
@@ -37,7 +38,7 @@ from training.datasets.lifelike_sets import (
 )
 from training.datasets.scans import LabeledScan, Skipped
 from training.datasets.shard_writer import write_shards
-from training.datasets.shards import INDEX, ShardSet
+from training.datasets.shards import INDEX, ScanRecord, ShardSet
 from training.datasets.sources import pseudonym
 from training.datasets.splits import Splits
 from training.deploy.bundle_weights import slices_start
@@ -246,7 +247,8 @@ def _export(options: argparse.Namespace) -> bool:
     is_real = [shards.scans[n].source == BACKGROUND_SOURCE for n in scans]
     groups = [[n for n, real in zip(scans, is_real, strict=True) if real is kind] for kind in (False, True)]
     fusion = fit_fusion(read_opinions(bundle, [read_scans(group, shards) for group in groups]))
-    write_manifest(bundle, {**changes, "vessel": {**changes["vessel"], "fusion": asdict(fusion)}})
+    changes["vessel"]["fusion"] = asdict(fusion)
+    write_manifest(bundle, {**changes, "attribution": attribution(_trained_on(work))})
     uncalibrated.rename(work / "bundle")
     return True
 
@@ -257,22 +259,34 @@ def mixture(shards: ShardSet) -> list[int]:
     return [n for n, scan in enumerate(shards.scans) if scan.source != BACKGROUND_SOURCE or scan.patient in held_out]
 
 
-def _texts(work: Path) -> dict[str, str]:
-    """What the manifest says: how many phantoms, and which real scans, with what must be cited."""
+def _trained_on(work: Path) -> list[ScanRecord]:
     folders = [work / name for name in json.loads((work / "unet" / "parts.json").read_text())]
-    scans = [scan for folder in folders for scan in ShardSet.open(folder).scans]
+    return [scan for folder in folders for scan in ShardSet.open(folder).scans]
+
+
+def attribution(scans: Iterable[ScanRecord]) -> list[dict[str, Any]]:
+    """Which real scans were used, and what their licences ask to be cited."""
+    names: dict[tuple[str, str], set[str]] = {}
+    for scan in scans:
+        if "attribution" in scan.provenance:
+            key = scan.provenance["attribution"], scan.provenance["licence"]
+            names.setdefault(key, set()).add(scan.provenance["background"])
+    return [
+        {"cite": cite, "licence": licence, "scans": sorted(used)} for (cite, licence), used in sorted(names.items())
+    ]
+
+
+def _texts(work: Path) -> dict[str, str]:
+    """What the manifest says in words: how many synthetic people, and how many real scans."""
+    scans = _trained_on(work)
     phantoms = {scan.patient for scan in scans if scan.source == "phantom"}
-    credit = {s.provenance["attribution"]: s.provenance["licence"] for s in scans if "attribution" in s.provenance}
-    names = sorted({s.provenance["background"] for s in scans if "background" in s.provenance})
-    real = "no real scan"
-    if names:
-        sources = "; ".join(f"{cited} ({licence})" for cited, licence in sorted(credit.items()))
-        real = f"plaques inserted into {len(names)} real scans without coronary calcium ({', '.join(names)}): {sources}"
+    names = {s.provenance["background"] for s in scans if "background" in s.provenance}
+    real = f"plaques inserted into {len(names)} real scans without coronary calcium" if names else "no real scan"
     return {
         "version": "3",
         "licence": "Apache-2.0",
-        "trained_on": f"Began with the weights of bundle 2. {len(phantoms)} synthetic people of HeartLens, anatomy 2, "
-        f"and {real}. No patient's calcium was seen in training.",
+        "trained_on": f"{len(phantoms)} synthetic people of HeartLens (anatomy 2), begun with the weights of bundle 2, "
+        f"and {real}; no patient's own calcium was seen in training",
         "intended_use": "Research and teaching. Not for diagnosis; every lesion is to be checked by a reader.",
         "field_of_view": "CT without contrast that shows the whole heart; fields of 150 to 420 mm, increments of 1 to "
         "5 mm.",

@@ -95,6 +95,8 @@ def write_manifest(bundle: Bundle, changes: dict[str, Any]) -> None:
     for stage in ("vessel", "slices"):
         if stage in changes:
             manifest[stage] = {**manifest[stage], **changes[stage]}
+    if "attribution" in changes:
+        manifest["attribution"] = changes["attribution"]
     kept = ("islands", "coronary", "missed", "false", "before", "after", "slice_stage")
     manifest["metrics"] = {**manifest["metrics"], "calibrated_on": {k: changes[k] for k in kept if k in changes}}
     with atomic_file(path) as sibling:

@@ -35,6 +35,11 @@ SURE_OF_NOTHING = 0.5
 OTHER they may have learned by its place, and places differ from heart to heart."""
 
 
+TORN = 0.5
+"""Of a called island's votes for arteries, as many for OTHER leave it to a reader, however sure the rules are: stents
+look like plaque to the rules. Of 22 held-out islands that were called falsely for certain this takes back 8, of 116
+that were called rightly 13, all of these on real scans."""
+
 CLEAR_SHARE = 0.6
 """Of a piece's votes for arteries: with less it keeps the name of its island."""
 
@@ -95,8 +100,9 @@ def segment_vessels(
     if rules is not None and fusion is not None:
         p_rules = rules.mean_of_groups(rules.probability, islands.flat, islands.member, len(vote))
         p_true = fusion(p_coronary, vote[:, 0], p_rules)
-        is_called, near = p_true >= fusion.cut_off, fusion.is_undecided(p_true)
-        doubt = f"between {fusion.undecided_from:.2f} and {fusion.undecided_to:.2f}, by networks and rules together"
+        is_called = p_true >= fusion.cut_off
+        near = fusion.is_undecided(p_true) | (is_called & (_votes_for_other(vote, stage.classes) >= TORN * p_coronary))
+        doubt = "networks and rules do not agree for certain"
     else:
         log_odds, p_true = stage.calibration.log_odds, stage.calibration(p_coronary)
         is_called = p_coronary >= stage.cut_off
@@ -267,6 +273,11 @@ def name_islands_by_votes(
     named = codes[coronary[vote[:, coronary].argmax(axis=1)]]
     left = codes[rest[vote[:, rest].argmax(axis=1)]]
     return np.where(is_called, named, left).astype(np.uint8)
+
+
+def _votes_for_other(vote: NDArray[np.float64], classes: Sequence[str]) -> NDArray[np.float64]:
+    names = [n for n, name in enumerate(classes) if name == Artery.OTHER.name]
+    return vote[:, names].sum(axis=1)
 
 
 def _coronary_columns(classes: Sequence[str]) -> NDArray[np.int64]:

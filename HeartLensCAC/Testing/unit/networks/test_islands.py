@@ -230,11 +230,19 @@ def test_a_fusion_calls_what_the_network_alone_refuses(bundle):
     assert artery is Artery.LAD
     assert note.probability == pytest.approx(believed, abs=1e-6)
     assert note.undecided
-    assert "between 0.20 and 0.99" in note.why
-    sure = replace(RULES_ALONE_IN_DOUBT, undecided_to=0.7)
-    assert not refuse(ct, bundle, votes, fusion=sure)[0][1].undecided
+    assert "do not agree for certain" in note.why
     strict = replace(RULES_ALONE_IN_DOUBT, cut_off=believed + 1e-3)
     assert refuse(ct, bundle, votes, fusion=strict)[0][0] is Artery.OTHER
+
+
+@pytest.mark.parametrize(("other", "is_torn"), [(0.32, True), (0.30, False)], ids=["a third", "less"])
+def test_what_the_network_takes_for_something_else_as_well_is_left_to_a_reader(bundle, other, is_torn):
+    """The rules are sure; the network gives arteries 0.62, of which the half is 0.31."""
+    ct = schematic_chest(add=[(*LAD_MM, 3, 500)])
+    sure = replace(RULES_ALONE_IN_DOUBT, undecided_to=0.7)
+    votes = (math.log(1 - 0.62 - other), math.log(0.62), math.log(other))
+    (artery, note), _ = refuse(ct, bundle, votes, fusion=sure)
+    assert (artery, note.undecided) == (Artery.LAD, is_torn)
 
 
 def test_a_fusion_is_not_asked_where_the_rules_were_not(bundle):
