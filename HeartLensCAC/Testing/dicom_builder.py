@@ -235,7 +235,8 @@ def write_enhanced_ct(paths: Sequence[Path], target: Path, *, syntax: str = Expl
     shared.PixelMeasuresSequence = [_item(PixelSpacing=first.PixelSpacing, SliceThickness=first.SliceThickness)]
     shared.PlaneOrientationSequence = [_item(ImageOrientationPatient=first.ImageOrientationPatient)]
     shared.CTXRayDetailsSequence = [_item(KVP=120.0, CalciumScoringMassFactorPatient=0.81)]
-    shared.CTReconstructionSequence = [_item(ConvolutionKernel="Qr36", ReconstructionDiameter=250.0)]
+    field_mm = max(float(first.PixelSpacing[0]) * first.Rows, float(first.PixelSpacing[1]) * first.Columns)
+    shared.CTReconstructionSequence = [_item(ConvolutionKernel="Qr36", ReconstructionDiameter=round(field_mm, 3))]
     shared.CTAcquisitionDetailsSequence = [_item(GantryDetectorTilt=0.0)]
     shared.CTImageFrameTypeSequence = [_item(FrameType=["ORIGINAL", "PRIMARY", "VOLUME", "NONE"])]
     dataset.SharedFunctionalGroupsSequence = [shared]

@@ -15,13 +15,13 @@ _STEERS = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _JOINERS = "\u200c\u200d"
 """Of those, what words of Persian and of Indian languages are written with."""
 
-OVERRIDABLE = frozenset({"contrast", "derived", "few-slices", "not-axial", "no-hu"})
+OVERRIDABLE = frozenset({"clipped", "contrast", "derived", "few-slices", "no-hu", "not-axial", "orientation"})
 """Refusals that a user may turn into a warning with ``--allow CODE``."""
 
 FINAL = frozenset(
     {
         "tilt", "gap", "duplicate", "uneven", "mixed", "truncated", "unreadable", "modality",
-        "grid", "labels", "checksum", "ambiguous", "output", "input",
+        "grid", "labels", "checksum", "ambiguous", "output", "input", "geometry",
     }
 )  # fmt: skip
 """Refusals that no option lifts: the number would be wrong, or nothing could be written."""

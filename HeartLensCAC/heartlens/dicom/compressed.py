@@ -45,6 +45,26 @@ COMPLAINTS = ("Corrupt JPEG", "Bogus", "Huffman", "Premature end", "Invalid", "U
 """How messages of the JPEG library begin."""
 
 
+def is_dicom(start: bytes) -> bool:
+    """Whether the first bytes of a file are DICOM's, with the preamble of PS3.10 7.1 or without.
+
+    Parameters
+    ----------
+    start
+        At least 132 bytes, fewer when the file is shorter.
+    """
+    if start[128:132] == b"DICM":
+        return True
+    # No preamble: the first element is then in group 0002 or 0008, with an explicit VR or a short implicit length.
+    if len(start) < 8 or start[:4] == bytes(4):
+        return False
+    little, big = struct.unpack("<HH", start[:4]), struct.unpack(">HH", start[:4])
+    if big[0] in (2, 8) and little[0] not in (2, 8):
+        return start[4:6].isalpha() and start[4:6].isupper()
+    explicit = start[4:6].isalpha() and start[4:6].isupper()
+    return little[0] in (2, 8) and little[1] < 0x0100 and (explicit or struct.unpack("<L", start[4:8])[0] <= 1024)
+
+
 @contextmanager
 def opened(path: Path, most_bytes: int | None = None, shown: str | None = None) -> Iterator[tuple[IO[bytes], bool]]:
     """Open a DICOM file, a deflated one unpacked as if it had never been.

@@ -29,7 +29,8 @@ from pydicom.uid import UID
 from heartlens.core.disk.reading import require_fetched
 from heartlens.core.errors import InputRefused
 from heartlens.dicom import words
-from heartlens.dicom.compressed import opened
+from heartlens.dicom.compressed import is_dicom, opened
+from heartlens.dicom.slices.elements import read_elements
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ HEADER_KEYWORDS = (
     "PatientSex", "PatientAge", "ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusVolume",
     "CardiacSynchronizationTechnique", "TriggerTime", "LossyImageCompression", "ModalityLUTSequence",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
-    "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "SliceLocation", "InstanceNumber",
+    "PatientPosition",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
     "InstanceNumber",
 )  # fmt: skip
@@ -98,26 +100,6 @@ def pydicom_warnings_logged() -> Iterator[None]:
         yield
     for warning in caught:
         logger.debug("pydicom: %s", warning.category.__name__)  # its text may quote a name
-
-
-def is_dicom(start: bytes) -> bool:
-    """Whether the first bytes of a file are DICOM's, with the preamble of PS3.10 7.1 or without.
-
-    Parameters
-    ----------
-    start
-        At least 132 bytes, fewer when the file is shorter.
-    """
-    if start[128:132] == b"DICM":
-        return True
-    # No preamble: the first element is then in group 0002 or 0008, with an explicit VR or a short implicit length.
-    if len(start) < 8 or start[:4] == bytes(4):
-        return False
-    little, big = struct.unpack("<HH", start[:4]), struct.unpack(">HH", start[:4])
-    if big[0] in (2, 8) and little[0] not in (2, 8):
-        return start[4:6].isalpha() and start[4:6].isupper()
-    explicit = start[4:6].isalpha() and start[4:6].isupper()
-    return little[0] in (2, 8) and little[1] < 0x0100 and (explicit or struct.unpack("<L", start[4:8])[0] <= 1024)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +139,7 @@ class Instance:
                     require_fetched(start, path.name)
                     return None
                 file.seek(0)
-                dataset = dcmread(file, stop_before_pixels=True, specific_tags=_HEADER_TAGS, force=True)
+                dataset, twice = read_elements(file, _HEADER_TAGS)
                 offset = None if is_deflated else file.tell()
                 instance = cls(path, dataset, offset, ends_early=not is_deflated and not file.read(1))
         except PARSE_ERRORS as error:
@@ -173,6 +155,8 @@ class Instance:
                 "unreadable",
                 f"{path.name} belongs to no series: SeriesInstanceUID (0020,000E) is missing; copy it again",
             )
+        if instance.is_ct and twice:
+            raise InputRefused("unreadable", f"{path.name} says {twice} twice; send it again, or remove it")
         if instance.is_ct and instance.ends_early and not instance.value("Rows"):
             raise InputRefused(
                 "truncated", f"{path.name} is a CT that ends within its header; copy it again, or remove it"
@@ -287,6 +271,11 @@ class Frame:
                 if item is not None and (inherited := _value(item, keyword)) is not None:
                     return inherited
         return self.instance.value(keyword)
+
+    def stated(self, keyword: str) -> list[Any]:
+        """What each functional group that holds an attribute says of it; at most one should."""
+        items = [_first_item(groups, FUNCTIONAL_GROUPS[keyword]) for groups in self.groups]
+        return [v for v in (_value(item, keyword) for item in items if item is not None) if v is not None]
 
     def text(self, keyword: str) -> str | None:
         """As one string; several values stay divided by a backslash."""

@@ -35,8 +35,6 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from heartlens.core.components import label_components
-from heartlens.core.ct import hu_array
 from heartlens.core.disk.reading import open_regular
 from heartlens.core.errors import InputRefused
 from heartlens.dicom.compressed import (
@@ -47,7 +45,7 @@ from heartlens.dicom.compressed import (
     jpeg_complaints_raised,
     opened,
 )
-from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, kind_of, one_line
+from heartlens.dicom.header import PARSE_ERRORS, Instance, kind_of, one_line
 
 UNCOMPRESSED = frozenset(
     {ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian}
@@ -60,14 +58,11 @@ ALWAYS_LOSSY = frozenset({JPEGBaseline8Bit, JPEGExtended12Bit, JPEGLSNearLossles
 PERHAPS_LOSSY = frozenset({JPEG2000, HTJ2K})
 """Syntaxes that hold lossy or lossless streams; lossy unless LossyImageCompression (0028,2110) says "00"."""
 
-PADDING_HU = -1024
-"""What becomes of padding that would otherwise pass the calcium threshold: air."""
+TRAILING_BYTES = 1 << 15
+"""Pixel data may be padded, to an even length (PS3.5 8.1.1) or to a block; with zeros, and never by more than this."""
 
-CALCIUM_HU = 130
-"""Padding below this cannot be taken for calcium and is left as stored."""
-
-TRAILING_BYTES = 4096
-"""Pixel data may be padded to an even length (PS3.5 8.1.1) and have been seen padded to a disk block, not more."""
+SHEARED_BELOW = 0.95
+"""Rows that are more alike than by this factor when they are taken to be longer, are longer."""
 
 _DECODE_ERRORS = (*PARSE_ERRORS, RuntimeError, MemoryError)
 
@@ -134,7 +129,16 @@ def _frames_from_file(instance: Instance, dtype: np.dtype, rows: int, columns: i
                 "unreadable",
                 f"{instance.name}: TransferSyntaxUID (0002,0010) says the pixels are not compressed, but they are",
             )
-        _check_length(instance, length, n_frames * nbytes)
+        excess = _excess(instance, length, n_frames * nbytes)
+        if excess:
+            place = file.tell()
+            file.seek(n_frames * nbytes, 1)
+            after = file.read(excess)
+            file.seek(place)
+            longer = rows * dtype.itemsize * n_frames
+            first = file.read(nbytes + excess // n_frames) if excess % longer == 0 else b""
+            file.seek(place)
+            _check_excess(instance, after, first, dtype, rows)
         for number in range(n_frames):
             values = np.empty((rows, columns), dtype)
             if file.readinto(values.data.cast("B")) != nbytes:
@@ -150,7 +154,11 @@ def _frames_from_dataset(instance: Instance, dtype: np.dtype, rows: int, columns
     n_frames = len(instance.frames)
     expected = n_frames * rows * columns * dtype.itemsize
     data = _pixel_bytes(_whole(instance, expected), instance)
-    _check_length(instance, len(data), expected)
+    excess = _excess(instance, len(data), expected)
+    if excess:
+        is_longer = excess % (rows * dtype.itemsize * n_frames) == 0
+        first = data[: (expected + excess) // n_frames] if is_longer else b""
+        _check_excess(instance, data[expected:], first, dtype, rows)
     for number in range(n_frames):
         values = np.frombuffer(data, dtype, rows * columns, offset=number * rows * columns * dtype.itemsize)
         yield values.reshape(rows, columns).astype(dtype.newbyteorder("="))
@@ -182,8 +190,9 @@ def _decoded_frames(instance: Instance, rows: int, columns: int) -> Iterator[NDA
 
 def _streams(dataset: Dataset, instance: Instance) -> Iterator[bytes]:
     for number, stream in enumerate(generate_frames(dataset.PixelData, number_of_frames=len(instance.frames)), 1):
-        # A decoder fills what is missing with gray and says nothing, so look for the end-of-image marker.
-        if dataset.file_meta.TransferSyntaxUID != RLELossless and END_OF_IMAGE not in stream[-16:]:
+        # A decoder fills what is missing with gray and says nothing, so look for the end-of-image marker, which
+        # zeros may follow (PS3.5 A.4 pads a fragment to an even length, some writers to more).
+        if dataset.file_meta.TransferSyntaxUID != RLELossless and END_OF_IMAGE not in stream.rstrip(b"\0")[-16:]:
             raise InputRefused(
                 "truncated", f"{instance.name}: the compressed image of frame {number} has no end; copy the file again"
             )
@@ -233,8 +242,8 @@ def _pydicom_frames(dataset: Dataset, instance: Instance) -> Iterator[NDArray]:
 def _used_bits(instance: Instance, values: NDArray) -> NDArray:
     """Only the BitsStored bits up to HighBit, with their sign; the bits above them mean nothing (PS3.5 8.1.1)."""
     allocated = values.dtype.itemsize * 8
-    stored = _whole_number(instance, "BitsStored", allocated)
-    high = _whole_number(instance, "HighBit", stored - 1)
+    stored = whole_number(instance, "BitsStored", allocated)
+    high = whole_number(instance, "HighBit", stored - 1)
     if stored >= allocated or values.dtype.itemsize * 8 != instance.value("BitsAllocated"):
         return values
     if not 0 < stored <= high + 1 <= allocated:
@@ -283,12 +292,48 @@ def _pixel_bytes(dataset: Dataset, instance: Instance) -> bytes:
     return bytes(data)
 
 
-def _check_length(instance: Instance, actual: int, expected: int) -> None:
+def _excess(instance: Instance, actual: int, expected: int) -> int:
+    """Bytes after the last pixel; too few are refused, and more than any padding."""
     text = f"{instance.name}: expected {expected} bytes of pixel data, found {actual}"
     if actual < expected:
         raise InputRefused("truncated", f"{text}; copy it again")
     if actual > expected + TRAILING_BYTES:
         raise InputRefused("unreadable", f"{text}: Rows, Columns or BitsAllocated do not describe these pixels")
+    return actual - expected
+
+
+def _check_excess(instance: Instance, after: bytes, first: bytes, dtype: np.dtype, rows: int) -> None:
+    """Padding is zeros. Zeros may also end an image whose rows are longer than Columns says: then it is sheared.
+
+    Parameters
+    ----------
+    instance
+        For the message.
+    after
+        What follows the last pixel; an odd byte is padding to an even length whatever it holds.
+    first
+        The first frame with its share of it, where that share is the same number of pixels for every row.
+    dtype, rows
+        Of the pixels.
+    """
+    if len(after) > 1 and after.strip(b"\0"):
+        raise InputRefused(
+            "unreadable",
+            f"{instance.name}: {len(after)} bytes follow the last pixel and are not zeros, as padding is: Rows or "
+            f"Columns (0028,0010-0011) do not describe these pixels",
+        )
+    if not first:
+        return
+    values = np.frombuffer(first, dtype).astype(np.int64)
+    longer = values.size // rows
+    stated = longer - len(after) // (rows * dtype.itemsize)
+    unlike = [float(np.abs(values[n:] - values[:-n]).mean()) for n in (longer, stated)]
+    if unlike[0] < SHEARED_BELOW * unlike[1]:
+        raise InputRefused(
+            "unreadable",
+            f"{instance.name}: Columns (0028,0011) is {stated}, but the pixels repeat every {longer}: the image would "
+            f"be sheared; copy it again",
+        )
 
 
 def _positive(instance: Instance, keyword: str) -> int:
@@ -298,103 +343,11 @@ def _positive(instance: Instance, keyword: str) -> int:
     return value
 
 
-def _whole_number(instance: Instance, keyword: str, default: int) -> int:
+def whole_number(instance: Instance, keyword: str, default: int) -> int:
+    """A number of bits that the header states, or the default where it is silent."""
     value = instance.value(keyword)
     if value is None:
         return default
     if not isinstance(value, int) or not 0 <= value <= 64:
         raise InputRefused("unreadable", f"{instance.name}: {keyword} must be a number of bits, found {value!r}")
     return value
-
-
-class HUStack:
-    """Slices of HU, gathered in one array: int16 as long as every value is integral, then float32.
-
-    The array is what `hu_array` would make of all slices in float64, without holding them.
-
-    Parameters
-    ----------
-    shape
-        (slice, row, column)
-    """
-
-    def __init__(self, shape: tuple[int, int, int]) -> None:
-        self.hu: NDArray = np.empty(shape, np.int16)
-
-    def put(self, k: int, stored: NDArray, slope: float, intercept: float, padding: tuple[int, int] | None) -> None:
-        """Rescale one slice: stored x slope + intercept.
-
-        Parameters
-        ----------
-        k
-            Slice index.
-        stored
-            (row, column), stored values
-        slope, intercept
-            RescaleSlope, RescaleIntercept of this slice
-        padding
-            Lowest and highest stored value that means "no measurement", or None.
-        """
-        outside = _false_calcium(stored, slope, intercept, padding)
-        low, high = int(stored.min()) + intercept, int(stored.max()) + intercept
-        if (
-            slope == 1 and intercept == int(intercept) and low >= -32768 and high <= 32767
-            and stored.dtype.itemsize == 2 and self.hu.dtype == np.int16 and outside is None
-        ):  # fmt: skip
-            # Sums modulo 2**16 are exact here, since the true result fits into 16 bits.
-            np.add(stored.view(np.int16), np.array(int(intercept)).astype(np.int16), out=self.hu[k])
-            return
-        values = stored * np.float64(slope) + np.float64(intercept)
-        if outside is not None:
-            values[outside] = PADDING_HU
-        slice_hu = hu_array(values)
-        if slice_hu.dtype != self.hu.dtype and self.hu.dtype == np.int16:
-            whole = np.empty(self.hu.shape, np.float32)
-            whole[...] = self.hu  # every int16 is exact in float32; slices not yet put are overwritten later
-            self.hu = whole
-        self.hu[k] = slice_hu
-
-
-def padding_range(frame: Frame) -> tuple[int, int] | None:
-    """Stored values that mean "outside the reconstruction" (PS3.3 C.7.5.1.1.2), lowest and highest."""
-    value = _stored_integer(frame.instance, "PixelPaddingValue")
-    if value is None:
-        return None
-    limit = _stored_integer(frame.instance, "PixelPaddingRangeLimit")
-    return (value, value) if limit is None else (min(value, limit), max(value, limit))
-
-
-def _stored_integer(instance: Instance, keyword: str) -> int | None:
-    """A tag that has the pixels' own type; some writers store -2000 as 63536."""
-    value = instance.value(keyword)
-    signed = instance.value("PixelRepresentation") == 1
-    bits = _whole_number(instance, "BitsAllocated", 16)
-    if isinstance(value, bytes):
-        value = int.from_bytes(value[: bits // 8], "little", signed=signed)
-    if not isinstance(value, int):
-        return None
-    return value - (1 << bits) if signed and value >= 1 << (bits - 1) else value
-
-
-def _false_calcium(
-    stored: NDArray, slope: float, intercept: float, padding: tuple[int, int] | None
-) -> NDArray[np.bool_] | None:
-    """Padding voxels that would read as calcium, or None.
-
-    Padding usually lies far below air and is left as it is. Where its value would be 130 HU or more, only what is
-    connected to the image's border through padding is padding: it lies outside the reconstruction circle. A voxel
-    inside the patient that happens to hold the same number has been measured and keeps its value.
-    """
-    if padding is None or max(padding[0] * slope, padding[1] * slope) + intercept < CALCIUM_HU:
-        return None
-    marked = (stored >= padding[0]) & (stored <= padding[1])
-    if not marked.any():
-        return None
-    rows, columns = stored.shape
-    flat = np.flatnonzero(marked)
-    island = label_components(flat, (1, rows, columns), connectivity=4)
-    row, column = flat // columns, flat % columns
-    at_border = (row == 0) | (row == rows - 1) | (column == 0) | (column == columns - 1)
-    outside = np.zeros(rows * columns, bool)
-    outside[flat[np.isin(island, island[at_border])]] = True
-    return outside.reshape(rows, columns) if outside.any() else None

@@ -13,9 +13,14 @@ from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.dicom import words
 from heartlens.dicom.acquisition import ct_header
 from heartlens.dicom.header import Frame, one_line, pydicom_warnings_logged, whole_header
-from heartlens.dicom.pixels import HUStack, is_lossy, padding_range, stored_frames
+from heartlens.dicom.pixels import is_lossy, stored_frames
 from heartlens.dicom.series import Series
+from heartlens.dicom.slices.agreement import agreement_cautions, require_explained_rescale
+from heartlens.dicom.slices.hu_stack import HUStack, padding_range
 from heartlens.dicom.stack import stack_slices
+
+PRONE = frozenset({"HFP", "FFP"})
+"""PatientPosition of people who lie on their face; PS3.3 C.7.3.1.1.2."""
 
 
 def read_series(
@@ -46,7 +51,7 @@ def read_series(
     ct : CTVolume
         HU and geometry, slices foot to head
     cautions : list[WarningRecord]
-        allowed refusals, and "reformatted", "lossy", "spectral"
+        allowed refusals, and "reformatted", "lossy", "spectral", "field", "slice-order", "prone"
 
     Raises
     ------
@@ -62,7 +67,9 @@ def read_series(
         slopes, hu_cautions = _rescale(frames, allow)
         cautions += hu_cautions
         cautions += _acquisition_cautions(frames)
+        cautions += agreement_cautions(frames)
         hu = _read_hu(frames, stack.order, slopes, on_progress or (lambda done: None))
+        require_explained_rescale(frames, slopes, stack.order, hu)
         hu, affine = canonical_axes(hu, stack.affine)
         if not hu.flags.c_contiguous:
             hu = np.ascontiguousarray(hu)
@@ -163,14 +170,15 @@ def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple
         stated = frame.text("RescaleType") or "HU"
         types.setdefault("HU" if words.is_hu(stated) else stated.upper(), frame)
         slope, intercept = frame.number_of("RescaleSlope"), frame.number_of("RescaleIntercept")
-        if slope is None or intercept is None or not 0 < abs(slope) <= 1e4 or abs(intercept) > 1e6:
+        if slope is None or intercept is None or not 0 < slope <= 1e4 or abs(intercept) > 1e6:
             lut = (
                 ", a ModalityLUTSequence (0028,3000) stands in their place"
                 if frame.value("ModalityLUTSequence")
                 else ""
             )
             text = (
-                f"RescaleSlope (0028,1053) and RescaleIntercept (0028,1052) must turn pixels into HU, but do not{lut}"
+                "RescaleSlope (0028,1053), a positive number, and RescaleIntercept (0028,1052) must turn pixels into "
+                f"HU, but do not{lut}"
             )
             found = f"{frame.text('RescaleSlope')} and {frame.text('RescaleIntercept')}"
             refused = refused or (frame, text, found)
@@ -211,6 +219,9 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
             text = f"slices come from spectral CT, as {says} says: a virtual image is not a 120 kVp image"
             cautions.append(WarningRecord("spectral", text))
             break
+    if any((frame.text("PatientPosition") or "").upper() in PRONE for frame in frames):
+        text = "the patient lay prone (PatientPosition (0018,5100)): the heart lies further forward than usual"
+        cautions.append(WarningRecord("prone", text))
     return cautions
 
 
@@ -237,7 +248,7 @@ def _read_hu(
     for instance in instances:
         for stored in stored_frames(instance):
             on_progress(n / len(frames))
-            stack.put(k_of[n], stored, *rescale[n], padding_range(frames[n]))
+            stack.put(k_of[n], stored, *rescale[n], padding_range(frames[n], *rescale[n]))
             n += 1
     return stack.hu
 

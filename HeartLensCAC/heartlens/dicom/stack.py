@@ -1,7 +1,7 @@
 """Where the slices lie: from positions and orientations only, with the gates that keep a wrong volume out.
 
-PS3.3 C.7.6.2. SliceThickness, SpacingBetweenSlices, SliceLocation and InstanceNumber play no part: each of them has
-been seen to contradict the positions.
+PS3.3 C.7.6.2. SliceThickness, SpacingBetweenSlices, SliceLocation and InstanceNumber put no slice anywhere: each of
+them has been seen to contradict the positions. What the last two say against some positions is heard (`slices.order`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE
 from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.dicom.acquisition import common_number
 from heartlens.dicom.header import Frame
+from heartlens.dicom.slices.order import order_cautions
 
 SAME_POSITION_MM = 0.01
 """Slices closer than this lie at one place."""
@@ -93,6 +94,7 @@ def stack_slices(
         )
         cautions.append(refuse_or_warn("not-axial", text, allow, where=names[0]))
     increment = _increment_mm(names, along[order])
+    cautions += order_cautions([frames[n] for n in order], along[order])
     if len(frames) < MIN_SLICES:
         count_text = "1 slice" if len(frames) == 1 else f"{len(frames)} slices"
         cautions.append(refuse_or_warn("few-slices", f"found {count_text}, expected at least {MIN_SLICES}", allow))

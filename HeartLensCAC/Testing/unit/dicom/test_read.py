@@ -172,7 +172,7 @@ class TestVoxels:
     @settings(max_examples=25, deadline=None)
     @given(
         stored=st.lists(st.integers(-32768, 32767), min_size=12, max_size=12),
-        slope=st.sampled_from([1, 2, 0.5, 0.1, -1]),
+        slope=st.sampled_from([1, 2, 0.5, 0.1]),
         intercept=st.sampled_from([0, -1024, 100000, -8192.25]),
     )
     def test_the_stack_is_what_hu_array_makes_of_all_slices(self, tmp_path_factory, stored, slope, intercept):
@@ -596,10 +596,10 @@ class TestGates:
         def half(dataset: Dataset, n: int) -> None:
             dataset.Rows = 32
 
-        write_ct_series(tmp_path, ramp((3, 64, 128)), edit=half)
+        write_ct_series(tmp_path, ramp((3, 64, 544)), edit=half)
         error = refusal(tmp_path)
         assert error.code == "unreadable"
-        assert "0000.dcm: expected 8192 bytes of pixel data, found 16384" in error.text
+        assert "0000.dcm: expected 34816 bytes of pixel data, found 69632" in error.text
 
     def test_compressed_pixels_that_say_they_are_not_are_refused(self, tmp_path):
         paths = write_ct_series(tmp_path, ramp((3, 40, 48)), syntax=RLELossless)
@@ -608,7 +608,7 @@ class TestGates:
         error = refusal(tmp_path)
         assert (error.code, "0000.dcm: TransferSyntaxUID (0002,0010)" in error.text) == ("unreadable", True)
 
-    @pytest.mark.parametrize("slope", [0, 1e300])
+    @pytest.mark.parametrize("slope", [0, 1e300, -1])
     def test_a_slope_that_cannot_be_is_no_hu(self, tmp_path, slope):
         def impossible(dataset: Dataset, n: int) -> None:
             dataset.RescaleSlope = slope
@@ -761,7 +761,7 @@ class TestMultiframe:
         assert ct.header.frame_numbers == (2, 4, 1, 3)
         assert len(set(ct.header.sop_instance_uids)) == 1
         assert (ct.header.kvp, ct.header.kernel, ct.header.is_gated) == (120, "Qr36", True)
-        assert ct.header.reconstruction_diameter_mm == 250
+        assert ct.header.reconstruction_diameter_mm == 24
         assert ct.header.mass_factor_patient == pytest.approx(0.81)
 
     def test_converted_ct_gives_the_same_volume(self, tmp_path):
