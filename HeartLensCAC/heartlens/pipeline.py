@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens import __version__
+from heartlens.anatomy.extent import require_possible_extent
 from heartlens.anatomy.quality import acquisition_cautions, content_findings
 from heartlens.anatomy.sharpness import softened
 from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules
@@ -154,6 +155,7 @@ def read_ct(
     }
     if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
         ct, cautions = read_volume(source, **read_options)
+        require_possible_extent(ct, is_axial="not-axial" not in request.allow)
         return ct, None, list(cautions)
     from heartlens.dicom.read import read_series
     from heartlens.dicom.series import choose_series, find_series, rank_series
@@ -163,6 +165,7 @@ def read_ct(
     ct, cautions = read_series(
         series, **read_options, on_progress=lambda done: on_progress("reading", 0.08 + 0.12 * done)
     )
+    require_possible_extent(ct, is_axial="not-axial" not in request.allow)
     return ct, series, list(cautions)
 
 

@@ -21,7 +21,15 @@ def scan(tmp_path):
     hu = np.full((6, 32, 32), -1000, np.int16)
     hu[:, 4:28, 4:28] = 40
     hu[2:4, 10:14, 10:14] = 300
-    write_ct_series(tmp_path / "ct", hu, PatientAge="064Y", PatientSex="M", EthnicGroup="white", KVP="120")
+    write_ct_series(
+        tmp_path / "ct",
+        hu,
+        spacing_mm=(3.0, 4.0, 4.0),
+        PatientAge="064Y",
+        PatientSex="M",
+        EthnicGroup="white",
+        KVP="120",
+    )
     return tmp_path / "ct"
 
 

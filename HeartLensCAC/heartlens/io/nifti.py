@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from heartlens.anatomy.extent import INCREMENT_MM, PIXEL_MM
 from heartlens.core.atomic import atomic_file
 from heartlens.core.disk.reading import open_regular
 from heartlens.core.errors import InputRefused
@@ -33,6 +34,14 @@ if TYPE_CHECKING:
     import nibabel
 
 _MM_PER_UNIT = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
+_UNIT_NAMES = {1: "meters", 3: "micrometers"}
+
+STEP_TOLERANCE = 0.01
+"""By this share the lengths that a header says twice may differ."""
+
+AXIS_TOLERANCE = 0.02
+"""Between two unit vectors that should be the same: about a degree."""
+
 _RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _NUMERIC = {f"{kind}{size}" for kind in "iu" for size in (1, 2, 4, 8)} | {"f4", "f8"}
 
@@ -61,7 +70,7 @@ def read_nifti(path: Path) -> Nifti:
     Raises
     ------
     InputRefused
-        ``input``, ``unreadable`` or ``truncated``
+        ``input``, ``unreadable``, ``truncated`` or ``geometry``
     """
     from nibabel.spatialimages import HeaderDataError
 
@@ -126,11 +135,53 @@ def _read(path: Path) -> Nifti:
     if np.isfinite(slope) and slope != 0 and (slope, inter) != (1.0, 0.0):
         values = values * slope + (inter if np.isfinite(inter) else 0.0)
     affine, is_oriented = _affine(header)
+    _require_one_frame(header, affine, path)
     unit = int(header["xyzt_units"]) & 7
     if unit not in _MM_PER_UNIT:
         raise unreadable(path, "space in m, mm or micrometers", f"unit code {unit}", "save it in mm")
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
     affine[:3] *= _MM_PER_UNIT[unit]
+    if unit in _UNIT_NAMES and not _are_possible(steps * _MM_PER_UNIT[unit]):
+        hint = ", which would be right in mm (code 2)" if _are_possible(steps) else ""
+        raise InputRefused(
+            "geometry",
+            f"{path}: xyzt_units is {unit}, {_UNIT_NAMES[unit]}, and voxels are {_listed(steps)} of them{hint}; "
+            "correct the unit code of the file",
+        )
     return Nifti(values, _RAS_TO_LPS @ affine, is_oriented)
+
+
+def _require_one_frame(header: nibabel.Nifti1Header, affine: NDArray[np.float64], path: Path) -> None:
+    """The header says its geometry up to three times; nobody knows which one is true when they differ."""
+    steps = np.linalg.norm(affine[:3, :3], axis=0)
+    if int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0:
+        other = np.array(header.get_qform(), np.float64)
+        lengths = np.linalg.norm(other[:3, :3], axis=0)
+        if np.isfinite(other).all() and lengths.min() > 0 and steps.min() > 0:
+            away = np.abs(affine[:3, :3] / steps - other[:3, :3] / lengths).max()
+            if np.abs(lengths / steps - 1).max() > STEP_TOLERANCE or away > AXIS_TOLERANCE:
+                raise InputRefused(
+                    "geometry",
+                    f"{path}: expected sform and qform to say the same, found voxels of {_listed(steps)} and "
+                    f"{_listed(lengths)}, axes up to {away:.2g} apart; export the CT again, or set the wrong one's "
+                    "code to 0",
+                )
+    pixdim = np.abs(header["pixdim"][1:4].astype(np.float64))
+    is_said = np.isfinite(pixdim).all() and pixdim.min() > 0
+    if is_said and steps.min() > 0 and np.abs(pixdim / steps - 1).max() > STEP_TOLERANCE:
+        raise InputRefused(
+            "geometry",
+            f"{path}: expected pixdim as the sform or qform has it, {_listed(steps)}, found {_listed(pixdim)}; export "
+            "the CT again",
+        )
+
+
+def _listed(steps: NDArray[np.float64]) -> str:
+    return " x ".join(f"{step:.4g}" for step in steps)
+
+
+def _are_possible(steps_mm: NDArray[np.float64]) -> bool:
+    return bool(steps_mm.min() >= PIXEL_MM[0] and steps_mm.max() <= INCREMENT_MM[1])
 
 
 def _read_header(file: IO[bytes], path: Path) -> nibabel.Nifti1Header:

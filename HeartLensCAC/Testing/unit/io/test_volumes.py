@@ -559,3 +559,55 @@ def test_a_header_that_ends_the_process_in_simpleitk_is_refused(tmp_path):
         (tmp_path / "ct.mha").write_bytes(header.replace(old, new).encode() + zlib.compress(bytes(120)))
         with pytest.raises(InputRefused):
             read_volume(tmp_path / "ct.mha")
+
+
+def nifti_of(path, ct, edit):
+    """A NIfTI of a CT whose header was edited after it was written, as nibabel would make its parts agree."""
+    image = nib.Nifti1Image(np.asarray(ct.hu.transpose(2, 1, 0)), RAS @ ct.affine)
+    image.set_qform(RAS @ ct.affine, 1)
+    image.set_sform(RAS @ ct.affine, 1)
+    nib.save(image, path)
+    data = path.read_bytes()
+    header = nib.Nifti1Header(data[:348], check=False)
+    edit(header)
+    path.write_bytes(header.binaryblock + data[348:])
+    return path
+
+
+def scaled_sform(header, factor):
+    header["srow_x"][:3], header["srow_y"][:3] = header["srow_x"][:3] * factor, header["srow_y"][:3] * factor
+
+
+def mirrored_qform(header):
+    header["quatern_b"], header["quatern_c"], header["quatern_d"] = 0, 0, 0
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (lambda h: h.set_xyzt_units("micron"), "xyzt_units is 3, micrometers"),
+        (lambda h: h.set_xyzt_units("meter"), "xyzt_units is 1, meters"),
+        (lambda h: scaled_sform(h, 1.5), "sform and qform"),
+        (mirrored_qform, "sform and qform"),
+        (lambda h: (h.__setitem__("qform_code", 0), h["pixdim"].__setitem__(slice(1, 3), 1.0)), "pixdim"),
+    ],
+    ids=["micrometers", "meters", "another step", "other axes", "pixdim"],
+)
+def test_a_nifti_header_that_contradicts_itself_is_refused(tmp_path, ct, edit, words):
+    path = nifti_of(tmp_path / "ct.nii", ct, edit)
+    with pytest.raises(InputRefused) as refused:
+        read_volume(path)
+    assert refused.value.code == "geometry"
+    assert words in refused.value.text
+
+
+def test_a_nifti_in_micrometers_that_means_them_is_read(tmp_path, ct):
+    def to_micrometers(header):
+        header.set_xyzt_units("micron")
+        for name in ("srow_x", "srow_y", "srow_z"):
+            header[name] = header[name] * 1000
+        header["qform_code"] = 0
+        header["pixdim"][1:4] *= 1000
+
+    read, _ = read_volume(nifti_of(tmp_path / "ct.nii", ct, to_micrometers))
+    np.testing.assert_allclose(read.affine, ct.affine, atol=1e-3)
