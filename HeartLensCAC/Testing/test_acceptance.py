@@ -383,7 +383,8 @@ def test_an_abdomen_has_no_heart_to_score_and_says_so(shared_data: Path, capsys)
     report = score(
         shared_data / "totalsegmentator_tests" / "abdomen_noncontrast_3mm.nii.gz", "--bundle", "none", capsys=capsys
     )
-    assert report["total"]["agatston"] == 0
+    assert report["total"]["agatston"] is None, "nothing was looked at, and 0 would be an answer"
+    assert report["assessment"]["evaluable"] == "no"
     assert "no-heart" in {warning["code"] for warning in report["warnings"]}
 
 

@@ -30,6 +30,7 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.core.slabs import average_slabs, slab_labels, slices_per_slab
 from heartlens.io.volumes import VOLUME_ENDINGS, read_labels, read_volume
+from heartlens.risk.doubts import doubts
 from heartlens.risk.person import RiskInputs
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def score_series(
     on_progress("finding the heart", 0.2)
     scored_ct = ct if protocol.slab_mm is None else _slabs(ct, protocol, cautions)
     soft = softened(scored_ct)
-    region = _heart(soft.ct, request, cautions)
+    region = _heart(ct, soft.ct, request, cautions)
     clock.lap("anatomy")
 
     on_progress("finding calcium", 0.3)
@@ -129,6 +130,8 @@ def score_series(
     clock.lap("calcium")
 
     on_progress("scoring", 0.9)
+    if request.segmentation is None:
+        cautions += doubts(scored_ct, region, calcium.lesions)
     case = Case.of(
         ct,
         calcium.lesions,
@@ -199,12 +202,12 @@ def _slabs(ct: CTVolume, protocol: ScoringProtocol, cautions: list[WarningRecord
     return average_slabs(ct, count)
 
 
-def _heart(ct: CTVolume, request: Request, cautions: list[WarningRecord]) -> HeartRegion:
+def _heart(source_ct: CTVolume, ct: CTVolume, request: Request, cautions: list[WarningRecord]) -> HeartRegion:
     """Where the heart is; with given labels, content findings only warn and a missing heart is no matter."""
     from heartlens.anatomy import heart_region
 
     region = heart_region(ct)
-    for code, text in content_findings(ct, region):
+    for code, text in content_findings(ct, region, source_ct=source_ct):
         if code not in OVERRIDABLE or request.segmentation:
             cautions.append(WarningRecord(code, text))
         else:

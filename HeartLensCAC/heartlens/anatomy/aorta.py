@@ -102,6 +102,31 @@ def find_aorta(grid: CoarseGrid, chest: Chest, heart: NDArray[np.bool_]) -> tupl
     return ascending.within(k, grid.shape[0]), descending.within(k, grid.shape[0])
 
 
+def outline_beside_spine(grid: CoarseGrid, chest: Chest) -> tuple[float, float]:
+    """How much of a descending aorta is outlined to the left and to the right of the spine, 0 to about 1 per slice."""
+    slices = np.flatnonzero(chest.slices)
+    columns = np.flatnonzero(np.abs(grid.x_mm - chest.spine_x_mm) < 75)
+    front = chest.spine_y_mm[slices]
+    rows = np.flatnonzero((grid.y_mm > front.min() - 60) & (grid.y_mm < front.max() + 60))
+    if columns.size < 5 or rows.size < 5:
+        return 0.0, 0.0
+    k, j, i = (slice(int(part[0]), int(part[-1]) + 1) for part in (slices, rows, columns))
+    part = replace(
+        grid, hu=grid.hu[k, j, i], x_mm=grid.x_mm[i], y_mm=grid.y_mm[j], z_mm=grid.z_mm[k], outside=grid.outside[j, i]
+    )
+    votes = vote_circles(part, np.broadcast_to(~part.outside, part.shape))
+    to_back = part.y_mm[None, :, None] - chest.spine_y_mm[k, None, None]
+    outlines = []
+    for sign in (1.0, -1.0):
+        aside = sign * (part.x_mm[None, None, :] - chest.spine_x_mm)
+        beside = (aside > 5) & (aside < 55) & (to_back > -40) & (to_back < aside - 8)
+        course = follow_aorta(
+            part, votes, beside, np.zeros(part.shape, np.float32), expected_radius_mm=13, least_support=0.5
+        )
+        outlines.append(float(np.where(course.found, course.support, 0).mean()))
+    return outlines[0], outlines[1]
+
+
 def _middle_of_the_silhouette(
     grid: CoarseGrid, heart: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from heartlens.anatomy.region import HeartRegion
 from heartlens.core.components import label_components
@@ -20,6 +21,50 @@ STREAK_HU = -200.0
 
 LEAST_STREAK_SHARE = 0.02
 STREAK_MM = 15.0
+
+
+DENSE_HU = 500.0
+"""Islands above this are judged by their shape: at it, the blur of a bright voxel is left out."""
+
+COMPACT_MM2 = 14.0
+"""Largest area on a slice of a clip or marker seen from any side; plaque of such a peak is larger."""
+
+CLIP_HU = 1500.0
+FEWEST_CLIPS = 3
+"""So many compact islands of this peak are no plaque: a bypass has 4 to 12 clips."""
+
+ALIKE_HU = 700.0
+FEWEST_ALIKE = 5
+ALIKE_SPREAD = 0.35
+"""Relative deviation of the peaks, and of the areas, of things that were made alike."""
+
+
+def find_clips(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:
+    """C-order indices of the voxels of clips and markers that do not saturate, known by their shape and company.
+
+    One small dense island may be plaque, several alike are not. Empty when there are too few.
+    """
+    box = region.box(ct, margin_mm=8)
+    islands, _ = ndimage.label(ct.hu[box] > DENSE_HU, np.ones((3, 3, 3)))
+    chosen: list[tuple[NDArray[np.int64], float, float]] = []
+    for index, part in enumerate(ndimage.find_objects(islands), start=1):
+        mask = islands[part] == index
+        area_mm2 = float(mask.sum(axis=(1, 2)).max()) * ct.pixel_area_mm2
+        if area_mm2 > COMPACT_MM2:
+            continue
+        start = [axis.start + inner.start for axis, inner in zip(box, part, strict=True)]
+        flat = np.ravel_multi_index(tuple((np.argwhere(mask) + start).T), ct.shape)
+        peak_hu = float(ct.hu.reshape(-1)[flat].max())
+        if peak_hu > ALIKE_HU:
+            chosen.append((flat, peak_hu, area_mm2))
+    bright = [flat for flat, peak_hu, _ in chosen if peak_hu > CLIP_HU]
+    if len(bright) >= FEWEST_CLIPS:
+        return np.concatenate([flat for flat, *_ in chosen])
+    if len(chosen) >= FEWEST_ALIKE:
+        spread = [np.std(values) / np.mean(values) for values in list(zip(*chosen, strict=True))[1:]]
+        if max(spread) < ALIKE_SPREAD:
+            return np.concatenate([flat for flat, *_ in chosen])
+    return np.zeros(0, np.int64)
 
 
 def find_metal(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:

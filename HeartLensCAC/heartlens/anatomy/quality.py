@@ -6,6 +6,9 @@ Every text says what the finding does to the score. Sections 1.4, 1.5 and 8.1 of
 from __future__ import annotations
 
 from heartlens.anatomy import HeartRegion, find_metal
+from heartlens.anatomy.hu_scale import scale_findings
+from heartlens.anatomy.metal import find_clips
+from heartlens.anatomy.orientation import orientation_finding
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import WarningRecord
 from heartlens.core.protocol import EDGES_BY_KVP_HU, ScoringProtocol
@@ -18,6 +21,10 @@ TOLERANCE_MM = 0.05
 
 CONTRAST_BLOOD_HU = 90.0
 """Blood without contrast medium measures 30 to 60 HU; venous and arterial phases measure 120 to 450."""
+
+CONTRAST_CORE_HU = 75.0
+"""The heart measures more than this at its most frequent HU when its blood is enhanced, 20 to 60 otherwise. A circle
+that was taken for the aorta may hold bone or streaks; the heart as a whole does not."""
 
 PLAUSIBLE_BLOOD_HU = (-20.0, 600.0)
 
@@ -110,17 +117,34 @@ def _gating(ct: CTVolume) -> list[WarningRecord]:
     return [WarningRecord("non-gated", text)]
 
 
-def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]:
+def content_findings(ct: CTVolume, region: HeartRegion, *, source_ct: CTVolume | None = None) -> list[tuple[str, str]]:
     """What the voxels show, as (code, text).
 
-    "contrast" and "no-hu" are refusals unless labels are given; the others are warnings.
+    Parameters
+    ----------
+    ct
+        In which the heart was found.
+    region
+        Of it.
+    source_ct
+        The scan as it was read, where `ct` is a softened copy or slabs of it.
+
+    Returns
+    -------
+    list[tuple[str, str]]
+        "no-hu", "clipped", "orientation" and "contrast" are refusals unless labels are given; the others are warnings.
     """
-    findings = _implausible_hu(ct, region)
+    findings = scale_findings(source_ct or ct, region.grid)
+    if region.blood_hu is not None and not findings:
+        findings += _implausible_blood(region.blood_hu)
+    turned = orientation_finding(region)
+    if turned:
+        findings.append(("orientation", turned))
     if not region.in_view:
-        text = "no heart found between two lungs: expected a chest or a heart-cropped CT; nothing can be named"
+        text = "no heart found between two lungs: expected a chest or a heart-cropped CT; no total is given"
         return [*findings, ("no-heart", text)]
     blood, noise = region.blood_hu, region.noise_hu
-    if blood is not None and blood > CONTRAST_BLOOD_HU:
+    if blood is not None and blood > CONTRAST_BLOOD_HU and region.core_hu > CONTRAST_CORE_HU:
         text = (
             f"blood pool measures {blood:.0f} HU, expected 30 to 60 without contrast medium: enhanced blood is scored "
             "as calcium; use the non-contrast series"
@@ -136,6 +160,14 @@ def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]
         if cut:
             findings.append((code, f"the scan ends inside the heart at its {end}: calcium beyond is not counted"))
     slices = find_metal(ct, region)[:, 0]
+    clips = find_clips(source_ct if source_ct is not None and source_ct.shape == ct.shape else ct, region)
+    if clips.size and not slices.size:
+        levels = clips // (ct.shape[1] * ct.shape[2])
+        text = (
+            f"small dense islands alike on slices {levels.min() + 1} to {levels.max() + 1}, as clips, graft markers or "
+            "struts make them: they may be counted as plaque; ask for a bypass or a stent"
+        )
+        findings.append(("metal", text))
     if slices.size:
         text = (
             f"metal near the heart on slices {slices.min() + 1} to {slices.max() + 1}: streaks imitate plaque; "
@@ -145,14 +177,8 @@ def content_findings(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]
     return findings
 
 
-def _implausible_hu(ct: CTVolume, region: HeartRegion) -> list[tuple[str, str]]:
-    """Room air is near -1000 HU and blood near 40; a volume without either is not in HU."""
-    lowest = int(ct.hu[ct.shape[0] // 2].min())
-    blood = region.blood_hu
-    if lowest > -700:
-        text = f"the middle slice holds nothing below {lowest} HU, expected lung or air near -1000: values are not HU"
-        return [("no-hu", f"{text}; read the original DICOM series")]
-    if blood is not None and not PLAUSIBLE_BLOOD_HU[0] <= blood <= PLAUSIBLE_BLOOD_HU[1]:
-        text = f"blood pool measures {blood:.0f} HU, expected 30 to 60: values are not HU"
-        return [("no-hu", f"{text}; read the original DICOM series")]
-    return []
+def _implausible_blood(blood_hu: float) -> list[tuple[str, str]]:
+    if PLAUSIBLE_BLOOD_HU[0] <= blood_hu <= PLAUSIBLE_BLOOD_HU[1]:
+        return []
+    text = f"blood pool measures {blood_hu:.0f} HU, expected 30 to 60: values are not HU"
+    return [("no-hu", f"{text}; read the original DICOM series")]

@@ -5,6 +5,7 @@ Whole-chest and heart-cropped fields of view are both read; what a cropped scan 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -44,6 +45,10 @@ VESSEL_MM = 10.0
 PERICARDIUM_MM = 15.0
 """Fat around the heart belongs to the zone up to here."""
 
+
+CORE_MM = 12.0
+LEAST_CORE_BLOCKS = 20
+"""Of the heart's inside, walls and fat left out."""
 
 LEAST_COVER_MM = 50.0
 """A scan shorter than half a heart does not show where in it it lies."""
@@ -107,6 +112,15 @@ class HeartRegion:
         for k in np.flatnonzero(self.heart.any(axis=(1, 2))):
             depth[k] = ndimage.distance_transform_edt(self.heart[k], sampling=self.grid.spacing_mm[1:])
         return depth
+
+    @cached_property
+    def core_hu(self) -> float:
+        """Most frequent HU of block means deep in the heart; the blood pool's where the heart is too thin for that."""
+        core = self.grid.hu[self.depth_mm > CORE_MM]
+        if core.size < LEAST_CORE_BLOCKS:
+            return math.nan if self.blood_hu is None else self.blood_hu
+        count, edges = np.histogram(core, np.arange(-30.0, 605.0, 5.0))
+        return float(edges[int(ndimage.gaussian_filter1d(count.astype(float), 2).argmax())] + 2.5)
 
     @cached_property
     def near_lung(self) -> NDArray[np.bool_]:

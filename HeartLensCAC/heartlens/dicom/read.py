@@ -190,7 +190,7 @@ def _rescale(frames: Sequence[Frame], allow: frozenset[str]) -> tuple[list[tuple
     (unit, frame), *_ = types.items()
     if refused is None and unit == words.UNSPECIFIED_UNIT:
         text = f"RescaleType (0028,1054) is {unit}, unspecified; taken as HU, as where the tag is missing"
-        return pairs, [WarningRecord("no-hu", text)]
+        return pairs, [WarningRecord("unit", text)]
     if refused is None and unit != "HU":
         refused = frame, "RescaleType (0028,1054) must be HU, but is not", unit
     if refused is None:

@@ -83,7 +83,7 @@ def read_volume(
         )
     if not image.is_oriented:
         text = "the file does not say how it lies in the patient; assumed the axes of its format"
-        cautions.append(WarningRecord("orientation", text))
+        cautions.append(WarningRecord("unoriented", text))
     header = CTHeader(
         kvp=_given_or_read(kvp, image, _KVP_KEY, f"{path}: give --kvp"),
         slice_thickness_mm=_given_or_read(slice_thickness_mm, image, _THICKNESS_KEY, f"{path}: give --thickness-mm"),

@@ -37,10 +37,18 @@ EVALUABLE_BY_CODE: Mapping[str, Evaluable] = MappingProxyType(
         "contrast": Evaluable.NO,  # enhanced blood scores as calcium
         "few-slices": Evaluable.NO,  # most of the heart is not there
         "no-heart": Evaluable.NO,  # nothing was looked at
+        "no-hu": Evaluable.NO,  # allowed by the user: a threshold of 130 means nothing
+        "clipped": Evaluable.NO,  # peaks are cut off, and weights with them
+        "hu-jump": Evaluable.NO,  # some slices are not in HU
+        "orientation": Evaluable.NO,  # arteries are named by where they lie
+        "metal-on-artery": Evaluable.NO,  # the total is not that of plaque
+        "false-zero": Evaluable.NO,  # heart, lungs or blood are not as in people
         "extrapolated-gaps": Evaluable.NO,  # slices are missing, and with them what they hold
         "heart-cut-top": Evaluable.NO,  # as of half a series: the arteries begin there
         "heart-cut": Evaluable.LIMITED,
         "metal": Evaluable.LIMITED,
+        "field": Evaluable.LIMITED,
+        "slice-order": Evaluable.LIMITED,
         "non-gated": Evaluable.LIMITED,
         "unsettled": Evaluable.LIMITED,
     }

@@ -175,6 +175,9 @@ class ScoreReport:
     def from_json(cls, document: Mapping[str, Any]) -> ScoreReport:
         """A report from the JSON object that was written of it."""
         groups = {**document["arteries"], "UNASSIGNED": document["unassigned"], "OTHER": document["other"]}
+        total = dict(document["total"])
+        if total["agatston"] is None:  # no heart was found, and the zone without one holds no lesion
+            total["agatston"] = math.fsum(groups[artery.name]["agatston"] for artery in SCORED_ARTERIES)
         lesions = (
             LesionScore(
                 **{
@@ -189,7 +192,7 @@ class ScoreReport:
             for row in document["lesions"]
         )
         return cls(
-            total=Totals(**document["total"]),
+            total=Totals(**total),
             arteries={artery: Totals(**groups[artery.name]) for artery in Artery},
             lesions=tuple(lesions),
             slices=tuple(SliceScore(**row) for row in document["slices"]),

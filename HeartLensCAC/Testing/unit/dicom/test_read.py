@@ -446,7 +446,7 @@ class TestGates:
 
     def test_an_unspecified_unit_is_taken_as_hu_and_said(self, tmp_path):
         write_ct_series(tmp_path, ramp(), RescaleType="US")
-        assert read(tmp_path)[1] == ["no-hu"]
+        assert read(tmp_path)[1] == ["unit"]
 
     def test_a_modality_lut_is_not_hu(self, tmp_path):
         def lut(dataset: Dataset, n: int) -> None:

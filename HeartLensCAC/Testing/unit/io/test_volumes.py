@@ -174,7 +174,7 @@ def test_nrrd_without_orientation_is_read_with_a_caution(tmp_path, ct):
     )
     (tmp_path / "ct.nrrd").write_bytes(header + ct.hu.tobytes())
     read, cautions = read_volume(tmp_path / "ct.nrrd")
-    assert [caution.code for caution in cautions] == ["orientation"]
+    assert [caution.code for caution in cautions] == ["unoriented"]
     assert read.spacing_mm == (2.5, 0.7, 0.7)
     np.testing.assert_array_equal(read.hu, ct.hu)
 
