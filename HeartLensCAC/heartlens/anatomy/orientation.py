@@ -40,6 +40,9 @@ ALONG_ANOTHER_AXIS = 1.6
 AORTA_WEIGHT, HEART_MM = 2.0, 12.0
 """How much outline of the descending aorta, per slice, and how many mm of the heart count 1 for its side."""
 
+CLEARLY_RIGHT = 0.4
+"""So much more outline of an aorta to the right than to the left: at most 0.12 in upright scans."""
+
 MIRRORED = -0.8
 """Sum of both signs; 1 to 2.5 in upright scans, -0.6 at the least of 100 phantoms."""
 
@@ -144,6 +147,8 @@ def _left(region: HeartRegion) -> float | None:
     if heart > 0 and seen > 0.3:
         return AORTA_WEIGHT * seen + heart  # whatever the other side holds, this is no mirror image
     left, right = outline_beside_spine(grid, chest)
+    if right - left > CLEARLY_RIGHT:
+        heart = min(heart, 0.0)  # a heart is looked for further to the left than to the right, and found there
     return AORTA_WEIGHT * (left - right) + heart
 
 
