@@ -298,13 +298,19 @@ class Frame:
         return numbers[0] if numbers else None
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
-        """All values as finite numbers; empty when one is not."""
+        """All values as finite numbers, also in another spelling than the standard's; empty when one is not."""
         value = self.value(keyword)
         try:
             numbers = tuple(float(v) for v in _as_list(value))
-        except (TypeError, ValueError):
+        except TypeError:
             return ()
+        except ValueError:
+            return words.numbers_in("\\".join(map(str, _as_list(value))))
         return numbers if all(math.isfinite(n) for n in numbers) else ()
+
+    def is_misspelled(self, keyword: str) -> bool:
+        """Whether numbers are there that pydicom does not read as such, and `numbers` does."""
+        return any(isinstance(v, str) for v in _as_list(self.value(keyword))) and bool(self.numbers(keyword))
 
     @property
     def image_type(self) -> tuple[str, ...]:

@@ -17,6 +17,12 @@ from heartlens.dicom.pixels import HUStack, is_lossy, padding_range, stored_fram
 from heartlens.dicom.series import Series
 from heartlens.dicom.stack import stack_slices
 
+NUMBERS = (
+    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "RescaleSlope",
+    "RescaleIntercept", "KVP", "GantryDetectorTilt",
+)  # fmt: skip
+"""What is read as numbers, whatever the spelling."""
+
 
 def read_series(
     series: Series,
@@ -61,7 +67,7 @@ def read_series(
         cautions += _contrast_cautions(frames, allow)
         slopes, hu_cautions = _rescale(frames, allow)
         cautions += hu_cautions
-        cautions += _acquisition_cautions(frames)
+        cautions += _acquisition_cautions(frames) + _spelling_cautions(frames)
         hu = _read_hu(frames, stack.order, slopes, on_progress or (lambda done: None))
         hu, affine = canonical_axes(hu, stack.affine)
         if not hu.flags.c_contiguous:
@@ -69,10 +75,10 @@ def read_series(
         ordered = [frames[n] for n in stack.order]
         # Rows of an image that is not axial run head to foot: then no array slice is a DICOM slice.
         slices_kept = np.argmax(np.abs(stack.affine[:3, 2])) == 2
-        uids = [str(frame.instance.value("SOPInstanceUID") or "") for frame in ordered] if slices_kept else []
+        uids = [words.one_uid(frame.instance.value("SOPInstanceUID")) or "" for frame in ordered] if slices_kept else []
         header = ct_header(
             ordered,
-            sop_instance_uids=uids if all(uids) else [],
+            sop_instance_uids=uids if _tell_apart(uids, ordered) else [],
             frame_numbers=[frame.number for frame in ordered] if slices_kept and frames[0].groups else [],
         )
     header, given_values = _user_values(header, kvp, slice_thickness_mm)
@@ -81,6 +87,11 @@ def read_series(
     except ValueError as error:  # planes halfway between two axes, which no gate above can put in order
         raise InputRefused("not-axial", f"{ordered[0].name}: {one_line(error)}; choose the axial series") from error
     return ct, cautions + given_values
+
+
+def _tell_apart(uids: Sequence[str], frames: Sequence[Frame]) -> bool:
+    """Whether SOP Instance UIDs name the files that slices came from: every file has one, and one of its own."""
+    return all(uids) and len(set(uids)) == len({id(frame.instance) for frame in frames})
 
 
 def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
@@ -98,7 +109,7 @@ def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
     list[Dataset]
         One dataset per slice of `ct`, foot to head; one per file for multi-frame CT, and where `ct` names no slices.
     """
-    files = {str(instance.value("SOPInstanceUID")): instance.path for instance in series.instances}
+    files = {words.one_uid(instance.value("SOPInstanceUID")): instance.path for instance in series.instances}
     wanted = dict.fromkeys(ct.header.sop_instance_uids)  # keeps the order, drops the repeats of multi-frame CT
     paths = [files[uid] for uid in wanted if uid in files] if wanted else list(series.files)
     if len(paths) != (len(wanted) or len(series.files)):
@@ -212,6 +223,15 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
             cautions.append(WarningRecord("spectral", text))
             break
     return cautions
+
+
+def _spelling_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
+    """Numbers that were read although the standard would write them otherwise."""
+    odd = [keyword for keyword in NUMBERS if any(frame.is_misspelled(keyword) for frame in frames)]
+    if not odd:
+        return []
+    text = f"{', '.join(odd)}: written with a decimal comma or as free text, read as the numbers they show"
+    return [WarningRecord("header", text)]
 
 
 def _read_hu(

@@ -22,8 +22,8 @@ from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.core.segment_names import put_artery, segment_artery
 from heartlens.dicom.compressed import HEADER_BYTES, opened
 from heartlens.dicom.header import PARSE_ERRORS, pydicom_warnings_logged
-from heartlens.dicom.source import (
-    CHARACTER_SET,
+from heartlens.dicom.source.attributes import CHARACTER_SET
+from heartlens.dicom.source.images import (
     FRAME_TOLERANCE,
     MANUFACTURER,
     MODEL,
@@ -34,7 +34,6 @@ from heartlens.dicom.source import (
     group_value,
     plane_affine,
     undisturbed,
-    without_unreadable,
 )
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
@@ -191,8 +190,7 @@ def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) ->
     import highdicom as hd
 
     planes = np.stack([frame.plane for frame in frames])
-    used = [images.images[frame.image] for frame in frames]
-    used[0] = without_unreadable(used[0])
+    used = [images.described(frames[0].image), *(images.images[frame.image] for frame in frames[1:])]
     if frames[0].number is None:
         return {"source_images": used, "pixel_array": planes}
     if len(images.images) == 1:
@@ -200,7 +198,7 @@ def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) ->
         image = used[0]
         pixels = np.zeros((int(image.NumberOfFrames), *planes.shape[1:]), np.uint8)
         pixels[[frame.number - 1 for frame in frames if frame.number is not None]] = planes
-        return {"source_images": [image], "pixel_array": pixels}
+        return {"source_images": [image], "pixel_array": pixels, "pixel_measures": _pixel_measures(images)}
     # Slices spread over several multi-frame images: highdicom takes one, so places are said and the others named.
     positions = [images.affine_of(frame.image, frame.number)[:3, 3] for frame in frames]
     return {
@@ -208,7 +206,19 @@ def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) ->
         "further_source_images": [x for n, x in enumerate(images.images) if n != frames[0].image],
         "pixel_array": planes,
         "plane_positions": [hd.PlanePositionSequence("PATIENT", tuple(position)) for position in positions],
+        "pixel_measures": _pixel_measures(images),
     }
+
+
+def _pixel_measures(images: SourceImages) -> Any:
+    """Pixel size and slice thickness of a multi-frame image, said anew: its own may lack the thickness."""
+    import highdicom as hd
+
+    ct = images.ct
+    spacing = np.linalg.norm(images.affine_of(0, 1)[:3, :2], axis=0)[::-1]
+    return hd.PixelMeasuresSequence(
+        pixel_spacing=tuple(spacing), slice_thickness=ct.header.slice_thickness_mm or ct.increment_mm
+    )
 
 
 def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid: str | None) -> Dataset:

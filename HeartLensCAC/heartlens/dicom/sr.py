@@ -18,15 +18,14 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import CORONARY, Artery
 from heartlens.core.protocol import NOTICE, ScoringProtocol
-from heartlens.dicom.source import (
-    CHARACTER_SET,
+from heartlens.dicom.source.attributes import CHARACTER_SET
+from heartlens.dicom.source.images import (
     MANUFACTURER,
     MODEL,
     SERIAL_NUMBER,
     SourceImages,
     concept,
     undisturbed,
-    without_unreadable,
 )
 from heartlens.risk.assess import Risk
 from heartlens.scoring.report import LesionScore, ScoreReport, Totals
@@ -101,7 +100,7 @@ def write_sr(
         for text in (*_stamp(report, risk, protocol, ct), *(f"{code}: {text}" for code, text in cautions), NOTICE):
             root.append(_comment(text))
         document = hd.sr.Comprehensive3DSR(
-            evidence=[without_unreadable(images.images[0]), *images.images[1:], *([seg] if seg is not None else [])],
+            evidence=[images.described(0), *images.images[1:], *([seg] if seg is not None else [])],
             content=content[0],
             series_instance_uid=hd.UID(),
             series_number=SERIES_NUMBER,

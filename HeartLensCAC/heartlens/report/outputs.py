@@ -6,7 +6,7 @@ import csv
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, sign_case
 from heartlens.case.signature import Signature
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
-from heartlens.core.errors import InputRefused
+from heartlens.core.errors import InputRefused, NotWritten
 from heartlens.report.csv_cells import cell
 from heartlens.risk.evaluable import State
 
@@ -111,6 +111,8 @@ def _noting(left_out: list[str], path: Path) -> Iterator[Path]:
         if error.name not in OPTIONAL:
             raise
         why = f"it needs {error.name} (pip install {error.name})"
+    except NotWritten as error:
+        why = str(error)
     except (InputRefused, OSError, MemoryError):
         raise
     except Exception as error:  # the text of a library's error may quote a header, and so an identity: its kind must do
@@ -216,6 +218,10 @@ def _write_dicom(
 ) -> None:
     case = result.case
     seg = None
+    with suppress(NotWritten, ModuleNotFoundError):  # the writers say so, for each object
+        from heartlens.dicom.source.images import SourceImages
+
+        left_out.extend(SourceImages(case.source_ct, result.sources).notes)
     on_progress(0.2)
     with _noting(left_out, folder / "segmentation.dcm") as path:
         from heartlens.dicom.seg import write_seg
