@@ -50,6 +50,8 @@ class Provenance:
         Of each stage of the pipeline.
     source
         Paths of the CT; on the disk of a case alone, never in a report.
+    labels_at_threshold
+        Part of the voxels labelled by the file that was handed over which reach the threshold, by artery.
     """
 
     labels: LabelSource | None = None
@@ -61,6 +63,7 @@ class Provenance:
     version: str = ""
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     source: tuple[str, ...] = ()
+    labels_at_threshold: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -72,6 +75,7 @@ class Provenance:
         document |= {"labels": None if self.labels is None else self.labels.value, "bundle": self.bundle}
         document |= {"checksums": dict(self.checksums)} if self.checksums else {}
         document |= {} if self.labels_sha256 is None else {"labels_sha256": self.labels_sha256}
+        document |= {"labels_at_threshold": dict(self.labels_at_threshold)} if self.labels_at_threshold else {}
         document["device"] = self.device
         document |= {} if self.slice_stage is None else {"slice_stage": self.slice_stage}
         return document | ({"seconds": dict(self.seconds)} if self.seconds else {})
@@ -85,6 +89,7 @@ class Provenance:
             bundle=document.get("bundle"),
             checksums=dict(document.get("checksums", {})),
             labels_sha256=document.get("labels_sha256"),
+            labels_at_threshold=dict(document.get("labels_at_threshold", {})),
             device=document.get("device", "cpu"),
             slice_stage=document.get("slice_stage"),
             version=document.get("version", ""),

@@ -6,10 +6,8 @@ in that order, so that nobody above this file needs to know which kind of CT it 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import os
 import struct
 import warnings
 import zlib
@@ -30,6 +28,7 @@ from heartlens.core.disk.reading import require_fetched
 from heartlens.core.errors import InputRefused
 from heartlens.dicom import words
 from heartlens.dicom.compressed import opened
+from heartlens.dicom.stacks.patient import PatientMarks, patient_marks
 
 logger = logging.getLogger(__name__)
 
@@ -85,8 +84,6 @@ PARSE_ERRORS = (
     NotImplementedError, OSError, OverflowError, RecursionError, struct.error, zlib.error,
 )  # fmt: skip
 """What pydicom raises on a broken file; there is no common base class."""
-
-_SALT = os.urandom(16)
 
 
 @contextmanager
@@ -242,13 +239,10 @@ class Instance:
         """An overlay lies in the unused bits of the pixels (retired; PS3.3 C.9.2)."""
         return any(tag in self.dataset and bool(self.dataset[tag].value) for tag in _OVERLAY_BIT_POSITIONS)
 
-    @property
-    def patient_key(self) -> str:
-        """Opaque mark of a patient, different in every run: it can be compared, not turned back into an identity."""
-        identity = [str(self.value(k) or "").strip() for k in ("PatientID", "IssuerOfPatientID")]
-        if not identity[0]:
-            identity += [str(self.value(k) or "").strip() for k in ("PatientName", "PatientBirthDate")]
-        return hashlib.blake2b("\0".join(identity).encode(), key=_SALT, digest_size=8).hexdigest()
+    @cached_property
+    def patient(self) -> PatientMarks:
+        """Opaque marks of whose it is, different in every run."""
+        return patient_marks(self.value)
 
     def value(self, keyword: str) -> Any:
         """An attribute of the file itself; None when absent, empty or not readable as its type."""

@@ -16,7 +16,7 @@ from heartlens import __version__
 from heartlens.core.atomic import atomic_file
 from heartlens.core.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import InputRefused
+from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.grid import ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.core.segment_names import put_artery, segment_artery
@@ -35,6 +35,7 @@ from heartlens.dicom.source.images import (
     plane_affine,
     undisturbed,
 )
+from heartlens.dicom.stacks.patient import patient_marks
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -145,6 +146,57 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
             f"{path}: expected a DICOM Segmentation with segment and place of every frame, found a damaged file "
             f"({type(error).__name__}); export it again",
         ) from None
+
+
+def origin_cautions(path: Path, ct: CTVolume, patients: frozenset[str]) -> list[WarningRecord]:
+    """Whether a segmentation was made on this CT, by what it says it was made on.
+
+    Parameters
+    ----------
+    path
+        A DICOM file.
+    ct
+        The scan that is scored.
+    patients
+        Marks of whose the scan is; see `heartlens.dicom.stacks.patient`.
+
+    Raises
+    ------
+    InputRefused
+        ``labels``: it was made on another study, or on another patient's images
+    """
+    with pydicom_warnings_logged(), opened(path) as (file, _):
+        try:
+            seg = dcmread(file, stop_before_pixels=True)
+            named = {
+                str(item.ReferencedSOPInstanceUID)
+                for series in seg.get("ReferencedSeriesSequence") or []
+                for item in series.get("ReferencedInstanceSequence") or []
+            }
+            series_uids = {str(series.SeriesInstanceUID) for series in seg.get("ReferencedSeriesSequence") or []}
+            is_same_patient = patient_marks(seg.get).patient in patients
+            study_uid = str(seg.get("StudyInstanceUID") or "")
+        except PARSE_ERRORS:
+            return []  # reading its voxels says what is damaged
+    if named & set(ct.header.sop_instance_uids):
+        # The images are these. Patients then differ where one of the two was de-identified with its UIDs kept.
+        text = "the segmentation names these images and another patient than they do; is one of them de-identified?"
+        return [] if is_same_patient else [WarningRecord("labels", text)]
+    if ct.header.study_uid and study_uid != ct.header.study_uid:
+        what = "the study" if is_same_patient else "patient and study"
+        raise InputRefused(
+            "labels",
+            f"{path}: expected {what} of the CT, found a segmentation of another one that names none of these images; "
+            "give the CT it was made on, or export it as a label map on this one",
+        )
+    if not is_same_patient:
+        raise InputRefused(
+            "labels", f"{path}: expected the patient of the CT, found another; give the CT it was made on"
+        )
+    if named and ct.header.series_uid not in series_uids:
+        text = "the segmentation was made on another series of this study: do its labels lie on this one?"
+        return [WarningRecord("labels", text)]
+    return []
 
 
 def _placed(path: Path, seg: Dataset, pixels: NDArray, ct: CTVolume) -> NDArray[np.uint8]:
@@ -277,9 +329,9 @@ def _artery(segment: Dataset | None, number: int, path: Path) -> Artery:
         raise InputRefused(
             "labels", f"{path}: frames refer to segment {number}, which is not described; export it again"
         )
-    regions = [
-        str(item.get("CodeValue", ""))
-        for item in segment.get("AnatomicRegionSequence") or []
-        if item.get("CodingSchemeDesignator") == "SCT"
+    codes = [
+        (str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeValue", "")))
+        for sequence in ("AnatomicRegionSequence", "SegmentedPropertyTypeCodeSequence")
+        for item in segment.get(sequence) or []
     ]
-    return segment_artery(path, str(segment.get("SegmentLabel", "")), regions)
+    return segment_artery(path, str(segment.get("SegmentLabel", "")), codes)

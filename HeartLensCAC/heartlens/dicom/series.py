@@ -321,7 +321,7 @@ def _series(study_uid: str, series_uid: str, instances: list[Instance]) -> Serie
         else None,
         axial_cosine=cosine,
         protocol=first.text("ProtocolName"),
-        patient_keys=frozenset(instance.patient_key for instance in instances),
+        patient_keys=frozenset(instance.patient.patient for instance in instances),
         is_ct=is_ct,
         instances=tuple(instances),
     )
