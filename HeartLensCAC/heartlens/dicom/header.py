@@ -57,6 +57,8 @@ FUNCTIONAL_GROUPS = {
     "FrameType": "CTImageFrameTypeSequence",
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
     "ContrastBolusAgentAdministered": "ContrastBolusUsageSequence",
+    "FrameAcquisitionNumber": "FrameContentSequence",
+    "TemporalPositionIndex": "FrameContentSequence",
     "MultienergyCTAcquisition": "MultienergyCTCharacteristicsSequence",
 }
 """Where an enhanced CT keeps an attribute; PS3.3 C.7.6.16.2 and C.8.15.3."""
@@ -70,7 +72,8 @@ HEADER_KEYWORDS = (
     "Modality", "SeriesDescription", "StudyDescription", "ProtocolName", "Manufacturer", "ManufacturerModelName",
     "StudyDate", "SeriesDate", "AcquisitionDate", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate",
     "PatientSex", "PatientAge", "ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusVolume",
-    "CardiacSynchronizationTechnique", "TriggerTime", "LossyImageCompression", "ModalityLUTSequence",
+    "CardiacSynchronizationTechnique", "TriggerTime", "AcquisitionNumber",
+    "TemporalPositionIdentifier", "LossyImageCompression", "ModalityLUTSequence",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",

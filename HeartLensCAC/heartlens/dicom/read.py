@@ -14,8 +14,8 @@ from heartlens.dicom import words
 from heartlens.dicom.acquisition import ct_header
 from heartlens.dicom.header import Frame, one_line, pydicom_warnings_logged, whole_header
 from heartlens.dicom.pixels import HUStack, is_lossy, padding_range, stored_frames
-from heartlens.dicom.series import Series
-from heartlens.dicom.stack import stack_slices
+from heartlens.dicom.stack import Stack, stack_slices
+from heartlens.dicom.stacks.series import Series
 
 NUMBERS = (
     "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "RescaleSlope",
@@ -60,14 +60,7 @@ def read_series(
         See spec 6.1; "truncated" and "unreadable" name the file.
     """
     with pydicom_warnings_logged():
-        frames = _ct_frames(series)
-        cautions = _image_type_cautions(frames, allow)
-        stack = stack_slices(frames, allow=allow, slice_thickness_mm=slice_thickness_mm)
-        cautions += stack.cautions
-        cautions += _contrast_cautions(frames, allow)
-        slopes, hu_cautions = _rescale(frames, allow)
-        cautions += hu_cautions
-        cautions += _acquisition_cautions(frames) + _spelling_cautions(frames)
+        frames, stack, slopes, cautions = _through_the_gates(series, allow, slice_thickness_mm)
         hu = _read_hu(frames, stack.order, slopes, on_progress or (lambda done: None))
         hu, affine = canonical_axes(hu, stack.affine)
         if not hu.flags.c_contiguous:
@@ -87,6 +80,33 @@ def read_series(
     except ValueError as error:  # planes halfway between two axes, which no gate above can put in order
         raise InputRefused("not-axial", f"{ordered[0].name}: {one_line(error)}; choose the axial series") from error
     return ct, cautions + given_values
+
+
+def header_verdict(
+    series: Series, allow: frozenset[str] = frozenset()
+) -> tuple[InputRefused | None, list[WarningRecord]]:
+    """What reading a series would say before it looks at a pixel: its refusal, or None and its cautions."""
+    with pydicom_warnings_logged():
+        try:
+            *_, cautions = _through_the_gates(series, allow, None)
+        except InputRefused as refusal:
+            return refusal, []
+    return None, cautions
+
+
+def _through_the_gates(
+    series: Series, allow: frozenset[str], slice_thickness_mm: float | None
+) -> tuple[list[Frame], Stack, list[tuple[float, float]], list[WarningRecord]]:
+    """Slices, their order, slope and intercept of each, and what is to be said; the first gate that is shut refuses."""
+    frames = _ct_frames(series)
+    cautions = [*series.cautions, *_image_type_cautions(frames, allow)]
+    stack = stack_slices(frames, allow=allow, slice_thickness_mm=slice_thickness_mm)
+    cautions += stack.cautions
+    cautions += _contrast_cautions(frames, allow)
+    slopes, hu_cautions = _rescale(frames, allow)
+    cautions += hu_cautions
+    cautions += _acquisition_cautions(frames) + _spelling_cautions(frames)
+    return frames, stack, slopes, cautions
 
 
 def _tell_apart(uids: Sequence[str], frames: Sequence[Frame]) -> bool:
@@ -135,7 +155,7 @@ def _ct_frames(series: Series) -> list[Frame]:
     for instance in series.instances:
         if instance.ends_early:
             raise InputRefused("truncated", f"{instance.name} ends before its pixel data (7FE0,0010); copy it again")
-    return [frame for instance in series.instances for frame in instance.frames]
+    return list(series.frames)
 
 
 def _image_type_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[WarningRecord]:
@@ -212,7 +232,9 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
     if len(voltages) > 1:
         listing = ", ".join(f"{n:g}" for n in sorted(voltages))
         raise InputRefused(
-            "mixed", f"slices of one volume must share KVP (0018,0060), found {listing} kV; choose one voltage"
+            "mixed",
+            f"slices of one volume must share KVP (0018,0060), found {listing} kV; "
+            "copy the slices of one into a folder of their own",
         )
     for frame in frames:
         is_multienergy = (frame.text("MultienergyCTAcquisition") or "").upper() == "YES"
@@ -253,12 +275,16 @@ def _read_hu(
         raise InputRefused(
             "unreadable", f"{frames[0].name}: {size} do not fit into memory; is the header damaged?"
         ) from error
-    n = 0
+    n_of = {(id(frame.instance), frame.number): n for n, frame in enumerate(frames)}
+    done = 0
     for instance in instances:
-        for stored in stored_frames(instance):
-            on_progress(n / len(frames))
+        for number, stored in enumerate(stored_frames(instance), 1):
+            n = n_of.get((id(instance), number))
+            if n is None:  # a frame of another stack
+                continue
+            on_progress(done / len(frames))
             stack.put(k_of[n], stored, *rescale[n], padding_range(frames[n]))
-            n += 1
+            done += 1
     return stack.hu
 
 
