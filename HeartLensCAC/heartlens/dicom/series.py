@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from heartlens.core.ct import AXIAL_COSINE
-from heartlens.core.disk.reading import files_below, irregular
+from heartlens.core.disk.packed import refuse_packed
+from heartlens.core.disk.reading import files_below, irregular, open_regular
 from heartlens.core.errors import OVERRIDABLE, InputRefused, visible
 from heartlens.core.reconstruction_kernel import kernel_class
 from heartlens.dicom import words
@@ -27,6 +29,9 @@ from heartlens.dicom.stacks.split import NEIGHBOR_STEPS, stacks_of
 __all__ = ["RankedSeries", "Series", "choose_series", "find_series", "rank_series"]
 
 logger = logging.getLogger(__name__)
+
+VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+"""Names of volume files, which `heartlens.io` reads."""
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 """A file with such a name that is not DICOM is broken, not junk."""
@@ -132,7 +137,7 @@ def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float],
     """
     paths = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(p) for p in source]
     where = str(paths[0]) if len(paths) == 1 else f"the {len(paths)} files given"
-    n_junk = 0
+    junk: list[Path] = []
     instances: list[Instance] = []
     with pydicom_warnings_logged():
         files = list(_files(paths))
@@ -143,13 +148,16 @@ def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float],
             if instance is not None:
                 if instance.sop_class != MEDIA_DIRECTORY:
                     instances.append(instance)
-            elif is_named or (path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("._")):
-                raise InputRefused("unreadable", f"{path.name} is not a DICOM file; copy it again, or remove it")
             else:
-                n_junk += 1
-        logger.info("%d DICOM files, %d other files skipped", len(instances), n_junk)
+                if is_named:
+                    refuse_packed(path, _start(path))
+                if is_named or (path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("._")):
+                    raise InputRefused("unreadable", f"{path.name} is not a DICOM file; copy it again, or remove it")
+                junk.append(path)
+        logger.info("%d DICOM files, %d other files skipped", len(instances), len(junk))
         if not instances:
-            listing = f"{n_junk} other files" if n_junk else "no file at all"
+            _refuse_what_is_no_dicom(junk)
+            listing = f"{len(junk)} other files" if junk else "no file at all"
             raise InputRefused(
                 "input", f"no DICOM file in {where}: found {listing}; give the folder that holds the series"
             )
@@ -163,6 +171,26 @@ def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float],
             listing = ", ".join(f"{kind} ({n} files)" for kind, n in sorted(kinds.items()))
             raise InputRefused("modality", f"no CT image in {where}: expected CT, found {listing}")
         return series
+
+
+def _start(path: Path) -> bytes:
+    with open_regular(path, path.name) as file:
+        return file.read(512)
+
+
+def _refuse_what_is_no_dicom(files: Sequence[Path]) -> None:
+    """Of a folder without DICOM, name the volume file or the archive that is probably meant."""
+    volumes = [path for path in files if path.name.lower().endswith(VOLUME_ENDINGS)]
+    if volumes:
+        names = ", ".join(path.name for path in volumes[:3])
+        more = f" and {len(volumes) - 3} more" if len(volumes) > 3 else ""
+        raise InputRefused(
+            "input",
+            f"the folder holds no DICOM, but {names}{more}: give the file itself, heartlens score "
+            f"{shlex.quote(str(volumes[0]))}",
+        )
+    for path in files:
+        refuse_packed(path, _start(path))
 
 
 def rank_series(series: Sequence[Series]) -> list[RankedSeries]:

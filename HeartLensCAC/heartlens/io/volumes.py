@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
+from heartlens.core.disk.packed import refuse_packed
 from heartlens.core.disk.reading import open_regular
 from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.grid import ijk_of, index_map, require_same_extent
@@ -239,6 +240,8 @@ def _read_image(path: Path) -> Nrrd:
     """Voxels and affine of any of `VOLUME_ENDINGS`."""
     name = path.name.lower()
     if not name.endswith(VOLUME_ENDINGS):
+        with open_regular(path) as file:
+            refuse_packed(path, file.read(512))
         endings = ", ".join(VOLUME_ENDINGS)
         raise InputRefused("input", f"{path}: expected a DICOM folder or file, or an ending of {endings}")
     if name.endswith((".nrrd", ".nhdr")):
