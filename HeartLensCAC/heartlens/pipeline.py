@@ -23,7 +23,7 @@ from heartlens.case.result import Result
 from heartlens.core.ct import CTVolume
 from heartlens.core.disk.reading import file_sha256
 from heartlens.core.errors import OVERRIDABLE, InputRefused, WarningRecord, refuse_or_warn
-from heartlens.core.lesions import LesionMap
+from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.core.slabs import average_slabs, slab_labels, slices_per_slab
@@ -256,8 +256,9 @@ def find_calcium(
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
         flat = np.flatnonzero(codes)
         shares = shares_at_threshold(scored_ct, codes, protocol.threshold_hu)
-        doubts = label_cautions(shares, protocol.threshold_hu, request.segmentation)
         lesions = extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol)
+        counted = any(lesions.notes[n].counts for n, artery in lesions.arteries.items() if artery is not Artery.OTHER)
+        doubts = label_cautions(shares, protocol.threshold_hu, request.segmentation, counted=counted)
         checksum = file_sha256(request.segmentation)
         provenance = Provenance(LabelSource.FILE, labels_sha256=checksum, labels_at_threshold=shares)
         return CalciumResult(lesions, provenance, tuple(doubts))

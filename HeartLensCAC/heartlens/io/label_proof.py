@@ -44,7 +44,9 @@ def shares_at_threshold(ct: CTVolume, codes: NDArray[np.uint8], threshold_hu: fl
     return {artery.name: float(some_of[artery] / all_of[artery]) for artery in Artery if all_of[artery]}
 
 
-def label_cautions(shares: Mapping[str, float], threshold_hu: float, path: Path) -> list[WarningRecord]:
+def label_cautions(
+    shares: Mapping[str, float], threshold_hu: float, path: Path, *, counted: bool
+) -> list[WarningRecord]:
     """What the shares say against the labels.
 
     Parameters
@@ -55,16 +57,20 @@ def label_cautions(shares: Mapping[str, float], threshold_hu: float, path: Path)
         For the text.
     path
         Of the labels, for the refusal.
+    counted
+        Whether any of the coronary labels made a lesion that counts.
 
     Raises
     ------
     InputRefused
-        ``labels``, there are labels and not one of them reaches the threshold
+        ``labels``: there are coronary labels, few of them or none reach the threshold, and no lesion counts. The score
+        would be 0, and "absent" would be said of a scan that nobody labelled.
     """
-    if shares and not any(shares.values()):
+    coronary = {name: share for name, share in shares.items() if name != Artery.OTHER.name}
+    if coronary and not counted and max(coronary.values()) < FEW:
         raise InputRefused(
             "labels",
-            f"{path}: expected labels on calcium, found none of {', '.join(shares)} where the CT reaches "
+            f"{path}: expected labels on calcium, found no lesion of {', '.join(coronary)} where the CT reaches "
             f"{threshold_hu:g} HU; export them with this CT as reference, or give a label map of zeros if nothing is "
             "calcified",
         )

@@ -45,6 +45,7 @@ EVALUABLE_BY_CODE: Mapping[str, Evaluable] = MappingProxyType(
         "no-heart": Evaluable.NO,  # nothing was looked at
         "extrapolated-gaps": Evaluable.NO,  # slices are missing, and with them what they hold
         "heart-cut": Evaluable.LIMITED,
+        "labels": Evaluable.LIMITED,  # labels that may not lie on this scan
         "metal": Evaluable.LIMITED,
         "non-gated": Evaluable.LIMITED,
         "unsettled": Evaluable.LIMITED,

@@ -155,15 +155,18 @@ def test_the_share_of_labelled_voxels_at_threshold_is_counted_for_each_artery(a_
     assert shares_at_threshold(ct, codes, 130) == {"LAD": 0.5, "RCA": 1.0}
 
 
-def test_few_labels_on_calcium_are_a_warning_and_none_at_all_a_refusal(tmp_path):
-    (warning,) = label_cautions({"LAD": 0.24, "RCA": 1.0}, 130, tmp_path)
+def test_few_labels_on_calcium_are_a_warning_and_no_lesion_at_all_a_refusal(tmp_path):
+    (warning,) = label_cautions({"LAD": 0.24, "RCA": 1.0}, 130, tmp_path, counted=True)
     assert warning.code == "labels"
     assert "LAD 24 %, RCA 100 %" in warning.text
-    assert label_cautions({"LAD": 0.25}, 130, tmp_path) == []
-    assert label_cautions({}, 130, tmp_path) == [], "a reader who labels nothing says that nothing is calcified"
-    with pytest.raises(InputRefused, match=r"^labels: .*found none of LAD where the CT reaches 130 HU") as caught:
-        label_cautions({"LAD": 0.0}, 130, tmp_path)
-    assert "label map of zeros" in caught.value.text
+    assert label_cautions({"LAD": 0.25}, 130, tmp_path, counted=True) == []
+    assert label_cautions({}, 130, tmp_path, counted=False) == [], "who labels nothing says that nothing is calcified"
+    assert label_cautions({"LAD": 1.0}, 130, tmp_path, counted=False) == [], "one pixel, dropped as too small"
+    assert [c.code for c in label_cautions({"OTHER": 0.0}, 130, tmp_path, counted=False)] == ["labels"]
+    for share in (0.0, 0.05):
+        with pytest.raises(InputRefused, match=r"^labels: .*found no lesion of LAD where the CT reaches 130") as caught:
+            label_cautions({"LAD": share, "OTHER": 1.0}, 130, tmp_path, counted=False)
+        assert "label map of zeros" in caught.value.text
 
 
 @pytest.mark.parametrize(
