@@ -16,7 +16,7 @@ from heartlens.core.ct import AXIAL_COSINE
 from heartlens.core.errors import WarningRecord
 from heartlens.dicom import words
 from heartlens.dicom.header import Frame, Instance
-from heartlens.dicom.stack import SAME_POSITION_MM
+from heartlens.dicom.stack import MIN_SLICES, SAME_POSITION_MM
 from heartlens.dicom.stacks.series import Series, ct_stack, other_objects
 
 NEIGHBOR_STEPS = 1.5
@@ -159,7 +159,12 @@ def _told_apart(frames: list[Frame], said: str, traits: Sequence[Trait]) -> Iter
             parts: dict[Hashable, list[Frame]] = {}
             for frame in frames:
                 parts.setdefault(trait.of(frame), []).append(frame)
-            if 1 < len(parts) <= 2 * most and all(_most_at_one_place(part) < most for part in parts.values()):
+            largest = max(map(len, parts.values()))
+            if (
+                1 < len(parts) <= 2 * most
+                and largest >= MIN_SLICES
+                and all(_most_at_one_place(part) < most for part in parts.values())
+            ):
                 for value, part in parts.items():
                     text = ", ".join(filter(None, (said, trait.says(value))))
                     yield from _told_apart(part, text, traits[n + 1 :])
