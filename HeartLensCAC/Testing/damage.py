@@ -55,6 +55,13 @@ ATTRIBUTES = (
     "NominalPercentageOfCardiacPhase", "SpecificCharacterSet", "NumberOfFrames",
 )  # fmt: skip
 
+CRUCIAL = (
+    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "Rows", "Columns", "BitsAllocated", "BitsStored",
+    "HighBit", "PixelRepresentation", "RescaleSlope", "RescaleIntercept", "RescaleType", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "ImageType", "SliceThickness", "GantryDetectorTilt", "SOPInstanceUID",
+)  # fmt: skip
+"""Of the attributes those on which the number depends, drawn every second time."""
+
 HOW = ("deleted", "empty", "doubled", "garbled", "comma", "other number", "another's")
 
 EXPECTED: dict[str, str] = {
@@ -201,7 +208,11 @@ def _attribute(originals: Originals, folder: Path, draw: random.Random) -> tuple
     """One attribute of one slice, of every second one, or of all."""
     shutil.copytree(originals.ct, folder / "ct")
     paths = sorted((folder / "ct").iterdir())
-    keyword, how, where = draw.choice(ATTRIBUTES), draw.choice(HOW), draw.choice(("one", "half", "all"))
+    keyword, how, where = (
+        draw.choice(draw.choice((ATTRIBUTES, CRUCIAL))),
+        draw.choice(HOW),
+        draw.choice(("one", "half", "all")),
+    )
     chosen = {"one": [draw.choice(paths)], "half": paths[::2], "all": paths}[where]
     other = dcmread(draw.choice(paths))
     factor = draw.choice((-1, 0, 0.1, 0.5, 0.98, 1.001, 1.5, 10, 1e6))

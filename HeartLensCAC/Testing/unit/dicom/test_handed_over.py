@@ -87,6 +87,12 @@ def test_a_compressed_volume_is_named_and_the_command_that_is_told_unpacks_it(tm
         assert main(["score", str(tmp_path / "ct.nrrd"), "--segmentation", str(labels)]) == 0
 
 
+def test_a_volume_by_another_name_is_named(tmp_path):
+    write_volume(tmp_path / "ct.nrrd", CTVolume(small_chest.hu(), small_chest.affine()))
+    (tmp_path / "ct.nrrd").rename(tmp_path / "ct.nrrd.gz")
+    assert "ct.nrrd.gz is an NRRD volume by another name: rename it to ct.nrrd" in refused(tmp_path / "ct.nrrd.gz")
+
+
 def test_a_folder_with_a_volume_says_which_file_is_meant(tmp_path):
     write_volume(tmp_path / "ct.nii.gz", CTVolume(small_chest.hu(), small_chest.affine()))
     assert f"ct.nii.gz: give the file itself, heartlens score {tmp_path}/ct.nii.gz" in refused(tmp_path)

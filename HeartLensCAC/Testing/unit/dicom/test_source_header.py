@@ -19,7 +19,8 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 
 from heartlens.core.errors import InputRefused
-from heartlens.dicom.source.attributes import TAKEN, Rule
+from heartlens.dicom.header import pydicom_warnings_logged
+from heartlens.dicom.source.attributes import TAKEN, Rule, patient_and_study
 from heartlens.pipeline import Request, score_series
 from heartlens.report.outputs import write_outputs
 
@@ -139,6 +140,17 @@ def outcome(folder: Path, keyword: str, how: str, tool: str) -> str:
 @pytest.mark.parametrize(("keyword", "how"), list(cases(2)), ids=str)
 def test_a_damaged_attribute_costs_neither_the_score_nor_a_valid_object(tmp_path, require_tool, keyword, how):
     outcome(tmp_path, keyword, how, require_tool("dciodvfy"))
+
+
+def test_a_name_longer_than_the_standard_allows_is_not_passed_on(tmp_path):
+    (path, *_) = small_chest.write_series(tmp_path, PatientName="A" * 64, StudyID="CORONARY")
+    dataset = dcmread(path)
+    taken, illegal = patient_and_study(dataset)
+    assert (taken.PatientName, illegal) == ("A" * 64, [])
+    dataset._dict[Tag("PatientName")] = RawDataElement(Tag("PatientName"), "PN", 65, b"A" * 65, 0, False, True)
+    with pydicom_warnings_logged():
+        taken, illegal = patient_and_study(dataset)
+    assert (taken.PatientName, illegal, taken.StudyID) == ("", ["PatientName"], "CORONARY")
 
 
 def test_the_table_holds_every_attribute_of_patient_and_study():

@@ -46,6 +46,10 @@ def refuse_packed(path: Path, start: bytes) -> None:
     if is_tar:
         told = f"mkdir {shlex.quote(str(folder))} && tar -xf {file} -C {shlex.quote(str(folder))}"
         raise InputRefused("input", f"{path.name} is a tar archive: unpack it ({told}), then give the folder {folder}")
+    if start.startswith(b"NRRD"):
+        raise InputRefused(
+            "input", f"{path.name} is an NRRD volume by another name: rename it to {stem}.nrrd, then give it"
+        )
     for mark, program in _COMPRESSED.items():
         if start.startswith(mark):
             rest = path.with_suffix("")

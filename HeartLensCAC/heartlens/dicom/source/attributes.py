@@ -119,6 +119,9 @@ _BELONG: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 """Attributes without which others, whose keywords hold the word, say nothing or are not allowed."""
 
+NAME_LETTERS = 64
+"""In each of the three spellings of a person's name; PS3.5 6.2."""
+
 _LINES = "\r\n\f\t"
 _SHORT_TEXT = frozenset({"SH", "LO", "PN", "CS"})
 _LONG_TEXT = frozenset({"ST", "LT", "UT", "UC"})
@@ -243,6 +246,8 @@ def _complaints(element: DataElement) -> Iterator[bool]:
             {"DA": DA, "TM": TM, "DT": DT}[vr](value)
         if vr in ("DS", "IS"):
             float(value)
+        if vr == "PN":
+            yield all(len(group) <= NAME_LETTERS for group in str(value).split("="))
         if vr in _SHORT_TEXT | _LONG_TEXT:
             allowed = _LINES if vr in _LONG_TEXT else ""
             yield all(c.isprintable() or c in allowed for c in str(value))
