@@ -19,7 +19,7 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test pytest test-fast check mutants kill sbom docs bench road rules evaluate-embedded judge pictures clean
+.PHONY: help demo test pytest test-fast check mutants kill fuzz sbom docs bench road rules evaluate-embedded judge pictures clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
@@ -27,6 +27,7 @@ help:
 	@echo "make test-fast  the tests that take two minutes or little more, for while you work"
 	@echo "make mutants  break the product in named ways and see that tests notice; goes on where it stopped (ONLY=part of a name)"
 	@echo "make kill    kill the program at 500 random moments and let everything on the disk fail once; half an hour; writes docs/kills.md"
+	@echo "make fuzz    damage a small chest and its labels in 3000 ways: the right score, a refusal by name, or a warning; a quarter of an hour"
 	@echo "make sbom    list what HeartLens runs on: dist/heartlens.cdx.json (CycloneDX) and docs/licenses.md"
 	@echo "make docs    build the pages of docs/ and of the library into docs/api; open docs/api/index.html"
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
@@ -125,6 +126,10 @@ mutants: $(VENV)/installed-training $(VENV)/installed-slicer
 kill: $(VENV)/installed-test
 	$(BIN)/python scripts/kill.py
 	HEARTLENS_ALL_FAILURES=1 $(BIN)/python -m pytest -s HeartLensCAC/Testing/test_failures.py
+
+# Outside CI, which runs a sample of it.
+fuzz: $(VENV)/installed-test
+	$(BIN)/python scripts/fuzz.py $(if $(SEED),--seed $(SEED))
 
 # What a user installs and nothing else, looked at from another environment.
 sbom:

@@ -230,6 +230,11 @@ def shift_one(dataset):
     dataset.ImagePositionPatient = [x, y, float(z) + 1.0]
 
 
+def shear(dataset):
+    x, y, z = dataset.ImagePositionPatient
+    dataset.ImagePositionPatient = [x, float(y) + 0.2 * float(z), z]
+
+
 def coronal(dataset):
     x, _, z = dataset.ImagePositionPatient
     dataset.ImageOrientationPatient = [1, 0, 0, 0, 0, -1]
@@ -240,7 +245,7 @@ BAD_SERIES = {
     "contrast": (set_tags(ContrastBolusAgent="Iohexol 350"), slice(None)),
     "derived": (set_tags(ImageType=["DERIVED", "SECONDARY", "MIP"]), slice(None)),
     "not-axial": (coronal, slice(None)),
-    "tilt": (set_tags(GantryDetectorTilt=12.0), slice(None)),
+    "tilt": (shear, slice(None)),
     "no-hu": (drop("RescaleIntercept"), slice(None)),
     "modality": (set_tags(Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), slice(None)),
     "truncated": (cut_pixels, slice(4, 5)),

@@ -25,11 +25,12 @@ from heartlens.case.signature import now
 from heartlens.core.ct import CTVolume
 from heartlens.core.disk.reading import file_sha256
 from heartlens.core.errors import OVERRIDABLE, InputRefused, WarningRecord, refuse_or_warn
-from heartlens.core.lesions import LesionMap
+from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.core.slabs import average_slabs, slab_labels, slices_per_slab
-from heartlens.io.volumes import VOLUME_ENDINGS, read_labels, read_volume
+from heartlens.io.label_proof import label_cautions, shares_at_threshold
+from heartlens.io.volumes import VOLUME_ENDINGS, origin_of_labels, read_labels, read_volume
 from heartlens.risk.doubts import doubts
 from heartlens.risk.person import RiskInputs
 
@@ -114,6 +115,8 @@ def score_series(
 
     on_progress("reading", 0.0)
     ct, series, cautions = read_ct(source, request, on_progress)
+    if series is not None and request.segmentation is not None:
+        cautions += origin_of_labels(request.segmentation, ct, series.patient_keys)
     protocol = _protocol_for(ct, request)
     cautions += acquisition_cautions(ct, protocol)
     clock.lap("read")
@@ -259,8 +262,13 @@ def find_calcium(
     if request.segmentation is not None:
         codes = slab_labels(read_labels(request.segmentation, ct), ct.shape[0] // scored_ct.shape[0])
         flat = np.flatnonzero(codes)
+        shares = shares_at_threshold(scored_ct, codes, protocol.threshold_hu)
         lesions = extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol)
-        return CalciumResult(lesions, Provenance(LabelSource.FILE, labels_sha256=file_sha256(request.segmentation)))
+        counted = any(lesions.notes[n].counts for n, artery in lesions.arteries.items() if artery is not Artery.OTHER)
+        doubts = label_cautions(shares, protocol.threshold_hu, request.segmentation, counted=counted)
+        checksum = file_sha256(request.segmentation)
+        provenance = Provenance(LabelSource.FILE, labels_sha256=checksum, labels_at_threshold=shares)
+        return CalciumResult(lesions, provenance, tuple(doubts))
     from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 
     folder = find_bundle(request.bundle)

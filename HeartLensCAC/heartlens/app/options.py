@@ -30,7 +30,7 @@ def add_score_options(score: argparse.ArgumentParser) -> None:
         "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
         help=f"score despite a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
     )  # fmt: skip
-    score.add_argument("--series", metavar="UID", help="which series to score")
+    score.add_argument("--series", metavar="UID[#STACK]", help="which series to score, and which stack of it")
 
     labels = score.add_argument_group("labels")
     labels.add_argument(

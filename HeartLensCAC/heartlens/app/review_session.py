@@ -167,7 +167,15 @@ class ReviewSession:
         from heartlens.dicom.series import find_series
 
         all_series = find_series([Path(path) for path in self.case.provenance.source])
-        series = next((s for s in all_series if s.series_uid == header.series_uid), None)
+        scored = set(header.sop_instance_uids)
+        series = next(
+            (
+                s
+                for s in all_series
+                if s.series_uid == header.series_uid and scored <= {str(i.value("SOPInstanceUID")) for i in s.instances}
+            ),
+            None,
+        )
         if series is None:
             raise InputRefused(
                 "input", f"series {header.series_uid} is no longer where it was read from; bring it back"

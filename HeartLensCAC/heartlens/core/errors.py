@@ -79,6 +79,13 @@ class InputRefused(Exception):
         super().__init__(f"{code}: {self.text}")
 
 
+class NotWritten(Exception):
+    """One of several outputs cannot be made from this source; the result stands without it.
+
+    Its text becomes a note: it says why in words, and quotes no value.
+    """
+
+
 def refuse_or_warn(
     code: str, text: str, allow: frozenset[str] | set[str], *, where: str = "", found: str = ""
 ) -> WarningRecord:

@@ -52,6 +52,8 @@ class Provenance:
         Paths of the CT; on the disk of a case alone, never in a report.
     scored_at
         When, ISO 8601 with the offset from UTC; "" where a case does not say.
+    labels_at_threshold
+        Part of the voxels labelled by the file that was handed over which reach the threshold, by artery.
     """
 
     labels: LabelSource | None = None
@@ -64,6 +66,7 @@ class Provenance:
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     source: tuple[str, ...] = ()
     scored_at: str = ""
+    labels_at_threshold: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         if self.labels is not None:
@@ -75,6 +78,7 @@ class Provenance:
         document |= {"labels": None if self.labels is None else self.labels.value, "bundle": self.bundle}
         document |= {"checksums": dict(self.checksums)} if self.checksums else {}
         document |= {} if self.labels_sha256 is None else {"labels_sha256": self.labels_sha256}
+        document |= {"labels_at_threshold": dict(self.labels_at_threshold)} if self.labels_at_threshold else {}
         document["device"] = self.device
         document |= {} if self.slice_stage is None else {"slice_stage": self.slice_stage}
         document |= {"scored_at": self.scored_at} if self.scored_at else {}
@@ -89,6 +93,7 @@ class Provenance:
             bundle=document.get("bundle"),
             checksums=dict(document.get("checksums", {})),
             labels_sha256=document.get("labels_sha256"),
+            labels_at_threshold=dict(document.get("labels_at_threshold", {})),
             device=document.get("device", "cpu"),
             slice_stage=document.get("slice_stage"),
             version=document.get("version", ""),

@@ -23,12 +23,12 @@ def ct_header(frames: Sequence[Frame], *, sop_instance_uids: Sequence[str], fram
         Per slice, foot to head.
     """
     first = frames[0]
-    kernel = first.text("ConvolutionKernel")
+    kernel, space = first.text("ConvolutionKernel"), first.text("FrameOfReferenceUID")
     contrasts = [c for c in (frame.contrast for frame in frames) if c is not None]
     return CTHeader(
         study_uid=first.text("StudyInstanceUID"),
         series_uid=first.text("SeriesInstanceUID"),
-        frame_of_reference_uid=first.text("FrameOfReferenceUID"),
+        frame_of_reference_uid=space if all(frame.text("FrameOfReferenceUID") == space for frame in frames) else None,
         sop_instance_uids=tuple(sop_instance_uids),
         frame_numbers=tuple(frame_numbers),
         instance_numbers=() if not sop_instance_uids else instance_numbers(frames),

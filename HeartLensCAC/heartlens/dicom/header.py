@@ -6,10 +6,8 @@ in that order, so that nobody above this file needs to know which kind of CT it 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
-import os
 import struct
 import warnings
 import zlib
@@ -31,6 +29,7 @@ from heartlens.core.errors import InputRefused
 from heartlens.dicom import words
 from heartlens.dicom.compressed import is_dicom, opened
 from heartlens.dicom.slices.elements import read_elements
+from heartlens.dicom.stacks.patient import PatientMarks, patient_marks
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +58,8 @@ FUNCTIONAL_GROUPS = {
     "FrameType": "CTImageFrameTypeSequence",
     "NominalPercentageOfCardiacPhase": "CardiacSynchronizationSequence",
     "ContrastBolusAgentAdministered": "ContrastBolusUsageSequence",
+    "FrameAcquisitionNumber": "FrameContentSequence",
+    "TemporalPositionIndex": "FrameContentSequence",
     "MultienergyCTAcquisition": "MultienergyCTCharacteristicsSequence",
 }
 """Where an enhanced CT keeps an attribute; PS3.3 C.7.6.16.2 and C.8.15.3."""
@@ -72,12 +73,12 @@ HEADER_KEYWORDS = (
     "Modality", "SeriesDescription", "StudyDescription", "ProtocolName", "Manufacturer", "ManufacturerModelName",
     "StudyDate", "SeriesDate", "AcquisitionDate", "PatientID", "IssuerOfPatientID", "PatientName", "PatientBirthDate",
     "PatientSex", "PatientAge", "ContrastBolusAgent", "ContrastBolusAgentSequence", "ContrastBolusVolume",
-    "CardiacSynchronizationTechnique", "TriggerTime", "LossyImageCompression", "ModalityLUTSequence",
+    "CardiacSynchronizationTechnique", "TriggerTime", "AcquisitionNumber",
+    "TemporalPositionIdentifier", "LossyImageCompression", "ModalityLUTSequence",
     "SamplesPerPixel", "PhotometricInterpretation", "NumberOfFrames", "Rows", "Columns", "BitsAllocated", "BitsStored",
     "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit", "SliceLocation", "InstanceNumber",
     "PatientPosition",
     "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "InstanceNumber",
 )  # fmt: skip
 
 _OVERLAY_BIT_POSITIONS = tuple(0x60000102 + (group << 16) for group in range(0, 0x20, 2))
@@ -88,8 +89,6 @@ PARSE_ERRORS = (
     NotImplementedError, OSError, OverflowError, RecursionError, struct.error, zlib.error,
 )  # fmt: skip
 """What pydicom raises on a broken file; there is no common base class."""
-
-_SALT = os.urandom(16)
 
 
 @contextmanager
@@ -227,13 +226,10 @@ class Instance:
         """An overlay lies in the unused bits of the pixels (retired; PS3.3 C.9.2)."""
         return any(tag in self.dataset and bool(self.dataset[tag].value) for tag in _OVERLAY_BIT_POSITIONS)
 
-    @property
-    def patient_key(self) -> str:
-        """Opaque mark of a patient, different in every run: it can be compared, not turned back into an identity."""
-        identity = [str(self.value(k) or "").strip() for k in ("PatientID", "IssuerOfPatientID")]
-        if not identity[0]:
-            identity += [str(self.value(k) or "").strip() for k in ("PatientName", "PatientBirthDate")]
-        return hashlib.blake2b("\0".join(identity).encode(), key=_SALT, digest_size=8).hexdigest()
+    @cached_property
+    def patient(self) -> PatientMarks:
+        """Opaque marks of whose it is, different in every run."""
+        return patient_marks(self.value)
 
     def value(self, keyword: str) -> Any:
         """An attribute of the file itself; None when absent, empty or not readable as its type."""
@@ -288,13 +284,19 @@ class Frame:
         return numbers[0] if numbers else None
 
     def numbers(self, keyword: str) -> tuple[float, ...]:
-        """All values as finite numbers; empty when one is not."""
+        """All values as finite numbers, also in another spelling than the standard's; empty when one is not."""
         value = self.value(keyword)
         try:
             numbers = tuple(float(v) for v in _as_list(value))
-        except (TypeError, ValueError):
+        except TypeError:
             return ()
+        except ValueError:
+            return words.numbers_in("\\".join(map(str, _as_list(value))))
         return numbers if all(math.isfinite(n) for n in numbers) else ()
+
+    def is_misspelled(self, keyword: str) -> bool:
+        """Whether numbers are there that pydicom does not read as such, and `numbers` does."""
+        return any(isinstance(v, str) for v in _as_list(self.value(keyword))) and bool(self.numbers(keyword))
 
     @property
     def image_type(self) -> tuple[str, ...]:

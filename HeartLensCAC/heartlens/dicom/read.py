@@ -14,10 +14,16 @@ from heartlens.dicom import words
 from heartlens.dicom.acquisition import ct_header
 from heartlens.dicom.header import Frame, one_line, pydicom_warnings_logged, whole_header
 from heartlens.dicom.pixels import is_lossy, stored_frames
-from heartlens.dicom.series import Series
 from heartlens.dicom.slices.agreement import agreement_cautions, require_explained_rescale
 from heartlens.dicom.slices.hu_stack import HUStack, padding_range
-from heartlens.dicom.stack import stack_slices
+from heartlens.dicom.stack import Stack, stack_slices
+from heartlens.dicom.stacks.series import Series
+
+NUMBERS = (
+    "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "RescaleSlope",
+    "RescaleIntercept", "KVP", "GantryDetectorTilt",
+)  # fmt: skip
+"""What is read as numbers, whatever the spelling."""
 
 PRONE = frozenset({"HFP", "FFP"})
 """PatientPosition of people who lie on their face; PS3.3 C.7.3.1.1.2."""
@@ -59,15 +65,7 @@ def read_series(
         See spec 6.1; "truncated" and "unreadable" name the file.
     """
     with pydicom_warnings_logged():
-        frames = _ct_frames(series)
-        cautions = _image_type_cautions(frames, allow)
-        stack = stack_slices(frames, allow=allow, slice_thickness_mm=slice_thickness_mm)
-        cautions += stack.cautions
-        cautions += _contrast_cautions(frames, allow)
-        slopes, hu_cautions = _rescale(frames, allow)
-        cautions += hu_cautions
-        cautions += _acquisition_cautions(frames)
-        cautions += agreement_cautions(frames)
+        frames, stack, slopes, cautions = _through_the_gates(series, allow, slice_thickness_mm)
         hu = _read_hu(frames, stack.order, slopes, on_progress or (lambda done: None))
         require_explained_rescale(frames, slopes, stack.order, hu)
         hu, affine = canonical_axes(hu, stack.affine)
@@ -76,10 +74,10 @@ def read_series(
         ordered = [frames[n] for n in stack.order]
         # Rows of an image that is not axial run head to foot: then no array slice is a DICOM slice.
         slices_kept = np.argmax(np.abs(stack.affine[:3, 2])) == 2
-        uids = [str(frame.instance.value("SOPInstanceUID") or "") for frame in ordered] if slices_kept else []
+        uids = [words.one_uid(frame.instance.value("SOPInstanceUID")) or "" for frame in ordered] if slices_kept else []
         header = ct_header(
             ordered,
-            sop_instance_uids=uids if all(uids) else [],
+            sop_instance_uids=uids if _tell_apart(uids, ordered) else [],
             frame_numbers=[frame.number for frame in ordered] if slices_kept and frames[0].groups else [],
         )
     header, given_values = _user_values(header, kvp, slice_thickness_mm)
@@ -88,6 +86,38 @@ def read_series(
     except ValueError as error:  # planes halfway between two axes, which no gate above can put in order
         raise InputRefused("not-axial", f"{ordered[0].name}: {one_line(error)}; choose the axial series") from error
     return ct, cautions + given_values
+
+
+def header_verdict(
+    series: Series, allow: frozenset[str] = frozenset()
+) -> tuple[InputRefused | None, list[WarningRecord]]:
+    """What reading a series would say before it looks at a pixel: its refusal, or None and its cautions."""
+    with pydicom_warnings_logged():
+        try:
+            *_, cautions = _through_the_gates(series, allow, None)
+        except InputRefused as refusal:
+            return refusal, []
+    return None, cautions
+
+
+def _through_the_gates(
+    series: Series, allow: frozenset[str], slice_thickness_mm: float | None
+) -> tuple[list[Frame], Stack, list[tuple[float, float]], list[WarningRecord]]:
+    """Slices, their order, slope and intercept of each, and what is to be said; the first gate that is shut refuses."""
+    frames = _ct_frames(series)
+    cautions = [*series.cautions, *_image_type_cautions(frames, allow)]
+    stack = stack_slices(frames, allow=allow, slice_thickness_mm=slice_thickness_mm)
+    cautions += stack.cautions
+    cautions += _contrast_cautions(frames, allow)
+    slopes, hu_cautions = _rescale(frames, allow)
+    cautions += hu_cautions
+    cautions += _acquisition_cautions(frames) + _spelling_cautions(frames) + agreement_cautions(frames)
+    return frames, stack, slopes, cautions
+
+
+def _tell_apart(uids: Sequence[str], frames: Sequence[Frame]) -> bool:
+    """Whether SOP Instance UIDs name the files that slices came from: every file has one, and one of its own."""
+    return all(uids) and len(set(uids)) == len({id(frame.instance) for frame in frames})
 
 
 def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
@@ -105,7 +135,7 @@ def source_datasets(series: Series, ct: CTVolume) -> list[Dataset]:
     list[Dataset]
         One dataset per slice of `ct`, foot to head; one per file for multi-frame CT, and where `ct` names no slices.
     """
-    files = {str(instance.value("SOPInstanceUID")): instance.path for instance in series.instances}
+    files = {words.one_uid(instance.value("SOPInstanceUID")): instance.path for instance in series.instances}
     wanted = dict.fromkeys(ct.header.sop_instance_uids)  # keeps the order, drops the repeats of multi-frame CT
     paths = [files[uid] for uid in wanted if uid in files] if wanted else list(series.files)
     if len(paths) != (len(wanted) or len(series.files)):
@@ -131,7 +161,7 @@ def _ct_frames(series: Series) -> list[Frame]:
     for instance in series.instances:
         if instance.ends_early:
             raise InputRefused("truncated", f"{instance.name} ends before its pixel data (7FE0,0010); copy it again")
-    return [frame for instance in series.instances for frame in instance.frames]
+    return list(series.frames)
 
 
 def _image_type_cautions(frames: Sequence[Frame], allow: frozenset[str]) -> list[WarningRecord]:
@@ -209,7 +239,9 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
     if len(voltages) > 1:
         listing = ", ".join(f"{n:g}" for n in sorted(voltages))
         raise InputRefused(
-            "mixed", f"slices of one volume must share KVP (0018,0060), found {listing} kV; choose one voltage"
+            "mixed",
+            f"slices of one volume must share KVP (0018,0060), found {listing} kV; "
+            "copy the slices of one into a folder of their own",
         )
     for frame in frames:
         is_multienergy = (frame.text("MultienergyCTAcquisition") or "").upper() == "YES"
@@ -223,6 +255,15 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
         text = "the patient lay prone (PatientPosition (0018,5100)): the heart lies further forward than usual"
         cautions.append(WarningRecord("prone", text))
     return cautions
+
+
+def _spelling_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
+    """Numbers that were read although the standard would write them otherwise."""
+    odd = [keyword for keyword in NUMBERS if any(frame.is_misspelled(keyword) for frame in frames)]
+    if not odd:
+        return []
+    text = f"{', '.join(odd)}: written with a decimal comma or as free text, read as the numbers they show"
+    return [WarningRecord("header", text)]
 
 
 def _read_hu(
@@ -244,12 +285,16 @@ def _read_hu(
         raise InputRefused(
             "unreadable", f"{frames[0].name}: {size} do not fit into memory; is the header damaged?"
         ) from error
-    n = 0
+    n_of = {(id(frame.instance), frame.number): n for n, frame in enumerate(frames)}
+    done = 0
     for instance in instances:
-        for stored in stored_frames(instance):
-            on_progress(n / len(frames))
+        for number, stored in enumerate(stored_frames(instance), 1):
+            n = n_of.get((id(instance), number))
+            if n is None:  # a frame of another stack
+                continue
+            on_progress(done / len(frames))
             stack.put(k_of[n], stored, *rescale[n], padding_range(frames[n], *rescale[n]))
-            n += 1
+            done += 1
     return stack.hu
 
 

@@ -16,14 +16,14 @@ from heartlens import __version__
 from heartlens.core.atomic import atomic_file
 from heartlens.core.codes import CALCIFICATION, CATEGORY, PLAQUE, REGIONS, Code
 from heartlens.core.ct import CTVolume
-from heartlens.core.errors import InputRefused
+from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.grid import ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.core.segment_names import put_artery, segment_artery
 from heartlens.dicom.compressed import HEADER_BYTES, opened
 from heartlens.dicom.header import PARSE_ERRORS, pydicom_warnings_logged
-from heartlens.dicom.source import (
-    CHARACTER_SET,
+from heartlens.dicom.source.attributes import CHARACTER_SET
+from heartlens.dicom.source.images import (
     FRAME_TOLERANCE,
     MANUFACTURER,
     MODEL,
@@ -34,8 +34,8 @@ from heartlens.dicom.source import (
     group_value,
     plane_affine,
     undisturbed,
-    without_unreadable,
 )
+from heartlens.dicom.stacks.patient import patient_marks
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -148,6 +148,57 @@ def read_seg(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
         ) from None
 
 
+def origin_cautions(path: Path, ct: CTVolume, patients: frozenset[str]) -> list[WarningRecord]:
+    """Whether a segmentation was made on this CT, by what it says it was made on.
+
+    Parameters
+    ----------
+    path
+        A DICOM file.
+    ct
+        The scan that is scored.
+    patients
+        Marks of whose the scan is; see `heartlens.dicom.stacks.patient`.
+
+    Raises
+    ------
+    InputRefused
+        ``labels``: it was made on another study, or on another patient's images
+    """
+    with pydicom_warnings_logged(), opened(path) as (file, _):
+        try:
+            seg = dcmread(file, stop_before_pixels=True)
+            named = {
+                str(item.ReferencedSOPInstanceUID)
+                for series in seg.get("ReferencedSeriesSequence") or []
+                for item in series.get("ReferencedInstanceSequence") or []
+            }
+            series_uids = {str(series.SeriesInstanceUID) for series in seg.get("ReferencedSeriesSequence") or []}
+            is_same_patient = patient_marks(seg.get).patient in patients
+            study_uid = str(seg.get("StudyInstanceUID") or "")
+        except PARSE_ERRORS:
+            return []  # reading its voxels says what is damaged
+    if named & set(ct.header.sop_instance_uids):
+        # The images are these. Patients then differ where one of the two was de-identified with its UIDs kept.
+        text = "the segmentation names these images and another patient than they do; is one of them de-identified?"
+        return [] if is_same_patient else [WarningRecord("labels", text)]
+    if ct.header.study_uid and study_uid != ct.header.study_uid:
+        what = "the study" if is_same_patient else "patient and study"
+        raise InputRefused(
+            "labels",
+            f"{path}: expected {what} of the CT, found a segmentation of another one that names none of these images; "
+            "give the CT it was made on, or export it as a label map on this one",
+        )
+    if not is_same_patient:
+        raise InputRefused(
+            "labels", f"{path}: expected the patient of the CT, found another; give the CT it was made on"
+        )
+    if named and ct.header.series_uid not in series_uids:
+        text = "the segmentation was made on another series of this study: do its labels lie on this one?"
+        return [WarningRecord("labels", text)]
+    return []
+
+
 def _placed(path: Path, seg: Dataset, pixels: NDArray, ct: CTVolume) -> NDArray[np.uint8]:
     """(k, j, i) `Artery` codes of the frames of a segmentation."""
     theirs, ours = seg.get("FrameOfReferenceUID"), ct.header.frame_of_reference_uid
@@ -191,8 +242,7 @@ def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) ->
     import highdicom as hd
 
     planes = np.stack([frame.plane for frame in frames])
-    used = [images.images[frame.image] for frame in frames]
-    used[0] = without_unreadable(used[0])
+    used = [images.described(frames[0].image), *(images.images[frame.image] for frame in frames[1:])]
     if frames[0].number is None:
         return {"source_images": used, "pixel_array": planes}
     if len(images.images) == 1:
@@ -200,7 +250,7 @@ def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) ->
         image = used[0]
         pixels = np.zeros((int(image.NumberOfFrames), *planes.shape[1:]), np.uint8)
         pixels[[frame.number - 1 for frame in frames if frame.number is not None]] = planes
-        return {"source_images": [image], "pixel_array": pixels}
+        return {"source_images": [image], "pixel_array": pixels, "pixel_measures": _pixel_measures(images)}
     # Slices spread over several multi-frame images: highdicom takes one, so places are said and the others named.
     positions = [images.affine_of(frame.image, frame.number)[:3, 3] for frame in frames]
     return {
@@ -208,7 +258,19 @@ def _where_for_highdicom(images: SourceImages, frames: Sequence[StoredFrame]) ->
         "further_source_images": [x for n, x in enumerate(images.images) if n != frames[0].image],
         "pixel_array": planes,
         "plane_positions": [hd.PlanePositionSequence("PATIENT", tuple(position)) for position in positions],
+        "pixel_measures": _pixel_measures(images),
     }
+
+
+def _pixel_measures(images: SourceImages) -> Any:
+    """Pixel size and slice thickness of a multi-frame image, said anew: its own may lack the thickness."""
+    import highdicom as hd
+
+    ct = images.ct
+    spacing = np.linalg.norm(images.affine_of(0, 1)[:3, :2], axis=0)[::-1]
+    return hd.PixelMeasuresSequence(
+        pixel_spacing=tuple(spacing), slice_thickness=ct.header.slice_thickness_mm or ct.increment_mm
+    )
 
 
 def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid: str | None) -> Dataset:
@@ -267,9 +329,9 @@ def _artery(segment: Dataset | None, number: int, path: Path) -> Artery:
         raise InputRefused(
             "labels", f"{path}: frames refer to segment {number}, which is not described; export it again"
         )
-    regions = [
-        str(item.get("CodeValue", ""))
-        for item in segment.get("AnatomicRegionSequence") or []
-        if item.get("CodingSchemeDesignator") == "SCT"
+    codes = [
+        (str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeValue", "")))
+        for sequence in ("AnatomicRegionSequence", "SegmentedPropertyTypeCodeSequence")
+        for item in segment.get(sequence) or []
     ]
-    return segment_artery(path, str(segment.get("SegmentLabel", "")), regions)
+    return segment_artery(path, str(segment.get("SegmentLabel", "")), codes)

@@ -7,27 +7,37 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from heartlens.core.ct import AXIAL_COSINE
-from heartlens.core.disk.reading import files_below, irregular
+from heartlens.core.disk.packed import refuse_packed
+from heartlens.core.disk.reading import files_below, irregular, open_regular
 from heartlens.core.errors import OVERRIDABLE, InputRefused, visible
 from heartlens.core.reconstruction_kernel import kernel_class
 from heartlens.dicom import words
-from heartlens.dicom.acquisition import common_number
-from heartlens.dicom.header import MEDIA_DIRECTORY, Frame, Instance, pydicom_warnings_logged
-from heartlens.dicom.stack import positions_mm
+from heartlens.dicom.header import MEDIA_DIRECTORY, Instance, pydicom_warnings_logged
+from heartlens.dicom.read import header_verdict
+from heartlens.dicom.stacks.joined import joined
+from heartlens.dicom.stacks.series import Series
+from heartlens.dicom.stacks.split import NEIGHBOR_STEPS, stacks_of
+
+__all__ = ["RankedSeries", "Series", "choose_series", "find_series", "rank_series"]
 
 logger = logging.getLogger(__name__)
 
+VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+"""Names of volume files, which `heartlens.io` reads."""
+
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 """A file with such a name that is not DICOM is broken, not junk."""
+
+LISTED = 6
+"""A message names so many series; a folder may hold hundreds."""
 
 LEAD_POINTS = 2
 """The best series must lead the second by this many points to be scored without asking; spec 6.2."""
@@ -43,71 +53,6 @@ HEART_LENGTH_MM = 100.0
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
-    """One DICOM series: its files and what ranking needs. No identity.
-
-    Parameters
-    ----------
-    series_uid, study_uid
-        "" when the files do not say
-    files
-        Paths; one for a multi-frame CT.
-    modality
-        `ImageType`, or the kind of object where it is not a CT image.
-    description
-        SeriesDescription
-    n_slices
-        Number of files, or of frames.
-    n_positions
-        Different positions along the slice normal; 0 when positions are missing.
-    increment_mm, length_mm
-        Median step between positions, and first to last; None below two positions.
-    slice_thickness_mm, kvp, kernel, contrast, image_type, is_gated
-        As in `CTHeader`.
-    field_of_view_mm
-        Shorter side of the image.
-    axial_cosine
-        Absolute cosine between slice normal and the patient's long axis; None without orientation
-    protocol
-        ProtocolName
-    patient_keys
-        Opaque, one per patient in the series.
-    is_ct
-        Every file is a CT image.
-    instances
-        The headers of `files`.
-    """
-
-    series_uid: str
-    study_uid: str
-    files: tuple[Path, ...]
-    modality: str
-    description: str | None
-    n_slices: int
-    n_positions: int
-    increment_mm: float | None
-    length_mm: float | None
-    slice_thickness_mm: float | None
-    kvp: float | None
-    kernel: str | None
-    contrast: str | None
-    image_type: tuple[str, ...]
-    is_gated: bool | None
-    field_of_view_mm: float | None
-    axial_cosine: float | None
-    protocol: str | None
-    patient_keys: frozenset[str]
-    is_ct: bool
-    instances: tuple[Instance, ...] = field(repr=False)
-
-    @property
-    def title(self) -> str:
-        """For messages: what it is, and its UID."""
-        name = visible(self.description or "no description")
-        return f"{name} ({self.modality}, {_slices(self.n_slices)}), UID {self.series_uid}"
-
-
-@dataclass(frozen=True, eq=False)
 class RankedSeries:
     """A series with its points, and why.
 
@@ -120,9 +65,13 @@ class RankedSeries:
     reasons
         One line per point given or taken, and per condition that holds it back.
     refusal
-        Code that reading it will probably end with; None when nothing speaks against it.
+        Code that reading it ends with, as far as headers tell; None when nothing speaks against it.
     comes_first
         CT, axial, no contrast, not derived, at least 15 positions, at most 5 mm apart
+    is_final
+        Whether some refusal of it cannot be lifted.
+    liftable
+        Codes that a user must lift to have it scored.
     """
 
     series: Series
@@ -130,13 +79,17 @@ class RankedSeries:
     reasons: tuple[str, ...]
     refusal: str | None
     comes_first: bool
+    is_final: bool = False
+    liftable: frozenset[str] = frozenset()
 
     def describe(self) -> str:
         """A few lines for a reader: what the series is, its points, and why."""
         series = self.series
         fate = f"would be refused: {self.refusal}" if self.refusal else f"{self.points} points"
-        lines = [f"{visible(series.description or '(no description)')}: {fate}", f"    {visible(series.series_uid)}"]
+        lines = [f"{visible(series.description or '(no description)')}: {fate}", f"    {visible(series.address)}"]
         facts = [f"{series.modality}, {_slices(series.n_slices)}"]
+        if series.traits:
+            facts.append(series.traits)
         if series.increment_mm is not None:
             facts.append(f"every {series.increment_mm:g} mm")
         if series.slice_thickness_mm is not None:
@@ -155,6 +108,9 @@ class RankedSeries:
         )  # fmt: skip
         return {
             **{name: getattr(self.series, name) for name in names},
+            "address": self.series.address,
+            "stack": self.series.stack,
+            "traits": self.series.traits,
             "image_type": list(self.series.image_type),
             "n_files": len(self.series.files),
             "points": self.points,
@@ -181,7 +137,7 @@ def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float],
     """
     paths = [Path(source)] if isinstance(source, (str, os.PathLike)) else [Path(p) for p in source]
     where = str(paths[0]) if len(paths) == 1 else f"the {len(paths)} files given"
-    n_junk = 0
+    junk: list[Path] = []
     instances: list[Instance] = []
     with pydicom_warnings_logged():
         files = list(_files(paths))
@@ -192,13 +148,16 @@ def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float],
             if instance is not None:
                 if instance.sop_class != MEDIA_DIRECTORY:
                     instances.append(instance)
-            elif is_named or (path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("._")):
-                raise InputRefused("unreadable", f"{path.name} is not a DICOM file; copy it again, or remove it")
             else:
-                n_junk += 1
-        logger.info("%d DICOM files, %d other files skipped", len(instances), n_junk)
+                if is_named:
+                    refuse_packed(path, _start(path))
+                if is_named or (path.suffix.lower() in DICOM_SUFFIXES and not path.name.startswith("._")):
+                    raise InputRefused("unreadable", f"{path.name} is not a DICOM file; copy it again, or remove it")
+                junk.append(path)
+        logger.info("%d DICOM files, %d other files skipped", len(instances), len(junk))
         if not instances:
-            listing = f"{n_junk} other files" if n_junk else "no file at all"
+            _refuse_what_is_no_dicom(junk)
+            listing = f"{len(junk)} other files" if junk else "no file at all"
             raise InputRefused(
                 "input", f"no DICOM file in {where}: found {listing}; give the folder that holds the series"
             )
@@ -206,7 +165,7 @@ def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float],
         for instance in instances:
             key = tuple(str(instance.value(k) or "") for k in ("StudyInstanceUID", "SeriesInstanceUID"))
             groups.setdefault((key[0], key[1]), []).append(instance)
-        series = [_series(study, uid, members) for (study, uid), members in groups.items()]
+        series = joined([s for (study, uid), members in groups.items() for s in stacks_of(study, uid, members)])
         if not any(s.is_ct for s in series):
             kinds = Counter(instance.kind for instance in instances)
             listing = ", ".join(f"{kind} ({n} files)" for kind, n in sorted(kinds.items()))
@@ -214,10 +173,33 @@ def find_series(source: Path | Sequence[Path], *, on_progress: Callable[[float],
         return series
 
 
+def _start(path: Path) -> bytes:
+    with open_regular(path, path.name) as file:
+        return file.read(512)
+
+
+def _refuse_what_is_no_dicom(files: Sequence[Path]) -> None:
+    """Of a folder without DICOM, name the volume file or the archive that is probably meant."""
+    volumes = [path for path in files if path.name.lower().endswith(VOLUME_ENDINGS)]
+    if volumes:
+        names = ", ".join(path.name for path in volumes[:3])
+        more = f" and {len(volumes) - 3} more" if len(volumes) > 3 else ""
+        raise InputRefused(
+            "input",
+            f"the folder holds no DICOM, but {names}{more}: give the file itself, heartlens score "
+            f"{shlex.quote(str(volumes[0]))}",
+        )
+    for path in files:
+        refuse_packed(path, _start(path))
+
+
 def rank_series(series: Sequence[Series]) -> list[RankedSeries]:
     """Order series by how well they suit calcium scoring, best first, with the reasons; spec 6.2."""
     ranked = [_rank(s) for s in series]
-    return sorted(ranked, key=lambda r: (r.refusal is not None, not r.comes_first, -r.points, r.series.series_uid))
+    return sorted(
+        ranked,
+        key=lambda r: (r.refusal is not None, not r.comes_first, -r.points, r.series.series_uid, r.series.stack or 0),
+    )
 
 
 def choose_series(
@@ -239,16 +221,19 @@ def choose_series(
     InputRefused
         "ambiguous", several could be meant; "input", no series has this UID; "modality", it is not a CT
     """
+    images = [r for r in ranked if r.series.is_ct]
     if series_uid is not None:
-        named = [r.series for r in ranked if r.series.series_uid == series_uid]
+        uid, _, number = series_uid.partition("#")
+        named = [r for r in ranked if r.series.series_uid == uid and number in ("", str(r.series.stack or 1))]
         if not named:
             raise InputRefused("input", f"no series has UID {series_uid}; found {_listing(ranked)}")
-        if len(named) > 1:
+        if len({r.series.study_uid for r in named}) > 1:
             raise InputRefused(
-                "ambiguous", f"{len(named)} studies hold a series with UID {series_uid}; give one folder"
+                "ambiguous", f"{len(named)} studies hold a series with UID {series_uid}; give the folder of one study"
             )
-        return named[0]
-    images = [r for r in ranked if r.series.is_ct]
+        if number or len(named) == 1:
+            return named[0].series
+        images = named
     if not images:
         raise InputRefused("modality", f"no CT image among {_listing(ranked)}")
     for what, matches in (
@@ -260,7 +245,7 @@ def choose_series(
             raise InputRefused(
                 "ambiguous", f"found {len(matches)} {plural}, expected one; choose with --series: {_listing(images)}"
             )
-    eligible = [r for r in images if r.refusal is None or (r.refusal in allow and r.refusal in OVERRIDABLE)]
+    eligible = [r for r in images if not r.is_final and r.liftable <= allow]
     if not eligible:
         return images[0].series  # reading it says what is wrong with the least bad one
     first = [r for r in eligible if r.comes_first and r.refusal is None] or [r for r in eligible if r.refusal is None]
@@ -272,7 +257,27 @@ def choose_series(
             f"{len(rivals)} series suit equally well (less than {LEAD_POINTS} points apart); "
             f"choose with --series: {_listing(rivals)}",
         )
+    _refuse_half_a_scan(first[0].series, [r.series for r in images])
     return first[0].series
+
+
+def _refuse_half_a_scan(chosen: Series, images: Sequence[Series]) -> None:
+    """Refuse to choose a stack beyond which another one of its series goes on: it may hold more of the heart."""
+    if chosen.stack is None or chosen.reach_mm is None:
+        return
+    slack = NEIGHBOR_STEPS * (chosen.increment_mm or 0.0)
+    for other in images:
+        if (other.series_uid, other.study_uid) != (chosen.series_uid, chosen.study_uid) or other.reach_mm is None:
+            continue
+        is_like = (other.axial_cosine or 0.0) > AXIAL_COSINE and words.derived_type(other.image_type) is None
+        goes_on = other.reach_mm[0] < chosen.reach_mm[0] - slack or other.reach_mm[1] > chosen.reach_mm[1] + slack
+        if is_like and goes_on and other.n_positions > 1:
+            raise InputRefused(
+                "ambiguous",
+                f"the stacks of the series reach from {chosen.reach_mm[0]:.0f} to {chosen.reach_mm[1]:.0f} mm and from "
+                f"{other.reach_mm[0]:.0f} to {other.reach_mm[1]:.0f} mm, so no one holds all; choose with --series: "
+                f"{chosen.title}; {other.title}",
+            )
 
 
 def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
@@ -290,76 +295,43 @@ def _files(paths: Sequence[Path]) -> Iterator[tuple[Path, bool]]:
             raise InputRefused("input", f"no such file or folder: {path}")
 
 
-def _series(study_uid: str, series_uid: str, instances: list[Instance]) -> Series:
-    is_ct = all(instance.is_ct for instance in instances)
-    frames = [frame for instance in instances for frame in instance.frames] if is_ct else []
-    shown = frames or [Frame(instances[0], 1, ())]
-    first = shown[0]
-    positions, cosine = positions_mm(frames)
-    steps = np.diff(positions)
-    spacing, rows, columns = first.numbers("PixelSpacing"), first.number_of("Rows"), first.number_of("Columns")
-    contrasts = [c for c in (frame.contrast for frame in frames) if c is not None]
-    kinds = sorted({instance.kind for instance in instances})
-    return Series(
-        series_uid=series_uid,
-        study_uid=study_uid,
-        files=tuple(instance.path for instance in instances),
-        modality=", ".join(kinds),
-        description=first.text("SeriesDescription"),
-        n_slices=len(frames) or len(instances),
-        n_positions=len(positions),
-        increment_mm=float(np.median(steps)) if steps.size else None,
-        length_mm=float(positions[-1] - positions[0]) if steps.size else None,
-        slice_thickness_mm=common_number(shown, "SliceThickness"),
-        kvp=common_number(shown, "KVP"),
-        kernel=first.text("ConvolutionKernel"),
-        contrast=max(contrasts, default=None),
-        image_type=first.image_type,
-        is_gated=first.is_gated,
-        field_of_view_mm=min(spacing[0] * rows, spacing[1] * columns)
-        if len(spacing) == 2 and rows and columns
-        else None,
-        axial_cosine=cosine,
-        protocol=first.text("ProtocolName"),
-        patient_keys=frozenset(instance.patient_key for instance in instances),
-        is_ct=is_ct,
-        instances=tuple(instances),
-    )
-
-
 def _rank(series: Series) -> RankedSeries:
-    reasons: list[str] = []
-    refusal = None
-    for code, reason in _held_back(series):
-        refusal = refusal or code
-        reasons.append(reason)
+    reasons = list(_held_back(series))
     comes_first = not reasons
+    refusal, _ = header_verdict(series)
+    last, allowed = header_verdict(series, OVERRIDABLE)
+    if last is not None and series.is_ct:
+        reasons.append(last.text)
+    liftable = {code for code, text in allowed if code in OVERRIDABLE and text.startswith("allowed")}
+    liftable |= {refusal.code} if refusal is not None and last is None else set()
     points = 0
     for gain, reason in _points(series):
         points += gain
         reasons.append(f"{gain:+d} {reason}")
-    return RankedSeries(series, points, tuple(reasons), refusal, comes_first)
+    code = None if refusal is None else refusal.code
+    first = comes_first and refusal is None
+    return RankedSeries(series, points, tuple(reasons), code, first, last is not None, frozenset(liftable))
 
 
-def _held_back(series: Series) -> Iterator[tuple[str | None, str]]:
-    """Why a series does not come first: (refusal code that awaits it or None, reason)."""
+def _held_back(series: Series) -> Iterator[str]:
+    """Why a series does not come first, before a gate says more."""
     if not series.is_ct:
-        yield "modality", f"not a CT image: {series.modality}"
+        yield f"not a CT image: {series.modality}"
         return
     if words.derived_type(series.image_type):
-        yield "derived", f"image type {words.joined(series.image_type)}"
+        yield f"image type {words.joined(series.image_type)}"
     if series.axial_cosine is None:
-        yield "not-axial", "no slice orientation"
+        yield "no slice orientation"
     elif series.axial_cosine <= AXIAL_COSINE:
-        yield "not-axial", f"not axial (cosine {series.axial_cosine:.3f})"
+        yield f"not axial (cosine {series.axial_cosine:.3f})"
     if series.contrast:
-        yield "contrast", f"contrast agent: {series.contrast}"
+        yield f"contrast agent: {series.contrast}"
     if series.n_positions < 3:
-        yield "few-slices", f"{series.n_positions} positions"
+        yield f"{series.n_positions} positions"
     elif series.n_positions < MIN_POSITIONS:
-        yield None, f"fewer than {MIN_POSITIONS} positions ({series.n_positions})"
+        yield f"fewer than {MIN_POSITIONS} positions ({series.n_positions})"
     if series.increment_mm is not None and series.increment_mm > MAX_INCREMENT_MM + 0.01:
-        yield None, f"increment {series.increment_mm:g} mm, more than {MAX_INCREMENT_MM:g} mm"
+        yield f"increment {series.increment_mm:g} mm, more than {MAX_INCREMENT_MM:g} mm"
 
 
 def _points(series: Series) -> Iterator[tuple[int, str]]:
@@ -390,4 +362,5 @@ def _slices(n: int) -> str:
 
 
 def _listing(ranked: Sequence[RankedSeries]) -> str:
-    return "; ".join(f"{r.series.title}, {r.points} points" for r in ranked)
+    more = f"; and {len(ranked) - LISTED} more, which heartlens series lists" if len(ranked) > LISTED else ""
+    return "; ".join(f"{r.series.title}, {r.points} points" for r in ranked[:LISTED]) + more

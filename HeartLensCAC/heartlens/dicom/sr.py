@@ -18,15 +18,14 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import WarningRecord
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.provenance import Provenance
-from heartlens.dicom.source import (
-    CHARACTER_SET,
+from heartlens.dicom.source.attributes import CHARACTER_SET
+from heartlens.dicom.source.images import (
     MANUFACTURER,
     MODEL,
     SERIAL_NUMBER,
     SourceImages,
     concept,
     undisturbed,
-    without_unreadable,
 )
 from heartlens.dicom.sr_content.groups import Box, comment, heart_outline, lesion_group, numbered, total_group
 from heartlens.dicom.sr_content.places import StoredPlaces
@@ -115,7 +114,7 @@ def write_sr(
         for text in (*stamp, *(f"{code}: {text}" for code, text in cautions), NOTICE):
             root.append(comment(text))
         document = hd.sr.Comprehensive3DSR(
-            evidence=[without_unreadable(images.images[0]), *images.images[1:], *([seg] if seg is not None else [])],
+            evidence=[images.described(0), *images.images[1:], *([seg] if seg is not None else [])],
             content=content[0],
             series_instance_uid=hd.UID(),
             series_number=SERIES_NUMBER,

@@ -25,7 +25,9 @@ SAME_POSITION_MM = 0.01
 
 UNEVEN_MM = 0.1
 UNEVEN_FRACTION = 0.05
-"""An increment may differ from the usual one by this much; spec 6.1."""
+ROUNDED_MM = 0.08
+"""A slice may lie off the even grid by 5 % of a step, by 0.1 mm at most (spec 6.1), and by 0.08 mm at least: some
+scanners write positions with one decimal, which moves them by 0.05 mm and the grid that fits them by half as much."""
 
 SIDEWAYS_MM = 0.1
 """Slices may be shifted within their plane by this much against each other: positions are rounded in the text."""
@@ -86,14 +88,15 @@ def stack_slices(
     order = np.argsort(along, kind="stable")
     names = [frames[n].name for n in order]
     sideways = corners[order] - np.outer(along[order], normal)
-    _refuse_tilt(frames, names, along[order], sideways)
+    cautions += _tilt(frames, names, along[order], sideways)
     if abs(normal[2]) <= AXIAL_COSINE:
         text = (
             f"slices are not axial, ImageOrientationPatient (0020,0037) gives a normal at cosine "
             f"{abs(normal[2]):.3f} to the long axis, expected more than {AXIAL_COSINE}"
         )
         cautions.append(refuse_or_warn("not-axial", text, allow, where=names[0]))
-    increment = _increment_mm(names, along[order])
+    increment, more = _increment_mm(frames, names, along[order])
+    cautions += more
     cautions += order_cautions([frames[n] for n in order], along[order])
     if len(frames) < MIN_SLICES:
         count_text = "1 slice" if len(frames) == 1 else f"{len(frames)} slices"
@@ -128,7 +131,7 @@ def _common_plane(frames: Sequence[Frame]) -> tuple[NDArray[np.float64], NDArray
             "unreadable", f"{first.name}: PixelSpacing (0028,0030) must be positive, found {spacing.tolist()}"
         )
     for frame in frames:
-        for keyword in ("Rows", "Columns", "FrameOfReferenceUID"):
+        for keyword in ("Rows", "Columns"):
             if frame.value(keyword) != first.value(keyword):
                 raise _mixed(first, frame, keyword)
         if np.abs(_vector(frame, "ImageOrientationPatient", 6) - orientation).max() > COSINE_TOLERANCE:
@@ -138,17 +141,10 @@ def _common_plane(frames: Sequence[Frame]) -> tuple[NDArray[np.float64], NDArray
     return orientation, spacing
 
 
-def _refuse_tilt(
+def _tilt(
     frames: Sequence[Frame], names: Sequence[str], along: NDArray[np.float64], sideways: NDArray[np.float64]
-) -> None:
-    for frame in frames:
-        tilt = frame.number_of("GantryDetectorTilt")
-        if tilt is not None and abs(math.sin(math.radians(tilt))) > SKEW_TOLERANCE:
-            raise InputRefused(
-                "tilt",
-                f"{frame.name}: GantryDetectorTilt (0018,1120) is {tilt:g} degrees, expected 0; a tilted gantry shears "
-                f"the volume: reconstruct it untilted",
-            )
+) -> list[WarningRecord]:
+    """Refuse slices whose positions shear the volume; warn of a tag that says so while positions are straight."""
     length = float(along[-1] - along[0])
     drift = sideways[-1] - sideways[0]
     distance = float(np.linalg.norm(drift))
@@ -169,12 +165,38 @@ def _refuse_tilt(
             f"{names[worst]} is shifted {shift[worst]:.1f} mm within its plane against the other slices: "
             f"ImagePositionPatient (0020,0032) must differ along the normal only",
         )
+    for frame in frames:
+        tilt = frame.number_of("GantryDetectorTilt")
+        if tilt is None or abs(math.sin(math.radians(tilt))) <= SKEW_TOLERANCE:
+            continue
+        text = f"GantryDetectorTilt (0018,1120) is {tilt:g} degrees"
+        if len(frames) < MIN_SLICES:
+            told = f"{frame.name}: {text}, expected 0, and too few positions prove otherwise; reconstruct it untilted"
+            raise InputRefused("tilt", told)
+        return [WarningRecord("tilt", f"{text}, but the positions lie at right angles: the volume is not sheared")]
+    return []
 
 
-def _increment_mm(names: Sequence[str], along: NDArray[np.float64]) -> float | None:
-    """The one distance between neighboring slices; None for a single slice."""
+def off_grid_mm(along: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far each position lies from the even grid that fits all of them best; ascending positions, least squares."""
+    if len(along) < 3:
+        return np.zeros(len(along))
+    k = np.arange(len(along), dtype=np.float64)
+    return np.abs(np.polyval(np.polyfit(k, along, 1), k) - along)
+
+
+def tolerance_mm(along: NDArray[np.float64]) -> float:
+    """How far a position may lie from the even grid."""
+    step = float(along[-1] - along[0]) / max(1, len(along) - 1)
+    return max(ROUNDED_MM, min(UNEVEN_MM, UNEVEN_FRACTION * step))
+
+
+def _increment_mm(
+    frames: Sequence[Frame], names: Sequence[str], along: NDArray[np.float64]
+) -> tuple[float | None, list[WarningRecord]]:
+    """The one distance between neighboring slices, None for a single slice; and what is odd and does no harm."""
     if len(along) < 2:
-        return None
+        return None, []
     steps = np.diff(along)
     same = np.flatnonzero(steps < SAME_POSITION_MM)
     if same.size:
@@ -182,32 +204,61 @@ def _increment_mm(names: Sequence[str], along: NDArray[np.float64]) -> float | N
         more = f" and {same.size - 3} more pairs" if same.size > 3 else ""
         raise InputRefused(
             "duplicate",
-            f"{', '.join(pairs)}{more} lie at the same position ({along[same[0]]:.2f} mm), expected one slice each; "
-            f"remove one of each, or choose one phase",
+            f"{', '.join(pairs)}{more} lie at the same position ({along[same[0]]:.2f} mm), expected one slice each, "
+            f"and their headers do not tell two stacks apart; remove one of each",
         )
+    spaces = {frame.text("FrameOfReferenceUID") for frame in frames}
+    off, tolerance = off_grid_mm(along), tolerance_mm(along)
+    if off.max() > tolerance:
+        if len(spaces) > 1:
+            raise InputRefused(
+                "mixed",
+                f"slices of one volume must share FrameOfReferenceUID (0020,0052), found {len(spaces)}, and positions "
+                f"form no even grid, which would prove one space; copy the slices of one into a folder of their own",
+            )
+        raise _uneven(names, along, off, tolerance)
+    cautions = []
+    if len(spaces) > 1:
+        text = f"FrameOfReferenceUID (0020,0052) has {len(spaces)} values; positions form one even grid, so one volume"
+        cautions.append(WarningRecord("frame-of-reference", text))
     usual = float(median_low(steps.tolist()))
-    tolerance = min(UNEVEN_MM, UNEVEN_FRACTION * usual)
-    off = np.flatnonzero(np.abs(steps - usual) > tolerance)
-    if off.size:
-        ratios = steps[off] / usual
-        missing = np.rint(ratios).astype(int) - 1
-        # Few steps that are multiples of the usual one: slices are missing. Many: two scans joined, say.
-        is_gap = bool((missing >= 1).all() and np.abs(ratios - np.rint(ratios)).max() < 0.1)
-        is_gap = is_gap and off.size <= max(1, steps.size // 4)
-        places = [
-            (f"{missing[m]} between " if is_gap else f"{steps[n]:.2f} mm between ")
-            + f"{names[n]} and {names[n + 1]} ({along[n]:.2f} and {along[n + 1]:.2f} mm)"
-            for m, n in enumerate(off[:3])
-        ]
-        where = ", ".join(places) + (f" and {off.size - 3} more" if off.size > 3 else "")
-        if is_gap:
-            text = f"slices are missing: {where}; increment elsewhere {usual:.2f} mm; copy the whole series"
-            raise InputRefused("gap", text)
-        raise InputRefused(
-            "uneven",
-            f"increments {where}; elsewhere {usual:.2f} mm, expected a difference of at most {tolerance:.2f} mm",
+    if np.abs(steps - usual).max() > min(UNEVEN_MM, UNEVEN_FRACTION * usual):
+        text = f"steps between slices differ, as rounded positions do; none is {off.max() + 0.005:.2f} mm off a grid"
+        cautions.append(WarningRecord("positions", text))
+    return float(along[-1] - along[0]) / len(steps), cautions
+
+
+def _uneven(
+    names: Sequence[str], along: NDArray[np.float64], off_grid: NDArray[np.float64], tolerance: float
+) -> InputRefused:
+    """The refusal of positions that are no grid: of a gap where a few steps are multiples of the usual one."""
+    steps = np.diff(along)
+    usual = float(median_low(steps.tolist()))
+    off = np.flatnonzero(np.abs(steps - usual) > min(UNEVEN_MM, UNEVEN_FRACTION * usual))
+    if not off.size:  # each step is usual and yet they add up
+        worst = int(np.argmax(off_grid))
+        where = f"{names[worst]} lies {off_grid[worst]:.2f} mm off the even grid through all slices"
+        return InputRefused("uneven", f"{where}, expected at most {tolerance:.2f} mm; copy the whole series")
+    ratios = steps[off] / usual
+    missing = np.rint(ratios).astype(int) - 1
+    # Few steps that are multiples of the usual one: slices are missing. Many: two scans joined, say.
+    is_gap = bool((missing >= 1).all() and np.abs(ratios - np.rint(ratios)).max() < 0.1)
+    is_gap = is_gap and off.size <= max(1, steps.size // 4)
+    places = [
+        (f"{missing[m]} between " if is_gap else f"{steps[n]:.2f} mm between ")
+        + f"{names[n]} and {names[n + 1]} ({along[n]:.2f} and {along[n + 1]:.2f} mm)"
+        for m, n in enumerate(off[:3])
+    ]
+    where = ", ".join(places) + (f" and {off.size - 3} more" if off.size > 3 else "")
+    if is_gap:
+        return InputRefused(
+            "gap", f"slices are missing: {where}; increment elsewhere {usual:.2f} mm; copy the whole series"
         )
-    return float(along[-1] - along[0]) / len(steps)
+    return InputRefused(
+        "uneven",
+        f"increments {where}; elsewhere {usual:.2f} mm, expected every slice within {tolerance:.2f} mm of an even "
+        f"grid; copy the whole series",
+    )
 
 
 def _vector(frame: Frame, keyword: str, size: int) -> NDArray[np.float64]:

@@ -6,8 +6,10 @@ public samples named in the comments; a word that is not here counts for nothing
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from typing import Any
 
 CALCIUM_WORDS = frozenset(
     {"agatston", "cac", "cacs", "calc", "calcio", "calcique", "calcium", "calcscore", "cascore", "casc", "cascoring",
@@ -122,6 +124,43 @@ def is_hu(rescale_type: str) -> bool:
     [True, True, False, False]
     """
     return rescale_type.strip().upper().replace("HOUNDS", "HOUNS") in HU_NAMES
+
+
+def numbers_in(text: str) -> tuple[float, ...]:
+    r"""The numbers of a Decimal String, also as programs write them that know a comma; empty where that is ambiguous.
+
+    PS3.5 6.2 knows the point alone, and the backslash between two values. A comma stands for the point, or where
+    points are there too, for the backslash.
+
+    Examples
+    --------
+    >>> numbers_in("0.36\\0.36"), numbers_in("0,36\\0,36"), numbers_in("0.36,0.36"), numbers_in("1,5")
+    ((0.36, 0.36), (0.36, 0.36), (0.36, 0.36), (1.5,))
+    >>> numbers_in("1.234,5"), numbers_in("3.0 mm"), numbers_in("nan"), numbers_in("")
+    ((), (), (), ())
+    """
+    parts = text.strip("\0 ").split("\\")
+    if "," in text and "." in text:
+        parts = [piece for part in parts for piece in part.split(",")]
+        if len({"." in piece for piece in parts}) > 1:
+            return ()  # 1.234,5: thousands, or two numbers
+    try:
+        numbers = tuple(float(part.replace(",", ".")) for part in parts)
+    except ValueError:
+        return ()
+    return numbers if all(math.isfinite(number) for number in numbers) else ()
+
+
+def one_uid(value: Any) -> str | None:
+    """The UID that an attribute holds, also one of too many digits or with leading zeros; None for anything else.
+
+    Examples
+    --------
+    >>> one_uid("1.2.016"), one_uid(["1.2", "1.3"]), one_uid("not a UID"), one_uid(None)
+    ('1.2.016', None, None, None)
+    """
+    text = value.strip("\0 ") if isinstance(value, str) else ""
+    return text if re.fullmatch(r"[0-9.]+", text) else None
 
 
 def joined(image_type: Sequence[str]) -> str:

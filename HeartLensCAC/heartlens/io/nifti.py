@@ -211,7 +211,7 @@ def _dtype(header: nibabel.Nifti1Header, path: Path) -> np.dtype:
 
     try:
         dtype = header.get_data_dtype()
-    except HeaderDataError:
+    except (KeyError, HeaderDataError):
         dtype = np.dtype("V1")
     if dtype.str[1:] not in _NUMERIC:
         found = {"V": "another type", "c": "complex"}.get(dtype.kind, dtype.name) if dtype.names is None else "RGB"

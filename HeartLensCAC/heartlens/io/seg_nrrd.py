@@ -7,6 +7,7 @@ on it, so every segment here declares the whole grid.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,9 @@ _TOO_SMALL_IN_0_1 = "below the minimum area"
 """Version 0.1 said in its sentence alone that a piece is too small."""
 
 _LESION_TAG = "HeartLens.Lesion"
+
+_KEY = re.compile(r"Segment(\d+)_\w")
+"""Any key of a segment, whatever its number: numbers may have gaps, and a line may have been lost."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
     arteries: dict[int, Artery] = {}
     notes: dict[int, LesionNote] = {}
     try:
-        for segment in segments_of(image, path):
+        segments = segments_of(image, path)
+        _refuse_undeclared(image, segments, path)
+        for segment in segments:
             facts = json.loads(segment.tags[_LESION_TAG])
             lesion_id = int(facts["id"])
             labels.reshape(-1)[_voxels(image, segment, ct, path)] = lesion_id
@@ -140,12 +146,19 @@ def artery_codes(image: Nrrd, ct: CTVolume, path: Path) -> NDArray[np.uint8]:
     """
     codes = np.zeros(ct.shape, np.uint8)
     flat_codes = codes.reshape(-1)
-    for segment in segments_of(image, path):
+    segments = segments_of(image, path)
+    _refuse_undeclared(image, segments, path)
+    for segment in segments:
         flat = _voxels(image, segment, ct, path)
         if flat.size:
-            artery = segment_artery(path, segment.name, region_codes(segment.tags))
+            artery = segment_artery(path, segment.name, segment_codes(segment.tags))
             put_artery(flat_codes, flat, artery, path)
     return codes
+
+
+def is_segmentation(image: Nrrd, path: Path) -> bool:
+    """Whether a file says what its values mean, by any key of a segment or by its name."""
+    return path.name.lower().endswith(".seg.nrrd") or any(_KEY.match(key) for key in image.keys)
 
 
 def segments_of(image: Nrrd, path: Path) -> list[Segment]:
@@ -154,30 +167,67 @@ def segments_of(image: Nrrd, path: Path) -> list[Segment]:
     Raises
     ------
     InputRefused
-        ``unreadable``
+        ``unreadable``; ``labels``, where it is not said which voxels a segment has
     """
+    numbers = sorted({int(match[1]) for match in map(_KEY.match, image.keys) if match})
+    if not numbers and image.values.any():
+        raise InputRefused(
+            "labels",
+            f"{path}: expected segments in a .seg.nrrd, found voxels and no key that says what they are; export it "
+            "again, or call it .nrrd if its values are 1 LM, 2 LAD, 3 LCX, 4 RCA, 5 OTHER, 6 UNASSIGNED",
+        )
     segments: list[Segment] = []
-    while (key := f"Segment{len(segments)}_") + "ID" in image.keys:
-        n = len(segments)
+    is_old = not any(key.endswith(("_Layer", "_LabelValue")) and _KEY.match(key) for key in image.keys)
+    for n in numbers:
+        key = f"Segment{n}_"
         tags = dict(tag.split(":", 1) for tag in image.keys.get(key + "Tags", "").split("|") if ":" in tag)
-        layer, value = image.keys.get(key + "Layer", str(n)), image.keys.get(key + "LabelValue", "1")
+        name = image.keys.get(key + "Name", image.keys.get(key + "ID", f"Segment{n}"))
+        found = {
+            k: image.keys.get(f"{key}{k}", old if is_old else None)
+            for k, old in (("Layer", str(n)), ("LabelValue", "1"))
+        }
+        missing = [key + k for k, value in found.items() if value is None]
+        if missing:
+            raise InputRefused(
+                "labels",
+                f"{path}: {' and '.join(missing)} of segment {name!r} are missing: its voxels are not known; "
+                "export it again",
+            )
+        layer, value = (str(text) for text in found.values())
         if not (layer.isdecimal() and value.isdecimal()):
             raise InputRefused(
                 "unreadable", f"{path}: expected numbers for layer and value of segment {n}, found {layer!r}, {value!r}"
             )
-        name = image.keys.get(key + "Name", image.keys[key + "ID"])
-        segments.append(Segment(image.keys[key + "ID"], name, int(layer), int(value), tags))
+        segments.append(Segment(image.keys.get(key + "ID", name), name, int(layer), int(value), tags))
     return segments
+
+
+def _refuse_undeclared(image: Nrrd, segments: list[Segment], path: Path) -> None:
+    """Refuse voxels that no segment claims: dropping them would lower the score without a word."""
+    values = image.values if image.values.ndim == 4 else image.values[..., None]
+    for segment in segments:
+        if segment.layer >= values.shape[3]:
+            raise InputRefused(
+                "unreadable",
+                f"{path}: segment {segment.name!r} lies on layer {segment.layer}, the file has {values.shape[3]}",
+            )
+    for layer in range(values.shape[3]):
+        declared = {segment.value for segment in segments if segment.layer == layer}
+        present = np.unique(values[..., layer])
+        unknown = [f"{value:g}" for value in present.tolist() if value and value not in declared]
+        if unknown:
+            where = f" of layer {layer}" if values.shape[3] > 1 else ""
+            more = f" and {len(unknown) - 12} more" if len(unknown) > 12 else ""
+            raise InputRefused(
+                "labels",
+                f"{path}: expected every value{where} in a declared segment, found {', '.join(unknown[:12])}{more}, "
+                "which no segment has; export it again with all its segments",
+            )
 
 
 def _voxels(image: Nrrd, segment: Segment, ct: CTVolume, path: Path) -> NDArray[np.int64]:
     """C-order indices on the CT grid of a segment's voxels."""
     values = image.values
-    layers = 1 if values.ndim == 3 else values.shape[3]
-    if not 0 <= segment.layer < layers:
-        raise InputRefused(
-            "unreadable", f"{path}: segment {segment.name!r} lies on layer {segment.layer}, the file has {layers}"
-        )
     layer = values if values.ndim == 3 else values[..., segment.layer]
     where = np.flatnonzero(layer == segment.value)
     if where.size == 0:
@@ -196,10 +246,14 @@ def terminology_entry(artery: Artery) -> str:
     return f"{_CATEGORIES}{what}~{_REGIONS}{where}~^^"
 
 
-def region_codes(tags: Mapping[str, str]) -> list[str]:
-    """SCT anatomic region of a TerminologyEntry: the sixth of its fields between tildes."""
+def segment_codes(tags: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Scheme and value of type and anatomic region in a TerminologyEntry, each with its modifier.
+
+    Slicer divides the entry by tildes: context, category, type, its modifier, context of regions, region, its modifier.
+    """
     fields = tags.get("TerminologyEntry", "").split("~")
-    return [code.split("^")[1] for code in fields[5:7] if code.startswith("SCT^")]
+    codes = [field.split("^") for field in (*fields[2:4], *fields[5:7])]
+    return [(code[0], code[1]) for code in codes if len(code) > 1 and code[1]]
 
 
 def _check_shape(values: NDArray, ct: CTVolume) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
+from heartlens.core.disk.packed import refuse_packed
 from heartlens.core.disk.reading import open_regular
 from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.grid import ijk_of, index_map, require_same_extent
@@ -17,10 +18,11 @@ from heartlens.core.segment_names import unknown_labels
 from heartlens.io.metaimage import read_metaimage, write_metaimage
 from heartlens.io.nifti import read_nifti, write_nifti
 from heartlens.io.nrrd import Nrrd, read_nrrd, write_nrrd
-from heartlens.io.seg_nrrd import artery_codes, read_lesion_map, write_lesion_map, write_seg_nrrd
+from heartlens.io.seg_nrrd import artery_codes, is_segmentation, read_lesion_map, write_lesion_map, write_seg_nrrd
 
 __all__ = [
     "checked_volume",
+    "origin_of_labels",
     "read_labels",
     "read_lesion_map",
     "read_volume",
@@ -171,6 +173,30 @@ def write_volume(path: str | Path, ct: CTVolume) -> None:
         raise InputRefused("output", f"{path}: expected an ending of .nrrd, .nii, .nii.gz or .mha; choose one of them")
 
 
+def origin_of_labels(path: Path, ct: CTVolume, patients: frozenset[str]) -> list[WarningRecord]:
+    """What a DICOM SEG says of the CT it was made on; nothing for other files, which do not say.
+
+    Parameters
+    ----------
+    path
+        The labels.
+    ct
+        The scan that is scored.
+    patients
+        Marks of whose the scan is; see `heartlens.dicom.stacks.patient`.
+
+    Raises
+    ------
+    InputRefused
+        ``labels``, when it was another one
+    """
+    if not _is_dicom(path):
+        return []
+    from heartlens.dicom.seg import origin_cautions
+
+    return origin_cautions(path, ct, patients)
+
+
 def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
     """Read which artery each voxel belongs to: a label map, a ``.seg.nrrd`` or a DICOM SEG.
 
@@ -190,7 +216,7 @@ def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
 
         return read_seg(path, ct)
     image = _read_image(path)
-    if "Segment0_ID" in image.keys:
+    if is_segmentation(image, path):
         return artery_codes(image, ct, path)
     if image.values.ndim != 3:
         raise InputRefused("labels", f"{path}: expected one label per voxel, found {image.values.shape[3]}")
@@ -214,6 +240,8 @@ def _read_image(path: Path) -> Nrrd:
     """Voxels and affine of any of `VOLUME_ENDINGS`."""
     name = path.name.lower()
     if not name.endswith(VOLUME_ENDINGS):
+        with open_regular(path) as file:
+            refuse_packed(path, file.read(512))
         endings = ", ".join(VOLUME_ENDINGS)
         raise InputRefused("input", f"{path}: expected a DICOM folder or file, or an ending of {endings}")
     if name.endswith((".nrrd", ".nhdr")):

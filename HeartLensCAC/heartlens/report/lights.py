@@ -11,16 +11,32 @@ from heartlens.risk.evaluable import EVALUABLE_BY_CODE, SETTLED_BY_SIGNING, Eval
 
 LIGHT_BY_CODE: Mapping[str, str] = MappingProxyType(
     {
-        **dict.fromkeys(("few-slices", "no-heart", "heart-cut-top", "heart-cut", "extrapolated-gaps"), "coverage"),
+        **dict.fromkeys(
+            ("few-slices", "no-heart", "heart-cut-top", "heart-cut", "extrapolated-gaps", "false-zero"), "coverage"
+        ),
         "non-gated": "gating",
         **dict.fromkeys(
-            ("increment", "thickness", "unknown-thickness", "thin-slices", "overlap", "reformatted", "slabs"), "slices"
+            (
+                "increment",
+                "thickness",
+                "unknown-thickness",
+                "thin-slices",
+                "overlap",
+                "reformatted",
+                "slabs",
+                "field",
+                "slice-order",
+                "orientation",
+                "prone",
+            ),
+            "slices",
         ),
-        **dict.fromkeys(("kvp", "spectral", "contrast", "no-hu"), "tube"),
+        **dict.fromkeys(("kvp", "spectral", "contrast", "no-hu", "clipped", "hu-jump"), "tube"),
         **dict.fromkeys(
-            ("high-noise", "sharp-kernel", "unknown-kernel", "softened", "metal", "lossy", "domain"), "noise"
+            ("high-noise", "sharp-kernel", "unknown-kernel", "softened", "metal", "metal-on-artery", "lossy", "domain"),
+            "noise",
         ),
-        **dict.fromkeys(("network", "rules", "no-bundle", "unsettled"), "reader"),
+        **dict.fromkeys(("network", "rules", "no-bundle", "unsettled", "labels"), "reader"),
     }
 )
 """Which light a warning belongs to; one that is not here is listed among the warnings alone."""
@@ -34,6 +50,9 @@ SHORT: Mapping[str, str] = MappingProxyType(
         "contrast": "contrast medium", "no-hu": "values not in HU", "high-noise": "high noise",
         "sharp-kernel": "sharp kernel", "unknown-kernel": "kernel unknown",
         "softened": "softened for the search",
+        "false-zero": "unlike a body", "field": "field contradicts header", "slice-order": "order contradicts header",
+        "orientation": "lies otherwise", "prone": "prone", "clipped": "cut off above", "hu-jump": "slices not in HU",
+        "metal-on-artery": "metal on an artery", "labels": "labels hold little calcium",
         "metal": "metal", "lossy": "compressed with loss", "domain": "outside what the networks know",
     }
 )  # fmt: skip

@@ -6,7 +6,7 @@ import csv
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, sign_case
 from heartlens.case.signature import Signature, answered, shown_name, state_words
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
-from heartlens.core.errors import InputRefused
+from heartlens.core.errors import InputRefused, NotWritten
 from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.report.csv_cells import cell
 from heartlens.risk.evaluable import State
@@ -114,6 +114,8 @@ def _noting(left_out: list[str], path: Path) -> Iterator[Path]:
         if error.name not in OPTIONAL:
             raise
         why = f"it needs {error.name} (pip install {error.name})"
+    except NotWritten as error:
+        why = str(error)
     except (InputRefused, OSError, MemoryError):
         raise
     except Exception as error:  # the text of a library's error may quote a header, and so an identity: its kind must do
@@ -221,6 +223,10 @@ def _write_dicom(
     case = result.case
     known = State.SIGNED if signature is not None else state or case.assessment.state
     seg = None
+    with suppress(NotWritten, ModuleNotFoundError):  # the writers say so, for each object
+        from heartlens.dicom.source.images import SourceImages
+
+        left_out.extend(SourceImages(case.source_ct, result.sources).notes)
     on_progress(0.2)
     with _noting(left_out, folder / "segmentation.dcm") as path:
         from heartlens.dicom.seg import write_seg

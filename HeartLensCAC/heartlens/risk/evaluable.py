@@ -46,6 +46,7 @@ EVALUABLE_BY_CODE: Mapping[str, Evaluable] = MappingProxyType(
         "extrapolated-gaps": Evaluable.NO,  # slices are missing, and with them what they hold
         "heart-cut-top": Evaluable.NO,  # as of half a series: the arteries begin there
         "heart-cut": Evaluable.LIMITED,
+        "labels": Evaluable.LIMITED,  # labels that may not lie on this scan
         "metal": Evaluable.LIMITED,
         "field": Evaluable.LIMITED,
         "slice-order": Evaluable.LIMITED,
@@ -65,6 +66,15 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "heart-cut": "the scan ends above the lower end of the heart",
         "metal": "metal near the heart",
         "non-gated": "not known to be ECG-gated",
+        "no-hu": "values that are not Hounsfield units",
+        "clipped": "values that were cut off above",
+        "hu-jump": "slices that are not in Hounsfield units",
+        "orientation": "a body that lies otherwise than the file says",
+        "metal-on-artery": "metal on an artery",
+        "false-zero": "heart, lungs or blood unlike those of people",
+        "field": "an image smaller than its header says",
+        "slice-order": "an order of slices that the header contradicts",
+        "labels": "labels that mostly hold no calcium",
         "unsettled": "slices on which the networks contradict each other",
     }
 )

@@ -17,7 +17,7 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.grid import IndexMap, ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, Artery
 from heartlens.core.segment_names import artery_of_name, segment_artery
-from heartlens.io.seg_nrrd import region_codes, terminology_entry
+from heartlens.io.seg_nrrd import segment_codes, terminology_entry
 from heartlens.scene.geometry import array_of, lps_affine, require_untransformed
 from heartlens.scoring.counted import Labeled
 
@@ -108,7 +108,7 @@ def artery_of(segment: Any) -> Artery:
     tagged = Artery.__members__.get(tag_of(segment, ARTERY_TAG) or "")
     if tagged is not None and artery_of_name(name) in (None, tagged):
         return tagged
-    terms = region_codes({"TerminologyEntry": segment.GetTerminology() or ""})
+    terms = segment_codes({"TerminologyEntry": segment.GetTerminology() or ""})
     return segment_artery("the segmentation", name, terms)
 
 

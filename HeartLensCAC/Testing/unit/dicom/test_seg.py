@@ -473,7 +473,7 @@ def test_fractions_are_refused(tmp_path, classic):
     ("labels", "reason"),
     [
         ([("tumor", None)], "found segment 'tumor'"),
-        ([("LAD", "13647002")], "named LAD, but its anatomic region is RCA"),
+        ([("LAD", "13647002")], "named LAD, but its codes say RCA"),
     ],
 )
 def test_segments_that_say_no_artery_are_refused(tmp_path, classic, labels, reason):

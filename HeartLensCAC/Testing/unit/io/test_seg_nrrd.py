@@ -179,7 +179,7 @@ def test_a_name_that_contradicts_the_terminology_is_refused(tmp_path, ct):
     write_slicer_segments(
         tmp_path / "s.seg.nrrd", ct, [np.ones(ct.shape, np.uint8)], [("RCA", 0, 1, terms("59438005"))]
     )
-    with pytest.raises(InputRefused, match="named RCA, but its anatomic region is LAD") as refusal:
+    with pytest.raises(InputRefused, match="named RCA, but its codes say LAD") as refusal:
         read_labels(tmp_path / "s.seg.nrrd", ct)
     assert refusal.value.code == "labels"
 

@@ -41,9 +41,10 @@ def irregular(path: Path) -> str | None:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Every file of a folder and its subfolders, in the order of their names.
+    """Every file of a folder and its subfolders, in the order of their names; folders that are links are followed.
 
-    What is no regular file is refused by name and not passed over: behind a link that leads nowhere a slice is missing.
+    A folder that is reached twice is searched once, so that links that lead in a circle end. What is no regular file is
+    refused by name and not passed over: behind a link that leads nowhere a slice is missing.
 
     Yields
     ------
@@ -59,7 +60,13 @@ def files_below(folder: Path) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise InputRefused("input", f"folder cannot be read: {error.strerror}")
 
-    for place, subfolders, names in os.walk(folder, onerror=refuse):
+    seen: set[tuple[int, int]] = set()
+    for place, subfolders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        known = os.stat(place)
+        if (known.st_dev, known.st_ino) in seen:
+            subfolders[:] = []
+            continue
+        seen.add((known.st_dev, known.st_ino))
         subfolders[:] = sorted(name for name in subfolders if name != ".git")  # it holds what was fetched once more
         for name in sorted(names):
             if kind := irregular(file := Path(place, name)):

@@ -16,7 +16,7 @@ from heartlens.core.codes import Code
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.dicom.source import concept
+from heartlens.dicom.source.images import concept
 from heartlens.dicom.sr_content.places import StoredPlaces, corners_mm
 from heartlens.risk.assess import Risk
 from heartlens.risk.assessment import Assessment

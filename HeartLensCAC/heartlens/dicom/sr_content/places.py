@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from heartlens.core.ct import CTVolume
 
 if TYPE_CHECKING:
-    from heartlens.dicom.source import SourceImages
+    from heartlens.dicom.source.images import SourceImages
 
 FIRST_PIXEL_CENTER = 0.5
 """Image coordinates count from the corner of the first pixel, PS3.3 C.18.6.1.1."""

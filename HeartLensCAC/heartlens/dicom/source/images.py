@@ -12,31 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.errors import BytesLengthException
-from pydicom.tag import BaseTag
 from pydicom.uid import generate_uid
-from pydicom.valuerep import DA, TM
 
 from heartlens.core.codes import Code
 from heartlens.core.ct import CTVolume
+from heartlens.core.errors import NotWritten
 from heartlens.core.grid import IndexMap, index_map
+from heartlens.dicom.header import pydicom_warnings_logged
+from heartlens.dicom.source.attributes import TAKEN, Rule, illegal_uids, patient_and_study, reference
+from heartlens.dicom.words import one_uid
 
 MANUFACTURER = "HeartLens"
 MODEL = "HeartLens CAC"
 SERIAL_NUMBER = "none"  # software has none; the attribute must have a value
 
-CHARACTER_SET = "ISO_IR 192"
-"""UTF-8: names come in any alphabet, texts hold dashes, and highdicom rejects the sets of Japanese CT."""
-
 FRAME_TOLERANCE = 0.3
 """How far a frame may lie from a slice of the CT, in voxels. Scanners round positions, and the reader accepts steps
 that differ by 0.1 mm, so frames scatter about the even grid; less than half a voxel is still unambiguous."""
-
-_MAY_BE_EMPTY = (
-    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
-    "StudyTime", "ReferringPhysicianName",
-)  # fmt: skip
-"""Attributes of type 2, PS3.3 C.7: they must be there, with or without a value; de-identified CT often lacks them."""
 
 
 class StoredFrame(NamedTuple):
@@ -66,23 +58,60 @@ class SourceImages:
         The volume that was read.
     sources
         Headers without pixels, one per slice of `ct`, or one per multi-frame image.
+
+    Attributes
+    ----------
+    images
+        Each once, with what refers to it and where it lies; see `heartlens.dicom.source.attributes`.
+    notes
+        What of the source could not be passed on as it is, in words.
+
+    Raises
+    ------
+    NotWritten
+        The images cannot be referred to, or not as images of one series.
     """
 
     def __init__(self, ct: CTVolume, sources: Sequence[Dataset]) -> None:
         self.ct = ct
         self.images: list[Dataset] = []
         self._number_of: dict[str, int] = {}
-        for dataset in sources:
-            uid = str(dataset.SOPInstanceUID)
+        with pydicom_warnings_logged():
+            references = [reference(dataset, ct) for dataset in sources]
+            self._patient, illegal = patient_and_study(sources[0])
+        for image in references:
+            uid = str(image.SOPInstanceUID)
             if uid not in self._number_of:
                 self._number_of[uid] = len(self.images)
-                self.images.append(_complete(dataset))
+                self.images.append(image)
+            elif "PerFrameFunctionalGroupsSequence" not in image:
+                raise NotWritten(
+                    "two images of the CT have one SOPInstanceUID (0008,0018): a reference could mean either"
+                )
         missing = set(ct.header.sop_instance_uids) - set(self._number_of)
         if missing or not self.images:
             raise ValueError(
                 f"expected the source image of each of {ct.shape[0]} slices, got {len(self.images)} images, "
                 f"{len(missing)} missing"
             )
+        for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
+            if len({str(image[keyword].value) for image in self.images}) > 1:
+                raise NotWritten(f"the images of the CT have more than one {keyword}, and an object belongs to one")
+        # A frame of reference that nobody shares says the truth: positions hold within this series only.
+        own = generate_uid(entropy_srcs=[str(self.images[0].SeriesInstanceUID), "frame"])
+        frame_of_reference = one_uid(ct.header.frame_of_reference_uid) or own
+        for image in self.images:
+            image["FrameOfReferenceUID"] = DataElement(0x00200052, "UI", frame_of_reference, validation_mode=0)
+        self.notes = tuple(_notes(illegal, illegal_uids(self.images)))
+
+    def described(self, image: int) -> Dataset:
+        """An image with patient, study and scanner, from which highdicom copies them."""
+        whole = Dataset(dict(self.images[image].items()))
+        for keyword in TAKEN:  # of a multi-frame image everything is there, and not all of it legal
+            if keyword not in self._patient and TAKEN[keyword] in (Rule.EMPTY, Rule.DROP) and keyword in whole:
+                del whole[keyword]
+        whole.update(self._patient)
+        return whole
 
     def stored(self, codes: NDArray[np.uint8]) -> Iterator[StoredFrame]:
         """The frames on which labels lie, in the rows and columns of the scanner.
@@ -189,57 +218,15 @@ def undisturbed() -> Iterator[None]:
             gc.enable()
 
 
+def _notes(illegal: Sequence[str], uids: Sequence[str]) -> Iterator[str]:
+    if illegal:
+        yield f"{', '.join(illegal)}: not legal in the CT's header, so segmentation.dcm and report.dcm go without"
+    if uids:
+        yield f"{', '.join(uids)}: not legal in the CT's header, and kept so that references match"
+
+
 def concept(code: Code) -> Any:
     """A code in highdicom's form."""
     from highdicom.sr import CodedConcept
 
     return CodedConcept(code.value, code.scheme, code.meaning)
-
-
-def _complete(dataset: Dataset) -> Dataset:
-    """The header with everything that SEG and SR copy from it; missing values stay empty."""
-    complete = Dataset(dict(dataset.items()))  # shares the elements, unparsed: 48 headers cost 100 ms to parse
-    _add_missing(complete)
-    if not complete.get("FrameOfReferenceUID"):
-        # A frame of reference that nobody shares says the truth: positions hold within this series only.
-        complete.FrameOfReferenceUID = generate_uid(entropy_srcs=[str(complete.SeriesInstanceUID), "frame"])
-    return complete
-
-
-def _add_missing(dataset: Dataset) -> None:
-    for keyword in _MAY_BE_EMPTY:
-        if keyword not in dataset:
-            setattr(dataset, keyword, "")
-
-
-def without_unreadable(dataset: Dataset) -> Dataset:
-    """The header from which patient and study are copied, without values that nobody can read."""
-    readable = Dataset(dict(dataset.items()))
-    for tag in list(readable.keys()):
-        if not _is_readable(readable, tag) or _is_half_a_reference(readable[tag]):
-            del readable[tag]
-    _add_missing(readable)
-    if readable.PatientSex not in ("M", "F", "O"):
-        readable.PatientSex = ""
-    readable.SpecificCharacterSet = CHARACTER_SET  # every value is text by now
-    return readable
-
-
-def _is_half_a_reference(element: DataElement) -> bool:
-    """A sequence that refers to an instance without saying its class, as some de-identification leaves behind."""
-    return element.VR == "SQ" and any(
-        "ReferencedSOPInstanceUID" in item and "ReferencedSOPClassUID" not in item for item in element.value
-    )
-
-
-def _is_readable(dataset: Dataset, tag: BaseTag) -> bool:
-    """Whether an element can be parsed, and its value is of the kind it claims; private ones are not copied anyway."""
-    if tag.is_private:
-        return True
-    try:
-        element = dataset[tag]
-        if element.value not in (None, "") and element.VR in ("DA", "TM"):
-            {"DA": DA, "TM": TM}[element.VR](element.value)
-    except (ValueError, TypeError, KeyError, AttributeError, NotImplementedError, OverflowError, BytesLengthException):
-        return False
-    return True
