@@ -130,7 +130,7 @@ def test_a_plain_file_is_given_as_it_is(tmp_path):
         ("contrast", {"ContrastBolusAgent": NAME}),
         ("derived", {"ImageType": ["DERIVED", "SECONDARY", NAME]}),
         ("derived", {"ImageType": ["ORIGINAL", "PRIMARY", f"{NAME} MIP"]}),
-        ("no-hu", {"RescaleType": "US"}),
+        ("unit", {"RescaleType": "US"}),
         ("no-hu", {"RescaleType": NAME}),
     ],
 )

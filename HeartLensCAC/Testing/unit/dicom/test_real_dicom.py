@@ -253,7 +253,7 @@ class TestPydicomFiles:
         assert ct.shape == (5, 16, 16)
         assert ct.spacing_mm == pytest.approx((2.5, 0.488281, 0.488281))
         assert (ct.header.is_gated, ct.header.kvp, ct.header.reconstruction_diameter_mm) == (True, 120, 250)
-        assert cautions == []
+        assert cautions == ["field"], "16 pixels of what was 250 mm wide"
 
 
 def _with_words(path: Path) -> Dataset:

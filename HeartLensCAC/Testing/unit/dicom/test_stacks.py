@@ -191,15 +191,22 @@ def test_frames_of_two_phases_in_one_multi_frame_file_are_two_stacks(tmp_path):
         (lambda d, n: n % 2 and setattr(d, "IssuerOfPatientID", "HOSPITAL"), ["patient"]),
         (lambda d, n: setattr(d, "IssuerOfPatientID", "AB"[n % 2]), ["patient"]),
         (lambda d, n: (setattr(d, "PatientID", ""), setattr(d, "PatientName", ("A^B", "a^b^^^")[n % 2])), []),
-        (lambda d, n: setattr(d, "PatientName", ("Doe^Jane", "Roe^Jane")[n % 2]), ["patient"]),
     ],
-    ids=["issuer on half", "two issuers", "carets and case", "two names of one ID"],
+    ids=["issuer on half", "two issuers", "carets and case"],
 )
 def test_one_patient_is_one_however_the_archive_writes_it(tmp_path, edit, codes):
     change(chest(tmp_path), edit)
     ct, said = read(tmp_path)
     assert is_the_chest(ct)
     assert said == codes
+
+
+def test_slices_of_two_names_are_no_stack_whatever_their_id_says(tmp_path):
+    change(chest(tmp_path), lambda d, n: setattr(d, "PatientName", ("Doe^Jane", "Roe^Jane")[n % 2]))
+    with pytest.raises(InputRefused, match="must share PatientName") as refused:
+        read(tmp_path)
+    assert refused.value.code == "mixed"
+    assert "Doe" not in refused.value.text
 
 
 # Changed UIDs
