@@ -81,6 +81,11 @@ class RulesOpinion:
         has_word = self._contested | (self.left & (self.probability >= BELIEVED_FROM))
         return np.where(has_word, self.probability, np.nan)
 
+    @cached_property
+    def large_disputes(self) -> NDArray[np.float64]:
+        """(pieces,) `disputes` of what is larger than `LARGE_MM2` in a slice; nan for all other pieces."""
+        return np.where(self.pieces.largest_area_mm2 > LARGE_MM2, self.disputes, np.nan)
+
     def disputed(self, flat: NDArray[np.int64], group: NDArray[np.int64], groups: int) -> NDArray[np.float64]:
         """What the rules dispute of some groups of voxels: `mean_of_groups` of `disputes`."""
         return self.mean_of_groups(self.disputes, flat, group, groups)

@@ -101,7 +101,10 @@ def segment_vessels(
         p_rules = rules.mean_of_groups(rules.probability, islands.flat, islands.member, len(vote))
         p_true = fusion(p_coronary, vote[:, 0], p_rules)
         is_called = p_true >= fusion.cut_off
-        near = fusion.is_undecided(p_true) | (is_called & (_votes_for_other(vote, stage.classes) >= TORN * p_coronary))
+        is_torn = is_called & (_votes_for_other(vote, stage.classes) >= TORN * p_coronary)
+        large = rules.mean_of_groups(rules.large_disputes, islands.flat, islands.member, len(vote))
+        is_large = islands.counts & (vote[:, 0] < SURE_OF_NOTHING) & np.isfinite(large) & ~is_called
+        near = fusion.is_undecided(p_true) | is_torn | is_large
         doubt = "networks and rules do not agree for certain"
     else:
         log_odds, p_true = stage.calibration.log_odds, stage.calibration(p_coronary)

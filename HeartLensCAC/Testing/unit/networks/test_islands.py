@@ -245,6 +245,16 @@ def test_what_the_network_takes_for_something_else_as_well_is_left_to_a_reader(b
     assert (artery, note.undecided) == (Artery.LAD, is_torn)
 
 
+@pytest.mark.parametrize(("radius_mm", "is_left"), [(5, True), (2, False)], ids=["large", "small"])
+def test_large_plaque_that_the_rules_believe_in_is_never_refused_without_a_word(bundle, radius_mm, is_left):
+    """A fusion that hears next to nothing of the rules refuses both; the large one has 79 mm2 in a slice, not 13."""
+    deaf = Fusion(0.0, 1.0, 1e-9, 0.0, 0.5, 0.4, 0.6)
+    ct = schematic_chest(add=[(*LAD_MM, radius_mm, 500)])
+    (artery, note), opinion = refuse(ct, bundle, (0.0, 0.0, math.log(98)), fusion=deaf)
+    assert np.isfinite(opinion.disputes[opinion.left]).all()
+    assert (artery, note.undecided) == (Artery.OTHER, is_left)
+
+
 def test_a_fusion_is_not_asked_where_the_rules_were_not(bundle):
     """LAD 0.01 by the network alone, whose cut-off stands: refused, and no doubt."""
     ct = schematic_chest(add=[(*LAD_MM, 3, 500)])
