@@ -36,6 +36,8 @@ def renamed(document: dict[str, Any]) -> dict[str, Any]:
 def test_a_case_of_version_1_replays_to_the_numbers_that_were_saved(name, tmp_path):
     expected = renamed(json.loads((SAVED / name / "expected.json").read_text()))
     found = json.loads(json.dumps(opened(name, tmp_path).report_document()))
+    for row in found["lesions"]:
+        assert row.pop("instances") == [], "a case of version 1 knows no instance numbers"
     for key in ("total", "arteries", "unassigned", "other", "lesions", "risk", "dropped_small", "slices"):
         assert found[key] == expected[key], key
 

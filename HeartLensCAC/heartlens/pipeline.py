@@ -161,7 +161,7 @@ def read_ct(
     }
     if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
         ct, cautions = read_volume(source, **read_options)
-        require_possible_extent(ct, is_axial="not-axial" not in request.allow)
+        _require_extent(ct, request)
         return ct, None, list(cautions)
     from heartlens.dicom.read import read_series
     from heartlens.dicom.series import choose_series, find_series, rank_series
@@ -171,8 +171,12 @@ def read_ct(
     ct, cautions = read_series(
         series, **read_options, on_progress=lambda done: on_progress("reading", 0.08 + 0.12 * done)
     )
-    require_possible_extent(ct, is_axial="not-axial" not in request.allow)
+    _require_extent(ct, request)
     return ct, series, list(cautions)
+
+
+def _require_extent(ct: CTVolume, request: Request) -> None:
+    require_possible_extent(ct, is_axial="not-axial" not in request.allow, is_part=request.segmentation is not None)
 
 
 def _protocol_for(ct: CTVolume, request: Request) -> ScoringProtocol:

@@ -20,7 +20,7 @@ SQUARE = 0.02
 """By this share the sides of a pixel may differ; reconstruction makes them equal."""
 
 
-def require_possible_extent(ct: CTVolume, *, is_axial: bool = True) -> None:
+def require_possible_extent(ct: CTVolume, *, is_axial: bool = True, is_part: bool = False) -> None:
     """Refuse a geometry that no scanner makes; scores follow the area of a pixel, so a wrong one gives a wrong score.
 
     Parameters
@@ -29,6 +29,8 @@ def require_possible_extent(ct: CTVolume, *, is_axial: bool = True) -> None:
         A volume whose axes are the patient's.
     is_axial
         Whether its slices are the scanner's: those of a coronal stack have pixels that are not square.
+    is_part
+        Whether it may be cut out of an image: given labels need no body around them.
 
     Raises
     ------
@@ -45,6 +47,8 @@ def require_possible_extent(ct: CTVolume, *, is_axial: bool = True) -> None:
         ("an image with a side", max(rows * dy, columns * dx), FIELD_MM),
         ("a scan as long as", slices * dz, (0.0, LENGTH_MM)),
     ):
+        if is_part and what == "an image with a side":
+            low = 0.0
         if not low <= found <= high and (is_axial or what != "an image with a side"):
             raise _refused(f"expected {what} of {low:g} to {high:g} mm, found {found:.4g} mm")
     if is_axial and max(dx, dy) > (1 + SQUARE) * min(dx, dy):

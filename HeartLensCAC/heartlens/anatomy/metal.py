@@ -35,7 +35,7 @@ FEWEST_CLIPS = 3
 
 ALIKE_HU = 700.0
 FEWEST_ALIKE = 5
-ALIKE_SPREAD = 0.35
+ALIKE_SPREAD = 0.25
 """Relative deviation of the peaks, and of the areas, of things that were made alike."""
 
 

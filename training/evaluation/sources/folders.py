@@ -211,8 +211,9 @@ def _read_reference(
     case = _case_of(entry)
     if case is not None:
         return case.source_ct, case.scored_codes, tuple(caution.code for caution in case.cautions)
-    ct, _, cautions = read_ct(_scan_path(entry, scan), Request(allow=allow))
-    return ct, read_labels(_labels_path(entry), ct), tuple(dict.fromkeys(caution.code for caution in cautions))
+    labels = _labels_path(entry)
+    ct, _, cautions = read_ct(_scan_path(entry, scan), Request(allow=allow, segmentation=labels))
+    return ct, read_labels(labels, ct), tuple(dict.fromkeys(caution.code for caution in cautions))
 
 
 def _read_prediction(entry: Entry, ct: CTVolume) -> NDArray[np.uint8]:

@@ -66,12 +66,13 @@ def _field_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
     rows, columns = (frames[0].number_of(keyword) or 0 for keyword in ("Rows", "Columns"))
     if diameter_mm is None or len(spacing) != 2 or rows < 1 or columns < 1:
         return []
-    field_mm = max(spacing[0] * rows, spacing[1] * columns)
+    # Of an image with two sides the longer one is what was reconstructed; a wrong spacing makes both too long.
+    shorter_mm, field_mm = sorted((spacing[0] * rows, spacing[1] * columns))
     text = (
         f"Rows and Columns times PixelSpacing (0028,0030) make an image of {field_mm:.0f} mm, "
         f"ReconstructionDiameter (0018,1100) says {diameter_mm:.0f} mm"
     )
-    if field_mm > (1 + FIELD_TOLERANCE) * diameter_mm:
+    if shorter_mm > (1 + FIELD_TOLERANCE) * diameter_mm:
         raise InputRefused(
             "geometry", f"{frames[0].name}: {text}: one of them is wrong, and the score with it; send the series again"
         )
