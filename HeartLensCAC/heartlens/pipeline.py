@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from heartlens.anatomy import HeartRegion
     from heartlens.anatomy.sharpness import Softened
-    from heartlens.dicom.series import Series
+    from heartlens.dicom.stacks.series import Series
     from heartlens.networks.bundle import Bundle
 
 Progress = Callable[[str, float], None]

@@ -26,8 +26,6 @@ from heartlens.dicom.stacks.joined import joined
 from heartlens.dicom.stacks.series import Series
 from heartlens.dicom.stacks.split import NEIGHBOR_STEPS, stacks_of
 
-__all__ = ["RankedSeries", "Series", "choose_series", "find_series", "rank_series"]
-
 logger = logging.getLogger(__name__)
 
 VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")

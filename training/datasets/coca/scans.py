@@ -14,8 +14,9 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.dicom.header import PARSE_ERRORS, Frame, Instance, pydicom_warnings_logged
 from heartlens.dicom.read import read_series
-from heartlens.dicom.series import Series, find_series
+from heartlens.dicom.series import find_series
 from heartlens.dicom.stack import SAME_POSITION_MM
+from heartlens.dicom.stacks.series import Series
 
 
 @dataclass(frozen=True, eq=False)

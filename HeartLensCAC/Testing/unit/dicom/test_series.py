@@ -15,7 +15,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, SecondaryCaptureImageStorage, generate_uid
 
 from heartlens.core.errors import InputRefused
-from heartlens.dicom.series import RankedSeries, Series, choose_series, find_series, rank_series
+from heartlens.dicom.series import RankedSeries, choose_series, find_series, rank_series
+from heartlens.dicom.stacks.series import Series
 
 HU = np.zeros((16, 4, 5))
 STUDY = "1.2.826.0.1.3680043.10.1.1"
