@@ -244,8 +244,9 @@ def _export(options: argparse.Namespace) -> bool:
     bundle, shards = load_bundle(uncalibrated), ShardSet.open(*folders)
     scans = mixture(shards)
     changes = calibrate(bundle, scans, shards, cut_off="balanced")
-    is_real = [shards.scans[n].source == BACKGROUND_SOURCE for n in scans]
-    groups = [[n for n, real in zip(scans, is_real, strict=True) if real is kind] for kind in (False, True)]
+    groups = [
+        [n for n in scans if (shards.scans[n].source == BACKGROUND_SOURCE) is is_real] for is_real in (False, True)
+    ]
     fusion = fit_fusion(read_opinions(bundle, [read_scans(group, shards) for group in groups]))
     changes["vessel"]["fusion"] = asdict(fusion)
     write_manifest(bundle, {**changes, "attribution": attribution(_trained_on(work))})

@@ -76,7 +76,7 @@ def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDAr
                 continue
             rules = judge_by_rules(ct, region, protocol)
             count = len(islands.vote)
-            p_rules = rules.mean_of_groups(rules.probability, islands.flat, islands.member, count)
+            p_rules = islands.mean_by_rules(rules, rules.probability)
             labeled = np.isin(codes.reshape(-1)[islands.flat], SCORED_ARTERIES)
             is_coronary = 2 * np.bincount(islands.member, labeled, count) > np.bincount(islands.member, minlength=count)
             keep = islands.counts

@@ -86,10 +86,6 @@ class RulesOpinion:
         """(pieces,) `disputes` of what is larger than `LARGE_MM2` in a slice; nan for all other pieces."""
         return np.where(self.pieces.largest_area_mm2 > LARGE_MM2, self.disputes, np.nan)
 
-    def disputed(self, flat: NDArray[np.int64], group: NDArray[np.int64], groups: int) -> NDArray[np.float64]:
-        """What the rules dispute of some groups of voxels: `mean_of_groups` of `disputes`."""
-        return self.mean_of_groups(self.disputes, flat, group, groups)
-
     def mean_of_groups(
         self, of_piece: NDArray[np.float64], flat: NDArray[np.int64], group: NDArray[np.int64], groups: int
     ) -> NDArray[np.float64]:

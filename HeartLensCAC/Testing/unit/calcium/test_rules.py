@@ -339,6 +339,6 @@ def test_half_of_a_group_must_be_disputed(three_plaques):
     others = np.setdiff1d(np.arange(lad.size * 3), pieces.flat)[: lad.size]
     for strange, has_word in ((others, False), (others[1:], True)):
         flat = np.sort(np.concatenate([lad, strange]))
-        (p,) = opinion.disputed(flat, np.zeros(flat.size, int), 1)
+        (p,) = opinion.mean_of_groups(opinion.disputes, flat, np.zeros(flat.size, int), 1)
         assert bool(np.isfinite(p)) is has_word
     assert p == pytest.approx(opinion.notes[piece_at(pieces, LAD)].probability)
