@@ -6,7 +6,7 @@ import random
 from collections import Counter
 
 import pytest
-from damage import EXPECTED, KINDS, Originals, Outcome, cases, run_case
+from damage import KINDS, Originals, Outcome, cases, run_case
 
 SEED = 20
 
@@ -41,10 +41,9 @@ def test_a_case_is_the_same_each_time_it_is_drawn(originals):
     assert first.end == second.end
 
 
-def test_the_judge_hears_a_number_that_moved_and_knows_which_is_expected():
-    assert Outcome("KVP deleted in one", "SILENT").is_bad
-    assert Outcome("KVP deleted in one", "TRACEBACK").is_bad
-    assert not Outcome("KVP deleted in one", "refused mixed").is_bad
-    known = next(iter(EXPECTED), "")
-    assert not known or not Outcome(f"{known} in one x2", "SILENT").is_bad
-    assert not known or Outcome(f"{known} in one x2", "HANG").is_bad
+@pytest.mark.parametrize(
+    ("end", "is_bad"),
+    [("SILENT", True), ("TRACEBACK", True), ("HANG", True), ("refused mixed", False), ("right", False)],
+)
+def test_the_judge_hears_a_number_that_moved(end, is_bad):
+    assert Outcome("KVP deleted in one", end).is_bad is is_bad

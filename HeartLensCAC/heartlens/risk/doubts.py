@@ -55,10 +55,11 @@ def doubts(ct: CTVolume, region: HeartRegion, lesions: LesionMap) -> list[Warnin
     lesions
         Found in it.
     """
-    if not lesions.arteries:
-        why = doubts_about_zero(region)
-        return [WarningRecord("false-zero", f"no calcium was found, and that may be wrong: {why}")] if why else []
     scored = [number for number, artery in lesions.arteries.items() if artery in SCORED_ARTERIES]
+    if not scored:
+        why = doubts_about_zero(region)
+        text = f"no coronary calcium was found, and that may be wrong: {why}"
+        return [WarningRecord("false-zero", text)] if why else []
     metal = find_clips(ct, region) if region.in_view else np.zeros(0, np.int64)
     hit = np.intersect1d(lesions.voxels.ids[np.isin(lesions.voxels.flat, metal)], scored)
     if not hit.size:

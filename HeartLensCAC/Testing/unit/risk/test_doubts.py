@@ -11,7 +11,7 @@ from heartlens.anatomy.metal import find_clips
 from heartlens.anatomy.quality import content_findings
 from heartlens.calcium import extract_lesions
 from heartlens.core.ct import CTVolume
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.risk.doubts import doubts, doubts_about_zero
 
@@ -39,9 +39,17 @@ def test_values_that_are_not_finite_are_doubted(chest):
     assert "measured nan HU" in doubts_about_zero(region)
 
 
-def lesions_of(ct):
+@pytest.mark.parametrize("artery", [None, Artery.OTHER], ids=["nothing", "something else"])
+def test_a_zero_is_doubted_whatever_else_is_calcified(chest, artery):
+    region = replace(heart_region(chest))
+    region.__dict__["core_hu"] = 200.0
+    lesions = LesionMap.empty(chest.shape) if artery is None else lesions_of(with_row(2, 2000), artery)
+    assert [warning.code for warning in doubts(chest, region, lesions)] == ["false-zero"]
+
+
+def lesions_of(ct, artery=Artery.LAD):
     flat = np.flatnonzero((ct.hu > 600).ravel())
-    return extract_lesions(ct, flat, np.full(flat.size, int(Artery.LAD)), ScoringProtocol())
+    return extract_lesions(ct, flat, np.full(flat.size, int(artery)), ScoringProtocol())
 
 
 def with_row(count, hu):
