@@ -14,7 +14,7 @@ HEAD = """\
 
 What HeartLens says of a score, in every situation that changes it. Page, terminal, structured report, panel and
 `report.json` (key `assessment`) take these words from one place, `heartlens.risk.assessment`; a test holds this table
-against all of them.
+against all of them but the panel.
 
 - **The score is a number, or a range.** Undecided lesions, those near the networks' cut-off or disputed by the
   rules, make a range: without those that are counted, and with all of them. Where its ends lie in two categories,
@@ -24,8 +24,8 @@ against all of them.
 - **The probability** stands beside the likeliest category, which is always one of those in the headline. Of an
   empty map there is none: a network that sees nothing would always be sure.
 - **Signing** settles what asked for a reader: undecided lesions have to be decided on before, and the warnings
-  `network`, `rules`, `no-bundle` and `unsettled` are shown as resolved, with the name of who signed. No reader
-  resolves contrast medium or a heart that is not there.
+  `network`, `rules`, `no-bundle`, `unsettled` and `metal-on-artery` are shown as resolved, with the name of who
+  signed. No reader resolves contrast medium or a heart that is not there.
 
 The examples have an LAD of 50, an LM of 16, an RCA of 1, and 36 that are called not coronary.
 

@@ -36,6 +36,7 @@ from heartlens.core.lesions import Artery
 from heartlens.io.volumes import write_seg_nrrd, write_volume
 from heartlens.pipeline import Request, score_series
 from heartlens.report.outputs import write_outputs
+from heartlens.risk.evaluable import Evaluable
 
 SECONDS = 60
 """No damaged input may take longer."""
@@ -78,7 +79,8 @@ class Outcome(NamedTuple):
     what
         The damage, in words.
     end
-        "right", "warned", "refused CODE"; or "SILENT", "TRACEBACK", "HANG", "HALF FOLDER", which must not be
+        "right", "warned", "withheld" (another number, of which nothing is said), "refused CODE"; or
+        "SILENT", "TRACEBACK", "HANG", "HALF FOLDER", which must not be
     said
         The refusal, the warnings, or the exception.
     """
@@ -186,6 +188,8 @@ def _judged(what: str, source: Path, labels: Path, usual: frozenset[str], out: P
     more = sorted({c.code for c in result.case.cautions} - usual)
     if right:
         return Outcome(what, "warned" if more else "right", ", ".join(more))
+    if result.case.assessment.evaluable is Evaluable.NO:
+        return Outcome(what, "withheld", ", ".join(more))
     return Outcome(what, "SILENT", f"{scores}; warnings {more}")
 
 

@@ -203,9 +203,8 @@ def result_table(case: Case) -> str:
         if name == "total":
             lines.append("-" * 52)
         mass = "-" if totals.mass_mg is None else f"{totals.mass_mg:.2f}"
-        lines.append(
-            f"{name:<12}{totals.lesions:>8}{display_agatston(totals.agatston):>10}{totals.volume_mm3:>12.1f}{mass:>10}"
-        )
+        score = display_agatston(totals.agatston) if case.assessment.has_total else "-"
+        lines.append(f"{name:<12}{totals.lesions:>8}{score:>10}{totals.volume_mm3:>12.1f}{mass:>10}")
     lines += ["", state_words(case.assessment.state), *case.assessment.lines()]
     if report.dropped_small_count:
         what = "1 island" if report.dropped_small_count == 1 else f"{report.dropped_small_count} islands"

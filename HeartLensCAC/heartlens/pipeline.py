@@ -23,6 +23,7 @@ from heartlens.case.case import Case
 from heartlens.case.result import Result
 from heartlens.case.signature import now
 from heartlens.core.ct import CTVolume
+from heartlens.core.disk.packed import VOLUME_ENDINGS
 from heartlens.core.disk.reading import file_sha256
 from heartlens.core.errors import OVERRIDABLE, InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.lesions import Artery, LesionMap
@@ -30,7 +31,7 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.core.slabs import average_slabs, slab_labels, slices_per_slab
 from heartlens.io.label_proof import label_cautions, shares_at_threshold
-from heartlens.io.volumes import VOLUME_ENDINGS, origin_of_labels, read_labels, read_volume
+from heartlens.io.volumes import origin_of_labels, read_labels, read_volume
 from heartlens.risk.doubts import doubts
 from heartlens.risk.person import RiskInputs
 
@@ -269,10 +270,10 @@ def find_calcium(
         shares = shares_at_threshold(scored_ct, codes, protocol.threshold_hu)
         lesions = extract_lesions(scored_ct, flat, codes.reshape(-1)[flat], protocol)
         counted = any(lesions.notes[n].counts for n, artery in lesions.arteries.items() if artery is not Artery.OTHER)
-        doubts = label_cautions(shares, protocol.threshold_hu, request.segmentation, counted=counted)
+        cautions = label_cautions(shares, protocol.threshold_hu, request.segmentation, counted=counted)
         checksum = file_sha256(request.segmentation)
         provenance = Provenance(LabelSource.FILE, labels_sha256=checksum, labels_at_threshold=shares)
-        return CalciumResult(lesions, provenance, tuple(doubts))
+        return CalciumResult(lesions, provenance, tuple(cautions))
     from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 
     folder = find_bundle(request.bundle)

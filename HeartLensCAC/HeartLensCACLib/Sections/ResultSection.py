@@ -6,6 +6,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from heartlens.app.review_session import ReviewSession
+from heartlens.case.signature import answered
 from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery
 from heartlens.risk.assess import Risk
 from heartlens.risk.assessment import Assessment
@@ -43,11 +44,11 @@ class ResultSection:
     def refresh(self, reading: ReviewSession) -> None:
         """Fill in the result as it is after the latest edit."""
         self._fillTotals(reading)
-        risk, assessment = reading.case.risk, reading.case.assessment
+        risk, assessment = reading.case.risk, answered(reading.case, reading.state)
         finding = "" if assessment.must_decide else risk.finding
         self.ui.riskLabel.setText(" ".join([*assessment.lines(), finding]).strip())
         self._fillRisk(assessment)
-        self.ui.contextLabel.setText("\n".join(contextLines(risk)))
+        self.ui.contextLabel.setText("\n".join(contextLines(risk, assessment)))
         cautions = [f"{WARNING} {panelWords(caution.text)}" for caution in reading.case.cautions]
         self.ui.cautionsLabel.setText("\n".join(cautions))  # as in the report: the run may have met more than the scan
         self.ui.cautionsLabel.setVisible(bool(cautions))
@@ -82,8 +83,10 @@ class ResultSection:
         fitHeight(self.ui.riskTable)
 
 
-def contextLines(risk: Risk) -> "list[str]":
-    """Percentile, arterial age and 10-year risk where they are known, and why not where they are not."""
+def contextLines(risk: Risk, assessment: Assessment) -> "list[str]":
+    """Percentile, arterial age and 10-year risk where they are known and the category is, and why not where not."""
+    if assessment.must_decide:
+        return [_("Percentile, arterial age and risk are given when a reader has decided on the category.")]
     lines = []
     if risk.percentile_text:
         lines.append(risk.percentile_text[:1].upper() + risk.percentile_text[1:] + ".")

@@ -43,10 +43,20 @@ def test_no_caution_of_the_library_loses_its_first_clause(words, a_ct):
 
 
 def test_the_row_of_the_score_is_marked_and_context_says_why_a_number_is_missing(slicer_running):
+    from report_cases import BOXES, make_case
+
+    from heartlens.core.lesions import LesionNote
+    from heartlens.core.provenance import LabelSource
     from heartlens.risk.assess import assess
     from HeartLensCACLib.Sections.ResultSection import contextLines
 
-    lines = contextLines(assess(250.0, 2, age_years=60, sex="F", race="white", is_gated=True))
+    risk = assess(250.0, 2, age_years=60, sex="F", race="white", is_gated=True)
+    lines = contextLines(risk, make_case(BOXES).assessment)
+    open_lesion = {4: LesionNote(0.45, LabelSource.NETWORK, "close to the cut-off", undecided=True)}
+    waiting = make_case(BOXES, notes=open_lesion, labels=LabelSource.NETWORK).assessment
+    assert contextLines(risk, waiting) == [
+        "Percentile, arterial age and risk are given when a reader has decided on the category."
+    ]
     assert any("percentile for a 60-year-old White woman" in line for line in lines)
     assert any(line.startswith("Arterial age") for line in lines)
     assert any("risk factors" in line for line in lines if line.startswith("Not available"))

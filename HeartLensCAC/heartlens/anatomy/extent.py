@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 
@@ -39,20 +41,21 @@ def require_possible_extent(ct: CTVolume, *, is_axial: bool = True, is_part: boo
     """
     dz, dy, dx = ct.spacing_mm
     slices, rows, columns = ct.shape
-    for what, found, (low, high) in (
-        ("pixels", min(dx, dy), PIXEL_MM),
-        ("pixels", max(dx, dy), PIXEL_MM),
-        ("steps between slices", dz, INCREMENT_MM),
-        ("an image with a side", min(rows * dy, columns * dx), FIELD_MM),
-        ("an image with a side", max(rows * dy, columns * dx), FIELD_MM),
-        ("a scan as long as", slices * dz, (0.0, LENGTH_MM)),
-    ):
-        if is_part and what == "an image with a side":
-            low = 0.0
-        if not low <= found <= high and (is_axial or what != "an image with a side"):
-            raise _refused(f"expected {what} of {low:g} to {high:g} mm, found {found:.4g} mm")
+    _require("pixels", (dx, dy), PIXEL_MM)
+    _require("steps between slices", (dz,), INCREMENT_MM)
+    _require("a scan", (slices * dz,), (0.0, LENGTH_MM))
+    if is_axial:
+        least = 0.0 if is_part else FIELD_MM[0]
+        _require("an image with a side", (rows * dy, columns * dx), (least, FIELD_MM[1]))
     if is_axial and max(dx, dy) > (1 + SQUARE) * min(dx, dy):
         raise _refused(f"expected square pixels, found {dx:.4g} x {dy:.4g} mm")
+
+
+def _require(what: str, lengths_mm: Sequence[float], limits_mm: tuple[float, float]) -> None:
+    low, high = limits_mm
+    for found in lengths_mm:
+        if not low <= found <= high:
+            raise _refused(f"expected {what} of {low:g} to {high:g} mm, found {found:.4g} mm")
 
 
 def _refused(text: str) -> InputRefused:

@@ -135,13 +135,13 @@ def content_findings(ct: CTVolume, region: HeartRegion, *, source_ct: CTVolume |
         "no-hu", "clipped", "orientation" and "contrast" are refusals unless labels are given; the others are warnings.
     """
     findings = scale_findings(source_ct or ct, region.grid)
-    if region.blood_hu is not None and not findings:
+    if region.blood_hu is not None and "no-hu" not in dict(findings):
         findings += _implausible_blood(region.blood_hu)
     turned = orientation_finding(region)
     if turned:
         findings.append(("orientation", turned))
     if not region.in_view:
-        text = "no heart found between two lungs: expected a chest or a heart-cropped CT; no total is given"
+        text = "no heart found between two lungs: expected a chest or a heart-cropped CT"
         return [*findings, ("no-heart", text)]
     blood, noise = region.blood_hu, region.noise_hu
     if blood is not None and blood > CONTRAST_BLOOD_HU and region.core_hu > CONTRAST_CORE_HU:

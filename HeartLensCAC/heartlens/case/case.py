@@ -327,10 +327,8 @@ class Case:
         for row in document["lesions"]:
             first, last = row["slices"]
             row["instances"] = sorted(numbers[first * n : (last + 1) * n])
-        labels = self.provenance.labels
-        is_automatic = labels is not None and labels.is_automatic and not self.edits
-        if is_automatic and "no-heart" in {caution.code for caution in self.cautions}:
-            document["total"]["agatston"] = None  # nothing was looked at, and 0 would be an answer
+        if not self.assessment.has_total:
+            document["total"]["agatston"] = None
         return document
 
     def report_document(self, assessment: Assessment | None = None, signer: str | None = None) -> dict[str, Any]:

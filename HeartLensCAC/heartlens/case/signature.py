@@ -56,6 +56,11 @@ def now() -> str:
     return datetime.now().astimezone().isoformat(timespec="seconds")
 
 
+def state_of(case: Case, signature: Signature | None, state: State | None) -> State:
+    """The state in which a case is written: signed with a signature, else what is known of it, else its own."""
+    return State.SIGNED if signature is not None else state or case.assessment.state
+
+
 def answered(case: Case, state: State) -> Assessment:
     """What may be said of a case in the state that is known of it.
 

@@ -53,7 +53,7 @@ class Provenance:
     scored_at
         When, ISO 8601 with the offset from UTC; "" where a case does not say.
     labels_at_threshold
-        Part of the voxels labelled by the file that was handed over which reach the threshold, by artery.
+        Part of the voxels labeled by the file that was handed over which reach the threshold, by artery.
     """
 
     labels: LabelSource | None = None

@@ -29,7 +29,7 @@ from heartlens.core.errors import InputRefused
 from heartlens.dicom import words
 from heartlens.dicom.compressed import is_dicom, opened
 from heartlens.dicom.slices.elements import read_elements
-from heartlens.dicom.stacks.patient import PatientMarks, patient_marks
+from heartlens.dicom.stacks.patient import patient_mark
 
 logger = logging.getLogger(__name__)
 
@@ -227,9 +227,9 @@ class Instance:
         return any(tag in self.dataset and bool(self.dataset[tag].value) for tag in _OVERLAY_BIT_POSITIONS)
 
     @cached_property
-    def patient(self) -> PatientMarks:
-        """Opaque marks of whose it is, different in every run."""
-        return patient_marks(self.value)
+    def patient(self) -> str:
+        """An opaque mark of whose it is, different in every run."""
+        return patient_mark(self.value)
 
     def value(self, keyword: str) -> Any:
         """An attribute of the file itself; None when absent, empty or not readable as its type."""

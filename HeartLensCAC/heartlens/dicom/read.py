@@ -57,7 +57,7 @@ def read_series(
     ct : CTVolume
         HU and geometry, slices foot to head
     cautions : list[WarningRecord]
-        allowed refusals, and "reformatted", "lossy", "spectral", "field", "slice-order", "prone"
+        allowed refusals, and what every gate that lets the series through has to say
 
     Raises
     ------
@@ -235,14 +235,6 @@ def _acquisition_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
     lossy = [frame for frame in frames if is_lossy(frame.instance)]
     if lossy:
         cautions.append(WarningRecord("lossy", f"{len(lossy)} of {len(frames)} slices were compressed with loss"))
-    voltages = {n for n in (frame.number_of("KVP") for frame in frames) if n}
-    if len(voltages) > 1:
-        listing = ", ".join(f"{n:g}" for n in sorted(voltages))
-        raise InputRefused(
-            "mixed",
-            f"slices of one volume must share KVP (0018,0060), found {listing} kV; "
-            "copy the slices of one into a folder of their own",
-        )
     for frame in frames:
         is_multienergy = (frame.text("MultienergyCTAcquisition") or "").upper() == "YES"
         types = sorted(words.SPECTRAL_TYPES.intersection(frame.image_type))

@@ -35,7 +35,7 @@ from heartlens.dicom.source.images import (
     plane_affine,
     undisturbed,
 )
-from heartlens.dicom.stacks.patient import patient_marks
+from heartlens.dicom.stacks.patient import patient_mark
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -174,7 +174,7 @@ def origin_cautions(path: Path, ct: CTVolume, patients: frozenset[str]) -> list[
                 for item in series.get("ReferencedInstanceSequence") or []
             }
             series_uids = {str(series.SeriesInstanceUID) for series in seg.get("ReferencedSeriesSequence") or []}
-            is_same_patient = patient_marks(seg.get).patient in patients
+            is_same_patient = patient_mark(seg.get) in patients
             study_uid = str(seg.get("StudyInstanceUID") or "")
         except PARSE_ERRORS:
             return []  # reading its voxels says what is damaged

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from heartlens.core.ct import AXIAL_COSINE
-from heartlens.core.disk.packed import refuse_packed
+from heartlens.core.disk.packed import VOLUME_ENDINGS, refuse_packed
 from heartlens.core.disk.reading import files_below, irregular, open_regular
 from heartlens.core.errors import OVERRIDABLE, InputRefused, visible
 from heartlens.core.reconstruction_kernel import kernel_class
@@ -27,9 +27,6 @@ from heartlens.dicom.stacks.series import Series
 from heartlens.dicom.stacks.split import NEIGHBOR_STEPS, stacks_of
 
 logger = logging.getLogger(__name__)
-
-VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-"""Names of volume files, which `heartlens.io` reads."""
 
 DICOM_SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
 """A file with such a name that is not DICOM is broken, not junk."""
@@ -246,7 +243,7 @@ def choose_series(
     eligible = [r for r in images if not r.is_final and r.liftable <= allow]
     if not eligible:
         return images[0].series  # reading it says what is wrong with the least bad one
-    first = [r for r in eligible if r.comes_first and r.refusal is None] or [r for r in eligible if r.refusal is None]
+    first = [r for r in eligible if r.comes_first] or [r for r in eligible if r.refusal is None]
     first = sorted(first or eligible, key=lambda r: -r.points)
     if len(first) > 1 and first[0].points - first[1].points < LEAD_POINTS:
         rivals = [r for r in first if first[0].points - r.points < LEAD_POINTS]
@@ -297,18 +294,17 @@ def _rank(series: Series) -> RankedSeries:
     reasons = list(_held_back(series))
     comes_first = not reasons
     refusal, _ = header_verdict(series)
-    last, allowed = header_verdict(series, OVERRIDABLE)
+    last, allowed = (None, []) if refusal is None else header_verdict(series, OVERRIDABLE)
     if last is not None and series.is_ct:
         reasons.append(last.text)
-    liftable = {code for code, text in allowed if code in OVERRIDABLE and text.startswith("allowed")}
-    liftable |= {refusal.code} if refusal is not None and last is None else set()
+    liftable = frozenset(caution.code for caution in allowed if caution.code in OVERRIDABLE)
     points = 0
     for gain, reason in _points(series):
         points += gain
         reasons.append(f"{gain:+d} {reason}")
     code = None if refusal is None else refusal.code
     first = comes_first and refusal is None
-    return RankedSeries(series, points, tuple(reasons), code, first, last is not None, frozenset(liftable))
+    return RankedSeries(series, points, tuple(reasons), code, first, last is not None, liftable)
 
 
 def _held_back(series: Series) -> Iterator[str]:

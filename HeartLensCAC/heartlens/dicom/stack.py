@@ -79,10 +79,8 @@ def stack_slices(
     cautions: list[WarningRecord] = []
     orientation, spacing = _common_plane(frames)
     row_direction, column_direction = orientation[:3], orientation[3:]
-    normal = np.cross(row_direction, column_direction)
+    normal = slice_normal(orientation)
     normal /= np.linalg.norm(normal)
-    if normal[np.argmax(np.abs(normal))] < 0:
-        normal = -normal  # order the slices foot to head (right to left, front to back) whichever way rows run
     corners = np.array([_vector(frame, "ImagePositionPatient", 3) for frame in frames])
     along = corners @ normal
     order = np.argsort(along, kind="stable")
@@ -277,12 +275,29 @@ def _mixed(first: Frame, other: Frame, keyword: str) -> InputRefused:
     )
 
 
+def slice_normal(orientation: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
+    """Normal of a slice by its rows and columns, toward the head (the left, the back) whichever way these run.
+
+    Parameters
+    ----------
+    orientation
+        (6,) ImageOrientationPatient
+
+    Returns
+    -------
+    NDArray[np.float64]
+        (3,), of length 1 where rows and columns have it and stand upright on each other
+    """
+    normal: NDArray[np.float64] = np.cross(orientation[:3], orientation[3:])
+    return -normal if normal[np.argmax(np.abs(normal))] < 0 else normal
+
+
 def positions_mm(frames: Sequence[Frame]) -> tuple[np.ndarray, float | None]:
     """Different positions along the first slice's normal, ascending, and the normal's cosine with the long axis."""
     orientation = frames[0].numbers("ImageOrientationPatient") if frames else ()
     if len(orientation) != 6:
         return np.empty(0), None
-    normal = np.cross(orientation[:3], orientation[3:])
+    normal = slice_normal(orientation)
     corners = [c for c in (frame.numbers("ImagePositionPatient") for frame in frames) if len(c) == 3]
     along = np.unique(np.round([np.dot(corner, normal) for corner in corners], 2))
     length = float(np.linalg.norm(normal))

@@ -16,12 +16,12 @@ from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import Artery
 
 FEW = 0.25
-"""An artery of whose labelled voxels fewer reach the threshold is said. Whole plaques have nearly all, an outline drawn
+"""An artery of whose labeled voxels fewer reach the threshold is said. Whole plaques have nearly all, an outline drawn
 around a plaque about half; a label map one slice off has a tenth, a mask of the whole vessel less."""
 
 
 def shares_at_threshold(ct: CTVolume, codes: NDArray[np.uint8], threshold_hu: float) -> dict[str, float]:
-    """Which part of the labelled voxels of each artery reaches the threshold.
+    """Which part of the labeled voxels of each artery reaches the threshold.
 
     Parameters
     ----------
@@ -64,7 +64,7 @@ def label_cautions(
     ------
     InputRefused
         ``labels``: there are coronary labels, few of them or none reach the threshold, and no lesion counts. The score
-        would be 0, and "absent" would be said of a scan that nobody labelled.
+        would be 0, and "absent" would be said of a scan that nobody labeled.
     """
     coronary = {name: share for name, share in shares.items() if name != Artery.OTHER.name}
     if coronary and not counted and max(coronary.values()) < FEW:
@@ -76,6 +76,6 @@ def label_cautions(
         )
     if any(share < FEW for share in shares.values()):
         listing = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
-        text = f"few of the labelled voxels reach {threshold_hu:g} HU ({listing}): do the labels lie on this scan?"
+        text = f"few of the labeled voxels reach {threshold_hu:g} HU ({listing}): do the labels lie on this scan?"
         return [WarningRecord("labels", text)]
     return []

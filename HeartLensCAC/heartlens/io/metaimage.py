@@ -130,7 +130,9 @@ def _read_header(file: IO[bytes], path: Path) -> dict[str, str]:
         key, separator, value = line.partition("=")
         if not separator or file.tell() > _LONGEST_HEADER_BYTES:
             raise unreadable(path, "header lines 'key = value' to ElementDataFile", repr(line[:60]), "check the file")
-        fields[_ALIASES.get(key.strip(), key.strip())] = value.strip()
+        name = _ALIASES.get(key.strip(), key.strip())
+        if fields.setdefault(name, value.strip()) != value.strip():
+            raise unreadable(path, f"one {name}", f"{fields[name]!r} and {value.strip()!r}", "export it again")
     return fields
 
 

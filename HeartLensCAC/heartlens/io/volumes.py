@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import AXIAL_COSINE, SKEW_TOLERANCE, CTHeader, CTVolume, canonical_axes, hu_array
-from heartlens.core.disk.packed import refuse_packed
+from heartlens.core.disk.packed import VOLUME_ENDINGS, refuse_packed
 from heartlens.core.disk.reading import open_regular
 from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.grid import ijk_of, index_map, require_same_extent
@@ -31,10 +31,6 @@ __all__ = [
     "write_volume",
 ]
 
-VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
-
-LOW_HU = -200
-"""A CT of the chest holds lung or air, and fat at the least; without anything this dark the numbers are not HU."""
 
 SQUARE_PIXEL_RATIO = 1.5
 """Scanners make square pixels; axial pixels longer than wide by more than this come from a coronal stack."""
@@ -73,7 +69,7 @@ def read_volume(
     Raises
     ------
     InputRefused
-        ``input``, ``unreadable``, ``truncated``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
+        ``input``, ``unreadable``, ``truncated``, ``tilt``, ``not-axial``, ``few-slices``
     """
     path = Path(path)
     image = _read_image(path)
@@ -120,7 +116,7 @@ def checked_volume(
     Raises
     ------
     InputRefused
-        ``unreadable``, ``tilt``, ``not-axial``, ``no-hu``, ``few-slices``
+        ``unreadable``, ``tilt``, ``not-axial``, ``few-slices``
     """
     cautions: list[WarningRecord] = []
     _check_right_angles(affine, where)
@@ -145,9 +141,6 @@ def checked_volume(
     if len(hu) < FEWEST_SLICES:
         text = f"expected {FEWEST_SLICES} slices or more, found {len(hu)}"
         cautions.append(refuse_or_warn("few-slices", text, allow, where=where))
-    if hu.min() > LOW_HU:
-        text = f"expected HU with air or lung below {LOW_HU}, found values from {hu.min():g} to {hu.max():g}"
-        cautions.append(refuse_or_warn("no-hu", text, allow, where=where))
     try:
         return CTVolume(hu, affine, header, allow_oblique="not-axial" in allow), cautions
     except ValueError as error:
@@ -174,22 +167,7 @@ def write_volume(path: str | Path, ct: CTVolume) -> None:
 
 
 def origin_of_labels(path: Path, ct: CTVolume, patients: frozenset[str]) -> list[WarningRecord]:
-    """What a DICOM SEG says of the CT it was made on; nothing for other files, which do not say.
-
-    Parameters
-    ----------
-    path
-        The labels.
-    ct
-        The scan that is scored.
-    patients
-        Marks of whose the scan is; see `heartlens.dicom.stacks.patient`.
-
-    Raises
-    ------
-    InputRefused
-        ``labels``, when it was another one
-    """
+    """What a DICOM SEG says of the CT it was made on, see `heartlens.dicom.seg`; nothing for other files."""
     if not _is_dicom(path):
         return []
     from heartlens.dicom.seg import origin_cautions
@@ -282,5 +260,7 @@ def _given_or_read(given: float | None, image: Nrrd, key: str, way_out: str) -> 
 
 
 def _is_dicom(path: Path) -> bool:
+    from heartlens.dicom.compressed import is_dicom
+
     with open_regular(path) as file:
-        return file.read(132)[128:] == b"DICM"
+        return is_dicom(file.read(132))

@@ -17,7 +17,7 @@ import jinja2
 
 from heartlens import __version__
 from heartlens.case.case import Case
-from heartlens.case.signature import Signature, answered, state_words
+from heartlens.case.signature import Signature, answered, state_of, state_words
 from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery
 from heartlens.core.protocol import NOTICE
 from heartlens.report.crops import CROP_MM
@@ -114,9 +114,9 @@ def render_report(
     state
         `State.ALTERED` says that the case was changed after somebody signed it; None is what the signature says.
     """
-    known = State.SIGNED if signature is not None else state or case.assessment.state
+    known = state_of(case, signature, state)
     report, risk, assessment = case.report, case.risk, answered(case, known)
-    scheme = SCHEMES[risk.scheme]
+    scheme, voxels = SCHEMES[risk.scheme], _voxels(case)
     is_evaluable = assessment.evaluable is not Evaluable.NO
     return _template().render(
         css=_resource("report.css").replace("VERSION", __version__),
@@ -128,9 +128,7 @@ def render_report(
         facts=_facts(case),
         assessment=assessment,
         is_evaluable=is_evaluable,
-        decisive=[c.text for c in case.cautions if EVALUABLE_BY_CODE.get(c.code) is Evaluable.NO],
-        has_heart="no-heart" not in assessment.reasons,
-        is_estimate=assessment.is_estimate,
+        decisive=[c.text for c in case.cautions if c.code in assessment.reasons and _is_decisive(c.code)],
         total=display_agatston(report.total.agatston),
         before=_automatic(case),
         risk=risk,
@@ -140,7 +138,7 @@ def render_report(
         chances=_chances(case, assessment),
         technique=technique_sentence(case),
         lights=lights_of(case, known),
-        warnings=_warnings(case, signature),
+        warnings=_warnings(case, assessment.reasons, signature),
         columns=_columns(case),
         arteries=_artery_rows(case),
         total_row=_cells(case, report.total),
@@ -152,8 +150,8 @@ def render_report(
         omitted=omitted_rows(risk),
         remarks=remarks(case),
         small_note=_small_note(case) if is_evaluable else "",
-        **_projections(case),
-        **pictures_of(case, _voxels(case), known),
+        **_projections(case, voxels),
+        **pictures_of(case, voxels, known),
         zero=zero_dossier(case),
         crop_mm=f"{CROP_MM:g}",
         lesions=[lesion_row(case, lesion) for lesion in _listed(case)],
@@ -201,12 +199,17 @@ def _automatic(case: Case) -> str:
     return display_agatston(before) if case.edits and before != case.report.total.agatston else ""
 
 
-def _warnings(case: Case, signature: Signature | None) -> list[dict[str, str]]:
+def _is_decisive(code: str) -> bool:
+    return EVALUABLE_BY_CODE.get(code) is Evaluable.NO
+
+
+def _warnings(case: Case, reasons: tuple[str, ...], signature: Signature | None) -> list[dict[str, str]]:
     """Every warning with what it leads to, those that decide first; settled ones last, with who settled them."""
     rows = []
     for caution in case.cautions:
-        leads_to = EVALUABLE_BY_CODE.get(caution.code)
-        level = {Evaluable.NO: "bad", Evaluable.LIMITED: "limited"}.get(leads_to or Evaluable.YES, "note")
+        level = "note"
+        if caution.code in reasons:
+            level = "bad" if _is_decisive(caution.code) else "limited"
         by = ""
         if signature is not None and caution.code in SETTLED_BY_SIGNING:
             level, by = "good", state_words(State.SIGNED, signature)
@@ -225,7 +228,8 @@ def _columns(case: Case) -> list[str]:
 
 def _cells(case: Case, totals: Totals) -> list[str]:
     """One row of the result table, in the order of `_columns`."""
-    cells = [str(totals.lesions), display_agatston(totals.agatston), f"{totals.volume_mm3:.1f}"]
+    score = display_agatston(totals.agatston) if case.assessment.has_total else "–"
+    cells = [str(totals.lesions), score, f"{totals.volume_mm3:.1f}"]
     if case.report.total.volume_isotropic_mm3 is not None:
         cells.append(number(totals.volume_isotropic_mm3, 1))
     if case.report.mass_factor_mg_per_mm3_hu is not None:
@@ -261,8 +265,7 @@ def _voxels(case: Case) -> ScoredVoxels:
     return ScoredVoxels.of(case.lesions, scored_voxels(case.ct, case.lesions, case.protocol))
 
 
-def _projections(case: Case) -> dict[str, Any]:
-    voxels = _voxels(case)
+def _projections(case: Case, voxels: ScoredVoxels) -> dict[str, Any]:
     view = view_of(case.ct, voxels)
     tall = (view.slices.stop - view.slices.start) * case.ct.increment_mm >= LEAST_FRONT_VIEW_MM
     shown_arteries = {artery for artery in (*SCORED_ARTERIES, Artery.OTHER) if (voxels.artery == artery).any()}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from heartlens.case.case import Case
+from heartlens.case.signature import answered
 from heartlens.risk.evaluable import EVALUABLE_BY_CODE, SETTLED_BY_SIGNING, Evaluable, State
 
 LIGHT_BY_CODE: Mapping[str, str] = MappingProxyType(
@@ -53,7 +54,7 @@ SHORT: Mapping[str, str] = MappingProxyType(
         "false-zero": "unlike a body", "field": "field contradicts header", "slice-order": "order contradicts header",
         "orientation": "lies otherwise", "prone": "prone", "clipped": "cut off above", "hu-jump": "slices not in HU",
         "metal-on-artery": "metal on an artery", "labels": "labels hold little calcium",
-        "metal": "metal", "lossy": "compressed with loss", "domain": "outside what the networks know",
+        "metal": "metal", "lossy": "compressed with loss", "domain": "outside the networks' domain",
     }
 )  # fmt: skip
 """A warning in at most four words."""
@@ -84,6 +85,7 @@ class Light:
 def lights_of(case: Case, state: State) -> list[Light]:
     """The six lights of a case in their order; a signed result has settled what a reader settles."""
     codes = [c.code for c in case.cautions if state is not State.SIGNED or c.code not in SETTLED_BY_SIGNING]
+    reasons = answered(case, state).reasons
     header = case.source_ct.header
     increment = f"{case.source_ct.increment_mm:.3g} mm"
     thickness = (
@@ -103,12 +105,13 @@ def lights_of(case: Case, state: State) -> list[Light]:
         "reader": reader.get(state, "altered after signing"),
     }
     return [
-        _light(name, text, [c for c in codes if LIGHT_BY_CODE.get(c) == name], state) for name, text in known.items()
+        _light(name, text, [c for c in codes if LIGHT_BY_CODE.get(c) == name], reasons, state)
+        for name, text in known.items()
     ]
 
 
-def _light(name: str, known: str, codes: list[str], state: State) -> Light:
-    found = [EVALUABLE_BY_CODE.get(code) for code in codes]
+def _light(name: str, known: str, codes: list[str], reasons: tuple[str, ...], state: State) -> Light:
+    found = [EVALUABLE_BY_CODE[code] for code in codes if code in reasons]
     level = "note" if codes else "good"
     if Evaluable.LIMITED in found:
         level = "limited"

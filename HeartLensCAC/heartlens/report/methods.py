@@ -75,7 +75,7 @@ def remarks(case: Case) -> list[str]:
             f"Calcium in the left main coronary artery: Agatston {display_agatston(left_main.agatston)}, "
             f"{100 * (report.left_main_share or 0):.0f} % of the total."
         )
-    if rounded_agatston(total) >= VERY_HIGH_AGATSTON:
+    if case.risk.withheld is None and rounded_agatston(total) >= VERY_HIGH_AGATSTON:
         texts.append(f"Very high score ({VERY_HIGH_AGATSTON} or more).")
     unassigned = report.arteries[Artery.UNASSIGNED]
     if unassigned.lesions:

@@ -19,7 +19,7 @@ from heartlens.case.journal import JOURNAL, TORN
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, sign_case
-from heartlens.case.signature import Signature, answered, shown_name, state_words
+from heartlens.case.signature import Signature, answered, shown_name, state_of, state_words
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused, NotWritten
 from heartlens.core.lesions import SCORED_ARTERIES
@@ -140,7 +140,7 @@ def write_labels(path: Path, case: Case) -> None:
 
 
 def _report_document(case: Case, signature: Signature | None, state: State | None) -> dict[str, Any]:
-    known = State.SIGNED if signature is not None else state or case.assessment.state
+    known = state_of(case, signature, state)
     document = case.report_document(answered(case, known), None if signature is None else signature.observer)
     return document if signature is None else {**document, "signature": asdict(signature)}
 
@@ -221,7 +221,7 @@ def _write_dicom(
     on_progress: Callable[[float], None],
 ) -> None:
     case = result.case
-    known = State.SIGNED if signature is not None else state or case.assessment.state
+    known = state_of(case, signature, state)
     seg = None
     with suppress(NotWritten, ModuleNotFoundError):  # the writers say so, for each object
         from heartlens.dicom.source.images import SourceImages

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from heartlens.risk.categories import Category
+from heartlens.risk.population_tables import rounded_agatston
 
 WIDTH, GAP, HEIGHT, TOP = 520.0, 2.0, 26.0, 16.0
 
@@ -34,7 +35,9 @@ def scale_ruler(categories: Sequence[Category], low: float, high: float, possibl
             f'<text class="{kind}" x="{x + box / 2:.1f}" y="33" text-anchor="middle">'
             f"{row.shown.split(' or ')[0]}</text>"
         )
-    for score, n in ((low, chosen[0]), (high, chosen[-1])) if chosen else ():
+    for score in (low, high) if chosen else ():
+        # Of the possible categories the one that the score lies in: the likeliest may be beyond the range.
+        n = max((n for n in chosen if categories[n].low <= rounded_agatston(score)), default=chosen[0])
         row = categories[n]
         least = max(row.low, 1)
         most = 10.0 * least if row.high is None else max(row.high, 1)

@@ -65,14 +65,14 @@ def zero_dossier(case: Case) -> dict[str, Any] | None:
 def _candidates(case: Case, opinion: RulesOpinion) -> tuple[list[dict[str, Any]], int]:
     """Pieces of lesion size in the heart, each with why it does not count; and how many lie in bone or outside."""
     pieces, name = opinion.pieces, image_namer(case)
-    because = ["the networks do not call it coronary; the rules would"] * pieces.count
+    because = ["not called coronary here; the rules would count it"] * pieces.count
     is_far = np.zeros(pieces.count, bool)
     for removed in opinion.ledger:
         mine = np.unique(pieces.piece[np.isin(pieces.flat, removed.flat)])
         for n in mine:
             because[n] = removed.because
         is_far[mine] = removed.rule in FAR_FROM_ARTERIES
-    noted = _network_words(case)
+    noted = _lesion_words(case)
     rows = []
     for n in np.flatnonzero(pieces.accepted & ~is_far):
         voxels = np.flatnonzero(pieces.piece == n)
@@ -95,7 +95,7 @@ def _candidates(case: Case, opinion: RulesOpinion) -> tuple[list[dict[str, Any]]
     return rows, int((pieces.accepted & is_far).sum())
 
 
-def _network_words(case: Case) -> dict[int, str]:
+def _lesion_words(case: Case) -> dict[int, str]:
     """What was said of each lesion on the map, none of which counts."""
     return {
         lesion.id: f"lesion {lesion.id}" + (", undecided" if lesion.undecided else "") for lesion in case.report.lesions

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from gettext import NullTranslations
 from typing import Any
@@ -38,8 +38,7 @@ class Assessment:
     scheme
         Of the categories.
     category_low, category_high
-        Codes of the lowest and of the highest category that the score may have: those of the two totals, and the
-        likeliest one; None where the scan allows no statement.
+        Codes of the categories of the two totals; None where the scan allows no statement.
     cac_drs_low, cac_drs_high
         CAC-DRS of the two totals, such as "A1/N2", and "A1" where nobody knows how many arteries are calcified.
     likeliest, likeliest_probability
@@ -79,12 +78,17 @@ class Assessment:
 
     @property
     def categories(self) -> tuple[Category, ...]:
-        """Every category that the score may have, ascending; none where the scan allows no statement."""
-        if self.category_low is None or self.category_high is None:
-            return ()
+        """Every category that the score may have, the likeliest with them, ascending; none where nothing is said."""
         rows = SCHEMES[self.scheme].categories
         codes = [row.category for row in rows]
-        return rows[codes.index(self.category_low) : codes.index(self.category_high) + 1]
+        ends = (self.category_low, self.category_high, self.likeliest)
+        places = [codes.index(code) for code in ends if code is not None]
+        return rows[min(places) : max(places) + 1] if places else ()
+
+    @property
+    def has_total(self) -> bool:
+        """Whether there is a number at all: without a heart nothing was looked at, and 0 would be an answer."""
+        return "no-heart" not in self.reasons
 
     @property
     def must_decide(self) -> bool:
@@ -142,14 +146,24 @@ class Assessment:
         """Score, category with its range, and CAC-DRS, or why there are none, in a line."""
         if self.evaluable is Evaluable.NO:
             text = say.gettext("Not evaluable: {why}.").format(why=self.why(say))
-            if "no-heart" in self.reasons:
-                return text
-            found = say.gettext("What was found adds up to Agatston {score}, which says nothing about this person.")
-            return f"{text} {found.format(score=display_agatston(self.total))}"
+            return f"{text} {self.found(say)}".strip()
         name = say.gettext("Total Agatston score")
         if self.is_estimate:
             name = say.gettext("Estimated total Agatston score")
         return f"{name} {self.score(say)} ({self.scheme}: {self.category(say)}). CAC-DRS {self.cac_drs(say)}."
+
+    def found(self, say: NullTranslations = ENGLISH) -> str:
+        """What the sum is worth where nothing may be said of the person; empty elsewhere, and without a total."""
+        if self.evaluable is not Evaluable.NO or not self.has_total:
+            return ""
+        text = say.gettext("What was found adds up to Agatston {score}, which says nothing about this person.")
+        return text.format(score=display_agatston(self.total))
+
+    def limits(self, say: NullTranslations = ENGLISH) -> str:
+        """What limits a statement that may be made; empty where nothing does."""
+        if self.evaluable is not Evaluable.LIMITED:
+            return ""
+        return say.gettext("Limited: {why}.").format(why=self.why(say))
 
     def range(self, say: NullTranslations = ENGLISH) -> str:
         """What the score is now, and what it would be by a reader's decisions; empty where nothing is undecided.
@@ -161,22 +175,21 @@ class Assessment:
         now, low, high = (display_agatston(one) for one in (self.total, self.total_low, self.total_high))
         taken = list(self.undecided_counted)
         left = [lesion for lesion in self.undecided if lesion not in taken]
-        parts = []
-        if taken:
-            text = say.ngettext("{score} if {lesions} is not", "{score} if {lesions} are not", len(taken))
-            parts.append(text.format(score=low, lesions=_lesions(taken, say)))
-        if left:
-            text = say.ngettext("{score} if {lesions} is coronary", "{score} if {lesions} are coronary", len(left))
-            if not taken:
-                parts.append(text.format(score=high, lesions=_lesions(left, say)))
-            else:
-                more = say.ngettext("{score} if {lesions} is, too", "{score} if {lesions} are, too", len(left))
-                parts.append(more.format(score=high, lesions=_lesions(left, say)))
+        if taken and left:
+            less = say.ngettext("{score} if {lesions} is not", "{score} if {lesions} are not", len(taken))
+            more = say.ngettext("{score} if {lesions} is, too", "{score} if {lesions} are, too", len(left))
+            parts = [
+                less.format(score=low, lesions=_lesions(taken, say)),
+                more.format(score=high, lesions=_lesions(left, say)),
+            ]
         elif taken:
             text = say.ngettext(
                 "{score} if {lesions} is not coronary", "{score} if {lesions} are not coronary", len(taken)
             )
             parts = [text.format(score=low, lesions=_lesions(taken, say))]
+        else:
+            text = say.ngettext("{score} if {lesions} is coronary", "{score} if {lesions} are coronary", len(left))
+            parts = [text.format(score=high, lesions=_lesions(left, say))]
         return say.gettext("{now}, or {otherwise}").format(now=now, otherwise=say.gettext(", or ").join(parts))
 
     def decide(self, say: NullTranslations = ENGLISH) -> str:
@@ -202,10 +215,7 @@ class Assessment:
     def lines(self, say: NullTranslations = ENGLISH) -> tuple[str, ...]:
         """All that may be said, in the order in which it is read; each a sentence, none empty."""
         now = self.range(say)
-        limits = ""
-        if self.evaluable is Evaluable.LIMITED:
-            limits = say.gettext("Limited: {why}.").format(why=self.why(say))
-        lines = (self.sentence(say), now and f"{now}.", self.decide(say), self.probability(say), limits)
+        lines = (self.sentence(say), now and f"{now}.", self.decide(say), self.probability(say), self.limits(say))
         return tuple(line for line in lines if line)
 
     def to_json(self) -> dict[str, Any]:
@@ -222,18 +232,6 @@ class Assessment:
                 for name in ("headline", "sentence", "range", "decide", "probability", "why")
             },
         }
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Assessment:
-        """An assessment from what `to_json` made of it; the texts follow from the rest."""
-        return cls(
-            **{name: document[name] for name in _PLAIN},
-            state=State(document["state"]),
-            evaluable=Evaluable(document["evaluable"]),
-            reasons=tuple(document["reasons"]),
-            undecided=tuple(document["undecided"]),
-            undecided_counted=tuple(document["undecided_counted"]),
-        )
 
 
 _PLAIN = (
@@ -297,7 +295,6 @@ def assess_score(
         places = {codes_of_scheme.index(category_of(one)) for one in (low, total, high)}
         if probability is not None and total > 0:
             likeliest = max(probability, key=lambda row: row[1])
-            places.add(codes_of_scheme.index(likeliest[0]))
         names = [codes_of_scheme[min(places)], codes_of_scheme[max(places)]]
         settled = [x for x in counted if not x.undecided]
         may_be = [*counted, *(x for x in undecided if x not in counted)]

@@ -1,4 +1,4 @@
-"""What takes the meaning from a number: a zero of a scan that shows no heart as people have it, metal on an artery."""
+"""What weakens a number: a zero of a scan that shows no heart as people have it, metal on an artery."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ EVALUABLE_BY_CODE: Mapping[str, Evaluable] = MappingProxyType(
         "clipped": Evaluable.NO,  # peaks are cut off, and weights with them
         "hu-jump": Evaluable.NO,  # some slices are not in HU
         "orientation": Evaluable.NO,  # arteries are named by where they lie
-        "metal-on-artery": Evaluable.LIMITED,  # plaque alone would score less; two of 40 heavy hearts look like it
+        "metal-on-artery": Evaluable.LIMITED,  # plaque alone would score less; dense plaque may look like it
         "false-zero": Evaluable.NO,  # heart, lungs or blood are not as in people
         "extrapolated-gaps": Evaluable.NO,  # slices are missing, and with them what they hold
         "heart-cut-top": Evaluable.NO,  # as of half a series: the arteries begin there
@@ -81,7 +81,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
 """The same findings in a few words, for a headline; the warning itself says what it does to the score."""
 
 
-SETTLED_BY_SIGNING = frozenset({"network", "rules", "no-bundle", "unsettled"})
+SETTLED_BY_SIGNING = frozenset({"network", "rules", "no-bundle", "unsettled", "metal-on-artery"})
 """Warnings that ask for a reader: who signs has looked, and answers for it."""
 
 

@@ -13,12 +13,15 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 from heartlens.calcium import candidate_mask
 from heartlens.case.case import Case
 from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.errors import InputRefused, WarningRecord
+from heartlens.core.errors import InputRefused, WarningRecord, refuse_or_warn
 from heartlens.core.grid import IndexMap, index_map, require_same_extent
 from heartlens.io.volumes import checked_volume
 
 RAS_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """Slicer works in RAS, DICOM in LPS: the one matrix that turns one into the other, either way."""
+
+LOW_HU = -200
+"""A CT of the chest holds lung or air, and fat at the least; without anything this dark the numbers are not HU."""
 
 SAME_HU = 0.01
 """Slicer may keep rescaled values as double where we keep float32; more than this is another value."""
@@ -64,6 +67,9 @@ def case_ct(
     values = _values(volume)
     header = CTHeader(kvp=kvp, slice_thickness_mm=slice_thickness_mm)
     ct, cautions = checked_volume(values.copy(), lps_affine(volume), header, where="the volume", allow=allow)
+    if ct.hu.min() > LOW_HU:  # a label map, or one that was windowed: said before a worker is started for it
+        text = f"expected HU with air or lung below {LOW_HU}, found values from {ct.hu.min():g} to {ct.hu.max():g}"
+        cautions.append(refuse_or_warn("no-hu", text, allow, where="the volume"))
     if volume.GetAttribute(_INSTANCES) and not dicom_instances(volume):
         text = (
             "the volume came from DICOM and was cropped or resampled since: it is scored as it is on the screen, "

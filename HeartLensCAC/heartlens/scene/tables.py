@@ -51,7 +51,7 @@ def lesion_columns(case: Case) -> list[Column]:
 
 def total_columns(case: Case) -> list[Column]:
     """One row an artery, empty ones included, then what is not assigned, the total, and what is not coronary."""
-    now, automatic = case.report, case.auto_report
+    now, automatic, has_total = case.report, case.auto_report, case.assessment.has_total
     rows = [
         (artery.name, now.arteries[artery], automatic.arteries[artery]) for artery in (*CORONARY, Artery.UNASSIGNED)
     ]
@@ -60,7 +60,7 @@ def total_columns(case: Case) -> list[Column]:
     return [
         Column("artery", [name for name, _, _ in rows]),
         Column("lesions", [totals.lesions for _, totals, _ in rows]),
-        Column("agatston", [totals.agatston for _, totals, _ in rows]),
+        Column("agatston", [_number(totals.agatston if has_total else None) for _, totals, _ in rows]),
         Column("volume", [totals.volume_mm3 for _, totals, _ in rows], "mm3"),
         Column("mass", [_number(totals.mass_mg) for _, totals, _ in rows], "mg"),
         Column("density", [_number(totals.density) for _, totals, _ in rows]),

@@ -80,7 +80,7 @@ def read_scan(folder: Path, *, is_gated: bool | None = None, allow: frozenset[st
     if dropped:
         notes.append(f"{len(dropped)} doubled slices left out: {', '.join(dropped[:3])}")
         frames = tuple(frame for instance in kept for frame in instance.frames)
-        series = replace(series, instances=kept, files=tuple(instance.path for instance in kept), frames=frames)
+        series = replace(series, instances=kept, frames=frames)
     ct, cautions = read_series(series, allow=allow)
     notes += [f"{caution.code}: {caution.text}" for caution in cautions]
     if is_gated is not None:

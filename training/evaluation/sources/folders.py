@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from heartlens.case.case import Case
 from heartlens.case.folder import load_case
 from heartlens.core.ct import CTVolume
+from heartlens.core.disk.packed import VOLUME_ENDINGS
 from heartlens.core.errors import InputRefused
-from heartlens.io.volumes import VOLUME_ENDINGS, read_labels, write_volume
+from heartlens.io.volumes import read_labels, write_volume
 from heartlens.pipeline import Request, read_ct, score_series
 from training.datasets.shards import ShardSet
 from training.evaluation.pairs import Pair

@@ -201,6 +201,56 @@ def test_one_patient_is_one_however_the_archive_writes_it(tmp_path, edit, codes)
     assert said == codes
 
 
+@pytest.mark.parametrize("names", [("MILLER^ANN", "MILLER^ANN^^MRS"), ("Miller^Ann", "Miller^Ann^M"),
+                                   ("Mueller-Li^An", "Mueller Li^An"), ("Yamada^Tarou=山田^太郎", "Yamada^Tarou")],
+                         ids=["title", "middle name", "hyphen", "other alphabet"])  # fmt: skip
+def test_one_name_is_one_however_it_is_written(tmp_path, names):
+    change(chest(tmp_path), lambda d, n: (setattr(d, "SpecificCharacterSet", "ISO_IR 192"),
+                                          setattr(d, "PatientName", names[n % 2])))  # fmt: skip
+    ct, said = read(tmp_path)
+    assert is_the_chest(ct)
+    assert said == []
+
+
+@pytest.mark.parametrize("stray", ["derived", "another patient"])
+def test_slices_without_a_place_do_not_hide_what_else_lies_there(tmp_path, stray):
+    """Three slices say no position, and two more are of another kind: refused, and by its name."""
+
+    def edit(d, n):
+        if n < 3:
+            del d.ImagePositionPatient
+        elif n < 5 and stray == "derived":
+            d.ImageType = ["DERIVED", "SECONDARY", "REFORMATTED"]
+        elif n < 5:
+            d.PatientID = "ANOTHER"
+
+    change(chest(tmp_path), edit)
+    with pytest.raises(InputRefused):
+        read(tmp_path)
+
+
+def test_slices_whose_orientation_is_nothing_are_not_left_out(tmp_path):
+    """Two of twenty: a scan of eighteen slices would score without them."""
+    change(chest(tmp_path), lambda d, n: n >= 18 and setattr(d, "ImageOrientationPatient", [0.0] * 6))
+    with pytest.raises(InputRefused):
+        read(tmp_path)
+
+
+def test_two_stacks_of_the_same_places_are_no_halves_whichever_way_their_rows_run(tmp_path):
+    thin, turned = tmp_path / "thin", tmp_path / "turned"
+    change(chest(thin), lambda d, n: setattr(d, "SliceThickness", 1.0))
+    for path in chest(turned):
+        d = dcmread(path)
+        corner = [float(v) for v in d.ImagePositionPatient]
+        corner[1] += (d.Rows - 1) * float(d.PixelSpacing[0])
+        d.ImagePositionPatient, d.ImageOrientationPatient = corner, [1, 0, 0, 0, -1, 0]
+        d.SOPInstanceUID = d.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+        d.save_as(path)
+    ranked = rank_series(find_series(tmp_path))
+    reaches = {tuple(round(v) for v in r.series.reach_mm) for r in ranked}
+    assert len(reaches) == 1, reaches
+
+
 def test_slices_of_two_names_are_no_stack_whatever_their_id_says(tmp_path):
     change(chest(tmp_path), lambda d, n: setattr(d, "PatientName", ("Doe^Jane", "Roe^Jane")[n % 2]))
     with pytest.raises(InputRefused, match="must share PatientName") as refused:

@@ -25,12 +25,13 @@ def test_the_zero_of_a_body_is_not_doubted(chest):
     assert doubts_about_zero(heart_region(chest)) is None
 
 
-@pytest.mark.parametrize("factor", [2.2, 0.62])
+@pytest.mark.parametrize("factor", [2.2, 1.6])
 def test_a_body_of_another_size_is_doubted(chest, factor):
     affine = chest.affine.copy()
     affine[:3] *= factor
     region = heart_region(CTVolume(chest.hu, affine, chest.header))
-    assert not region.in_view or "expected" in doubts_about_zero(region)
+    assert region.in_view
+    assert "expected" in doubts_about_zero(region)
 
 
 def test_values_that_are_not_finite_are_doubted(chest):
@@ -62,7 +63,7 @@ def with_row(count, hu):
 
 
 @pytest.mark.parametrize(("count", "hu"), [(4, 2000), (6, 1000)])
-def test_a_row_of_small_dense_islands_is_metal_and_none_of_the_total(count, hu):
+def test_a_row_of_small_dense_islands_is_metal_and_said_of_the_total(count, hu):
     ct = with_row(count, hu)
     region = heart_region(ct)
     assert "metal" in dict(content_findings(ct, region))

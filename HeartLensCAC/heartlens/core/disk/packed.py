@@ -7,9 +7,11 @@ from pathlib import Path
 
 from heartlens.core.errors import InputRefused
 
+VOLUME_ENDINGS = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+"""Names of volume files, which `heartlens.io` reads."""
+
 _ARCHIVES = {
     b"PK\x03\x04": ("a zip archive", "{python} -m zipfile -e {file} {folder}"),
-    b"PK\x05\x06": ("an empty zip archive", "ask for it again; {file} should have held {folder}"),
     b"7z\xbc\xaf\x27\x1c": ("a 7-Zip archive", "7z x {file} -o{folder}"),
     b"Rar!\x1a\x07": ("a RAR archive", "unrar x {file} {folder}/"),
 }
@@ -38,6 +40,8 @@ def refuse_packed(path: Path, start: bytes) -> None:
     """
     stem = path.name.split(".")[0] or "unpacked"
     folder, file = path.parent / stem, shlex.quote(str(path))
+    if start.startswith(b"PK\x05\x06"):
+        raise InputRefused("input", f"{path.name} is an empty zip archive; ask for it again")
     for mark, (what, command) in _ARCHIVES.items():
         if start.startswith(mark):
             told = command.format(python="python", file=file, folder=shlex.quote(str(folder)))

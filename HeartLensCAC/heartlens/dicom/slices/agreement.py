@@ -46,7 +46,8 @@ def agreement_cautions(frames: Sequence[Frame]) -> list[WarningRecord]:
                 raise InputRefused(
                     "mixed",
                     f"slices of one volume must share {keyword} {tag}: {first[0].name} and {frame.name} "
-                    f"differ{said}; send the series again from one source, or choose one reconstruction",
+                    f"differ{said}; send the series again from one source, or copy the slices of one into a folder of "
+                    "their own",
                 )
     for frame in frames:
         for keyword in ("RescaleSlope", "RescaleIntercept", "PixelSpacing"):
@@ -139,14 +140,19 @@ def _thickness(frame: Frame) -> Stated:
     return number if number is not None and number > 0 else None
 
 
+def _kvp(frame: Frame) -> Stated:
+    number = frame.number_of("KVP")
+    return number if number is not None and number > 0 else None
+
+
 def _image_type(frame: Frame) -> Stated:
     """Pixel data characteristics and examination: what was measured is not mixed with what was computed."""
     return words.joined(frame.image_type[:2]) if frame.image_type else None
 
 
 def _patient(frame: Frame) -> Stated:
-    """A name's words in any order and writing, "Miller^Ann" as "ANN MILLER^^"."""
-    name = frame.text("PatientName") or ""
+    """Family and given name in any order and writing: "Miller^Ann" is "ANN MILLER^^MRS"."""
+    name = " ".join((frame.text("PatientName") or "").split("=")[0].split("^")[:2])
     return " ".join(sorted("".join(c if c.isalnum() else " " for c in name).casefold().split())) or None
 
 
@@ -160,6 +166,7 @@ _NAMES_A_PERSON = frozenset({"PatientName"})
 _SHARED: tuple[tuple[str, str, Callable[[Frame], Stated]], ...] = (
     ("ConvolutionKernel", "(0018,1210)", _kernel),
     ("SliceThickness", "(0018,0050)", _thickness),
+    ("KVP", "(0018,0060)", _kvp),
     ("ImageType", "(0008,0008)", _image_type),
     ("PatientName", "(0010,0010)", _patient),
     ("PixelPaddingRangeLimit", "(0028,0121)", _padding),

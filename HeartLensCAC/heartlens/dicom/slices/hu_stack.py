@@ -17,8 +17,8 @@ PADDING_HU = -1024
 CALCIUM_HU = 130
 """Padding below this cannot be taken for calcium and is left as stored."""
 
-MEASURED_HU = (-950.0, 1000.0)
-"""What a chest is made of, from lung to bone."""
+BONE_HU = 1000.0
+"""The densest that a chest is made of."""
 
 
 class HUStack:
@@ -92,7 +92,7 @@ def padding_range(frame: Frame, slope: float, intercept: float) -> tuple[int, in
         return (value, value)
     low, high = sorted((value, limit))
     hu = sorted((low * slope + intercept, high * slope + intercept))
-    if hu[0] < MEASURED_HU[1] and hu[1] >= CALCIUM_HU:
+    if hu[0] < BONE_HU and hu[1] >= CALCIUM_HU:
         raise InputRefused(
             "unreadable",
             f"{frame.name}: PixelPaddingValue and PixelPaddingRangeLimit (0028,0120-0121) call everything from "

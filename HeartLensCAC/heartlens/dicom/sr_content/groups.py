@@ -50,9 +50,9 @@ def total_group(
     """
     import highdicom as hd
 
-    measurements = scores(report.total, region=region)
+    measurements = scores(report.total, region=region) if assessment.has_total else []
     has_open_artery = report.arteries[Artery.UNASSIGNED].lesions > 0
-    if not has_open_artery:  # else nobody knows
+    if assessment.has_total and not has_open_artery:  # else nobody knows
         measurements.append(measurement(codes.CALCIFIED_VESSELS, report.calcified_vessels, codes.VESSEL_UNITS))
     measurements += [
         measurement(codes.DROPPED_SMALL, report.dropped_small_count, codes.ISLAND_UNITS),
@@ -63,7 +63,8 @@ def total_group(
         measurements.append(measurement(codes.PERCENTILE, risk.percentile, codes.PERCENT_UNITS))
     if is_settled and risk.arterial_age_years is not None:
         measurements.append(measurement(codes.ARTERIAL_AGE, risk.arterial_age_years, codes.YEAR_UNITS))
-    for artery in (*CORONARY, *([Artery.UNASSIGNED] if has_open_artery else [])):
+    shown = (*CORONARY, *([Artery.UNASSIGNED] if has_open_artery else []))
+    for artery in shown if assessment.has_total else ():
         measurements += scores(report.arteries[artery], site=codes.REGIONS[artery])
     other = report.arteries[Artery.OTHER]
     if other.lesions:
@@ -88,7 +89,9 @@ def total_group(
 
 
 def total_words(report: ScoreReport, assessment: Assessment) -> str:
-    """What a viewer shows first: what may be said, then each artery."""
+    """What a viewer shows first: what may be said, then each artery, where there is a total."""
+    if not assessment.has_total:
+        return " ".join(assessment.lines())
     arteries = ", ".join(f"{a.name} {display_agatston(report.arteries[a].agatston)}" for a in CORONARY)
     unassigned = report.arteries[Artery.UNASSIGNED]
     if unassigned.lesions:

@@ -63,5 +63,5 @@ def _one(group: Sequence[Series]) -> Series:
 def _signature(frame: Frame) -> Hashable:
     orientation = tuple(round(n, 3) for n in frame.numbers("ImageOrientationPatient"))
     return (
-        frame.instance.patient.patient, frame.image_type, orientation, *(frame.text(keyword) for keyword in _SHARED),
+        frame.instance.patient, frame.image_type, orientation, *(frame.text(keyword) for keyword in _SHARED),
     )  # fmt: skip

@@ -22,10 +22,6 @@ class Series:
     ----------
     series_uid, study_uid
         "" when the files do not say
-    files
-        Paths; one for a multi-frame CT.
-    modality
-        `ImageType`, or the kind of object where it is not a CT image.
     description
         SeriesDescription
     n_slices
@@ -42,12 +38,10 @@ class Series:
         Absolute cosine between slice normal and the patient's long axis; None without orientation
     protocol
         ProtocolName
-    patient_keys
-        Opaque, one per patient in the series.
     is_ct
         Every file is a CT image.
     instances
-        The headers of `files`.
+        The headers of its files; one for a multi-frame CT.
     frames
         The slices; of a multi-frame file perhaps not all.
     stack
@@ -62,8 +56,6 @@ class Series:
 
     series_uid: str
     study_uid: str
-    files: tuple[Path, ...]
-    modality: str
     description: str | None
     n_slices: int
     n_positions: int
@@ -78,7 +70,6 @@ class Series:
     field_of_view_mm: float | None
     axial_cosine: float | None
     protocol: str | None
-    patient_keys: frozenset[str]
     is_ct: bool
     instances: tuple[Instance, ...] = field(repr=False)
     frames: tuple[Frame, ...] = field(repr=False, default=())
@@ -86,6 +77,21 @@ class Series:
     traits: str = ""
     reach_mm: tuple[float, float] | None = None
     cautions: tuple[WarningRecord, ...] = ()
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Paths of its files."""
+        return tuple(instance.path for instance in self.instances)
+
+    @property
+    def modality(self) -> str:
+        """`ImageType`, or the kind of object where it is not a CT image."""
+        return ", ".join(sorted({instance.kind for instance in self.instances}))
+
+    @property
+    def patient_keys(self) -> frozenset[str]:
+        """Opaque, one per patient in the series."""
+        return frozenset(instance.patient for instance in self.instances)
 
     @property
     def address(self) -> str:
@@ -130,8 +136,6 @@ def ct_stack(
     return Series(
         series_uid=series_uid,
         study_uid=study_uid,
-        files=tuple(instance.path for instance in instances),
-        modality=", ".join(sorted({instance.kind for instance in instances})),
         description=first.text("SeriesDescription"),
         n_slices=len(frames),
         n_positions=len(positions),
@@ -148,7 +152,6 @@ def ct_stack(
         else None,
         axial_cosine=cosine,
         protocol=first.text("ProtocolName"),
-        patient_keys=frozenset(instance.patient.patient for instance in instances),
         is_ct=True,
         instances=instances,
         frames=tuple(frames),
@@ -165,8 +168,6 @@ def other_objects(study_uid: str, series_uid: str, instances: Sequence[Instance]
     return Series(
         series_uid=series_uid,
         study_uid=study_uid,
-        files=tuple(instance.path for instance in instances),
-        modality=", ".join(sorted({instance.kind for instance in instances})),
         description=first.text("SeriesDescription"),
         n_slices=len(instances),
         n_positions=0,
@@ -181,7 +182,6 @@ def other_objects(study_uid: str, series_uid: str, instances: Sequence[Instance]
         field_of_view_mm=None,
         axial_cosine=None,
         protocol=first.text("ProtocolName"),
-        patient_keys=frozenset(instance.patient.patient for instance in instances),
         is_ct=False,
         instances=tuple(instances),
     )
@@ -189,10 +189,6 @@ def other_objects(study_uid: str, series_uid: str, instances: Sequence[Instance]
 
 def _patient_cautions(instances: Sequence[Instance]) -> Iterator[WarningRecord]:
     """One ID, and yet not all slices say the same of whose they are."""
-    names = {instance.patient.name for instance in instances} - {""}
-    if len(names) > 1 and len({instance.patient.patient for instance in instances}) == 1:
-        text = f"slices of one PatientID (0010,0020) hold {len(names)} names (0010,0010): are they of one person?"
-        yield WarningRecord("patient", text)
     issuers = {str(instance.value("IssuerOfPatientID") or "").strip() for instance in instances}
     if len(issuers) > 1:
         text = "slices of one PatientID differ in IssuerOfPatientID (0010,0021); taken for one patient's"

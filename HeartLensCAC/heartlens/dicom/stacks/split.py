@@ -16,7 +16,7 @@ from heartlens.core.ct import AXIAL_COSINE
 from heartlens.core.errors import WarningRecord
 from heartlens.dicom import words
 from heartlens.dicom.header import Frame, Instance
-from heartlens.dicom.stack import MIN_SLICES, SAME_POSITION_MM
+from heartlens.dicom.stack import MIN_SLICES, SAME_POSITION_MM, slice_normal
 from heartlens.dicom.stacks.series import Series, ct_stack, other_objects
 
 NEIGHBOR_STEPS = 1.5
@@ -46,15 +46,19 @@ def _said(before: str, after: str = "") -> Callable[[Hashable], str]:
     return lambda value: f"{before}not stated" if value is None else f"{before}{value:g}{after}"
 
 
+def _type(value: Hashable) -> str:
+    return f"image type {words.joined(value if isinstance(value, tuple) else ())}"
+
+
 TRAITS = (
     Trait(lambda f: (f.text("Rows"), f.text("Columns"), f.text("PixelSpacing")), lambda v: "matrix " + _x(v)),
-    Trait(lambda f: tuple(round(n, 3) for n in f.numbers("ImageOrientationPatient")), lambda v: "orientation"),
+    Trait(lambda f: tuple(round(n, 3) for n in f.numbers("ImageOrientationPatient")), lambda v: f"orientation {v}"),
     Trait(_number("NominalPercentageOfCardiacPhase"), _said("phase ", " %")),
     Trait(_number("TemporalPositionIdentifier", "TemporalPositionIndex"), _said("time point ")),
     Trait(lambda f: f.text("ConvolutionKernel"), lambda v: "kernel"),
     Trait(_number("SliceThickness"), _said("thickness ", " mm")),
     Trait(_number("KVP"), _said("", " kV")),
-    Trait(lambda f: f.image_type, lambda v: "image type"),
+    Trait(lambda f: f.image_type, _type),
     Trait(lambda f: f.contrast or "", lambda v: "with contrast agent" if v else "no contrast agent"),
     Trait(_number("AcquisitionNumber", "FrameAcquisitionNumber"), _said("acquisition ")),
     Trait(_number("TriggerTime"), _said("trigger ", " ms")),
@@ -103,7 +107,7 @@ def _groups(frames: Sequence[Frame]) -> list[list[Frame]]:
     by_kind: dict[Hashable, list[Frame]] = {}
     for frame in frames:
         kind = words.derived_type(frame.image_type)
-        by_kind.setdefault((frame.instance.patient.patient, _plane(frame), kind), []).append(frame)
+        by_kind.setdefault((frame.instance.patient, _plane(frame), kind), []).append(frame)
     groups = sorted(by_kind.values(), key=len, reverse=True)
     kept: list[list[Frame]] = []
     for group in groups:
@@ -119,9 +123,11 @@ def _plane(frame: Frame) -> str:
     orientation = frame.numbers("ImageOrientationPatient")
     if len(orientation) != 6 or len(frame.numbers("ImagePositionPatient")) != 3:
         return "unplaced"
-    normal = np.cross(orientation[:3], orientation[3:])
+    normal = slice_normal(orientation)
     length = float(np.linalg.norm(normal))
-    return "axial" if length and abs(normal[2]) / length > AXIAL_COSINE else "other"
+    if not length:
+        return "unplaced"
+    return "axial" if abs(normal[2]) / length > AXIAL_COSINE else "other"
 
 
 def _continues(group: Sequence[Frame], larger: Sequence[Frame]) -> bool:
@@ -131,8 +137,9 @@ def _continues(group: Sequence[Frame], larger: Sequence[Frame]) -> bool:
         return words.derived_type(group[0].image_type) is None
     if planes != {"axial"}:
         return False
-    normal = _normal(larger[0])
-    theirs, ours = _along(group, normal), np.unique(_along(larger, normal))
+    placed = [frame for frame in larger if _plane(frame) == "axial"]  # others may have joined it before
+    normal = slice_normal(placed[0].numbers("ImageOrientationPatient"))
+    theirs, ours = _along(group, normal), np.unique(_along(placed, normal))
     steps = np.diff(ours)
     if steps.size == 0:
         return False
@@ -140,11 +147,6 @@ def _continues(group: Sequence[Frame], larger: Sequence[Frame]) -> bool:
     near = (theirs > ours[0] - NEIGHBOR_STEPS * step) & (theirs < ours[-1] + NEIGHBOR_STEPS * step)
     free = np.abs(theirs[:, None] - ours[None, :]).min(axis=1) > step / 4
     return bool((near & free).any())
-
-
-def _normal(frame: Frame) -> np.ndarray:
-    orientation = frame.numbers("ImageOrientationPatient")
-    return np.cross(orientation[:3], orientation[3:])
 
 
 def _along(frames: Sequence[Frame], normal: np.ndarray) -> np.ndarray:
@@ -175,7 +177,7 @@ def _told_apart(frames: list[Frame], said: str, traits: Sequence[Trait]) -> Iter
 def _most_at_one_place(frames: Sequence[Frame]) -> int:
     if _plane(frames[0]) == "unplaced":
         return 1
-    normal = _normal(frames[0])
+    normal = slice_normal(frames[0].numbers("ImageOrientationPatient"))
     placed = [frame for frame in frames if len(frame.numbers("ImagePositionPatient")) == 3]
     along = np.sort(_along(placed, normal))
     starts = np.concatenate([[True], np.diff(along) >= SAME_POSITION_MM])
