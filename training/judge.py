@@ -3,9 +3,9 @@
 python -m training.judge --out DIR [--data DATA] [--bundle NAME|DIR|none] [--docs docs/models.md] [--pictures DIR]
 
 Real scans and slices, the same made sharp, plaques laid into real hearts, a second family of phantoms, and own phantoms
-outside of what is drawn; each scored by the whole pipeline, with the bundle and by the rules. Writes judge.json and
-judge.md and prints the latter. What was judged before by the same program is kept; --fresh does it again. Nobody may
-choose anything by these scans.
+outside of what is drawn; each scored by the whole pipeline, with the bundle, by the rules, and with the bundle but
+without its slice stage. Writes judge.json and judge.md and prints the latter. What was judged before by the same
+program is kept; --fresh does it again. Nobody may choose anything by these scans.
 
 DATA is a folder of openly licensed scans that is not part of HeartLens. A set that is not there is left out with the
 reason. Pictures show people: they stay where they are written.
@@ -56,7 +56,7 @@ from training.evaluation.sources.hearts import SETS, RealSet
 from training.evaluation.sources.judged import PROTOCOL, JudgedScan, judge_once, open_scan
 from training.evaluation.sources.kernels import SharpKernel, edge_profile, fit_kernel, sharpened_scans
 from training.evaluation.sources.laid import laid_scans
-from training.evaluation.sources.phantoms import BUNDLE, BY_RULES
+from training.evaluation.sources.phantoms import BUNDLE, BY_RULES, NO_SLICE_STAGE
 from training.evaluation.sources.second_family import make_cases
 from training.evaluation.sources.shifted import SHIFTED_SETS, ShiftedSet
 from training.evaluation.statistics import summarize
@@ -270,14 +270,18 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _requests(bundle: str | None) -> tuple[dict[str, Request], dict[str, str]]:
-    """The bundle as it ships and the rules, and what each is called."""
-    by_rules = {BY_RULES: Request(bundle=RULES, device="cpu")}
-    words = {BY_RULES: "`--bundle none`, no network"}
+    """The bundle as it ships, the rules, the bundle without its slice stage, and what each is called."""
     folder = find_bundle(bundle)
-    if folder is None:
-        return by_rules, words
-    title = load_bundle(folder).title
-    return {BUNDLE: Request(bundle=bundle, device="cpu"), **by_rules}, {BUNDLE: f"{title}, as it ships", **words}
+    requests: dict[str, Request] = {}
+    words: dict[str, str] = {}
+    if folder is not None:
+        loaded = load_bundle(folder)
+        requests[BUNDLE], words[BUNDLE] = Request(bundle=bundle, device="cpu"), f"{loaded.title}, as it ships"
+    requests[BY_RULES], words[BY_RULES] = Request(bundle=RULES, device="cpu"), "`--bundle none`, no network"
+    if folder is not None and loaded.slices is not None:
+        requests[NO_SLICE_STAGE] = Request(bundle=bundle, device="cpu", slice_stage=False)
+        words[NO_SLICE_STAGE] = "its vessel network on every slice with candidates"
+    return requests, words
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 import training.judge
 from training.evaluation.judge_tables import AIMS, MARKS
 from training.evaluation.sources.shifted import SHIFTED_SETS
-from training.judge import main
+from training.judge import _requests, main
 
 SMALL = {
     "field_of_view": "heart", "pixel_mm": (3.0, 3.0), "slice_thickness_mm": 8.0, "increment_mm": 8.0, "traps": (),
@@ -68,3 +68,10 @@ def test_without_scans_the_reason_is_said(tmp_path, capsys):
 def test_every_aim_of_the_table_has_a_name_in_words_once():
     lines = [(aim.group, aim.words) for aim in AIMS]
     assert len(set(lines)) == len(lines)
+
+
+def test_the_bundle_is_judged_with_and_without_its_slice_stage():
+    requests, words = _requests(None)
+    assert list(requests) == list(words) == ["bundle", "rules", "bundle without its slice stage"]
+    assert [request.slice_stage for request in requests.values()] == [True, True, False]
+    assert requests["rules"].bundle == "none"

@@ -55,7 +55,7 @@ TRAITS = (
     Trait(lambda f: tuple(round(n, 3) for n in f.numbers("ImageOrientationPatient")), lambda v: f"orientation {v}"),
     Trait(_number("NominalPercentageOfCardiacPhase"), _said("phase ", " %")),
     Trait(_number("TemporalPositionIdentifier", "TemporalPositionIndex"), _said("time point ")),
-    Trait(lambda f: f.text("ConvolutionKernel"), lambda v: "kernel"),
+    Trait(lambda f: f.text("ConvolutionKernel"), lambda v: f"kernel {v or 'not stated'}"),
     Trait(_number("SliceThickness"), _said("thickness ", " mm")),
     Trait(_number("KVP"), _said("", " kV")),
     Trait(lambda f: f.image_type, _type),
