@@ -125,7 +125,7 @@ def score_series(
     on_progress("finding the heart", 0.2)
     scored_ct = ct if protocol.slab_mm is None else _slabs(ct, protocol, cautions)
     soft = softened(scored_ct)
-    region = _heart(ct, soft.ct, request, cautions)
+    region = _heart(ct, soft, request, cautions)
     clock.lap("anatomy")
 
     on_progress("finding calcium", 0.3)
@@ -210,12 +210,12 @@ def _slabs(ct: CTVolume, protocol: ScoringProtocol, cautions: list[WarningRecord
     return average_slabs(ct, count)
 
 
-def _heart(source_ct: CTVolume, ct: CTVolume, request: Request, cautions: list[WarningRecord]) -> HeartRegion:
+def _heart(source_ct: CTVolume, soft: Softened, request: Request, cautions: list[WarningRecord]) -> HeartRegion:
     """Where the heart is; with given labels, content findings only warn and a missing heart is no matter."""
     from heartlens.anatomy import heart_region
 
-    region = heart_region(ct)
-    for code, text in content_findings(ct, region, source_ct=source_ct):
+    region = heart_region(soft.ct)
+    for code, text in content_findings(soft.ct, region, scored_ct=soft.original, source_ct=source_ct):
         if code not in OVERRIDABLE or request.segmentation:
             cautions.append(WarningRecord(code, text))
         else:

@@ -38,6 +38,12 @@ FEWEST_ALIKE = 5
 ALIKE_SPREAD = 0.25
 """Relative deviation of the peaks, and of the areas, of things that were made alike."""
 
+ONE_MATERIAL = 1.12
+"""Highest peak over lowest of things of one material and size: clips along a graft, two of which may touch."""
+
+MOST_ALIKE = 0.7
+"""Share of all compact islands that such things make up; plaques have peaks of every height."""
+
 
 def find_clips(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:
     """C-order indices of the voxels of clips and markers that do not saturate, known by their shape and company.
@@ -61,10 +67,18 @@ def find_clips(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:
     if len(bright) >= FEWEST_CLIPS:
         return np.concatenate([flat for flat, *_ in chosen])
     if len(chosen) >= FEWEST_ALIKE:
-        spread = [np.std(values) / np.mean(values) for values in list(zip(*chosen, strict=True))[1:]]
-        if max(spread) < ALIKE_SPREAD:
+        peaks, areas = (np.array(values) for values in list(zip(*chosen, strict=True))[1:])
+        is_alike = max(np.std(values) / np.mean(values) for values in (peaks, areas)) < ALIKE_SPREAD
+        if is_alike or _of_one_material(np.sort(peaks)):
             return np.concatenate([flat for flat, *_ in chosen])
     return np.zeros(0, np.int64)
+
+
+def _of_one_material(peaks: NDArray[np.float64]) -> bool:
+    """Whether most of the ascending peaks, and enough of them, are nearly the same."""
+    above = np.searchsorted(peaks, peaks * ONE_MATERIAL, side="right")
+    most = int((above - np.arange(peaks.size)).max())
+    return most >= max(FEWEST_ALIKE, MOST_ALIKE * peaks.size)
 
 
 def find_metal(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:

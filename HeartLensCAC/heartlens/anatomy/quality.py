@@ -9,6 +9,7 @@ from heartlens.anatomy import HeartRegion, find_metal
 from heartlens.anatomy.hu_scale import scale_findings
 from heartlens.anatomy.metal import find_clips
 from heartlens.anatomy.orientation import orientation_finding
+from heartlens.anatomy.region import noise_in_blood_hu
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import WarningRecord
 from heartlens.core.protocol import EDGES_BY_KVP_HU, ScoringProtocol
@@ -117,7 +118,9 @@ def _gating(ct: CTVolume) -> list[WarningRecord]:
     return [WarningRecord("non-gated", text)]
 
 
-def content_findings(ct: CTVolume, region: HeartRegion, *, source_ct: CTVolume | None = None) -> list[tuple[str, str]]:
+def content_findings(
+    ct: CTVolume, region: HeartRegion, *, scored_ct: CTVolume | None = None, source_ct: CTVolume | None = None
+) -> list[tuple[str, str]]:
     """What the voxels show, as (code, text).
 
     Parameters
@@ -126,15 +129,18 @@ def content_findings(ct: CTVolume, region: HeartRegion, *, source_ct: CTVolume |
         In which the heart was found.
     region
         Of it.
+    scored_ct
+        What is scored, where `ct` is a softened copy of it.
     source_ct
-        The scan as it was read, where `ct` is a softened copy or slabs of it.
+        The scan as it was read, where slabs of it are scored.
 
     Returns
     -------
     list[tuple[str, str]]
         "no-hu", "clipped", "orientation" and "contrast" are refusals unless labels are given; the others are warnings.
     """
-    findings = scale_findings(source_ct or ct, region.grid)
+    scored_ct = scored_ct or ct
+    findings = scale_findings(source_ct or scored_ct, region.grid)
     if region.blood_hu is not None and "no-hu" not in dict(findings):
         findings += _implausible_blood(region.blood_hu)
     turned = orientation_finding(region)
@@ -143,7 +149,7 @@ def content_findings(ct: CTVolume, region: HeartRegion, *, source_ct: CTVolume |
     if not region.in_view:
         text = "no heart found between two lungs: expected a chest or a heart-cropped CT"
         return [*findings, ("no-heart", text)]
-    blood, noise = region.blood_hu, region.noise_hu
+    blood, noise = region.blood_hu, noise_in_blood_hu(scored_ct, region)
     if blood is not None and blood > CONTRAST_BLOOD_HU and region.core_hu > CONTRAST_CORE_HU:
         text = (
             f"blood pool measures {blood:.0f} HU, expected 30 to 60 without contrast medium: enhanced blood is scored "
@@ -160,7 +166,7 @@ def content_findings(ct: CTVolume, region: HeartRegion, *, source_ct: CTVolume |
         if cut:
             findings.append((code, f"the scan ends inside the heart at its {end}: calcium beyond is not counted"))
     slices = find_metal(ct, region)[:, 0]
-    clips = find_clips(source_ct if source_ct is not None and source_ct.shape == ct.shape else ct, region)
+    clips = find_clips(scored_ct, region)
     if clips.size and not slices.size:
         levels = clips // (ct.shape[1] * ct.shape[2])
         text = (

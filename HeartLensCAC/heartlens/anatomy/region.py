@@ -179,6 +179,19 @@ def heart_region(ct: CTVolume) -> HeartRegion:
     )
 
 
+def noise_in_blood_hu(ct: CTVolume, region: HeartRegion) -> float | None:
+    """Standard deviation of blood where `HeartRegion.noise_hu` was measured, in another image of the same places.
+
+    Parameters
+    ----------
+    ct
+        Of the grid on which the heart was found: the scan whose softened copy it was found in.
+    region
+        Of the heart.
+    """
+    return _blood_pool(ct, region.grid, region.heart, region.descending)[1] if region.in_view else None
+
+
 def _cut(
     grid: CoarseGrid,
     area_mm2: NDArray[np.float64],

@@ -1,5 +1,6 @@
 """What to know before trusting a score."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -142,3 +143,11 @@ def test_values_that_cannot_be_hu_are_said():
 
 def test_every_profile_gets_the_same_cautions_for_the_same_scan():
     assert all(set(cautions(kvp=100.0, protocol=p)) == {"kvp"} for p in PROFILES.values())
+
+
+def test_noise_is_that_of_what_is_scored_and_not_of_its_softened_copy():
+    """A softened copy is looked through; peaks are read where the noise is."""
+    quiet, loud = schematic_chest(noise_hu=12), schematic_chest(noise_hu=45)
+    found = dict(content_findings(quiet, heart_region(quiet), scored_ct=loud))
+    assert re.search(r"noise of (3[5-9]|4\d) HU", found["high-noise"])
+    assert "high-noise" not in findings(quiet)

@@ -7,7 +7,7 @@ import pytest
 from schematic_chest import schematic_chest
 
 from heartlens.anatomy import heart_region
-from heartlens.anatomy.metal import find_clips
+from heartlens.anatomy.metal import _of_one_material, find_clips
 from heartlens.anatomy.quality import content_findings
 from heartlens.calcium import extract_lesions
 from heartlens.core.ct import CTVolume
@@ -68,6 +68,19 @@ def test_a_row_of_small_dense_islands_is_metal_and_said_of_the_total(count, hu):
     region = heart_region(ct)
     assert "metal" in dict(content_findings(ct, region))
     assert [warning.code for warning in doubts(ct, region, lesions_of(ct))] == ["metal-on-artery"]
+
+
+@pytest.mark.parametrize(
+    ("peaks_hu", "is_metal"),
+    [
+        ((960, 980, 985, 1015, 1030), True),  # 1.07 times the lowest
+        ((960, 980, 985, 1015, 1240), False),  # four alike are too few
+        ((960, 980, 985, 1015, 1030, 1240, 1390), True),  # five of seven
+        ((750, 960, 980, 985, 1015, 1030, 1240, 1390), False),  # five of eight
+    ],
+)
+def test_clips_of_one_material_are_told_by_their_peaks_though_some_touch(peaks_hu, is_metal):
+    assert _of_one_material(np.array(peaks_hu)) is is_metal
 
 
 @pytest.mark.parametrize(("count", "hu"), [(1, 2000), (2, 2000), (4, 1000), (8, 600)])
