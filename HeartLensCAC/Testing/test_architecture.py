@@ -50,6 +50,7 @@ OUTSIDE = {  # library: parts that may import it, at the top of a file or inside
     "nibabel": {"io"},
     "SimpleITK": set(),
     "jinja2": {"report"},
+    "babel": {"report"},
     "onnxruntime": {"networks"},
     "torch": {"networks"},
     "safetensors": {"networks"},
@@ -248,8 +249,8 @@ OTHER_NAMES = {"openjpeg": "pylibjpeg-openjpeg"}
 PLUGINS = {"pyjpegls", "python-gdcm"}
 """Decoders that pydicom finds and calls by itself; no file imports them."""
 
-NOT_ASKED_FOR = {"torch", "safetensors", "slicer", "vtk"}
-"""What the installation has or not: a GPU's library, and the classes of Slicer, which pip does not bring."""
+NOT_ASKED_FOR = {"torch", "safetensors", "slicer", "vtk", "babel"}
+"""What the installation has or not: a GPU's library, the classes of Slicer, which pip does not bring, and extras."""
 
 
 def test_every_requirement_is_imported_and_every_import_is_required():

@@ -210,6 +210,12 @@ def file_as_out(place: Place):
     return words, "--out must name a folder", lambda told: ["--out", str(place.folder / "other")]
 
 
+def unknown_language(place: Place):
+    place.chest()
+    words = place.score("--out", place.folder / "out", "--language", "tlh")
+    return words, "--language: expected one of en (English)", lambda told: ["--language", "en"]
+
+
 def labels_beside(place: Place):
     place.chest()
     small_chest.write_labels(place.labels, np.roll(small_chest.codes(), 9, 2))
@@ -259,7 +265,7 @@ def cut_file(place: Place):
 SCENES = (
     copied_slice, missing_slice, two_series, two_phases, halves, two_patients, unknown_series, two_voltages, few_slices,
     one_slice, contrast, derived, no_hu, not_axial, clipped, orientation, no_voltage, no_thickness, broken_voltage,
-    broken_thickness, wrong_slab, voltage_without_thresholds, old_result, foreign_folder, file_as_out, labels_beside,
+    broken_thickness, wrong_slab, voltage_without_thresholds, old_result, foreign_folder, file_as_out, unknown_language, labels_beside,
     segments_without_keys, labels_of_another_grid, volume_in_a_folder, broken_file, cut_file,
 )  # fmt: skip
 

@@ -154,7 +154,7 @@ def _run_score(options: argparse.Namespace) -> int:
     from heartlens.pipeline import score_series
 
     request = request_of(options)
-    _check_out(options.out, options.force)
+    _check_out(options.out, options.force, options.language)
     bar = _Bar()
     result = score_series(options.input, request, progress=bar)
     left_out: list[str] = []
@@ -163,7 +163,12 @@ def _run_score(options: argparse.Namespace) -> int:
 
         bar("writing", 1.0)
         left_out = write_outputs(
-            result, options.out, force=options.force, identify=options.identify, shared_mode=options.shared_mode
+            result,
+            options.out,
+            force=options.force,
+            identify=options.identify,
+            shared_mode=options.shared_mode,
+            language=options.language,
         )
     bar.close()
     if options.json:
@@ -178,12 +183,14 @@ def _run_score(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _check_out(out: Path | None, force: bool) -> None:
-    """Refuse a target that cannot be written before the work, not after it."""
+def _check_out(out: Path | None, force: bool, language: str) -> None:
+    """Refuse before the work, not after it, a target that cannot be written and a language that is not there."""
     if out is not None:
+        from heartlens.report.language import language_of
         from heartlens.report.outputs import check_out
 
         check_out(out, force=force)
+        language_of(language)
 
 
 def result_table(case: Case) -> str:

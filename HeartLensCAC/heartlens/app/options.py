@@ -27,6 +27,10 @@ def add_score_options(score: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     score.add_argument("--identify", action="store_true", help="put patient ID and name on report.html")
     score.add_argument(
+        "--language", default="en", metavar="CODE",
+        help="of report.html: en, de, fr, es or tr; other than en needs pip install 'heartlens[languages]'",
+    )  # fmt: skip
+    score.add_argument(
         "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
         help=f"score despite a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
     )  # fmt: skip

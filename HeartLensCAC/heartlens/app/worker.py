@@ -142,6 +142,7 @@ class Worker:
 
     def _score(self, job: ScoreCommand) -> Event:
         from heartlens.pipeline import score_series
+        from heartlens.report.language import language_of
         from heartlens.report.outputs import check_out, write_outputs
 
         reached = 0.0
@@ -159,11 +160,13 @@ class Worker:
         request = request_of(options)
         out = Path(job.out).absolute()
         check_out(out, force=options.force)
+        language_of(options.language)
         source = [Path(path) for path in job.files] if job.input is None else Path(job.input)
         result = score_series(source, request, progress=lambda stage, fraction: tell(stage, SCORING_SHARE * fraction))
         tell("writing", SCORING_SHARE)
         left_out = write_outputs(
             result, out, force=options.force, identify=options.identify, shared_mode=options.shared_mode,
+            language=options.language,
             on_progress=lambda done: tell("writing", SCORING_SHARE + (1 - SCORING_SHARE) * done),
         )  # fmt: skip
         return Event(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from gettext import NullTranslations
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,16 @@ import jinja2
 from heartlens import __version__
 from heartlens.case.case import Case
 from heartlens.case.signature import Signature, answered, state_of, state_words
-from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery
+from heartlens.core.lesions import ARTERY_NAMES, CORONARY, SCORED_ARTERIES, Artery
 from heartlens.core.protocol import NOTICE
 from heartlens.report.crops import CROP_MM
 from heartlens.report.figures import ScoredVoxels, axial_projection, front_projection, view_of
+from heartlens.report.language import PLAIN, Language
 from heartlens.report.lesion_pictures import image_namer, lesion_row, pictures_of
 from heartlens.report.lights import lights_of
 from heartlens.report.methods import (
     artery_words,
     context_rows,
-    count,
     distribution_facts,
     number,
     omitted_rows,
@@ -39,7 +40,7 @@ from heartlens.report.methods import (
 from heartlens.report.ruler import scale_ruler
 from heartlens.report.zero_dossier import zero_dossier
 from heartlens.risk.assess import rounded_agatston
-from heartlens.risk.assessment import Assessment
+from heartlens.risk.assessment import ENGLISH, Assessment
 from heartlens.risk.categories import SCHEMES
 from heartlens.risk.category_probability import display_percent
 from heartlens.risk.evaluable import EVALUABLE_BY_CODE, SETTLED_BY_SIGNING, Evaluable, State
@@ -60,8 +61,6 @@ MOST_OTHER_ROWS = 10
 """Of what was judged not coronary, the highest scores that the table shows; all are in lesions.csv. Bone and noise can
 make hundreds of rows that nobody reads."""
 
-SEX = {"M": "man", "F": "woman"}
-
 
 @dataclass(frozen=True)
 class Identity:
@@ -72,10 +71,14 @@ class Identity:
     accession: str = ""
     series: str = ""
 
-    def facts(self) -> list[str]:
+    def facts(self, say: NullTranslations = ENGLISH) -> list[str]:
         """What is known, each with its name."""
-        named = (("ID ", self.patient_id), ("accession ", self.accession), ("series ", self.series))
-        return [self.name or "name not stated", *(f"{what}{value}" for what, value in named if value)]
+        named = (
+            (say.gettext("ID {value}"), self.patient_id),
+            (say.gettext("accession {value}"), self.accession),
+            (say.gettext("series {value}"), self.series),
+        )
+        return [self.name or say.gettext("name not stated"), *(t.format(value=value) for t, value in named if value)]
 
 
 def write_report(
@@ -85,10 +88,11 @@ def write_report(
     identity: Identity | None = None,
     signature: Signature | None = None,
     state: State | None = None,
+    language: Language = PLAIN,
 ) -> None:
     """Write the page of a case; see `render_report`."""
     path.write_text(
-        render_report(case, identity=identity, signature=signature, state=state),
+        render_report(case, identity=identity, signature=signature, state=state, language=language),
         encoding="utf-8",
         errors="backslashreplace",
     )
@@ -100,6 +104,7 @@ def render_report(
     identity: Identity | None = None,
     signature: Signature | None = None,
     state: State | None = None,
+    language: Language = PLAIN,
 ) -> str:
     """The page of a case as HTML.
 
@@ -113,19 +118,26 @@ def render_report(
         Printed at the head and with the sign-off; None says that nobody signed.
     state
         `State.ALTERED` says that the case was changed after somebody signed it; None is what the signature says.
+    language
+        Of what a reader decides by; methods stay in English.
     """
+    say = language.say
     known = state_of(case, signature, state)
     report, risk, assessment = case.report, case.risk, answered(case, known)
     scheme, voxels = SCHEMES[risk.scheme], _voxels(case)
     is_evaluable = assessment.evaluable is not Evaluable.NO
     return _template().render(
         css=_resource("report.css").replace("VERSION", __version__),
-        notice=NOTICE,
+        language=language.code,
+        say=say,
+        _=language.text,
+        n=language.number,
+        notice=language.text(NOTICE),
         version=__version__,
         state=known.value,
-        state_words=state_words(known, signature),
-        identity=[] if identity is None else identity.facts(),
-        facts=_facts(case),
+        state_words=state_words(known, signature, say),
+        identity=[] if identity is None else identity.facts(say),
+        facts=_facts(case, language),
         assessment=assessment,
         is_evaluable=is_evaluable,
         decisive=[c.text for c in case.cautions if c.code in assessment.reasons and _is_decisive(c.code)],
@@ -137,10 +149,10 @@ def render_report(
         possible=assessment.categories,
         chances=_chances(case, assessment),
         technique=technique_sentence(case),
-        lights=lights_of(case, known),
-        warnings=_warnings(case, assessment.reasons, signature),
-        columns=_columns(case),
-        arteries=_artery_rows(case),
+        lights=lights_of(case, known, say),
+        warnings=_warnings(case, assessment.reasons, signature, say),
+        columns=[language.text(column) for column in _columns(case)],
+        arteries=_artery_rows(case, say),
         total_row=_cells(case, report.total),
         distribution=distribution_facts(case),
         has_labels=any(row.label != row.shown for row in scheme.categories),
@@ -148,19 +160,19 @@ def render_report(
         context=context_rows(risk),
         context_waits=assessment.must_decide,
         omitted=omitted_rows(risk),
-        remarks=remarks(case),
+        remarks=remarks(case, say),
         small_note=_small_note(case) if is_evaluable else "",
-        **_projections(case, voxels),
-        **pictures_of(case, voxels, known),
-        zero=zero_dossier(case),
+        **_projections(case, voxels, say),
+        **pictures_of(case, voxels, known, say),
+        zero=zero_dossier(case, say),
         crop_mm=f"{CROP_MM:g}",
-        lesions=[lesion_row(case, lesion) for lesion in _listed(case)],
+        lesions=[lesion_row(case, lesion, say) for lesion in _listed(case)],
         unlisted=len(report.lesions) - len(_listed(case)),
-        outside=_outside(case),
+        outside=_outside(case, say),
         has_mass=report.mass_factor_mg_per_mm3_hu is not None,
         has_why=any(lesion.why for lesion in report.lesions),
         has_probability=any(lesion.probability is not None for lesion in report.lesions),
-        signoff=_signoff(case),
+        signoff=_signoff(case, say),
         protocol=protocol_rows(case),
         provenance=provenance_rows(case),
     )
@@ -179,17 +191,21 @@ def _resource(name: str) -> str:
     return (files("heartlens.report") / name).read_text(encoding="utf-8")
 
 
-def _facts(case: Case) -> list[str]:
+def _facts(case: Case, language: Language) -> list[str]:
     """Dates, and what was said of the person; nothing that names anybody."""
-    person, header = case.risk_inputs, case.source_ct.header
+    person, header, say = case.risk_inputs, case.source_ct.header, language.say
     facts = []
     if person.age_years is not None:
-        facts.append(f"{person.age_years:.0f} years")
+        facts.append(say.gettext("{n} years").format(n=f"{person.age_years:.0f}"))
     if person.sex is not None:
-        facts.append(SEX.get(person.sex, person.sex))
-    facts.append(f"scanned {header.acquired}" if header.acquired else "day of the scan not stated")
+        facts.append({"M": say.gettext("man"), "F": say.gettext("woman")}.get(person.sex, person.sex))
+    if header.acquired:
+        facts.append(say.gettext("scanned {day}").format(day=language.date(str(header.acquired))))
+    else:
+        facts.append(say.gettext("day of the scan not stated"))
     if case.provenance.scored_at:
-        facts.append(f"scored {case.provenance.scored_at[:16].replace('T', ' ')}")
+        day, _, time = case.provenance.scored_at[:16].partition("T")
+        facts.append(say.gettext("scored {day} {time}").format(day=language.date(day), time=time))
     return facts
 
 
@@ -203,7 +219,9 @@ def _is_decisive(code: str) -> bool:
     return EVALUABLE_BY_CODE.get(code) is Evaluable.NO
 
 
-def _warnings(case: Case, reasons: tuple[str, ...], signature: Signature | None) -> list[dict[str, str]]:
+def _warnings(
+    case: Case, reasons: tuple[str, ...], signature: Signature | None, say: NullTranslations
+) -> list[dict[str, str]]:
     """Every warning with what it leads to, those that decide first; settled ones last, with who settled them."""
     rows = []
     for caution in case.cautions:
@@ -212,7 +230,7 @@ def _warnings(case: Case, reasons: tuple[str, ...], signature: Signature | None)
             level = "bad" if _is_decisive(caution.code) else "limited"
         by = ""
         if signature is not None and caution.code in SETTLED_BY_SIGNING:
-            level, by = "good", state_words(State.SIGNED, signature)
+            level, by = "good", state_words(State.SIGNED, signature, say)
         rows.append({"code": caution.code, "text": caution.text, "level": level, "by": by})
     return sorted(rows, key=lambda row: ("bad", "limited", "note", "good").index(row["level"]))
 
@@ -237,13 +255,13 @@ def _cells(case: Case, totals: Totals) -> list[str]:
     return [*cells, number(totals.density, 2)]
 
 
-def _artery_rows(case: Case) -> list[dict[str, Any]]:
+def _artery_rows(case: Case, say: NullTranslations) -> list[dict[str, Any]]:
     arteries = case.report.arteries
     shown = [*CORONARY, *([Artery.UNASSIGNED] if arteries[Artery.UNASSIGNED].lesions else [])]
     rows = []
     for artery in shown:
-        words = artery_words(artery)
-        name = words["name"].replace(" coronary artery", "")  # the page's title says it
+        words = artery_words(artery, say)
+        name = say.gettext(ARTERY_NAMES[artery].replace(" coronary artery", ""))  # the page's title says it
         rows.append({**words, "name": name, "cells": _cells(case, arteries[artery])})
     return rows
 
@@ -265,17 +283,20 @@ def _voxels(case: Case) -> ScoredVoxels:
     return ScoredVoxels.of(case.lesions, scored_voxels(case.ct, case.lesions, case.protocol))
 
 
-def _projections(case: Case, voxels: ScoredVoxels) -> dict[str, Any]:
+def _projections(case: Case, voxels: ScoredVoxels, say: NullTranslations) -> dict[str, Any]:
     view = view_of(case.ct, voxels)
     tall = (view.slices.stop - view.slices.start) * case.ct.increment_mm >= LEAST_FRONT_VIEW_MM
     shown_arteries = {artery for artery in (*SCORED_ARTERIES, Artery.OTHER) if (voxels.artery == artery).any()}
     highest = max(case.report.slices, key=lambda one: one.agatston)
-    top = f"{display_agatston(highest.agatston)} on {image_namer(case)(highest.index)}" if highest.agatston > 0 else ""
+    top = ""
+    if highest.agatston > 0:
+        score, image = display_agatston(highest.agatston), image_namer(case, say)(highest.index)
+        top = say.gettext("{score} on {image}").format(score=score, image=image)
     return {
         "axial": axial_projection(case.ct, voxels, view),
         "front": front_projection(case.ct, voxels, view, case.report.slices) if tall else None,
         "has_calcium": case.report.total.agatston > 0,
-        "legend": [artery_words(artery) for artery in Artery if artery in shown_arteries],
+        "legend": [artery_words(artery, say) for artery in Artery if artery in shown_arteries],
         "top_slice": top,
     }
 
@@ -286,17 +307,21 @@ def _listed(case: Case) -> list[LesionScore]:
     return [lesion for lesion in case.report.lesions if lesion not in others]
 
 
-def _outside(case: Case) -> dict[str, str] | None:
+def _outside(case: Case, say: NullTranslations) -> dict[str, str] | None:
     """What is calcified and was judged not coronary."""
     lesions = [lesion for lesion in case.report.lesions if lesion.artery is Artery.OTHER]
     if not lesions:
         return None
     numbers = ", ".join(str(lesion.id) for lesion in lesions[:12]) + (" …" if len(lesions) > 12 else "")
     score = display_agatston(case.report.arteries[Artery.OTHER].agatston)
-    return {"count": count(len(lesions), "lesion"), "score": score, "numbers": numbers}
+    many = say.ngettext("{n} lesion", "{n} lesions", len(lesions)).format(n=len(lesions))
+    return {"count": many, "score": score, "numbers": numbers}
 
 
-def _signoff(case: Case) -> str:
+def _signoff(case: Case, say: NullTranslations) -> str:
     proposed = sum(lesion.agatston > 0 and lesion.artery in SCORED_ARTERIES for lesion in case.report.lesions)
-    edits = "not edited by a reader" if not case.edits else f"{count(len(case.edits), 'edit')} by a reader"
-    return f"{count(proposed, 'lesion')} counted, {edits}."
+    text = say.ngettext("{n} lesion counted, {edits}.", "{n} lesions counted, {edits}.", proposed)
+    edits = say.gettext("not edited by a reader")
+    if case.edits:
+        edits = say.ngettext("{n} edit by a reader", "{n} edits by a reader", len(case.edits))
+    return text.format(n=proposed, edits=edits.format(n=len(case.edits)))

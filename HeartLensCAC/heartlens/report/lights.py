@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from gettext import NullTranslations
 from types import MappingProxyType
 
 from heartlens.case.case import Case
 from heartlens.case.signature import answered
+from heartlens.risk.assessment import ENGLISH
 from heartlens.risk.evaluable import EVALUABLE_BY_CODE, SETTLED_BY_SIGNING, Evaluable, State
 
 LIGHT_BY_CODE: Mapping[str, str] = MappingProxyType(
@@ -82,35 +84,52 @@ class Light:
     text: str
 
 
-def lights_of(case: Case, state: State) -> list[Light]:
-    """The six lights of a case in their order; a signed result has settled what a reader settles."""
+def lights_of(case: Case, state: State, say: NullTranslations = ENGLISH) -> list[Light]:
+    """The six lights of a case in their order; a signed result has settled what a reader settles.
+
+    Parameters
+    ----------
+    case
+        Scored.
+    state
+        How far a person has answered for it.
+    say
+        The language.
+    """
     codes = [c.code for c in case.cautions if state is not State.SIGNED or c.code not in SETTLED_BY_SIGNING]
     reasons = answered(case, state).reasons
     header = case.source_ct.header
     increment = f"{case.source_ct.increment_mm:.3g} mm"
-    thickness = (
-        f"{header.slice_thickness_mm:g} mm every {increment}" if header.slice_thickness_mm else f"every {increment}"
-    )
-    gating = {True: "ECG-gated", False: "not gated", None: "not known to be gated"}[header.is_gated]
-    tube = "voltage unknown" if header.kvp is None else f"{header.kvp:g} kVp"
-    contrast = {"": ", no contrast", None: ", contrast not stated"}.get(header.contrast, "")
-    kernel = f"kernel {header.kernel}" if header.kernel else ""
-    reader = {State.DRAFT: "nobody yet", State.READ: "edited, not signed", State.SIGNED: "signed"}
+    thickness = say.gettext("every {increment}").format(increment=increment)
+    if header.slice_thickness_mm:
+        thickness = f"{header.slice_thickness_mm:g} mm {thickness}"
+    gating = {
+        True: say.gettext("ECG-gated"), False: say.gettext("not gated"), None: say.gettext("not known to be gated")
+    }[header.is_gated]  # fmt: skip
+    tube = say.gettext("voltage unknown") if header.kvp is None else f"{header.kvp:g} kVp"
+    contrast = {"": say.gettext("no contrast"), None: say.gettext("contrast not stated")}.get(header.contrast)
+    reader = {
+        State.DRAFT: say.gettext("nobody yet"), State.READ: say.gettext("edited, not signed"),
+        State.SIGNED: say.gettext("signed"), State.ALTERED: say.gettext("altered after signing"),
+    }  # fmt: skip
+    cut = {"heart-cut", "heart-cut-top", "few-slices", "no-heart"} & set(codes)
     known = {
-        "coverage": "" if {"heart-cut", "heart-cut-top", "few-slices", "no-heart"} & set(codes) else "whole heart",
+        "coverage": "" if cut else say.gettext("whole heart"),
         "gating": gating,
         "slices": thickness,
-        "tube": tube + contrast,
-        "noise": kernel,
-        "reader": reader.get(state, "altered after signing"),
+        "tube": tube if contrast is None else f"{tube}, {contrast}",
+        "noise": say.gettext("kernel {name}").format(name=header.kernel) if header.kernel else "",
+        "reader": reader[state],
     }
     return [
-        _light(name, text, [c for c in codes if LIGHT_BY_CODE.get(c) == name], reasons, state)
+        _light(name, text, [c for c in codes if LIGHT_BY_CODE.get(c) == name], reasons, state, say)
         for name, text in known.items()
     ]
 
 
-def _light(name: str, known: str, codes: list[str], reasons: tuple[str, ...], state: State) -> Light:
+def _light(
+    name: str, known: str, codes: list[str], reasons: tuple[str, ...], state: State, say: NullTranslations
+) -> Light:
     found = [EVALUABLE_BY_CODE[code] for code in codes if code in reasons]
     level = "note" if codes else "good"
     if Evaluable.LIMITED in found:
@@ -119,5 +138,6 @@ def _light(name: str, known: str, codes: list[str], reasons: tuple[str, ...], st
         level = "bad"
     if name == "reader" and state is not State.SIGNED:
         level = "bad" if state is State.ALTERED else "limited"
-    short = [SHORT[code] for code in dict.fromkeys(codes) if code in SHORT]
-    return Light(name, level, "; ".join(part for part in (known, *short) if part) or "nothing found")
+    short = [say.gettext(SHORT[code]) for code in dict.fromkeys(codes) if code in SHORT]
+    text = "; ".join(part for part in (known, *short) if part)
+    return Light(name, level, text or say.gettext("nothing found"))

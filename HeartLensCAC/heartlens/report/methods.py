@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from gettext import NullTranslations
 
 from heartlens import __version__
 from heartlens.case.case import Case
 from heartlens.core.lesions import ARTERY_COLORS, ARTERY_NAMES, Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.risk.assess import VERY_HIGH_AGATSTON, Risk, rounded_agatston
+from heartlens.risk.assessment import ENGLISH
 from heartlens.risk.categories import SCHEMES
 from heartlens.scoring.report import display_agatston
 
@@ -57,32 +59,35 @@ def omitted_rows(risk: Risk) -> list[tuple[str, str]]:
     return [(why.rstrip("."), ", ".join(names)) for why, names in reasons.items()]
 
 
-def remarks(case: Case) -> list[str]:
+def remarks(case: Case, say: NullTranslations = ENGLISH) -> list[str]:
     """What a reader must see of the numbers: left main, very high, unassigned, dropped at zero."""
     report = case.report
     total = report.total.agatston
     texts = []
     if total == 0 and case.risk.scheme != "heartlens" and case.risk.withheld is None:  # there the finding says it
-        texts.append(SCHEMES["heartlens"].categories[0].finding)
+        texts.append(say.gettext(SCHEMES["heartlens"].categories[0].finding))
     if total == 0 and report.dropped_small_count:
-        texts.append(
-            f"Score 0, with {count(report.dropped_small_count, 'island')} at or above the threshold dropped as too "
-            f"small ({report.dropped_small_area_mm2:.2f} mm² in all)."
+        text = say.ngettext(
+            "Score 0, with {n} island at or above the threshold dropped as too small ({area} mm² in all).",
+            "Score 0, with {n} islands at or above the threshold dropped as too small ({area} mm² in all).",
+            report.dropped_small_count,
         )
+        texts.append(text.format(n=report.dropped_small_count, area=f"{report.dropped_small_area_mm2:.2f}"))
     left_main = report.arteries[Artery.LM]
     if left_main.agatston > 0:
-        texts.append(
-            f"Calcium in the left main coronary artery: Agatston {display_agatston(left_main.agatston)}, "
-            f"{100 * (report.left_main_share or 0):.0f} % of the total."
-        )
+        text = say.gettext("Calcium in the left main coronary artery: Agatston {score}, {percent} % of the total.")
+        share = f"{100 * (report.left_main_share or 0):.0f}"
+        texts.append(text.format(score=display_agatston(left_main.agatston), percent=share))
     if case.risk.withheld is None and rounded_agatston(total) >= VERY_HIGH_AGATSTON:
-        texts.append(f"Very high score ({VERY_HIGH_AGATSTON} or more).")
+        texts.append(say.gettext("Very high score ({least} or more).").format(least=VERY_HIGH_AGATSTON))
     unassigned = report.arteries[Artery.UNASSIGNED]
     if unassigned.lesions:
-        texts.append(
-            f"{count(unassigned.lesions, 'lesion')} (Agatston {display_agatston(unassigned.agatston)}) "
-            "counted in the total but not assigned to an artery."
+        text = say.ngettext(
+            "{n} lesion (Agatston {score}) counted in the total but not assigned to an artery.",
+            "{n} lesions (Agatston {score}) counted in the total but not assigned to an artery.",
+            unassigned.lesions,
         )
+        texts.append(text.format(n=unassigned.lesions, score=display_agatston(unassigned.agatston)))
     return texts
 
 
@@ -152,10 +157,10 @@ def provenance_rows(case: Case) -> list[tuple[str, str]]:
     ]
 
 
-def artery_words(artery: Artery) -> dict[str, str]:
+def artery_words(artery: Artery, say: NullTranslations = ENGLISH) -> dict[str, str]:
     """Letters, name and color of an artery, as they stand everywhere on the page."""
-    letters = {Artery.OTHER: "other", Artery.UNASSIGNED: "?"}.get(artery, artery.name)
-    return {"letters": letters, "name": ARTERY_NAMES[artery], "color": ARTERY_COLORS[artery]}
+    letters = {Artery.OTHER: say.gettext("other"), Artery.UNASSIGNED: "?"}.get(artery, artery.name)
+    return {"letters": letters, "name": say.gettext(ARTERY_NAMES[artery]), "color": ARTERY_COLORS[artery]}
 
 
 def number(value: float | None, digits: int) -> str:

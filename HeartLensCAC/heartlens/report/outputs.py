@@ -24,6 +24,7 @@ from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused, NotWritten
 from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.report.csv_cells import cell
+from heartlens.report.language import Language, language_of
 from heartlens.risk.evaluable import State
 
 OPTIONAL = frozenset({"jinja2", "highdicom"})
@@ -44,6 +45,7 @@ def write_outputs(
     signature: Signature | None = None,
     state: State | None = None,
     shared_mode: bool = False,
+    language: str = "en",
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[str]:
     """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
@@ -66,6 +68,8 @@ def write_outputs(
         and the signature say.
     shared_mode
         Give the files the rights that the umask gives, where else nobody but the user may read them.
+    language
+        Of report.html, see `heartlens.report.language.LANGUAGES`.
     on_progress
         Hears before each file which part of the writing is done.
 
@@ -79,7 +83,7 @@ def write_outputs(
     InputRefused
         The folder exists, or cannot be written; nothing is left behind.
     """
-    case = result.case
+    case, spoken = result.case, language_of(language)
     left_out: list[str] = []
     with atomic_folder(out, force=force, is_ours=is_result, hold=hold_for_replacing, private=not shared_mode) as folder:
         write_json(folder / "report.json", _report_document(case, signature, state))
@@ -91,7 +95,7 @@ def write_outputs(
             _write_dicom(folder, result, signature, state, left_out, on_progress)
         on_progress(0.7)
         with _noting(left_out, folder / "report.html") as path:
-            _write_html(path, result, identify, signature, state)
+            _write_html(path, result, identify, signature, state, spoken)
         on_progress(0.8)
         save_case(case, folder / "case")
         if signature is not None:
@@ -284,7 +288,9 @@ def _heart_box(case: Case) -> tuple[int, slice, slice] | None:
     return (slices.start + slices.stop) // 2, rows, columns
 
 
-def _write_html(path: Path, result: Result, identify: bool, signature: Signature | None, state: State | None) -> None:
+def _write_html(
+    path: Path, result: Result, identify: bool, signature: Signature | None, state: State | None, language: Language
+) -> None:
     from heartlens.report.html import Identity, write_report
 
     identity = None
@@ -296,4 +302,4 @@ def _write_html(path: Path, result: Result, identify: bool, signature: Signature
             accession=str(first.get("AccessionNumber", "") or ""),
             series=str(first.get("SeriesDescription", "") or ""),
         )
-    write_report(path, result.case, identity=identity, signature=signature, state=state)
+    write_report(path, result.case, identity=identity, signature=signature, state=state, language=language)

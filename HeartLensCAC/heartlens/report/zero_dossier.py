@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from gettext import NullTranslations
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from heartlens.case.case import Case
 from heartlens.core.ct import CTVolume
 from heartlens.report.figures import PICTURE_WINDOW_HU, Picture, svg_picture, to_gray
 from heartlens.report.lesion_pictures import image_namer
+from heartlens.risk.assessment import ENGLISH
 from heartlens.scoring.report import display_agatston
 
 TILE_PIXELS = 110
@@ -30,13 +33,15 @@ FAR_FROM_ARTERIES = ("outside_the_heart", "bone")
 """Rules whose pieces are counted and not listed: ribs, spine and sternum reach into every box around a heart."""
 
 
-def zero_dossier(case: Case) -> dict[str, Any] | None:
+def zero_dossier(case: Case, say: NullTranslations = ENGLISH) -> dict[str, Any] | None:
     """What a reader needs to sign a score of 0; None where calcium was scored, or no heart was found.
 
     Parameters
     ----------
     case
         Scored.
+    say
+        The language of the images' names.
 
     Returns
     -------
@@ -51,8 +56,9 @@ def zero_dossier(case: Case) -> dict[str, Any] | None:
     if not region.in_view:
         return None
     opinion = judge_by_rules(soft.ct, region, case.protocol)
-    rows, far = _candidates(case, opinion)
-    tiles = _tiles(case, region, [row["kji"] for row in rows])
+    name = image_namer(case, say)
+    rows, far = _candidates(case, opinion, name)
+    tiles = _tiles(case, region, name, [row["kji"] for row in rows])
     return {
         "tiles": tiles,
         "candidates": rows[:MOST_CANDIDATES],
@@ -62,9 +68,9 @@ def zero_dossier(case: Case) -> dict[str, Any] | None:
     }
 
 
-def _candidates(case: Case, opinion: RulesOpinion) -> tuple[list[dict[str, Any]], int]:
+def _candidates(case: Case, opinion: RulesOpinion, name: Callable[[int], str]) -> tuple[list[dict[str, Any]], int]:
     """Pieces of lesion size in the heart, each with why it does not count; and how many lie in bone or outside."""
-    pieces, name = opinion.pieces, image_namer(case)
+    pieces = opinion.pieces
     because = ["not called coronary here; the rules would count it"] * pieces.count
     is_far = np.zeros(pieces.count, bool)
     for removed in opinion.ledger:
@@ -102,16 +108,18 @@ def _lesion_words(case: Case) -> dict[int, str]:
     }
 
 
-def _tiles(case: Case, region: HeartRegion, places: list[NDArray[np.int64]]) -> list[dict[str, str]]:
+def _tiles(
+    case: Case, region: HeartRegion, name: Callable[[int], str], places: list[NDArray[np.int64]]
+) -> list[dict[str, str]]:
     """The heart slice by slice, foot to head, with a ring around each candidate."""
-    ct, name = case.ct, image_namer(case)
+    ct = case.ct
     box = region.box(ct, margin_mm=HEART_MARGIN_MM)
     count = -(-(box[0].stop - box[0].start) // MOST_TILES)
     tiles = []
     for k in range(box[0].start, box[0].stop, count):
         stop = min(k + count, box[0].stop)
         rings = [(n, place) for n, place in enumerate(places, 1) if k <= place[0] < stop]
-        words = name(k) if stop - k == 1 else f"{name(k)} to {name(stop - 1).split(' ', 1)[1]}"
+        words = name(k) if stop - k == 1 else f"{name(k)} … {name(stop - 1)}"
         tiles.append({"svg": _tile(ct, (slice(k, stop), box[1], box[2]), rings, words).svg, "image": words})
     return tiles
 

@@ -197,8 +197,11 @@ class Assessment:
         if self.evaluable is Evaluable.NO:
             return ""
         if not self.undecided:
-            text = "No lesion alone is close to the cut-off, but by the probabilities of all the category is uncertain."
-            return say.gettext(text) if self.must_decide else ""
+            if not self.must_decide:
+                return ""
+            return say.gettext(
+                "No lesion alone is close to the cut-off, but by the probabilities of all the category is uncertain."
+            )
         lesions = _lesions(list(self.undecided), say)
         if self.must_decide:
             return say.gettext("The category depends on {lesions}: a reader must decide.").format(lesions=lesions)
