@@ -265,8 +265,8 @@ def cut_file(place: Place):
 SCENES = (
     copied_slice, missing_slice, two_series, two_phases, halves, two_patients, unknown_series, two_voltages, few_slices,
     one_slice, contrast, derived, no_hu, not_axial, clipped, orientation, no_voltage, no_thickness, broken_voltage,
-    broken_thickness, wrong_slab, voltage_without_thresholds, old_result, foreign_folder, file_as_out, unknown_language, labels_beside,
-    segments_without_keys, labels_of_another_grid, volume_in_a_folder, broken_file, cut_file,
+    broken_thickness, wrong_slab, voltage_without_thresholds, old_result, foreign_folder, file_as_out, unknown_language,
+    labels_beside, segments_without_keys, labels_of_another_grid, volume_in_a_folder, broken_file, cut_file,
 )  # fmt: skip
 
 HELD_ELSEWHERE = {
