@@ -14,7 +14,14 @@ setup(
     packages=[*find_namespace_packages("HeartLensCAC", include=["heartlens", "heartlens.*"]), *BUNDLES],
     package_dir={"": "HeartLensCAC", **BUNDLES},
     package_data={
-        "heartlens": ["risk/tables/*.csv", "report/*.html.jinja", "report/*.json", "py.typed"],
+        "heartlens": [
+            "risk/tables/*.csv",
+            "report/*.html.jinja",
+            "report/*.css",
+            "report/*.json",
+            "report/sheet/fonts/*",
+            "py.typed",
+        ],
         **{name: ["*"] for name in BUNDLES},
     },
 )

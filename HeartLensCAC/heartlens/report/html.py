@@ -85,13 +85,12 @@ def write_report(
     identity: Identity | None = None,
     signature: Signature | None = None,
     state: State | None = None,
-) -> None:
-    """Write the page of a case; see `render_report`."""
-    path.write_text(
-        render_report(case, identity=identity, signature=signature, state=state),
-        encoding="utf-8",
-        errors="backslashreplace",
-    )
+) -> str:
+    """Write the page of a case and return what was written; see `render_report`."""
+    page = render_report(case, identity=identity, signature=signature, state=state)
+    written = page.encode("utf-8", errors="backslashreplace")
+    path.write_bytes(written)
+    return written.decode("utf-8")
 
 
 def render_report(
