@@ -20,6 +20,7 @@ setup(
             "report/*.css",
             "report/*.json",
             "report/catalogs/*",
+            "report/sheet/fonts/*",
             "py.typed",
         ],
         **{name: ["*"] for name in BUNDLES},

@@ -44,13 +44,15 @@ TRAINING_LAW = (
 
 OUTSIDE = {  # library: parts that may import it, at the top of a file or inside a function
     "scipy": {"calcium", "anatomy", "phantom"},
-    "pydicom": {"dicom", "case", "pipeline"},  # the last two name its type alone
+    "pydicom": {"dicom", "case", "pipeline", "report"},  # the last three name its type alone
     "highdicom": {"dicom"},
     "gdcm": {"dicom"},
     "nibabel": {"io"},
     "SimpleITK": set(),
     "jinja2": {"report"},
     "babel": {"report"},
+    "PIL": {"report"},
+    "reportlab": {"report"},
     "onnxruntime": {"networks"},
     "torch": {"networks"},
     "safetensors": {"networks"},
@@ -76,7 +78,7 @@ FREE_AT_IMPORT = {  # parts: libraries that importing all of them must not load
         "highdicom", "nibabel", "jinja2", "onnxruntime", "torch",
     },
     ("core", "scoring", "anatomy", "risk", "calcium", "networks", "dicom", "io", "case", "phantom", "report",
-     "pipeline", "app", "__main__"): {"matplotlib", "highdicom", "nibabel", "onnxruntime", "torch"},
+     "pipeline", "app", "__main__"): {"matplotlib", "highdicom", "nibabel", "onnxruntime", "torch", "reportlab"},
 }  # fmt: skip
 
 MODULES_OF_A_FOLDER = 12
@@ -243,13 +245,13 @@ def test_requirements_name_no_gpl_decoder_and_no_torch():
     assert "torch" not in text
 
 
-OTHER_NAMES = {"openjpeg": "pylibjpeg-openjpeg"}
+OTHER_NAMES = {"openjpeg": "pylibjpeg-openjpeg", "PIL": "pillow"}
 """Import names that are not the distribution's."""
 
 PLUGINS = {"pyjpegls", "python-gdcm"}
 """Decoders that pydicom finds and calls by itself; no file imports them."""
 
-NOT_ASKED_FOR = {"torch", "safetensors", "slicer", "vtk", "babel"}
+NOT_ASKED_FOR = {"torch", "safetensors", "slicer", "vtk", "babel", "reportlab"}
 """What the installation has or not: a GPU's library, the classes of Slicer, which pip does not bring, and extras."""
 
 

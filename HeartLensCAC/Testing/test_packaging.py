@@ -105,6 +105,19 @@ def test_the_lists_hold_what_a_run_needs_and_nothing_of_the_tests():
         assert "__pycache__" not in name
 
 
+def test_the_wheel_takes_every_file_that_the_library_reads():
+    """What setup.py does not name works from a checkout and is absent for everybody who installs."""
+    tree = ast.parse((REPOSITORY / "setup.py").read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    (data,) = (word.value for call in calls for word in call.keywords if word.arg == "package_data")
+    patterns = next(ast.literal_eval(v) for k, v in zip(data.keys, data.values, strict=True) if k is not None)
+    library = MODULE / "heartlens"
+    taken = {path for pattern in patterns for path in library.glob(pattern)}
+    there = {p for p in library.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    assert {path.relative_to(library).as_posix() for path in there - taken} == set()
+    assert all(list(library.glob(pattern)) for pattern in patterns), "a pattern that takes nothing"
+
+
 def test_a_file_that_is_new_belongs_into_the_lists(tmp_path, monkeypatch):
     files = script("module_files")
     monkeypatch.setattr(files, "MODULE", tmp_path)

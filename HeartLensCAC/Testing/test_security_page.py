@@ -8,6 +8,7 @@ from pathlib import Path
 from heartlens.case.journal import JOURNAL, TORN
 from heartlens.case.lock import LOCK
 from heartlens.case.seal import KEY_VARIABLE, SEALED_FILES, SIGNATURE
+from heartlens.report.outputs import MORE_FILES
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "docs" / "security.md").read_text(encoding="utf-8")
@@ -30,7 +31,7 @@ def test_every_promise_names_what_holds_it():
 def test_every_output_is_in_the_table_of_identities():
     section = PAGE.split("## Where identities may lie")[1].split("\n## ")[0]
     outputs = {"report.json", "report.html", "lesions.csv", "segmentation.seg.nrrd", "segmentation.dcm", "report.dcm"}
-    outputs |= {"labels.nrrd", JOURNAL, TORN, LOCK, SIGNATURE, *SEALED_FILES}
+    outputs |= {*MORE_FILES.values(), "report-pdf.dcm", "labels.nrrd", JOURNAL, TORN, LOCK, SIGNATURE, *SEALED_FILES}
     assert [name for name in sorted(outputs) if name not in section] == []
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from heartlens import __version__
 from heartlens.app.console import close_stdout, discreet_logs, open_streams, say, stopping_cleanly
 from heartlens.app.failure import Failure, log_failure
-from heartlens.app.options import UsageError, add_score_options, request_of
+from heartlens.app.options import UsageError, add_score_options, more_of, request_of
 from heartlens.app.terminal import visible_output
 from heartlens.core.errors import InputRefused
 
@@ -163,13 +163,9 @@ def _run_score(options: argparse.Namespace) -> int:
 
         bar("writing", 1.0)
         left_out = write_outputs(
-            result,
-            options.out,
-            force=options.force,
-            identify=options.identify,
-            shared_mode=options.shared_mode,
-            language=options.language,
-        )
+            result, options.out, force=options.force, identify=options.identify, shared_mode=options.shared_mode,
+            language=options.language, more=more_of(options),
+        )  # fmt: skip
     bar.close()
     if options.json:
         print(json.dumps(result.case.report_document(), indent=1, allow_nan=False))

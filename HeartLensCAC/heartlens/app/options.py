@@ -11,6 +11,7 @@ from heartlens.core.errors import OVERRIDABLE
 
 if TYPE_CHECKING:
     from heartlens.pipeline import Request
+    from heartlens.report.outputs import More
 
 
 class UsageError(ValueError):
@@ -25,7 +26,20 @@ def add_score_options(score: argparse.ArgumentParser) -> None:
         help="let others read the results, as the umask says; else they are for you alone (Windows: as the folder's "
         "access list says, with and without)",
     )  # fmt: skip
-    score.add_argument("--identify", action="store_true", help="put patient ID and name on report.html")
+    score.add_argument(
+        "--identify", action="store_true", help="put patient ID and name on report.html, key page, PDF and FHIR"
+    )
+    score.add_argument(
+        "--key-page", action="store_true",
+        help="for DICOM: also write the page as pictures that every viewer shows (Secondary Capture)",
+    )  # fmt: skip
+    score.add_argument(
+        "--pdf", action="store_true",
+        help="also write report.pdf and, for DICOM, the same as Encapsulated PDF; needs pip install 'heartlens[pdf]'",
+    )  # fmt: skip
+    score.add_argument(
+        "--fhir", action="store_true", help="also write report.fhir.json: a FHIR R4 DiagnosticReport with Observations"
+    )
     score.add_argument(
         "--language", default="en", metavar="CODE",
         help="of report.html: en, de, fr, es or tr; other than en needs pip install 'heartlens[languages]'",
@@ -152,6 +166,13 @@ def request_of(options: argparse.Namespace) -> Request:
         thickness_mm=options.thickness_mm,
         risk=RiskInputs(options.scheme, options.age, options.sex, options.race, factors),
     )
+
+
+def more_of(options: argparse.Namespace) -> tuple[More, ...]:
+    """What is to be written beside the rest."""
+    from heartlens.report.outputs import More
+
+    return tuple(one for one in More if getattr(options, one.value.replace("-", "_")))
 
 
 class _Parser(argparse.ArgumentParser):

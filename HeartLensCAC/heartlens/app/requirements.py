@@ -13,7 +13,7 @@ FILE = Path(__file__).resolve().parents[2] / "Resources" / "requirements.txt"
 
 PURPOSES = {
     "numpy": "everything", "scipy": "finding the heart", "pydicom": "DICOM", "highdicom": "SEG and SR",
-    "jinja2": "report.html", "onnxruntime": "networks", "nibabel": "NIfTI",
+    "jinja2": "report.html", "pillow": "key pages, PDF", "onnxruntime": "networks", "nibabel": "NIfTI",
     "pylibjpeg-openjpeg": "JPEG 2000", "pyjpegls": "JPEG-LS", "python-gdcm": "JPEG",
 }  # fmt: skip
 

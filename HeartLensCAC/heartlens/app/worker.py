@@ -30,7 +30,7 @@ from types import FrameType
 from heartlens import __version__
 from heartlens.app.failure import LOG_FORMAT, Discreet, Failure, log_failure
 from heartlens.app.messages import BadCommand, CancelCommand, Event, ScoreCommand, read_command
-from heartlens.app.options import UsageError, options_of, request_of
+from heartlens.app.options import UsageError, more_of, options_of, request_of
 from heartlens.core.atomic import real_place
 from heartlens.core.disk.workplace import clear_leftovers
 from heartlens.core.errors import InputRefused
@@ -166,7 +166,7 @@ class Worker:
         tell("writing", SCORING_SHARE)
         left_out = write_outputs(
             result, out, force=options.force, identify=options.identify, shared_mode=options.shared_mode,
-            language=options.language,
+            language=options.language, more=more_of(options),
             on_progress=lambda done: tell("writing", SCORING_SHARE + (1 - SCORING_SHARE) * done),
         )  # fmt: skip
         return Event(

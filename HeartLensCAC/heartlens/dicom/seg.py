@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.grid import ijk_of, index_map
 from heartlens.core.lesions import ARTERY_COLORS, Artery
+from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.core.segment_names import put_artery, segment_artery
 from heartlens.dicom.compressed import HEADER_BYTES, opened
 from heartlens.dicom.header import PARSE_ERRORS, pydicom_warnings_logged
@@ -35,19 +36,21 @@ from heartlens.dicom.source.images import (
     plane_affine,
     undisturbed,
 )
+from heartlens.dicom.source.uids import ObjectUids, unrelated_uids
 from heartlens.dicom.stacks.patient import patient_mark
 
 SEGMENTATION_STORAGE = "1.2.840.10008.5.1.4.1.1.66.4"
 LABEL_MAP_STORAGE = "1.2.840.10008.5.1.4.1.1.66.7"
 
 ALGORITHM = "HeartLens coronary calcium"
-_FAMILIES = {
-    "AUTOMATIC": Code("123105", "DCM", "Histogram Analysis"),  # CID 7162: thresholding; the closest there is
-    "SEMIAUTOMATIC": Code("123105", "DCM", "Histogram Analysis"),
-}
+_BY_NETWORKS = Code("123110", "DCM", "Artificial Intelligence")  # CID 7162
+_BY_THRESHOLD = Code("123105", "DCM", "Histogram Analysis")  # CID 7162: thresholding; the closest there is
 
 MOST_VOXELS = 1 << 32
 """Of all frames together: six segments of 2,700 slices of 512 x 512."""
+
+LONGEST_NAME = 64
+"""Characters of a long string, PS3.5 6.2."""
 
 SERIES_NUMBER = 9001
 SERIES_DESCRIPTION = "HeartLens coronary calcium"
@@ -60,7 +63,9 @@ def write_seg(
     codes: NDArray[np.uint8],
     sources: Sequence[Dataset],
     algorithm_type: str = "AUTOMATIC",
-    tracking_uids: Mapping[Artery, str] | None = None,
+    provenance: Provenance | None = None,
+    reader: str | None = None,
+    uids: ObjectUids | None = None,
 ) -> Dataset | None:
     """Write one binary segment per artery that has voxels.
 
@@ -75,9 +80,13 @@ def write_seg(
     sources
         Headers of the images that `ct` was read from, one per slice.
     algorithm_type
-        AUTOMATIC, SEMIAUTOMATIC after edits, MANUAL
-    tracking_uids
-        Of segments that were written before, so that a later version refers to the same findings.
+        AUTOMATIC, SEMIAUTOMATIC after edits and for labels that were given, MANUAL
+    provenance
+        What found the calcium; networks are named with their bundle, its version and checksums.
+    reader
+        Who has signed.
+    uids
+        Of the object and of its segments, which are known by them in a later version, too; None draws new ones.
 
     Returns
     -------
@@ -92,6 +101,8 @@ def write_seg(
     import highdicom as hd
 
     images = SourceImages(ct, sources)
+    uids = uids or unrelated_uids()
+    algorithm = None if algorithm_type == "MANUAL" else _algorithm(provenance)
     arteries = [Artery(int(code)) for code in present]
     number_of = np.zeros(max(Artery) + 1, np.uint8)
     number_of[present] = np.arange(1, present.size + 1)
@@ -100,19 +111,20 @@ def write_seg(
         seg = hd.seg.Segmentation(
             segmentation_type="BINARY",
             segment_descriptions=[
-                _description(number, artery, algorithm_type, (tracking_uids or {}).get(artery))
+                _description(number, artery, algorithm_type, algorithm, uids.finding(artery.name))
                 for number, artery in enumerate(arteries, 1)
             ],
-            series_instance_uid=hd.UID(),
+            series_instance_uid=uids.series("seg"),
             series_number=SERIES_NUMBER,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
+            sop_instance_uid=uids.instance("seg"),
+            instance_number=uids.number,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=MODEL,
             software_versions=__version__,
             device_serial_number=SERIAL_NUMBER,
             content_label="CALCIUM",
             content_description="Scored coronary calcium; research use, not for diagnosis",
+            content_creator_name=reader,
             series_description=SERIES_DESCRIPTION,
             **where,
         )
@@ -273,14 +285,28 @@ def _pixel_measures(images: SourceImages) -> Any:
     )
 
 
-def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid: str | None) -> Dataset:
+def _algorithm(provenance: Provenance | None) -> Any:
+    """What found the calcium: networks by bundle, version and checksums, else the threshold."""
     import highdicom as hd
 
-    algorithm = None
-    if algorithm_type in _FAMILIES:
-        algorithm = hd.AlgorithmIdentificationSequence(
-            name=ALGORITHM, family=concept(_FAMILIES[algorithm_type]), version=__version__, source=MANUFACTURER
+    if provenance is None or provenance.labels is not LabelSource.NETWORK or not provenance.bundle:
+        return hd.AlgorithmIdentificationSequence(
+            name=ALGORITHM, family=concept(_BY_THRESHOLD), version=__version__, source=MANUFACTURER
         )
+    name, _, version = provenance.bundle.rpartition(" ")
+    checksums = {f"SHA-256 {file}": value for file, value in sorted(provenance.checksums.items())}
+    return hd.AlgorithmIdentificationSequence(
+        name=(name or version)[:LONGEST_NAME],
+        family=concept(_BY_NETWORKS),
+        version=version[:LONGEST_NAME],
+        source=MANUFACTURER,
+        parameters=checksums or None,
+    )
+
+
+def _description(number: int, artery: Artery, algorithm_type: str, algorithm: Any, tracking_uid: str) -> Dataset:
+    import highdicom as hd
+
     region = REGIONS.get(artery)
     return hd.seg.SegmentDescription(
         segment_number=number,
@@ -289,7 +315,7 @@ def _description(number: int, artery: Artery, algorithm_type: str, tracking_uid:
         segmented_property_type=concept(CALCIFICATION if region is None else PLAQUE),
         algorithm_type=algorithm_type,
         algorithm_identification=algorithm,
-        tracking_uid=tracking_uid or hd.UID(),
+        tracking_uid=tracking_uid,
         tracking_id=artery.name,
         anatomic_regions=None if region is None else [concept(region)],
         display_color=hd.color.CIELabColor.from_string(ARTERY_COLORS[artery]),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pydicom.dataset import Dataset
-from pydicom.uid import generate_uid
+from pydicom.uid import Comprehensive3DSRStorage, generate_uid
 
 from heartlens import __version__
 from heartlens.core import codes
@@ -27,6 +27,7 @@ from heartlens.dicom.source.images import (
     concept,
     undisturbed,
 )
+from heartlens.dicom.source.uids import ObjectUids, unrelated_uids
 from heartlens.dicom.sr_content.groups import Box, comment, heart_outline, lesion_group, numbered, total_group
 from heartlens.dicom.sr_content.places import StoredPlaces
 from heartlens.risk.assess import Risk
@@ -54,6 +55,7 @@ def write_sr(
     observer: str | None = None,
     organization: str | None = None,
     signed: str | None = None,
+    uids: ObjectUids | None = None,
 ) -> Dataset:
     """Write a Comprehensive 3D SR: one group for the total, one per lesion; also at score 0.
 
@@ -87,6 +89,8 @@ def write_sr(
         Who has signed, and for whom; the document is verified only with both.
     signed
         When, ISO 8601; None is now.
+    uids
+        Of the object and of its findings; a corrected document names the automatic one. None draws new ones.
 
     Returns
     -------
@@ -96,12 +100,13 @@ def write_sr(
     import highdicom as hd
 
     images = SourceImages(ct, sources)
+    uids = uids or unrelated_uids()
     with undisturbed():
         places = StoredPlaces(images)
         outline = heart_outline(ct, heart or _middle(ct), places)
         groups = [
-            total_group(report, risk, assessment, protocol, region=outline),
-            *(lesion_group(lesion, number, places) for lesion, number in numbered(report.lesions)),
+            total_group(report, risk, assessment, protocol, region=outline, uids=uids),
+            *(lesion_group(lesion, number, places, uids) for lesion, number in numbered(report.lesions)),
         ]
         content = hd.sr.MeasurementReport(
             observation_context=_observation_context(observer, organization),
@@ -116,10 +121,11 @@ def write_sr(
         document = hd.sr.Comprehensive3DSR(
             evidence=[images.described(0), *images.images[1:], *([seg] if seg is not None else [])],
             content=content[0],
-            series_instance_uid=hd.UID(),
+            series_instance_uid=uids.series("sr"),
             series_number=SERIES_NUMBER,
-            sop_instance_uid=hd.UID(),
-            instance_number=1,
+            sop_instance_uid=uids.instance("sr"),
+            instance_number=uids.number,
+            previous_versions=_previous(images.images[0], uids),
             manufacturer=MANUFACTURER,
             manufacturer_model_name=MODEL,
             software_versions=__version__,
@@ -145,6 +151,18 @@ def write_sr(
         with atomic_file(Path(path)) as sibling:
             document.save_as(sibling)
     return document
+
+
+def _previous(image: Dataset, uids: ObjectUids) -> list[Dataset] | None:
+    """The automatic document, where this one takes its place."""
+    if not uids.is_corrected:
+        return None
+    automatic = Dataset()
+    automatic.SOPClassUID = Comprehensive3DSRStorage
+    automatic.StudyInstanceUID = image.StudyInstanceUID
+    automatic.SeriesInstanceUID = uids.series("sr")
+    automatic.SOPInstanceUID = uids.predecessor("sr")
+    return [automatic]
 
 
 def _middle(ct: CTVolume) -> Box:

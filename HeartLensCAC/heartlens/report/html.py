@@ -89,13 +89,12 @@ def write_report(
     signature: Signature | None = None,
     state: State | None = None,
     language: Language = PLAIN,
-) -> None:
-    """Write the page of a case; see `render_report`."""
-    path.write_text(
-        render_report(case, identity=identity, signature=signature, state=state, language=language),
-        encoding="utf-8",
-        errors="backslashreplace",
-    )
+) -> str:
+    """Write the page of a case and return what was written; see `render_report`."""
+    page = render_report(case, identity=identity, signature=signature, state=state, language=language)
+    written = page.encode("utf-8", errors="backslashreplace")
+    path.write_bytes(written)
+    return written.decode("utf-8")
 
 
 def render_report(

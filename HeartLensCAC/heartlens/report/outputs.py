@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
+from enum import Enum
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from heartlens.case.case import OLD_REPORT_SCHEMAS, REPORT_SCHEMA, Case
 from heartlens.case.folder import read_json, save_case, write_json
@@ -19,16 +19,41 @@ from heartlens.case.journal import JOURNAL, TORN
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, sign_case
-from heartlens.case.signature import Signature, answered, shown_name, state_of, state_words
+from heartlens.case.signature import Signature, answered, shown_name, state_of
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused, NotWritten
-from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.report.csv_cells import cell
-from heartlens.report.language import Language, language_of
+from heartlens.report.dicom_objects import write_seg_and_sr
+from heartlens.report.language import language_of
 from heartlens.risk.evaluable import State
 
-OPTIONAL = frozenset({"jinja2", "highdicom"})
-"""Libraries without which all is written but what needs them."""
+if TYPE_CHECKING:
+    import pydicom
+
+    from heartlens.report.html import Identity
+    from heartlens.report.sheet.pages import Sheet
+
+OPTIONAL = {
+    "jinja2": "jinja2", "highdicom": "highdicom", "PIL": "pillow", "reportlab": "'heartlens[pdf]'",
+}  # fmt: skip
+"""Libraries without which all is written but what needs them, and what pip is told to get each."""
+
+
+class More(str, Enum):
+    """What is written beside the rest where somebody asks for it; the values are the options' names."""
+
+    KEY_PAGE = "key-page"
+    PDF = "pdf"
+    FHIR = "fhir"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+MORE_FILES: Mapping[More, str] = MappingProxyType(
+    {More.KEY_PAGE: "key-page.dcm", More.PDF: "report.pdf", More.FHIR: "report.fhir.json"}
+)
+"""By which a result says that it was asked for."""
 
 LESION_COLUMNS = (
     "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
@@ -46,6 +71,7 @@ def write_outputs(
     state: State | None = None,
     shared_mode: bool = False,
     language: str = "en",
+    more: Collection[More] = (),
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[str]:
     """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
@@ -59,7 +85,7 @@ def write_outputs(
     force
         Replace an existing result.
     identify
-        Put patient ID and name on report.html.
+        Put patient ID and name on report.html, and on what is set from it.
     signature
         Who answers for it; the SR is then verified, the page says so, and labels.nrrd is written, because checked
         labels are what a network may learn from.
@@ -70,6 +96,8 @@ def write_outputs(
         Give the files the rights that the umask gives, where else nobody but the user may read them.
     language
         Of report.html, see `heartlens.report.language.LANGUAGES`.
+    more
+        What to write beside: key page, PDF, FHIR.
     on_progress
         Hears before each file which part of the writing is done.
 
@@ -91,12 +119,19 @@ def write_outputs(
             write_lesions_csv(path, case)
         on_progress(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
+        made: Sequence[pydicom.Dataset] = ()
         if result.sources:
-            _write_dicom(folder, result, signature, state, left_out, on_progress)
+            made = write_seg_and_sr(folder, result, signature, state, left_out, _noting, on_progress)
         on_progress(0.7)
+        page, identity = "", None
         with _noting(left_out, folder / "report.html") as path:
-            _write_html(path, result, identify, signature, state, spoken)
+            from heartlens.report.html import write_report
+
+            identity = _identity_of(result) if identify and result.sources else None
+            page = write_report(path, case, identity=identity, signature=signature, state=state, language=spoken)
         on_progress(0.8)
+        if more:
+            _write_more(folder, result, more, page, made, left_out, signature=signature, state=state, identity=identity)
         save_case(case, folder / "case")
         if signature is not None:
             sign_case(folder / "case", case, signature)
@@ -115,9 +150,10 @@ def _noting(left_out: list[str], path: Path) -> Iterator[Path]:
         yield path
         return
     except ModuleNotFoundError as error:
-        if error.name not in OPTIONAL:
+        library = (error.name or "").partition(".")[0]
+        if library not in OPTIONAL:
             raise
-        why = f"it needs {error.name} (pip install {error.name})"
+        why = f"it needs {library} (pip install {OPTIONAL[library]})"
     except NotWritten as error:
         why = str(error)
     except (InputRefused, OSError, MemoryError):
@@ -216,90 +252,71 @@ def _write_seg_nrrd(path: Path, case: Case) -> None:
     write_seg_nrrd(path, case.source_ct, case.scored_codes)
 
 
-def _write_dicom(
+def _write_more(
     folder: Path,
     result: Result,
+    more: Collection[More],
+    page: str,
+    made_from: Sequence[pydicom.Dataset],
+    left_out: list[str],
+    *,
     signature: Signature | None,
     state: State | None,
-    left_out: list[str],
-    on_progress: Callable[[float], None],
+    identity: Identity | None,
 ) -> None:
+    """What was asked for beside the rest, set from the page that is report.html."""
+    from heartlens.report.dicom_objects import object_uids, write_key_pages
+
     case = result.case
-    known = state_of(case, signature, state)
-    seg = None
-    with suppress(NotWritten, ModuleNotFoundError):  # the writers say so, for each object
-        from heartlens.dicom.source.images import SourceImages
+    sheets: Sequence[Sheet] = ()
+    of_page = [one for one in (More.KEY_PAGE, More.PDF) if one in more]
+    if not page:
+        left_out += [f"{MORE_FILES[one]} was not written: it is set from report.html" for one in of_page]
+    elif of_page:
+        with _noting(left_out, folder / "the page on paper"):
+            from heartlens.report.sheet.pages import sheets_of
 
-        left_out.extend(SourceImages(case.source_ct, result.sources).notes)
-    on_progress(0.2)
-    with _noting(left_out, folder / "segmentation.dcm") as path:
-        from heartlens.dicom.seg import write_seg
+            sheets = sheets_of(page)
+    if More.KEY_PAGE in more and not result.sources:
+        left_out.append("key-page.dcm was not written: the CT is not DICOM, and has no study that it could be put into")
+    elif More.KEY_PAGE in more and sheets:
+        with _noting(left_out, folder / "key-page.dcm"):
+            uids = object_uids(case, signature, state)
+            write_key_pages(folder, result, sheets, uids, names_patient=identity is not None)
+    if More.PDF in more and sheets:
+        with _noting(left_out, folder / "report.pdf") as path:
+            from heartlens.report.sheet.pdf import sheets_pdf
 
-        seg = write_seg(
-            path,
-            ct=case.source_ct,
-            codes=case.scored_codes,
-            sources=result.sources,
-            algorithm_type="SEMIAUTOMATIC" if case.edits else "AUTOMATIC",
-        )
-    on_progress(0.4)
-    with _noting(left_out, folder / "report.dcm") as path:
-        from heartlens.dicom.sr import write_sr
+            pdf = sheets_pdf(sheets)
+            path.write_bytes(pdf)
+            if result.sources:
+                with _noting(left_out, folder / "report-pdf.dcm") as of_dicom:
+                    from heartlens.dicom.documents.encapsulated_pdf import write_pdf_object
 
-        write_sr(
-            path,
-            ct=case.source_ct,
-            report=case.report,
-            risk=case.risk,
-            assessment=answered(case, known),
-            protocol=case.protocol,
-            sources=result.sources,
-            heart=_heart_box(case),
-            state=state_words(known, signature),
-            provenance=case.provenance,
-            seg=seg,
-            cautions=case.cautions,
-            observer=None if signature is None else signature.observer,
-            organization=None if signature is None else signature.organization,
-            signed=None if signature is None else signature.when,
-        )
+                    write_pdf_object(
+                        of_dicom,
+                        pdf,
+                        ct=case.source_ct,
+                        sources=result.sources,
+                        uids=object_uids(case, signature, state),
+                        made_from=made_from,
+                        names_patient=identity is not None,
+                        is_verified=signature is not None,
+                    )
+    if More.FHIR in more:
+        with _noting(left_out, folder / "report.fhir.json") as path:
+            from heartlens.report.fhir import fhir_bundle
 
-
-def _heart_box(case: Case) -> tuple[int, slice, slice] | None:
-    """Slice, rows and columns about the calcium, or about the heart where nothing counts."""
-    from heartlens.report.figures import MARGIN_MM
-
-    ct = case.source_ct
-    counted = case.shown.flat[np.isin(case.shown.codes, SCORED_ARTERIES)]
-    if counted.size:
-        k, j, i = np.unravel_index(counted, ct.shape)
-        highest = int(np.bincount(k).argmax())
-        box = []
-        for place, spacing, size in ((j, ct.spacing_mm[1], ct.shape[1]), (i, ct.spacing_mm[2], ct.shape[2])):
-            margin = round(MARGIN_MM / spacing)
-            box.append(slice(max(int(place.min()) - margin, 0), min(int(place.max()) + margin + 1, size)))
-        return highest, box[0], box[1]
-    from heartlens.anatomy import heart_region
-
-    region = heart_region(ct)
-    if not region.in_view:
-        return None
-    slices, rows, columns = region.box(ct)
-    return (slices.start + slices.stop) // 2, rows, columns
+            write_json(path, fhir_bundle(case, signature=signature, state=state, identity=identity))
 
 
-def _write_html(
-    path: Path, result: Result, identify: bool, signature: Signature | None, state: State | None, language: Language
-) -> None:
-    from heartlens.report.html import Identity, write_report
+def _identity_of(result: Result) -> Identity:
+    from heartlens.report.html import Identity
 
-    identity = None
-    if identify and result.sources:
-        first = result.sources[0]
-        identity = Identity(
-            patient_id=str(first.get("PatientID", "")),
-            name=shown_name(str(first.get("PatientName", ""))),
-            accession=str(first.get("AccessionNumber", "") or ""),
-            series=str(first.get("SeriesDescription", "") or ""),
-        )
-    write_report(path, result.case, identity=identity, signature=signature, state=state, language=language)
+    first = result.sources[0]
+    return Identity(
+        patient_id=str(first.get("PatientID", "")),
+        name=shown_name(str(first.get("PatientName", ""))),
+        accession=str(first.get("AccessionNumber", "") or ""),
+        series=str(first.get("SeriesDescription", "") or ""),
+    )

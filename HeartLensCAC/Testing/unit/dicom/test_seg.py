@@ -24,9 +24,11 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import read_seg, write_seg
 from heartlens.dicom.series import choose_series, find_series, rank_series
+from heartlens.dicom.source.uids import ObjectUids
 from heartlens.dicom.sr import write_sr
 from heartlens.io.volumes import read_labels
 from heartlens.risk.assess import assess
@@ -247,17 +249,48 @@ def test_no_voxels_no_file(tmp_path, classic):
     assert not (tmp_path / "seg.dcm").exists()
 
 
-def test_tracking_uids_can_be_kept_over_versions(tmp_path, classic):
+def test_a_later_version_keeps_series_and_segments_and_is_another_object(tmp_path, classic):
     ct, sources = classic
     codes = codes_of(ct)
-    first = write_seg(tmp_path / "a.dcm", ct=ct, codes=codes, sources=sources)
-    kept = {Artery[item.SegmentLabel]: item.TrackingUID for item in first.SegmentSequence}
+    automatic = ObjectUids("scan", "as found", "as found")
+    corrected = ObjectUids("scan", "LAD given to LCX", "as found", number=2)
+    first = write_seg(tmp_path / "a.dcm", ct=ct, codes=codes, sources=sources, uids=automatic)
+    again = write_seg(tmp_path / "a2.dcm", ct=ct, codes=codes, sources=sources, uids=automatic)
     second = write_seg(
-        tmp_path / "b.dcm", ct=ct, codes=codes, sources=sources, algorithm_type="SEMIAUTOMATIC", tracking_uids=kept
+        tmp_path / "b.dcm", ct=ct, codes=codes, sources=sources, algorithm_type="SEMIAUTOMATIC", uids=corrected
     )
-    assert {Artery[item.SegmentLabel]: item.TrackingUID for item in second.SegmentSequence} == kept
+    assert first.SOPInstanceUID == again.SOPInstanceUID != second.SOPInstanceUID
+    assert first.SeriesInstanceUID == second.SeriesInstanceUID
+    assert [s.TrackingUID for s in second.SegmentSequence] == [s.TrackingUID for s in first.SegmentSequence]
+    assert len({s.TrackingUID for s in first.SegmentSequence}) == len(first.SegmentSequence) > 1
     assert {item.SegmentAlgorithmType for item in second.SegmentSequence} == {"SEMIAUTOMATIC"}
-    assert first.SOPInstanceUID != second.SOPInstanceUID
+    assert (first.InstanceNumber, second.InstanceNumber) == (1, 2)
+
+
+def test_networks_are_named_by_bundle_version_and_checksum(tmp_path, classic):
+    ct, sources = classic
+    found_by = Provenance(labels=LabelSource.NETWORK, bundle="embedded 3.1", checksums={"vessel.onnx": "ab" * 32})
+    write_seg(tmp_path / "seg.dcm", ct=ct, codes=codes_of(ct), sources=sources, provenance=found_by, reader="Doe^Jane")
+    seg = dcmread(tmp_path / "seg.dcm")
+    for segment in seg.SegmentSequence:
+        (algorithm,) = segment.SegmentationAlgorithmIdentificationSequence
+        assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("embedded", "3.1")
+        assert algorithm.AlgorithmFamilyCodeSequence[0].CodeValue == "123110"
+        assert "ab" * 32 in algorithm.AlgorithmParameters
+    assert seg.ContentCreatorName == "Doe^Jane"
+
+
+@pytest.mark.parametrize("labels", [LabelSource.RULES, LabelSource.FILE])
+def test_what_no_network_found_is_not_called_intelligence(tmp_path, classic, labels):
+    ct, sources = classic
+    seg = write_seg(
+        tmp_path / "seg.dcm", ct=ct, codes=codes_of(ct), sources=sources, provenance=Provenance(labels=labels)
+    )
+    families = {
+        segment.SegmentationAlgorithmIdentificationSequence[0].AlgorithmFamilyCodeSequence[0].CodeMeaning
+        for segment in seg.SegmentSequence
+    }
+    assert families == {"Histogram Analysis"}
 
 
 def test_manual_segments_claim_no_algorithm(tmp_path, classic):

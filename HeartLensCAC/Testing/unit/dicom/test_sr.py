@@ -23,6 +23,7 @@ from heartlens.core.provenance import LabelSource, Provenance
 from heartlens.dicom.read import read_series, source_datasets
 from heartlens.dicom.seg import write_seg
 from heartlens.dicom.series import choose_series, find_series, rank_series
+from heartlens.dicom.source.uids import ObjectUids
 from heartlens.dicom.sr import write_sr
 from heartlens.risk.assess import assess
 from heartlens.risk.assessment import assess_score
@@ -63,6 +64,7 @@ class Written:
         self, folder, protocol=PROTOCOL, *, kind="classic", cautions=(), risk=None, sign=None, tags=None, more=None,
         undecided=(), said=None, **arteries,
     ):  # fmt: skip
+        folder.mkdir(exist_ok=True)
         hu, codes = plaques(**arteries)
         if more is not None:
             more(hu, codes)
@@ -510,3 +512,24 @@ def test_dciodvfy_would_find_an_error(tmp_path, require_tool, two):
     two.dataset.save_as(two.path)
     run = subprocess.run([require_tool("dciodvfy"), str(two.path)], capture_output=True, text=True, check=False)
     assert any(line.startswith("Error") for line in (run.stdout + run.stderr).splitlines())
+
+
+def test_a_corrected_document_names_the_automatic_one_that_it_replaces(tmp_path):
+    automatic = ObjectUids("scan", "as found", "as found")
+    corrected = ObjectUids("scan", "LAD given to LCX", "as found", number=2)
+    first = Written(tmp_path / "a", LAD=280, said={"uids": automatic}).dataset
+    second = Written(tmp_path / "b", LCX=280, said={"uids": corrected}).dataset
+    assert "PredecessorDocumentsSequence" not in first
+    (study,) = second.PredecessorDocumentsSequence
+    (series,) = study.ReferencedSeriesSequence
+    (document,) = series.ReferencedSOPSequence
+    assert document.ReferencedSOPInstanceUID == first.SOPInstanceUID != second.SOPInstanceUID
+    assert document.ReferencedSOPClassUID == first.SOPClassUID
+    assert series.SeriesInstanceUID == first.SeriesInstanceUID == second.SeriesInstanceUID
+
+
+def test_the_same_lesion_is_known_by_the_same_uid_in_a_later_version(tmp_path):
+    uids = ObjectUids("scan", "as found", "as found")
+    first = Written(tmp_path / "a", LAD=280, said={"uids": uids}).groups()
+    second = Written(tmp_path / "b", LCX=280, said={"uids": replace(uids, content="moved")}).groups()
+    assert first["LAD 1"].tracking_uid == second["LCX 1"].tracking_uid != first["Total"].tracking_uid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,10 @@ from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.provenance import LabelSource
 from heartlens.dicom.sr_content.groups import total_words
+from heartlens.report.fhir import fhir_bundle
 from heartlens.report.html import render_report
+from heartlens.report.sheet.marks import Letters
+from heartlens.report.sheet.pages import FOOT_MARKS, sheets_of
 from heartlens.risk.evaluable import EVALUABLE_BY_CODE, State
 from heartlens.risk.person import RiskInputs
 
@@ -100,6 +104,25 @@ ROWS = [
 ]
 
 
+SET_BY_CSS = "☐·:"
+"""Signs between facts and before what is ticked, which report.css puts on the page."""
+
+
+def letters_in(page):
+    """How often each letter stands on the page, pictures left out."""
+    main = re.search(r"<main>(.*)</main>", page, re.DOTALL)[1]
+    return counted(html.unescape(re.sub(r"<[^>]+>", "", re.sub(r"<svg.*?</svg>", "", main, flags=re.DOTALL))))
+
+
+def letters_on(sheets):
+    """The same of sheets, without their feet."""
+    return counted("".join(m.words for sheet in sheets for m in sheet.marks[:-FOOT_MARKS] if isinstance(m, Letters)))
+
+
+def counted(text):
+    return Counter(letter for letter in text.lower() if not letter.isspace() and letter not in SET_BY_CSS)
+
+
 def test_there_are_forty_situations_and_no_row_of_others():
     assert len(ROWS) >= 40
     table = READING.read_text(encoding="utf-8").split("|---|---|---|\n")[1]
@@ -110,7 +133,9 @@ def test_there_are_forty_situations_and_no_row_of_others():
 @pytest.mark.parametrize(("name", "case", "signature"), ROWS, ids=[row[0] for row in ROWS])
 def test_all_places_say_the_same(name, case, signature):
     assessment = answered(case, State.SIGNED if signature else case.assessment.state)
-    page = re.sub(r"<style>.*?</style>|<[^>]+>", " ", render_report(case, signature=signature), flags=re.DOTALL)
+    rendered = render_report(case, signature=signature)
+    assert letters_on(sheets_of(rendered)) == letters_in(rendered)
+    page = re.sub(r"<style>.*?</style>|<[^>]+>", " ", rendered, flags=re.DOTALL)
     page = re.sub(r"\s+", " ", html.unescape(page))
     assert assessment.headline() in page
     for words in (assessment.range(), assessment.decide(), assessment.probability(), assessment.why()):
@@ -118,7 +143,10 @@ def test_all_places_say_the_same(name, case, signature):
     document = case.report_document(assessment)["assessment"]
     assert document["texts"]["headline"] == assessment.headline()
     assert document["texts"]["sentence"] == assessment.sentence()
+    report, total, *_ = (entry["resource"] for entry in fhir_bundle(case, signature=signature)["entry"])
     for line in assessment.lines():
+        assert line in report["conclusion"]
+        assert {"text": line} in total["note"]
         assert line in total_words(case.report, assessment)
         if signature is None:
             assert line in result_table(case)

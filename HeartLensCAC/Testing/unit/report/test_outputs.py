@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
+import pypdfium2
 import pytest
 import small_chest
+from pydicom import dcmread
 from report_cases import BOXES, make_case
 
 import heartlens.report.html
 import heartlens.report.outputs as outputs
+import heartlens.report.sheet.pdf
+import heartlens.report.sheet.pixels
 from heartlens.app.review_session import ReviewSession
 from heartlens.case.result import Result
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.pipeline import Request, score_series
-from heartlens.report.outputs import write_outputs
+from heartlens.report.outputs import More, write_outputs
 from heartlens.risk.evaluable import State
 
 ALWAYS = {"report.json", "lesions.csv", "segmentation.seg.nrrd", "report.html", "case"}
@@ -110,6 +116,116 @@ def test_an_altered_case_names_no_signer_on_its_page(tmp_path):
     write_outputs(Result(make_case(BOXES), ()), tmp_path / "out", state=State.ALTERED)
     assert "ALTERED after it was signed: no signature is valid" in (tmp_path / "out" / "report.html").read_text()
     assert json.loads((tmp_path / "out" / "report.json").read_text())["assessment"]["state"] == "altered"
+
+
+@pytest.fixture(scope="module")
+def scored(tmp_path_factory):
+    """A small chest from DICOM with labels that were given."""
+    folder = tmp_path_factory.mktemp("chest")
+    small_chest.write_series(folder / "ct", PatientName="Doe^Jane")
+    labels = small_chest.write_labels(folder / "labels.nrrd")
+    return score_series(folder / "ct", Request(segmentation=labels))
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+OF_DICOM = {"segmentation.dcm", "report.dcm"}
+
+
+def test_key_pages_pdf_and_fhir_are_written_where_they_are_asked_for(tmp_path, scored):
+    assert write_outputs(scored, tmp_path / "plain") == []
+    assert names(tmp_path / "plain") == ALWAYS | OF_DICOM
+    assert write_outputs(scored, tmp_path / "out", more=tuple(More)) == []
+    pages = {name for name in names(tmp_path / "out") if name.startswith("key-page")}
+    assert names(tmp_path / "out") - pages == ALWAYS | OF_DICOM | {"report.pdf", "report-pdf.dcm", "report.fhir.json"}
+    assert {"key-page.dcm", "key-page-2.dcm"} <= pages
+    objects = [dcmread(path) for path in (tmp_path / "out").glob("*.dcm")]
+    assert len({one.SeriesInstanceUID for one in objects}) == 4  # SEG, SR, pages, PDF
+    assert len({one.SOPInstanceUID for one in objects}) == len(objects)
+    assert {str(one.PatientName) for one in objects} == {"Doe^Jane"}
+    for name in OF_DICOM:  # written once more, an archive gets the same objects
+        assert len({dcmread(tmp_path / folder / name).SOPInstanceUID for folder in ("plain", "out")}) == 1
+    sr = dcmread(tmp_path / "out" / "report.dcm").SOPInstanceUID
+    document = dcmread(tmp_path / "out" / "report-pdf.dcm")
+    assert sr in {item.ReferencedSOPInstanceUID for item in document.SourceInstanceSequence}
+    assert document.EncapsulatedDocument.startswith((tmp_path / "out" / "report.pdf").read_bytes())
+
+
+def test_who_was_scanned_stands_on_them_only_where_it_was_asked_for(tmp_path, scored):
+    write_outputs(scored, tmp_path / "plain", more=(More.PDF, More.FHIR))
+    write_outputs(scored, tmp_path / "named", more=(More.PDF, More.FHIR), identify=True)
+    texts = {}
+    for name in ("plain", "named"):
+        pdf = pypdfium2.PdfDocument((tmp_path / name / "report.pdf").read_bytes())
+        texts[name] = pdf[0].get_textpage().get_text_bounded(), (tmp_path / name / "report.fhir.json").read_text()
+    assert all("Jane Doe" in text for text in texts["named"])
+    assert not any("Doe" in text for text in texts["plain"])
+
+
+def test_a_volume_without_a_patient_has_pdf_and_fhir_and_no_object_of_dicom(tmp_path):
+    notes = write_outputs(Result(make_case(BOXES), ()), tmp_path / "out", more=tuple(More))
+    assert names(tmp_path / "out") == ALWAYS | {"report.pdf", "report.fhir.json"}
+    assert notes == ["key-page.dcm was not written: the CT is not DICOM, and has no study that it could be put into"]
+
+
+def test_without_the_extra_a_note_says_how_to_get_it_and_the_rest_stands(tmp_path, scored, monkeypatch):
+    monkeypatch.setitem(sys.modules, "reportlab.lib.colors", None)
+    (note,) = write_outputs(scored, tmp_path / "out", more=(More.PDF, More.FHIR))
+    assert note == "report.pdf was not written: it needs reportlab (pip install 'heartlens[pdf]')"
+    assert names(tmp_path / "out") == ALWAYS | OF_DICOM | {"report.fhir.json"}
+
+
+def test_a_page_that_cannot_be_drawn_costs_all_key_pages_and_nothing_else(tmp_path, scored, monkeypatch):
+    """Two of three pages would pass for all."""
+    drawn = []
+
+    def fails_at_the_second(sheet):
+        drawn.append(sheet)
+        return failing() if len(drawn) == 2 else np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(heartlens.report.sheet.pixels, "sheet_pixels", fails_at_the_second)
+    (note,) = write_outputs(scored, tmp_path / "out", more=(More.KEY_PAGE,))
+    assert note.startswith("key-page.dcm was not written: ValueError in test_outputs.py")
+    assert names(tmp_path / "out") == ALWAYS | OF_DICOM
+
+
+def test_a_disk_that_fills_up_at_the_pdf_costs_the_whole(tmp_path, scored, monkeypatch):
+    def full(*_arguments, **_options):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(heartlens.report.sheet.pdf, "sheets_pdf", full)
+    with pytest.raises(InputRefused, match="No space"):
+        write_outputs(scored, tmp_path / "out", more=(More.PDF,))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_the_page_what_is_set_from_it_says_so(tmp_path, scored, monkeypatch):
+    monkeypatch.setattr(heartlens.report.html, "write_report", failing)
+    notes = write_outputs(scored, tmp_path / "out", more=(More.KEY_PAGE, More.PDF))
+    assert notes[1:] == [
+        "key-page.dcm was not written: it is set from report.html",
+        "report.pdf was not written: it is set from report.html",
+    ]
+
+
+def test_what_a_reader_signed_is_written_in_as_many_forms_and_in_the_same_series(tmp_path, scored):
+    write_outputs(scored, tmp_path / "auto", more=(More.KEY_PAGE, More.FHIR))
+    with ReviewSession.open(tmp_path / "auto") as session:
+        session.sign("Reader^Rita", "Clinic", confirmed=True)
+        assert session.export(tmp_path / "signed") == []
+    assert names(tmp_path / "signed") >= {"key-page.dcm", "report.fhir.json"}
+    assert "report.pdf" not in names(tmp_path / "signed")
+    assert (
+        json.loads((tmp_path / "signed" / "report.fhir.json").read_text())["entry"][0]["resource"]["status"] == "final"
+    )
+    for name in ("key-page.dcm", "report.dcm"):
+        before, after = (dcmread(tmp_path / folder / name) for folder in ("auto", "signed"))
+        assert before.SeriesInstanceUID == after.SeriesInstanceUID
+        assert before.SOPInstanceUID != after.SOPInstanceUID
+    (study,) = after.PredecessorDocumentsSequence
+    assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before.SOPInstanceUID
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.dicom.source.images import concept
+from heartlens.dicom.source.uids import ObjectUids
 from heartlens.dicom.sr_content.places import StoredPlaces, corners_mm
 from heartlens.risk.assess import Risk
 from heartlens.risk.assessment import Assessment
@@ -31,7 +32,13 @@ SHOWN_DIGITS = 1
 
 
 def total_group(
-    report: ScoreReport, risk: Risk, assessment: Assessment, protocol: ScoringProtocol, *, region: Any
+    report: ScoreReport,
+    risk: Risk,
+    assessment: Assessment,
+    protocol: ScoringProtocol,
+    *,
+    region: Any,
+    uids: ObjectUids,
 ) -> Any:
     """The total, each artery, and what is not coronary; present at a score of 0, too.
 
@@ -47,6 +54,8 @@ def total_group(
         How it was scored.
     region
         Coordinates from which the total is inferred.
+    uids
+        By which findings are known.
     """
     import highdicom as hd
 
@@ -78,7 +87,7 @@ def total_group(
         value = Code(f"CAC-DRS:{risk.cac_drs}", codes.PRIVATE_SCHEME, risk.cac_drs)
         evaluations.append(hd.sr.QualitativeEvaluation(concept(codes.CAC_DRS), concept(value)))
     group = hd.sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier="Total"),
+        tracking_identifier=hd.sr.TrackingIdentifier(uid=uids.finding("total"), identifier="Total"),
         finding_type=concept(codes.PLAQUE) if report.total.agatston > 0 else None,
         finding_sites=[hd.sr.FindingSite(concept(codes.REGIONS[Artery.UNASSIGNED]))],
         measurements=measurements,
@@ -99,7 +108,7 @@ def total_words(report: ScoreReport, assessment: Assessment) -> str:
     return f"{' '.join(assessment.lines())} {arteries}."
 
 
-def lesion_group(lesion: LesionScore, number: int, places: StoredPlaces) -> Any:
+def lesion_group(lesion: LesionScore, number: int, places: StoredPlaces, uids: ObjectUids) -> Any:
     """One lesion at its place, with its numbers; undecided where a reader has to decide on it.
 
     Parameters
@@ -110,6 +119,8 @@ def lesion_group(lesion: LesionScore, number: int, places: StoredPlaces) -> Any:
         Within its artery, 1 for the highest score.
     places
         Of the stored images.
+    uids
+        By which findings are known.
     """
     import highdicom as hd
 
@@ -135,7 +146,9 @@ def lesion_group(lesion: LesionScore, number: int, places: StoredPlaces) -> Any:
     if lesion.undecided:
         words += "; undecided: a reader must decide"
     group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        tracking_identifier=hd.sr.TrackingIdentifier(uid=hd.UID(), identifier=f"{lesion.artery.name} {number}"),
+        tracking_identifier=hd.sr.TrackingIdentifier(
+            uid=uids.finding(f"lesion {lesion.id}"), identifier=f"{lesion.artery.name} {number}"
+        ),
         referenced_region=hd.sr.ImageRegion(
             graphic_type=hd.sr.GraphicTypeValues.POINT,
             graphic_data=places.pixels(frame, lesion.centroid_lps_mm),
