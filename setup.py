@@ -16,9 +16,9 @@ setup(
     package_data={
         "heartlens": [
             "risk/tables/*.csv",
-            "report/*.html.jinja",
+            "report/**/*.html.jinja",
             "report/*.css",
-            "report/*.json",
+            "report/**/*.json",
             "report/catalogs/*",
             "report/sheet/fonts/*",
             "py.typed",

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heartlens import __version__
+from heartlens.app.comparing import add_comparing
 from heartlens.app.console import close_stdout, discreet_logs, open_streams, say, stopping_cleanly
 from heartlens.app.failure import Failure, log_failure
 from heartlens.app.options import UsageError, add_score_options, more_of, request_of
@@ -135,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="say whether cases are still what was signed")
     verify.add_argument("case", type=Path, nargs="+", help="case folder, result folder, or a folder of them")
     verify.set_defaults(run=_run_verify)
+
+    add_comparing(commands)
 
     worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")
     worker.set_defaults(run=_run_worker)

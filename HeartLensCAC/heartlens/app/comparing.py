@@ -1,0 +1,225 @@
+"""The commands `heartlens progress` and `heartlens compare`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from heartlens.app.options import UsageError
+from heartlens.core.errors import InputRefused
+
+if TYPE_CHECKING:
+    from heartlens.case.comparison.opened import OpenedCase
+    from heartlens.case.comparison.readers import Comparison
+
+DONE = 0
+
+
+def add_comparing(commands: Any) -> None:
+    """Add both commands to those of the command line."""
+    progress = commands.add_parser("progress", help="say what has changed between two scans of one person")
+    progress.add_argument("prior", type=Path, help="case or report folder of the earlier scan")
+    progress.add_argument("current", type=Path, help="case or report folder of the later scan")
+    _add_output(progress, "with progress.json and progress.html")
+    for name in ("prior", "current"):
+        progress.add_argument(
+            f"--{name}-date", type=_day, metavar="YYYY-MM-DD", help=f"day of the {name} scan, where no header says it"
+        )
+    progress.add_argument(
+        "--same-person", action="store_true", help="both scans are of one person though their headers differ"
+    )
+    progress.set_defaults(run=run_progress)
+
+    compare = commands.add_parser("compare", help="say where two readings of one scan, or of several, agree")
+    compare.add_argument("a", type=Path, help="case or report folder, or a folder of them")
+    compare.add_argument("b", type=Path, help="the same, by another reader")
+    _add_output(compare, "with compare.json and a difference map of each scan")
+    compare.add_argument(
+        "--adjudicate", type=Path, metavar="DIR", help="report folder to make with a third case: what both call "
+        "coronary, and the rest undecided",
+    )  # fmt: skip
+    compare.set_defaults(run=run_compare)
+
+
+def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--out", type=Path, help=f"folder to make {what}; without it nothing is written")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of sentences")
+    parser.add_argument("--force", action="store_true", help="replace an earlier comparison")
+    parser.add_argument("--shared-mode", action="store_true", help="let others read the results, as the umask says")
+
+
+def _day(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a day as 2026-11-29, got {text!r}") from None
+
+
+def run_progress(options: argparse.Namespace) -> int:
+    """Compare two scans, print what may be said, and write it where asked."""
+    from heartlens.case.comparison.opened import open_case
+    from heartlens.case.comparison.persons import check_same_person
+    from heartlens.case.comparison.progress import compare_scans
+    from heartlens.case.comparison.words import progress_lines
+    from heartlens.core.protocol import NOTICE
+    from heartlens.report.comparison.write import is_comparison, write_progress
+
+    _check(options.out, options.force, is_comparison)
+    prior, current = open_case(options.prior), open_case(options.current)
+    days = (options.prior_date, options.current_date)
+    for given, one in zip(days, (prior, current), strict=True):
+        if given is not None and one.acquired is not None and given != one.acquired:
+            raise UsageError(f"a header says that the scan is of {one.acquired}, not of {given}")
+    notes = check_same_person(prior, current, asserted=options.same_person)
+    progress = compare_scans(prior, current, dates=days, notes=notes)
+    left_out: list[str] = []
+    if options.out is not None:
+        left_out = write_progress(options.out, progress, force=options.force, shared_mode=options.shared_mode)
+    if options.json:
+        print(json.dumps({**progress.to_json(), "sentences": list(progress_lines(progress))}, indent=1))
+    else:
+        print("\n".join([*progress_lines(progress), "", NOTICE]))
+        if options.out is not None:
+            page = "progress.json" if left_out else "progress.html"
+            print(f"\nPage: {options.out / page}")
+    return DONE
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Compare readings, print where they agree, and write it where asked."""
+    from heartlens.case.comparison.readers import compare_readings
+    from heartlens.core.protocol import NOTICE
+    from heartlens.report.comparison.write import comparison_document, is_comparison, write_comparison
+
+    _check(options.out, options.force, is_comparison)
+    folders, unmatched = _pair(options.a, options.b)
+    if options.adjudicate is not None and len(folders) != 1:
+        raise UsageError(f"--adjudicate makes one case of two readings of one scan; here are {len(folders)} scans")
+    pairs = []
+    for first, second in folders:
+        a, b = _open(first), _open(second)
+        pairs.append((a, b, compare_readings(a, b)))
+    if options.out is not None:
+        write_comparison(options.out, pairs, unmatched=unmatched, force=options.force, shared_mode=options.shared_mode)
+    if options.adjudicate is not None:
+        _adjudicate(*pairs[0][:2], options)
+    if options.json:
+        print(json.dumps(comparison_document(pairs, [None] * len(pairs), unmatched), indent=1))
+        return DONE
+    for (first, _), (_, _, compared) in zip(folders, pairs, strict=True):
+        if len(pairs) > 1:
+            print(f"{first}:")
+        print("\n".join(comparison_lines(compared)))
+    if len(pairs) > 1:
+        print("\n".join(["", *_agreement_lines([compared for *_, compared in pairs], unmatched)]))
+    print(f"\n{NOTICE}")
+    return DONE
+
+
+def comparison_lines(compared: Comparison) -> list[str]:
+    """Where two readings agree, in sentences.
+
+    Parameters
+    ----------
+    compared
+        Two readings of one scan.
+    """
+    from heartlens.case.comparison.words import shown
+
+    lines = []
+    for name, one, state in zip("AB", (compared.a, compared.b), compared.states, strict=True):
+        total = shown((one.total_low, one.total_high)) if one.has_total else "none"
+        lines.append(f"{name}: Agatston {total}, {one.headline()} ({state}).")
+    word = {True: "the same", False: "different", None: "not compared, because one reading names none or several"}
+    lines.append(f"Category: {word[compared.same_category]}.")
+    if compared.dice is not None:
+        lines.append(f"Overlap of what is called coronary (Dice): {compared.dice:.2f}.")
+    for lesion in compared.lesions:
+        ids = "; ".join(
+            f"lesion {', '.join(map(str, some))} of {name}" for name, some in (("A", lesion.a), ("B", lesion.b)) if some
+        )
+        arteries = " against ".join("+".join(some) for some in (lesion.arteries_a, lesion.arteries_b) if some)
+        more = ", named and not coronary in the other" if lesion.says_other else ""
+        arteries = "+".join(lesion.arteries_a) if lesion.kind == "both" else arteries
+        lines.append(
+            f"  {lesion.kind}: {ids}: {arteries}, Agatston {lesion.agatston_a:.0f} and {lesion.agatston_b:.0f}{more}"
+            f"{', undecided' if lesion.undecided else ''}"
+        )
+    lines += [f"Differs, {d.what}: {d.prior} and {d.current}." for d in compared.differences]
+    return lines
+
+
+def _agreement_lines(comparisons: list[Comparison], unmatched: list[str]) -> list[str]:
+    from heartlens.case.comparison.readers import kappa_of
+
+    kappa, count = kappa_of(comparisons)
+    same = sum(bool(one.same_category) for one in comparisons)
+    value = "undefined" if kappa is None else f"{kappa:.2f}"
+    lines = [f"{len(comparisons)} scans; category the same in {same} of {count}, linear kappa {value}."]
+    if count < len(comparisons):
+        lines.append(f"{len(comparisons) - count} without one category in both readings were left out of it.")
+    return [*lines, *unmatched]
+
+
+def _pair(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
+    """Case folders of both sides that are of one scan, by the checksum of its voxels."""
+    from heartlens.app.verify import find_case_folders
+    from heartlens.case.folder import read_json
+
+    sides: list[dict[str, Path]] = []
+    for place in (a, b):
+        inside = place / "case"
+        one = next((p for p in (place, inside) if (p / "case.json").is_file()), None)
+        found: dict[str, Path] = {}
+        for folder in [one] if one is not None else find_case_folders([place]):
+            try:
+                key = str(read_json(folder / "case.json")["checksums"]["voxels_sha256"])
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                raise InputRefused("unreadable", f"{folder}: {error}; restore it from a copy") from None
+            if key in found:
+                raise InputRefused(
+                    "ambiguous", f"{place} holds two cases of one scan, {found[key]} and {folder}: name one"
+                )
+            found[key] = folder
+        sides.append(found)
+    both = [key for key in sides[0] if key in sides[1]]
+    if not both:
+        raise InputRefused(
+            "input",
+            "no scan is in both: expected two readings of one scan; two scans of one person: heartlens progress",
+        )
+    unmatched = [
+        f"{folder} has no case of the same scan on the other side."
+        for mine, theirs in (sides, sides[::-1])
+        for key, folder in mine.items()
+        if key not in theirs
+    ]
+    return [(sides[0][key], sides[1][key]) for key in both], unmatched
+
+
+def _open(folder: Path) -> OpenedCase:
+    from heartlens.case.comparison.opened import open_case
+
+    return open_case(folder)
+
+
+def _adjudicate(a: OpenedCase, b: OpenedCase, options: argparse.Namespace) -> None:
+    from heartlens.case.comparison.adjudication import adjudicated
+    from heartlens.case.result import Result
+    from heartlens.report.outputs import write_outputs
+
+    write_outputs(
+        Result(adjudicated(a, b), a.sources), options.adjudicate, force=options.force, shared_mode=options.shared_mode
+    )
+
+
+def _check(out: Path | None, force: bool, is_ours: Callable[[Path], bool]) -> None:
+    """Refuse a target that cannot be written before the work, not after it."""
+    from heartlens.core.atomic import check_folder
+
+    if out is not None:
+        check_folder(out.absolute(), force=force, is_ours=is_ours)

@@ -1,0 +1,1 @@
+"""Two scans of one person, and two readings of one scan."""
