@@ -14,7 +14,7 @@ setup(
     packages=[*find_namespace_packages("HeartLensCAC", include=["heartlens", "heartlens.*"]), *BUNDLES],
     package_dir={"": "HeartLensCAC", **BUNDLES},
     package_data={
-        "heartlens": ["risk/tables/*.csv", "report/*.html.jinja", "report/*.json", "py.typed"],
+        "heartlens": ["risk/tables/*.csv", "report/*.html.jinja", "report/*.json", "viewer/static/*", "py.typed"],
         **{name: ["*"] for name in BUNDLES},
     },
 )
