@@ -21,6 +21,7 @@ from plain_scoring import plain_score
 
 from heartlens.case.case import Case
 from heartlens.case.folder import save_case
+from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import Artery, LesionMap, LesionNote
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
@@ -70,6 +71,7 @@ def write_case(place: Path, *, is_empty: bool = False) -> Path:
         ct,
         LesionMap(labels, arteries, {} if is_empty else notes),
         ScoringProtocol(),
+        cautions=(WarningRecord("network", "calcium was found and named by networks, not by a reader"),),
         provenance=Provenance(LabelSource.NETWORK, source=(str(place / "ct"),)),
     )
     (place / "result").mkdir()

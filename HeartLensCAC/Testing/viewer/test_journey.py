@@ -110,6 +110,7 @@ def test_from_the_open_case_to_the_signed_result(reader, case):
     page.locator("#sign").click()
     reader.wait("#state.signed")
     assert reader.text("#state").startswith("SIGNED by Rita Reader, Phantom Hospital 4")
+    assert "settled by the signature: calcium was found and named by networks" in reader.text("#notes")
     out = case.parent / "signed"
     plain = scored_plainly(labels_of_seg(out / "segmentation.dcm"))
     assert {name: str(round(plain[name])) for name in ("LM", "LAD", "LCX", "RCA")} == {

@@ -13,7 +13,7 @@ from heartlens.case.signature import answered, confirmation, obstacles, state_wo
 from heartlens.core.lesions import ARTERY_COLORS, ARTERY_NAMES, CORONARY, Artery
 from heartlens.core.protocol import NOTICE
 from heartlens.report.figures import PICTURE_WINDOW_HU
-from heartlens.risk.evaluable import State
+from heartlens.risk.evaluable import SETTLED_BY_SIGNING, State
 from heartlens.scoring.report import LesionScore, Totals, display_agatston
 
 LETTERS = {**{artery: artery.name for artery in Artery}, Artery.OTHER: "not coronary", Artery.UNASSIGNED: "unassigned"}
@@ -79,7 +79,10 @@ def state_of_session(session: ReviewSession) -> dict[str, Any]:
         "lesions": _lesion_rows(case),
         "arteries": {str(lesion): artery.name for lesion, artery in case.lesions.arteries.items()},
         "runs": label_runs(case),
-        "warnings": [{"code": caution.code, "text": caution.text} for caution in case.cautions],
+        "warnings": [
+            {"code": one.code, "text": one.text, "is_settled": signed and one.code in SETTLED_BY_SIGNING}
+            for one in case.cautions
+        ],
         "confirmation": confirmation(case),
         "obstacles": list(obstacles(case, confirmed=True)),
     }

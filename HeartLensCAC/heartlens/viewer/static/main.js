@@ -98,6 +98,7 @@ export class App {
     else {
       this.panel.drawResult();
       this.panel.drawQueue();
+      this.panel.drawNotes();
       this.panel.drawSign();
     }
     $("undo").disabled = !state.can_undo;

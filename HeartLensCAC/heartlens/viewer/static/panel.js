@@ -125,7 +125,8 @@ export class Panel {
     fill(
       "notes",
       ...findings.map((text) => el("li", { className: "bad" }, text)),
-      ...warnings.map((one) => el("li", {}, el("b", {}, one.code), ` ${one.text}`)),
+      ...warnings.map((one) => el("li", { className: one.is_settled ? "settled" : "" }, el("b", {}, one.code),
+        one.is_settled ? "settled by the signature: " : "", one.text)),
     );
     $("noteSection").hidden = !findings.length && !warnings.length;
     document.body.classList.toggle("readOnly", Boolean(readOnly));

@@ -114,11 +114,7 @@ export class View {
     Object.assign(this.image, { width: nu, height: nv });
     const picture = this.image.getContext("2d").createImageData(nu, nv);
     const pixels = new Uint32Array(picture.data.buffer);
-    const factor = 255 / Math.max(1, high - low);
-    const gray = (hu) => {
-      const g = hu <= low ? 0 : hu >= high ? 255 : ((hu - low) * factor) | 0;
-      return 0xff000000 | (g << 16) | (g << 8) | g;
-    };
+    const gray = grays(volume, low, high);
     if (this.kind === "axial") {
       const present = [];
       for (let k = k0; k <= k1; k++) if (volume.slices[k]) present.push(volume.slices[k]);
@@ -221,6 +217,24 @@ export class View {
     c.fillStyle = "#ffdd57";
     c.fillRect(x - 2, y(app.at[0]) - 1, 10, step + 2);
   }
+}
+
+const table = { key: "", colors: new Uint32Array(0x10000) };
+
+/** From HU to a gray: looked up where HU are whole, which they mostly are. */
+function grays(volume, low, high) {
+  const factor = 255 / Math.max(1, high - low);
+  const of = (hu) => {
+    const g = hu <= low ? 0 : hu >= high ? 255 : ((hu - low) * factor) | 0;
+    return 0xff000000 | (g << 16) | (g << 8) | g;
+  };
+  if (volume.Kind !== Int16Array) return of;
+  const { colors } = table;
+  if (table.key !== `${low}, ${high}`) {
+    for (let hu = -0x8000; hu < 0x8000; hu++) colors[hu & 0xffff] = of(hu);
+    table.key = `${low}, ${high}`;
+  }
+  return (hu) => colors[hu & 0xffff];
 }
 
 function stroke(c, path, color, width) {
