@@ -19,10 +19,11 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo test pytest test-fast check mutants kill fuzz sbom docs bench road rules evaluate-embedded judge pictures clean
+.PHONY: help demo review test pytest test-fast check mutants kill fuzz sbom docs bench road rules evaluate-embedded judge pictures clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
+	@echo "make review  the same phantom in the browser: look, correct, sign"
 	@echo "make test    install what the tests need, check style and types, run all tests"
 	@echo "make test-fast  the tests that take two minutes or little more, for while you work"
 	@echo "make mutants  break the product in named ways and see that tests notice; goes on where it stopped (ONLY=part of a name)"
@@ -35,7 +36,7 @@ help:
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
 	@echo "make evaluate-embedded   evaluate the bundle on 200 phantoms (an hour); prints the tables of docs/models-phantoms.md"
 	@echo "make judge DATA=../shared/data   judge real hearts and shifted phantoms (an hour); prints the first tables of docs/models.md"
-	@echo "make pictures  draw the Slicer panel in each state again, into docs/pictures"
+	@echo "make pictures  draw the Slicer panel in each state, and the page in the browser, again, into docs/pictures"
 	@echo "make slicer  use this checkout in a local 3D Slicer (SLICER=/path/to/Slicer) and run the tests that need one"
 	@echo "make clean   remove $(VENV), caches and the demo"
 
@@ -48,6 +49,10 @@ $(VENV)/installed: $(REQUIREMENTS)
 
 $(VENV)/installed-test: $(VENV)/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/installed-viewer: $(VENV)/installed HeartLensCAC/Resources/requirements-viewer.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[viewer]'
 	@touch $@
 
 # torch first and at this version: a CPU build where the index has one. timm names torchvision, which is not needed.
@@ -100,6 +105,11 @@ endif
 demo: $(VENV)/installed
 	$(BIN)/heartlens demo --out demo
 
+# What a reader has edited stays; make clean removes it.
+review: $(VENV)/installed-viewer
+	@test -e demo/result/case/case.json || $(BIN)/heartlens demo --out demo
+	$(BIN)/heartlens review demo/result
+
 test: check pytest
 
 pytest: $(TEST_SETUP)
@@ -125,6 +135,7 @@ mutants: $(VENV)/installed-training $(VENV)/installed-slicer
 # Half an hour on two cores, outside CI; docs/kills.md is its result.
 kill: $(VENV)/installed-test
 	$(BIN)/python scripts/kill.py
+	HEARTLENS_KILLS=200 $(BIN)/python -m pytest HeartLensCAC/Testing/viewer/test_server.py -k killed
 	HEARTLENS_ALL_FAILURES=1 $(BIN)/python -m pytest -s HeartLensCAC/Testing/test_failures.py
 
 # Outside CI, which runs a sample of it.
@@ -168,7 +179,7 @@ judge: $(VENV)/installed-training
 	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md $(if $(SECOND),--second $(SECOND))
 
 pictures: $(VENV)/installed-slicer
-	HEARTLENS_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest HeartLensCAC/Testing/desktop/test_pictures.py
+	HEARTLENS_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest HeartLensCAC/Testing/desktop/test_pictures.py HeartLensCAC/Testing/viewer/test_pictures.py
 
 slicer:
 	$(PYTHON) scripts/in_slicer.py $(if $(SLICER),--slicer "$(SLICER)")

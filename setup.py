@@ -21,6 +21,7 @@ setup(
             "report/**/*.json",
             "report/catalogs/*",
             "report/sheet/fonts/*",
+            "viewer/static/*",
             "py.typed",
         ],
         **{name: ["*"] for name in BUNDLES},

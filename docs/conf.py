@@ -30,7 +30,7 @@ templates_path = ["_templates"]
 exclude_patterns = ["api"]
 
 autosummary_generate = True
-autodoc_mock_imports = ["onnxruntime", "safetensors", "slicer", "torch", "vtk"]
+autodoc_mock_imports = ["onnxruntime", "safetensors", "slicer", "starlette", "torch", "uvicorn", "vtk"]
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "NDArray": "NDArray"}

@@ -12,12 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 MODULE = Path(__file__).resolve().parents[1] / "HeartLensCAC"
-LEFT_OUT = ("Testing", "heartlens.egg-info", "__pycache__")
-"""Folders of the checkout that are no part of the installed module."""
+LEFT_OUT = ("Testing", "heartlens.egg-info", "__pycache__", "viewer")
+"""Folders of the checkout that are no part of the installed module; Slicer is a viewer itself."""
 
 FOR_DEVELOPERS = (
     "Resources/requirements-test.txt",
     "Resources/requirements-slicer.txt",
+    "Resources/requirements-viewer.txt",
     "Resources/Icons/HeartLensCAC.svg",
 )
 

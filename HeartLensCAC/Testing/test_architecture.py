@@ -26,6 +26,7 @@ LIBRARY_LAW = (
     ("case", "phantom"),
     ("report", "scene", "pipeline"),
     ("app",),
+    ("viewer",),
     ("__main__",),
 )
 """Ranks from the ground up. A part may import what lies below it and, within its rank, what stands to its left."""
@@ -58,6 +59,8 @@ OUTSIDE = {  # library: parts that may import it, at the top of a file or inside
     "safetensors": {"networks"},
     "slicer": {"scene"},
     "vtk": {"scene"},
+    "starlette": {"viewer"},
+    "uvicorn": {"viewer"},
     "matplotlib": set(),
     "timm": set(),
 }
@@ -164,7 +167,8 @@ def test_an_import_against_the_law_is_told_in_its_sentence(tmp_path, text, sente
 
 
 def test_a_folder_is_walkable_and_a_file_has_one_idea():
-    files = [*sources(PACKAGE), *sources(TRAINING), *sorted(PANEL.rglob("*.py"))]
+    pages = [path for path in (PACKAGE / "viewer" / "static").iterdir() if path.suffix in (".js", ".css", ".html")]
+    files = [*sources(PACKAGE), *sources(TRAINING), *sorted(PANEL.rglob("*.py")), *pages]
     long = {name_of(p) for p in files if len(p.read_text().splitlines()) > LINES_OF_A_FILE}
     assert not long, f"a file has at most {LINES_OF_A_FILE} lines; split it along its ideas"
     folders: dict[Path, int] = {}
@@ -251,7 +255,7 @@ OTHER_NAMES = {"openjpeg": "pylibjpeg-openjpeg", "PIL": "pillow"}
 PLUGINS = {"pyjpegls", "python-gdcm"}
 """Decoders that pydicom finds and calls by itself; no file imports them."""
 
-NOT_ASKED_FOR = {"torch", "safetensors", "slicer", "vtk", "babel", "reportlab"}
+NOT_ASKED_FOR = {"torch", "safetensors", "slicer", "vtk", "babel", "reportlab", "starlette", "uvicorn"}
 """What the installation has or not: a GPU's library, the classes of Slicer, which pip does not bring, and extras."""
 
 
@@ -261,3 +265,10 @@ def test_every_requirement_is_imported_and_every_import_is_required():
     outside = {name.split(".")[0] for path in sources(PACKAGE) for name in imports_of(path)}
     outside -= {"heartlens", *sys.stdlib_module_names, *NOT_ASKED_FOR}
     assert {OTHER_NAMES.get(name, name) for name in outside} | PLUGINS == required
+
+
+def test_the_viewer_asks_for_what_it_imports():
+    lines = (PACKAGE.parent / "Resources" / "requirements-viewer.txt").read_text().split()
+    outside = {name.split(".")[0] for path in (PACKAGE / "viewer").glob("*.py") for name in imports_of(path)}
+    outside -= {"heartlens", "numpy", *sys.stdlib_module_names}
+    assert outside == {line.split(">=")[0] for line in lines}

@@ -138,6 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.set_defaults(run=_run_verify)
 
     add_comparing(commands)
+    _add_review(commands)
 
     worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")
     worker.set_defaults(run=_run_worker)
@@ -151,6 +152,18 @@ def _add_score(commands: Any) -> None:
     score.add_argument("--json", action="store_true", help="print report.json instead of the table")
     add_score_options(score)
     score.set_defaults(run=_run_score)
+
+
+def _add_review(commands: Any) -> None:
+    review = commands.add_parser("review", help="read cases in the browser: look, correct, sign")
+    review.add_argument(
+        "input", type=Path, nargs="+", help="case folder, result folder, folder of results, or a CT, which is scored"
+    )
+    review.add_argument("--out", type=Path, help="for a CT: result folder to make (default: its name and -result)")
+    review.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: a free one)")
+    review.add_argument("--reader", default="", metavar="NAME", help="who edits; kept with each edit")
+    review.add_argument("--identify", action="store_true", help="show patient ID and name on the page")
+    review.set_defaults(run=_run_review)
 
 
 def _run_score(options: argparse.Namespace) -> int:
@@ -310,6 +323,13 @@ def _run_verify(options: argparse.Namespace) -> int:
             "checksum",
             f"{bad} of {len(verified)} cases are damaged or not what was signed; look through them, sign again",
         )
+    return DONE
+
+
+def _run_review(options: argparse.Namespace) -> int:
+    from heartlens.viewer.command import review
+
+    review(options.input, out=options.out, port=options.port, reader=options.reader, identify=options.identify)
     return DONE
 
 

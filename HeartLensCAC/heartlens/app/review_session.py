@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.case.case import Case
-from heartlens.case.correction import apply_edited_labels, assign_at, lesion_at
+from heartlens.case.correction import apply_edited_labels, apply_labels, assign_at, lesion_at
 from heartlens.case.folder import case_journal, folder_differences, load_case, save_risk_inputs, write_json
 from heartlens.case.journal import TORN, append_edits
 from heartlens.case.lock import CaseLock, Holder, lock_case
@@ -205,6 +205,10 @@ class ReviewSession:
     def apply_edited_labels(self, codes: NDArray[np.uint8]) -> bool:
         """Labels that somebody painted; see `heartlens.case.correction.apply_edited_labels`."""
         return self._edit(lambda **by: apply_edited_labels(self.case, codes, **by))
+
+    def relabel(self, flat: NDArray[np.int64], codes: NDArray[np.uint8]) -> bool:
+        """Voxels of the scored CT to an artery, or to none; see `heartlens.case.correction.apply_labels`."""
+        return self._edit(lambda **by: apply_labels(self.case, flat, codes, **by))
 
     def undo(self) -> bool:
         """Take back the latest action that is in force; False when nothing changed."""

@@ -1,0 +1,61 @@
+"""A case to read in the browser, its server, and a real Chromium."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from installed import need
+
+INSTALL = "pip install 'heartlens[test]'"
+
+need("starlette", INSTALL)
+need("uvicorn", INSTALL)
+
+from viewer.reviewed_chest import Server, write_case  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def written_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the small chest, its series and its case."""
+    place = tmp_path_factory.mktemp("chest") / "place"
+    place.mkdir()
+    write_case(place)
+    return place
+
+
+@pytest.fixture
+def case(written_once: Path, tmp_path: Path) -> Path:
+    """A case folder of one's own; the series stays where it is."""
+    shutil.copytree(written_once / "result", tmp_path / "result")
+    return tmp_path / "result" / "case"
+
+
+@pytest.fixture
+def server(case: Path) -> Iterator[Server]:
+    """`heartlens review` on it."""
+    with Server(case) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def unedited(written_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests whose requests are refused; each of them sees that nothing was changed."""
+    place = tmp_path_factory.mktemp("unedited") / "result"
+    shutil.copytree(written_once / "result", place)
+    with Server(place) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def browser(require_tool: Callable[[str], str]) -> Iterator[Any]:
+    """Debian's Chromium, without a screen and without a GPU."""
+    playwright = need("playwright.sync_api", INSTALL)
+    with playwright.sync_playwright() as started:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        chromium = started.chromium.launch(executable_path=require_tool("chromium"), args=arguments)
+        yield chromium
+        chromium.close()

@@ -1,0 +1,133 @@
+"""The page itself: nothing for axe to find, on a phone, a desk and a large screen, dark and light; what is drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from installed import need
+from viewer.page import Reader
+from viewer.reviewed_chest import NAME, Server
+
+pytestmark = pytest.mark.slow
+
+SIZES = [(390, 844), (1280, 800), (2560, 1440)]
+
+
+def pixels(reader, canvas, j, i):
+    """Red, green and blue in the middle of a voxel."""
+    x, y = reader.place(j, i)
+    box = reader.page.locator(canvas).bounding_box()
+    return reader.page.evaluate(
+        "([id, x, y]) => [...document.querySelector(id).getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)",
+        [canvas, x - box["x"], y - box["y"]],
+    )
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size[0]))
+def test_axe_finds_nothing_and_nothing_runs_over(browser, unedited, size):
+    axe_folder = Path(need("axe_playwright_python", "pip install 'heartlens[test]'").__file__).parent
+    reader = Reader(browser, unedited, size)
+    reader.page.locator("#axial").focus()
+    for theme in ("dark", "light"):
+        reader.key("u")
+        assert reader.page.locator("html").get_attribute("data-theme") == theme
+        reader.page.evaluate((axe_folder / "axe.min.js").read_text())
+        found = reader.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]] == []
+        assert reader.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        reader.page.locator("#theme").click()
+    reader.close()
+
+
+def test_the_words_and_marks_of_the_queue_are_there_for_who_does_not_see(browser, unedited):
+    reader = Reader(browser, unedited)
+    table = reader.page.get_by_role("table", name="Lesions; the button of a row shows the lesion and changes nothing")
+    assert table.get_by_role("row").count() == 3
+    assert "undecided" in table.get_by_role("row").nth(1).inner_text()
+    assert reader.page.get_by_role("status").inner_text() == reader.server.state()["lines"][0]
+    assert reader.page.get_by_role("img", name="Axial image: slice").count() == 1
+    reader.close()
+
+
+def test_an_undecided_lesion_is_hatched_and_a_decided_one_is_not(browser, unedited):
+    reader = Reader(browser, unedited)
+    reader.page.locator("#axial").focus()
+    reader.key("f")
+
+    def colors(j0, i0):
+        points = [(j0 + a / 8, i0 + b / 8) for a in range(-3, 4) for b in range(-3, 4)]
+        return {tuple(pixels(reader, "#axial", j, i)) for j, i in points}
+
+    reader.go_to_slice(6)
+    assert any(r > g + 60 and r > b + 60 for r, g, b in colors(18, 16)), "lines of the RCA's vermilion"
+    reader.go_to_slice(9)
+    assert all(max(rgb) - min(rgb) < 30 for rgb in colors(15, 23)), "gray as the scan is"
+    reader.key("t")
+    reader.go_to_slice(6)
+    assert all(max(rgb) - min(rgb) < 30 for rgb in colors(18, 16)), "lesions can be hidden"
+    reader.close()
+
+
+def test_a_slab_shows_the_brightest_of_its_slices(browser, unedited):
+    reader = Reader(browser, unedited)
+    reader.page.locator("#axial").focus()
+    reader.key("f", "t")
+    reader.page.locator("#window").select_option("bone")
+    reader.go_to_slice(11)
+    dark = pixels(reader, "#axial", 15, 13)
+    reader.page.locator("#slab").select_option("10")
+    assert "Acts on all 3 slices that are shown" in reader.text("#mode")
+    bright = pixels(reader, "#axial", 15, 13)
+    assert bright[0] > dark[0] + 20, "300 HU of slice 13 over heart"
+    assert bright[0] == pytest.approx((300 + 400) / 2000 * 255, abs=2)
+    reader.close()
+
+
+def test_window_zoom_and_crosshair_by_the_mouse(browser, unedited):
+    reader = Reader(browser, unedited)
+    reader.page.locator("#axial").focus()
+    reader.key("f")
+    before = reader.text("#windowText")
+    reader.drag((20, 20), (20, 28), button="right")
+    assert reader.text("#windowText") != before
+    assert reader.page.locator("#window").input_value() == "own"
+    reader.key("w")
+    assert reader.text("#windowText") == "-200 to 500 HU"
+    k = reader.slice()
+    reader.page.mouse.wheel(0, -100)
+    assert reader.slice() == k + 1
+    box = reader.page.locator("#coronal").bounding_box()
+    reader.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2 + 1.5)
+    assert reader.slice() == 9, "below the middle of 20 slices, head up"
+    assert reader.server.state()["version"] == 0
+    reader.close()
+
+
+def test_a_name_with_markup_is_a_name(browser, case):
+    with Server("--identify", case) as server:
+        reader = Reader(browser, server)
+        assert NAME.partition("^")[0] in reader.text("#case")
+        assert reader.page.locator("script").count() == 1
+        reader.close()
+
+
+def test_two_fingers_go_through_the_slices_and_zoom(browser, unedited):
+    reader = Reader(browser, unedited, (820, 1180), has_touch=True)
+    reader.page.locator("#axial").focus()
+    reader.key("f")
+    k = reader.slice()
+    box = reader.page.locator("#axial").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    plug = reader.context.new_cdp_session(reader.page)
+
+    def touch(kind, *points):
+        fingers = [{"x": a, "y": b, "id": n} for n, (a, b) in enumerate(points)]
+        plug.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+
+    touch("touchStart", (x - 30, y), (x + 30, y))
+    touch("touchMove", (x - 30, y - 20), (x + 30, y - 20))
+    touch("touchEnd")
+    assert reader.slice() == k + 1
+    assert reader.server.state()["version"] == 0
+    reader.close()

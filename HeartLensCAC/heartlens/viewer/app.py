@@ -1,0 +1,225 @@
+"""The routes: pages as they lie in the package, and cases by their number in the list. No path comes from outside."""
+
+from __future__ import annotations
+
+import json
+import logging
+import mimetypes
+import threading
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from heartlens.app.failure import Failure, log_failure
+from heartlens.core.errors import InputRefused
+from heartlens.viewer.guard import Guard
+from heartlens.viewer.refusals import BodyTooLarge, Stale
+
+if TYPE_CHECKING:
+    from heartlens.viewer.open_case import OpenCase
+
+logger = logging.getLogger("heartlens.viewer")
+
+STATIC = Path(__file__).parent / "static"
+
+KEPT_OPEN = 4
+"""Cases in memory, 50 MB each; one that was put away is opened again when a page asks for it."""
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Worklist:
+    """The cases that a server shows.
+
+    Parameters
+    ----------
+    folders
+        Of the cases.
+    reader
+        Who edits.
+    identify
+        Show patients' IDs and names.
+    """
+
+    def __init__(self, folders: Sequence[Path], *, reader: str = "", identify: bool = False) -> None:
+        self.folders = tuple(folders)
+        self._reader, self._identify = reader, identify
+        self._open: OrderedDict[int, Future[OpenCase]] = OrderedDict()
+        self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(2)
+
+    def open(self, number: int) -> OpenCase:
+        """The case at a place of the list.
+
+        Raises
+        ------
+        InputRefused
+            It cannot be opened.
+        """
+        opening = self.begin(number)
+        try:
+            return opening.result()
+        except BaseException:
+            with self._lock:
+                if self._open.get(number) is opening:
+                    del self._open[number]  # the next request tries again
+            raise
+
+    def begin(self, number: int) -> Future[OpenCase]:
+        """The opening of a case, begun or done; what is too much in memory is put away."""
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = self._pool.submit(self._open_case, self.folders[number])
+            self._open.move_to_end(number)
+            put_away = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - KEPT_OPEN)]
+            opening = self._open[number]
+        for old in put_away:
+            _close(old)
+        return opening
+
+    def _open_case(self, folder: Path) -> OpenCase:
+        from heartlens.viewer.open_case import OpenCase  # here, so that the address is told before all is imported
+
+        return OpenCase(folder, reader=self._reader, identify=self._identify)
+
+    def prefetch(self, number: int) -> None:
+        """Begin to open the case after one, so that the reader does not wait for it."""
+        if number + 1 < len(self.folders):
+            self.begin(number + 1)
+
+    def close(self) -> None:
+        """Let others edit."""
+        self._pool.shutdown()
+        for opening in self._open.values():
+            _close(opening)
+        self._open.clear()
+
+
+def _close(opening: Future[OpenCase]) -> None:
+    if opening.exception() is None:
+        opening.result().close()
+
+
+def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
+    """The application, guarded.
+
+    Parameters
+    ----------
+    worklist
+        What it shows.
+    token
+        That pages must bring.
+    hosts
+        Under which it may be asked.
+    """
+    pages = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.is_file()}
+
+    async def page(request: Request) -> Response:
+        name = request.path_params.get("name", "index.html")
+        if name not in pages:
+            return _error(404, "unknown", "There is no such page.")
+        return Response(pages[name], media_type=mimetypes.guess_type(name)[0])
+
+    def of_case(work: Callable[[OpenCase, Request, dict[str, Any]], Response]) -> Handler:
+        async def handle(request: Request) -> Response:
+            number = request.path_params["number"]
+            if number >= len(worklist.folders):
+                return _error(404, "unknown", "There is no such case in this list.")
+            try:
+                words = _words(await request.body()) if request.method == "POST" else {}
+                return await run_in_threadpool(lambda: work(worklist.open(number), request, words))
+            except BodyTooLarge as error:
+                return _error(413, "too-large", str(error))
+            except Stale as stale:
+                return _error(409, "stale", str(stale))
+            except InputRefused as refused:
+                return _error(422, refused.code, _sentence(refused.text))
+            except Exception as error:
+                log_failure(logger, "a request failed", error)
+                failure = Failure.of(error)
+                return _error(500, failure.code, _sentence(failure.text))
+
+        return handle
+
+    def scan(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
+        worklist.prefetch(request.path_params["number"])
+        return JSONResponse({"scan": case.scan(), "state": case.state(), "cases": len(worklist.folders)})
+
+    def ct(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
+        first = case.first_slice(request.query_params.get("first", ""))
+        return StreamingResponse(
+            case.slices(first), media_type="application/octet-stream", headers={"x-first-slice": str(first)}
+        )
+
+    def exported(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
+        path = case.exported_file(request.path_params["export"], request.path_params["file"])
+        if path is None:
+            return _error(404, "unknown", "This server has exported no such file.")
+        return FileResponse(path, media_type="application/octet-stream")
+
+    at = "/api/cases/{number:int}"
+    routes = [
+        Route("/", page),
+        Route("/{name}", page),
+        Route(f"{at}", of_case(scan)),
+        Route(f"{at}/ct", of_case(ct)),
+        Route(f"{at}/state", of_case(lambda case, _request, _words: JSONResponse(case.state()))),
+        Route(f"{at}/heart", of_case(lambda case, _request, _words: JSONResponse(case.heart()))),
+        Route(f"{at}/edit", of_case(lambda case, _request, words: JSONResponse(case.edit(words))), methods=["POST"]),
+        Route(f"{at}/look", of_case(lambda case, _request, words: JSONResponse(case.look(words))), methods=["POST"]),
+        Route(f"{at}/sign", of_case(lambda case, _request, words: JSONResponse(case.sign(words))), methods=["POST"]),
+        Route(
+            f"{at}/export", of_case(lambda case, _request, words: JSONResponse(case.export(words))), methods=["POST"]
+        ),
+        Route(f"{at}/exports/{{export}}/{{file}}", of_case(exported)),
+    ]
+    app = Starlette(
+        routes=routes,
+        exception_handlers={
+            404: _nothing_there,
+            405: _nothing_there,
+        },
+    )
+    return Guard(app, token, hosts)
+
+
+async def _nothing_there(_request: Request, _error_raised: Exception) -> Response:
+    return _error(404, "unknown", "There is nothing here.")
+
+
+def _error(status: int, code: str, text: str) -> JSONResponse:
+    return JSONResponse({"code": code, "error": text}, status)
+
+
+def _sentence(text: str) -> str:
+    """With a capital letter and a full stop: it stands alone on the page."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
+
+
+def _words(body: bytes) -> dict[str, Any]:
+    """A request's JSON object.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: it is none.
+    """
+    try:
+        words = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        words = None
+    if not isinstance(words, dict):
+        raise InputRefused("input", "the request is no JSON object; load the page again")
+    return words
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)

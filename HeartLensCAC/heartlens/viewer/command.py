@@ -1,0 +1,93 @@
+"""The command `heartlens review`: which cases are meant, and the server until it is ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from heartlens.app.console import say
+from heartlens.core.errors import InputRefused
+
+
+def review(
+    places: Sequence[Path], *, out: Path | None = None, port: int = 0, reader: str = "", identify: bool = False
+) -> None:
+    """Serve cases until Ctrl-C.
+
+    Parameters
+    ----------
+    places
+        Cases, results, folders of results, CTs.
+    out
+        Result folder for a CT.
+    port
+        0 takes one that is free.
+    reader
+        Who edits.
+    identify
+        Show patients' IDs and names on the page.
+
+    Raises
+    ------
+    InputRefused
+        ``input``, or a code of `heartlens score`: nothing to show; ``output``: no place for it.
+    """
+    try:
+        from heartlens.viewer.serve import serve
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("heartlens"):
+            raise
+        raise InputRefused(
+            "input", f"the page in the browser needs {error.name}; pip install 'heartlens[viewer]', then run again"
+        ) from None
+    folders = dict.fromkeys(folder for place in places for folder in case_folders(place, out))
+    try:
+        serve(tuple(folders), port=port, reader=reader, identify=identify, on_ready=_tell)
+    except KeyboardInterrupt:  # the way in which it is meant to end
+        say("ended; every edit is on the disk")
+
+
+def _tell(address: str) -> None:
+    print(f"Review: {address}", flush=True)
+    say("open it in a browser on this computer; whoever has the address can edit. Ctrl-C ends it")
+
+
+def case_folders(place: Path, out: Path | None = None) -> Sequence[Path]:
+    """The cases that a reader means by a place: one, those of a folder of results, or the one made of a CT.
+
+    Parameters
+    ----------
+    place
+        Case folder, result folder, folder of results, or CT.
+    out
+        Result folder for a CT.
+
+    Raises
+    ------
+    InputRefused
+        It is none of them, or the CT is refused.
+    """
+    if not place.exists():
+        raise InputRefused("input", f"{place}: expected a case, a result or a CT, found nothing; check the name")
+    if place.is_dir():
+        found = [case for folder in (place, *sorted(place.iterdir())) for case in (folder, folder / "case")]
+        cases = [case for case in found if (case / "case.json").is_file()]
+        own = [case for case in cases if case in (place, place / "case")]
+        if cases:
+            return own[:1] or cases
+    return [_scored(place, out)]
+
+
+def _scored(ct: Path, out: Path | None) -> Path:
+    """The case of a CT, scored as `heartlens score` does without options."""
+    from heartlens.pipeline import Request, score_series
+    from heartlens.report.outputs import check_out, write_outputs
+
+    if out is None:
+        out = Path.cwd() / f"{ct.resolve().name.split('.')[0] or 'ct'}-result"
+        if (out / "case" / "case.json").is_file():
+            raise InputRefused("output", f"{out} is there already: heartlens review {out} opens it; else choose --out")
+    check_out(out)
+    say(f"scoring {ct} into {out}")
+    write_outputs(score_series(ct, Request()), out)
+    return out / "case"

@@ -1,0 +1,223 @@
+"""One case that pages read: one edit at a time, each by the number of edits that its page has seen."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from heartlens.app.review_session import ReviewSession
+from heartlens.case.signature import shown_name
+from heartlens.core.errors import InputRefused
+from heartlens.viewer.edits import apply_edit
+from heartlens.viewer.looked_at import LookedAt, missing_words
+from heartlens.viewer.refusals import Stale
+from heartlens.viewer.state import geometry_of, state_of_session
+
+REPORT_SECONDS = 1.0
+"""After the last edit, report.json of the case is brought up to date; the journal is at once."""
+
+
+class OpenCase:
+    """A `ReviewSession` for several threads.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    reader
+        Who edits.
+    identify
+        Show the patient's ID and name.
+
+    Raises
+    ------
+    InputRefused
+        It cannot be opened.
+    """
+
+    def __init__(self, folder: Path, *, reader: str = "", identify: bool = False) -> None:
+        self._lock = threading.RLock()
+        self._session = ReviewSession.open(folder, reader=reader)
+        self._looked_at = LookedAt(self._session.folder, reader, is_kept=self._session.held_by is None)
+        self._exports: dict[str, Path] = {}
+        self._identify = identify
+        self._heart: dict[str, list[int]] | None = None
+        self._timer: threading.Timer | None = None
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Bring the report up to date and let others edit the case."""
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._save_report()
+            self._is_closed = True
+            self._session.close()
+
+    def state(self) -> dict[str, Any]:
+        """What changes with edits, signatures and looking."""
+        with self._lock:
+            heart = None if self._heart is None else range(*self._heart["slices"])
+            missing = [] if heart is None else self._looked_at.missing(heart)
+            return {
+                **state_of_session(self._session),
+                "viewed": {"slices": sorted(self._looked_at.slices), "lesions": sorted(self._looked_at.lesions)},
+                "look_through": missing_words(missing),
+                "exports": {name: sorted(p.name for p in out.iterdir()) for name, out in self._exports.items()},
+            }
+
+    def scan(self) -> dict[str, Any]:
+        """What does not change."""
+        with self._lock:
+            return {
+                **geometry_of(self._session.case),
+                "name": _name_of(self._session.folder),
+                "identity": self._identity() if self._identify else None,
+            }
+
+    def _identity(self) -> str:
+        with suppress(InputRefused):
+            if self._session.sources:
+                header = self._session.sources[0]
+                parts = (str(header.get("PatientID", "") or ""), shown_name(str(header.get("PatientName", "") or "")))
+                return " · ".join(part for part in parts if part)
+        return ""
+
+    def slices(self, first: int) -> Iterator[bytes]:
+        """Bytes of every scored slice, little-endian: from `first` to the head, then from before it to the feet."""
+        hu = self._session.case.ct.hu
+        kind = np.dtype("<i2" if hu.dtype == np.int16 else "<f4")
+        for k in (*range(first, hu.shape[0]), *range(first - 1, -1, -1)):
+            yield hu[k].astype(kind, copy=False).tobytes()
+
+    def first_slice(self, wanted: str) -> int:
+        """Index of a slice that there is, from what a page asks for."""
+        k = int(wanted) if wanted.isdecimal() and len(wanted) < 6 else 0
+        return min(k, self._session.case.ct.shape[0] - 1)
+
+    def heart(self) -> dict[str, list[int]]:
+        """Slices, rows and columns of the heart, end exclusive; the whole scan where no heart is found."""
+        ct = self._session.case.ct
+        if self._heart is None:
+            from heartlens.anatomy import heart_region
+
+            region = heart_region(ct)
+            box = region.box(ct) if region.in_view else tuple(slice(0, n) for n in ct.shape)
+            names = ("slices", "rows", "columns")
+            self._heart = {name: [int(part.start), int(part.stop)] for name, part in zip(names, box, strict=True)}
+        return self._heart
+
+    def edit(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """Make an edit, on the disk before this returns, and give the new state.
+
+        Raises
+        ------
+        Stale
+            The page did not know the present state.
+        InputRefused
+            It cannot be made or kept; nothing changed.
+        """
+        with self._lock:
+            self._require_version(words)
+            if apply_edit(self._session, words):
+                self._plan_report()
+            return self.state()
+
+    def look(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep which slices and lesions were on the screen."""
+        slices, lesions = _indices(words.get("slices")), _indices(words.get("lesions"))
+        with self._lock:
+            self._looked_at.add(
+                (k for k in slices if k < self._session.case.ct.shape[0]),
+                (n for n in lesions if n in self._session.case.lesions.arteries),
+            )
+            return self.state()
+
+    def sign(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """Sign what the page shows, then export it.
+
+        Raises
+        ------
+        Stale
+            The page did not know the present state.
+        InputRefused
+            Something is not settled, a name is missing, or the disk does not take it.
+        """
+        names = [words.get(name) for name in ("observer", "organization")]
+        observer, organization = (name if isinstance(name, str) else "" for name in names)
+        with self._lock:
+            self._require_version(words)
+            if self._session.case.report.total.agatston == 0:
+                missing = self._looked_at.missing(range(*self.heart()["slices"]))
+                if missing:
+                    raise InputRefused("input", missing_words(missing))
+            self._session.sign(observer, organization, confirmed=words.get("confirmed") is True)
+            return self.export(words)
+
+    def export(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the state that the page shows into a new folder beside the case.
+
+        Raises
+        ------
+        Stale
+            The page did not know the present state.
+        InputRefused
+            The disk does not take it.
+        """
+        with self._lock:
+            self._require_version(words)
+            session = self._session
+            out = _free_folder(session.folder.parent / ("unsigned" if session.signature is None else "signed"))
+            left_out = session.export(out)
+            self._exports[out.name] = out
+            return {**self.state(), "written": {"name": out.name, "folder": str(out), "left_out": left_out}}
+
+    def exported_file(self, export: str, name: str) -> Path | None:
+        """A file that this server has exported; None for everything else, whatever the names say."""
+        out = self._exports.get(export)
+        if out is None or name not in {path.name for path in out.iterdir() if path.is_file()}:
+            return None
+        return out / name
+
+    def _require_version(self, words: Mapping[str, Any]) -> None:
+        if self._is_closed:
+            raise Stale("The case had been put away: it is shown anew, and your last edit was not made.")
+        if words.get("version") != len(self._session.case.edits) or isinstance(words.get("version"), bool):
+            raise Stale("The case was edited in another window: it is shown anew, and your last edit was not made.")
+
+    def _plan_report(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = threading.Timer(REPORT_SECONDS, self._save_report)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _save_report(self) -> None:
+        with self._lock, suppress(InputRefused):  # the journal holds every edit; the report follows when there is room
+            self._timer = None
+            self._session.save_report()
+
+
+def _indices(values: Any) -> list[int]:
+    if not isinstance(values, list) or len(values) > 100_000:
+        return []
+    return [value for value in values if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
+
+
+def _name_of(folder: Path) -> str:
+    """Of the result that a case folder belongs to, where it is called as all are."""
+    folder = folder.absolute()
+    return folder.parent.name if folder.name == "case" else folder.name
+
+
+def _free_folder(wanted: Path) -> Path:
+    """The wanted folder, or the next name that is free: an export never replaces another."""
+    free, n = wanted, 2
+    while free.exists():
+        free, n = wanted.with_name(f"{wanted.name}-{n}"), n + 1
+    return free

@@ -1,0 +1,22 @@
+// Elements and texts. Everything that comes from a scan goes in as text, never as markup.
+
+export const $ = (id) => document.getElementById(id);
+
+/** An element with properties, `dataset`-free attributes as `"aria-…"`, and children; strings become text. */
+export function el(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name.includes("-") || name === "role" || name === "scope") made.setAttribute(name, value);
+    else if (name === "color") made.style.setProperty("--of", value);
+    else made[name] = value;
+  }
+  made.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  return made;
+}
+
+export function fill(id, ...children) {
+  $(id).replaceChildren(...children.filter((child) => child !== null && child !== ""));
+}
+
+/** A square of an artery's color; its letters stand beside it. */
+export const square = (color) => el("span", { className: "square", color, "aria-hidden": "true" });
