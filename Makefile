@@ -19,7 +19,7 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo review test pytest test-fast check mutants kill fuzz sbom docs bench road rules evaluate-embedded judge pictures clean
+.PHONY: help demo review test pytest test-fast check mutants kill fuzz sbom docs bench road rules evaluate-embedded judge pictures pacs clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
@@ -36,6 +36,7 @@ help:
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
 	@echo "make evaluate-embedded   evaluate the bundle on 200 phantoms (an hour); prints the tables of docs/models-phantoms.md"
 	@echo "make judge DATA=../shared/data   judge real hearts and shifted phantoms (an hour); prints the first tables of docs/models.md"
+	@echo "make pacs    open SEG, SR, key page and PDF in OHIF over an Orthanc, in a browser without a screen; minutes"
 	@echo "make pictures  draw the Slicer panel in each state, and the page in the browser, again, into docs/pictures"
 	@echo "make slicer  use this checkout in a local 3D Slicer (SLICER=/path/to/Slicer) and run the tests that need one"
 	@echo "make clean   remove $(VENV), caches and the demo"
@@ -178,6 +179,17 @@ DATA ?= ../shared/data
 judge: $(VENV)/installed-training
 	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md $(if $(SECOND),--second $(SECOND))
 
+# Minutes, outside CI; needs chromium, orthanc, orthanc-dicomweb and iproute2 of the system, and npm to fetch OHIF.
+pacs: $(VENV)/installed-test .ohif/package/dist/index.html
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.50'
+	$(BIN)/python -m pytest HeartLensCAC/Testing/pacs
+
+.ohif/package/dist/index.html:
+	mkdir -p .ohif
+	cd .ohif && npm pack --silent @ohif/app@3.13.2
+	cd .ohif && echo "b189d3963bfc58e9394a9db8c7be75d07beb029ec211dbb126d47b62969dd3f1  ohif-app-3.13.2.tgz" | sha256sum --check
+	cd .ohif && tar xzf ohif-app-3.13.2.tgz --touch --exclude=package/dist/ort && rm ohif-app-3.13.2.tgz
+
 pictures: $(VENV)/installed-slicer
 	HEARTLENS_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest HeartLensCAC/Testing/desktop/test_pictures.py HeartLensCAC/Testing/viewer/test_pictures.py
 
@@ -185,5 +197,5 @@ slicer:
 	$(PYTHON) scripts/in_slicer.py $(if $(SLICER),--slicer "$(SLICER)")
 
 clean:
-	rm -rf $(VENV) .venv-nnunet .venv-511 .venv-bare .venv-sbom demo road build dist docs/api docs/reference bench.json bench-training.json mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-511 .venv-bare .venv-sbom .ohif demo road build dist docs/api docs/reference bench.json bench-training.json mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
