@@ -22,7 +22,7 @@ from babel.messages.extract import extract
 from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
-from heartlens.core.lesions import ARTERY_NAMES
+from heartlens.core.lesions import ARTERY_NAMES, SITE_NAMES
 from heartlens.core.protocol import NOTICE
 from heartlens.report.language import LANGUAGES
 from heartlens.report.lights import SHORT
@@ -48,7 +48,7 @@ def texts() -> Iterator[Text]:
         yield from _extracted("python", path)
     yield from _extracted("jinja2.ext:babel_extract", PACKAGE / "report" / "report.html.jinja")
     yield from (NOTICE, *SHORT.values(), *REASONS.values(), *LIGHTS, *COLUMNS, *ROWS)
-    yield from ARTERY_NAMES.values()
+    yield from (*ARTERY_NAMES.values(), *SITE_NAMES.values())
     yield from (name.replace(" coronary artery", "") for name in ARTERY_NAMES.values())
     for scheme in SCHEMES.values():
         for row in scheme.categories:

@@ -18,7 +18,7 @@ from heartlens import __version__
 from heartlens.anatomy.extent import require_possible_extent
 from heartlens.anatomy.quality import acquisition_cautions, content_findings
 from heartlens.anatomy.sharpness import softened
-from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules
+from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules, with_sites
 from heartlens.case.case import Case
 from heartlens.case.result import Result
 from heartlens.case.signature import now
@@ -138,7 +138,7 @@ def score_series(
         cautions += doubts(scored_ct, region, calcium.lesions)
     case = Case.of(
         ct,
-        calcium.lesions,
+        with_sites(scored_ct, region, calcium.lesions),
         protocol,
         slice_probability=calcium.slice_probability,
         risk_inputs=_risk_inputs(ct, request),

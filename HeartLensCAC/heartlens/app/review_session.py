@@ -26,7 +26,7 @@ from heartlens.case.signature import Signature, answered, now, obstacles
 from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_files
 from heartlens.core.disk.rights import is_private
 from heartlens.core.errors import InputRefused
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import Artery, Site
 from heartlens.report.outputs import MORE_FILES, write_outputs
 from heartlens.risk.evaluable import State
 from heartlens.risk.person import RiskInputs
@@ -197,6 +197,13 @@ class ReviewSession:
         if self.case.lesions.arteries.get(lesion) is artery:
             return self._edit(lambda **by: self.case.accept(lesion, **by))
         return self._edit(lambda **by: self.case.reassign(lesion, artery, **by))
+
+    def place(self, lesion: int, site: Site) -> bool:
+        """Say of a lesion that it is not coronary, and where it lies; False when nothing changed."""
+        is_so = self.case.lesions.arteries.get(lesion) is Artery.OTHER
+        if is_so and self.case.lesions.notes[lesion].site is site and not self.case.lesions.notes[lesion].undecided:
+            return False
+        return self._edit(lambda **by: self.case.place(lesion, site, **by))
 
     def remove(self, lesion: int) -> bool:
         """Remove a lesion; False when nothing changed."""

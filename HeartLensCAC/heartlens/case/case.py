@@ -16,7 +16,7 @@ from heartlens.case.grading import grade_score
 from heartlens.case.inputs import CaseInputs
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import WarningRecord
-from heartlens.core.lesions import Artery, Draft, LesionMap
+from heartlens.core.lesions import Artery, Draft, LesionMap, Site
 from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.provenance import Provenance
 from heartlens.core.slabs import source_voxels
@@ -220,6 +220,10 @@ class Case:
         if not self.lesions.notes[lesion_id].undecided:
             return self
         return self.reassign(lesion_id, self.lesions.arteries[lesion_id], who=who, when=when)
+
+    def place(self, lesion_id: int, site: Site, *, who: str = "", when: str = "") -> Case:
+        """The case with a lesion called not coronary, and where it lies."""
+        return self.with_edits([Edit("reassign", lesion=lesion_id, artery=Artery.OTHER, site=site, who=who, when=when)])
 
     def remove(self, lesion_id: int, *, who: str = "", when: str = "") -> Case:
         """The case without a lesion."""

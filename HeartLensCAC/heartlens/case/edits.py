@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.lesions import Artery, Draft, LesionNote
+from heartlens.core.lesions import Artery, Draft, LesionNote, Site
 from heartlens.core.provenance import LabelSource
 
 EDIT_KINDS = ("reassign", "remove", "paint", "erase", "undo", "redo")
@@ -33,6 +33,8 @@ class Edit:
         Reader and ISO 8601 time, as given by the front end.
     joined
         Part of the same action as the edit before it, and undone together with it.
+    site
+        Where it lies, of a lesion that is called not coronary; None where the reader did not say.
     """
 
     kind: str
@@ -42,23 +44,29 @@ class Edit:
     who: str = ""
     when: str = ""
     joined: bool = False
+    site: Site | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in EDIT_KINDS:
             raise ValueError(f"kind must be one of {', '.join(EDIT_KINDS)}, got {self.kind!r}")
         if self.joined and self.kind in ("undo", "redo"):
             raise ValueError(f"{self.kind} is an action of its own and cannot be joined to another")
+        if self.site is not None and self.artery is not Artery.OTHER:
+            raise ValueError(f"a site is said of calcium that is not coronary, got {self.site} for {self.artery}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, the artery by its name."""
         artery = None if self.artery is None else self.artery.name
-        return {**asdict(self), "artery": artery, "runs": [list(run) for run in self.runs]}
+        document = {**asdict(self), "artery": artery, "runs": [list(run) for run in self.runs]}
+        site = document.pop("site")  # not said in most edits, and unknown before there were sites
+        return document if site is None else {**document, "site": site.value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Edit:
         """An edit from what `to_json` made of it."""
         artery = None if document["artery"] is None else Artery[document["artery"]]
-        return cls(**{**document, "artery": artery, "runs": tuple((s, n) for s, n in document["runs"])})
+        said = {"site": Site(document["site"])} if document.get("site") is not None else {}
+        return cls(**{**document, "artery": artery, "runs": tuple((s, n) for s, n in document["runs"]), **said})
 
     @property
     def flat(self) -> NDArray[np.int64]:
@@ -88,7 +96,9 @@ def apply_edit(edit: Edit, draft: Draft) -> None:
     elif edit.artery is None:
         raise ValueError("a reassignment must name an artery")
     else:
-        draft.reassign(edit.lesion, edit.artery, note)
+        known = draft.notes.get(edit.lesion)
+        site = edit.site if edit.site is not None or known is None else known.site
+        draft.reassign(edit.lesion, edit.artery, replace(note, site=site))
 
 
 def runs_of(flat: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:

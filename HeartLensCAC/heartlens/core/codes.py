@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import Artery, Site
 
 
 class Code(NamedTuple):
@@ -37,6 +37,21 @@ REGIONS: Mapping[Artery, Code] = MappingProxyType(
     }
 )
 """Anatomic region of each artery. OTHER has none: it may be aorta, valve or bone."""
+
+SITES: Mapping[Site, Code] = MappingProxyType(
+    {
+        Site.AORTIC_VALVE: Code("34202007", "SCT", "Aortic Valve"),  # CID 3701
+        Site.MITRAL_ANNULUS: Code("65197004", "SCT", "Mitral Annulus"),  # CID 12235
+        Site.ASCENDING_AORTA: Code("54247002", "SCT", "Ascending aorta"),  # CID 3010
+        Site.AORTIC_ARCH: Code("57034009", "SCT", "Aortic arch"),  # CID 4
+        Site.DESCENDING_AORTA: Code("32672002", "SCT", "Descending aorta"),  # CID 3010
+        Site.STENT_OR_GRAFT: Code("HL-STENTGRAFT", PRIVATE_SCHEME, "Coronary stent or graft"),
+        Site.HILAR_NODE: Code("53074004", "SCT", "hilar lymph node"),  # CID 7600
+        Site.PERICARDIUM: Code("76848001", "SCT", "Pericardium"),  # CID 7151
+        Site.ELSEWHERE: Code("HL-ELSEWHERE", PRIVATE_SCHEME, "Bone, airway, wire or other place"),
+    }
+)
+"""Finding site of calcium that is not coronary; where the place is not known there is none."""
 
 CORONARY_CALCIUM_SCORE = Code("450360000", "SCT", "Coronary artery calcium score")  # CID 6142; DCM 112058 is retired
 AGATSTON_METHOD = Code("112055", "DCM", "Agatston scoring method")  # CID 6140

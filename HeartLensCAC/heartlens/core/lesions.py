@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import Enum, IntEnum
 from types import MappingProxyType
 
 import numpy as np
@@ -23,6 +23,39 @@ class Artery(IntEnum):
     OTHER = 5  # aorta, valve, bone: shown, never summed
     UNASSIGNED = 6  # coronary, artery not yet said: counts in the total, blocks sign-off
 
+
+class Site(str, Enum):
+    """Where calcium lies that is not coronary. The values are those on disk."""
+
+    AORTIC_VALVE = "aortic_valve"
+    MITRAL_ANNULUS = "mitral_annulus"
+    ASCENDING_AORTA = "ascending_aorta"
+    AORTIC_ARCH = "aortic_arch"
+    DESCENDING_AORTA = "descending_aorta"
+    STENT_OR_GRAFT = "stent_or_graft"
+    HILAR_NODE = "hilar_node"
+    PERICARDIUM = "pericardium"
+    ELSEWHERE = "elsewhere"  # bone, airways, wires: none of the others, for certain
+
+    def __str__(self) -> str:
+        return self.value
+
+
+SITE_NAMES = MappingProxyType(
+    {
+        Site.AORTIC_VALVE: "aortic valve",
+        Site.MITRAL_ANNULUS: "mitral annulus",
+        Site.ASCENDING_AORTA: "ascending aorta",
+        Site.AORTIC_ARCH: "aortic arch",
+        Site.DESCENDING_AORTA: "descending aorta",
+        Site.STENT_OR_GRAFT: "stent or graft",
+        Site.HILAR_NODE: "hilar lymph node",
+        Site.PERICARDIUM: "pericardium",
+        Site.ELSEWHERE: "elsewhere",
+        None: "not coronary, place not known",
+    }
+)
+"""Of each site, and of calcium whose site nobody is sure of."""
 
 CORONARY = (Artery.LM, Artery.LAD, Artery.LCX, Artery.RCA)
 """The arteries that have a row of their own in every report."""
@@ -73,6 +106,8 @@ class LesionNote:
         The decision was close: the artery is the likeliest one, and a reader is to say whether it is right.
     counts
         Whether it is large enough to count; a piece below the minimum area is kept and scores nothing.
+    site
+        Where it lies if it is not coronary; None where nobody is sure.
     """
 
     probability: float | None = None
@@ -80,9 +115,11 @@ class LesionNote:
     why: str = ""
     undecided: bool = False
     counts: bool = True
+    site: Site | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "source", LabelSource(self.source))
+        object.__setattr__(self, "site", None if self.site is None else Site(self.site))
         if self.probability is not None and not 0 <= self.probability <= 1:
             raise ValueError(f"probability must lie in 0..1, got {self.probability}")
 
@@ -197,6 +234,11 @@ class Draft:
     def arteries(self) -> Mapping[int, Artery]:
         """Of each lesion, as edited so far."""
         return MappingProxyType(self._arteries)
+
+    @property
+    def notes(self) -> Mapping[int, LesionNote]:
+        """Of each lesion that has one, as edited so far."""
+        return MappingProxyType(self._notes)
 
     def lesions(self) -> LesionMap:
         """The edited map; editing the draft further leaves it as it is."""

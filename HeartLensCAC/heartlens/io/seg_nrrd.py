@@ -93,7 +93,7 @@ def write_lesion_map(path: str | Path, ct: CTVolume, lesions: LesionMap) -> None
             "why": note.why,
             "undecided": note.undecided,
             "counts": note.counts,
-        }
+        } | ({} if note.site is None else {"site": note.site.value})
         name = f"{artery.name}-{lesion_id:02d}"
         keys |= _segment_keys(n, f"Lesion_{lesion_id}", name, artery, lesion_id, ct, {_LESION_TAG: json.dumps(facts)})
     small = max(lesions.arteries, default=0) < 256
@@ -127,6 +127,7 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
                 facts["why"],
                 undecided=facts.get("undecided", facts.get("review", False)),  # the name in version 0.1
                 counts=facts.get("counts", not facts["why"].startswith(_TOO_SMALL_IN_0_1)),
+                site=facts.get("site"),
             )
         return LesionMap(labels, arteries, notes)
     except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:

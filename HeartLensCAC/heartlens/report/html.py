@@ -19,7 +19,7 @@ import jinja2
 from heartlens import __version__
 from heartlens.case.case import Case
 from heartlens.case.signature import Signature, answered, state_of, state_words
-from heartlens.core.lesions import ARTERY_NAMES, CORONARY, SCORED_ARTERIES, Artery
+from heartlens.core.lesions import ARTERY_NAMES, CORONARY, SCORED_ARTERIES, SITE_NAMES, Artery
 from heartlens.core.protocol import NOTICE
 from heartlens.report.crops import CROP_MM
 from heartlens.report.figures import ScoredVoxels, axial_projection, front_projection, view_of
@@ -306,7 +306,7 @@ def _listed(case: Case) -> list[LesionScore]:
     return [lesion for lesion in case.report.lesions if lesion not in others]
 
 
-def _outside(case: Case, say: NullTranslations) -> dict[str, str] | None:
+def _outside(case: Case, say: NullTranslations) -> dict[str, Any] | None:
     """What is calcified and was judged not coronary."""
     lesions = [lesion for lesion in case.report.lesions if lesion.artery is Artery.OTHER]
     if not lesions:
@@ -314,7 +314,9 @@ def _outside(case: Case, say: NullTranslations) -> dict[str, str] | None:
     numbers = ", ".join(str(lesion.id) for lesion in lesions[:12]) + (" …" if len(lesions) > 12 else "")
     score = display_agatston(case.report.arteries[Artery.OTHER].agatston)
     many = say.ngettext("{n} lesion", "{n} lesions", len(lesions)).format(n=len(lesions))
-    return {"count": many, "score": score, "numbers": numbers}
+    found = sorted(case.report.findings.items(), key=lambda row: (row[0] is None, -row[1]))
+    sites = [(say.gettext(SITE_NAMES[site]), display_agatston(agatston)) for site, agatston in found]
+    return {"count": many, "score": score, "numbers": numbers, "sites": sites}
 
 
 def _signoff(case: Case, say: NullTranslations) -> str:

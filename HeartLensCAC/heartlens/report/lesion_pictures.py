@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from heartlens.case.case import Case
-from heartlens.core.lesions import SCORED_ARTERIES
+from heartlens.core.lesions import SCORED_ARTERIES, SITE_NAMES, Artery
 from heartlens.networks.inference import discordant_slices
 from heartlens.report.crops import lesion_picture, locator_picture
 from heartlens.report.figures import ScoredVoxels
@@ -61,6 +61,7 @@ def lesion_row(case: Case, lesion: LesionScore, say: NullTranslations = ENGLISH)
         "source": lesion.source,
         "why": lesion.why,
         "review": lesion.undecided,
+        "site": SITE_NAMES[lesion.site] if lesion.artery is Artery.OTHER else "",
     }
 
 

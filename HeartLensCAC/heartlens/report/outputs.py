@@ -57,7 +57,7 @@ MORE_FILES: Mapping[More, str] = MappingProxyType(
 
 LESION_COLUMNS = (
     "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
-    "centroid_x_lps_mm", "centroid_y_lps_mm", "centroid_z_lps_mm", "probability", "source", "why", "undecided",
+    "centroid_x_lps_mm", "centroid_y_lps_mm", "centroid_z_lps_mm", "probability", "source", "why", "undecided", "site",
 )  # fmt: skip
 
 
@@ -194,7 +194,7 @@ def write_lesions_csv(path: Path, case: Case) -> None:
         for s in case.report.lesions:
             values = (
                 s.id, s.artery.name, s.agatston, s.volume_mm3, s.mass_mg, s.peak_hu, s.mean_hu, s.area_mm2,
-                *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.undecided),
+                *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.undecided), s.site,
             )  # fmt: skip
             rows.writerow([cell(value) for value in values])
 

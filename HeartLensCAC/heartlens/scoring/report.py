@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
-from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap
+from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery, LesionMap, Site
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource
 from heartlens.scoring.agatston import agatston
@@ -73,6 +73,8 @@ class LesionScore:
         Of the accepted voxels.
     probability, source, why, undecided
         From its `LesionNote`.
+    site
+        Where it lies, of one that is not coronary; None where that is not known, and of all others.
     """
 
     id: int
@@ -89,6 +91,7 @@ class LesionScore:
     source: LabelSource
     why: str
     undecided: bool = False
+    site: Site | None = None
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,15 @@ class ScoreReport:
     mass_factor_source: str | None
     slice_factor: float
 
+    @property
+    def findings(self) -> dict[Site | None, float]:
+        """Agatston of what is calcified and not coronary, by its site; None is a place that is not known."""
+        found: dict[Site | None, list[float]] = {}
+        for lesion in self.lesions:
+            if lesion.artery is Artery.OTHER:
+                found.setdefault(lesion.site, []).append(lesion.agatston)
+        return {site: math.fsum(scores) for site, scores in found.items()}
+
     def to_json(self) -> dict[str, Any]:
         """The scoring part of report.json; `from_json` gives back an equal report, bit for bit."""
         return {
@@ -153,10 +165,14 @@ class ScoreReport:
             "other": asdict(self.arteries[Artery.OTHER]),
             "lesions": [
                 {**asdict(lesion), "artery": lesion.artery.name, "source": lesion.source.value}
-                | {"slices": list(lesion.slices)}
+                | {"site": None if lesion.site is None else lesion.site.value, "slices": list(lesion.slices)}
                 | {"centroid_lps_mm": list(lesion.centroid_lps_mm)}
                 for lesion in self.lesions
             ],
+            "findings": {
+                **{site.value: self.findings.get(site) for site in Site},
+                "place_not_known": self.findings.get(None),
+            },
             "dropped_small": {"count": self.dropped_small_count, "area_mm2": self.dropped_small_area_mm2},
             "distribution": {
                 "calcified_vessels": self.calcified_vessels,
@@ -184,6 +200,7 @@ class ScoreReport:
                     **{key: value for key, value in row.items() if key not in ("review", "instances")},
                     "undecided": row.get("undecided", row.get("review", False)),  # the name in version 1
                     "artery": Artery[row["artery"]],
+                    "site": None if row.get("site") is None else Site(row["site"]),
                     "source": LabelSource(row["source"]),
                     "slices": tuple(row["slices"]),
                     "centroid_lps_mm": tuple(row["centroid_lps_mm"]),
@@ -327,6 +344,7 @@ class _Sums:
             source=note.source,
             why=note.why,
             undecided=note.undecided,
+            site=note.site if lesions.arteries[lesion_id] is Artery.OTHER else None,
         )
 
     def _agatston(self, weight_sum: float) -> float:

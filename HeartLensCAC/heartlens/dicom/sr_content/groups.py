@@ -14,7 +14,7 @@ import numpy as np
 from heartlens.core import codes
 from heartlens.core.codes import Code
 from heartlens.core.ct import CTVolume
-from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery
+from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, SITE_NAMES, Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.dicom.source.images import concept
 from heartlens.dicom.source.uids import ObjectUids
@@ -78,6 +78,11 @@ def total_group(
     other = report.arteries[Artery.OTHER]
     if other.lesions:
         measurements.append(measurement(codes.NOT_CORONARY_SCORE, other.agatston, codes.SCORE_UNITS))
+        measurements += [
+            measurement(codes.NOT_CORONARY_SCORE, agatston, codes.SCORE_UNITS, site=codes.SITES[site])
+            for site, agatston in report.findings.items()
+            if site is not None
+        ]
     evaluations = []
     if is_settled and risk.category is not None:
         meaning = f"{risk.label} (Agatston {risk.shown})"
@@ -137,10 +142,11 @@ def lesion_group(lesion: LesionScore, number: int, places: StoredPlaces, uids: O
         measurement(codes.MEAN_HU, lesion.mean_hu, codes.HU_UNITS),
     ]
     frame = places.frame_at(lesion.centroid_lps_mm)
-    region = codes.REGIONS.get(lesion.artery)
+    region = codes.REGIONS.get(lesion.artery) if lesion.site is None else codes.SITES[lesion.site]
     words = f"{lesion.artery.name} {number}, Agatston {display_agatston(lesion.agatston)}"
     if not is_counted:
         words += ", judged not coronary and not part of the total"
+        words += "" if lesion.site is None else f"; {SITE_NAMES[lesion.site]}"
     if lesion.artery is Artery.UNASSIGNED:
         words += ", part of the total; the artery has not been said yet"
     if lesion.undecided:
