@@ -271,6 +271,7 @@ SCENES = (
 
 HELD_ELSEWHERE = {
     "--device": "test_inference.py: without a GPU --device cpu is told, and it is what every other test runs on",
+    "--port": "viewer/test_server.py: a taken port is told, and every server of these tests takes one that is free",
     "--profile": "test_command_line.py: the message lists the names",
     "--scheme": "test_command_line.py: the message lists the names",
 }
@@ -308,8 +309,9 @@ def options_in_messages() -> dict[str, set[str]]:
 
 
 def test_every_option_that_a_message_names_is_tried_here(capsys):
-    with pytest.raises(SystemExit):
-        main(["score", "--help"])
+    for command in ("score", "review"):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
     known = set(re.findall(r"--[a-z][a-z0-9-]+", capsys.readouterr().out))
     told = options_in_messages()
     assert set(told) <= known, "a message names an option that does not exist"

@@ -89,7 +89,13 @@ class OpenCase:
         return ""
 
     def slices(self, first: int) -> Iterator[bytes]:
-        """Bytes of every scored slice, little-endian: from `first` to the head, then from before it to the feet."""
+        """Give every scored slice, from `first` to the head, then from before it to the feet.
+
+        Yields
+        ------
+        bytes
+            Of one slice, row by row, little-endian.
+        """
         hu = self._session.case.ct.hu
         kind = np.dtype("<i2" if hu.dtype == np.int16 else "<f4")
         for k in (*range(first, hu.shape[0]), *range(first - 1, -1, -1)):
