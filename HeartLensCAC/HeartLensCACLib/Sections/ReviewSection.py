@@ -251,6 +251,8 @@ class ReviewSection:
         self._isHandingOver = True
         self.ui.segmentEditor.setSegmentationNode(segmentation)
         self.ui.segmentEditor.setSourceVolumeNode(volume)
+        if segmentation is not None:
+            self.ui.segmentEditor.setCurrentSegmentID(self._parameters.artery.name)
         self._isHandingOver = False
 
     def enter(self) -> None:

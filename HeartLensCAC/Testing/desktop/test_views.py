@@ -208,6 +208,7 @@ def test_the_artery_chosen_in_slicers_own_table_of_segments_is_the_panels(readin
 
 def test_a_segment_that_slicer_chooses_by_itself_is_not_the_readers_choice(reading):
     """The editor selects the first segment whenever it is given a segmentation."""
+    assert reading.panel.parameters.artery is Artery.LAD, "as before the case was opened"
     reading.key("3")
     reading.module.widget.exit()
     reading.module.widget.enter()
