@@ -33,6 +33,10 @@ class HeartLensCAC(ScriptedLoadableModule):
 
     def registerSampleData(self):
         """Offer the phantom in the Sample Data module, once Slicer has started."""
+        from HeartLensCACLib.Environment import tooOld
+
+        if tooOld():  # the panel says so
+            return
         from HeartLensCACLib import SampleCT
 
         SampleCT.register(str(Path(__file__).parent / "Resources" / "Icons" / "HeartLensPhantom.png"))
@@ -43,19 +47,27 @@ class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def __init__(self, parent=None):
         self.panel = None
+        self._isEntered = False
         VTKObservationMixin.__init__(self)
         ScriptedLoadableModuleWidget.__init__(self, parent)
 
     def setup(self):
         """Build the panel, observe the scene, and open again the case that the scene shows."""
         ScriptedLoadableModuleWidget.setup(self)
-        from HeartLensCACLib.Panel import Panel
+        from HeartLensCACLib.Environment import tooOld
 
         self.uiWidget = slicer.util.loadUI(self.resourcePath("UI/HeartLensCAC.ui"))
         self.layout.addWidget(self.uiWidget)
         self.ui = slicer.util.childWidgetVariables(self.uiWidget)
         self.uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = HeartLensCACLogic()
+        if tooOld():
+            self.ui.noticeLabel.setText(tooOld())
+            for name in ("input", "score", "review", "result", "sign"):
+                getattr(self.ui, f"{name}Section").setEnabled(False)
+            return
+        from HeartLensCACLib.Panel import Panel
+
         self.panel = Panel(self.ui)
         self._setParameters()
         scene = slicer.mrmlScene
@@ -67,11 +79,15 @@ class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         """The reader comes to the module: keys and clicks work from now on."""
-        self.panel.enter(slicer.util.mainWindow() or self.parent)
+        self._isEntered = True
+        if self.panel is not None:
+            self.panel.enter(slicer.util.mainWindow() or self.parent)
 
     def exit(self):
         """The reader leaves the module: edits go to the disk, keys and clicks are given back."""
-        self.panel.exit()
+        self._isEntered = False
+        if self.panel is not None:
+            self.panel.exit()
 
     def cleanup(self):
         """Before a reload, and at the end of Slicer."""
@@ -82,10 +98,15 @@ class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.panel = None
 
     def onReload(self):
-        """Developer mode: every module of ours is read again."""
+        """Developer mode: every module of ours is read again, and works where the reader is already there."""
+        isEntered = self._isEntered
+        self.cleanup()  # by the classes that the panel was made of, before new ones take their names
         for name in [n for n in sys.modules if n.split(".")[0] in ("heartlens", "HeartLensCACLib")]:
             del sys.modules[name]
         ScriptedLoadableModuleWidget.onReload(self)
+        fresh = getattr(slicer.modules, f"{self.moduleName}Widget", None)
+        if isEntered and fresh is not None:
+            fresh.enter()  # Slicer calls it only when the reader comes from another module
 
     def onSceneStartClose(self, caller, event):
         """Stop what runs and let go of the scene before it closes."""
@@ -98,11 +119,11 @@ class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def onSceneEndImport(self, caller, event):
         """Take up the parameter node of the loaded scene, and open the case that the scene shows."""
         self._setParameters()
-        self.panel.reopen()
+        self.panel.later.do(self.panel.reopen)  # when the scene is done with its event
 
     def onAboutToQuit(self):
         """Stop what runs and bring edits to the disk before Slicer ends."""
-        self.panel.close()
+        self.cleanup()
 
     def _setParameters(self):
         from HeartLensCACLib.Parameters import Parameters

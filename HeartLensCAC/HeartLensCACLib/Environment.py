@@ -1,13 +1,26 @@
-"""What runs here: the check that asks the worker's Python, and what a user can send with a question."""
+"""What runs here: how old a Slicer may be, the check that asks the worker's Python, and what a user can send."""
 
 import platform
 from collections.abc import Callable
 
 import qt
 import slicer
+from slicer.i18n import tr as _
 
 from heartlens import __version__
 from HeartLensCACLib.ScoreRun import LIBRARY_FOLDER, pythonProgram
+
+OLDEST_SLICER = (5, 12)
+"""Earlier ones bring pydicom 2, which HeartLens cannot use and must not replace while Slicer runs with it."""
+
+
+def tooOld() -> str:
+    """Why nothing can be done in this Slicer; "" in one that is new enough."""
+    app = slicer.app
+    if (app.majorVersion, app.minorVersion) >= OLDEST_SLICER:
+        return ""
+    text = _("HeartLens needs Slicer {major}.{minor} or later. This is Slicer {here}.")
+    return text.format(major=OLDEST_SLICER[0], minor=OLDEST_SLICER[1], here=app.applicationVersion)
 
 
 class DoctorRun:

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import qt
 import slicer
 from slicer.i18n import tr as _
 
@@ -18,6 +17,9 @@ from heartlens.case.signature import now
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE
+from HeartLensCACLib.CaseFolders import chooseFolder, folderOfScene, removeShown
+from HeartLensCACLib.Interaction.Shortcuts import ARTERY_KEYS, Shortcuts
+from HeartLensCACLib.Interaction.ViewClicks import ViewClicks
 from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Scan import volumeOf
 from HeartLensCACLib.Scoring import Scoring
@@ -25,8 +27,7 @@ from HeartLensCACLib.Sections.InputSection import InputSection
 from HeartLensCACLib.Sections.ResultSection import ResultSection
 from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
-from HeartLensCACLib.Shortcuts import ARTERY_KEYS, Shortcuts
-from HeartLensCACLib.ViewClicks import ViewClicks
+from HeartLensCACLib.Timers import Later, singleShot
 from HeartLensCACLib.Words import showError, showFindings, tell
 
 STROKE_MS = 40
@@ -51,6 +52,8 @@ class Panel:
         self.nodes: Any = None
         self._watch: Any = None
         self._showing = False
+        self._isEntered = False
+        self._isUnseen = False  # a case that no view has shown yet
         ui.noticeLabel.setText(NOTICE)
         self.input = InputSection(ui, self._onVolumeChanged, self.regrade)
         self.scoring = Scoring(
@@ -65,7 +68,7 @@ class Panel:
         self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo))
         self.result = ResultSection(ui)
         self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume)
-        self.clicks = ViewClicks(self.onViewClick)
+        self.clicks = ViewClicks(self.onViewClick, lambda: self.review.clickArtery is not None)
         self.shortcuts = Shortcuts(
             {
                 "Z": self.undo,
@@ -75,12 +78,12 @@ class Panel:
                 "P": lambda: self.review.step(-1),
                 "T": self.review.toggleTint,
                 "Del": self.review.removeSelected,
+                "Esc": self.review.letGo,
             }
         )
-        self._strokeTimer = _singleShot(STROKE_MS, self.commitStrokes)
-        self._reportTimer = _singleShot(REPORT_MS, self._saveReport)
-        self._closed: tuple[str, Path] | None = None
-        self._closedTimer = _singleShot(0, self._tellIfVolumeDeleted)
+        self._strokeTimer = singleShot(STROKE_MS, self.commitStrokes)
+        self._reportTimer = singleShot(REPORT_MS, self._saveReport)
+        self.later = Later()
         ui.openCaseButton.connect("clicked(bool)", lambda _on=False: self.askForCase())
 
     # Life of the module
@@ -102,14 +105,15 @@ class Panel:
         window
             Widget within whose window the keys work.
         """
+        self._isEntered = True
         self.shortcuts.install(window)
         self.review.enter()
-        if self.reading is not None:
-            self.clicks.install()
+        self._showInViews()
         self.input.refresh()
 
     def exit(self) -> None:
         """Bring edits to the disk, and give back keys, clicks and the segment editor's view."""
+        self._isEntered = False
         self._flush()
         self.shortcuts.remove()
         self.clicks.remove()
@@ -118,29 +122,29 @@ class Panel:
     def leaveScene(self) -> None:
         """Before the scene closes: no run, no observer and no effect stays; the edits are on the disk already."""
         self.scoring.stop()
-        self._closed = None
-        self.closeCase()
+        self.later.forget()
+        self.closeCase(removeNodes=False)  # the scene is about to do it
+        self.input.forget()
         self.review.dropEditorNode()
 
     def close(self) -> None:
         """Before the module is reloaded or Slicer ends."""
         self.exit()
+        self.closeCase()
         self.leaveScene()
 
     # A case
 
     def askForCase(self) -> None:
         """Let the reader choose a case folder, and open it."""
-        folder = qt.QFileDialog.getExistingDirectory(
-            self.ui.openCaseButton, _("Open a case folder"), str(self.score.casesFolder)
-        )
-        if folder:
-            self.openCaseFolder(Path(folder))
+        folder = chooseFolder(self.ui.openCaseButton, self.score.casesFolder)
+        if folder is not None:
+            self.openCaseFolder(folder)
 
-    def openCaseFolder(self, folder: Path) -> None:
+    def openCaseFolder(self, folder: Path, volume: Any = None) -> None:
         """Open a case and tell what is wrong with it where it cannot be opened; then everything is as it was."""
         try:
-            self.openCase(folder, None)
+            self.openCase(folder, volume)
         except InputRefused as refused:
             showError(refused)
 
@@ -170,19 +174,38 @@ class Panel:
         self.reading, self.nodes = reading, nodes
         self.parameters.caseFolder = str(reading.folder)
         self.parameters.volume = nodes.volume
+        self.input.belongs(nodes, reading.case.source_ct.header)
         self._showPerson()
+        self.scoring.showReadiness()
         self._watch = Watch(slicer.mrmlScene, nodes, self._onStroke, self._onNodeGone)
         self._showing = True
         self.review.show(reading, nodes)
         self._showing = False
         self.result.show(reading)
         self.sign.show(reading)
-        self.clicks.install()
-        slicer.util.setSliceViewerLayers(background=nodes.volume, fit=True)
+        self._isUnseen = True
+        self._showInViews()
         showFindings(reading.findings)
 
-    def closeCase(self, removeNodes: bool = True) -> None:
-        """Forget the case that is open; its folder keeps everything."""
+    def _showInViews(self) -> None:
+        """Clicks work and the views show the case while the reader is here, and not while another module is open."""
+        if self.reading is None or not self._isEntered:
+            return
+        self.clicks.install()
+        if self._isUnseen:
+            self._isUnseen = False
+            slicer.util.setSliceViewerLayers(background=self.nodes.volume, fit=True)
+
+    def closeCase(self, removeNodes: bool = True, soon: bool = False) -> None:
+        """Forget the case that is open; its folder keeps everything.
+
+        Parameters
+        ----------
+        removeNodes
+            Take its nodes out of the scene; the volume stays.
+        soon
+            Take them out only when the scene is done with the event that this call answers.
+        """
         from heartlens.scene import remove_case
 
         self._flush()
@@ -197,25 +220,18 @@ class Panel:
         self.result.clear()
         self.sign.clear()
         if nodes is not None and removeNodes:
-            remove_case(slicer.mrmlScene, nodes)
+            remove = partial(remove_case, slicer.mrmlScene, nodes)
+            self.later.do(remove) if soon else remove()
 
     def reopen(self) -> None:
         """After a scene was loaded or the module was reloaded: the case it shows, with the edits in its folder."""
-        folder = Path(self.parameters.caseFolder) if self.parameters.caseFolder else None
-        if folder is None or self.reading is not None:
+        if not self.parameters.caseFolder or self.reading is not None:
             return
-        if not (folder / "case.json").is_file():
-            self.score.log(_("the case folder of this scene is no longer where it was"))
-            return
-        from heartlens.scene import find_cases, remove_case
-
-        for nodes in find_cases(slicer.mrmlScene):
-            if nodes.volume is self.parameters.volume:
-                remove_case(slicer.mrmlScene, nodes)  # shown again from the folder, which holds every edit
-        try:
-            self.openCase(folder, self.parameters.volume)
-        except InputRefused as refused:
-            showError(refused)
+        named = Path(self.parameters.caseFolder)
+        folder = folderOfScene(named, self.ui.openCaseButton, self.score.casesFolder)
+        if folder is not None:
+            removeShown(self.parameters.volume)
+            self.openCaseFolder(folder, self.parameters.volume)
 
     def regrade(self) -> None:
         """The reader said more of the person, or chose another table: the score stays, what it means follows."""
@@ -306,7 +322,7 @@ class Panel:
             else:
                 self._updateScene()
         except InputRefused as refused:
-            showError(refused)
+            self.later.do(partial(showError, refused))  # a stroke may be committed because its volume is going
             self._updateScene(isTold=True)
 
     def _edit(self, make: Callable[[ReviewSession], bool]) -> None:
@@ -349,15 +365,11 @@ class Panel:
         """The reader deleted a node of the case: everything else of it leaves the panel, nothing the folder."""
         if self.reading is None:
             return
-        folder = self.reading.folder
+        text = _("The {name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
         self._strokeTimer.stop()
+        self.later.do(partial(tell, text.format(name=name.replace("_", " "), folder=self.reading.folder)))
         self.closeCase(removeNodes=False)
         self.parameters.caseFolder = ""
-        self._tellDeleted(name, folder)
-
-    def _tellDeleted(self, name: str, folder: Path) -> None:
-        text = _("The {name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
-        tell(text.format(name=name.replace("_", " "), folder=folder))
 
     def _flush(self) -> None:
         """Bring everything to the disk that waits for a timer."""
@@ -377,23 +389,11 @@ class Panel:
     def _onVolumeChanged(self) -> None:
         scan = self.input.scan
         if self.reading is not None and (scan is None or scan.volume is not self.nodes.volume):
-            self._closed = (self.nodes.volume.GetID(), self.reading.folder)
-            self.closeCase()
+            # The selector tells also of a deletion that the scene is in the middle of; another choice needs no word.
+            text = _("The volume was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
+            told = partial(tell, text.format(folder=self.reading.folder))
+            volumeID = self.nodes.volume.GetID()
+            self.closeCase(soon=True)
+            self.later.do(lambda: told() if slicer.mrmlScene.GetNodeByID(volumeID) is None else None)
             self.parameters.caseFolder = ""
-            self._closedTimer.start()  # the selector may tell of a deletion before the scene has made it
         self.scoring.showReadiness()
-
-    def _tellIfVolumeDeleted(self) -> None:
-        """The reader chose another volume, which needs no word, or deleted the one of the case."""
-        closed, self._closed = self._closed, None
-        if closed is not None and slicer.mrmlScene.GetNodeByID(closed[0]) is None:
-            self._tellDeleted("volume", closed[1])
-
-
-def _singleShot(ms: int, slot: Callable[[], None]) -> Any:
-    """A timer that calls once, so long after its last start."""
-    timer = qt.QTimer()
-    timer.setSingleShot(True)
-    timer.setInterval(ms)
-    timer.connect("timeout()", slot)
-    return timer

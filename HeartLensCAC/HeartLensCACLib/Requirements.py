@@ -1,18 +1,21 @@
-"""Libraries that a run needs and Slicer may lack: asked for when Score is pressed, never before, never without consent.
+"""What a run needs and Slicer may lack: asked for when Score is pressed, never before, never without consent.
 
 PyTorch is never installed from here: the extension PyTorch chooses the build for the computer's GPU.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from subprocess import CalledProcessError
 
-import slicer
 from slicer.i18n import tr as _
 
-from heartlens.app.requirements import is_installed, missing
+from heartlens.app.requirements import Requirement, is_installed, missing
 from HeartLensCACLib.Words import asks, tell
 
-NEEDED = ("numpy", "scipy", "pydicom")
-"""Without them, or with older ones, nothing can be scored. Slicer 5.12 brings them; 5.10 an older pydicom."""
+RULES = "none"
+"""The bundle that is no bundle: rules, which need no library beyond those that Slicer brings."""
+
+VITAL = ("numpy", "scipy", "pydicom")
+"""Without them nothing can be scored. Slicer brings them; they are never replaced under a running Slicer."""
 
 OPTIONAL = ("jinja2", "highdicom")
 """For the page and for SEG and SR; without them a run is still scored, and says what it left out."""
@@ -23,46 +26,53 @@ NETWORKS = ("onnxruntime",)
 _declined: "set[str]" = set()
 
 
-def areSatisfied(bundle: str, device: str) -> bool:
-    """Whether the run can start; asks once for what is missing.
+def bundleToRun(bundle: str, device: str, decoder: str = "") -> "str | None":
+    """The bundle with which a run can start, after asking once for what is missing; None where none can.
 
     Parameters
     ----------
     bundle
-        "none" is the rules
+        The one that was chosen; `RULES` are the rules
     device
         "cuda" needs PyTorch
+    decoder
+        Library that the scan's compression needs; "" for none
     """
-    usesNetworks = bundle != "none"
-    if usesNetworks and device == "cuda" and not is_installed("torch"):
+    if bundle != RULES and device == "cuda" and not is_installed("torch"):
         _tellAboutTorch()
-        return False
-    vital = (*NEEDED, *(NETWORKS if usesNetworks else ()))
-    wanted = [need for need in missing((*vital, *OPTIONAL)) if need.name not in _declined]
-    if not wanted:
-        return not missing(vital)
-    question = _("This run uses libraries that are not installed yet: {names}.\n\nInstall them into Slicer's Python?")
-    if asks(question.format(names=", ".join(n.word for n in wanted))):
-        _install([need.word for need in wanted])
-    else:
-        _declined.update(need.name for need in wanted if need.name in OPTIONAL)  # what is vital is asked for again
-    return not missing(vital)
-
-
-def _install(requirements: "list[str]") -> None:
-    packaging = _packaging()
-    if packaging is not None:  # Slicer 5.11 and later
-        packaging.pip_install(requirements)
-    else:
-        slicer.util.pip_install(requirements)
-
-
-def _packaging() -> Any:
-    try:
-        import slicer.packaging
-    except ImportError:
         return None
-    return slicer.packaging
+    if lacking := missing(VITAL):
+        _tellLacking(lacking)
+        return None
+    networks = NETWORKS if bundle != RULES else ()
+    wanted = [need for need in missing((*networks, *OPTIONAL, decoder)) if need.name not in _declined]
+    if wanted:
+        _install(wanted)
+    if not missing(networks):
+        return bundle
+    question = _("The networks need {name}, which is not installed.\n\nScore by the rules, without a network?")
+    return RULES if asks(question.format(name=", ".join(networks))) else None
+
+
+def _install(wanted: "list[Requirement]") -> None:
+    """Slicer asks for consent itself, keeps to one installation at a time, and says when it must be restarted."""
+    import slicer.packaging  # not in a Slicer that is too old, which only says so
+
+    try:
+        slicer.packaging.pip_ensure([need.word for need in wanted], requester="HeartLens")
+    except RuntimeError:  # declined; what the networks need is asked for again
+        _declined.update(need.name for need in wanted if need.name in OPTIONAL)
+    except (CalledProcessError, OSError):
+        text = _(
+            "These libraries could not be installed: {names}.\n\nIs this computer connected to the internet? Without "
+            "it, fetch them elsewhere and install them from a folder, as docs/extension-index.md of the project says."
+        )
+        tell(text.format(names=", ".join(need.word for need in wanted)))
+
+
+def _tellLacking(lacking: "Iterable[Requirement]") -> None:
+    text = _("Nothing can be scored with the libraries of this Slicer: {names}.\n\nInstall Slicer again.")
+    tell(text.format(names=", ".join(need.word for need in lacking)))
 
 
 def _tellAboutTorch() -> None:

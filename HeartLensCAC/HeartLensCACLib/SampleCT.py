@@ -8,9 +8,11 @@ import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
-from HeartLensCACLib.Scan import FOLDER_ATTRIBUTE
+from HeartLensCACLib.Scan import FOLDER_ATTRIBUTE, showCalciumWindow
 
-NAME = "HeartLensPhantom"
+NAME = "HeartLens phantom"
+"""As Sample Data shows it, and finds it by."""
+
 SEED = 1
 SETTINGS = {
     "field_of_view": "heart", "category": "101-400", "kvp": 120.0, "slice_thickness_mm": 3.0, "increment_mm": 3.0,
@@ -24,13 +26,12 @@ def register(iconPath: str) -> None:
     import SampleData
 
     logic = SampleData.SampleDataLogic
-    if hasattr(logic, "registerCustomSampleDataCategory"):  # Slicer 5.12 and later
-        logic.registerCustomSampleDataCategory("HeartLens", _("HeartLens"))
+    logic.registerCustomSampleDataCategory("HeartLens", _("HeartLens"))
     logic.registerCustomSampleDataSource(
         category="HeartLens",
         sampleName=NAME,
+        uris="",  # nothing is downloaded; a source without any is refused
         thumbnailFileName=iconPath,
-        sampleDescription=_("HeartLens phantom: synthetic CT with known coronary calcium, made on this computer"),
         customDownloader=lambda source: [load()],
     )
 
@@ -57,7 +58,9 @@ def load(folder: "Path | None" = None, seed: int = SEED, **settings: Any) -> Any
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="HeartLens-", dir=slicer.app.temporaryPath)) / "phantom"
     write_phantom(folder, phantom, format="dicom")
-    return loadSeries(folder / "ct", name="HeartLens phantom")
+    volume = loadSeries(folder / "ct", name="HeartLens phantom")
+    showCalciumWindow(volume)
+    return volume
 
 
 def loadSeries(folder: Path, name: str, allow: frozenset[str] = frozenset()) -> Any:

@@ -26,7 +26,9 @@ class Scan:
     files
         DICOM files of its slices; empty when it did not come from DICOM, or they are gone
     header
-        What the files say.
+        What the files say, or the case that the volume was made from.
+    decoder
+        Library without which the files cannot be decoded here; "" where nothing is missing.
     cautions
         Codes and texts of what to know before trusting a score.
     refusal
@@ -36,27 +38,38 @@ class Scan:
     volume: Any
     files: tuple[Path, ...] = ()
     header: CTHeader = UNKNOWN
+    decoder: str = ""
     facts: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
     refusal: str = ""
 
 
-def scanOf(volume: Any) -> Scan:
-    """Look at a volume node; nothing is changed, and voxels are only looked at."""
+def scanOf(volume: Any, known: "CTHeader | None" = None) -> Scan:
+    """Look at a volume node; nothing is changed, and voxels are only looked at.
+
+    Parameters
+    ----------
+    volume
+        vtkMRMLScalarVolumeNode
+    known
+        What the case says that the volume belongs to, for a volume whose files are not here.
+    """
     from heartlens.anatomy.quality import acquisition_cautions
     from heartlens.core.errors import OVERRIDABLE, InputRefused
     from heartlens.core.protocol import ScoringProtocol
     from heartlens.scene import case_ct
 
     files = dicomFiles(volume)
-    header = headerOf(files)
+    instances = instancesOf(files)
+    header = headerOf(instances) if instances else known or UNKNOWN
+    decoder = decoderOf(instances)
     try:
         ct, assumed = case_ct(volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=OVERRIDABLE)
     except InputRefused as refused:
-        return Scan(volume, files, header, refusal=refused.text)
+        return Scan(volume, files, header, decoder, refusal=refused.text)
     ct = replace(ct, header=replace(header, sop_instance_uids=ct.header.sop_instance_uids))
     cautions = [*assumed, *acquisition_cautions(ct, ScoringProtocol())]
-    return Scan(volume, files, header, factsOf(ct), tuple(caution.text for caution in cautions))
+    return Scan(volume, files, header, decoder, factsOf(ct), tuple(caution.text for caution in cautions))
 
 
 def dicomFiles(volume: Any) -> tuple[Path, ...]:
@@ -72,17 +85,31 @@ def dicomFiles(volume: Any) -> tuple[Path, ...]:
     return files if all(path.is_file() for path in files) else ()
 
 
-def headerOf(files: tuple[Path, ...]) -> CTHeader:
-    """What some of the files say, on whatever they agree."""
+def instancesOf(files: tuple[Path, ...]) -> "list[Any]":
+    """Headers of some of the files, spread over the series; none where there are no files."""
     if not files:
-        return CTHeader()
-    from heartlens.dicom.acquisition import ct_header
+        return []
     from heartlens.dicom.header import Instance
 
     step = max(1, (len(files) - 1) // (HEADERS_READ - 1))
-    instances = [instance for path in files[::step] if (instance := Instance.read(path)) is not None]
+    return [instance for path in files[::step] if (instance := Instance.read(path)) is not None]
+
+
+def headerOf(instances: "list[Any]") -> CTHeader:
+    """What the headers say, on whatever they agree."""
+    from heartlens.dicom.acquisition import ct_header
+
     frames = [frame for instance in instances for frame in instance.frames[:1]]
-    return ct_header(frames, sop_instance_uids=(), frame_numbers=()) if frames else CTHeader()
+    return ct_header(frames, sop_instance_uids=(), frame_numbers=()) if frames else UNKNOWN
+
+
+def decoderOf(instances: "list[Any]") -> str:
+    """Library that is not installed and without which these files cannot be decoded."""
+    if not instances:
+        return ""
+    from heartlens.dicom.pixels import lacking_decoder
+
+    return next((name for instance in instances if (name := lacking_decoder(instance))), "")
 
 
 def factsOf(ct: Any) -> tuple[str, ...]:
@@ -100,6 +127,19 @@ def factsOf(ct: Any) -> tuple[str, ...]:
         f"{columns} x {rows} pixels of {pixel}, {slices} slices every {dz:.3g} mm, {thickness}",
         f"{voltage}, {kernel}, {gating}, {contrast}",
     )
+
+
+def showCalciumWindow(volume: Any) -> None:
+    """Give a CT a window for calcium instead of the automatic one, in which it is hardly brighter than muscle.
+
+    A window that somebody chose, or that came with the images, stays.
+    """
+    from heartlens.scene import SCENE_WINDOW_HU
+
+    display = volume.GetDisplayNode()
+    if display is not None and display.GetAutoWindowLevel():
+        display.SetAutoWindowLevel(False)
+        display.SetWindowLevelMinMax(*SCENE_WINDOW_HU)
 
 
 def volumeOf(reading: Any) -> Any:

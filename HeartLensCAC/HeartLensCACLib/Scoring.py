@@ -11,9 +11,10 @@ import slicer
 from slicer.i18n import tr as _
 
 from heartlens.app.messages import Event, Run
+from heartlens.app.requirements import is_installed
 from heartlens.core.errors import OVERRIDABLE, InputRefused
 from HeartLensCACLib.Parameters import Parameters
-from HeartLensCACLib.Requirements import areSatisfied
+from HeartLensCACLib.Requirements import bundleToRun
 from HeartLensCACLib.Sections.InputSection import InputSection
 from HeartLensCACLib.Sections.ScoreSection import ScoreSection
 from HeartLensCACLib.Words import asks, asksToAllow, showError, showRefusal, tell
@@ -87,10 +88,16 @@ class Scoring:
         if scan is None:
             tell(_("Choose a CT volume first."))
             return
-        if not areSatisfied(self.parameters.bundle, self.parameters.device):
+        decoder = "" if asShown else scan.decoder
+        bundle = bundleToRun(self.parameters.bundle, self.parameters.device, decoder)
+        if bundle is None:
             return
+        if decoder:
+            asShown = self._asksForScreen(decoder)
+            if not asShown:
+                return
         out = self.section.casesFolder / f"{datetime.now():%Y%m%d-%H%M%S}-{scan.volume.GetID()[-6:]}"
-        options = {**self.input.options(), **self.section.options(), "allow": sorted(allow)}
+        options = {**self.input.options(), **self.section.options(), "bundle": bundle or None, "allow": sorted(allow)}
         try:
             source = self._source(scan, options, allow, asShown)
             out.parent.mkdir(parents=True, exist_ok=True)
@@ -125,6 +132,17 @@ class Scoring:
         self._copy = folder
         write_volume(folder / "ct.nrrd", ct)
         return {"input": folder / "ct.nrrd"}
+
+    def _asksForScreen(self, decoder: str) -> bool:
+        """Slicer shows more kinds of DICOM than its Python decodes: what is on the screen can be scored."""
+        if is_installed(decoder):
+            tell(_("{name} was installed. Restart Slicer, then score this scan.").format(name=decoder))
+            return False
+        question = _(
+            "The DICOM files of this scan are compressed in a way that needs {name}, which is not installed.\n\n"
+            "Score what is on the screen? DICOM SEG and SR cannot be written then."
+        )
+        return asks(question.format(name=decoder))
 
     def _dropCopy(self) -> None:
         """A copy of a person's scan is not left about: the case folder has its own."""

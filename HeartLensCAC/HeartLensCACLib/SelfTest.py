@@ -169,6 +169,14 @@ def _journey(hands: Hands, folder: Path, report: Callable[[str], Any]) -> None:
     hands.clickView(_voxelOf(panel.reading.case, second))
     assert panel.reading.case.lesions.arteries[second] is Artery.LAD
 
+    report("A Ctrl-click gives its part in the slice, and nothing else")
+    long = next(row for row in panel.reading.case.report.lesions if row.slices[1] > row.slices[0])
+    hands.click(ui.rcaButton)
+    hands.clickView(_voxelOf(panel.reading.case, long.id), ctrl=True)
+    parts = [row.slices for row in panel.reading.case.report.lesions if row.artery is Artery.RCA]
+    assert [last - first for first, last in parts if last == first] == [0], "one slice of it went to RCA"
+    hands.click(ui.undoButton)
+
     report("Calcium that nobody took is painted, a lesion is erased, and the erasing undone")
     free = _freeCalcium(panel.reading.case)
     before = panel.reading.case.report.arteries[Artery.LM].agatston

@@ -1,7 +1,13 @@
-"""How the panel says things: refusals and cautions without the command line's words, and one dialog for each."""
+"""How the panel says things: refusals and cautions without the command line's words, and one dialog for each.
+
+Slicer's own errorDisplay and its kind write what they show into Slicer's log, which people send with a report of a
+bug. Our texts may hold a path, and a path a name: they are shown, and the log gets the code alone.
+"""
 
 import html
+import logging
 import re
+from typing import Any
 
 import qt
 import slicer
@@ -33,6 +39,7 @@ def panelWords(text: str) -> str:
 
 def showRefusal(code: str, text: str) -> None:
     """One dialog: what happened, and what to do next."""
+    logging.warning("HeartLens: %s", code)
     lines = [panelWords(text)[:1].upper() + panelWords(text)[1:].rstrip(".") + "."]
     if code in _WAY_OUT:
         lines.append(_WAY_OUT[code])
@@ -41,12 +48,13 @@ def showRefusal(code: str, text: str) -> None:
 
 def tell(text: str) -> None:
     """Show an error; a name of a file or a value of a header in it is no mark-up."""
-    slicer.util.errorDisplay(text, windowTitle=TITLE, textFormat=qt.Qt.PlainText)
+    _box(text, icon=qt.QMessageBox.Warning)
 
 
 def asks(question: str) -> bool:
     """Whether the reader says OK."""
-    return bool(slicer.util.confirmOkCancelDisplay(question, windowTitle=TITLE, textFormat=qt.Qt.PlainText))
+    buttons = qt.QMessageBox.Ok | qt.QMessageBox.Cancel
+    return bool(_box(question, icon=qt.QMessageBox.Question, standardButtons=buttons) == qt.QMessageBox.Ok)
 
 
 def plainToolTip(text: str) -> str:
@@ -70,4 +78,9 @@ def asksToAllow(code: str, text: str) -> bool:
 def showFindings(findings: "tuple[str, ...]") -> None:
     """Tell what a reader must know of a case before trusting it; nothing where there is nothing."""
     if findings:
-        slicer.util.warningDisplay("\n\n".join(findings), windowTitle=TITLE, textFormat=qt.Qt.PlainText)
+        tell("\n\n".join(findings))
+
+
+def _box(text: str, **properties: Any) -> Any:
+    """The only way to a dialog; what was pressed."""
+    return slicer.util.messageBox(text, windowTitle=TITLE, textFormat=qt.Qt.PlainText, **properties)

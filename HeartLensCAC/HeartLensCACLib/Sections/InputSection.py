@@ -7,7 +7,7 @@ from slicer.i18n import tr as _
 
 from heartlens.core.ct import CTHeader
 from HeartLensCACLib.Parameters import Parameters
-from HeartLensCACLib.Scan import Scan, scanOf
+from HeartLensCACLib.Scan import Scan, scanOf, showCalciumWindow
 from HeartLensCACLib.Words import WARNING, panelWords
 
 SEXES = (("", _("sex unknown")), ("F", _("female")), ("M", _("male")))
@@ -39,6 +39,7 @@ class InputSection:
         self._changed, self._described = changed, described
         self._parameters: Parameters | None = None
         self.scan: Scan | None = None
+        self._known: tuple[Any, CTHeader] | None = None
         fill(ui.sexComboBox, SEXES)
         fill(ui.raceComboBox, RACES)
         ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onVolume)
@@ -66,6 +67,18 @@ class InputSection:
         parameters = self._parameters
         return {"age": parameters.ageYears, "sex": parameters.sex or None, "race": parameters.race or None}
 
+    def belongs(self, nodes: Any, header: CTHeader) -> None:
+        """A case is shown: what it says of its volume is known, and what it made itself is no CT to be scored."""
+        self._known = (nodes.volume, header)
+        made = [nodes.overlay.GetID()] if nodes.overlay is not None else []
+        self.ui.volumeSelector.sortFilterProxyModel().hiddenNodeIDs = made
+        showCalciumWindow(nodes.volume)
+
+    def forget(self) -> None:
+        """Before the scene closes."""
+        self._known = None
+        self.ui.volumeSelector.sortFilterProxyModel().hiddenNodeIDs = []
+
     def refresh(self) -> None:
         """Look at the volume again: it may have been changed since."""
         self._look(self.ui.volumeSelector.currentNode())
@@ -76,13 +89,16 @@ class InputSection:
         volume = self.ui.volumeSelector.currentNode()
         isOther = volume is not None and volume is not self._parameters.volume
         self._parameters.volume = volume
+        if volume is not None:
+            showCalciumWindow(volume)
         self._look(volume)
         self._changed()  # first: the case that was open is not of this person
         if isOther:
             self._fillPatient(self.scan.header)
 
     def _look(self, volume: Any) -> None:
-        self.scan = None if volume is None else scanOf(volume)
+        known = self._known[1] if self._known is not None and self._known[0] is volume else None
+        self.scan = None if volume is None else scanOf(volume, known)
         if self.scan is None:
             facts, notes = (_("Choose a CT volume, or open a case."),), ()
         elif self.scan.refusal:

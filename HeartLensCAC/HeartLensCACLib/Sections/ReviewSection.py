@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import slicer
+import vtk
 from slicer.i18n import tr as _
 
 from heartlens.app.review_session import ReviewSession
@@ -19,6 +20,12 @@ from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Sections.Tables import LETTERS, colorIcon, fillTable, fitHeight
 
 EFFECTS = ("Paint", "Erase", "Scissors")
+
+EFFECT_HINTS = {
+    "Paint": _("Paint gives calcium to {artery}."),
+    "Erase": _("Erase takes away calcium of every artery."),
+    "Scissors": _("Scissors cuts {artery} alone; choose another artery with its button."),
+}
 
 COLUMNS = (
     _("artery"), _("Agatston"), _("volume\nmm³"), _("area\nmm²"), _("peak\nHU"), _("weight"), _("slices"),
@@ -97,8 +104,7 @@ class ReviewSection:
         """Another case."""
         self._case, self._nodes = reading.case, nodes
         self.setEditorNode()
-        self.ui.segmentEditor.setSegmentationNode(nodes.segmentation)
-        self.ui.segmentEditor.setSourceVolumeNode(nodes.volume)
+        self._handOver(nodes.segmentation, nodes.volume)
         self._setMask(reading.case)
         self.ui.reviewSection.setEnabled(True)
         self.ui.reviewSection.collapsed = False
@@ -158,8 +164,11 @@ class ReviewSection:
         self.select(ids[row])
 
     def press(self, artery: Artery) -> None:
-        """An artery's button or key: the selected lesion goes there; clicks and the brush go there from now on."""
-        lesion = self.selectedLesion()
+        """An artery's button or key: the selected lesion goes there; clicks and the brush go there from now on.
+
+        While an effect is at work the artery is the brush's, and no lesion moves that happens to be selected.
+        """
+        lesion = None if self._effect else self.selectedLesion()
         self._parameters.artery = artery
         self._showArtery()
         if lesion is not None:
@@ -170,6 +179,18 @@ class ReviewSection:
         lesion = self.selectedLesion()
         if lesion is not None:
             self._actions.remove(lesion)
+
+    def letGo(self) -> None:
+        """Put the brush down; with none in hand, let go of the selected lesion, so that no key moves it."""
+        if self._effect:
+            self.ui.segmentEditor.setActiveEffectByName("")
+        else:
+            self.select(None)
+
+    @property
+    def _effect(self) -> str:
+        """Name of the segment editor's effect that is at work and owns the mouse; "" for none."""
+        return "" if self._editorNode is None else str(self._editorNode.GetActiveEffectName() or "")
 
     def toggleTint(self) -> None:
         """Show or hide the tint over the lesions."""
@@ -191,27 +212,54 @@ class ReviewSection:
             node = slicer.vtkMRMLSegmentEditorNode()
             node.SetSingletonTag(EDITOR_TAG)
             node = slicer.mrmlScene.AddNode(node)
+        node.SetAttribute("Erase.EraseAllSegments", "1")  # the eraser takes what is under it, of whichever artery
+        self._unobserveEditor()
         self._editorNode = node
         self.ui.segmentEditor.setMRMLSegmentEditorNode(node)
+        self._editorTag = node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._onEditorNode)
 
     def leaveEditor(self) -> None:
         """No effect may keep the mouse when nobody looks at the panel."""
         if self._editorNode is not None:
             self.ui.segmentEditor.setActiveEffectByName("")
-            self.ui.segmentEditor.setSegmentationNode(None)
-            self.ui.segmentEditor.setSourceVolumeNode(None)
+            self._handOver(None, None)
 
     def dropEditorNode(self) -> None:
         """Before a scene closes."""
         self.leaveEditor()
         self.ui.segmentEditor.setMRMLSegmentEditorNode(None)
+        self._unobserveEditor()
         self._editorNode = None
+
+    def _unobserveEditor(self) -> None:
+        if self._editorNode is not None and self._editorTag is not None:
+            self._editorNode.RemoveObserver(self._editorTag)
+        self._editorTag = None
+
+    def _onEditorNode(self, *_args: Any) -> None:
+        """The editor's own table names an artery too: what is chosen there is chosen here."""
+        if self._isHandingOver or self._nodes is None:
+            return
+        name = self._editorNode.GetSelectedSegmentID()
+        if name in Artery.__members__ and Artery[name] is not self._parameters.artery:
+            self._parameters.artery = Artery[name]
+            self._showArtery()
+        self._showHint()
+
+    def _handOver(self, segmentation: Any, volume: Any) -> None:
+        """Give the editor a segmentation. It chooses the first segment of it, which is not the reader's choice."""
+        self._isHandingOver = True
+        self.ui.segmentEditor.setSegmentationNode(segmentation)
+        self.ui.segmentEditor.setSourceVolumeNode(volume)
+        if segmentation is not None:
+            self.ui.segmentEditor.setCurrentSegmentID(self._parameters.artery.name)
+        self._isHandingOver = False
 
     def enter(self) -> None:
         """Give the segment editor the nodes of the case, and let it observe the views."""
         if self._nodes is not None:
-            self.ui.segmentEditor.setSegmentationNode(self._nodes.segmentation)
-            self.ui.segmentEditor.setSourceVolumeNode(self._nodes.volume)
+            self._handOver(self._nodes.segmentation, self._nodes.volume)
+            self._showArtery()
             self.ui.segmentEditor.setupViewObservations()
 
     def exit(self) -> None:
@@ -223,6 +271,8 @@ class ReviewSection:
     def _setUpEditor(self) -> None:
         editor = self.ui.segmentEditor
         self._editorNode: Any = None
+        self._editorTag: int | None = None
+        self._isHandingOver = False
         editor.setMaximumNumberOfUndoStates(0)
         editor.setUndoEnabled(False)
         editor.setEffectNameOrder(list(EFFECTS))
@@ -274,8 +324,10 @@ class ReviewSection:
             self.ui.hintLabel.setText("")
             return
         letters = LETTERS[self._parameters.artery]
-        if self.selectedLesion() is not None:
-            text = _("Press 1 to 4 or 0 to assign the selected lesion to another artery.")
+        if self._effect in EFFECT_HINTS:
+            text = EFFECT_HINTS[self._effect].format(artery=letters)
+        elif self.selectedLesion() is not None:
+            text = _("Press 1 to 4 or 0 to assign the selected lesion to another artery, Esc to let go of it.")
         else:
             text = _(
                 "Click calcium in a slice to assign it to {artery}; Ctrl-click assigns only the part in that slice."

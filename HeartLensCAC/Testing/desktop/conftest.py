@@ -65,11 +65,12 @@ def module(slicer_running: None, tmp_path: Path) -> Iterator[SimpleNamespace]:
     import qt
     import slicer
     from desktop import qt_layer, slicer_app
+    from desktop.slice_view import slice_view
 
     dialogs = slicer_app.fresh_dialogs()
     slicer.mrmlScene.Clear()
     slicer.app.userSettings().clear()
-    slicer.app.slice_widgets = {name: slicer_app.SliceView(name) for name in ("Red", "Green", "Yellow")}
+    slicer.app.slice_widgets = {name: slice_view(name) for name in ("Red", "Green", "Yellow")}
     slicer.app.slots.clear()
     widget = slicer_app.load_module().HeartLensCACWidget()
     widget.setup()

@@ -14,12 +14,13 @@ need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
 import slicer  # noqa: E402
 import vtk  # noqa: E402
+from desktop.slicer_facts import default  # noqa: E402
 from PySide6.QtCore import QPoint, Qt  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
 from PySide6.QtWidgets import QApplication, QFileDialog  # noqa: E402
 from vtk.util.numpy_support import numpy_to_vtk  # noqa: E402
 
-KEYS = {"Del": Qt.Key_Delete, **{letter: getattr(Qt, f"Key_{letter}") for letter in "ZYNPT01234"}}
+KEYS = {"Del": Qt.Key_Delete, "Esc": Qt.Key_Escape, **{letter: getattr(Qt, f"Key_{letter}") for letter in "ZYNPT01234"}}
 
 
 class Reader:
@@ -145,10 +146,11 @@ class Reader:
         self._stroke("Paint", segment, brushed)
         return int(brushed.sum())
 
-    def erase_lesion(self, lesion: int) -> None:
+    def erase_lesion(self, lesion: int, segment: str | None = None) -> None:
+        """The eraser over a lesion, with its own segment chosen in the editor or another one."""
         case = self.panel.reading.case
         brushed = (case.lesions.labels == lesion).astype(np.uint8)
-        self._stroke("Erase", case.lesions.arteries[lesion].name, brushed)
+        self._stroke("Erase", segment or case.lesions.arteries[lesion].name, brushed)
 
     def _stroke(self, effect: str, segment: str, brushed: Any) -> None:
         """One stroke as Slicer's effects make it: a modifier label map through the segment editor's logic, with the
@@ -166,8 +168,10 @@ class Reader:
         modifier = slicer.vtkOrientedImageData()
         modifier.DeepCopy(logic.GetReferenceGeometryImage())
         modifier.GetPointData().SetScalars(numpy_to_vtk(brushed.ravel(), deep=True))
-        add = effect == "Paint"
-        mode = logic.ModificationModeAdd if add else logic.ModificationModeRemove
+        mode = {"Paint": logic.ModificationModeAdd, "Erase": logic.ModificationModeRemove}[effect]
+        every = node.GetAttribute("Erase.EraseAllSegments") or default("Erase.EraseAllSegments")
+        if effect == "Erase" and every == "1":  # qSlicerSegmentEditorPaintEffect.cxx:1699
+            mode = logic.ModificationModeRemoveAll
         edit_count = len(self.panel.reading.case.edits)
         logic.ModifySegmentByLabelmap(
             node.GetSegmentationNode(), segment, modifier, mode, modifier.GetExtent(), True, False

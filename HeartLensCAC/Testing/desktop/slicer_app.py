@@ -1,12 +1,14 @@
 """What a running Slicer gives a module, over the real MRML scene of slicer-core: scene, logics, app, own stand-ins.
 
-Nothing here is Slicer's code. `slicer.ScriptedLoadableModule`, `slicer.i18n` and `SampleData` are a few own lines
-with the same names; the scene, its nodes, the segmentation and the segment editor's logic are Slicer's own C++.
+Each stand-in takes what Slicer's releases take, and nothing else (`slicer_facts`). Nothing here is Slicer's code:
+`slicer.ScriptedLoadableModule`, `slicer.i18n` and `SampleData` are a few own lines with the same names; the scene, its
+nodes, the segmentation, the segment editor's logic and the slice views' events are Slicer's own C++.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import sys
 import types
@@ -23,15 +25,23 @@ need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 import vtk  # noqa: E402
-from desktop import qt_layer  # noqa: E402
+from desktop import qt_layer, slice_view  # noqa: E402
+from desktop.slicer_facts import conforming  # noqa: E402
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2]
+
+REAL = {
+    name: getattr(slicer.util, name)
+    for name in ("addVolumeFromArray", "childWidgetVariables", "getNodesByClass", "loadUI", "setSliceViewerLayers")
+}
+"""Slicer's own functions, which run here as they are."""
 
 
 class App:
     """slicer.app, as far as the module knows it."""
 
     applicationVersion = "5.12.4-stand-in"
+    majorVersion, minorVersion = 5, 12
     revision = "0"
     os = "linux"
 
@@ -97,45 +107,21 @@ class LayoutManager:
         assert signal == "layoutChanged(int)", signal
         self._slots.remove(slot)
 
-    def show(self, **views: SliceView) -> None:
+    def mrmlSliceLogics(self) -> Any:
+        return self._app.applicationLogic().GetSliceLogics()
+
+    def show(self, **views: Any) -> None:
         """Another layout, with these views in addition."""
         self._app.slice_widgets.update(views)
         for slot in list(self._slots):
             slot(0)
 
 
-class SliceView:
-    """A slice view without a window: the real slice node, and an interactor that takes events."""
-
-    def __init__(self, name: str) -> None:
-        node = slicer.vtkMRMLSliceNode()
-        node.SetLayoutName(name)
-        node.SetSingletonTag(name)  # a closed scene keeps it, as in Slicer
-        self.node = slicer.mrmlScene.AddNode(node)
-        self.node.SetOrientation("Axial")
-        self.node.SetDimensions(400, 400, 1)
-        self.node.SetFieldOfView(200, 200, 1)
-        self._interactor = vtk.vtkGenericRenderWindowInteractor()
-
-    def sliceView(self) -> SliceView:
-        return self
-
-    def interactor(self) -> Any:
-        return self._interactor
-
-    def mrmlSliceNode(self) -> Any:
-        return self.node
-
-    def click(self, x: int, y: int, *, ctrl: bool = False, drag_to: tuple[int, int] | None = None) -> None:
-        self._interactor.SetEventInformation(x, y, int(ctrl), 0)
-        self._interactor.InvokeEvent("LeftButtonPressEvent")
-        if drag_to is not None:
-            self._interactor.SetEventInformation(*drag_to, int(ctrl), 0)
-        self._interactor.InvokeEvent("LeftButtonReleaseEvent")
-
-
 class Dialogs:
-    """The boxes that a user would have seen, in order."""
+    """The boxes that a user would have seen, in order, and what Slicer's log got of them.
+
+    `errorDisplay` and its kind log their text (`_messageDisplay`, Base/Python/slicer/util.py); `messageBox` does not.
+    """
 
     def __init__(self) -> None:
         self.shown: list[str] = []
@@ -143,12 +129,38 @@ class Dialogs:
         self.answer = True
 
     def tell(self, text: str, *_: Any, **properties: Any) -> None:
-        self.shown.append(text)
-        self.formats.append(properties.get("textFormat"))
+        logging.error(text)
+        self.box(text, **properties)
 
     def ask(self, text: str, *_: Any, **properties: Any) -> bool:
         self.tell(text, **properties)
         return self.answer
+
+    def box(self, text: str, parent: Any = None, **properties: Any) -> Any:
+        """What was pressed, as a box tells it; Cancel is a number that is true."""
+        import qt
+
+        self.shown.append(text)
+        self.formats.append(properties.get("textFormat"))
+        return qt.QMessageBox.Ok if self.answer else qt.QMessageBox.Cancel
+
+
+class Packaging:
+    """slicer.packaging: asks for consent, then installs, by a function of the test's."""
+
+    def __init__(self, dialogs: Dialogs) -> None:
+        self.dialogs = dialogs
+        self.asked: list[list[str]] = []
+
+    def install(self, names: list[str]) -> None:
+        raise AssertionError(f"a test installs nothing, and not {names}")
+
+    def ensure(self, requirements: Any, requester: str | None = None, **_: Any) -> None:
+        names = [requirements] if isinstance(requirements, str) else list(requirements)
+        self.asked.append(names)
+        if not self.dialogs.ask(f"{requester}: {len(names)} Python packages need to be installed."):
+            raise RuntimeError("User declined package installation")
+        self.install(names)
 
 
 class DicomDatabase:
@@ -215,17 +227,32 @@ class ScriptedLoadableModuleTest:
         pass
 
 
+class SampleDataSource:
+    """One entry; as the real one, it counts its addresses (SampleData.py:205)."""
+
+    def __init__(self, sampleName: str | None = None, uris: Any = None, **fields: Any) -> None:
+        self.sampleName = sampleName
+        self.uris = [uris] if isinstance(uris, str) else uris
+        self.count = len(self.uris)
+        self.__dict__.update(fields)
+
+
+def _register_source(category: str = "Custom", **fields: Any) -> None:
+    slicer.modules.sampleDataSources.setdefault(category, []).append(SampleDataSource(**fields))
+
+
+def _register_category(category: str, title: str) -> None:
+    SampleDataLogic.categories[category] = title
+
+
 class SampleDataLogic:
-    sources: list[dict[str, Any]] = []  # noqa: RUF012
     categories: dict[str, str] = {}  # noqa: RUF012
-
-    @staticmethod
-    def registerCustomSampleDataCategory(name: str, title: str) -> None:
-        SampleDataLogic.categories[name] = title
-
-    @staticmethod
-    def registerCustomSampleDataSource(**source: Any) -> None:
-        SampleDataLogic.sources.append(source)
+    registerCustomSampleDataCategory = staticmethod(
+        conforming("SampleData.SampleDataLogic.registerCustomSampleDataCategory", _register_category)
+    )
+    registerCustomSampleDataSource = staticmethod(
+        conforming("SampleData.SampleDataLogic.registerCustomSampleDataSource", _register_source)
+    )
 
 
 def boot(folder: Path) -> None:
@@ -273,12 +300,26 @@ def load_module() -> Any:
 
 def fresh_dialogs() -> Dialogs:
     dialogs = Dialogs()
-    slicer.util.errorDisplay = slicer.util.warningDisplay = slicer.util.infoDisplay = dialogs.tell
-    slicer.util.confirmOkCancelDisplay = slicer.util.confirmYesNoDisplay = dialogs.ask
-    slicer.util.mainWindow = lambda verbose=True: None
-    slicer.util.setSliceViewerLayers = lambda **layers: None
-    slicer.util.WaitCursor = lambda show=True: nullcontext()
-    slicer.util.showStatusMessage = lambda text, msec=0: None
+    for name, call in {
+        "errorDisplay": dialogs.tell,
+        "warningDisplay": dialogs.tell,
+        "infoDisplay": dialogs.tell,
+        "confirmOkCancelDisplay": dialogs.ask,
+        "messageBox": dialogs.box,
+        "mainWindow": lambda: None,
+        "setSliceViewerLayers": REAL["setSliceViewerLayers"],
+        "addVolumeFromArray": REAL["addVolumeFromArray"],
+        "getNodesByClass": REAL["getNodesByClass"],
+        "loadUI": REAL["loadUI"],
+        "childWidgetVariables": REAL["childWidgetVariables"],
+        "WaitCursor": lambda show=True: nullcontext(),
+        "showStatusMessage": lambda message, duration=0: True,
+    }.items():
+        setattr(slicer.util, name, conforming(f"slicer.util.{name}", call))
+    packaging = Packaging(dialogs)
+    _module("slicer.packaging", pip_ensure=conforming("slicer.packaging.pip_ensure", packaging.ensure))
+    slicer.packaging = sys.modules["slicer.packaging"]
+    dialogs.packaging = packaging  # type: ignore[attr-defined]
     return dialogs
 
 
@@ -321,7 +362,9 @@ def _boot_scene(folder: Path) -> None:
     editor_logic = slicer.vtkSlicerSegmentEditorLogic()  # registers the node class with the scene
     editor_logic.SetMRMLScene(scene)
     modules.heartlenscac = SimpleNamespace(path=str(MODULE_FOLDER / "HeartLensCAC.py"))
+    modules.sampleDataSources = {}
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene)
+    slice_view.add_singletons(scene)
     slicer.mrmlScene, slicer.modules = scene, modules
     slicer.app = App(app, folder)
     slicer.dicomDatabase = DicomDatabase()

@@ -199,6 +199,7 @@ def test_a_case_that_came_under_a_transform_is_not_edited_at_another_place(readi
     assert "Harden transform" in the_dialog(reading)
     assert panel.reading.case.edits == ()
     panel.commitStrokes()
+    reading.wait(lambda: reading.dialogs.shown)
     assert "Harden transform" in the_dialog(reading)
     node.SetAndObserveTransformNodeID(None)
     reading.click_in_view("Red", lesion)
@@ -382,8 +383,9 @@ def test_a_saved_scene_comes_back_with_its_case(reading, tmp_path):
     slicer.mrmlScene.Clear()
     assert reading.panel.reading is None
     assert slicer.mrmlScene.ReadFromMRB(bundle)
+    assert reading.panel.reading is None, "nodes do not come and go within an event of the scene"
+    reading.wait(lambda: reading.panel.reading is not None)
     assert reading.dialogs.shown == []
-    assert reading.panel.reading is not None
     assert reading.shown() == shown
     volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
     assert len(volumes) == 1
@@ -396,13 +398,14 @@ def test_the_sample_phantom_is_registered_and_needs_no_download(module):
 
     from desktop import slicer_app
 
-    slicer_app.SampleDataLogic.sources.clear()
+    slicer.modules.sampleDataSources.clear()
     slicer_app.load_module().HeartLensCAC(SimpleNamespace(path="HeartLensCAC.py"))
     slicer.app.emit("startupCompleted()")
-    (source,) = slicer_app.SampleDataLogic.sources
-    assert source["sampleName"] == "HeartLensPhantom"
-    assert "uris" not in source
-    assert os.path.isfile(source["thumbnailFileName"])
+    (source,) = slicer.modules.sampleDataSources["HeartLens"]
+    assert source.sampleName == "HeartLens phantom"
+    assert source.uris == [""]
+    assert os.path.isfile(source.thumbnailFileName)
+    assert slicer_app.SampleDataLogic.categories == {"HeartLens": "HeartLens"}
 
 
 def test_a_script_can_score_without_the_panel(module, phantom_ct, tmp_path):

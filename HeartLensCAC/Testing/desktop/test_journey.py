@@ -191,11 +191,11 @@ def test_while_an_effect_is_active_the_views_belong_to_it(reading):
 
 
 def test_a_view_of_another_layout_takes_clicks_as_well(reading):
-    from desktop.slicer_app import SliceView
+    from desktop.slice_view import slice_view
 
     lesion = next(row for row in reading.panel.reading.case.report.lesions if row.artery is Artery.LAD)
     reading.key("3")
-    slicer.app.layoutManager().show(Red2=SliceView("Red2"))
+    slicer.app.layoutManager().show(Red2=slice_view("Red2"))
     reading.click_in_view("Red2", lesion.id)
     assert reading.panel.reading.case.lesions.arteries[lesion.id] is Artery.LCX
     assert len(reading.panel.reading.case.edits) == 1
@@ -204,17 +204,13 @@ def test_a_view_of_another_layout_takes_clicks_as_well(reading):
 def test_a_click_that_places_a_markup_is_not_ours(reading):
     lesion = reading.panel.reading.case.report.lesions[0]
     reading.key("3")
-    node = slicer.vtkMRMLInteractionNode()
-    node.SetSingletonTag("Singleton")
-    node = slicer.mrmlScene.AddNode(node)
-    assert node.GetID() == "vtkMRMLInteractionNodeSingleton", "as in Slicer"
+    node = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
     node.SetCurrentInteractionMode(node.Place)
     reading.click_in_view("Red", lesion.id)
     assert reading.panel.reading.case.edits == ()
     node.SetCurrentInteractionMode(node.ViewTransform)
     reading.click_in_view("Red", lesion.id)
     assert len(reading.panel.reading.case.edits) == 1
-    slicer.mrmlScene.RemoveNode(node)
 
 
 def test_a_click_beside_calcium_changes_nothing_and_opens_no_dialog(reading):
@@ -375,7 +371,7 @@ def test_another_volume_is_not_taken_for_the_same_patient(reading):
     assert reading.ui.sexComboBox.currentText == "sex unknown"
     assert reading.ui.raceComboBox.currentText == "race not stated"
     assert (folder / "case.json").read_text() == before
-    reading.wait(lambda: not reading.panel._closedTimer.active)
+    reading.wait(lambda: not reading.panel.later.isWaiting)
     assert reading.dialogs.shown == []
 
 

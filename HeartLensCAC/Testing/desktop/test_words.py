@@ -108,8 +108,9 @@ def test_no_label_is_made_anywhere_else():
 
     import HeartLensCACLib
 
-    sources = Path(HeartLensCACLib.__file__).parent.rglob("*.py")
-    assert not [path.name for path in sources if "QLabel" in path.read_text() or "QMessageBox" in path.read_text()]
+    sources = list(Path(HeartLensCACLib.__file__).parent.rglob("*.py"))
+    assert not [path.name for path in sources if "QLabel" in path.read_text() or "QMessageBox(" in path.read_text()]
+    assert [path.name for path in sources if "QMessageBox" in path.read_text()] == ["Words.py"], "names of its buttons"
 
 
 def test_every_dialog_shows_its_text_as_it_is(module, words):
@@ -127,17 +128,38 @@ def test_every_dialog_shows_its_text_as_it_is(module, words):
     assert set(module.dialogs.formats) == {qt.Qt.PlainText}
 
 
-def test_dialogs_are_opened_in_one_file(words):
+LOGGING = ("slicer.util.errorDisplay", "slicer.util.warningDisplay", "slicer.util.infoDisplay", "slicer.util.confirm")
+"""These write what they show into Slicer's log (`_messageDisplay`, Base/Python/slicer/util.py)."""
+
+
+def test_dialogs_are_opened_in_one_file_and_by_what_logs_no_text(words):
     from pathlib import Path
 
-    opened = {
-        path.name
-        for path in Path(words.__file__).parent.rglob("*.py")
-        if any(
-            name in path.read_text() for name in ("errorDisplay", "warningDisplay", "infoDisplay", "confirmOkCancel")
-        )
-    }
-    assert opened == {"Words.py"}
+    texts = {path.name: path.read_text() for path in Path(words.__file__).parent.rglob("*.py")}
+    assert {name for name, text in texts.items() if "messageBox" in text} == {"Words.py"}
+    assert not {name for name, text in texts.items() if any(word in text for word in LOGGING)}
+
+
+def test_a_path_that_is_shown_does_not_reach_slicers_log(module, words, caplog):
+    from heartlens.core.errors import InputRefused
+
+    path = "/home/reader/Doe^Jane/cases"
+    words.showError(InputRefused("output", f"cannot write to {path}: no space left on device"))
+    words.asksToAllow("contrast", f"{path}/1.dcm: names a contrast agent")
+    words.showFindings((f"{path} was changed",))
+    words.tell(path)
+    assert len(module.dialogs.shown) == 4
+    assert all(path in text for text in module.dialogs.shown)
+    assert "Doe" not in caplog.text
+    assert "HeartLens: output" in caplog.text, "the code alone, for who helps"
+
+
+def test_cancel_is_no_yes(module, words):
+    """A box tells the button as a number, and that of Cancel is true."""
+    module.dialogs.answer = False
+    assert words.asks("Score it anyway?") is False
+    module.dialogs.answer = True
+    assert words.asks("Score it anyway?") is True
 
 
 def test_a_tool_tip_shows_tags_and_is_otherwise_left_alone(words):

@@ -7,16 +7,19 @@ not Slicer's own widgets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 from xml.etree import ElementTree
 
 import slicer
 import vtk
+from desktop.slicer_facts import default, flags
 from PySide6.QtCore import Property, QBuffer, QFile, Qt, Signal
 from PySide6.QtUiTools import QUiLoader
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
+    QFileDialog,
     QGroupBox,
     QHBoxLayout,
     QLineEdit,
@@ -87,6 +90,20 @@ class ctkCollapsibleButton(QWidget):
     collapsed = Property(bool, _read_collapsed, _write_collapsed)
 
 
+class qMRMLSortFilterProxyModel:
+    """What the selector of nodes leaves out."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._hidden: list[str] = []
+
+    def _write(self, ids: list[str]) -> None:
+        self._hidden = list(ids)
+        self._changed()
+
+    hiddenNodeIDs = property(lambda self: self._hidden, _write)  # no slot of that name
+
+
 class qMRMLNodeComboBox(QComboBox):
     """Nodes of some classes in the scene, kept up to date by the scene's own events."""
 
@@ -99,7 +116,10 @@ class qMRMLNodeComboBox(QComboBox):
         self._scene: Any = None
         self._tags: list[int] = []
         self._none = False
+        self._leaving = ""
         self._shown: Any = None
+        self._children = default("qMRMLNodeComboBox.showChildNodeTypes") == "true"
+        self._filter = qMRMLSortFilterProxyModel(self._fill)
         self.currentIndexChanged.connect(self._on_index)
 
     def setMRMLScene(self, scene: Any) -> None:
@@ -108,8 +128,16 @@ class qMRMLNodeComboBox(QComboBox):
         self._scene = scene
         self._tags = []
         if scene is not None:
-            for event in (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent):
+            for event in (scene.NodeAddedEvent, scene.EndCloseEvent):
                 self._tags.append(scene.AddObserver(event, self._on_scene))
+
+            @vtk.calldata_type(vtk.VTK_OBJECT)
+            def on_leaving(_caller: Any, _event: str, node: Any) -> None:
+                self._leaving = node.GetID()
+                self._fill()
+
+            # Before the scene has removed it, as qMRMLSceneModel::onMRMLSceneNodeAboutToBeRemoved does.
+            self._tags.append(scene.AddObserver(scene.NodeAboutToBeRemovedEvent, on_leaving))
         self._fill()
 
     def currentNode(self) -> Any:
@@ -120,6 +148,7 @@ class qMRMLNodeComboBox(QComboBox):
         self.setCurrentIndex(self.findData(node.GetID()) if node is not None else (0 if self._none else -1))
 
     def _on_scene(self, *_: Any) -> None:
+        self._leaving = ""
         self._fill()
 
     def _fill(self) -> None:
@@ -133,7 +162,9 @@ class qMRMLNodeComboBox(QComboBox):
             nodes.UnRegister(None)
             for n in range(nodes.GetNumberOfItems()):
                 node = nodes.GetItemAsObject(n)
-                if not node.GetHideFromEditors() and node.GetClassName() == kind:
+                if node.GetHideFromEditors() or node.GetID() in (self._leaving, *self._filter.hiddenNodeIDs):
+                    continue
+                if self._children or node.GetClassName() == kind:
                     self.addItem(node.GetName(), node.GetID())
         index = self.findData(kept) if kept else -1
         self.setCurrentIndex(index if index >= 0 else 0 if self.count else -1)
@@ -156,6 +187,13 @@ class qMRMLNodeComboBox(QComboBox):
     def _read_none(self) -> bool:
         return self._none
 
+    def setShowChildNodeTypes(self, shown: bool) -> None:
+        self._children = shown
+        self._fill()
+
+    def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
+        return self._filter
+
     def setNoneEnabled(self, enabled: bool) -> None:
         self._none = enabled
 
@@ -170,6 +208,7 @@ class qMRMLNodeComboBox(QComboBox):
 
     nodeTypes = Property("QStringList", _read_types, setNodeTypes)
     noneEnabled = Property(bool, _read_none, setNoneEnabled)
+    showChildNodeTypes = Property(bool, lambda self: self._children, setShowChildNodeTypes)
     addEnabled = Property(bool, lambda self: False, setAddEnabled)
     removeEnabled = Property(bool, lambda self: False, setRemoveEnabled)
     renameEnabled = Property(bool, lambda self: False, setRenameEnabled)
@@ -212,6 +251,8 @@ class qMRMLSegmentEditorWidget(QGroupBox):
     def setSegmentationNode(self, node: Any) -> None:
         if self._node is not None:
             self._node.SetAndObserveSegmentationNode(node)
+            segments = () if node is None else node.GetSegmentation().GetSegmentIDs()
+            self._node.SetSelectedSegmentID(segments[0] if segments else "")  # as Slicer's, unasked
 
     def setSourceVolumeNode(self, node: Any) -> None:
         if self._node is not None:
@@ -312,8 +353,20 @@ class ctkPathLineEdit(QWidget):
         row.setContentsMargins(0, 0, 0, 0)
         self._edit = QLineEdit(self)
         row.addWidget(self._edit)
-        row.addWidget(QToolButton(self, text="…"))
+        self._browse = QToolButton(self, text="…")
+        row.addWidget(self._browse)
+        self._browse.clicked.connect(self.browse)
         self._edit.textChanged.connect(self.currentPathChanged)
+        self.filters = flags(default("ctkPathLineEdit.filters"), "ctkPathLineEdit.Filter")
+
+    def browse(self) -> None:
+        """A dialog for files where the filters let files through (Libs/Widgets/ctkPathLineEdit.cpp:547)."""
+        if self.filters & flags("Files", "ctkPathLineEdit.Filter"):
+            path, _kind = QFileDialog.getOpenFileName(self)
+        else:
+            path = QFileDialog.getExistingDirectory(self)
+        if path:
+            self._write_path(path)
 
     def _write_path(self, path: str) -> None:
         self._edit.setText(path)
@@ -347,10 +400,17 @@ class SlicerUiLoader(QUiLoader):
         wires = [] if connections is None else list(connections)
         if connections is not None:
             ui.remove(connections)  # QUiLoader knows no signals of Python classes
+        filters = {}
+        for made in ui.iter("widget"):  # QUiLoader knows no enums of Python classes either
+            for told in [told for told in made.findall("property") if told.get("name") == "filters"]:
+                filters[made.get("name")] = flags(told.findtext("set") or "", "ctkPathLineEdit.Filter")
+                made.remove(told)
         buffer = QBuffer()
         buffer.setData(ElementTree.tostring(ui))
         widget = super().load(buffer, parent)
         every = {child.objectName: child for child in (widget, *widget.findChildren(QWidget))}
+        for name, value in filters.items():
+            every[name].filters = value
         for child in every.values():
             for raw in child.dynamicPropertyNames():
                 name = bytes(raw.data()).decode()

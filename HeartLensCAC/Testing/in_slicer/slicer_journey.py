@@ -63,11 +63,11 @@ class TestModule(unittest.TestCase):
         assert workers() == []
 
     def test_the_phantom_is_registered_in_sample_data(self):
-        import SampleData
+        from HeartLensCACLib.SampleCT import NAME
 
         sources = [s for group in slicer.modules.sampleDataSources.values() for s in group]
-        assert "HeartLensPhantom" in [source.sampleName for source in sources]
-        (volume,) = SampleData.SampleDataLogic().downloadSamples("HeartLensPhantom")
+        (source,) = [source for source in sources if source.sampleName == NAME]
+        (volume,) = source.customDownloader(source)  # as the button of the module Sample Data does
         assert volume.GetClassName() == "vtkMRMLScalarVolumeNode"
 
     def test_the_readers_journey(self):

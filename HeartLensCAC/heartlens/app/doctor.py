@@ -123,8 +123,11 @@ def _describe(bundle: Bundle, *, is_used: bool) -> str:
 
 def _canary(bundle: Bundle) -> str:
     """Whether the networks answer here what they answered at the export; refused where they do not."""
-    networks = Networks(bundle, "cpu")
-    difference = check_canary(bundle, networks.vessel, networks.slices)
+    try:
+        networks = Networks(bundle, "cpu")
+        difference = check_canary(bundle, networks.vessel, networks.slices)
+    except ModuleNotFoundError as error:
+        return f"not asked, {error.name} is missing"
     if difference is None:
         return "none in this bundle: the networks answer, and whether as at the export is not known"
     return f"answered as at the export (largest difference of a probability {difference:.1g})"
@@ -153,6 +156,9 @@ def _self_test(write_line: Callable[[str], None], bundle: str | None, device: st
             case = score_series(Path(folder) / "ct.nrrd", Request(bundle=bundle, device=device)).case
     except InputRefused as refusal:
         write_line(f"self-test: {refusal}")
+        return False
+    except ModuleNotFoundError as error:
+        write_line(f"self-test: not done, {error.name} is missing; install what is listed above, or score by the rules")
         return False
     score = case.report.total.agatston
     fine = abs(score - known) <= SELF_TEST_SHARE * known

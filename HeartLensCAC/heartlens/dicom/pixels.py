@@ -74,6 +74,24 @@ def is_lossy(instance: Instance) -> bool:
     return stated == "01" or syntax in ALWAYS_LOSSY or (syntax in PERHAPS_LOSSY and stated != "00")
 
 
+def lacking_decoder(instance: Instance) -> str:
+    """Library without which the pixels cannot be decoded here; "" where nothing is missing.
+
+    A library that was installed after pydicom was imported is still missing: pydicom looks for its decoders once.
+    """
+    syntax = UID(instance.transfer_syntax or "")
+    if syntax in UNCOMPRESSED or not syntax.is_transfer_syntax or not syntax.is_compressed:
+        return ""
+    try:
+        if get_decoder(syntax).is_available:
+            return ""
+    except NotImplementedError:  # no decoder of pydicom's, whatever is installed
+        return ""
+    if syntax in J2K_FAMILY:
+        return "pylibjpeg-openjpeg"
+    return "pyjpegls" if "JPEGLS" in syntax.keyword else "python-gdcm"
+
+
 def stored_frames(instance: Instance) -> Iterator[NDArray]:
     """Stored pixel values of each frame, in file order.
 

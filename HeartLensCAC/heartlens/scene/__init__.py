@@ -15,6 +15,7 @@ from heartlens.scene.geometry import (
     voxels_in,
 )
 from heartlens.scene.nodes import (
+    SCENE_WINDOW_HU,
     CaseNodes,
     find_cases,
     read_segmentation,
@@ -27,6 +28,7 @@ from heartlens.scene.segmentation import labels_of
 from heartlens.scene.watch import Watch
 
 __all__ = [
+    "SCENE_WINDOW_HU",
     "CaseNodes",
     "Watch",
     "case_ct",

@@ -20,8 +20,9 @@ from heartlens.scene.geometry import array_of, lps_affine, require_scored, requi
 from heartlens.scene.segmentation import fill, is_filled, labeled_voxels
 from heartlens.scene.tables import fill_table, lesion_columns, risk_columns, slice_columns, total_columns
 
-SCENE_WINDOW_HU = (-200.0, 500.0)
-"""Black and white of a CT that is made here: fat stays visible, calcium keeps shades up to the highest weight."""
+SCENE_WINDOW_HU = (-220.0, 580.0)
+"""Black and white of a CT: width 800, level 180, as calcium is read; fat stays visible, and calcium keeps shades up to
+the highest weight."""
 
 FILL_OPACITY = 0.4
 """Of the color inside a segment in slice views: the HU below must stay readable."""

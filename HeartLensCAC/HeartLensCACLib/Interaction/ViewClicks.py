@@ -1,6 +1,7 @@
 """Clicks in slice views, as points of the patient.
 
-A drag is no click: it pans, zooms or changes the window. While a markup is being placed, the click is the markup's.
+A drag is no click: it pans, zooms or changes the window. While a markup is being placed, or in another mouse mode of
+Slicer, the click is not ours.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,17 @@ import vtk
 SLOP_PIXELS = 3
 """How far the mouse may move between press and release of a click."""
 
+BEFORE_SLICER = 2.0
+"""Priority of an observer that comes before the view's own (0) and the segment editor's (1), which may end an event.
+
+Slicer takes Ctrl and the left button for blending layers, and tells nobody after it. Such a press is kept from it
+while it may be a click of ours. Slicer 5.12 remembers the segmentation that it began to blend, and crashes when that
+press comes again after the segmentation has gone (vtkMRMLSliceIntersectionWidget.cxx:508).
+"""
+
+AFTER_SLICER = 0.0
+"""A plain click comes after the view's own observers: on the handle of a markup it is the markup's, and ends there."""
+
 
 class ViewClicks:
     """Observers on the interactors of all slice views; `remove` takes every one of them off.
@@ -20,10 +32,14 @@ class ViewClicks:
     ----------
     clicked
         Called with (r, a, s) in mm and whether Ctrl was held.
+    isWanted
+        Whether a click would do something now.
     """
 
-    def __init__(self, clicked: Callable[[tuple[float, float, float], bool], None]) -> None:
-        self._clicked = clicked
+    def __init__(
+        self, clicked: Callable[[tuple[float, float, float], bool], None], isWanted: Callable[[], bool]
+    ) -> None:
+        self._clicked, self._isWanted = clicked, isWanted
         self._observed: list[tuple[Any, int]] = []
         self._manager: Any = None
         self._pressed: tuple[int, int] | None = None
@@ -55,17 +71,30 @@ class ViewClicks:
             widget = self._manager.sliceWidget(name)
             interactor, node = widget.sliceView().interactor(), widget.mrmlSliceNode()
 
-            def onPress(caller: Any, event: str) -> None:
-                self._pressed = tuple(caller.GetEventPosition())
+            tags: dict[str, int] = {}
+
+            def onAnyPress(caller: Any, event: str, tags: Any = tags) -> None:
+                self._pressed = None
+                if caller.GetControlKey() and self._isWanted() and _isDefaultMode():
+                    self._pressed = tuple(caller.GetEventPosition())
+                    caller.GetCommand(tags["any"]).SetAbortFlag(1)
+
+            def onPlainPress(caller: Any, event: str) -> None:
+                if not caller.GetControlKey():
+                    self._pressed = tuple(caller.GetEventPosition())
 
             def onRelease(caller: Any, event: str, node: Any = node) -> None:
                 self._onRelease(caller, node)
 
-            for event, slot in (
-                (vtk.vtkCommand.LeftButtonPressEvent, onPress),
-                (vtk.vtkCommand.LeftButtonReleaseEvent, onRelease),
+            for event, slot, priority in (
+                (vtk.vtkCommand.LeftButtonPressEvent, onAnyPress, BEFORE_SLICER),
+                (vtk.vtkCommand.LeftButtonPressEvent, onPlainPress, AFTER_SLICER),
+                (vtk.vtkCommand.LeftButtonReleaseEvent, onRelease, BEFORE_SLICER),
             ):
-                self._observed.append((interactor, interactor.AddObserver(event, slot)))
+                tag = interactor.AddObserver(event, slot, priority)
+                if slot is onAnyPress:
+                    tags["any"] = tag
+                self._observed.append((interactor, tag))
 
     def _stopObserving(self) -> None:
         for interactor, tag in self._observed:
@@ -78,8 +107,13 @@ class ViewClicks:
         x, y = interactor.GetEventPosition()
         if pressed is None or max(abs(x - pressed[0]), abs(y - pressed[1])) > SLOP_PIXELS:
             return
-        interaction = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
-        if interaction is not None and interaction.GetCurrentInteractionMode() == interaction.Place:
+        if not _isDefaultMode():
             return
         r, a, s, _one = sliceNode.GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))
         self._clicked((r, a, s), bool(interactor.GetControlKey()))
+
+
+def _isDefaultMode() -> bool:
+    """Whether Slicer's mouse neither places a markup nor adjusts the window."""
+    interaction = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
+    return interaction is None or interaction.GetCurrentInteractionMode() == interaction.ViewTransform

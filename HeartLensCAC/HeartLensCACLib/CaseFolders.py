@@ -1,0 +1,56 @@
+"""Where the folder of a case is: the reader shows it, or a saved scene names it, and folders are moved."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from HeartLensCACLib.Words import asks
+
+
+def chooseFolder(parent: Any, start: Path) -> "Path | None":
+    """The case folder that the reader chooses in a dialog; None for none."""
+    folder = qt.QFileDialog.getExistingDirectory(parent, _("Open a case folder"), str(start))
+    return Path(folder) if folder else None
+
+
+def folderOfScene(named: Path, parent: Any, casesFolder: Path) -> "Path | None":
+    """The case of a loaded scene: where it says, beside it, among the cases, or where the reader shows it.
+
+    Whether what lies there is the same case is for who opens it to check, by the voxels.
+    """
+    beside = Path(slicer.mrmlScene.GetURL() or ".").parent
+    found = savedCase(named, (beside, casesFolder))
+    if found is not None:
+        return found
+    text = _("The case of this scene is no longer where it was: {folder}.\n\nDo you want to show where it is now?")
+    return chooseFolder(parent, casesFolder) if asks(text.format(folder=named)) else None
+
+
+def savedCase(named: Path, roots: Iterable[Path]) -> "Path | None":
+    """The case folder that a scene names, at its old place or under one of several others; None where it is gone.
+
+    Parameters
+    ----------
+    named
+        As the scene keeps it.
+    roots
+        Folders in which it may lie now.
+    """
+    words = named.parts[-2:] if named.name == "case" else named.parts[-1:]
+    for place in (named, *(root.joinpath(*words) for root in roots)):
+        if (place / "case.json").is_file():
+            return place
+    return None
+
+
+def removeShown(volume: Any) -> None:
+    """Take what a loaded scene shows of the volume's case out of it."""
+    from heartlens.scene import find_cases, remove_case
+
+    for nodes in find_cases(slicer.mrmlScene):
+        if nodes.volume is volume:
+            remove_case(slicer.mrmlScene, nodes)  # shown again from the folder, which holds every edit

@@ -1,0 +1,1 @@
+"""Mouse and keys, there only while the module is open."""

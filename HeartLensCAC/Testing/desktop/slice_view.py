@@ -1,0 +1,116 @@
+"""Slice views whose events go the way that they go in Slicer: its interactor style and its displayable managers.
+
+The window is never drawn, so no display is needed; which renderer a point is in, and who takes a click there, is
+decided all the same. What Qt adds (qMRMLSliceWidget, qMRMLSliceView) is a handful of getters.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from installed import need
+
+need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
+
+import slicer  # noqa: E402
+import vtk  # noqa: E402
+
+MANAGERS = (
+    "vtkMRMLVolumeGlyphSliceDisplayableManager",
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLCrosshairDisplayableManager",
+    "vtkMRMLMarkupsDisplayableManager",
+)
+"""As qMRMLSliceView::initDisplayableManagers asks for them (Libs/MRML/Widgets/qMRMLSliceView.cxx:134), and the
+Markups module's; without those that only draw in a corner."""
+
+SIZE = 400
+
+_views: dict[str, SliceView] = {}
+
+
+def slice_view(name: str) -> SliceView:
+    """The view of that name; like Slicer's it is made once and stays when a scene closes."""
+    if name not in _views:
+        _views[name] = SliceView(name)
+    view = _views[name]
+    view.reset()
+    return view
+
+
+def add_singletons(scene: Any) -> None:
+    """Nodes that the application makes at its start, and every scene keeps."""
+    for kind, tag in (("Crosshair", "default"), ("Interaction", "Singleton"), ("Selection", "Singleton")):
+        node = getattr(slicer, f"vtkMRML{kind}Node")()
+        node.SetSingletonTag(tag)
+        scene.AddNode(node)
+
+
+class SliceView:
+    """qMRMLSliceWidget and its qMRMLSliceView in one.
+
+    Parameters
+    ----------
+    name : such as "Red"
+    """
+
+    def __init__(self, name: str) -> None:
+        application = slicer.app.applicationLogic()
+        self.logic = slicer.vtkMRMLSliceLogic()
+        self.logic.SetMRMLApplicationLogic(application)
+        self.logic.SetMRMLScene(slicer.mrmlScene)
+        self.node = self.logic.AddSliceNode(name)
+        application.GetSliceLogics().AddItem(self.logic)
+        self._window = vtk.vtkGenericOpenGLRenderWindow()
+        self._window.SetSize(SIZE, SIZE)
+        self._renderer = vtk.vtkRenderer()
+        self._window.AddRenderer(self._renderer)
+        self._interactor = vtk.vtkGenericRenderWindowInteractor()
+        self._interactor.SetRenderWindow(self._window)
+        self._interactor.EnableRenderOff()
+        self._none = vtk.vtkInteractorStyleUser()
+        self._interactor.SetInteractorStyle(self._none)
+        self._interactor.UpdateSize(SIZE, SIZE)
+        factory = slicer.vtkMRMLSliceViewDisplayableManagerFactory.GetInstance()
+        factory.SetMRMLApplicationLogic(application)
+        for manager in MANAGERS:
+            if not factory.IsDisplayableManagerRegistered(manager):
+                factory.RegisterDisplayableManager(manager)
+        self._managers = factory.InstantiateDisplayableManagers(self._renderer)
+        self._managers.SetMRMLDisplayableNode(self.node)
+        self._style = slicer.vtkMRMLSliceViewInteractorStyle()
+        self._style.SetSliceLogic(self.logic)
+        self._style.SetDisplayableManagers(self._managers)
+        self._style.SetInteractor(self._interactor)
+        self.reset()
+
+    def reset(self) -> None:
+        self.node.SetOrientation("Axial")
+        self.node.SetDimensions(SIZE, SIZE, 1)
+        self.node.SetFieldOfView(200, 200, 1)
+
+    # As PythonQt offers them
+
+    def sliceView(self) -> SliceView:
+        return self
+
+    def interactor(self) -> Any:
+        return self._interactor
+
+    def mrmlSliceNode(self) -> Any:
+        return self.node
+
+    # A mouse
+
+    def click(
+        self, x: int, y: int, *, ctrl: bool = False, shift: bool = False, drag_to: tuple[int, int] | None = None
+    ) -> None:
+        def at(px: int, py: int, *events: str) -> None:
+            self._interactor.SetEventInformation(px, py, int(ctrl), int(shift))
+            for event in events:
+                self._interactor.InvokeEvent(event)
+
+        at(x, y, "EnterEvent", "MouseMoveEvent", "LeftButtonPressEvent")
+        if drag_to is not None:
+            at(*drag_to, "MouseMoveEvent")
+        at(*(drag_to or (x, y)), "LeftButtonReleaseEvent", "LeaveEvent")
