@@ -1,6 +1,6 @@
 """Measure what the checks of docs/method.md section 12 say of phantoms, as they lie and in every wrong orientation.
 
-python scripts/gates.py [--people 300] [--turned 12] [--folder DIR ...] [--workers 2]
+python scripts/gates.py [--first SEED] [--people 300] [--turned 12] [--folder DIR ...] [--workers 2]
 
 The first table counts findings in upright phantoms: each is a false alarm, but for what a phantom was drawn to have.
 The second counts, for each phantom or scan of --folder, what notices its 47 wrong orientations: axes in another order
@@ -112,6 +112,7 @@ def print_counts(rows: Iterable[tuple[str, Counter[str]]]) -> None:
 def main() -> None:
     """See the module."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", type=int, default=FIRST_SEED, help="seed of the first person")
     parser.add_argument("--people", type=int, default=300)
     parser.add_argument("--turned", type=int, default=12)
     parser.add_argument("--folder", action="append", default=[], help="a scan to turn as well")
@@ -119,12 +120,14 @@ def main() -> None:
     arguments = parser.parse_args()
     with ProcessPoolExecutor(arguments.workers, mp_context=get_context("spawn")) as pool:
         count: Counter[str] = Counter()
-        for n, (name, codes) in enumerate(pool.map(upright, range(FIRST_SEED, FIRST_SEED + arguments.people))):
+        for n, (name, codes) in enumerate(
+            pool.map(upright, range(arguments.first, arguments.first + arguments.people))
+        ):
             count.update(codes)
             if codes:
-                print(f"  {FIRST_SEED + n} {name}: {', '.join(codes)}", flush=True)
+                print(f"  {arguments.first + n} {name}: {', '.join(codes)}", flush=True)
         print(f"{arguments.people} upright phantoms: " + ", ".join(f"{c} {n}" for c, n in count.most_common()))
-        first = FIRST_SEED + arguments.people
+        first = arguments.first + arguments.people
         print_counts(pool.map(turned_phantom, range(first, first + arguments.turned)))
         print_counts(pool.map(turned_folder, arguments.folder))
 

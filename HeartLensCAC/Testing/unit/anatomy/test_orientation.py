@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from schematic_chest import cropped, schematic_chest
+from schematic_chest import DESCENDING_MM, DESCENDING_RADIUS_MM, cropped, schematic_chest
 
 from heartlens.anatomy import heart_region
 from heartlens.anatomy.orientation import orientation_finding, posture
@@ -51,6 +51,18 @@ def test_a_body_turned_or_mirrored_is_noticed(chest, k, j, i, swap):
 )
 def test_what_lies_elsewhere_is_named(chest, flips, words):
     assert words in orientation_finding(heart_region(turned(chest, flips)))
+
+
+def test_without_an_aorta_on_either_side_nobody_knows_left_from_right(chest):
+    """Hearts that lie in the middle are no mirror images."""
+    k, j, i = np.indices(chest.shape)
+    x, y, _ = np.moveaxis(chest.lps_mm(np.stack([k, j, i], -1)), -1, 0)
+    at_aorta = np.hypot(x - DESCENDING_MM[0], y - DESCENDING_MM[1]) < DESCENDING_RADIUS_MM + 3
+    ct = CTVolume(np.where(at_aorta, -100, chest.hu).astype(np.int16), chest.affine, chest.header)
+    mirrored = turned(ct, (1, 1, -1))
+    assert posture(heart_region(mirrored)).left is None
+    assert orientation_finding(heart_region(mirrored)) is None
+    assert posture(heart_region(turned(chest, (1, 1, -1)))).left < -0.8
 
 
 @pytest.mark.parametrize("slices", [1, 3, 10])
