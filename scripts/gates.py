@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from heartlens.anatomy import heart_region
 from heartlens.anatomy.extent import require_possible_extent
 from heartlens.anatomy.quality import content_findings
-from heartlens.core.ct import CTVolume
+from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.errors import OVERRIDABLE, InputRefused
 from heartlens.io.volumes import checked_volume
 from heartlens.phantom import PhantomParameters, lifelike, make_phantom
@@ -76,7 +76,8 @@ def turned(ct: CTVolume, matrix: NDArray[np.float64]) -> CTVolume:
     """The same voxels under a header that says a wrong orientation."""
     affine = ct.affine.copy()
     affine[:3, :3] = matrix @ affine[:3, :3]
-    return checked_volume(np.array(ct.hu), affine, ct.header, where="turned", allow=OVERRIDABLE - {"not-axial"})[0]
+    header = CTHeader(kvp=ct.header.kvp, slice_thickness_mm=ct.header.slice_thickness_mm)  # as volume files have it
+    return checked_volume(np.array(ct.hu), affine, header, where="turned", allow=OVERRIDABLE - {"not-axial"})[0]
 
 
 def noticed(name: str, ct: CTVolume) -> tuple[str, Counter[str]]:
@@ -84,10 +85,10 @@ def noticed(name: str, ct: CTVolume) -> tuple[str, Counter[str]]:
     count: Counter[str] = Counter()
     for matrix in orientations():
         try:
-            found = findings(turned(ct, matrix))
+            found = findings(turned(ct, matrix)) & {"geometry", "orientation", "no-heart"}
         except InputRefused as refusal:
             found = {refusal.code}
-        first = [code for code in ("geometry", "not-axial", "orientation", "no-heart") if code in found]
+        first = sorted(found, key=("geometry", "not-axial", "orientation", "no-heart").index)
         count[first[0] if first else "silent"] += 1
     return name, count
 
