@@ -24,7 +24,7 @@ from babel.messages.pofile import read_po, write_po
 
 from heartlens.core.lesions import ARTERY_NAMES, SITE_NAMES
 from heartlens.core.protocol import NOTICE
-from heartlens.report.language import LANGUAGES
+from heartlens.report.catalogs.language import LANGUAGES
 from heartlens.report.lights import SHORT
 from heartlens.risk.categories import SCHEMES
 from heartlens.risk.evaluable import REASONS

@@ -272,6 +272,10 @@ SCENES = (
 HELD_ELSEWHERE = {
     "--device": "test_inference.py: without a GPU --device cpu is told, and it is what every other test runs on",
     "--port": "viewer/test_server.py: a taken port is told, and every server of these tests takes one that is free",
+    "--adjudicate": "test_comparing.py: refused for several scans",
+    "--prior-date": "test_comparing.py: the change a year is there when both days are said",
+    "--current-date": "test_comparing.py: the same",
+    "--same-person": "test_comparing.py: two names that the user says are one person's",
     "--profile": "test_command_line.py: the message lists the names",
     "--scheme": "test_command_line.py: the message lists the names",
 }
@@ -309,7 +313,7 @@ def options_in_messages() -> dict[str, set[str]]:
 
 
 def test_every_option_that_a_message_names_is_tried_here(capsys):
-    for command in ("score", "review"):
+    for command in ("score", "review", "progress", "compare"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
     known = set(re.findall(r"--[a-z][a-z0-9-]+", capsys.readouterr().out))

@@ -198,7 +198,7 @@ def _run_score(options: argparse.Namespace) -> int:
 def _check_out(out: Path | None, force: bool, language: str) -> None:
     """Refuse before the work, not after it, a target that cannot be written and a language that is not there."""
     if out is not None:
-        from heartlens.report.language import language_of
+        from heartlens.report.catalogs.language import language_of
         from heartlens.report.outputs import check_out
 
         check_out(out, force=force)

@@ -295,7 +295,7 @@ def test_cases_shown_and_removed_again_and_again_leave_nothing_in_the_hierarchy(
 
 def test_the_window_of_the_volume_shows_fat_and_grades_of_calcium(scene, make_case):
     display = show_case(scene, make_case()).volume.GetDisplayNode()
-    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-200, 500)
+    assert (display.GetWindowLevelMin(), display.GetWindowLevelMax()) == (-220, 580)  # 800 wide around 180
     assert not display.GetAutoWindowLevel()
 
 

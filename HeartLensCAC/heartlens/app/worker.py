@@ -142,7 +142,7 @@ class Worker:
 
     def _score(self, job: ScoreCommand) -> Event:
         from heartlens.pipeline import score_series
-        from heartlens.report.language import language_of
+        from heartlens.report.catalogs.language import language_of
         from heartlens.report.outputs import check_out, write_outputs
 
         reached = 0.0

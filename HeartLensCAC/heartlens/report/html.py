@@ -21,9 +21,9 @@ from heartlens.case.case import Case
 from heartlens.case.signature import Signature, answered, state_of, state_words
 from heartlens.core.lesions import ARTERY_NAMES, CORONARY, SCORED_ARTERIES, SITE_NAMES, Artery
 from heartlens.core.protocol import NOTICE
+from heartlens.report.catalogs.language import PLAIN, Language
 from heartlens.report.crops import CROP_MM
 from heartlens.report.figures import ScoredVoxels, axial_projection, front_projection, view_of
-from heartlens.report.language import PLAIN, Language
 from heartlens.report.lesion_pictures import image_namer, lesion_row, pictures_of
 from heartlens.report.lights import lights_of
 from heartlens.report.methods import (

@@ -22,9 +22,9 @@ from heartlens.case.seal import SIGNATURE, sign_case
 from heartlens.case.signature import Signature, answered, shown_name, state_of
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused, NotWritten
+from heartlens.report.catalogs.language import language_of
 from heartlens.report.csv_cells import cell
 from heartlens.report.dicom_objects import write_seg_and_sr
-from heartlens.report.language import language_of
 from heartlens.risk.evaluable import State
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def write_outputs(
     shared_mode
         Give the files the rights that the umask gives, where else nobody but the user may read them.
     language
-        Of report.html, see `heartlens.report.language.LANGUAGES`.
+        Of report.html, see `heartlens.report.catalogs.language.LANGUAGES`.
     more
         What to write beside: key page, PDF, FHIR.
     on_progress

@@ -158,7 +158,7 @@ def test_totals_arteries_and_lesions_are_those_of_the_report(pages):
     assert re.search(r"LCX Left circumflex 0 0 0\.0 0\.0 0\.00 –", text)
     assert re.search(r"Total 3 67 90\.0 \S+ 19\.68", text)
     assert "Calcified and judged not coronary, never summed: 1 lesion, Agatston 36 (4)." in text
-    assert re.search(r"4 other 36 27\.0 \d", text)
+    assert re.search(r"4 other not coronary, place not known 36 27\.0 \d", text)
     assert "Gray rows were judged not coronary and are not counted." in text
     assert "Calcium in the left main coronary artery: Agatston 16, 24 % of the total." in text
 

@@ -15,8 +15,8 @@ from heartlens.core.ct import CTHeader
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import LesionNote
 from heartlens.core.provenance import LabelSource
+from heartlens.report.catalogs.language import LANGUAGES, Language, language_of
 from heartlens.report.html import render_report
-from heartlens.report.language import LANGUAGES, Language, language_of
 
 pytest.importorskip("babel", reason="the extra languages is not installed")
 

@@ -190,10 +190,10 @@ def linear_kappa(pairs: Sequence[tuple[int, int]], categories: int) -> float | N
 
     Examples
     --------
-    Two of four agree, two lie one apart; by chance the mean distance would be 1.25:
+    Two of four agree, two lie one apart; by chance the mean distance would be 1.125:
 
-    >>> linear_kappa([(0, 0), (1, 2), (2, 2), (3, 2)], 5)
-    0.6
+    >>> round(linear_kappa([(0, 0), (1, 2), (2, 2), (3, 2)], 5), 4)
+    0.5556
     """
     if not pairs:
         return None

@@ -99,5 +99,5 @@ def language_of(code: str) -> Language:
     except ModuleNotFoundError:
         text = f"--language {code} needs Babel for numbers and dates: pip install 'heartlens[languages]'"
         raise InputRefused("input", text) from None
-    with (files("heartlens.report") / "catalogs" / f"{code}.mo").open("rb") as file:
+    with (files("heartlens.report.catalogs") / f"{code}.mo").open("rb") as file:
         return Language(code, GNUTranslations(file), get_decimal_symbol(code))
