@@ -16,6 +16,7 @@ PAGE = REPOSITORY / "docs" / "data-dictionary.md"
 
 DOCUMENTS = {
     "report.json": ("heartlens.report", "report.schema.json"),
+    "labels.json": ("heartlens.report", "labels.schema.json"),
     "progress.json": ("heartlens.report.comparison", "progress.schema.json"),
     "compare.json": ("heartlens.report.comparison", "compare.schema.json"),
 }

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.resources import files
 
+import jsonschema
 import numpy as np
 import pytest
 from report_cases import BOXES, HEADER, make_case
@@ -47,6 +49,8 @@ def test_the_maps_lie_on_the_ct_and_name_each_island_and_who_reviewed_it(run, tm
     assert (code, err) == (0, "")
     assert "2 of 4 islands reviewed one by one (Ben 1, Rita 1); not signed" in out
     document = json.loads((tmp_path / "out" / "labels.json").read_text())
+    schema = json.loads((files("heartlens.report") / "labels.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(document)
     (case,) = document["cases"]
     labels, islands = (read_nrrd(tmp_path / "out" / case["files"][name]) for name in ("labels", "islands"))
     for image in (labels, islands):
@@ -100,7 +104,10 @@ def test_a_signature_reviews_a_case_without_an_edit_and_a_broken_one_is_refused(
     sign_case(folder, case, Signature("Reader^Rita", "Clinic", WHEN))
     code, out, _ = run("export", folder, "--out", tmp_path / "out")
     assert (code, "0 of 4 islands reviewed one by one; all signed by Reader^Rita" in out) == (0, True)
-    (row,) = json.loads((tmp_path / "out" / "labels.json").read_text())["cases"]
+    document = json.loads((tmp_path / "out" / "labels.json").read_text())
+    schema = json.loads((files("heartlens.report") / "labels.schema.json").read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator(schema).validate(document)
+    (row,) = document["cases"]
     assert (row["state"], row["signature"]["observer"]) == ("signed", "Reader^Rita")
     with (folder / "report.json").open("a") as file:
         file.write(" ")
