@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from heartlens.app.export import LABELS
 from heartlens.case.journal import JOURNAL, TORN
 from heartlens.case.lock import LOCK
 from heartlens.case.seal import KEY_VARIABLE, SEALED_FILES, SIGNATURE
@@ -31,7 +32,17 @@ def test_every_promise_names_what_holds_it():
 def test_every_output_is_in_the_table_of_identities():
     section = PAGE.split("## Where identities may lie")[1].split("\n## ")[0]
     outputs = {"report.json", "report.html", "lesions.csv", "segmentation.seg.nrrd", "segmentation.dcm", "report.dcm"}
-    outputs |= {*MORE_FILES.values(), "report-pdf.dcm", "labels.nrrd", JOURNAL, TORN, LOCK, SIGNATURE, *SEALED_FILES}
+    outputs |= {
+        *MORE_FILES.values(),
+        "report-pdf.dcm",
+        "labels.nrrd",
+        LABELS,
+        JOURNAL,
+        TORN,
+        LOCK,
+        SIGNATURE,
+        *SEALED_FILES,
+    }
     assert [name for name in sorted(outputs) if name not in section] == []
 
 

@@ -183,7 +183,7 @@ class Case:
         if not self.edits:
             return self.inputs.auto
         draft = Draft(self.inputs.auto)
-        for edit in self._in_force():
+        for edit in self.edits_in_force:
             apply_edit(edit, draft)
         return draft.lesions()
 
@@ -306,7 +306,9 @@ class Case:
         """The same case, with how long each stage took."""
         return replace(self, provenance=replace(self.provenance, seconds=seconds), replayed=self.lesions)
 
-    def _in_force(self) -> list[Edit]:
+    @property
+    def edits_in_force(self) -> list[Edit]:
+        """The edits that were not taken back, in their order."""
         return [edit for action in self._history()[0] for edit in action]
 
     def _history(self) -> tuple[list[list[Edit]], list[list[Edit]]]:

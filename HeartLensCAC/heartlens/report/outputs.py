@@ -11,7 +11,7 @@ from dataclasses import asdict
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from heartlens.case.case import OLD_REPORT_SCHEMAS, REPORT_SCHEMA, Case
 from heartlens.case.folder import read_json, save_case, write_json
@@ -55,10 +55,60 @@ MORE_FILES: Mapping[More, str] = MappingProxyType(
 )
 """By which a result says that it was asked for."""
 
+
+class Column(NamedTuple):
+    """One column of lesions.csv, as docs/data-dictionary.md describes it.
+
+    Parameters
+    ----------
+    name, kind, unit
+        Of the column; the unit is "" where it holds no number.
+    meaning, source
+        In words.
+    empty
+        When the cell is empty; "" where it never is.
+    """
+
+    name: str
+    kind: str
+    unit: str
+    meaning: str
+    source: str
+    empty: str = ""
+
+
+_OF_SCORES, _OF_LABELS = "CT, labels and protocol", "rules, networks, a file or a reader: see source"
+_SLICE = "slice of the scored grid, inclusive; 0 is the lowest."
+_CENTROID = "Middle of the voxels that count, LPS,"
+_NOBODY_SURE = "It is coronary, or nobody is sure of its place."
+
 LESION_COLUMNS = (
-    "id", "artery", "agatston", "volume_mm3", "mass_mg", "peak_hu", "mean_hu", "area_mm2", "first_slice", "last_slice",
-    "centroid_x_lps_mm", "centroid_y_lps_mm", "centroid_z_lps_mm", "probability", "source", "why", "undecided", "site",
-)  # fmt: skip
+    Column("id", "integer", "1", "Number of the lesion within this result.", _OF_LABELS),
+    Column("artery", "text", "", "LM, LAD, LCX, RCA; OTHER is not coronary, UNASSIGNED has no artery yet.", _OF_LABELS),
+    Column("agatston", "number", "score", "Agatston score.", _OF_SCORES),
+    Column("volume_mm3", "number", "mm3", "Volume score by the protocol's method.", _OF_SCORES),
+    Column("mass_mg", "number", "mg", "Calcium mass, as hydroxyapatite.", _OF_SCORES, "There is no calibration."),
+    Column("peak_hu", "number", "HU", "Highest HU of the voxels that count.", _OF_SCORES),
+    Column("mean_hu", "number", "HU", "Mean HU of the voxels that count.", _OF_SCORES),
+    Column("area_mm2", "number", "mm2", "Largest area on one slice.", _OF_SCORES),
+    Column("first_slice", "integer", "1", f"Lowest {_SLICE}", _OF_SCORES),
+    Column("last_slice", "integer", "1", f"Highest {_SLICE}", _OF_SCORES),
+    Column("centroid_x_lps_mm", "number", "mm", f"{_CENTROID} to the patient's left.", _OF_SCORES),
+    Column("centroid_y_lps_mm", "number", "mm", f"{_CENTROID} to the back.", _OF_SCORES),
+    Column("centroid_z_lps_mm", "number", "mm", f"{_CENTROID} to the head.", _OF_SCORES),
+    Column(
+        "probability", "number", "1", "Calibrated probability that it is coronary.", "networks", "None estimated it."
+    ),
+    Column("source", "text", "", "Who says what it is: rules, network, reader, segmentation (a file).", _OF_LABELS),
+    Column("why", "text", "", "One phrase to be checked against the image.", _OF_LABELS, "Nobody gave one."),
+    Column("undecided", "integer", "1", "1 where a reader still has to decide on it, else 0.", "networks and rules"),
+    Column("site", "text", "", "Where it lies, of calcium that is not coronary.", "rules or a reader", _NOBODY_SURE),
+    Column("series_uid", "text", "", "Series that was scored.", "DICOM (0020,000E)", "The CT is not DICOM."),
+    Column("voxels_sha256", "text", "", "SHA-256 of the HU values that were read: the key of the scan.", "CT"),
+    Column("scored_at", "text", "", "When it was scored, ISO 8601.", "the clock", "The case does not say when."),
+    Column("edits", "integer", "1", "Edits of a reader so far, undo and redo included.", "case/edits.jsonl"),
+)
+"""In their order. Programs read the earlier ones by their place, too: new ones are added at the end."""
 
 
 def write_outputs(
@@ -186,15 +236,17 @@ def _report_document(case: Case, signature: Signature | None, state: State | Non
 
 
 def write_lesions_csv(path: Path, case: Case) -> None:
-    """One row a lesion, unrounded; empty where a value is unknown."""
+    """One row a lesion, unrounded; empty where a value is unknown. The last columns say of which result it is."""
     # UTF-8 on every system; and a file name that is no UTF-8 may stand in a sentence: it costs letters, not the table.
     with path.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         rows = csv.writer(file)
-        rows.writerow(LESION_COLUMNS)
+        rows.writerow([column.name for column in LESION_COLUMNS])
+        header, provenance = case.source_ct.header, case.provenance
+        result = (header.series_uid, case.voxel_checksum, provenance.scored_at or None, len(case.edits))
         for s in case.report.lesions:
             values = (
                 s.id, s.artery.name, s.agatston, s.volume_mm3, s.mass_mg, s.peak_hu, s.mean_hu, s.area_mm2,
-                *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.undecided), s.site,
+                *s.slices, *s.centroid_lps_mm, s.probability, s.source, s.why, int(s.undecided), s.site, *result,
             )  # fmt: skip
             rows.writerow([cell(value) for value in values])
 
