@@ -22,6 +22,7 @@ setup(
             "report/catalogs/*",
             "report/sheet/fonts/*",
             "viewer/static/*",
+            "viewer/copied/*.js",
             "py.typed",
         ],
         **{name: ["*"] for name in BUNDLES},

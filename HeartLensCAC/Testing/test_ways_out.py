@@ -271,6 +271,7 @@ SCENES = (
 
 HELD_ELSEWHERE = {
     "--device": "test_inference.py: without a GPU --device cpu is told, and it is what every other test runs on",
+    "--export-html": "viewer/test_copy.py: a file that is there is told, and every copy of these tests is a new one",
     "--port": "viewer/test_server.py: a taken port is told, and every server of these tests takes one that is free",
     "--adjudicate": "test_comparing.py: refused for several scans",
     "--prior-date": "test_comparing.py: the change a year is there when both days are said",

@@ -165,6 +165,9 @@ def _add_review(commands: Any) -> None:
     review.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: a free one)")
     review.add_argument("--reader", default="", metavar="NAME", help="who edits; kept with each edit")
     review.add_argument("--identify", action="store_true", help="show patient ID and name on the page")
+    review.add_argument(
+        "--export-html", type=Path, metavar="FILE", help="make one file that shows the case, read-only and unserved"
+    )
     review.set_defaults(run=_run_review)
 
 
@@ -331,7 +334,14 @@ def _run_verify(options: argparse.Namespace) -> int:
 def _run_review(options: argparse.Namespace) -> int:
     from heartlens.viewer.command import review
 
-    review(options.input, out=options.out, port=options.port, reader=options.reader, identify=options.identify)
+    review(
+        options.input,
+        out=options.out,
+        port=options.port,
+        reader=options.reader,
+        identify=options.identify,
+        copy=options.export_html,
+    )
     return DONE
 
 

@@ -10,9 +10,15 @@ from heartlens.core.errors import InputRefused
 
 
 def review(
-    places: Sequence[Path], *, out: Path | None = None, port: int = 0, reader: str = "", identify: bool = False
+    places: Sequence[Path],
+    *,
+    out: Path | None = None,
+    port: int = 0,
+    reader: str = "",
+    identify: bool = False,
+    copy: Path | None = None,
 ) -> None:
-    """Serve cases until Ctrl-C.
+    """Serve cases until Ctrl-C, or write a copy of one.
 
     Parameters
     ----------
@@ -26,12 +32,17 @@ def review(
         Who edits.
     identify
         Show patients' IDs and names on the page.
+    copy
+        File to make that shows the case without a server; then nothing is served.
 
     Raises
     ------
     InputRefused
         ``input``, or a code of `heartlens score`: nothing to show; ``output``: no place for it.
     """
+    if copy is not None:
+        _write_copy(places, out, copy, identify=identify)
+        return
     try:
         from heartlens.viewer.serve import serve
     except ModuleNotFoundError as error:
@@ -45,6 +56,18 @@ def review(
         serve(tuple(folders), port=port, reader=reader, identify=identify, on_ready=_tell)
     except KeyboardInterrupt:  # the way in which it is meant to end
         say("ended; every edit is on the disk")
+
+
+def _write_copy(places: Sequence[Path], out: Path | None, copy: Path, *, identify: bool) -> None:
+    from heartlens.viewer.copied.write import refuse_file, write_copy
+
+    refuse_file(copy)  # before a CT is scored
+    folders = list(dict.fromkeys(folder for place in places for folder in case_folders(place, out)))
+    if len(folders) != 1:
+        raise InputRefused("input", f"{len(folders)} cases were given; a copy shows one: name its case folder")
+    write_copy(folders[0], copy, identify=identify)
+    size = copy.stat().st_size / 2**20
+    say(f"wrote {copy} ({size:.1f} MB); open it in a browser. The images in it are the patient's")
 
 
 def _tell(address: str) -> None:

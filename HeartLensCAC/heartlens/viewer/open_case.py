@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 
 from heartlens.app.review_session import ReviewSession
-from heartlens.case.signature import shown_name
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.edits import apply_edit
 from heartlens.viewer.looked_at import LookedAt, missing_words
 from heartlens.viewer.refusals import Stale
-from heartlens.viewer.state import geometry_of, state_of_session
+from heartlens.viewer.state import geometry_of, heart_box, identity_of, name_of, state_of_session
 
 REPORT_SECONDS = 1.0
 """After the last edit, report.json of the case is brought up to date; the journal is at once."""
@@ -76,17 +75,9 @@ class OpenCase:
         with self._lock:
             return {
                 **geometry_of(self._session.case),
-                "name": _name_of(self._session.folder),
-                "identity": self._identity() if self._identify else None,
+                "name": name_of(self._session.folder),
+                "identity": identity_of(self._session) if self._identify else None,
             }
-
-    def _identity(self) -> str:
-        with suppress(InputRefused):
-            if self._session.sources:
-                header = self._session.sources[0]
-                parts = (str(header.get("PatientID", "") or ""), shown_name(str(header.get("PatientName", "") or "")))
-                return " · ".join(part for part in parts if part)
-        return ""
 
     def slices(self, first: int) -> Iterator[bytes]:
         """Give every scored slice, from `first` to the head, then from before it to the feet.
@@ -108,14 +99,8 @@ class OpenCase:
 
     def heart(self) -> dict[str, list[int]]:
         """Slices, rows and columns of the heart, end exclusive; the whole scan where no heart is found."""
-        ct = self._session.case.ct
         if self._heart is None:
-            from heartlens.anatomy import heart_region
-
-            region = heart_region(ct)
-            box = region.box(ct) if region.in_view else tuple(slice(0, n) for n in ct.shape)
-            names = ("slices", "rows", "columns")
-            self._heart = {name: [int(part.start), int(part.stop)] for name, part in zip(names, box, strict=True)}
+            self._heart = heart_box(self._session.case)
         return self._heart
 
     def edit(self, words: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,12 +198,6 @@ def _indices(values: Any) -> list[int]:
     if not isinstance(values, list) or len(values) > 100_000:
         return []
     return [value for value in values if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
-
-
-def _name_of(folder: Path) -> str:
-    """Of the result that a case folder belongs to, where it is called as all are."""
-    folder = folder.absolute()
-    return folder.parent.name if folder.name == "case" else folder.name
 
 
 def _free_folder(wanted: Path) -> Path:

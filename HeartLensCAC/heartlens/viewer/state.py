@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heartlens.app.review_session import ReviewSession
 from heartlens.case.case import Case
 from heartlens.case.seal import SealState
-from heartlens.case.signature import answered, confirmation, obstacles, state_words
+from heartlens.case.signature import answered, confirmation, obstacles, shown_name, state_words
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import ARTERY_COLORS, ARTERY_NAMES, CORONARY, Artery
 from heartlens.core.protocol import NOTICE
 from heartlens.report.figures import PICTURE_WINDOW_HU
@@ -20,6 +24,9 @@ LETTERS = {**{artery: artery.name for artery in Artery}, Artery.OTHER: "not coro
 """What stands beside every color."""
 
 
+AXES = ("slices", "rows", "columns")
+
+
 def geometry_of(case: Case) -> dict[str, Any]:
     """What does not change with an edit: the grid that is scored and shown, names, colors and the threshold."""
     ct = case.ct
@@ -27,6 +34,8 @@ def geometry_of(case: Case) -> dict[str, Any]:
     numbers = case.source_ct.header.instance_numbers
     return {
         "shape": list(ct.shape),
+        "first_slice": 0,
+        "slices": ct.shape[0],
         "spacing_mm": list(ct.spacing_mm),
         "dtype": ct.hu.dtype.name,
         "threshold_hu": case.protocol.label_threshold_hu,
@@ -41,6 +50,31 @@ def geometry_of(case: Case) -> dict[str, Any]:
         ],
         "notice": NOTICE,
     }
+
+
+def heart_box(case: Case) -> dict[str, list[int]]:
+    """Slices, rows and columns of the heart, end exclusive; the whole scan where no heart is found."""
+    from heartlens.anatomy import heart_region
+
+    region = heart_region(case.ct)
+    box = region.box(case.ct) if region.in_view else tuple(slice(0, n) for n in case.ct.shape)
+    return {name: [int(part.start), int(part.stop)] for name, part in zip(AXES, box, strict=True)}
+
+
+def identity_of(session: ReviewSession) -> str:
+    """The patient's ID and name; "" where the series has none or is no longer there."""
+    with suppress(InputRefused):
+        if session.sources:
+            header = session.sources[0]
+            parts = (str(header.get("PatientID", "") or ""), shown_name(str(header.get("PatientName", "") or "")))
+            return " · ".join(part for part in parts if part)
+    return ""
+
+
+def name_of(folder: Path) -> str:
+    """Of the result that a case folder belongs to, where it is called as all are."""
+    folder = folder.absolute()
+    return folder.parent.name if folder.name == "case" else folder.name
 
 
 def state_of_session(session: ReviewSession) -> dict[str, Any]:
@@ -145,9 +179,26 @@ def _brightest_voxels(case: Case) -> dict[int, tuple[int, int, int]]:
 def label_runs(case: Case) -> list[int]:
     """The voxels that count, on the scored grid: start, length and lesion of each run, one after the other."""
     flat = case.counted.flat
+    return runs_of(flat, case.lesions.labels.reshape(-1)[flat].astype(np.int64))
+
+
+def runs_of(flat: NDArray[np.int64], ids: NDArray[np.int64]) -> list[int]:
+    """Start, length and lesion of each run of ascending indices.
+
+    Parameters
+    ----------
+    flat
+        (n,) indices of voxels.
+    ids
+        (n,) lesion of each.
+
+    Examples
+    --------
+    >>> runs_of(np.array([3, 4, 5, 9]), np.array([1, 1, 2, 2]))
+    [3, 2, 1, 5, 1, 2, 9, 1, 2]
+    """
     if not flat.size:
         return []
-    ids = case.lesions.labels.reshape(-1)[flat].astype(np.int64)
     starts = np.flatnonzero((np.diff(flat, prepend=-2) != 1) | (np.diff(ids, prepend=-1) != 0))
     lengths = np.diff(starts, append=flat.size)
     runs: list[int] = np.stack([flat[starts], lengths, ids[starts]], axis=-1).reshape(-1).tolist()

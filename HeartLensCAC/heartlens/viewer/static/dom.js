@@ -1,6 +1,19 @@
 // Elements and texts. Everything that comes from a scan goes in as text, never as markup.
 
-export const $ = (id) => document.getElementById(id);
+const known = new Map(); // what a copy takes out of the page can still be written to, and is not seen
+
+export function $(id) {
+  if (!known.has(id)) known.set(id, document.getElementById(id));
+  return known.get(id);
+}
+
+/** Takes out of the page all that changes a case. */
+export function takeEditingAway() {
+  for (const part of document.querySelectorAll("[data-edits]")) {
+    for (const inner of [part, ...part.querySelectorAll("[id]")]) if (inner.id) $(inner.id);
+    part.remove();
+  }
+}
 
 /** An element with properties, `dataset`-free attributes as `"aria-…"`, and children; strings become text. */
 export function el(tag, properties = {}, ...children) {

@@ -1,11 +1,11 @@
 // The application: what it shows, what the reader does, and the one road by which anything is changed.
 
-import { $, el, fill, square } from "./dom.js";
+import { $, takeEditingAway } from "./dom.js";
 import { ARTERY_KEYS, listenToKeys } from "./keys.js";
 import { Looked } from "./looked.js";
-import { Panel } from "./panel.js";
+import { Panel, drawArteries, drawMode, drawName, drawPlace } from "./panel.js";
 import { Refusal, getJson, getStream, post } from "./server.js";
-import { HINTS, Tools } from "./tools.js";
+import { Tools } from "./tools.js";
 import { View } from "./view.js";
 import { Labels, Volume } from "./volume.js";
 
@@ -29,6 +29,10 @@ export class App {
 
   get base() {
     return `api/cases/${this.number}`;
+  }
+
+  get isReadOnly() {
+    return Boolean(this.state?.read_only);
   }
 
   get shownSlices() {
@@ -57,6 +61,7 @@ export class App {
     this.number = number;
     const answer = await getJson(this.base);
     this.scan = answer.scan;
+    if (answer.scan.is_copy) takeEditingAway();
     this.volume = new Volume(answer.scan);
     this.looked.begin(answer.state.viewed.slices);
     this.selected = null;
@@ -64,11 +69,11 @@ export class App {
     this.window = [...answer.scan.window_hu];
     this.at = answer.state.lesions[0]?.kji ?? answer.scan.shape.map((n) => Math.floor(n / 2));
     for (const view of this.views) Object.assign(view, { shown: "" });
-    this._name(answer.cases);
-    this._drawArteries();
+    drawName(this, answer.cases);
+    drawArteries(this);
     this.take(answer.state);
     for (const view of this.views) view.fit();
-    $("slice").max = String(this.volume.nk);
+    Object.assign($("slice"), { min: String(1 + this.scan.first_slice), max: String(this.volume.nk + this.scan.first_slice) });
     $("page").hidden = false;
     let isFirst = true;
     await this.volume.load(await getStream(`${this.base}/ct?first=${this.at[0]}`), () => {
@@ -104,13 +109,17 @@ export class App {
     $("undo").disabled = !state.can_undo;
     $("redo").disabled = !state.can_redo;
     document.body.dataset.version = String(state.version);
-    this._drawMode();
+    drawMode(this);
     this.draw();
   }
 
   // Changing: one after the other, each by what the page has seen
 
   edit(words) {
+    if (this.isReadOnly) {
+      this.warn(`This case is ${this.state.read_only}: nothing can be changed here.`);
+      return Promise.resolve(null);
+    }
     const start = performance.now();
     return this.send("edit", words).then((answer) => {
       if (!answer) return;
@@ -186,7 +195,7 @@ export class App {
       }
     }
     this.panel.drawQueue();
-    this._drawMode();
+    drawMode(this);
     this.draw();
   }
 
@@ -231,7 +240,7 @@ export class App {
   setSlab(mm) {
     this.slab = mm;
     $("slab").value = String(mm);
-    this._drawMode();
+    drawMode(this);
     this.draw();
   }
 
@@ -267,20 +276,21 @@ export class App {
   }
 
   chooseTool(name) {
+    if (this.isReadOnly && name !== "look") return;
     this.tools.name = name;
     if (name !== "look") this.selected = null; // a lesion that is left selected must not take the brush's keys
     for (const button of document.querySelectorAll("[data-tool]")) {
       button.setAttribute("aria-pressed", String(button.dataset.tool === name));
     }
     this.panel.drawQueue();
-    this._drawMode();
+    drawMode(this);
     this.draw();
   }
 
   chooseArtery(name) {
     this.active = name;
-    this._drawArteries();
-    this._drawMode();
+    drawArteries(this);
+    drawMode(this);
   }
 
   // Telling
@@ -294,39 +304,6 @@ export class App {
     $("alert").hidden = false;
   }
 
-  _drawMode() {
-    const { name } = this.tools, [k0, k1] = this.shownSlices;
-    let text = HINTS[name].replace("{artery}", this.artery(this.active).letters);
-    if (name === "look") {
-      text += this.selected === null
-        ? " Keys 1–4 and 0 choose the artery for the tools."
-        : ` Keys 1–4 and 0: lesion ${this.selected} goes to LM, LAD, LCX, RCA or not coronary.`;
-    } else text += " Keys 1–4 and 0 choose the artery.";
-    if (k1 > k0) text += ` Acts on all ${k1 - k0 + 1} slices that are shown.`;
-    $("mode").textContent = text;
-    $("axial").dataset.tool = name;
-  }
-
-  _drawArteries() {
-    fill("arteries", ...this.scan.arteries.filter((a) => a.name !== "UNASSIGNED").map((a) => el(
-      "button",
-      { type: "button", "aria-pressed": String(a.name === this.active), title: a.title, onclick: () => this.chooseArtery(a.name) },
-      square(a.color), a.letters, el("kbd", { "aria-hidden": "true" }, this.keyOf(a.name)),
-    )));
-  }
-
-  _name(cases) {
-    const { scan } = this, { name, acquired, identity, slab_count: slabs } = scan;
-    const parts = [identity, name, acquired ? `scanned ${acquired}` : "", slabs > 1 ? `slabs of ${slabs} slices` : ""];
-    $("case").textContent = parts.filter(Boolean).join(" · ");
-    document.title = `${name} – HeartLens review`;
-    $("notice").textContent = scan.notice;
-    $("cases").hidden = cases < 2;
-    $("place").textContent = `Case ${this.number + 1} of ${cases}`;
-    $("previousCase").disabled = this.number === 0;
-    $("nextCase").disabled = this.number === cases - 1;
-  }
-
   /** Draws once for all that happened since the last picture. */
   draw() {
     if (this.isDrawPlanned || !this.state) return;
@@ -335,24 +312,10 @@ export class App {
       this.isDrawPlanned = false;
       const start = performance.now();
       for (const view of this.views) view.draw();
-      this._drawPlace();
+      drawPlace(this);
+      this.looked.show(...this.shownSlices);
       document.body.dataset.drawMs = (performance.now() - start).toFixed(1);
     });
-  }
-
-  _drawPlace() {
-    const [k, j, i] = this.at, [k0, k1] = this.shownSlices, { instances, z_mm: z } = this.scan;
-    const hu = this.volume.hu(k, j, i), lesion = this.labels.at(k, j, i), row = this.lesion(lesion);
-    const slices = k0 === k1 ? `Slice ${k + 1}` : `Slices ${k0 + 1}–${k1 + 1}`;
-    const image = instances.length ? `, image ${instances[k]}` : "";
-    $("place1").textContent = `${slices} of ${this.volume.nk}${image}, z ${z[k]} mm`;
-    $("place2").textContent = Number.isNaN(hu) ? "" : `${hu} HU${row ? `, lesion ${lesion} ${this.artery(row.artery).letters}` : ""}`;
-    $("windowText").textContent = `${this.window[0]} to ${this.window[1]} HU`;
-    $("slice").value = String(k + 1);
-    $("slice").setAttribute("aria-valuetext", `${slices} of ${this.volume.nk}`);
-    $("axial").setAttribute("aria-label", `Axial image: ${slices.toLowerCase()} of ${this.volume.nk}`);
-    document.body.dataset.slice = String(k);
-    this.looked.show(k0, k1);
   }
 
   async _lookAgain() {
@@ -378,7 +341,7 @@ export class App {
     click("closeAlert", () => ($("alert").hidden = true));
     click("previousCase", () => this.attempt(() => this.open(this.number - 1)));
     click("nextCase", () => this.attempt(() => this.open(this.number + 1)));
-    $("slice").addEventListener("input", () => this.goTo([Number($("slice").value) - 1, this.at[1], this.at[2]]));
+    $("slice").addEventListener("input", () => this.goTo([Number($("slice").value) - 1 - this.scan.first_slice, this.at[1], this.at[2]]));
     $("window").addEventListener("change", () => this.setWindow(WINDOWS[$("window").value] || this.scan.window_hu));
     $("slab").addEventListener("change", () => this.setSlab(Number($("slab").value)));
     $("radius").addEventListener("change", () => (this.tools.radius = Number($("radius").value)));

@@ -1,7 +1,8 @@
-// The column beside the images: what the score is called, the lesions as a queue, what is to be known, and signing.
+// The words of the page: the score, the lesions as a queue, what is to be known, signing; and the lines around the images.
 
 import { $, el, fill, square } from "./dom.js";
 import { download } from "./server.js";
+import { HINTS } from "./tools.js";
 
 const SORTS = {
   queue: null, // as the server gives them: undecided first
@@ -71,7 +72,7 @@ export class Panel {
         if (row.undecided) marks.push("?");
         if (viewed.has(row.id)) marks.push("✓");
         const said = [row.undecided ? "undecided" : "", viewed.has(row.id) ? "visited" : "not visited"].filter(Boolean);
-        const first = row.slices[0] + 1, last = row.slices[1] + 1;
+        const [first, last] = row.slices.map((k) => k + 1 + app.scan.first_slice);
         return el(
           "tr", { className: (row.undecided ? "undecided " : "") + (app.selected === row.id ? "selected" : "") },
           el("th", { scope: "row" }, this._picker(row)),
@@ -111,9 +112,9 @@ export class Panel {
       el("p", {}, `${row.volume} mm³, largest area ${row.area} mm², peak ${row.peak} HU; found by ${row.source}`
         + (row.probability === null ? "" : `, probability ${row.probability}`)),
       row.why ? el("p", { className: "soft" }, row.why) : "",
-      el("div", { className: "give", role: "group", "aria-label": `Lesion ${row.id} goes to` }, ...give,
+      app.isReadOnly ? "" : el("div", { className: "give", role: "group", "aria-label": `Lesion ${row.id} goes to` }, ...give,
         el("button", { type: "button", onclick: () => app.removeSelected() }, "Delete", el("kbd", { "aria-hidden": "true" }, "Del"))),
-      row.undecided
+      row.undecided && !app.isReadOnly
         ? el("button", { type: "button", className: "keep", onclick: () => app.assignSelected(row.artery) },
             `Decide: it is ${artery.title.toLowerCase()}`, el("kbd", { "aria-hidden": "true" }, "Enter"))
         : "",
@@ -162,4 +163,55 @@ export class Panel {
     this.drawSign();
     app.say(`${app.state.state_words}. Written to ${answer.written.folder}.`);
   }
+}
+
+/** Whose scan this is, and where it is in the list. */
+export function drawName(app, cases) {
+  const { name, acquired, identity, slab_count: slabs, notice } = app.scan;
+  const parts = [identity, name, acquired ? `scanned ${acquired}` : "", slabs > 1 ? `slabs of ${slabs} slices` : ""];
+  $("case").textContent = parts.filter(Boolean).join(" · ");
+  document.title = `${name} – HeartLens review`;
+  $("notice").textContent = notice;
+  $("cases").hidden = cases < 2;
+  $("place").textContent = `Case ${app.number + 1} of ${cases}`;
+  $("previousCase").disabled = app.number === 0;
+  $("nextCase").disabled = app.number === cases - 1;
+}
+
+export function drawArteries(app) {
+  fill("arteries", ...app.scan.arteries.filter((a) => a.name !== "UNASSIGNED").map((a) => el(
+    "button",
+    { type: "button", "aria-pressed": String(a.name === app.active), title: a.title, onclick: () => app.chooseArtery(a.name) },
+    square(a.color), a.letters, el("kbd", { "aria-hidden": "true" }, app.keyOf(a.name)),
+  )));
+}
+
+/** What a click and the keys do now. */
+export function drawMode(app) {
+  const { name } = app.tools, [k0, k1] = app.shownSlices;
+  let text = HINTS[name].replace("{artery}", app.artery(app.active).letters);
+  if (app.isReadOnly) text += " Nothing can be changed here.";
+  else if (name === "look") {
+    text += app.selected === null
+      ? " Keys 1–4 and 0 choose the artery for the tools."
+      : ` Keys 1–4 and 0: lesion ${app.selected} goes to LM, LAD, LCX, RCA or not coronary.`;
+  } else text += " Keys 1–4 and 0 choose the artery.";
+  if (k1 > k0 && !app.isReadOnly) text += ` Acts on all ${k1 - k0 + 1} slices that are shown.`;
+  $("mode").textContent = text;
+  $("axial").dataset.tool = name;
+}
+
+/** Which slice, and what is under the crosshair. */
+export function drawPlace(app) {
+  const [k, j, i] = app.at, [k0, k1] = app.shownSlices, { instances, z_mm: z, first_slice: before, slices: all } = app.scan;
+  const hu = app.volume.hu(k, j, i), lesion = app.labels.at(k, j, i), row = app.lesion(lesion);
+  const slices = k0 === k1 ? `Slice ${before + k + 1}` : `Slices ${before + k0 + 1}–${before + k1 + 1}`;
+  const image = instances.length ? `, image ${instances[k]}` : "";
+  $("place1").textContent = `${slices} of ${all}${image}, z ${z[k]} mm`;
+  $("place2").textContent = Number.isNaN(hu) ? "" : `${hu} HU${row ? `, lesion ${lesion} ${app.artery(row.artery).letters}` : ""}`;
+  $("windowText").textContent = `${app.window[0]} to ${app.window[1]} HU`;
+  $("slice").value = String(before + k + 1);
+  $("slice").setAttribute("aria-valuetext", `${slices} of ${all}`);
+  $("axial").setAttribute("aria-label", `Axial image: ${slices.toLowerCase()} of ${all}`);
+  document.body.dataset.slice = String(k);
 }
