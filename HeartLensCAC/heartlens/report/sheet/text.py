@@ -86,7 +86,13 @@ def stacked(blocks: Sequence[Block]) -> Block:
 
 
 def runs_of(element: Element, style: Style) -> Iterator[Run]:
-    """The words of an element, each with its look."""
+    """The words of an element, each with its look.
+
+    Yields
+    ------
+    Run
+        Words of one look, in the order in which they are read.
+    """
     if element.tag == "svg":
         return
     if "sw" in element.classes:

@@ -38,7 +38,13 @@ class Element:
         return [child for child in self.children if isinstance(child, Element)]
 
     def find(self, tag: str, name: str | None = None) -> Iterator[Element]:
-        """Every element below of a tag, and of a class where one is named; outermost first."""
+        """Every element below of a tag, and of a class where one is named.
+
+        Yields
+        ------
+        Element
+            The outermost first.
+        """
         for child in self.elements:
             if child.tag == tag and (name is None or name in child.classes):
                 yield child
