@@ -276,6 +276,7 @@ HELD_ELSEWHERE = {
     "--adjudicate": "test_comparing.py: refused for several scans",
     "--prior-date": "test_comparing.py: the change a year is there when both days are said",
     "--current-date": "test_comparing.py: the same",
+    "--unreviewed": "test_export.py: a case that nobody reviewed is exported with it",
     "--same-person": "test_comparing.py: two names that the user says are one person's",
     "--profile": "test_command_line.py: the message lists the names",
     "--scheme": "test_command_line.py: the message lists the names",
@@ -314,7 +315,7 @@ def options_in_messages() -> dict[str, set[str]]:
 
 
 def test_every_option_that_a_message_names_is_tried_here(capsys):
-    for command in ("score", "review", "progress", "compare"):
+    for command in ("score", "review", "progress", "compare", "export"):
         with pytest.raises(SystemExit):
             main([command, "--help"])
     known = set(re.findall(r"--[a-z][a-z0-9-]+", capsys.readouterr().out))
