@@ -8,7 +8,7 @@ from dataclasses import replace
 from heartlens.report.sheet.marks import ACCENT, LINES, SOFT, Box, Drawing, Letters, Mark, moved, width_mm
 from heartlens.report.sheet.pictures import aspect
 from heartlens.report.sheet.tables import table_blocks
-from heartlens.report.sheet.text import LEVEL_COLORS, TICK, Block, Run, Style, paragraph, runs_of, stacked
+from heartlens.report.sheet.text import LEVEL_COLORS, TICK, Run, SheetBlock, Style, paragraph, runs_of, stacked
 from heartlens.report.sheet.tree import Element
 
 STATE_COLORS = {"signed": "#1d5a2c", "altered": "#a3162b"}
@@ -40,7 +40,7 @@ class Typesetter:
     def __init__(self, scale: float = 1.0) -> None:
         self._scale = scale
 
-    def blocks(self, element: Element, width: float, style: Style | None = None) -> list[Block]:
+    def blocks(self, element: Element, width: float, style: Style | None = None) -> list[SheetBlock]:
         """An element and all in it, below each other.
 
         Parameters
@@ -65,9 +65,9 @@ class Typesetter:
         made = Style(points * self._scale, bold=bold)
         return made if color is None else replace(made, color=color)
 
-    def _children(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _children(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         """Elements below each other; words between them are a paragraph."""
-        found: list[Block] = []
+        found: list[SheetBlock] = []
         loose: list[Run] = []
 
         def words() -> None:
@@ -86,10 +86,10 @@ class Typesetter:
         words()
         return found
 
-    def _keep(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _keep(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         return [stacked(self._children(element, width, style))]
 
-    def _heading(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _heading(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         runs = list(runs_of(element, self._style(SIZES[element.tag], bold=True)))
         text = paragraph(runs, width)
         above = 2.6 * self._scale if element.tag != "h1" else 2.2 * self._scale
@@ -98,9 +98,9 @@ class Typesetter:
         if element.tag == "h2":
             marks.append(Box(0, height - 0.5, width, 0.15, fill=LINES))
             height += 0.6
-        return [Block(height, marks, with_next=True)]
+        return [SheetBlock(height, marks, with_next=True)]
 
-    def _paragraph(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _paragraph(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         points = next((SIZES[name] for name in SIZES if name in element.classes), None)
         if points is not None:
             is_soft = element.classes & {"facts", "notice", "sources"}
@@ -114,10 +114,10 @@ class Typesetter:
         block = paragraph(runs, width, after=GAP)
         if "notice" in element.classes and block.height:
             marks = [Box(0, 1.2, width, 0.15, fill=LINES), *moved(block.marks, 0, 2.0)]
-            block = Block(block.height + 2.0, marks)
+            block = SheetBlock(block.height + 2.0, marks)
         return [block] if block.height else []
 
-    def _band(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _band(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         color = next((STATE_COLORS[name] for name in STATE_COLORS if name in element.classes), STATE_COLOR)
         words = self._style(SIZES["band"], "#ffffff")
         state = list(runs_of(next(element.find("b")), replace(words, bold=True)))
@@ -125,9 +125,9 @@ class Typesetter:
         left, right = paragraph(state, width / 2 - 3), paragraph(maker, width / 2 - 3, align="right")
         height = max(left.height, right.height) + 2.4
         marks = [Box(0, 0, width, height, fill=color), *moved(left.marks, 3, 1.2)]
-        return [Block(height + 0.5, [*marks, *moved(right.marks, width / 2, 1.4)])]
+        return [SheetBlock(height + 0.5, [*marks, *moved(right.marks, width / 2, 1.4)])]
 
-    def _hero(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _hero(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         inside = width - 12
         is_no = "no" in element.classes
         if is_no:
@@ -147,19 +147,19 @@ class Typesetter:
             Box(0, 0, width, height, fill=WASHES["bad"] if is_no else "", line=LINES),
             Box(0, 0, 1.6, height, fill=color),
         ]
-        return [Block(height + 1.2, [*marks, *moved(body.marks, 6, 2)])]
+        return [SheetBlock(height + 1.2, [*marks, *moved(body.marks, 6, 2)])]
 
     def _score_style(self, child: Element) -> Style:
         if child.tag == "b":
             return self._style(SIZES["total"], bold=True)
         return self._style(SIZES["score"], SOFT)
 
-    def _ruler(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _ruler(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         (svg,) = element.elements
         wide = min(width, 120.0)
-        return [Block(wide * aspect(svg) + 1, [Drawing(0, 0.5, wide, wide * aspect(svg), svg)])]
+        return [SheetBlock(wide * aspect(svg) + 1, [Drawing(0, 0.5, wide, wide * aspect(svg), svg)])]
 
-    def _lights(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _lights(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         cells = []
         each = (width - 5 * 1.4) / 6
         for light in element.elements:
@@ -179,9 +179,9 @@ class Typesetter:
             x = n * (each + 1.4)
             marks.append(Box(x, 1, each, height, fill=WASHES[level], line=LEVEL_COLORS[level]))
             marks += moved(text.marks, x + 1.5, 2)
-        return [Block(height + 1.6, marks)]
+        return [SheetBlock(height + 1.6, marks)]
 
-    def _first(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _first(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         """An undecided lesion: three pictures and what is known of it."""
         found = []
         picture = 29.0 if "crowded" in element.classes else 38.0
@@ -194,26 +194,26 @@ class Typesetter:
             block = side_by_side([*columns, (body, words)], 2.0)
             line = Box(3 * (picture + 2), 0, 0.8, block.height, fill=LEVEL_COLORS["limited"])
             shifted = [*side_by_side(columns, 2.0).marks, line, *moved(body.marks, 3 * (picture + 2) + 3, 0)]
-            found.append(Block(block.height + 2, shifted))
+            found.append(SheetBlock(block.height + 2, shifted))
         return found
 
-    def _where(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _where(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         table, figure = element.elements
         wide = 40.0 if "narrow" in element.classes else 74.0 if "wide" in element.classes else 60.0
         left = stacked(self.blocks(table, width - wide - 5, style))
         return [side_by_side([(left, width - wide - 5), (stacked(self.blocks(figure, wide, style)), wide)], 5.0)]
 
-    def _columns(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _columns(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         each = (width - 6) / 2
         return [side_by_side([(stacked(self.blocks(one, each, style)), each) for one in element.elements], 6.0)]
 
-    def _strip(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _strip(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         return self._grid(element, width, 4, 2.0)
 
-    def _tiles(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _tiles(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         return self._grid(element, width, 7, 1.0)
 
-    def _grid(self, element: Element, width: float, count: int, gap: float) -> list[Block]:
+    def _grid(self, element: Element, width: float, count: int, gap: float) -> list[SheetBlock]:
         each = (width - (count - 1) * gap) / count
         is_small = "tiles" in element.classes
         caption = self._style(SIZES["tiles" if is_small else "figcaption"], SOFT)
@@ -227,26 +227,26 @@ class Typesetter:
             for row in (side_by_side([(cell, each) for cell in cells], gap) for cells in rows)
         ]
 
-    def _figure(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _figure(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         wide = min(width, 150.0) if "views" in element.classes else width
         parts = self._figure_parts(element, wide, self._style(SIZES["figcaption"], SOFT))
         return [stacked(parts)]
 
-    def _figure_parts(self, figure: Element, width: float, caption: Style, *, align: str = "left") -> list[Block]:
+    def _figure_parts(self, figure: Element, width: float, caption: Style, *, align: str = "left") -> list[SheetBlock]:
         parts = []
         for child in figure.elements:
             if child.tag == "svg":
                 height = width * aspect(child)
                 ground = "#ffffff" if "chart" in figure.classes else "#000000"
                 box = Box(0, 0, width, height, fill=ground)
-                parts.append(Block(height + 0.8, [box, Drawing(0, 0, width, height, child)]))
+                parts.append(SheetBlock(height + 0.8, [box, Drawing(0, 0, width, height, child)]))
             elif child.tag == "figcaption":
                 parts.append(paragraph(list(runs_of(child, caption)), width, align=align, after=0.6))
             else:
                 parts += self.blocks(child, width)
         return parts
 
-    def _ticks(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _ticks(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         small = self._style(SIZES["ticks"])
         runs: list[Run] = []
         for n, item in enumerate(element.elements):
@@ -254,7 +254,7 @@ class Typesetter:
             runs += [replace(run, words=run.words.replace(" ", "\N{NO-BREAK SPACE}")) for run in runs_of(item, small)]
         return [paragraph(runs, width, after=GAP)]
 
-    def _signature_line(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _signature_line(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         names = element.elements
         each = (width - 4 * (len(names) - 1)) / len(names)
         marks: list[Mark] = []
@@ -262,9 +262,9 @@ class Typesetter:
             x = n * (each + 4)
             marks.append(Box(x, 7, each, 0.2, fill="#16202a"))
             marks += moved(paragraph(list(runs_of(name, self._style(SIZES["line"], SOFT))), each).marks, x, 7.4)
-        return [Block(11, marks)]
+        return [SheetBlock(11, marks)]
 
-    def _warnings(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _warnings(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         small = self._style(SIZES["warnings"])
         found = []
         for item in element.elements:
@@ -277,7 +277,7 @@ class Typesetter:
             found.append(replace(row, height=row.height + 0.8))
         return found
 
-    def _spread(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _spread(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         small = self._style(SIZES["spread"])
         runs: list[Run] = []
         for n, pair in enumerate(element.elements):
@@ -286,11 +286,11 @@ class Typesetter:
             runs += runs_of(value, replace(small, bold=True))
         return [paragraph(runs, width, after=GAP)]
 
-    def _table(self, element: Element, width: float, style: Style) -> list[Block]:
+    def _table(self, element: Element, width: float, style: Style) -> list[SheetBlock]:
         return table_blocks(element, width, self._scale)
 
 
-_Set = Callable[[Typesetter, Element, float, Style], list[Block]]
+_Set = Callable[[Typesetter, Element, float, Style], list[SheetBlock]]
 _BY_CLASS: Mapping[str, _Set] = {
     "band": Typesetter._band, "hero": Typesetter._hero, "ruler": Typesetter._ruler, "lights": Typesetter._lights,
     "first": Typesetter._first, "where": Typesetter._where, "cards": Typesetter._columns, "two": Typesetter._columns,
@@ -305,14 +305,14 @@ _BY_TAG: Mapping[str, _Set] = {
 _INLINE = frozenset({"b", "small", "span", "i", "em", "strong", "br", "a"})
 
 
-def side_by_side(columns: Sequence[tuple[Block, float]], gap: float) -> Block:
+def side_by_side(columns: Sequence[tuple[SheetBlock, float]], gap: float) -> SheetBlock:
     """Blocks beside each other, each with its width; the height is that of the highest."""
     marks: list[Mark] = []
     x = 0.0
     for block, width in columns:
         marks += moved(block.marks, x, 0)
         x += width + gap
-    return Block(max(block.height for block, _ in columns), marks)
+    return SheetBlock(max(block.height for block, _ in columns), marks)
 
 
 def _right_end(marks: Sequence[Mark]) -> float:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from heartlens.report.sheet.blocks import Typesetter
 from heartlens.report.sheet.marks import LINES, PAGE_MM, SOFT, Box, Letters, Mark, moved, width_mm
-from heartlens.report.sheet.text import Block
+from heartlens.report.sheet.text import SheetBlock
 from heartlens.report.sheet.tree import Element, read_html
 
 MARGIN_MM = (12.0, 10.0)
@@ -63,7 +63,7 @@ def sheets_of(page: str) -> tuple[Sheet, ...]:
     )
 
 
-def _filled(blocks: Sequence[Block], height: float) -> list[list[Mark]]:
+def _filled(blocks: Sequence[SheetBlock], height: float) -> list[list[Mark]]:
     """Blocks on as many pages as they need; a heading is never the last on one."""
     pages: list[list[Mark]] = [[]]
     y = 0.0

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from heartlens.report.sheet.marks import ACCENT, INK, LINES, SOFT, Box, Mark, moved
-from heartlens.report.sheet.text import Block, Run, Style, natural_width, paragraph, runs_of
+from heartlens.report.sheet.text import Run, SheetBlock, Style, natural_width, paragraph, runs_of
 from heartlens.report.sheet.tree import Element
 
 POINTS = {"lesions": 7.0, "stamp": 6.8, "": 8.0}
@@ -30,7 +30,7 @@ class _Cell:
     span: int
 
 
-def table_blocks(table: Element, width: float, scale: float) -> list[Block]:
+def table_blocks(table: Element, width: float, scale: float) -> list[SheetBlock]:
     """One block a row; the head is repeated on the next page.
 
     Parameters
@@ -61,7 +61,7 @@ def table_blocks(table: Element, width: float, scale: float) -> list[Block]:
     is_in_groups = len(bodies) > 1
     groups = bodies if is_in_groups else [[row] for body in bodies for row in body]
     blocks = [replace(_rows_block(group, widths), head=head) for group in groups if group]
-    return [*([head] if head is not None else []), *blocks, Block(1.2)]
+    return [*([head] if head is not None else []), *blocks, SheetBlock(1.2)]
 
 
 def _cell(cell: Element, style: Style) -> _Cell:
@@ -108,7 +108,7 @@ def _widths(rows: Sequence[Sequence[_Cell]], width: float, *, whole: bool) -> li
     return [low + share * (high - low) for low, high in zip(least, most, strict=True)]
 
 
-def _rows_block(rows: Sequence[tuple[Element | None, Sequence[_Cell]]], widths: Sequence[float]) -> Block:
+def _rows_block(rows: Sequence[tuple[Element | None, Sequence[_Cell]]], widths: Sequence[float]) -> SheetBlock:
     marks: list[Mark] = []
     y = 0.0
     total = sum(widths)
@@ -134,4 +134,4 @@ def _rows_block(rows: Sequence[tuple[Element | None, Sequence[_Cell]]], widths: 
         y += height
         if n == len(rows) - 1 and "total" not in classes:
             marks.append(Box(0, y - 0.08, total, 0.12, fill=LINES))
-    return Block(y, marks)
+    return SheetBlock(y, marks)

@@ -54,7 +54,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Block:
+class SheetBlock:
     """Something that stands on one page.
 
     Parameters
@@ -72,17 +72,17 @@ class Block:
     height: float
     marks: Sequence[Mark] = ()
     with_next: bool = False
-    head: Block | None = field(default=None, repr=False)
+    head: SheetBlock | None = field(default=None, repr=False)
 
 
-def stacked(blocks: Sequence[Block]) -> Block:
+def stacked(blocks: Sequence[SheetBlock]) -> SheetBlock:
     """Blocks below each other as one that is not broken."""
     marks: list[Mark] = []
     y = 0.0
     for block in blocks:
         marks += moved(block.marks, 0, y)
         y += block.height
-    return Block(y, marks)
+    return SheetBlock(y, marks)
 
 
 def runs_of(element: Element, style: Style) -> Iterator[Run]:
@@ -209,7 +209,7 @@ def _lines(runs: Sequence[Run], width: float) -> list[list[_Word]]:
     return [line for line in lines if line]
 
 
-def paragraph(runs: Sequence[Run], width: float, *, align: str = "left", after: float = 0.0) -> Block:
+def paragraph(runs: Sequence[Run], width: float, *, align: str = "left", after: float = 0.0) -> SheetBlock:
     """Runs broken to a width.
 
     Parameters
@@ -240,7 +240,7 @@ def paragraph(runs: Sequence[Run], width: float, *, align: str = "left", after: 
                 marks.append(Letters(x, base, word.words, style.points, style.color, style.bold))
             x += word.width
         y += LEADING * points * MM_PER_POINT
-    return Block(y + after if marks else 0.0, _joined(marks))
+    return SheetBlock(y + after if marks else 0.0, _joined(marks))
 
 
 def _joined(marks: Sequence[Mark]) -> list[Mark]:
