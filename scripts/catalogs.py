@@ -25,19 +25,13 @@ from babel.messages.pofile import read_po, write_po
 from heartlens.core.lesions import ARTERY_NAMES, SITE_NAMES
 from heartlens.core.protocol import NOTICE
 from heartlens.report.catalogs.language import LANGUAGES
-from heartlens.report.lights import SHORT
+from heartlens.report.lights import LIGHT_BY_CODE, SHORT
 from heartlens.risk.categories import SCHEMES
 from heartlens.risk.evaluable import REASONS
 
 PACKAGE = Path(__file__).resolve().parents[1] / "HeartLensCAC" / "heartlens"
 CATALOGS = PACKAGE / "report" / "catalogs"
 KEYWORDS = {"gettext": None, "ngettext": (1, 2), "_": None}
-LIGHTS = ("coverage", "gating", "slices", "tube", "noise", "reader")
-COLUMNS = ("Lesions", "Agatston", "Volume mm³", "Isotropic volume mm³", "Mass mg", "Density")
-ROWS = (
-    "Percentile", "Arterial age", "10-year CHD risk", "Calcified arteries", "Diffusivity index", "Left-main share",
-    "Below the minimum size, not counted",
-)  # fmt: skip
 
 Text = str | tuple[str, str]
 
@@ -47,7 +41,7 @@ def texts() -> Iterator[Text]:
     for path in sorted(PACKAGE.rglob("*.py")):
         yield from _extracted("python", path)
     yield from _extracted("jinja2.ext:babel_extract", PACKAGE / "report" / "report.html.jinja")
-    yield from (NOTICE, *SHORT.values(), *REASONS.values(), *LIGHTS, *COLUMNS, *ROWS)
+    yield from (NOTICE, *SHORT.values(), *REASONS.values(), *LIGHT_BY_CODE.values())
     yield from (*ARTERY_NAMES.values(), *SITE_NAMES.values())
     yield from (name.replace(" coronary artery", "") for name in ARTERY_NAMES.values())
     for scheme in SCHEMES.values():

@@ -433,6 +433,9 @@ def test_ctrl_c_and_a_system_that_stops_it_end_it_with_4_and_leave_nothing(phant
         ("score", "x", "--slab-mm", "-1"),
         ("score", "x", "--kvp", "-120"),
         ("score", "x", "--scheme", "nobody"),
+        ("score", "x", "--pdf"),
+        ("score", "x", "--fhir"),
+        ("score", "x", "--key-page"),
         ("phantom", "--out", "x", "--set", "matrix"),
         ("phantom", "--out", "x", "--set", "wings=2"),
         ("fly",),
@@ -444,6 +447,10 @@ def test_wrong_usage_exits_with_2(run, arguments, tmp_path, monkeypatch):
     assert (code, out) == (2, "")
     assert err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_language_that_is_not_there_is_refused_before_the_work(run, tmp_path):
+    assert "found 'tlh'" in refused(run, "input", tmp_path / "nowhere", "--language", "tlh", tmp_path=tmp_path)
 
 
 def test_options_of_the_protocol_reach_the_report(phantom, labels, run):

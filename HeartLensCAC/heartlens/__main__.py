@@ -175,6 +175,8 @@ def _run_score(options: argparse.Namespace) -> int:
     from heartlens.pipeline import score_series
 
     request = request_of(options)
+    if options.out is None and more_of(options):
+        raise UsageError("--key-page, --pdf and --fhir write files: give --out DIR")
     _check_out(options.out, options.force, options.language)
     bar = _Bar()
     result = score_series(options.input, request, progress=bar)
@@ -202,12 +204,13 @@ def _run_score(options: argparse.Namespace) -> int:
 
 def _check_out(out: Path | None, force: bool, language: str) -> None:
     """Refuse before the work, not after it, a target that cannot be written and a language that is not there."""
+    from heartlens.report.catalogs.language import language_of
+
     if out is not None:
-        from heartlens.report.catalogs.language import language_of
         from heartlens.report.outputs import check_out
 
         check_out(out, force=force)
-        language_of(language)
+    language_of(language)
 
 
 def result_table(case: Case) -> str:

@@ -27,6 +27,7 @@ from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_file
 from heartlens.core.disk.rights import is_private
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, Site
+from heartlens.report.catalogs.language import language_of_page
 from heartlens.report.outputs import MORE_FILES, write_outputs
 from heartlens.risk.evaluable import State
 from heartlens.risk.person import RiskInputs
@@ -346,7 +347,8 @@ class ReviewSession:
             signature=self.signature,
             state=self.state,
             shared_mode=not is_private(self.folder),  # as open as the case
-            more=[one for one, name in MORE_FILES.items() if (self.folder.parent / name).is_file()],  # as it was
+            language=language_of_page(self.folder.parent / "report.html"),  # as it was, and so is what follows
+            more=[one for one, name in MORE_FILES.items() if (self.folder.parent / name).is_file()],
         )
 
     def _require_lock(self) -> None:

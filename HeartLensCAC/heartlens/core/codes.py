@@ -96,6 +96,8 @@ ARTERIAL_AGE = Code("HL-ARTERIALAGE", PRIVATE_SCHEME, "Arterial age")
 """Age, in years, at which the score carries average risk; McClelland et al. 2009, 10.1016/j.amjcard.2008.08.031."""
 NOT_CORONARY_SCORE = Code("HL-NOTCORONARY", PRIVATE_SCHEME, "Agatston score of calcium judged not coronary")
 """Aorta, valves, bone and others; never part of the coronary score, and never under its code."""
+UNASSIGNED_SCORE = Code("HL-UNASSIGNED", PRIVATE_SCHEME, "Agatston score of calcium without an artery")
+
 CALCIFIED_VESSELS = Code("HL-VESSELS", PRIVATE_SCHEME, "Number of calcified coronary vessels")
 """How many of LM, LAD, LCX and RCA score above 0."""
 DROPPED_SMALL = Code("HL-DROPPED", PRIVATE_SCHEME, "Number of dropped small islands")

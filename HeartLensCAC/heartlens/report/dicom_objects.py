@@ -68,6 +68,9 @@ def _content(case: Case, signature: Signature | None, state: State | None) -> di
     known = state_of(case, signature, state)
     document = case.report_document(answered(case, known), None if signature is None else signature.observer)
     provenance = {name: value for name, value in document["provenance"].items() if name not in NOT_CONTENT}
+    provenance["version"] = (
+        case.provenance.version
+    )  # which scored it: a later one that signs it names the same automatic
     kept = {name: value for name, value in document.items() if name not in NOT_CONTENT}
     return {**kept, "provenance": provenance, "signature": None if signature is None else asdict(signature)}
 
@@ -75,6 +78,7 @@ def _content(case: Case, signature: Signature | None, state: State | None) -> di
 def write_seg_and_sr(
     folder: Path,
     result: Result,
+    uids: ObjectUids,
     signature: Signature | None,
     state: State | None,
     left_out: list[str],
@@ -89,6 +93,8 @@ def write_seg_and_sr(
         Of the result.
     result
         What was scored.
+    uids
+        Of this version.
     signature, state
         See `object_uids`.
     left_out
@@ -105,7 +111,6 @@ def write_seg_and_sr(
     """
     case = result.case
     known = state_of(case, signature, state)
-    uids = object_uids(case, signature, state)
     written: list[pydicom.Dataset] = []
     seg = None
     with suppress(NotWritten, ModuleNotFoundError):  # the writers say so, for each object

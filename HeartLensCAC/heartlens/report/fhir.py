@@ -1,13 +1,14 @@
 """The result as FHIR R4: a DiagnosticReport and its Observations in one Bundle, for programs that speak no DICOM.
 
 What the scan does not allow to be said has a reason in place of a value, and a score that a reader must decide on is a
-range. Nobody is named unless the user asked for it.
+range. No patient is named unless the user asked for it; who signed is.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from heartlens import __version__
 from heartlens.case.case import Case
@@ -16,10 +17,12 @@ from heartlens.core import codes
 from heartlens.core.codes import Code
 from heartlens.core.lesions import CORONARY, Artery
 from heartlens.core.protocol import NOTICE
-from heartlens.report.dicom_objects import object_uids
 from heartlens.report.html import Identity
 from heartlens.risk.assessment import Assessment
 from heartlens.risk.evaluable import Evaluable, State
+
+if TYPE_CHECKING:
+    from heartlens.dicom.source.uids import ObjectUids
 
 SYSTEMS = {
     "SCT": "http://snomed.info/sct", "DCM": "http://dicom.nema.org/resources/ontology/DCM",
@@ -38,6 +41,7 @@ STATUS = {State.DRAFT: "preliminary", State.READ: "preliminary", State.SIGNED: "
 
 def fhir_bundle(
     case: Case,
+    uids: ObjectUids,
     *,
     signature: Signature | None = None,
     state: State | None = None,
@@ -49,6 +53,8 @@ def fhir_bundle(
     ----------
     case
         Scored.
+    uids
+        Of this version.
     signature
         Who answers for it; the report is final with one, and preliminary without.
     state
@@ -58,7 +64,6 @@ def fhir_bundle(
     """
     known = state_of(case, signature, state)
     assessment = answered(case, known)
-    uids = object_uids(case, signature, state)
 
     def url(name: str) -> str:
         return f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, uids.instance(f'FHIR {name}'))}"
@@ -78,7 +83,7 @@ def fhir_bundle(
         **_study(case),
         "result": members,
         "conclusion": " ".join([f"{state_words(known, signature)}.", *assessment.lines(), NOTICE]),
-        **_conclusion_code(case, assessment),
+        **_conclusion_code(assessment),
     }
     entries = {url("report"): report, **observations}
     return {
@@ -115,11 +120,16 @@ def _total(case: Case, assessment: Assessment, shared: dict[str, Any]) -> dict[s
 def _artery(case: Case, assessment: Assessment, artery: Artery, shared: dict[str, Any]) -> dict[str, Any]:
     score = case.report.arteries[artery].agatston
     name = "without an artery" if artery is Artery.UNASSIGNED else artery.name
+    mine = [lesion for lesion in case.report.lesions if lesion.artery is artery]
+    is_open = any(lesion.undecided for lesion in mine)
+    low = min(math.fsum(lesion.agatston for lesion in mine if not lesion.undecided), score) if is_open else score
     made = {
         **_observation(f"Agatston score, {name}", codes.REGIONS[artery], shared),
-        **_score(assessment, score, score),
+        **_score(assessment, low, score),
     }
-    if assessment.decide():
+    if artery is Artery.UNASSIGNED:  # its region is the whole tree, as that of the total is
+        made["code"] = {**_concept(codes.UNASSIGNED_SCORE), "text": made["code"]["text"]}
+    if is_open and assessment.decide():
         made["note"] = [{"text": assessment.decide()}]
     return made
 
@@ -148,7 +158,7 @@ def _score(assessment: Assessment, low: float, high: float) -> dict[str, Any]:
 def _components(case: Case, assessment: Assessment) -> list[dict[str, Any]]:
     """Category and CAC-DRS, or why there are none; volume, mass, and what published tables say."""
     risk, total = case.risk, case.report.total
-    category = _category(case, assessment)
+    category = _category(assessment)
     drs = assessment.cac_drs_low if assessment.cac_drs_low == assessment.cac_drs_high else None
     found = [
         {"code": _concept(codes.RISK_CATEGORY), **(category or _withheld(assessment))},
@@ -173,7 +183,7 @@ def _components(case: Case, assessment: Assessment) -> list[dict[str, Any]]:
     return found
 
 
-def _category(case: Case, assessment: Assessment) -> dict[str, Any]:
+def _category(assessment: Assessment) -> dict[str, Any]:
     """The category, where there is one and no reader has to decide on it."""
     if len(assessment.categories) != 1:
         return {}
@@ -185,11 +195,11 @@ def _withheld(assessment: Assessment) -> dict[str, Any]:
     """Why there is no category: the scan does not allow one, or a reader has yet to decide."""
     if assessment.evaluable is Evaluable.NO:
         return _absent("unknown", assessment.why())
-    return _absent("temp-unknown", assessment.headline())
+    return _absent("temp-unknown", assessment.decide())
 
 
-def _conclusion_code(case: Case, assessment: Assessment) -> dict[str, Any]:
-    category = _category(case, assessment)
+def _conclusion_code(assessment: Assessment) -> dict[str, Any]:
+    category = _category(assessment)
     return {"conclusionCode": [category["valueCodeableConcept"]]} if category else {}
 
 

@@ -131,6 +131,7 @@ def render_report(
         say=say,
         _=language.text,
         n=language.number,
+        capital=language.capital,
         notice=language.text(NOTICE),
         version=__version__,
         state=known.value,
@@ -150,13 +151,13 @@ def render_report(
         technique=technique_sentence(case),
         lights=lights_of(case, known, say),
         warnings=_warnings(case, assessment.reasons, signature, say),
-        columns=[language.text(column) for column in _columns(case)],
+        columns=_columns(case, say),
         arteries=_artery_rows(case, say),
         total_row=_cells(case, report.total),
-        distribution=distribution_facts(case),
+        distribution=distribution_facts(case, say),
         has_labels=any(row.label != row.shown for row in scheme.categories),
         has_text=any(row.text for row in scheme.categories),
-        context=context_rows(risk),
+        context=context_rows(risk, say),
         context_waits=assessment.must_decide,
         omitted=omitted_rows(risk),
         remarks=remarks(case, say),
@@ -234,13 +235,13 @@ def _warnings(
     return sorted(rows, key=lambda row: ("bad", "limited", "note", "good").index(row["level"]))
 
 
-def _columns(case: Case) -> list[str]:
-    columns = ["Lesions", "Agatston", "Volume mm³"]
+def _columns(case: Case, say: NullTranslations) -> list[str]:
+    columns = [say.gettext("Lesions"), say.gettext("Agatston"), say.gettext("Volume mm³")]
     if case.report.total.volume_isotropic_mm3 is not None:
-        columns.append("Isotropic volume mm³")
+        columns.append(say.gettext("Isotropic volume mm³"))
     if case.report.mass_factor_mg_per_mm3_hu is not None:
-        columns.append("Mass mg")
-    return [*columns, "Density"]
+        columns.append(say.gettext("Mass mg"))
+    return [*columns, say.gettext("Density")]
 
 
 def _cells(case: Case, totals: Totals) -> list[str]:

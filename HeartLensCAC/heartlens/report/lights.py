@@ -112,7 +112,7 @@ def lights_of(case: Case, state: State, say: NullTranslations = ENGLISH) -> list
         State.DRAFT: say.gettext("nobody yet"), State.READ: say.gettext("edited, not signed"),
         State.SIGNED: say.gettext("signed"), State.ALTERED: say.gettext("altered after signing"),
     }  # fmt: skip
-    cut = {"heart-cut", "heart-cut-top", "few-slices", "no-heart"} & set(codes)
+    cut = any(LIGHT_BY_CODE.get(code) == "coverage" for code in codes)
     known = {
         "coverage": "" if cut else say.gettext("whole heart"),
         "gating": gating,

@@ -38,16 +38,18 @@ def technique_sentence(case: Case) -> str:
     )
 
 
-def context_rows(risk: Risk) -> list[tuple[str, str]]:
+def context_rows(risk: Risk, say: NullTranslations = ENGLISH) -> list[tuple[str, str]]:
     """What published tables say about such a score, each with its population."""
     rows = []
     if risk.percentile_text:
-        rows.append(("Percentile", risk.percentile_text))
+        rows.append((say.gettext("Percentile"), risk.percentile_text))
     if risk.arterial_age_years is not None:
-        rows.append(("Arterial age", f"{risk.arterial_age_years:.0f} years (MESA 2009)"))
+        rows.append((say.gettext("Arterial age"), f"{risk.arterial_age_years:.0f} years (MESA 2009)"))
     if risk.mesa_risk_percent is not None and risk.mesa_risk_without_cac_percent is not None:
         with_cac, without = f"{risk.mesa_risk_percent:.1f}", f"{risk.mesa_risk_without_cac_percent:.1f}"
-        rows.append(("10-year CHD risk", f"{with_cac} % with this score, {without} % without it (MESA 2015)"))
+        rows.append(
+            (say.gettext("10-year CHD risk"), f"{with_cac} % with this score, {without} % without it (MESA 2015)")
+        )
     return rows
 
 
@@ -91,18 +93,18 @@ def remarks(case: Case, say: NullTranslations = ENGLISH) -> list[str]:
     return texts
 
 
-def distribution_facts(case: Case) -> list[tuple[str, str]]:
+def distribution_facts(case: Case, say: NullTranslations = ENGLISH) -> list[tuple[str, str]]:
     """How the calcium is spread; what nobody can know while calcium has no artery is left out."""
     report = case.report
     facts = []
     if not report.arteries[Artery.UNASSIGNED].lesions:
-        facts.append(("Calcified arteries", f"{report.calcified_vessels} of 4"))
+        facts.append((say.gettext("Calcified arteries"), say.gettext("{n} of 4").format(n=report.calcified_vessels)))
         if report.diffusivity is not None:
-            facts.append(("Diffusivity index", f"{report.diffusivity:.2f}"))
+            facts.append((say.gettext("Diffusivity index"), f"{report.diffusivity:.2f}"))
         if report.left_main_share:
-            facts.append(("Left-main share", f"{100 * report.left_main_share:.0f} %"))
+            facts.append((say.gettext("Left-main share"), f"{100 * report.left_main_share:.0f} %"))
     small = f"{report.dropped_small_count} ({report.dropped_small_area_mm2:.2f} mm²)"
-    return [*facts, ("Below the minimum size, not counted", small)]
+    return [*facts, (say.gettext("Below the minimum size, not counted"), small)]
 
 
 def protocol_rows(case: Case) -> list[tuple[str, str]]:

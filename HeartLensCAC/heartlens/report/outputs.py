@@ -22,14 +22,15 @@ from heartlens.case.seal import SIGNATURE, sign_case
 from heartlens.case.signature import Signature, answered, shown_name, state_of
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused, NotWritten
-from heartlens.report.catalogs.language import language_of
+from heartlens.report.catalogs.language import PLAIN, Language, language_of
 from heartlens.report.csv_cells import cell
-from heartlens.report.dicom_objects import write_seg_and_sr
+from heartlens.report.dicom_objects import object_uids, write_seg_and_sr
 from heartlens.risk.evaluable import State
 
 if TYPE_CHECKING:
     import pydicom
 
+    from heartlens.dicom.source.uids import ObjectUids
     from heartlens.report.html import Identity
     from heartlens.report.sheet.pages import Sheet
 
@@ -170,8 +171,9 @@ def write_outputs(
         on_progress(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
         made: Sequence[pydicom.Dataset] = ()
-        if result.sources:
-            made = write_seg_and_sr(folder, result, signature, state, left_out, _noting, on_progress)
+        uids = object_uids(case, signature, state) if result.sources or more else None
+        if result.sources and uids is not None:
+            made = write_seg_and_sr(folder, result, uids, signature, state, left_out, _noting, on_progress)
         on_progress(0.7)
         page, identity = "", None
         with _noting(left_out, folder / "report.html") as path:
@@ -180,8 +182,11 @@ def write_outputs(
             identity = _identity_of(result) if identify and result.sources else None
             page = write_report(path, case, identity=identity, signature=signature, state=state, language=spoken)
         on_progress(0.8)
-        if more:
-            _write_more(folder, result, more, page, made, left_out, signature=signature, state=state, identity=identity)
+        if uids is not None and more:
+            _write_more(
+                folder, result, more, page, uids, made, left_out, signature=signature, state=state, identity=identity,
+                language=spoken,
+            )  # fmt: skip
         save_case(case, folder / "case")
         if signature is not None:
             sign_case(folder / "case", case, signature)
@@ -309,23 +314,26 @@ def _write_more(
     result: Result,
     more: Collection[More],
     page: str,
+    uids: ObjectUids,
     made_from: Sequence[pydicom.Dataset],
     left_out: list[str],
     *,
     signature: Signature | None,
     state: State | None,
     identity: Identity | None,
+    language: Language,
 ) -> None:
     """What was asked for beside the rest, set from the page that is report.html."""
-    from heartlens.report.dicom_objects import object_uids, write_key_pages
+    from heartlens.report.dicom_objects import write_key_pages
 
     case = result.case
+    of_sheets = uids if language.code == PLAIN.code else uids.told_apart_by(language=language.code)
     sheets: Sequence[Sheet] = ()
     of_page = [one for one in (More.KEY_PAGE, More.PDF) if one in more]
     if not page:
         left_out += [f"{MORE_FILES[one]} was not written: it is set from report.html" for one in of_page]
     elif of_page:
-        with _noting(left_out, folder / "the page on paper"):
+        with _noting(left_out, folder / " and ".join(MORE_FILES[one] for one in of_page)):
             from heartlens.report.sheet.pages import sheets_of
 
             sheets = sheets_of(page)
@@ -333,8 +341,7 @@ def _write_more(
         left_out.append("key-page.dcm was not written: the CT is not DICOM, and has no study that it could be put into")
     elif More.KEY_PAGE in more and sheets:
         with _noting(left_out, folder / "key-page.dcm"):
-            uids = object_uids(case, signature, state)
-            write_key_pages(folder, result, sheets, uids, names_patient=identity is not None)
+            write_key_pages(folder, result, sheets, of_sheets, names_patient=identity is not None)
     if More.PDF in more and sheets:
         with _noting(left_out, folder / "report.pdf") as path:
             from heartlens.report.sheet.pdf import sheets_pdf
@@ -350,7 +357,7 @@ def _write_more(
                         pdf,
                         ct=case.source_ct,
                         sources=result.sources,
-                        uids=object_uids(case, signature, state),
+                        uids=of_sheets,
                         made_from=made_from,
                         names_patient=identity is not None,
                         is_verified=signature is not None,
@@ -359,7 +366,11 @@ def _write_more(
         with _noting(left_out, folder / "report.fhir.json") as path:
             from heartlens.report.fhir import fhir_bundle
 
-            write_json(path, fhir_bundle(case, signature=signature, state=state, identity=identity))
+            bundle = fhir_bundle(
+                case, uids if identity is None else uids.told_apart_by(names_patient=True), signature=signature,
+                state=state, identity=identity,
+            )  # fmt: skip
+            write_json(path, bundle)
 
 
 def _identity_of(result: Result) -> Identity:

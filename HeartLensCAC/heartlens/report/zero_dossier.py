@@ -58,13 +58,14 @@ def zero_dossier(case: Case, say: NullTranslations = ENGLISH) -> dict[str, Any] 
     opinion = judge_by_rules(soft.ct, region, case.protocol)
     name = image_namer(case, say)
     rows, far = _candidates(case, opinion, name)
+    low, high = PICTURE_WINDOW_HU
     tiles = _tiles(case, region, name, [row["kji"] for row in rows])
     return {
         "tiles": tiles,
         "candidates": rows[:MOST_CANDIDATES],
         "more": max(len(rows) - MOST_CANDIDATES, 0),
         "far": far,
-        "window": f"{PICTURE_WINDOW_HU[0]:g} to {PICTURE_WINDOW_HU[1]:g}",
+        "window": say.gettext("{low} to {high}").format(low=f"{low:g}", high=f"{high:g}"),
     }
 
 

@@ -65,8 +65,9 @@ def doubts(ct: CTVolume, region: HeartRegion, lesions: LesionMap) -> list[Warnin
     if not hit.size:
         return []
     listing = ", ".join(str(number) for number in hit[:8])
+    what = "1 lesion that counts lies" if hit.size == 1 else f"{hit.size} lesions that count lie"
     text = (
-        f"{hit.size} lesions that count lie where clips, graft markers or struts seem to be ({listing}): the total is "
+        f"{what} where clips, graft markers or struts seem to be ({listing}): the total is "
         "not that of plaque alone; take out what is metal"
     )
     return [WarningRecord("metal-on-artery", text)]

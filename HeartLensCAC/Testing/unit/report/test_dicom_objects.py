@@ -64,5 +64,19 @@ def test_who_signed_and_that_it_was_altered_make_another_object(signature, state
     assert later.predecessor("sr") == object_uids(automatic).instance("sr")
 
 
+def test_a_later_heartlens_that_corrects_a_case_names_the_automatic_object_that_was_written(monkeypatch):
+    automatic = make_case(BOXES, version="1.0")
+    written = object_uids(automatic).instance("sr")
+    monkeypatch.setattr("heartlens.case.case.__version__", "2.0")
+    assert object_uids(automatic.reassign(1, Artery.LCX)).predecessor("sr") == written
+
+
+def test_what_is_said_in_another_language_is_another_object_of_the_same_series():
+    english = object_uids(make_case(BOXES))
+    german = english.told_apart_by(language="de")
+    assert not all_of(english) & all_of(german)
+    assert [english.series(kind) for kind in KINDS] == [german.series(kind) for kind in KINDS]
+
+
 def test_what_is_known_of_the_person_changes_what_is_said():
     assert object_uids(make_case(BOXES)) != object_uids(make_case(BOXES, risk_inputs=RiskInputs(age_years=61, sex="M")))

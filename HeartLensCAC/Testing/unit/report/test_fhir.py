@@ -13,6 +13,7 @@ from heartlens.case.signature import Signature
 from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.provenance import LabelSource
+from heartlens.report.dicom_objects import object_uids
 from heartlens.report.fhir import fhir_bundle
 from heartlens.report.html import Identity
 from heartlens.risk.evaluable import State
@@ -24,7 +25,8 @@ DOUBT = {4: LesionNote(0.5, LabelSource.NETWORK, undecided=True)}
 
 def resources(case, **more):
     """The resources by what they are, after the round through JSON and through the models."""
-    text = json.dumps(fhir_bundle(case, **more), allow_nan=False)
+    uids = object_uids(case, more.get("signature"), more.get("state"))
+    text = json.dumps(fhir_bundle(case, uids, **more), allow_nan=False)
     assert Bundle.model_validate_json(text).type == "collection"
     report, *observations = (entry["resource"] for entry in json.loads(text)["entry"])
     return report, {one["code"]["text"]: one for one in observations}
@@ -51,12 +53,18 @@ def test_score_arteries_and_category_have_their_codes_and_units():
 
 
 def test_every_reference_leads_to_an_entry():
-    document = fhir_bundle(make_case(BOXES).reassign(1, Artery.UNASSIGNED))
+    case = make_case(BOXES).reassign(1, Artery.UNASSIGNED)
+    document = fhir_bundle(case, object_uids(case))
     urls = [entry["fullUrl"] for entry in document["entry"]]
     report, total, *_ = (entry["resource"] for entry in document["entry"])
     assert [one["reference"] for one in report["result"]] == urls[1:]
     assert [one["reference"] for one in total["hasMember"]] == urls[2:]
     assert len(set(urls)) == len(urls) == 7
+    said = [
+        (one["code"]["coding"][0]["code"], one["bodySite"]["coding"][0]["code"])
+        for one in (entry["resource"] for entry in document["entry"][1:])
+    ]
+    assert len(set(said)) == len(said), "what has no artery is not the total to who reads codes"
 
 
 def test_a_score_on_which_a_reader_must_decide_is_a_range_and_has_no_category():
@@ -69,6 +77,26 @@ def test_a_score_on_which_a_reader_must_decide_is_a_range_and_has_no_category():
         assert absent["coding"][0]["code"] == "temp-unknown"
         assert "a reader must decide" in absent["text"]
     assert "conclusionCode" not in report
+
+
+def test_an_artery_with_an_undecided_lesion_is_a_range_and_the_others_are_not():
+    notes = {1: LesionNote(0.55, LabelSource.NETWORK, undecided=True)}
+    _, found = resources(make_case(BOXES, notes=notes, labels=LabelSource.NETWORK))
+    lad, rca = found["Agatston score, LAD"], found["Agatston score, RCA"]
+    assert (lad["valueRange"]["low"]["value"], lad["valueRange"]["high"]["value"]) == (0, 50)
+    assert "lesion 1" in lad["note"][0]["text"]
+    assert rca["valueQuantity"]["value"] == 1
+    assert "note" not in rca
+
+
+def test_a_class_of_cac_drs_that_is_open_says_why():
+    """Lesion 3, of 1, is the only one in its artery: with it A1/N3, without it A1/N2; the category stands."""
+    notes = {3: LesionNote(0.55, LabelSource.NETWORK, undecided=True)}
+    _, found = resources(make_case(BOXES, notes=notes, labels=LabelSource.NETWORK))
+    total = found["Total Agatston score"]
+    assert "valueCodeableConcept" in component(total, "HL-CATEGORY")
+    why = component(total, "HL-CACDRS")["dataAbsentReason"]["text"]
+    assert why == "Undecided, without changing the category: lesion 3."
 
 
 def test_where_nothing_may_be_said_no_number_stands():

@@ -201,7 +201,7 @@ def test_what_is_left_out_is_named_with_the_reason(pages):
 def test_without_gating_the_score_is_called_estimated(is_gated, words):
     page = page_of(make_case(BOXES, header=replace(HEADER, is_gated=is_gated)))
     assert "Estimated Agatston score 67" in page.text
-    assert f"gating {words}" in page.text
+    assert f"Gating {words}" in page.text
     assert "Total (estimated)" in page.text
 
 

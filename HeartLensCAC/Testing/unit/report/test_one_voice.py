@@ -17,6 +17,7 @@ from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.provenance import LabelSource
 from heartlens.dicom.sr_content.groups import total_words
+from heartlens.report.dicom_objects import object_uids
 from heartlens.report.fhir import fhir_bundle
 from heartlens.report.html import render_report
 from heartlens.report.sheet.marks import Letters
@@ -143,7 +144,9 @@ def test_all_places_say_the_same(name, case, signature):
     document = case.report_document(assessment)["assessment"]
     assert document["texts"]["headline"] == assessment.headline()
     assert document["texts"]["sentence"] == assessment.sentence()
-    report, total, *_ = (entry["resource"] for entry in fhir_bundle(case, signature=signature)["entry"])
+    report, total, *_ = (
+        entry["resource"] for entry in fhir_bundle(case, object_uids(case, signature), signature=signature)["entry"]
+    )
     for line in assessment.lines():
         assert line in report["conclusion"]
         assert {"text": line} in total["note"]

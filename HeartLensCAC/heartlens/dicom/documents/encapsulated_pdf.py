@@ -77,7 +77,6 @@ def write_pdf_object(
             modality="DOC",
             series_number=SERIES_NUMBER,
             series_description=SERIES_DESCRIPTION,
-            page=uids.number,
             names_patient=names_patient,
         )
         document.AcquisitionDateTime = ""

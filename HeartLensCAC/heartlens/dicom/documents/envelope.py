@@ -18,6 +18,9 @@ from heartlens.dicom.source.uids import ObjectUids
 SYNTHETIC = "SYN"
 """Conversion type of pixels and pages that no camera saw, PS3.3 C.8.6.1."""
 
+PAGES = 1000
+"""More than any version has: a later version comes after all pages of the one before."""
+
 SOURCE_PURPOSE = Code("121322", "DCM", "Source image for image processing operation")  # CID 7202
 
 
@@ -59,7 +62,7 @@ def envelope(
         series_number=series_number,
         sop_instance_uid=uids.instance(f"{kind}, naming the patient" if names_patient else kind, page),
         sop_class_uid=sop_class_uid,
-        instance_number=page,
+        instance_number=PAGES * (uids.number - 1) + page,  # all versions stand in one series
         modality=modality,
         transfer_syntax_uid=ExplicitVRLittleEndian,
         manufacturer=MANUFACTURER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydicom.uid import generate_uid
@@ -36,6 +36,16 @@ class ObjectUids:
     def is_corrected(self) -> bool:
         """Whether there is an automatic version that this one takes the place of."""
         return bool(self.automatic) and self.automatic != self.content
+
+    def told_apart_by(self, **facts: Any) -> ObjectUids:
+        """The UIDs of a version that says the same otherwise, in another language or with a name on it.
+
+        Parameters
+        ----------
+        **facts
+            What JSON can hold.
+        """
+        return replace(self, content=digest({"content": self.content, **facts}))
 
     def series(self, kind: str) -> str:
         """Of the series in which all versions of one kind of object stand."""

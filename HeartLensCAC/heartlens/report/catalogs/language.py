@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import date
 from gettext import GNUTranslations, NullTranslations
 from importlib.resources import files
+from pathlib import Path
 from types import MappingProxyType
 
 from heartlens.core.errors import InputRefused
@@ -47,6 +48,16 @@ class Language:
         """A text of the page; the English one where the catalog has none."""
         return self.say.gettext(english) if english else ""  # gettext gives the head of the catalog for nothing
 
+    def capital(self, text: str) -> str:
+        """A text with a large first letter.
+
+        Examples
+        --------
+        >>> Language("tr", ENGLISH).capital("inen aort"), Language("de", ENGLISH).capital("inen aort")
+        ('İnen aort', 'Inen aort')
+        """
+        return ("İ" if self.code == "tr" and text[:1] == "i" else text[:1].upper()) + text[1:]
+
     def number(self, text: str) -> str:
         """A text with numbers in it, its decimals as they are written here.
 
@@ -74,6 +85,21 @@ class Language:
 
 PLAIN = Language("en", ENGLISH)
 """The page as it is written where nobody asks for another language."""
+
+_LANG = re.compile(r'<html lang="([a-z]{2})">')
+_HEAD_CHARACTERS = 200
+
+
+def language_of_page(page: Path) -> str:
+    """Code of the language that a page says it is in; English where there is no page, or it cannot be written again."""
+    if not page.is_file():
+        return PLAIN.code
+    with page.open(encoding="utf-8", errors="replace") as file:
+        said = _LANG.search(file.read(_HEAD_CHARACTERS))
+    try:
+        return language_of(said[1]).code if said else PLAIN.code
+    except InputRefused:
+        return PLAIN.code
 
 
 def language_of(code: str) -> Language:

@@ -165,10 +165,9 @@ class Typesetter:
         for light in element.elements:
             level = next(level for level in LEVEL_COLORS if level in light.classes)
             name, words = light.elements
-            title = replace(name, children=[f"{name.text()[:2]}{name.text()[2:].capitalize()}"])
             text = stacked(
                 [
-                    paragraph(list(runs_of(title, self._style(SIZES["lights"], LEVEL_COLORS[level]))), each - 3),
+                    paragraph(list(runs_of(name, self._style(SIZES["lights"], LEVEL_COLORS[level]))), each - 3),
                     paragraph(list(runs_of(words, self._style(SIZES["lights"]))), each - 3),
                 ]
             )

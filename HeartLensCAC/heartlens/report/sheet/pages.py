@@ -32,10 +32,13 @@ class Sheet:
         What it shows.
     marks
         In the order in which they are drawn.
+    language
+        Of its words, as HTML names it.
     """
 
     name: str
     marks: tuple[Mark, ...]
+    language: str = "en"
 
 
 def sheets_of(page: str) -> tuple[Sheet, ...]:
@@ -46,7 +49,8 @@ def sheets_of(page: str) -> tuple[Sheet, ...]:
     page
         What `heartlens.report.html.render_report` returns.
     """
-    main = next(read_html(page).find("main"))
+    root = read_html(page)
+    main, language = next(root.find("main")), next(root.find("html")).attributes.get("lang", "en")
     width, height = PAGE_MM[0] - 2 * MARGIN_MM[0], PAGE_MM[1] - MARGIN_MM[1] - FOOT_MM
     named: list[tuple[str, list[Mark]]] = []
     for n, section in enumerate(main.elements):
@@ -58,7 +62,7 @@ def sheets_of(page: str) -> tuple[Sheet, ...]:
         named += [(name, marks) for marks in pages]
     foot = _foot_words(main)
     return tuple(
-        Sheet(name, (*moved(marks, *MARGIN_MM), *_foot(foot, n, len(named))))
+        Sheet(name, (*moved(marks, *MARGIN_MM), *_foot(foot, n, len(named))), language)
         for n, (name, marks) in enumerate(named, 1)
     )
 

@@ -42,7 +42,10 @@ def sheets_pdf(sheets: Sequence[Sheet]) -> bytes:
         pdfmetrics.registerFont(TTFont(name, BytesIO(font_bytes(bold))))
     file = BytesIO()
     per_mm = 1 / MM_PER_POINT
-    canvas = Canvas(file, pagesize=tuple(side * per_mm for side in PAGE_MM), pageCompression=1, invariant=1, lang="en")
+    canvas = Canvas(
+        file, pagesize=tuple(side * per_mm for side in PAGE_MM), pageCompression=1, invariant=1,
+        lang=sheets[0].language,
+    )  # fmt: skip
     canvas.setTitle(TITLE)
     canvas.setAuthor(f"HeartLens {__version__}")
     canvas.setSubject("Research software, not a medical device")

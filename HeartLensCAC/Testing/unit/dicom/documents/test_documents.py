@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,8 @@ def test_pages_of_one_result_are_instances_of_one_series(tmp_path, scan):
     assert [page.InstanceNumber for page in pages] == [1, 2, 1]
     assert len({page.SeriesInstanceUID for page in pages}) == 1
     assert pages[0].SOPInstanceUID == pages[2].SOPInstanceUID != pages[1].SOPInstanceUID
+    later = write_key_page(tmp_path / "later.dcm", PIXELS, uids=replace(UIDS, number=2), page=1, **scan)
+    assert later.InstanceNumber == 1001, "after every page of the version before"
 
 
 def test_a_signed_document_is_verified_and_names_what_holds_its_numbers(tmp_path, scan):
