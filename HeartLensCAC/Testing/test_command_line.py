@@ -449,6 +449,16 @@ def test_wrong_usage_exits_with_2(run, arguments, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_pages_for_the_archive_are_written_once_a_folder_is_given_for_them(phantom, labels, run, tmp_path):
+    words = ("score", phantom / "ct", "--segmentation", labels, "--key-page", "--pdf", "--fhir")
+    code, _, told = run(*words)
+    assert code == 2
+    assert "give --out DIR" in told
+    code, _, told = run(*words, "--out", tmp_path / "out")
+    assert code == 0, told
+    assert {path.name for path in (tmp_path / "out").iterdir()} >= {"key-page.dcm", "report.pdf", "report.fhir.json"}
+
+
 def test_a_language_that_is_not_there_is_refused_before_the_work(run, tmp_path):
     assert "found 'tlh'" in refused(run, "input", tmp_path / "nowhere", "--language", "tlh", tmp_path=tmp_path)
 

@@ -280,6 +280,9 @@ HELD_ELSEWHERE = {
     "--same-person": "test_comparing.py: two names that the user says are one person's",
     "--profile": "test_command_line.py: the message lists the names",
     "--scheme": "test_command_line.py: the message lists the names",
+    "--key-page": "test_command_line.py: it is named with the folder that it needs",
+    "--pdf": "test_command_line.py: the same",
+    "--fhir": "test_command_line.py: the same",
 }
 """Options in messages whose way out another test goes."""
 
