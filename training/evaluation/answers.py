@@ -38,6 +38,9 @@ _RIGHT_NAMES = {
 
 SCHEME = "heartlens"
 
+CREDIBLE = 0.95
+"""Probability that the likeliest categories must have together to be expected to hold the reference's."""
+
 SAME_SCORE = 1e-6
 """Sums of one score in another order differ by less."""
 
@@ -188,6 +191,10 @@ class ScanAnswer:
         Score and its range, as the report says them.
     categories
         Of both ends of the range.
+    reference_categories
+        Of the reference, and with all uncertain voxels.
+    probability
+        Of each category in the scheme's order, as the report says it; empty where it says none.
     before
         Total and reference of the same scan before its image was altered; empty where it was not.
     """
@@ -201,12 +208,26 @@ class ScanAnswer:
     total_low: float
     total_high: float
     categories: tuple[str, ...]
+    reference_categories: tuple[str, ...] = ()
+    probability: tuple[tuple[str, float], ...] = ()
     before: tuple[float, ...] = ()
 
     @property
     def range_holds_reference(self) -> bool:
         """The range shares a score with what the reference may be."""
         return self.total_low <= self.reference_high + SAME_SCORE and self.total_high >= self.reference - SAME_SCORE
+
+    @property
+    def credible_categories(self) -> tuple[str, ...]:
+        """The fewest categories, likeliest first, that have `CREDIBLE` together; empty without probabilities."""
+        ranked = sorted(self.probability, key=lambda row: -row[1])
+        sums = np.cumsum([p for _, p in ranked])
+        return tuple(name for name, _ in ranked[: int(np.searchsorted(sums, CREDIBLE - SAME_SCORE)) + 1])
+
+    @property
+    def probability_holds_reference(self) -> bool:
+        """The credible categories share one with what the reference may be."""
+        return not set(self.credible_categories).isdisjoint(self.reference_categories)
 
     @property
     def spans_categories(self) -> bool:
@@ -241,7 +262,11 @@ def answer_of(case: Case, known: Known, before: tuple[float, ...] = ()) -> ScanA
     ]
     reference = sum(_score(case, weight) for weight in weighed)
     doubted = _score(case, _weighed(ct, known.uncertain, protocol))
-    low, high = (category(s, SCHEME).category for s in (assessment.total_low, assessment.total_high))
+    low, high, least, most = (
+        category(score, SCHEME).category
+        for score in (assessment.total_low, assessment.total_high, reference, reference + doubted)
+    )
+    printed = case.risk.category_probability if assessment.likeliest is not None else None
     return ScanAnswer(
         islands=tuple(islands),
         others=_other_lesions(case, known),
@@ -252,6 +277,8 @@ def answer_of(case: Case, known: Known, before: tuple[float, ...] = ()) -> ScanA
         total_low=assessment.total_low,
         total_high=assessment.total_high,
         categories=(low, high),
+        reference_categories=(least, most),
+        probability=printed or (),
         before=before,
     )
 

@@ -98,6 +98,7 @@ SOURCE_COLUMNS = (
     ("named right", "islands.all.named_right"),
     ("false per scan", "others.false_per_scan"), ("undecided, not coronary, per scan", "others.undecided_per_scan"),
     ("false zeros", "answers.false_zero"), ("range holds the reference", "range.holds"),
+    ("likeliest categories (95 %) hold its category", "range.credible"),
 )  # fmt: skip
 
 PHANTOM_COLUMNS = (
@@ -185,6 +186,8 @@ def _with_mark(summary: Summary, stage: str, aim: Aim) -> str:
 def cell(summary: Summary, stage: str, name: str, digits: int = 2) -> str:
     """A statistic with its interval, and of how many; of a lone scan there is no interval."""
     of = summary.stages[stage]
+    if name not in of.estimates:  # no scan that it could be said of
+        return "-"
     estimate, share = of.estimates[name], of.shares.get(name)
     if share is not None and share[1] and name not in _RATES:
         return f"{share[0]} of {share[1]}: {shown(estimate, digits)}"

@@ -42,6 +42,10 @@ def add_answers(statistics: Statistics, answers: Sequence[ScanAnswer]) -> None:
     everyone = np.ones(len(answers), bool)
     _add_share(statistics, "range.holds", np.array([a.range_holds_reference for a in answers]), everyone)
     _add_share(statistics, "range.spans", np.array([a.spans_categories for a in answers]), everyone)
+    has_probability = np.array([bool(answer.probability) for answer in answers])
+    if has_probability.any():
+        held = np.array([answer.probability_holds_reference for answer in answers])
+        _add_share(statistics, "range.credible", held & has_probability, has_probability)
     scores = np.array([answer.total for answer in answers])
     statistics.add("answers", ("mean_score",), lambda drawn: [float(scores[drawn].mean())])
     if all(answer.before for answer in answers):

@@ -12,6 +12,7 @@ from heartlens.case.case import Case
 from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.core.provenance import LabelSource, Provenance
 from training.evaluation.answers import Known, KnownIsland, answer_of, known_islands
 from training.evaluation.estimates import Statistics, estimate_all
 from training.evaluation.recall import add_answers
@@ -40,7 +41,8 @@ def case_of(ct: CTVolume, *named: tuple[tuple[slice, slice], Artery, LesionNote]
     arteries = np.repeat([int(artery) for _, artery, _ in named], sizes)
     number = np.repeat(np.arange(len(named)), sizes)
     notes = [note for _, _, note in named] or [LesionNote()]
-    return Case.of(ct, extract_lesions(ct, flat, arteries, PROTOCOL, notes=notes, note_of_voxel=number), PROTOCOL)
+    lesions = extract_lesions(ct, flat, arteries, PROTOCOL, notes=notes, note_of_voxel=number)
+    return Case.of(ct, lesions, PROTOCOL, provenance=Provenance(LabelSource.NETWORK))
 
 
 LEFT_PART, RIGHT_PART = (slice(4, 6), slice(4, 8)), (slice(4, 6), slice(8, 14))
@@ -164,3 +166,24 @@ def test_a_pair_agrees_within_five_points_or_five_percent():
         assert found["pairs.within"].value == agrees
     assert found["pairs.reference_within"].value == 0  # 0 on this image, 6 before
     assert found["pairs.mean_change"].value == 1
+
+
+@pytest.mark.parametrize(("p", "credible"), [(0.9, ("mild", "absent")), (0.96, ("mild",))])
+def test_the_likeliest_categories_with_95_in_100_are_held_against_the_reference(p, credible):
+    """A lesion of 20 is coronary with p, and the score mild or 0; nothing of it is coronary, or all."""
+    ct = scan((WHOLE, 150))
+    case = case_of(ct, (WHOLE, Artery.RCA, LesionNote(probability=p)))
+    wrong = answer_of(case, Known())
+    right = answer_of(case, Known((KnownIsland("RCA", voxels(ct, WHOLE)),)))
+    assert dict(wrong.probability) == pytest.approx(
+        {"absent": 1 - p, "minimal": 0, "mild": p, "moderate": 0, "high": 0}
+    )
+    assert wrong.credible_categories == right.credible_categories == credible
+    assert (wrong.reference_categories, right.reference_categories) == (("absent",) * 2, ("mild",) * 2)
+    assert right.probability_holds_reference
+    assert wrong.probability_holds_reference is (p == 0.9)
+    silent = answer_of(case_of(ct), Known())
+    assert (silent.probability, silent.credible_categories) == ((), ())
+    found, shares = estimates(wrong, right, silent)
+    assert shares["range.credible"] == (1 + (p == 0.9), 2)
+    assert found["range.credible"].value == (1 + (p == 0.9)) / 2
