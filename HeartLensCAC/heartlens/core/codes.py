@@ -85,6 +85,7 @@ MM2_UNITS = Code("mm2", "UCUM", "square millimeter")
 MG_UNITS = Code("mg", "UCUM", "milligram")
 PERCENT_UNITS = Code("%", "UCUM", "percent")
 YEAR_UNITS = Code("a", "UCUM", "year")
+SCORE_PER_YEAR_UNITS = Code("{score}/a", "UCUM", "score per year")
 
 RISK_CATEGORY = Code("HL-CATEGORY", PRIVATE_SCHEME, "Calcium score category")
 """Its value is "scheme:category", such as heartlens:mild, with label and range as meaning; see tables/."""
@@ -102,3 +103,7 @@ CALCIFIED_VESSELS = Code("HL-VESSELS", PRIVATE_SCHEME, "Number of calcified coro
 """How many of LM, LAD, LCX and RCA score above 0."""
 DROPPED_SMALL = Code("HL-DROPPED", PRIVATE_SCHEME, "Number of dropped small islands")
 """2-D islands above the threshold and below the minimum size of the protocol; they are in no score."""
+
+CHANGE = Code("HL-CHANGE", PRIVATE_SCHEME, "Change of the Agatston score since an earlier scan")
+CHANGE_PER_YEAR = Code("HL-CHANGEYEAR", PRIVATE_SCHEME, "Change of the Agatston score a year")
+"""Both are coded only where nothing undecided leaves them open and the scans may be compared."""

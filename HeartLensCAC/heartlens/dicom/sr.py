@@ -28,6 +28,7 @@ from heartlens.dicom.source.images import (
     undisturbed,
 )
 from heartlens.dicom.source.uids import ObjectUids, unrelated_uids
+from heartlens.dicom.sr_content.compared import Compared
 from heartlens.dicom.sr_content.groups import Box, comment, heart_outline, lesion_group, numbered, total_group
 from heartlens.dicom.sr_content.places import StoredPlaces
 from heartlens.risk.assess import Risk
@@ -56,6 +57,7 @@ def write_sr(
     organization: str | None = None,
     signed: str | None = None,
     uids: ObjectUids | None = None,
+    compared: Compared | None = None,
 ) -> Dataset:
     """Write a Comprehensive 3D SR: one group for the total, one per lesion; also at score 0.
 
@@ -91,6 +93,8 @@ def write_sr(
         When, ISO 8601; None is now.
     uids
         Of the object and of its findings; a corrected document names the automatic one. None draws new ones.
+    compared
+        With an earlier scan of the same person.
 
     Returns
     -------
@@ -104,8 +108,9 @@ def write_sr(
     with undisturbed():
         places = StoredPlaces(images)
         outline = heart_outline(ct, heart or _middle(ct), places)
+        changes, said = ([], []) if compared is None else (compared.measurements(), compared.comments())
         groups = [
-            total_group(report, risk, assessment, protocol, region=outline, uids=uids),
+            total_group(report, risk, assessment, protocol, region=outline, uids=uids, more=changes),
             *(lesion_group(lesion, number, places, uids) for lesion, number in numbered(report.lesions)),
         ]
         content = hd.sr.MeasurementReport(
@@ -116,7 +121,7 @@ def write_sr(
         root = content[0].ContentSequence
         root.insert(_position_of_measurements(root), _image_library(images.images))
         stamp = _stamp(report, risk, assessment, protocol, ct, state, provenance)
-        for text in (*stamp, *(f"{code}: {text}" for code, text in cautions), NOTICE):
+        for text in (*stamp, *said, *(f"{code}: {text}" for code, text in cautions), NOTICE):
             root.append(comment(text))
         document = hd.sr.Comprehensive3DSR(
             evidence=[images.described(0), *images.images[1:], *([seg] if seg is not None else [])],

@@ -25,6 +25,7 @@ from heartlens.dicom.seg import write_seg
 from heartlens.dicom.series import choose_series, find_series, rank_series
 from heartlens.dicom.source.uids import ObjectUids
 from heartlens.dicom.sr import write_sr
+from heartlens.dicom.sr_content.compared import Compared
 from heartlens.risk.assess import assess
 from heartlens.risk.assessment import assess_score
 from heartlens.risk.categories import SCHEMES
@@ -533,3 +534,23 @@ def test_the_same_lesion_is_known_by_the_same_uid_in_a_later_version(tmp_path):
     first = Written(tmp_path / "a", LAD=280, said={"uids": uids}).groups()
     second = Written(tmp_path / "b", LCX=280, said={"uids": replace(uids, content="moved")}).groups()
     assert first["LAD 1"].tracking_uid == second["LCX 1"].tracking_uid != first["Total"].tracking_uid
+
+
+def test_a_change_since_an_earlier_scan_stands_in_the_group_of_the_total_and_in_words(tmp_path, require_tool):
+    """From 60.4 to what is here: -12.5 in all, -6.25 a year."""
+    compared = Compared(("No change beyond measurement noise.", "Agatston 60, then 48."), "1.2.3", -12.5, -6.25)
+    written = Written(tmp_path, LAD=250, said={"compared": compared})
+    numbers = written.numbers("Total")
+    assert numbers["Change of the Agatston score since an earlier scan"] == -12.5
+    assert numbers["Change of the Agatston score a year"] == -6.25
+    first, second = [text for text in written.comments() if "noise" in text or "then" in text]
+    assert first == "Compared with an earlier scan (study 1.2.3): No change beyond measurement noise."
+    assert second == "Agatston 60, then 48."
+    run = subprocess.run([require_tool("dciodvfy"), written.path], capture_output=True, text=True, check=False)
+    assert [line for line in (run.stdout + run.stderr).splitlines() if line.startswith("Error")] == []
+
+
+def test_a_change_that_is_left_open_is_said_and_not_coded(tmp_path):
+    written = Written(tmp_path, LAD=250, said={"compared": Compared(("Whether calcium has changed is open.",))})
+    assert not [name for name in written.numbers("Total") if "Change" in name]
+    assert "Compared with an earlier scan: Whether calcium has changed is open." in written.comments()

@@ -39,6 +39,7 @@ def total_group(
     *,
     region: Any,
     uids: ObjectUids,
+    more: Sequence[Any] = (),
 ) -> Any:
     """The total, each artery, and what is not coronary; present at a score of 0, too.
 
@@ -56,6 +57,8 @@ def total_group(
         Coordinates from which the total is inferred.
     uids
         By which findings are known.
+    more
+        Measurements that belong to the total as a whole.
     """
     import highdicom as hd
 
@@ -83,6 +86,7 @@ def total_group(
             for site, agatston in report.findings.items()
             if site is not None
         ]
+    measurements += more
     evaluations = []
     if is_settled and risk.category is not None:
         meaning = f"{risk.label} (Agatston {risk.shown})"
@@ -212,7 +216,8 @@ def measurement(
         measured.NumericValue = str(value)
         return item
     measured.FloatingPointValue = float(value)
-    shown = display_agatston(value) if unit == codes.SCORE_UNITS else f"{value:.{SHOWN_DIGITS}f}"
+    is_score = unit == codes.SCORE_UNITS and value >= 0  # a change may be below
+    shown = display_agatston(value) if is_score else f"{value:.{SHOWN_DIGITS}f}"
     measured.NumericValue = shown.replace("<1", f"{value:.2g}")  # DICOM has no "less than"
     return item
 
