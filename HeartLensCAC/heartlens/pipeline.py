@@ -18,7 +18,8 @@ from heartlens import __version__
 from heartlens.anatomy.extent import require_possible_extent
 from heartlens.anatomy.quality import acquisition_cautions, content_findings
 from heartlens.anatomy.sharpness import softened
-from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules, with_sites
+from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules
+from heartlens.calcium.sites import doubted_by_place, with_sites
 from heartlens.case.case import Case
 from heartlens.case.result import Result
 from heartlens.case.signature import now
@@ -134,11 +135,13 @@ def score_series(
     clock.lap("calcium")
 
     on_progress("scoring", 0.9)
+    lesions = with_sites(scored_ct, region, calcium.lesions)
     if request.segmentation is None:
-        cautions += doubts(scored_ct, region, calcium.lesions)
+        cautions += doubts(scored_ct, region, lesions)
+        lesions = doubted_by_place(lesions)
     case = Case.of(
         ct,
-        with_sites(scored_ct, region, calcium.lesions),
+        lesions,
         protocol,
         slice_probability=calcium.slice_probability,
         risk_inputs=_risk_inputs(ct, request),

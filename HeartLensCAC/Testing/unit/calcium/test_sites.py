@@ -7,9 +7,9 @@ import pytest
 from schematic_chest import DESCENDING_MM, DESCENDING_RADIUS_MM, ROOT_MM, ROOT_RADIUS_MM, cropped, schematic_chest
 
 from heartlens.anatomy import heart_region
-from heartlens.calcium.sites import RULES, sites_of_lesions, with_sites
+from heartlens.calcium.sites import RULES, doubted_by_place, sites_of_lesions, with_sites
 from heartlens.core.ct import CTVolume
-from heartlens.core.lesions import Artery, LesionMap, Site
+from heartlens.core.lesions import Artery, LesionMap, LesionNote, Site
 
 PLACES = {
     Site.ASCENDING_AORTA: (ROOT_MM[0] - ROOT_RADIUS_MM + 1, 0.0, 30.0),
@@ -73,3 +73,16 @@ def test_a_lesion_map_keeps_all_but_the_site():
     assert [named.notes[n].site for n in (1, 2)] == [Site.DESCENDING_AORTA, None]
     assert named.arteries == lesions.arteries
     assert np.array_equal(named.labels, lesions.labels)
+
+
+def test_what_is_called_coronary_on_the_mitral_annulus_is_left_to_a_reader():
+    """One on the ring and one in the front groove, both called; the ring's stays called, and undecided."""
+    ct, lesions = marked([PLACES[Site.MITRAL_ANNULUS], PLACES[None], PLACES[Site.AORTIC_VALVE]])
+    arteries = {1: Artery.LCX, 2: Artery.LAD, 3: Artery.OTHER}
+    said = LesionMap(lesions.labels, arteries, {1: LesionNote(0.99, why="network votes: LCX 0.99")})
+    named = with_sites(ct, heart_region(ct), said)
+    doubted = doubted_by_place(named)
+    assert [doubted.notes[n].undecided for n in (1, 2, 3)] == [True, False, False]
+    assert doubted.notes[1].why == "network votes: LCX 0.99; calcium of the mitral annulus lies there: review"
+    assert (doubted.notes[1].probability, doubted.arteries) == (0.99, arteries)
+    assert doubted_by_place(doubted) is doubted
