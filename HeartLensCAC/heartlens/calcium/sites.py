@@ -198,7 +198,7 @@ def doubted_by_place(lesions: LesionMap) -> LesionMap:
 
     A rule of place that claims a lesion contradicts whoever called it coronary, as a calcified mitral annulus is called
     LCX: nothing is taken from the score, and its range holds both. Of 48 coronary lesions of judging phantoms no rule
-    claims one.
+    claims one. A stent lies in an artery and contradicts nobody; heavy plaque looks like one.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def doubted_by_place(lesions: LesionMap) -> LesionMap:
     notes = {
         n: replace(note, undecided=True, why=f"{note.why}; calcium of the {SITE_NAMES[note.site]} lies there: review")
         for n, note in lesions.notes.items()
-        if lesions.arteries[n] in CORONARY and note.site is not None and not note.undecided
+        if lesions.arteries[n] in CORONARY and note.site not in (None, Site.STENT_OR_GRAFT) and not note.undecided
     }
     if not notes:
         return lesions

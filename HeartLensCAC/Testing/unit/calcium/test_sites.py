@@ -86,3 +86,10 @@ def test_what_is_called_coronary_on_the_mitral_annulus_is_left_to_a_reader():
     assert doubted.notes[1].why == "network votes: LCX 0.99; calcium of the mitral annulus lies there: review"
     assert (doubted.notes[1].probability, doubted.arteries) == (0.99, arteries)
     assert doubted_by_place(doubted) is doubted
+
+
+def test_what_looks_like_a_stent_contradicts_no_artery():
+    ct, lesions = marked([PLACES[None]], peak_hu=2900)
+    named = with_sites(ct, heart_region(ct), LesionMap(lesions.labels, {1: Artery.LAD}))
+    assert named.notes[1].site is Site.STENT_OR_GRAFT
+    assert doubted_by_place(named) is named
