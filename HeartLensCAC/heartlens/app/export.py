@@ -9,9 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from heartlens import __version__
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import ARTERY_NAMES, Artery, Draft
@@ -108,6 +105,7 @@ def export_labels(
         scan; ``output``; or a case cannot be opened.
     """
     from heartlens.case.comparison.opened import open_case
+    from heartlens.case.correction import island_ids
     from heartlens.case.folder import write_json
     from heartlens.case.signature import now
     from heartlens.core.atomic import atomic_folder
@@ -201,20 +199,6 @@ def reviews_of(case: Case) -> dict[int, Review]:
             touched.add(edit.lesion)
         reviews.update(dict.fromkeys(touched, Review(edit.who, edit.when)))
     return {number: review for number, review in reviews.items() if number in draft.arteries}
-
-
-def island_ids(case: Case) -> NDArray[np.uint16]:
-    """(k, j, i) id of the island of every voxel that counts, on the grid of the CT as it was read.
-
-    Parameters
-    ----------
-    case
-        Of the islands.
-    """
-    ids = np.repeat(case.lesions.labels, case.slab_count, axis=0)
-    whole = np.zeros(case.source_ct.shape, np.uint16)  # slices that fill no slab were not scored
-    whole[: len(ids)] = ids
-    return np.where(case.scored_codes > 0, whole, 0).astype(np.uint16)
 
 
 def reviewed_words(case: dict[str, Any]) -> str:

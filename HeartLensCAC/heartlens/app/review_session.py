@@ -17,7 +17,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from heartlens.case.case import Case
 from heartlens.case.correction import apply_edited_labels, apply_labels, assign_at, lesion_at
-from heartlens.case.folder import case_journal, folder_differences, load_case, save_risk_inputs, write_json
+from heartlens.case.folder import (
+    case_journal,
+    find_case,
+    folder_differences,
+    load_case,
+    save_risk_inputs,
+    scored_series,
+    write_json,
+)
 from heartlens.case.journal import TORN, append_edits
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
@@ -87,12 +95,7 @@ class ReviewSession:
         InputRefused
             It is no case, or its CT has moved or changed.
         """
-        inside = folder / "case"
-        chosen = inside if (inside / "case.json").is_file() else folder
-        if not (chosen / "case.json").is_file():
-            raise InputRefused(
-                "input", f"{folder} holds no HeartLens case: expected case.json in it; choose a case folder"
-            )
+        chosen = find_case(folder)
         mine = instead_of._lock if instead_of is not None and instead_of.folder == chosen else None
         lock = mine or lock_case(chosen, reader)  # before anything is read: nobody edits between reading and locking
         try:
@@ -135,9 +138,7 @@ class ReviewSession:
     @property
     def state(self) -> State:
         """How far a person has answered for what is shown."""
-        if self.seal.state is SealState.HOLDS:
-            return State.SIGNED
-        return State.ALTERED if self.seal.state is SealState.ALTERED else self.case.assessment.state
+        return self.seal.state_of_case(self.case.assessment.state)
 
     def _look_through(self) -> Iterator[str]:
         if self.held_by is not None:
@@ -165,18 +166,8 @@ class ReviewSession:
         if not header.sop_instance_uids:
             return ()
         from heartlens.dicom.read import source_datasets
-        from heartlens.dicom.series import find_series
 
-        all_series = find_series([Path(path) for path in self.case.provenance.source])
-        scored = set(header.sop_instance_uids)
-        series = next(
-            (
-                s
-                for s in all_series
-                if s.series_uid == header.series_uid and scored <= {str(i.value("SOPInstanceUID")) for i in s.instances}
-            ),
-            None,
-        )
+        series = scored_series(self.case)
         if series is None:
             raise InputRefused(
                 "input", f"series {header.series_uid} is no longer where it was read from; bring it back"

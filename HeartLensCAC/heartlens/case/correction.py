@@ -148,6 +148,21 @@ def lesion_at(case: Case, kji: ArrayLike) -> int | None:
     return None if seed is None else int(case.lesions.labels.reshape(-1)[seed]) or None
 
 
+def island_ids(case: Case) -> NDArray[np.uint16]:
+    """(k, j, i) id of the island of every voxel that counts, 0 elsewhere; on the grid of the CT as it was read.
+
+    Parameters
+    ----------
+    case
+        Of the islands.
+    """
+    ids = np.zeros(case.source_ct.shape, np.uint16)
+    labels = np.repeat(case.lesions.labels, case.slab_count, axis=0)  # shorter: slices that fill no slab do not count
+    flat = case.shown.flat
+    ids.reshape(-1)[flat] = labels.reshape(-1)[flat]
+    return ids
+
+
 @dataclass(frozen=True)
 class _Relabeled:
     """The labeled voxels after a change, before it is told as edits.

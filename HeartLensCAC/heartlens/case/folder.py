@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,63 @@ from heartlens.core.provenance import Provenance
 from heartlens.core.slabs import average_slabs, slices_per_slab
 from heartlens.risk.person import RiskInputs
 
+if TYPE_CHECKING:
+    from heartlens.dicom.stacks.series import Series
+
 NUMBERS = ("total", "arteries", "unassigned", "other", "dropped_small")
 """Parts of a report that must be those of the case; the same in both versions."""
 
 AUTO = "auto.seg.nrrd"
 """The automatic result, which nobody changes."""
+
+
+def case_in(place: Path) -> Path | None:
+    """The case folder at a place: that of a report folder, or the place itself; None where there is none."""
+    return next((folder for folder in (place / "case", place) if (folder / "case.json").is_file()), None)
+
+
+def find_case(place: Path) -> Path:
+    """The case folder at a place; see `case_in`.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: there is none.
+    """
+    folder = case_in(place)
+    if folder is None:
+        raise InputRefused(
+            "input",
+            f"{place} holds no HeartLens case: expected a case folder or a report folder with one, found no case.json; "
+            "choose another folder, or score the scan",
+        )
+    return folder
+
+
+def scored_series(case: Case) -> Series | None:
+    """The DICOM series that was scored, in the files that it was read from.
+
+    Parameters
+    ----------
+    case
+        Of any kind of CT.
+
+    Returns
+    -------
+    Series | None
+        None where the CT was not DICOM, and where the series is no longer there.
+    """
+    header = case.source_ct.header
+    if not header.sop_instance_uids:
+        return None
+    from heartlens.dicom.series import find_series
+
+    scored = set(header.sop_instance_uids)
+    for series in find_series([Path(path) for path in case.provenance.source]):
+        held = {str(instance.value("SOPInstanceUID")) for instance in series.instances}
+        if series.series_uid == header.series_uid and scored <= held:
+            return series
+    return None
 
 
 def save_case(case: Case, folder: Path) -> None:

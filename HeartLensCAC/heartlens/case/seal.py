@@ -72,6 +72,18 @@ class Seal:
     signature: Signature | None = None
     changed: tuple[str, ...] = ()
 
+    def state_of_case(self, unsigned: State) -> State:
+        """How far a person has answered for the case.
+
+        Parameters
+        ----------
+        unsigned
+            The state that it has without a signature.
+        """
+        if self.state is SealState.HOLDS:
+            return State.SIGNED
+        return State.ALTERED if self.state is SealState.ALTERED else unsigned
+
     def __str__(self) -> str:
         if self.signature is None:
             return self.state.value + (f": {', '.join(self.changed)}" if self.changed else "")

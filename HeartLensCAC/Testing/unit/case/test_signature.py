@@ -216,7 +216,7 @@ def test_an_unsigned_export_says_that_nobody_signed(two_lesions, tmp_path):
 
 
 def test_a_folder_without_a_case_is_refused(tmp_path):
-    with pytest.raises(InputRefused, match=r"no HeartLens case: expected case\.json"):
+    with pytest.raises(InputRefused, match=r"no HeartLens case: expected a case folder .* found no case\.json"):
         ReviewSession.open(tmp_path)
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heartlens.case.case import Case
-from heartlens.case.folder import load_case
-from heartlens.case.seal import SealState, read_seal
+from heartlens.case.folder import find_case, load_case, scored_series
+from heartlens.case.seal import read_seal
 from heartlens.case.signature import Signature, answered, state_words
-from heartlens.core.errors import InputRefused
 from heartlens.risk.assessment import Assessment
 from heartlens.risk.evaluable import State
 
@@ -65,22 +64,12 @@ class OpenedCase:
     @cached_property
     def series(self) -> Series | None:
         """The series that was scored; None where the CT was not DICOM."""
-        header = self.case.source_ct.header
-        if not header.sop_instance_uids:
-            return None
-        from heartlens.dicom.series import find_series
-
-        scored = set(header.sop_instance_uids)
-        for series in find_series([Path(path) for path in self.case.provenance.source]):
-            held = {str(instance.value("SOPInstanceUID")) for instance in series.instances}
-            if series.series_uid == header.series_uid and scored <= held:
-                return series
-        return None
+        return scored_series(self.case)
 
     @property
     def patients(self) -> frozenset[str]:
         """Marks of whose the scan is, which compare and tell nothing; empty where no file says it."""
-        return frozenset() if self.series is None else frozenset(self.series.patient_keys)
+        return frozenset() if self.series is None else self.series.patient_keys - {""}
 
     @property
     def sources(self) -> Sequence[pydicom.Dataset]:
@@ -105,17 +94,8 @@ def open_case(place: Path) -> OpenedCase:
     InputRefused
         It is no case, or its CT has moved or changed.
     """
-    inside = place / "case"
-    folder = inside if (inside / "case.json").is_file() else place
-    if not (folder / "case.json").is_file():
-        raise InputRefused(
-            "input", f"{place}: expected a case folder or a report folder with one, found no case.json; score the scan"
-        )
+    folder = find_case(place)
     case = load_case(folder)
     seal = read_seal(folder, len(case.edits))
-    state = case.assessment.state
-    if seal.state is SealState.HOLDS:
-        state = State.SIGNED
-    elif seal.state is SealState.ALTERED:
-        state = State.ALTERED
+    state = seal.state_of_case(case.assessment.state)
     return OpenedCase(folder, case, state, seal.signature if state is State.SIGNED else None)
