@@ -48,8 +48,10 @@ MOST_ALIKE = 0.7
 def find_clips(ct: CTVolume, region: HeartRegion) -> NDArray[np.int64]:
     """C-order indices of the voxels of clips and markers that do not saturate, known by their shape and company.
 
-    One small dense island may be plaque, several alike are not. Empty when there are too few.
+    One small dense island may be plaque, several alike are not. Empty when there are too few, and without a heart.
     """
+    if not region.in_view:
+        return np.zeros(0, np.int64)
     box = region.box(ct, margin_mm=8)
     islands, _ = ndimage.label(ct.hu[box] > DENSE_HU, np.ones((3, 3, 3)))
     chosen: list[tuple[NDArray[np.int64], float, float]] = []

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 REACH_MM = 5.0
@@ -69,27 +71,40 @@ def match_lesions(
         joined[gap.argmin(axis=0), np.arange(len(second))] = True
         joined &= gap <= reach_mm
     ids = (list(first), list(second))
-    open_a, open_b = set(range(len(first))), set(range(len(second)))
     groups = []
-    for a in range(len(first)):
-        if a not in open_a:
-            continue
-        mine, theirs = {a}, set(np.flatnonzero(joined[a]).tolist())
-        while True:
-            more = {int(n) for b in theirs for n in np.flatnonzero(joined[:, b])} | mine
-            if more == mine:
-                break
-            mine = more
-            theirs = {int(n) for n in np.flatnonzero(joined[sorted(mine)].any(axis=0))}
-        open_a -= mine
-        open_b -= theirs
-        gaps = gap[np.ix_(sorted(mine), sorted(theirs))]
+    for mine, theirs in joined_groups(joined):
+        gaps = gap[np.ix_(mine, theirs)]
         groups.append(
             MatchedLesions(
-                tuple(ids[0][n] for n in sorted(mine)),
-                tuple(ids[1][n] for n in sorted(theirs)),
+                tuple(ids[0][n] for n in mine),
+                tuple(ids[1][n] for n in theirs),
                 float(gaps.min()) if gaps.size else None,
             )
         )
-    groups += [MatchedLesions((), (ids[1][b],), None) for b in sorted(open_b)]
     return tuple(groups)
+
+
+def joined_groups(joined: NDArray[np.bool_]) -> list[tuple[list[int], list[int]]]:
+    """Rows and columns that hang together, each in one group.
+
+    Parameters
+    ----------
+    joined
+        (m, n) whether a row and a column belong together
+
+    Returns
+    -------
+    list[tuple[list[int], list[int]]]
+        Rows and columns of each group, ascending; in the order of the first row, and columns without a row at the end.
+
+    Examples
+    --------
+    >>> joined_groups(np.array([[True, True, False], [False, True, False]]))
+    [([0, 1], [0, 1]), ([], [2])]
+    """
+    m, n = joined.shape
+    rows, columns = np.nonzero(joined)
+    links = coo_matrix((np.ones(rows.size), (rows, m + columns)), shape=(m + n, m + n))
+    count, group = connected_components(links, directed=False)
+    members = [np.flatnonzero(group == one).tolist() for one in range(count)]
+    return [([x for x in some if x < m], [x - m for x in some if x >= m]) for some in sorted(members)]

@@ -26,7 +26,10 @@ MOST = 0.6
 """Share of a lesion's voxels that must lie at a site."""
 
 LONGEST_STENT_MM = 45.0
-"""Stents are made up to 38 mm long; a wire that paces the heart is longer."""
+"""A wire that paces the heart is longer than a stent. A choice, which was judged on phantoms alone."""
+
+LEAST_CLIP_SHARE = 0.3
+"""Share of a lesion's voxels in clips or markers from which all of it is one: their blur belongs to the lesion, too."""
 
 
 class LesionPlaces:
@@ -84,9 +87,9 @@ class LesionPlaces:
 
     @cached_property
     def is_clip(self) -> NDArray[np.bool_]:
-        """(n,) mostly clips, markers or struts by their shape and company."""
-        clips = find_clips(self.pieces.ct, self.region) if self.region.in_view else np.zeros(0, np.int64)
-        return np.asarray(self.pieces.mean(np.isin(self.pieces.flat, clips)) > 0.3)
+        """(n,) clips, markers or struts by their shape and company."""
+        clips = find_clips(self.pieces.ct, self.region)
+        return np.asarray(self.pieces.mean(np.isin(self.pieces.flat, clips)) > LEAST_CLIP_SHARE)
 
     def at_wall(self, *, ascending: bool, inside_mm: float, outside_mm: float) -> NDArray[np.bool_]:
         """(n,) mostly so near to the wall of the ascending or of the descending aorta."""

@@ -60,7 +60,7 @@ def doubts(ct: CTVolume, region: HeartRegion, lesions: LesionMap) -> list[Warnin
         why = doubts_about_zero(region)
         text = f"no coronary calcium was found, and that may be wrong: {why}"
         return [WarningRecord("false-zero", text)] if why else []
-    metal = find_clips(ct, region) if region.in_view else np.zeros(0, np.int64)
+    metal = find_clips(ct, region)
     hit = np.intersect1d(lesions.voxels.ids[np.isin(lesions.voxels.flat, metal)], scored)
     if not hit.size:
         return []

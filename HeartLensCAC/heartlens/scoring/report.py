@@ -158,6 +158,7 @@ class ScoreReport:
 
     def to_json(self) -> dict[str, Any]:
         """The scoring part of report.json; `from_json` gives back an equal report, bit for bit."""
+        found = self.findings
         return {
             "total": asdict(self.total),
             "arteries": {artery.name: asdict(self.arteries[artery]) for artery in CORONARY},
@@ -170,8 +171,8 @@ class ScoreReport:
                 for lesion in self.lesions
             ],
             "findings": {
-                **{site.value: self.findings.get(site) for site in Site},
-                "place_not_known": self.findings.get(None),
+                **{site.value: found.get(site) for site in Site},
+                "place_not_known": found.get(None),
             },
             "dropped_small": {"count": self.dropped_small_count, "area_mm2": self.dropped_small_area_mm2},
             "distribution": {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from heartlens.calcium.matching import match_lesions
+from heartlens.calcium.matching import joined_groups, match_lesions
 
 
 def row(*x_mm):
@@ -33,6 +33,14 @@ def test_plaques_that_grew_together_are_one_group():
 def test_a_plaque_between_two_goes_to_the_nearer_and_the_other_stays_alone():
     assert groups({1: row(0)}, {5: row(1), 6: row(4.9)}) == [((1,), (5, 6))]  # the other's nearest is it, too
     assert groups({1: row(0), 2: row(5)}, {5: row(1), 6: row(4.9)}) == [((1,), (5,)), ((2,), (6,))]
+
+
+def test_a_chain_of_links_is_one_group_and_what_has_none_stands_alone():
+    #       column 0 1 2 3
+    links = [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 1, 0], [0, 0, 1, 0]]
+    assert joined_groups(np.array(links, bool)) == [([0], []), ([1, 2, 3], [0, 2]), ([], [1]), ([], [3])]
+    assert joined_groups(np.zeros((0, 2), bool)) == [([], [0]), ([], [1])]
+    assert joined_groups(np.zeros((0, 0), bool)) == []
 
 
 def test_the_gap_is_the_mean_way_from_the_smaller_lesion():

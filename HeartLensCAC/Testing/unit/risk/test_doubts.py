@@ -89,6 +89,12 @@ def test_a_few_or_fainter_ones_are_plaque(count, hu):
     assert find_clips(ct, heart_region(ct)).size == 0
 
 
+def test_where_there_is_no_heart_there_are_no_clips():
+    ct = with_row(12, 2000)
+    assert find_clips(ct, heart_region(ct)).size > 0
+    assert find_clips(ct, replace(heart_region(ct), in_view=False)).size == 0
+
+
 def test_large_dense_islands_are_plaque():
     ct = schematic_chest(add=[(20.0 + 5 * n, -8.0 - 5 * n, -44.0 + 6 * n, 5.0, 1600) for n in range(6)])
     assert find_clips(ct, heart_region(ct)).size == 0

@@ -6,11 +6,13 @@ every scanner, so that differences of HU themselves are compared. No step draws 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
+from scipy.spatial.transform import Rotation
 
 from heartlens.anatomy.coarse import CoarseGrid
 from heartlens.anatomy.region import HeartRegion
@@ -59,7 +61,8 @@ class Alignment:
     matrix
         (4, 4), LPS mm of the first scan to LPS mm of the second; rigid
     overlap
-        Share of the first heart that the second scan shows, 0 to 1.
+        Share of the places that were compared, the first heart and `MARGIN_MM` around it in the slice, that the second
+        scan shows; 0 to 1.
     correlation
         Of HU within `WINDOW_HU` over that share, -1 to 1.
     inconsistency_mm
@@ -74,7 +77,11 @@ class Alignment:
 
     def moved(self, lps_mm: ArrayLike) -> NDArray[np.float64]:
         """(n, 3) places of the first scan in the second, LPS mm."""
-        return np.asarray(lps_mm, np.float64) @ self.matrix[:3, :3].T + self.matrix[:3, 3]
+        return _apply(self.matrix, np.asarray(lps_mm, np.float64))
+
+    def back(self, lps_mm: ArrayLike) -> NDArray[np.float64]:
+        """(n, 3) places of the second scan in the first, LPS mm."""
+        return _apply(np.asarray(np.linalg.inv(self.matrix), np.float64), np.asarray(lps_mm, np.float64))
 
     @property
     def turn_deg(self) -> float:
@@ -105,9 +112,8 @@ def align_hearts(first: HeartRegion, second: HeartRegion) -> Alignment | None:
     if back is None:
         return None
     places = _heart_places(first)
-    returned = (places @ there.matrix[:3, :3].T + there.matrix[:3, 3]) @ back.matrix[:3, :3].T + back.matrix[:3, 3]
-    gap_mm = float(np.linalg.norm(returned - places, axis=1).mean())
-    return Alignment(there.matrix, there.overlap, there.correlation, gap_mm)
+    gap_mm = float(np.linalg.norm(back.moved(there.moved(places)) - places, axis=1).mean())
+    return replace(there, inconsistency_mm=gap_mm)
 
 
 class _Level:
@@ -121,10 +127,14 @@ class _Level:
         self.step = np.array(grid.spacing_mm)
         self.shape = np.array(grid.shape)
         self.hu = hu
-        self.slopes = [
-            np.gradient(hu, step, axis=axis) if hu.shape[axis] > 1 else np.zeros_like(hu)
-            for axis, step in enumerate(grid.spacing_mm)
-        ][::-1]  # along x, y, z
+
+    @cached_property
+    def slopes(self) -> list[NDArray[np.float32]]:
+        """(k, j, i) HU per mm along x, along y and along z; of the scan alone in which places are moved."""
+        return [
+            np.gradient(self.hu, step, axis=axis) if self.hu.shape[axis] > 1 else np.zeros_like(self.hu)
+            for axis, step in enumerate(self.step.tolist())
+        ][::-1]
 
     def index(self, lps_mm: NDArray[np.float64]) -> NDArray[np.float64]:
         return ((lps_mm[:, ::-1] - self.start) / self.step).T
@@ -160,12 +170,12 @@ def _register(
     matrix = matrices[0]
     moved = _apply(matrix, all_places)
     inside = moving.inside(moved)
-    turn = float(np.degrees(np.arccos(np.clip((np.trace(matrix[:3, :3]) - 1) / 2, -1, 1))))
-    if inside.mean() < LEAST_OVERLAP or turn > MOST_TURN_DEG:
+    if inside.mean() < LEAST_OVERLAP:
         return None
     a, b = still.at(all_places[inside]), moving.at(moved[inside])
     correlation = float(np.corrcoef(a, b)[0, 1]) if a.std() > 0 and b.std() > 0 else 0.0
-    return Alignment(matrix, float(inside.mean()), correlation, 0.0)
+    aligned = Alignment(matrix, float(inside.mean()), correlation, 0.0)
+    return None if aligned.turn_deg > MOST_TURN_DEG else aligned
 
 
 def _some(places: NDArray[np.float64], count: int) -> NDArray[np.float64]:
@@ -268,12 +278,7 @@ def _shift(shift_mm: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _stepped(matrix: NDArray[np.float64], step: NDArray[np.float64], pivot: NDArray[np.float64]) -> NDArray[np.float64]:
     """A matrix followed by a turn about a place, (3,) rotation vector, and a shift, (3,)."""
-    angle = float(np.linalg.norm(step[:3]))
-    turn = np.eye(3)
-    if angle > 0:
-        x, y, z = step[:3] / angle
-        cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-        turn = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross  # Rodrigues
+    turn = Rotation.from_rotvec(step[:3]).as_matrix()
     more = np.eye(4)
     more[:3, :3] = turn
     more[:3, 3] = pivot - turn @ pivot + step[3:]

@@ -76,7 +76,6 @@ def match_scans(prior: Case, current: Case, alignment: Alignment) -> tuple[Lesio
         for case, listed in ((prior, of_prior), (current, of_current))
     ]
     moved = {number: alignment.moved(points) for number, points in places[0].items()}
-    back = Alignment(np.asarray(np.linalg.inv(alignment.matrix), np.float64), 0.0, 0.0, 0.0)
     changes = []
     for group in match_lesions(moved, places[1]):
         a, b = [of_prior[n] for n in group.first], [of_current[n] for n in group.second]
@@ -84,7 +83,7 @@ def match_scans(prior: Case, current: Case, alignment: Alignment) -> tuple[Lesio
         if not b:
             outside = not any(_shows(current, moved[x.id]) for x in a)
         elif not a:
-            outside = not any(_shows(prior, back.moved(places[1][x.id])) for x in b)
+            outside = not any(_shows(prior, alignment.back(places[1][x.id])) for x in b)
         changes.append(
             LesionChange(
                 prior=group.first,

@@ -40,6 +40,7 @@ def test_a_scan_whose_origin_moved_is_found_where_it_moved_to(chest):
     assert aligned.overlap == 1
     assert aligned.correlation > 0.999
     assert aligned.inconsistency_mm < 0.1
+    assert aligned.back(aligned.moved(places_of(first))) == pytest.approx(places_of(first), abs=1e-6)
     assert np.array_equal(align_hearts(first, second).matrix, aligned.matrix)  # to the last bit
 
 
