@@ -8,8 +8,6 @@ from heartlens.core.errors import InputRefused
 AGE_SLACK_YEARS = 2.0
 """Ages are whole years, and typed in; more than this apart from what the dates say, they are of two people."""
 
-WAY_OUT = "; if one person has two of them, say so with --same-person"
-
 
 def check_same_person(prior: OpenedCase, current: OpenedCase, *, asserted: bool) -> tuple[str, ...]:
     """Refuse two scans of two people.
@@ -37,7 +35,9 @@ def check_same_person(prior: OpenedCase, current: OpenedCase, *, asserted: bool)
         if not marks[0] & marks[1]:
             if not asserted:
                 raise InputRefused(
-                    "input", f"the headers of the two scans name two patients: expected one patient ID{WAY_OUT}"
+                    "input",
+                    "the headers of the two scans name two patients: expected one patient ID; "
+                    "if one person has two of them, say so with --same-person",
                 )
             notes.append("The headers name two patients; the user said that they are one person.")
     else:
@@ -46,7 +46,9 @@ def check_same_person(prior: OpenedCase, current: OpenedCase, *, asserted: bool)
     if a.sex is not None and b.sex is not None and a.sex != b.sex:
         if not asserted:
             raise InputRefused(
-                "input", f"the prior scan is of a person of sex {a.sex}, the current one of sex {b.sex}{WAY_OUT}"
+                "input",
+                f"the prior scan is of a person of sex {a.sex}, the current one of sex {b.sex}; "
+                "if one of them is wrong and both are of one person, say so with --same-person",
             )
         notes.append("The two scans state different sexes; the user said that they are of one person.")
     days = None if prior.acquired is None or current.acquired is None else (current.acquired - prior.acquired).days

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -82,7 +82,7 @@ class Progress:
     floor_agatston
         Of this pair, from the phases of their slabs; None where slices are too thick to tell.
     lesions
-        Matched, new and gone; None where the hearts could not be aligned.
+        Matched, new and gone; None where the hearts could not be aligned, and where the change is withheld.
     alignment
         Of the hearts; None where it failed.
     differences
@@ -244,7 +244,7 @@ def compare_scans(
     told = [*notes, *_alignment_notes(alignment)]
     believed = alignment is not None and alignment.correlation >= SAME_PLACE
     reports = (prior.case.report, current.case.report)
-    return Progress(
+    progress = Progress(
         prior=prior.assessment,
         current=current.assessment,
         states=(prior.state_words, current.state_words),
@@ -253,17 +253,21 @@ def compare_scans(
         root_volume=Change(*(_root_volume(report) for report in reports)),
         arteries={artery: Change(*(_artery(report, artery) for report in reports)) for artery in CORONARY},
         floor_agatston=slab_phase_floor(prior.case, current.case),
-        lesions=match_scans(prior.case, current.case, alignment) if alignment is not None and believed else None,
+        lesions=None,
         alignment=alignment,
         differences=protocol_differences(prior, current),
         notes=tuple(told),
     )
+    if alignment is None or not believed or progress.withheld:  # "new" and "gone" are words of a change
+        return progress
+    return replace(progress, lesions=match_scans(prior.case, current.case, alignment))
 
 
 def _alignment_notes(alignment: Alignment | None) -> list[str]:
     if alignment is None:
         return ["The two hearts could not be laid on each other: lesions were not matched."]
-    text = f"correlation {alignment.correlation:.2f} over {100 * alignment.overlap:.0f} % of the prior heart"
+    share = f"{100 * alignment.overlap:.0f} % of the prior heart and its border"
+    text = f"correlation {alignment.correlation:.2f} over {share}"
     if alignment.correlation < SAME_PLACE:
         return [f"The two hearts could not be laid on each other ({text}): lesions were not matched."]
     if alignment.correlation < LIKE_ONE_HEART:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from heartlens.case.comparison.opened import OpenedCase
+from heartlens.core.errors import visible
 from heartlens.core.protocol import ScoringProtocol
 
 
@@ -96,4 +97,4 @@ def _with(value: float | None, unit: str) -> str | None:
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(f"{one:g}" for one in value)
-    return "not stated" if value is None else str(value)
+    return "not stated" if value is None else visible(str(value))

@@ -107,6 +107,6 @@ def _category(progress: Progress) -> str:
         return f"Category unchanged: {names[0]}."
     word = {"higher": "higher", "lower": "lower", "open": "open until a reader decides"}[progress.category_change]
     text = f"Category {names[0]}, then {names[1]}: {word}"
-    if progress.verdict is Verdict.NONE:
+    if progress.verdict is Verdict.NONE and progress.category_change != "open":
         text += ", across a border and within measurement noise"
     return f"{text}."

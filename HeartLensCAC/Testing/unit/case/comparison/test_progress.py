@@ -20,6 +20,7 @@ from heartlens.case.comparison.words import progress_lines
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.report.comparison.write import progress_page
 from heartlens.risk.person import RiskInputs
 
 SHIFT_MM = (9.0, -6.0, 15.0)
@@ -82,6 +83,13 @@ def test_one_voxel_more_is_noise_even_across_a_border():
     assert "Category mild, then moderate: higher, across a border and within measurement noise." in lines
 
 
+def test_a_category_that_a_reader_must_decide_is_not_said_to_have_crossed_a_border():
+    border = (Artery.LAD, LAD_MM, 6)  # 94, mild; with the undecided voxel 110, moderate
+    found = progress(scan(border), scan(border, (Artery.OTHER, RCA_MM, 1, UNDECIDED), seed=1))
+    assert (found.verdict, found.category_change) == (Verdict.NONE, "open")
+    assert "Category mild, then mild or moderate: open until a reader decides." in progress_lines(found)
+
+
 def test_an_unknown_day_or_a_short_time_gives_no_change_a_year():
     found = progress(PRIOR, scan((Artery.LAD, LAD_MM, 8), seed=1))
     assert found.per_year[0] is None
@@ -115,6 +123,15 @@ def test_a_scan_that_allows_no_statement_allows_none_of_a_change():
     for name in ("total_agatston", "per_year", "root_volume", "arteries"):
         assert document[name] is None
     assert document["categories"]["change"] is None
+
+
+def test_no_lesion_is_called_new_or_gone_where_nothing_is_said_of_a_change(grown):
+    contrast = scan((Artery.LAD, LAD_MM, 8), seed=1, cautions=(WarningRecord("contrast", "enhanced"),))
+    found = progress(PRIOR, contrast)
+    assert found.to_json()["lesions"] is None
+    assert not any("Lesions:" in line for line in progress_lines(found))
+    assert not any(word in progress_page(found) for word in ("Lesions, matched", "matched</th>"))
+    assert "matched</th>" in progress_page(grown)
 
 
 def test_scans_scored_in_two_ways_are_not_compared():
