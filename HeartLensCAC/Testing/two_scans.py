@@ -17,7 +17,6 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery, LesionMap, LesionNote
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
-from heartlens.risk.evaluable import State
 from heartlens.risk.person import RiskInputs
 
 AGATSTON, VOLUME_MM3 = 2.8 * 2.8 * 2, 2.8 * 2.8 * 3
@@ -60,4 +59,3 @@ def opened(case, *, state=None):
 
 
 LAD_4 = (Artery.LAD, LAD_MM, 4)
-SIGNED = State.SIGNED

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from heartlens.app.console import say
 from heartlens.app.options import UsageError
 from heartlens.core.errors import InputRefused
 
 if TYPE_CHECKING:
     from heartlens.case.comparison.opened import OpenedCase
-    from heartlens.case.comparison.readers import Comparison
+    from heartlens.case.comparison.readers import Comparison, Unmatched
+    from heartlens.case.result import Result
 
 DONE = 0
 
@@ -66,9 +67,9 @@ def run_progress(options: argparse.Namespace) -> int:
     from heartlens.case.comparison.progress import compare_scans
     from heartlens.case.comparison.words import progress_lines
     from heartlens.core.protocol import NOTICE
-    from heartlens.report.comparison.write import is_comparison, write_progress
+    from heartlens.report.comparison.write import write_progress
 
-    _check(options.out, options.force, is_comparison)
+    _check_out(options.out, options.force)
     prior, current = open_case(options.prior), open_case(options.current)
     days = (options.prior_date, options.current_date)
     for given, one in zip(days, (prior, current), strict=True):
@@ -86,37 +87,51 @@ def run_progress(options: argparse.Namespace) -> int:
         if options.out is not None:
             page = "progress.json" if left_out else "progress.html"
             print(f"\nPage: {options.out / page}")
+    _note(left_out)
     return DONE
 
 
 def run_compare(options: argparse.Namespace) -> int:
     """Compare readings, print where they agree, and write it where asked."""
+    from heartlens.case.comparison.opened import open_case
     from heartlens.case.comparison.readers import compare_readings
     from heartlens.core.protocol import NOTICE
-    from heartlens.report.comparison.write import comparison_document, is_comparison, write_comparison
+    from heartlens.report.comparison.write import comparison_document, write_comparison
 
-    _check(options.out, options.force, is_comparison)
+    _check_targets(options)
     folders, unmatched = _pair(options.a, options.b)
     if options.adjudicate is not None and len(folders) != 1:
         raise UsageError(f"--adjudicate makes one case of two readings of one scan; here are {len(folders)} scans")
     pairs = []
     for first, second in folders:
-        a, b = _open(first), _open(second)
+        a, b = open_case(first), open_case(second)
         pairs.append((a, b, compare_readings(a, b)))
+    third = None if options.adjudicate is None else _third_case(*pairs[0][:2])  # refused before anything is written
+    keys, left_out = [key for key, _ in unmatched], []
     if options.out is not None:
-        write_comparison(options.out, pairs, unmatched=unmatched, force=options.force, shared_mode=options.shared_mode)
-    if options.adjudicate is not None:
-        _adjudicate(*pairs[0][:2], options)
+        write_comparison(options.out, pairs, unmatched=keys, force=options.force, shared_mode=options.shared_mode)
+    if third is not None:
+        from heartlens.report.outputs import write_outputs
+
+        left_out = write_outputs(third, options.adjudicate, force=options.force, shared_mode=options.shared_mode)
     if options.json:
-        print(json.dumps(comparison_document(pairs, [None] * len(pairs), unmatched), indent=1))
+        print(json.dumps(comparison_document(pairs, [None] * len(pairs), keys), indent=1))
+        _note(left_out)
         return DONE
     for (first, _), (_, _, compared) in zip(folders, pairs, strict=True):
         if len(pairs) > 1:
             print(f"{first}:")
         print("\n".join(comparison_lines(compared)))
     if len(pairs) > 1:
-        print("\n".join(["", *_agreement_lines([compared for *_, compared in pairs], unmatched)]))
+        print("\n".join(["", *_agreement_lines([compared for *_, compared in pairs])]))
+    for _, folder in unmatched:
+        print(f"{folder} has no case of the same scan on the other side.")
     print(f"\n{NOTICE}")
+    if options.out is not None:
+        print(f"\nComparison: {options.out / 'compare.json'}")
+    if third is not None:
+        print(f"\nThird case: {options.adjudicate}")
+    _note(left_out)
     return DONE
 
 
@@ -134,8 +149,10 @@ def comparison_lines(compared: Comparison) -> list[str]:
     for name, one, state in zip("AB", (compared.a, compared.b), compared.states, strict=True):
         total = shown((one.total_low, one.total_high)) if one.has_total else "none"
         lines.append(f"{name}: Agatston {total}, {one.headline()} ({state}).")
-    word = {True: "the same", False: "different", None: "not compared, because one reading names none or several"}
-    lines.append(f"Category: {word[compared.same_category]}.")
+    word = "the same" if compared.same_category else "different"
+    if compared.category_withheld:
+        word = f"not compared, because {compared.category_withheld}"
+    lines.append(f"Category: {word}.")
     if compared.dice is not None:
         lines.append(f"Overlap of what is called coronary (Dice): {compared.dice:.2f}.")
     for lesion in compared.lesions:
@@ -153,7 +170,7 @@ def comparison_lines(compared: Comparison) -> list[str]:
     return lines
 
 
-def _agreement_lines(comparisons: list[Comparison], unmatched: list[str]) -> list[str]:
+def _agreement_lines(comparisons: list[Comparison]) -> list[str]:
     from heartlens.case.comparison.readers import kappa_of
 
     kappa, count = kappa_of(comparisons)
@@ -161,19 +178,19 @@ def _agreement_lines(comparisons: list[Comparison], unmatched: list[str]) -> lis
     value = "undefined" if kappa is None else f"{kappa:.2f}"
     lines = [f"{len(comparisons)} scans; category the same in {same} of {count}, linear kappa {value}."]
     if count < len(comparisons):
-        lines.append(f"{len(comparisons) - count} without one category in both readings were left out of it.")
-    return [*lines, *unmatched]
+        lines.append(f"{len(comparisons) - count} whose categories are not compared were left out of it.")
+    return lines
 
 
-def _pair(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
-    """Case folders of both sides that are of one scan, by the checksum of its voxels."""
+def _pair(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[tuple[Unmatched, Path]]]:
+    """Case folders of both sides that are of one scan, by the checksum of its voxels; and those of one side alone."""
     from heartlens.app.verify import find_case_folders
-    from heartlens.case.folder import read_json
+    from heartlens.case.comparison.readers import Unmatched
+    from heartlens.case.folder import case_in, read_json
 
     sides: list[dict[str, Path]] = []
     for place in (a, b):
-        inside = place / "case"
-        one = next((p for p in (place, inside) if (p / "case.json").is_file()), None)
+        one = case_in(place)
         found: dict[str, Path] = {}
         for folder in [one] if one is not None else find_case_folders([place]):
             try:
@@ -193,33 +210,44 @@ def _pair(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[str]]:
             "no scan is in both: expected two readings of one scan; two scans of one person: heartlens progress",
         )
     unmatched = [
-        f"{folder} has no case of the same scan on the other side."
-        for mine, theirs in (sides, sides[::-1])
+        (Unmatched(name, key), folder)
+        for name, mine, theirs in (("a", sides[0], sides[1]), ("b", sides[1], sides[0]))
         for key, folder in mine.items()
         if key not in theirs
     ]
     return [(sides[0][key], sides[1][key]) for key in both], unmatched
 
 
-def _open(folder: Path) -> OpenedCase:
-    from heartlens.case.comparison.opened import open_case
-
-    return open_case(folder)
-
-
-def _adjudicate(a: OpenedCase, b: OpenedCase, options: argparse.Namespace) -> None:
+def _third_case(a: OpenedCase, b: OpenedCase) -> Result:
     from heartlens.case.comparison.adjudication import adjudicated
     from heartlens.case.result import Result
-    from heartlens.report.outputs import write_outputs
 
-    write_outputs(
-        Result(adjudicated(a, b), a.sources), options.adjudicate, force=options.force, shared_mode=options.shared_mode
-    )
+    return Result(adjudicated(a, b), a.sources)
 
 
-def _check(out: Path | None, force: bool, is_ours: Callable[[Path], bool]) -> None:
+def _check_out(out: Path | None, force: bool) -> None:
     """Refuse a target that cannot be written before the work, not after it."""
     from heartlens.core.atomic import check_folder
+    from heartlens.report.comparison.write import is_comparison
 
     if out is not None:
-        check_folder(out.absolute(), force=force, is_ours=is_ours)
+        check_folder(out.absolute(), force=force, is_ours=is_comparison)
+
+
+def _check_targets(options: argparse.Namespace) -> None:
+    """Refuse targets of which one cannot be written, and two that would lie in each other's way."""
+    from heartlens.core.atomic import real_place
+    from heartlens.report.outputs import check_out
+
+    if options.out is not None and options.adjudicate is not None:
+        out, third = real_place(options.out), real_place(options.adjudicate)
+        if out == third or out in third.parents or third in out.parents:
+            raise UsageError(f"--out and --adjudicate need a folder each, beside the other; here are {out} and {third}")
+    _check_out(options.out, options.force)
+    if options.adjudicate is not None:
+        check_out(options.adjudicate, force=options.force)
+
+
+def _note(left_out: list[str]) -> None:
+    for text in left_out:
+        say(f"note: {text}")

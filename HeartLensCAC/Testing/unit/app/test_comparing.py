@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import jsonschema
@@ -16,11 +17,15 @@ from two_scans import LAD_4, LAD_MM, opened, scan
 from heartlens.__main__ import main
 from heartlens.case.comparison.opened import OpenedCase, open_case
 from heartlens.case.comparison.persons import check_same_person
+from heartlens.case.comparison.progress import compare_scans
+from heartlens.case.comparison.protocols import protocol_differences
 from heartlens.case.folder import append_edit, load_case, save_case
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
+from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.nrrd import read_nrrd
 from heartlens.pipeline import Request, score_series
+from heartlens.report.comparison.write import write_progress
 
 
 def is_valid(name, document):
@@ -95,12 +100,13 @@ def test_compare_pairs_cases_by_their_scan_and_counts_agreement(run, readings, t
     assert [one["kinds"] for one in document["cases"]] == [{"only A": 1, "both": 2}, {"both": 1}]
     image = read_nrrd(tmp_path / "c" / document["cases"][0]["difference_map"])
     assert np.bincount(image.values.reshape(-1))[1:].tolist() == [20, 0, 100]
+    assert f"Comparison: {tmp_path / 'c' / 'compare.json'}" in out
 
 
 def test_a_case_that_only_one_side_has_is_told_and_no_scan_in_common_is_refused(run, readings):
     code, out, _ = run("compare", readings / "a", readings / "b" / "one")
     assert code == 0
-    assert "two has no case of the same scan" not in out  # one pair: nothing is counted
+    assert f"{readings / 'a' / 'two'} has no case of the same scan on the other side." in out
     code, _, err = run("compare", readings / "a" / "one", readings / "b" / "two")
     assert (code, "no scan is in both" in err) == (3, True)
 
@@ -114,8 +120,68 @@ def test_adjudicate_makes_a_report_that_cannot_be_signed_yet(run, readings):
     assert (code, (readings / "fourth").exists()) == (2, False)
 
 
-def scored(folder, patient):
-    small_chest.write_series(folder / "ct", PatientID=patient)
+def test_no_path_of_this_machine_is_in_what_compare_writes_or_prints_as_json(run, readings, tmp_path):
+    out = tmp_path / "c"
+    assert run("compare", readings / "a" / "one", readings / "b", "--out", out)[0] == 0
+    printed = run("compare", readings / "a" / "one", readings / "b", "--json")[1]
+    texts = ((out / "compare.json").read_text(), printed)
+    two = load_case(readings / "b" / "two").voxel_checksum
+    for text in texts:
+        assert str(readings) not in text
+        assert is_valid("compare", json.loads(text))
+        assert json.loads(text)["unmatched"] == [{"side": "b", "voxels_sha256": two}]
+
+
+def test_a_third_case_that_cannot_be_made_is_refused_before_anything_is_written(run, readings, tmp_path):
+    one = (readings / "a" / "one", readings / "b" / "one")
+    out, third = tmp_path / "c", tmp_path / "third"
+    third.mkdir()
+    code, _, err = run("compare", *one, "--out", out, "--adjudicate", third)
+    assert (code, "exists" in err, out.exists()) == (3, True, False)
+    third.rmdir()
+    for other in (out, out / "third", tmp_path):
+        code, _, err = run("compare", *one, "--out", out, "--adjudicate", other)
+        assert (code, out.exists()) == (2, False), other
+    save_case(make_case(BOXES, protocol=ScoringProtocol(minimum_area_mm2=0.5)), readings / "otherwise")
+    code, _, err = run("compare", one[0], readings / "otherwise", "--out", out, "--adjudicate", third)
+    assert (code, "score both in one way" in err) == (3, True)
+    assert (out.exists(), third.exists()) == (False, False)
+
+
+def test_readings_that_were_scored_differently_have_no_category_to_compare(run, readings):
+    save_case(make_case(BOXES, protocol=ScoringProtocol(minimum_area_mm2=0.5)), readings / "otherwise")
+    code, out, _ = run("compare", readings / "a" / "one", readings / "otherwise")
+    assert code == 0
+    assert "Category: not compared, because the two were scored differently (minimum area mm2)." in out
+
+
+def test_what_could_not_be_written_is_noted_and_the_folder_that_was_made_is_named(run, readings, two, monkeypatch):
+    def without(name):
+        raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    monkeypatch.setattr("heartlens.report.outputs.write_lesions_csv", lambda path, case: without("highdicom"))
+    third = readings / "third"
+    code, out, err = run("compare", readings / "a" / "one", readings / "b" / "one", "--adjudicate", third)
+    assert (code, f"Third case: {third}" in out) == (0, True)
+    assert err.startswith("note: lesions.csv was not written")
+    monkeypatch.setattr("heartlens.report.comparison.write.progress_page", lambda progress: without("jinja2"))
+    code, out, err = run("progress", two / "prior", two / "current", "--out", readings / "p")
+    assert (code, str(readings / "p" / "progress.json") in out) == (0, True)
+    assert err.startswith("note: progress.html was not written")
+
+
+def test_a_kernel_that_steers_a_terminal_or_is_no_text_is_written_out(run, two, tmp_path):
+    found = compare_scans(open_case(two / "prior"), open_case(two / "current"))
+    odd = replace(found, notes=("of \udc80",))  # a file name that is no UTF-8 may stand in a sentence
+    write_progress(tmp_path / "p", odd)
+    assert "of \\udc80" in (tmp_path / "p" / "progress.html").read_text(encoding="utf-8")
+    of_scanner = scan(LAD_4, kernel="B\x1b[2J\udc80")
+    differences = protocol_differences(opened(scan(LAD_4)), opened(of_scanner))
+    assert "B\\x1b[2J\\udc80" in [one.current for one in differences if one.what == "kernel"]
+
+
+def scored(folder, patient, **tags):
+    small_chest.write_series(folder / "ct", PatientID=patient, **tags)
     labels = small_chest.write_labels(folder / "labels.nrrd")
     case = score_series(folder / "ct", Request(segmentation=labels)).case
     save_case(case, folder / "case")
@@ -134,3 +200,11 @@ def test_the_headers_of_two_patients_are_refused_and_name_nobody(tmp_path):
     )
     assert isinstance(a, OpenedCase)
     assert opened(a.case).patients == a.patients
+
+
+def test_two_scans_without_a_name_are_not_taken_for_one_persons_by_that(tmp_path):
+    a, b = (scored(tmp_path / name, "", PatientName="", PatientBirthDate="") for name in "ab")
+    assert a.patients == frozenset()
+    assert check_same_person(a, b, asserted=False) == (
+        "No header says whose both scans are: that they are of one person is the user's word.",
+    )

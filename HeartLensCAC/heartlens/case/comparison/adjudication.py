@@ -21,10 +21,11 @@ NAMED_BY_ONE = ("network", "rules", "no-bundle")
 
 
 def adjudicated(a: OpenedCase, b: OpenedCase) -> Case:
-    """A third case: what both readings call coronary, and as undecided what one of them alone does.
+    """A third case: what both readings call coronary, and as undecided what one of them alone does, or leaves open.
 
-    Where they name two arteries the calcium counts, without an artery; that, too, has to be settled before anybody
-    signs.
+    Where they name two arteries the calcium has none; that, too, has to be settled before anybody signs. What neither
+    calls coronary and one of them has not decided is there as well: no range of the third case is narrower than that
+    of a reading by what was left out.
 
     Parameters
     ----------
@@ -45,16 +46,15 @@ def adjudicated(a: OpenedCase, b: OpenedCase) -> Case:
     ct = a.case.ct
     labels = tuple(one.case.lesions.artery_map().reshape(-1) for one in (a, b))
     coronary = tuple(np.isin(codes, SCORED_ARTERIES) for codes in labels)
-    flat = np.flatnonzero(coronary[0] | coronary[1])
+    # Undecided in both readings stays so: two who do not know agree on nothing.
+    open_in = [np.isin(one.case.lesions.labels.reshape(-1), _undecided(one.case)) for one in (a, b)]
+    flat = np.flatnonzero(coronary[0] | coronary[1] | open_in[0] | open_in[1])
     by_a, by_b = labels[0][flat], labels[1][flat]
     is_a, is_b = coronary[0][flat], coronary[1][flat]
-    same = is_a & is_b & (by_a == by_b)
-    two_arteries = is_a & is_b & ~same
-    note = np.select([same, two_arteries, is_a], [0, 1, 2], 3)
-    codes = np.where(two_arteries, Artery.UNASSIGNED, np.where(is_a, by_a, by_b)).astype(np.uint8)
-    # Undecided in both readings stays so: two who do not know agree on nothing.
-    open_in = [np.isin(one.case.lesions.labels.reshape(-1)[flat], _undecided(one.case)) for one in (a, b)]
-    note = np.where(same & (open_in[0] | open_in[1]), 4, note)
+    is_open = open_in[0][flat] | open_in[1][flat]
+    two_arteries = is_a & is_b & (by_a != by_b)
+    codes = np.select([two_arteries, is_a, is_b], [np.uint8(Artery.UNASSIGNED), by_a, by_b], np.uint8(Artery.OTHER))
+    note = np.select([is_a & ~is_b, is_b & ~is_a, is_open, two_arteries], [2, 3, 4, 1], 0)
     notes = (
         LesionNote(source=LabelSource.READER, why="both readings agree"),
         LesionNote(source=LabelSource.READER, why="both readings call it coronary and name two arteries"),

@@ -1,4 +1,4 @@
-"""Two readings of one scan: where they agree, and a third case that leaves the rest to a reader."""
+"""Two readings of one scan: where they agree, voxel by voxel, lesion by lesion and in the category."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heartlens.calcium.matching import joined_groups
 from heartlens.case.case import Case
 from heartlens.case.comparison.opened import OpenedCase
 from heartlens.case.comparison.protocols import Difference, protocol_differences
+from heartlens.case.correction import island_ids
 from heartlens.core.errors import InputRefused
-from heartlens.core.lesions import SCORED_ARTERIES
+from heartlens.core.lesions import SCORED_ARTERIES, Artery
 from heartlens.risk.assessment import Assessment
 from heartlens.risk.categories import SCHEMES
 
@@ -32,6 +34,21 @@ class Agreement(IntEnum):
     ONLY_B = 4
 
 
+class Unmatched(NamedTuple):
+    """A case that only one side has.
+
+    Parameters
+    ----------
+    side
+        ``a`` or ``b``.
+    voxels_sha256
+        Of its scan.
+    """
+
+    side: str
+    voxels_sha256: str
+
+
 @dataclass(frozen=True)
 class ComparedLesion:
     """Lesions of two readings that share a voxel; of one reading alone, what the other does not call coronary.
@@ -45,9 +62,9 @@ class ComparedLesion:
     agatston_a, agatston_b
         Sums.
     undecided
-        One of them is undecided in its reading.
+        One of them, or what the other reading has there, is undecided in its reading.
     says_other
-        The reading without it has named it, as not coronary.
+        The reading without it has decided, and says that it is not coronary.
     """
 
     a: tuple[int, ...]
@@ -104,11 +121,19 @@ class Comparison:
 
     @property
     def same_category(self) -> bool | None:
-        """Whether both say one category, and the same; None where one of them says none, or more than one."""
-        one, other = self.a.categories, self.b.categories
-        if len(one) != 1 or len(other) != 1 or self.a.scheme != self.b.scheme:
-            return None
-        return one == other
+        """Whether both say one category, and the same; None where they are not compared."""
+        return None if self.category_withheld else self.a.categories == self.b.categories
+
+    @property
+    def category_withheld(self) -> str:
+        """Why the categories are not compared; empty where they are."""
+        decisive = [one.what for one in self.differences if one.decides]
+        if decisive:
+            return f"the two were scored differently ({', '.join(decisive)})"
+        if self.a.scheme != self.b.scheme:
+            return "the two are graded by different schemes"
+        one_each = len(self.a.categories) == len(self.b.categories) == 1
+        return "" if one_each else "a reading names none or several"
 
     @property
     def dice(self) -> float | None:
@@ -161,7 +186,7 @@ def compare_readings(a: OpenedCase, b: OpenedCase) -> Comparison:
             "input", "the two cases are of two scans: expected two readings of one; two scans of one person: "
             "heartlens progress"
         )  # fmt: skip
-    ids = (_ids(a.case), _ids(b.case))
+    ids = (island_ids(a.case), island_ids(b.case))
     codes = tuple(_codes(case, labels) for case, labels in zip((a.case, b.case), ids, strict=True))
     return Comparison(
         a.assessment,
@@ -207,7 +232,9 @@ def linear_kappa(pairs: Sequence[tuple[int, int]], categories: int) -> float | N
 
 
 def kappa_of(comparisons: Sequence[Comparison]) -> tuple[float | None, int]:
-    """Linear kappa of the categories, and of how many pairs; those without one category on both sides are left out.
+    """Linear kappa of the categories, and of how many pairs; those whose categories are not compared are left out.
+
+    Over pairs of two schemes there is none.
 
     Parameters
     ----------
@@ -217,18 +244,10 @@ def kappa_of(comparisons: Sequence[Comparison]) -> tuple[float | None, int]:
     decided = [one for one in comparisons if one.same_category is not None]
     schemes = {one.a.scheme for one in decided}
     if len(schemes) != 1:
-        return None, 0
+        return None, len(decided)
     rows = SCHEMES[schemes.pop()].categories
     pairs = [(rows.index(one.a.categories[0]), rows.index(one.b.categories[0])) for one in decided]
     return linear_kappa(pairs, len(rows)), len(pairs)
-
-
-def _ids(case: Case) -> NDArray[np.uint16]:
-    """(k, j, i) lesion of every voxel that counts, on the source grid."""
-    ids = np.zeros(case.source_ct.shape, np.uint16)
-    labels = np.repeat(case.lesions.labels, case.slab_count, axis=0) if case.slab_count > 1 else case.lesions.labels
-    ids.reshape(-1)[case.shown.flat] = labels.reshape(-1)[case.shown.flat]
-    return ids
 
 
 def _codes(case: Case, ids: NDArray[np.uint16]) -> NDArray[np.uint8]:
@@ -249,40 +268,39 @@ def _agreement(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return codes
 
 
-def _lesions(a: Case, b: Case, ids: tuple[NDArray[np.uint16], NDArray[np.uint16]]) -> tuple[ComparedLesion, ...]:
+def _lesions(a: Case, b: Case, islands: tuple[NDArray[np.uint16], NDArray[np.uint16]]) -> tuple[ComparedLesion, ...]:
     """Coronary lesions of both readings, joined where they share a voxel."""
     scores = [{x.id: x for x in case.report.lesions} for case in (a, b)]
-    coronary = [{n for n, x in some.items() if x.artery in SCORED_ARTERIES and x.agatston > 0} for some in scores]
-    here = np.flatnonzero((ids[0] > 0) | (ids[1] > 0))
-    pairs = {(int(m), int(n)) for m, n in np.unique(np.stack([i.reshape(-1)[here] for i in ids], axis=1), axis=0)}
-    links = {(m, n) for m, n in pairs if m in coronary[0] and n in coronary[1]}
-    groups: list[tuple[set[int], set[int]]] = []
-    starts: list[tuple[set[int], set[int]]] = [({n}, set()) for n in sorted(coronary[0])]
-    for start_a, start_b in [*starts, *((set[int](), {n}) for n in sorted(coronary[1]))]:
-        if any(start_a & g[0] or start_b & g[1] for g in groups):
-            continue
-        mine, theirs = start_a, start_b
-        while True:
-            more_b = theirs | {n for m, n in links if m in mine}
-            more_a = mine | {m for m, n in links if n in more_b}
-            if (more_a, more_b) == (mine, theirs):
-                break
-            mine, theirs = more_a, more_b
-        groups.append((mine, theirs))
+    coronary = [sorted(n for n, x in some.items() if x.artery in SCORED_ARTERIES and x.agatston > 0) for some in scores]
+    shared = np.flatnonzero((islands[0] > 0) & (islands[1] > 0))
+    pairs = np.unique(np.stack([one.reshape(-1)[shared] for one in islands], axis=1), axis=0)
+    rows_of, columns_of = ({n: place for place, n in enumerate(some)} for some in coronary)
+    joined = np.zeros((len(rows_of), len(columns_of)), bool)
+    for m, n in pairs.tolist():
+        if m in rows_of and n in columns_of:
+            joined[rows_of[m], columns_of[n]] = True
     compared = []
-    for mine, theirs in groups:
-        rows = [[scores[0][n] for n in sorted(mine)], [scores[1][n] for n in sorted(theirs)]]
-        others = {n for m, n in pairs if m in mine and n} if mine else {m for m, n in pairs if n in theirs and m}
+    for group_a, group_b in joined_groups(joined):
+        mine, theirs = [coronary[0][n] for n in group_a], [coronary[1][n] for n in group_b]
+        rows = [[scores[0][n] for n in mine], [scores[1][n] for n in theirs]]
+        # What each reading has where the other sees these lesions, coronary or not.
+        of_a, of_b = pairs[np.isin(pairs[:, 1], theirs), 0].tolist(), pairs[np.isin(pairs[:, 0], mine), 1].tolist()
+        there = [
+            (case.lesions.arteries[n], case.lesions.notes[n].undecided)
+            for case, ids in ((a, of_a), (b, of_b))
+            for n in ids
+        ]
         compared.append(
             ComparedLesion(
-                a=tuple(sorted(mine)),
-                b=tuple(sorted(theirs)),
+                a=tuple(mine),
+                b=tuple(theirs),
                 arteries_a=tuple(sorted({x.artery.name for x in rows[0]})),
                 arteries_b=tuple(sorted({x.artery.name for x in rows[1]})),
                 agatston_a=math.fsum(x.agatston for x in rows[0]),
                 agatston_b=math.fsum(x.agatston for x in rows[1]),
-                undecided=any(x.undecided for x in (*rows[0], *rows[1])),
-                says_other=bool(others) and not (mine and theirs),
+                undecided=any(x.undecided for x in (*rows[0], *rows[1])) or any(is_open for _, is_open in there),
+                says_other=not (mine and theirs)
+                and any(what is Artery.OTHER and not is_open for what, is_open in there),
             )
         )
     return tuple(sorted(compared, key=lambda one: -max(one.agatston_a, one.agatston_b)))

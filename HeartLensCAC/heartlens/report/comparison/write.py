@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from heartlens import __version__
 from heartlens.case.comparison.opened import OpenedCase
 from heartlens.case.comparison.progress import PROGRESS_SCHEMA, Progress
-from heartlens.case.comparison.readers import COMPARE_SCHEMA, Comparison, kappa_of
+from heartlens.case.comparison.readers import COMPARE_SCHEMA, Comparison, Unmatched, kappa_of
 from heartlens.case.comparison.words import progress_lines, shown, signed
 from heartlens.case.folder import read_json, write_json
 from heartlens.core.atomic import atomic_folder
@@ -51,7 +51,9 @@ def write_progress(out: Path, progress: Progress, *, force: bool = False, shared
     with atomic_folder(out, force=force, is_ours=is_comparison, private=not shared_mode) as folder:
         write_json(folder / "progress.json", {**progress.to_json(), "sentences": list(progress_lines(progress))})
         try:
-            (folder / "progress.html").write_text(progress_page(progress), encoding="utf-8")
+            # What is no text of a header or of a file's name costs letters, not the page.
+            page = progress_page(progress).encode("utf-8", errors="backslashreplace")
+            (folder / "progress.html").write_bytes(page)
         except ModuleNotFoundError as error:
             if error.name != "jinja2":
                 raise
@@ -63,7 +65,7 @@ def write_comparison(
     out: Path,
     pairs: Sequence[tuple[OpenedCase, OpenedCase, Comparison]],
     *,
-    unmatched: Sequence[str] = (),
+    unmatched: Sequence[Unmatched] = (),
     force: bool = False,
     shared_mode: bool = False,
 ) -> None:
@@ -76,7 +78,7 @@ def write_comparison(
     pairs
         Of each scan both readings and what was compared.
     unmatched
-        Cases that only one side has, in words.
+        Cases that only one side has.
     force
         Replace an earlier comparison.
     shared_mode
@@ -101,7 +103,7 @@ def write_comparison(
 def comparison_document(
     pairs: Sequence[tuple[OpenedCase, OpenedCase, Comparison]],
     names: Sequence[str | None],
-    unmatched: Sequence[str] = (),
+    unmatched: Sequence[Unmatched] = (),
 ) -> dict[str, Any]:
     """What compare.json holds; compare.schema.json describes every field.
 
@@ -124,7 +126,7 @@ def comparison_document(
             {"series_uid": a.case.source_ct.header.series_uid, "difference_map": name, **compared.to_json()}
             for (a, _, compared), name in zip(pairs, names, strict=True)
         ],
-        "unmatched": list(unmatched),
+        "unmatched": [one._asdict() for one in unmatched],
     }
 
 

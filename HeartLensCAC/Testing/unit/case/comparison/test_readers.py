@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from report_cases import BOXES, make_case
-from two_scans import opened
+from two_scans import UNDECIDED, opened
 
+from heartlens.case.case import Case
 from heartlens.case.comparison.adjudication import adjudicated
 from heartlens.case.comparison.readers import Agreement, compare_readings, kappa_of, linear_kappa
 from heartlens.case.signature import obstacles
 from heartlens.core.errors import InputRefused
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
+from heartlens.risk.person import RiskInputs
 
 # LAD 50 (100 pixels), LM 16 (16 pixels), RCA 1 (4 pixels); and OTHER
 A = make_case(BOXES)
@@ -49,6 +51,43 @@ def test_what_only_the_second_calls_coronary_is_its_own():
     assert compared(A.remove(1).remove(2), A).same_category is False  # 1 is minimal
 
 
+def named(artery, undecided):
+    """One island of 50 Agatston, by one reader."""
+    return make_case([(artery, 5, 10, 10, 10, 250)], notes={1: UNDECIDED} if undecided else None)
+
+
+@pytest.mark.parametrize(
+    ("other", "says_other", "undecided"),
+    [(named(Artery.OTHER, False), True, False), (named(Artery.OTHER, True), False, True)],
+)
+def test_a_reader_who_has_not_decided_has_not_said_that_it_is_not_coronary(other, says_other, undecided):
+    for pair in ((named(Artery.LAD, False), other), (other, named(Artery.LAD, False))):
+        (one,) = compared(*pair).lesions
+        assert (one.kind[:4], one.says_other, one.undecided) == ("only", says_other, undecided)
+
+
+def test_lesions_that_share_voxels_in_a_chain_are_one_group():
+    halves = make_case([(Artery.LAD, 5, 10, 10, 10, 250), (Artery.LM, 5, 10, 20, 10, 250)])
+    one_island = LesionMap((halves.lesions.labels > 0).astype(np.uint16), {1: Artery.LAD})
+    whole = Case.of(halves.source_ct, one_island, halves.protocol)
+    (one,) = compared(whole, halves).lesions
+    assert (one.kind, one.a, one.b) == ("other artery", (1,), (1, 2))
+    assert (one.agatston_a, one.agatston_b) == (100, 100)
+
+
+def test_categories_of_two_ways_of_scoring_or_of_two_schemes_are_not_compared():
+    other = make_case(BOXES, protocol=ScoringProtocol(minimum_area_mm2=0.5))
+    found = compared(A, other)
+    assert [len(one.categories) for one in (found.a, found.b)] == [1, 1]
+    assert found.same_category is None
+    assert "scored differently (minimum area mm2)" in found.category_withheld
+    scheme = make_case(BOXES, risk_inputs=RiskInputs(scheme="five-bin"))
+    by_other = compared(scheme, scheme)
+    assert by_other.a.scheme != found.a.scheme
+    assert compared(A, scheme).same_category is None
+    assert kappa_of([compared(A, A), by_other]) == (None, 2)
+
+
 def test_two_scans_are_refused():
     other = make_case([(Artery.LAD, 5, 10, 10, 10, 251)])
     with pytest.raises(InputRefused, match="heartlens progress"):
@@ -75,6 +114,28 @@ def test_a_third_case_holds_what_both_say_and_leaves_the_rest_open():
     assert (third.assessment.total_low, third.assessment.total_high) == (51, 67)
     assert len(third.assessment.undecided) == 1
     assert [text.split(" ", 2)[:2] for text in obstacles(third, confirmed=True)] == [["1", "lesion"], ["Lesion", "3"]]
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "artery", "low"),
+    [
+        ((Artery.OTHER, True), (Artery.OTHER, False), Artery.OTHER, 0),
+        ((Artery.OTHER, True), (Artery.OTHER, True), Artery.OTHER, 0),
+        ((Artery.OTHER, True), (Artery.LAD, False), Artery.LAD, 0),
+        ((Artery.LAD, True), (Artery.LCX, True), Artery.UNASSIGNED, 0),
+        ((Artery.LAD, True), (Artery.LCX, False), Artery.UNASSIGNED, 0),
+        ((Artery.LAD, True), (Artery.LAD, True), Artery.LAD, 0),
+        ((Artery.LAD, True), (Artery.LAD, False), Artery.LAD, 0),
+    ],
+)
+def test_what_a_reading_leaves_open_stays_open_in_the_third_case(a, b, artery, low):
+    readings = (named(*a), named(*b))
+    for pair in (readings, readings[::-1]):
+        third = adjudicated(*map(opened, pair))
+        assert set(third.lesions.arteries.values()) == {artery}
+        assert (third.assessment.total_low, third.assessment.total_high) == (low, 50)
+        assert third.assessment.total_high >= max(one.assessment.total_high for one in readings)
+        assert any("undecided" in text for text in obstacles(third, confirmed=True))
 
 
 def test_a_third_case_of_two_ways_of_scoring_is_refused():
