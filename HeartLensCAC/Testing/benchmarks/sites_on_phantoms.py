@@ -1,6 +1,7 @@
 """How well rules name where calcium lies that is not coronary, on phantoms that no rule was set on.
 
-`python HeartLensCAC/Testing/benchmarks/sites_on_phantoms.py` prints the table of docs/method.md, section 14.
+`python HeartLensCAC/Testing/benchmarks/sites_on_phantoms.py` prints a table;
+`--count 25` that of docs/method.md, section 14.
 """
 
 from __future__ import annotations

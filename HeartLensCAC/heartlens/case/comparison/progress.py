@@ -34,7 +34,7 @@ SHORTEST_DAYS = 180
 """Between two scans, for a change a year: over less, noise is multiplied. A choice."""
 
 LIKE_ONE_HEART = 0.85
-"""Least correlation of two scans of one heart; on phantoms 0.95 and more, and of two people 0.80 and less."""
+"""Least correlation of two scans of one heart; on phantoms 0.96 and more, and of two people 0.84 and less."""
 
 SAME_PLACE = 0.5
 """Least correlation from which an alignment is believed at all."""
