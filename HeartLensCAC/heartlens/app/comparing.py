@@ -79,14 +79,16 @@ def run_progress(options: argparse.Namespace) -> int:
     progress = compare_scans(prior, current, dates=days, notes=notes)
     left_out: list[str] = []
     if options.out is not None:
-        left_out = write_progress(options.out, progress, force=options.force, shared_mode=options.shared_mode)
+        left_out = write_progress(
+            options.out, progress, scans=(prior, current), force=options.force, shared_mode=options.shared_mode
+        )
     if options.json:
         print(json.dumps({**progress.to_json(), "sentences": list(progress_lines(progress))}, indent=1))
     else:
         print("\n".join([*progress_lines(progress), "", NOTICE]))
         if options.out is not None:
-            page = "progress.json" if left_out else "progress.html"
-            print(f"\nPage: {options.out / page}")
+            page = options.out / "progress.html"
+            print(f"\nPage: {page if page.is_file() else options.out / 'progress.json'}")
     _note(left_out)
     return DONE
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import pydicom
 
     from heartlens.dicom.source.uids import ObjectUids
+    from heartlens.dicom.sr_content.compared import Compared
     from heartlens.report.sheet.pages import Sheet
 
 NOT_CONTENT = ("scored_at", "seconds", "device")
@@ -110,7 +111,6 @@ def write_seg_and_sr(
         What was written.
     """
     case = result.case
-    known = state_of(case, signature, state)
     written: list[pydicom.Dataset] = []
     seg = None
     with suppress(NotWritten, ModuleNotFoundError):  # the writers say so, for each object
@@ -135,28 +135,85 @@ def write_seg_and_sr(
         written += [] if seg is None else [seg]
     on_progress(0.4)
     with noting(left_out, folder / "report.dcm") as path:
-        from heartlens.dicom.sr import write_sr
-
-        document = write_sr(
-            path,
-            ct=case.source_ct,
-            report=case.report,
-            risk=case.risk,
-            assessment=answered(case, known),
-            protocol=case.protocol,
-            sources=result.sources,
-            heart=_heart_box(case),
-            state=state_words(known, signature),
-            provenance=case.provenance,
-            seg=seg,
-            cautions=case.cautions,
-            observer=None if signature is None else signature.observer,
-            organization=None if signature is None else signature.organization,
-            signed=None if signature is None else signature.when,
-            uids=uids,
-        )
-        written.append(document)
+        written.append(write_scores(path, result, uids, signature, state, seg=seg))
     return written
+
+
+def write_scores(
+    path: Path,
+    result: Result,
+    uids: ObjectUids,
+    signature: Signature | None,
+    state: State | None,
+    *,
+    seg: pydicom.Dataset | None = None,
+    compared: Compared | None = None,
+) -> pydicom.Dataset:
+    """Write the structured report of a result.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    result
+        What was scored.
+    uids
+        Of this version.
+    signature, state
+        See `object_uids`.
+    seg
+        Its segmentation, to refer to.
+    compared
+        With an earlier scan of the same person.
+
+    Returns
+    -------
+    Dataset
+        What was written.
+    """
+    from heartlens.dicom.sr import write_sr
+
+    case, known = result.case, state_of(result.case, signature, state)
+    return write_sr(
+        path,
+        ct=case.source_ct,
+        report=case.report,
+        risk=case.risk,
+        assessment=answered(case, known),
+        protocol=case.protocol,
+        sources=result.sources,
+        heart=_heart_box(case),
+        state=state_words(known, signature),
+        provenance=case.provenance,
+        seg=seg,
+        cautions=case.cautions,
+        observer=None if signature is None else signature.observer,
+        organization=None if signature is None else signature.organization,
+        signed=None if signature is None else signature.when,
+        uids=uids,
+        compared=compared,
+    )
+
+
+def write_compared_scores(
+    path: Path, result: Result, signature: Signature | None, state: State, said: Compared
+) -> None:
+    """Write the structured report once more, with what has changed since an earlier scan; it succeeds the plain one.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    result
+        Of the later scan.
+    signature, state
+        See `object_uids`.
+    said
+        Of the earlier one.
+    """
+    plain = object_uids(result.case, signature, state)
+    uids = replace(plain.told_apart_by(compared=asdict(said)), automatic=plain.content)
+    write_scores(path, result, uids, signature, state, compared=said)
 
 
 def write_key_pages(

@@ -166,17 +166,17 @@ def write_outputs(
     left_out: list[str] = []
     with atomic_folder(out, force=force, is_ours=is_result, hold=hold_for_replacing, private=not shared_mode) as folder:
         write_json(folder / "report.json", _report_document(case, signature, state))
-        with _noting(left_out, folder / "lesions.csv") as path:
+        with noting(left_out, folder / "lesions.csv") as path:
             write_lesions_csv(path, case)
         on_progress(0.1)
         _write_seg_nrrd(folder / "segmentation.seg.nrrd", case)
         made: Sequence[pydicom.Dataset] = ()
         uids = object_uids(case, signature, state) if result.sources or more else None
         if result.sources and uids is not None:
-            made = write_seg_and_sr(folder, result, uids, signature, state, left_out, _noting, on_progress)
+            made = write_seg_and_sr(folder, result, uids, signature, state, left_out, noting, on_progress)
         on_progress(0.7)
         page, identity = "", None
-        with _noting(left_out, folder / "report.html") as path:
+        with noting(left_out, folder / "report.html") as path:
             from heartlens.report.html import write_report
 
             identity = _identity_of(result) if identify and result.sources else None
@@ -196,10 +196,17 @@ def write_outputs(
 
 
 @contextmanager
-def _noting(left_out: list[str], path: Path) -> Iterator[Path]:
+def noting(left_out: list[str], path: Path) -> Iterator[Path]:
     """Note what cannot be written, and leave nothing of it: one object that fails must not cost the result.
 
     A full disk fails the whole, and so does what is missing and not optional.
+
+    Parameters
+    ----------
+    left_out
+        Gets the note.
+    path
+        Of what is written; removed when that fails.
     """
     try:
         yield path
@@ -333,23 +340,23 @@ def _write_more(
     if not page:
         left_out += [f"{MORE_FILES[one]} was not written: it is set from report.html" for one in of_page]
     elif of_page:
-        with _noting(left_out, folder / " and ".join(MORE_FILES[one] for one in of_page)):
+        with noting(left_out, folder / " and ".join(MORE_FILES[one] for one in of_page)):
             from heartlens.report.sheet.pages import sheets_of
 
             sheets = sheets_of(page)
     if More.KEY_PAGE in more and not result.sources:
         left_out.append("key-page.dcm was not written: the CT is not DICOM, and has no study that it could be put into")
     elif More.KEY_PAGE in more and sheets:
-        with _noting(left_out, folder / "key-page.dcm"):
+        with noting(left_out, folder / "key-page.dcm"):
             write_key_pages(folder, result, sheets, of_sheets, names_patient=identity is not None)
     if More.PDF in more and sheets:
-        with _noting(left_out, folder / "report.pdf") as path:
+        with noting(left_out, folder / "report.pdf") as path:
             from heartlens.report.sheet.pdf import sheets_pdf
 
             pdf = sheets_pdf(sheets)
             path.write_bytes(pdf)
             if result.sources:
-                with _noting(left_out, folder / "report-pdf.dcm") as of_dicom:
+                with noting(left_out, folder / "report-pdf.dcm") as of_dicom:
                     from heartlens.dicom.documents.encapsulated_pdf import write_pdf_object
 
                     write_pdf_object(
@@ -363,7 +370,7 @@ def _write_more(
                         is_verified=signature is not None,
                     )
     if More.FHIR in more:
-        with _noting(left_out, folder / "report.fhir.json") as path:
+        with noting(left_out, folder / "report.fhir.json") as path:
             from heartlens.report.fhir import fhir_bundle
 
             bundle = fhir_bundle(

@@ -7,10 +7,13 @@ import json
 from dataclasses import replace
 from importlib.resources import files
 
+import highdicom as hd
 import jsonschema
 import numpy as np
 import pytest
 import small_chest
+from dicom_builder import write_ct_series
+from pydicom import dcmread
 from report_cases import BOXES, make_case
 from two_scans import LAD_4, LAD_MM, opened, scan
 
@@ -208,3 +211,47 @@ def test_two_scans_without_a_name_are_not_taken_for_one_persons_by_that(tmp_path
     assert check_same_person(a, b, asserted=False) == (
         "No header says whose both scans are: that they are of one person is the user's word.",
     )
+
+
+@pytest.fixture
+def years(tmp_path, run):
+    """A chest with its LAD plaque of 900, scored as DICOM; and the same one four years later with an RCA of 1800."""
+    hu, codes = small_chest.hu(), small_chest.codes()
+    was = {"hu": np.where(codes == Artery.RCA, np.int16(42), hu), "codes": np.where(codes == Artery.RCA, 0, codes)}
+    for name, year, values in (("prior", 2020, was), ("current", 2024, {"hu": hu, "codes": codes})):
+        write_ct_series(
+            tmp_path / name / "ct", values["hu"], spacing_mm=small_chest.SPACING_MM,
+            corner_lps_mm=small_chest.CORNER_MM, PatientID="P-7731", AcquisitionDate=f"{year}0301",
+            StudyDate=f"{year}0301", StudyInstanceUID=f"1.2.{year}", SeriesInstanceUID=f"1.2.{year}.1",
+        )  # fmt: skip
+        labels = small_chest.write_labels(tmp_path / name / "labels.nrrd", values["codes"].astype(np.uint8))
+        code, _, err = run("score", tmp_path / name / "ct", "--segmentation", labels, "--out", tmp_path / name / "r")
+        assert code == 0, err
+    return tmp_path
+
+
+def test_progress_of_dicom_scans_writes_the_later_report_once_more_with_the_change(run, years, tmp_path):
+    """1800 in four years, 450 a year; the new document takes the place of the plain one and stands in its series."""
+    code, out, err = run("progress", years / "prior" / "r", years / "current" / "r", "--out", tmp_path / "p")
+    assert (code, err) == (0, ""), err
+    plain, compared = dcmread(years / "current" / "r" / "report.dcm"), dcmread(tmp_path / "p" / "progress.dcm")
+    total = next(
+        group for group in hd.sr.srread(tmp_path / "p" / "progress.dcm").content.get_image_measurement_groups()
+        if group.tracking_identifier == "Total"
+    )  # fmt: skip
+    numbers = {one.name.meaning: one.value for one in total.get_measurements()}
+    assert numbers["Change of the Agatston score since an earlier scan"] == 1800
+    years_between = 1461 / 365.2425
+    assert numbers["Change of the Agatston score a year"] == pytest.approx(1800 / years_between)
+    words = [item.TextValue for item in compared.ContentSequence if item.ValueType == "TEXT"]
+    sentences = json.loads((tmp_path / "p" / "progress.json").read_text())["sentences"]
+    assert words[words.index(f"Compared with an earlier scan (study 1.2.2020): {sentences[0]}") + 1] == sentences[1]
+    assert compared.StudyInstanceUID == plain.StudyInstanceUID == "1.2.2024"
+    assert compared.SeriesInstanceUID == plain.SeriesInstanceUID
+    (replaced,) = compared.PredecessorDocumentsSequence
+    (of_series,) = replaced.ReferencedSeriesSequence
+    assert of_series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == plain.SOPInstanceUID
+    assert "P-7731" not in out
+    again = run("progress", years / "prior" / "r", years / "current" / "r", "--out", tmp_path / "p", "--force")
+    assert again[0] == 0
+    assert dcmread(tmp_path / "p" / "progress.dcm").SOPInstanceUID == compared.SOPInstanceUID

@@ -15,6 +15,7 @@ from heartlens.case.comparison.progress import PROGRESS_SCHEMA, Progress
 from heartlens.case.comparison.readers import COMPARE_SCHEMA, Comparison, Unmatched, kappa_of
 from heartlens.case.comparison.words import progress_lines, shown, signed
 from heartlens.case.folder import read_json, write_json
+from heartlens.case.result import Result
 from heartlens.core.atomic import atomic_folder
 from heartlens.core.lesions import CORONARY
 from heartlens.core.protocol import NOTICE
@@ -23,8 +24,15 @@ if TYPE_CHECKING:
     import jinja2
 
 
-def write_progress(out: Path, progress: Progress, *, force: bool = False, shared_mode: bool = False) -> list[str]:
-    """Write progress.json, and progress.html where jinja2 is installed.
+def write_progress(
+    out: Path,
+    progress: Progress,
+    *,
+    scans: tuple[OpenedCase, OpenedCase] | None = None,
+    force: bool = False,
+    shared_mode: bool = False,
+) -> list[str]:
+    """Write progress.json, progress.html where jinja2 is installed, and progress.dcm where the later scan is DICOM.
 
     Parameters
     ----------
@@ -32,6 +40,8 @@ def write_progress(out: Path, progress: Progress, *, force: bool = False, shared
         Folder to make.
     progress
         What has changed.
+    scans
+        The earlier and the later case; progress.dcm is the report of the later one with what has changed.
     force
         Replace an earlier comparison.
     shared_mode
@@ -58,7 +68,30 @@ def write_progress(out: Path, progress: Progress, *, force: bool = False, shared
             if error.name != "jinja2":
                 raise
             left_out.append("progress.html was not written: it needs jinja2 (pip install jinja2)")
+        if scans is not None and scans[1].sources:
+            _write_report(folder / "progress.dcm", progress, *scans, left_out)
     return left_out
+
+
+def _write_report(path: Path, progress: Progress, prior: OpenedCase, current: OpenedCase, left_out: list[str]) -> None:
+    """The structured report of the later scan, with the change in numbers where it is one number."""
+    from heartlens.report.outputs import noting
+
+    with noting(left_out, path):
+        from heartlens.dicom.sr_content.compared import Compared
+        from heartlens.report.dicom_objects import write_compared_scores
+
+        low, high = progress.total.change
+        per_year, _ = progress.per_year
+        is_one = not progress.withheld and low == high
+        said = Compared(
+            sentences=progress_lines(progress),
+            prior_study_uid=prior.case.source_ct.header.study_uid,
+            change=low if is_one else None,
+            per_year=per_year[0] if is_one and per_year is not None else None,
+        )
+        result = Result(current.case, current.sources)
+        write_compared_scores(path, result, current.signature, current.state, said)
 
 
 def write_comparison(
