@@ -18,6 +18,9 @@ from HeartLensCACLib.Words import WARNING, panelWords
 MARK = "\u25b6 "
 """Before each row that this score may lie in; bold as well where it is one, never by color alone."""
 
+NO_SCORE = "\u2013"
+"""Where no heart was found: nothing was looked at, and 0 would be an answer."""
+
 
 class ResultSection:
     """The Result section: totals, risk category with its context, and cautions."""
@@ -54,7 +57,7 @@ class ResultSection:
         self.ui.cautionsLabel.setVisible(bool(cautions))
 
     def _fillTotals(self, reading: ReviewSession) -> None:
-        was, now = reading.case.auto_report, reading.case.report
+        was, now, hasTotal = reading.case.auto_report, reading.case.report, reading.case.assessment.has_total
         hasMass = now.mass_factor_mg_per_mm3_hu is not None
         columns = [_("artery"), _("automatic"), _("edited"), _("difference"), _("lesions"), _("volume mm³")]
         if hasMass:
@@ -64,10 +67,13 @@ class ResultSection:
         if was.arteries[unassigned].lesions or now.arteries[unassigned].lesions:
             arteries.append(unassigned)
         rows = [
-            [(LETTERS[artery], ARTERY_COLORS[artery]), *_cells(was.arteries[artery], now.arteries[artery], hasMass)]
+            [
+                (LETTERS[artery], ARTERY_COLORS[artery]),
+                *_cells(was.arteries[artery], now.arteries[artery], hasTotal, hasMass),
+            ]
             for artery in arteries
         ]
-        rows.append([_("total"), *_cells(was.total, now.total, hasMass)])
+        rows.append([_("total"), *_cells(was.total, now.total, hasTotal, hasMass)])
         fillTable(self.ui.totalsTable, columns, rows, marked=len(rows) - 1)
         fitHeight(self.ui.totalsTable)
 
@@ -113,14 +119,13 @@ def shownDifference(was: float, now: float) -> str:
     return ("+" if now > was else "\u2212") + (str(abs(steps)) if steps else "<1")
 
 
-def _cells(was: Totals, now: Totals, hasMass: bool) -> "list[str]":
-    cells = [
+def _cells(was: Totals, now: Totals, hasTotal: bool, hasMass: bool) -> "list[str]":
+    scores = [
         display_agatston(was.agatston),
         display_agatston(now.agatston),
         shownDifference(was.agatston, now.agatston),
-        str(now.lesions),
-        f"{now.volume_mm3:.0f}",
     ]
+    cells = [*(scores if hasTotal else [NO_SCORE] * len(scores)), str(now.lesions), f"{now.volume_mm3:.0f}"]
     if hasMass:
         cells.append("" if now.mass_mg is None else f"{now.mass_mg:.1f}")
     return cells

@@ -62,6 +62,29 @@ def test_the_row_of_the_score_is_marked_and_context_says_why_a_number_is_missing
     assert any("risk factors" in line for line in lines if line.startswith("Not available"))
 
 
+def agatston_columns(table):
+    """Automatic, edited and difference, row by row."""
+    return [[table.item(row, column).text() for column in (1, 2, 3)] for row in range(table.rowCount)]
+
+
+@pytest.mark.parametrize(("code", "shown"), [("no-heart", "\u2013"), ("kvp", "0")])
+def test_where_no_heart_was_found_no_total_is_shown_and_no_zero(slicer_running, code, shown):
+    from types import SimpleNamespace
+
+    import qt
+    from report_cases import make_case
+
+    from heartlens.core.errors import WarningRecord
+    from HeartLensCACLib.Sections.ResultSection import ResultSection
+
+    section = SimpleNamespace(setEnabled=lambda on: None, collapsed=True)
+    labels = {name: qt.QLabel() for name in ("riskLabel", "contextLabel", "cautionsLabel")}
+    ui = SimpleNamespace(totalsTable=qt.QTableWidget(), riskTable=qt.QTableWidget(), resultSection=section, **labels)
+    case = make_case((), cautions=(WarningRecord(code, "a caution"),))
+    ResultSection(ui)._fillTotals(SimpleNamespace(case=case))
+    assert agatston_columns(ui.totalsTable) == [[shown] * 3] * 5, "LM, LAD, LCX, RCA and the total"
+
+
 def test_facts_say_what_is_unknown(slicer_running, a_ct):
     import numpy as np
 

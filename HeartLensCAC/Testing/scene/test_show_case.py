@@ -11,8 +11,9 @@ from installed import need
 slicer = need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 vtk = need("vtk", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
-from heartlens.core.errors import InputRefused  # noqa: E402
+from heartlens.core.errors import InputRefused, WarningRecord  # noqa: E402
 from heartlens.core.lesions import ARTERY_COLORS, Artery, LesionMap  # noqa: E402
+from heartlens.core.provenance import LabelSource, Provenance  # noqa: E402
 from heartlens.scene import (  # noqa: E402
     find_cases,
     labels_of,
@@ -136,9 +137,15 @@ def test_the_table_shows_the_automatic_score_beside_the_edited_one(scene, make_c
     assert column_of(nodes.totals_table, "difference")[total] == now - before
 
 
-def test_the_risk_table_marks_the_row_of_the_case_and_none_when_withheld(scene, make_case):
-    from heartlens.core.errors import WarningRecord
+def test_where_no_heart_was_found_the_totals_are_empty_and_not_zero(scene, make_case):
+    by_rules = {"provenance": Provenance(labels=LabelSource.RULES)}
+    nodes = show_case(scene, make_case(cautions=(WarningRecord("no-heart", "no heart in view"),), **by_rules))
+    for name in ("agatston", "automatic agatston", "difference"):
+        assert np.isnan(column_of(nodes.totals_table, name)).all(), name
+    assert not np.isnan(column_of(show_case(scene, make_case(**by_rules)).totals_table, "difference")).any()
 
+
+def test_the_risk_table_marks_the_row_of_the_case_and_none_when_withheld(scene, make_case):
     case = make_case()
     marked = [row["category"] for row in rows_of(show_case(scene, case).risk_table) if row["this case"]]
     assert marked == [case.risk.label]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,21 +51,26 @@ def lesion_columns(case: Case) -> list[Column]:
 
 def total_columns(case: Case) -> list[Column]:
     """One row an artery, empty ones included, then what is not assigned, the total, and what is not coronary."""
-    now, automatic, has_total = case.report, case.auto_report, case.assessment.has_total
+    now, automatic = case.report, case.auto_report
     rows = [
         (artery.name, now.arteries[artery], automatic.arteries[artery]) for artery in (*CORONARY, Artery.UNASSIGNED)
     ]
     rows.append((TOTAL_ROW, now.total, automatic.total))
     rows.append((Artery.OTHER.name, now.arteries[Artery.OTHER], automatic.arteries[Artery.OTHER]))
+
+    def scores(values: Iterable[float]) -> list[float]:
+        """None of them where no heart was found: nothing was looked at, and 0 would be an answer."""
+        return [_number(value if case.assessment.has_total else None) for value in values]
+
     return [
         Column("artery", [name for name, _, _ in rows]),
         Column("lesions", [totals.lesions for _, totals, _ in rows]),
-        Column("agatston", [_number(totals.agatston if has_total else None) for _, totals, _ in rows]),
+        Column("agatston", scores(totals.agatston for _, totals, _ in rows)),
         Column("volume", [totals.volume_mm3 for _, totals, _ in rows], "mm3"),
         Column("mass", [_number(totals.mass_mg) for _, totals, _ in rows], "mg"),
         Column("density", [_number(totals.density) for _, totals, _ in rows]),
-        Column("automatic agatston", [before.agatston for _, _, before in rows]),
-        Column("difference", [totals.agatston - before.agatston for _, totals, before in rows]),
+        Column("automatic agatston", scores(before.agatston for _, _, before in rows)),
+        Column("difference", scores(totals.agatston - before.agatston for _, totals, before in rows)),
     ]
 
 
