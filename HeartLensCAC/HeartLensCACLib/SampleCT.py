@@ -4,7 +4,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import slicer
 from slicer.i18n import tr as _
 
@@ -58,7 +57,7 @@ def load(folder: "Path | None" = None, seed: int = SEED, **settings: Any) -> Any
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="HeartLens-", dir=slicer.app.temporaryPath)) / "phantom"
     write_phantom(folder, phantom, format="dicom")
-    volume = loadSeries(folder / "ct", name="HeartLens phantom")
+    volume = loadSeries(folder / "ct", name=NAME)
     showCalciumWindow(volume)
     return volume
 
@@ -73,10 +72,10 @@ def loadSeries(folder: Path, name: str, allow: frozenset[str] = frozenset()) -> 
     """
     from heartlens.dicom.read import read_series
     from heartlens.dicom.series import choose_series, find_series, rank_series
+    from heartlens.scene.geometry import RAS_LPS
 
     ct, _cautions = read_series(choose_series(rank_series(find_series(folder))), allow=allow)
-    ijkToRAS = np.diag([-1.0, -1.0, 1.0, 1.0]) @ ct.affine  # DICOM's LPS to Slicer's RAS
-    volume = slicer.util.addVolumeFromArray(ct.hu, ijkToRAS=ijkToRAS, name=name)
+    volume = slicer.util.addVolumeFromArray(ct.hu, ijkToRAS=RAS_LPS @ ct.affine, name=name)
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(ct.header.sop_instance_uids))
     volume.SetAttribute(FOLDER_ATTRIBUTE, str(folder))
     slicer.util.setSliceViewerLayers(background=volume, fit=True)

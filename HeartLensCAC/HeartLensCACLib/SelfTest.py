@@ -171,10 +171,13 @@ def _journey(hands: Hands, folder: Path, report: Callable[[str], Any]) -> None:
 
     report("A Ctrl-click gives its part in the slice, and nothing else")
     long = next(row for row in panel.reading.case.report.lesions if row.slices[1] > row.slices[0])
+    total = panel.reading.case.report.total.agatston
     hands.click(ui.rcaButton)
     hands.clickView(_voxelOf(panel.reading.case, long.id), ctrl=True)
     parts = [row.slices for row in panel.reading.case.report.lesions if row.artery is Artery.RCA]
     assert [last - first for first, last in parts if last == first] == [0], "one slice of it went to RCA"
+    shared = panel.reading.case.report.total.agatston
+    assert abs(shared - total) <= 1e-6 * total, f"a lesion in two arteries counts as before: {shared} and {total}"
     hands.click(ui.undoButton)
 
     report("Calcium that nobody took is painted, a lesion is erased, and the erasing undone")

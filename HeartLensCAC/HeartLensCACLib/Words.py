@@ -1,7 +1,8 @@
 """How the panel says things: refusals and cautions without the command line's words, and one dialog for each.
 
 Slicer's own errorDisplay and its kind write what they show into Slicer's log, which people send with a report of a
-bug. Our texts may hold a path, and a path a name: they are shown, and the log gets the code alone.
+bug. Our texts may hold a path, and a path a name: they are shown by messageBox, which logs them only where Slicer runs
+in its testing mode, and of a refusal the log gets the code.
 """
 
 import html

@@ -199,9 +199,7 @@ class ReviewSection:
     @property
     def clickArtery(self) -> "Artery | None":
         """Where a click gives an island; None while an effect of the segment editor is at work and owns the mouse."""
-        if self._case is None or (self._editorNode is not None and self._editorNode.GetActiveEffectName()):
-            return None
-        return self._parameters.artery
+        return None if self._case is None or self._effect else self._parameters.artery
 
     # The segment editor
 

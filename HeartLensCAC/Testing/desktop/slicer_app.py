@@ -60,9 +60,6 @@ class App:
     def applicationLogic(self) -> Any:
         return self._logic
 
-    def testingEnabled(self) -> bool:
-        return True
-
     def connect(self, signal: str, slot: Callable[[], None]) -> None:
         assert signal in ("aboutToQuit()", "startupCompleted()"), signal
         self.slots.setdefault(signal, []).append(slot)
