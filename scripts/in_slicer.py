@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,7 @@ slicer.util.exit(0)
 
 
 def find_slicer(given: str | None) -> Path | None:
-    """The program: as said, else by the variable SLICER, else on the path, else where Slicer is usually unpacked."""
+    """The program: as said, else by the variable SLICER, else on the path, else the newest of those that are here."""
     if given or os.environ.get("SLICER"):
         path = Path(given or os.environ["SLICER"]).expanduser()
         path = path / "Slicer" if path.is_dir() else path
@@ -47,7 +48,13 @@ def find_slicer(given: str | None) -> Path | None:
     usual = [*Path.home().glob("Slicer-*/Slicer"), *Path("/opt").glob("Slicer*/Slicer")]
     usual += Path("/Applications").glob("Slicer*.app/Contents/MacOS/Slicer")
     usual += Path(os.environ.get("LOCALAPPDATA", "/nowhere")).glob("slicer.org/Slicer*/Slicer.exe")
-    return max(usual, default=None)
+    return max(usual, default=None, key=_version)
+
+
+def _version(program: Path) -> tuple[int, ...]:
+    """Numbers of the release in the name of its folder, as Slicer-5.12.3-linux-amd64; none where it has none."""
+    named = [re.search(r"\d+(?:\.\d+)+", part) for part in program.parts if part.startswith("Slicer")]
+    return next((tuple(map(int, match[0].split("."))) for match in named if match), ())
 
 
 def install(slicer: Path) -> int:

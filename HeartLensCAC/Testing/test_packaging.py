@@ -258,6 +258,17 @@ def test_without_a_slicer_the_script_says_so_and_fails(tmp_path):
         assert "make slicer SLICER=" in run.stderr
 
 
+def test_of_several_slicers_the_newest_is_found_by_its_numbers(tmp_path, monkeypatch):
+    for name in ("Slicer-5.9.0-linux-amd64", "Slicer-5.12.3-linux-amd64", "Slicer-5.10.1-linux-amd64", "Slicer-own"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "Slicer").touch()
+    for name, value in {"HOME": str(tmp_path), "USERPROFILE": str(tmp_path), "PATH": ""}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("SLICER", raising=False)
+    found = script("in_slicer").find_slicer(None)
+    assert found == tmp_path / "Slicer-5.12.3-linux-amd64" / "Slicer"
+
+
 @pytest.mark.parametrize(
     ("code", "result", "verdict"),
     [
