@@ -24,22 +24,22 @@ FOLDER = Path(__file__).resolve().parents[1] / "HeartLensCAC" / "Testing" / "des
 RELEASES = {"5.10": "v5.10.0", "5.12": "v5.12.3", "main": "583e9b37d5"}
 
 UTIL = "Base/Python/slicer/util.py"
+PACKAGING = "Base/Python/slicer/packaging.py"
 SAMPLES = "Modules/Scripted/SampleData/SampleData.py"
 MODULE = "Base/Python/slicer/ScriptedLoadableModule.py"
 
 FUNCTIONS = {
     "slicer.util": (UTIL, "", (
-        "WaitCursor", "addVolumeFromArray", "arrayFromSegmentBinaryLabelmap", "childWidgetVariables",
-        "confirmOkCancelDisplay", "errorDisplay", "exit", "getNodesByClass", "infoDisplay", "loadUI", "mainWindow",
-        "messageBox", "pip_install", "selectModule", "setSliceViewerLayers", "showStatusMessage", "warningDisplay",
+        "WaitCursor", "addVolumeFromArray", "arrayFromSegmentBinaryLabelmap", "childWidgetVariables", "exit",
+        "getNodesByClass", "loadUI", "mainWindow", "messageBox", "selectModule", "setSliceViewerLayers",
+        "showStatusMessage",
     )),
     "slicer.util.VTKObservationMixin": (UTIL, "VTKObservationMixin", ("addObserver", "removeObservers")),
-    "slicer.packaging": ("Base/Python/slicer/packaging.py", "", ("pip_check", "pip_ensure", "pip_install")),
+    "slicer.packaging": (PACKAGING, "", ("pip_ensure",)),
     "slicer.i18n": ("Base/Python/slicer/i18n.py", "", ("tr", "translate")),
     "SampleData.SampleDataLogic": (SAMPLES, "SampleDataLogic", (
-        "__init__", "downloadSamples", "registerCustomSampleDataCategory", "registerCustomSampleDataSource",
+        "__init__", "registerCustomSampleDataCategory", "registerCustomSampleDataSource",
     )),
-    "SampleData.SampleDataSource": (SAMPLES, "SampleDataSource", ("__init__",)),
     "ScriptedLoadableModule": (MODULE, "ScriptedLoadableModule", ("__init__", "resourcePath")),
     "ScriptedLoadableModuleWidget": (MODULE, "ScriptedLoadableModuleWidget", (
         "__init__", "cleanup", "onReload", "resourcePath", "setup",
@@ -48,6 +48,9 @@ FUNCTIONS = {
     "ScriptedLoadableModuleTest": (MODULE, "ScriptedLoadableModuleTest", ("delayDisplay", "runTest", "setUp")),
 }  # fmt: skip
 """Where Python functions stand: (file, class, names)."""
+
+MAY_LACK = {("5.10", PACKAGING)}
+"""Files that a release does not have; any other that is missing has moved, and what it holds must be found again."""
 
 WIDGETS = {
     "slicer.app": ("Base/QTCore/qSlicerCoreApplication.h", "Base/QTGUI/qSlicerApplication.h"),
@@ -66,7 +69,6 @@ WIDGETS = {
 
 ENUMS = {
     "ctkPathLineEdit.Filter": ("CTK:Libs/Widgets/ctkPathLineEdit.h", r"enum Filter\s*\{(.*?)\}"),
-    "vtkMRMLInteractionNode.Mode": ("Libs/MRML/Core/vtkMRMLInteractionNode.h", r"enum\s*\{(.*?)\}"),
 }
 
 DEFAULTS = {
@@ -114,13 +116,21 @@ class Release:
         self.ctk_commit = re.search(r'"([0-9a-f]{40})"', pinned)[1]  # type: ignore[index]
 
     def text(self, path: str) -> str | None:
-        """A file's text at this release; None where it has no such file."""
+        """A file's text at this release; None for one that the release may lack.
+
+        Raises
+        ------
+        LookupError
+            The file is not there, and should be.
+        """
         git, revision = self._slicer, self.revision
         if path.startswith("CTK:"):
             path, git, revision = path.removeprefix("CTK:"), self._ctk, self.ctk_commit
         run = subprocess.run(
             ["git", f"--git-dir={git}", "show", f"{revision}:{path}"], capture_output=True, text=True, check=False
         )
+        if run.returncode and (self.name, path) not in MAY_LACK:
+            raise LookupError(f"Slicer {self.name} has no {path}: {run.stderr.strip()}")
         return run.stdout if run.returncode == 0 else None
 
     def document(self) -> dict[str, Any]:

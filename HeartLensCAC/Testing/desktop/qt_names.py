@@ -1,15 +1,14 @@
-"""What the panel uses of Qt, CTK and Slicer's widgets, and where the same is used in Slicer's own Python scripts.
+"""What the panel uses of Qt, and where the same is used in Slicer's own Python scripts.
 
 Paths are those of Slicer's repository at 583e9b37d5 (2026-08-21). "wrapped": no script of Slicer uses this name, but
 it is a public member of a QtCore, QtGui or QtWidgets class, all of which PythonQt's generated wrappers offer; nobody
 has seen it run in Slicer yet. Of classes that are not Qt's own, PythonQt offers properties, slots and Q_INVOKABLE
-methods alone; there the path is that of the header that declares it so.
+methods alone: these are in the lists in slicer_api/.
 """
 
 PROCESSES = "Modules/Scripted/DICOMLib/DICOMProcesses.py"
 PACKAGING = "Base/Python/slicer/packaging.py"
 BROWSER = "Modules/Scripted/DICOMLib/DICOMBrowser.py"
-EDITOR = "Modules/Loadable/Segmentations/Widgets/qMRMLSegmentEditorWidget.h"
 WRAPPED = "wrapped"
 
 QT_NAMES = {
@@ -60,28 +59,5 @@ SIGNALS = {
     "valueChanged(int)": "Base/Python/slicer/util.py",
 }
 """Signatures that the panel connects to. None of them was removed or overloaded away between Qt 5.15 and Qt 6."""
-
-SEGMENT_EDITOR = {
-    "removeViewObservations": EDITOR,
-    "setActiveEffectByName": EDITOR,
-    "setAddRemoveSegmentButtonsVisible": EDITOR,
-    "setAutoShowSourceVolumeNode": EDITOR,
-    "setCurrentSegmentID": EDITOR,
-    "setEffectNameOrder": EDITOR,
-    "setMRMLSegmentEditorNode": EDITOR,
-    "setMaskingSectionVisible": EDITOR,
-    "setMaximumNumberOfUndoStates": EDITOR,
-    "setSegmentationNode": EDITOR,
-    "setSegmentationNodeSelectorVisible": EDITOR,
-    "setShow3DButtonVisible": EDITOR,
-    "setSourceVolumeNode": EDITOR,
-    "setSourceVolumeNodeSelectorVisible": EDITOR,
-    "setSpecifyGeometryButtonVisible": EDITOR,
-    "setSwitchToSegmentationsButtonVisible": EDITOR,
-    "setUndoEnabled": EDITOR,
-    "setupViewObservations": EDITOR,
-    "unorderedEffectsVisible": EDITOR,
-}
-"""Slots, Q_INVOKABLE methods and one property of qMRMLSegmentEditorWidget."""
 
 GONE_IN_QT6 = {"QTextCodec", "QRegExp", "QDesktopWidget", "stateChanged(int)", "currentIndexChanged(QString)"}

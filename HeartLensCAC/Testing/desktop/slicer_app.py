@@ -8,7 +8,6 @@ nodes, the segmentation, the segment editor's logic and the slice views' events 
 from __future__ import annotations
 
 import importlib.util
-import logging
 import os
 import sys
 import types
@@ -115,23 +114,12 @@ class LayoutManager:
 
 
 class Dialogs:
-    """The boxes that a user would have seen, in order, and what Slicer's log got of them.
-
-    `errorDisplay` and its kind log their text (`_messageDisplay`, Base/Python/slicer/util.py); `messageBox` does not.
-    """
+    """The boxes that a user would have seen, in order."""
 
     def __init__(self) -> None:
         self.shown: list[str] = []
         self.formats: list[Any] = []
         self.answer = True
-
-    def tell(self, text: str, *_: Any, **properties: Any) -> None:
-        logging.error(text)
-        self.box(text, **properties)
-
-    def ask(self, text: str, *_: Any, **properties: Any) -> bool:
-        self.tell(text, **properties)
-        return self.answer
 
     def box(self, text: str, parent: Any = None, **properties: Any) -> Any:
         """What was pressed, as a box tells it; Cancel is a number that is true."""
@@ -155,7 +143,8 @@ class Packaging:
     def ensure(self, requirements: Any, requester: str | None = None, **_: Any) -> None:
         names = [requirements] if isinstance(requirements, str) else list(requirements)
         self.asked.append(names)
-        if not self.dialogs.ask(f"{requester}: {len(names)} Python packages need to be installed."):
+        self.dialogs.box(f"{requester}: {len(names)} Python packages need to be installed.")
+        if not self.dialogs.answer:
             raise RuntimeError("User declined package installation")
         self.install(names)
 
@@ -298,10 +287,6 @@ def load_module() -> Any:
 def fresh_dialogs() -> Dialogs:
     dialogs = Dialogs()
     for name, call in {
-        "errorDisplay": dialogs.tell,
-        "warningDisplay": dialogs.tell,
-        "infoDisplay": dialogs.tell,
-        "confirmOkCancelDisplay": dialogs.ask,
         "messageBox": dialogs.box,
         "mainWindow": lambda: None,
         "setSliceViewerLayers": REAL["setSliceViewerLayers"],

@@ -7,7 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
-from desktop.qt_names import GONE_IN_QT6, QT_NAMES, SEGMENT_EDITOR, SIGNALS
+from desktop.qt_names import GONE_IN_QT6, QT_NAMES, SIGNALS
 
 MODULE = Path(__file__).resolve().parents[2]
 LIBRARY = sorted((MODULE / "HeartLensCACLib").rglob("*.py"))
@@ -73,15 +73,6 @@ def test_nothing_that_qt6_has_lost_is_used():
     assert not [name for name in GONE_IN_QT6 if name in text]
 
 
-def test_only_slots_and_properties_of_the_segment_editor_are_used(slicer_running):
-    import slicer
-
-    used = calls_on("segmentEditor") | calls_on("editor")
-    assert used <= set(SEGMENT_EDITOR)
-    for name in used:
-        assert hasattr(slicer.qMRMLSegmentEditorWidget, name), name
-
-
 def test_every_widget_that_the_module_names_is_in_the_ui():
     names = {node.get("name") for node in ElementTree.parse(UI).iter("widget")}
     assert calls_on("ui") <= names
@@ -145,7 +136,7 @@ def test_the_node_selector_follows_the_scene(slicer_running):
 
     slicer.mrmlScene.Clear()
     selector = qMRMLNodeComboBox()
-    selector.setNodeTypes(["vtkMRMLScalarVolumeNode"])
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
     selector.setMRMLScene(slicer.mrmlScene)
     got = []
     selector.connect("currentNodeChanged(vtkMRMLNode*)", got.append)

@@ -180,38 +180,39 @@ class qMRMLNodeComboBox(QComboBox):
     def _read_types(self) -> list[str]:
         return self._types
 
-    def setNodeTypes(self, types: list[str]) -> None:
+    def _write_node_types(self, types: list[str]) -> None:
         self._types = list(types)
         self._fill()
 
     def _read_none(self) -> bool:
         return self._none
 
-    def setShowChildNodeTypes(self, shown: bool) -> None:
+    def _write_show_child_node_types(self, shown: bool) -> None:
         self._children = shown
         self._fill()
 
     def sortFilterProxyModel(self) -> qMRMLSortFilterProxyModel:
         return self._filter
 
-    def setNoneEnabled(self, enabled: bool) -> None:
+    def _write_none_enabled(self, enabled: bool) -> None:
         self._none = enabled
 
-    def setAddEnabled(self, enabled: bool) -> None:
+    def _write_add_enabled(self, enabled: bool) -> None:
         assert not enabled, "a selector of inputs makes no nodes"
 
-    def setRemoveEnabled(self, enabled: bool) -> None:
+    def _write_remove_enabled(self, enabled: bool) -> None:
         assert not enabled, "a selector of inputs deletes no nodes"
 
-    def setRenameEnabled(self, enabled: bool) -> None:
+    def _write_rename_enabled(self, enabled: bool) -> None:
         assert not enabled
 
-    nodeTypes = Property("QStringList", _read_types, setNodeTypes)
-    noneEnabled = Property(bool, _read_none, setNoneEnabled)
-    showChildNodeTypes = Property(bool, lambda self: self._children, setShowChildNodeTypes)
-    addEnabled = Property(bool, lambda self: False, setAddEnabled)
-    removeEnabled = Property(bool, lambda self: False, setRemoveEnabled)
-    renameEnabled = Property(bool, lambda self: False, setRenameEnabled)
+    # Properties alone: Slicer's selector has no slots that set them.
+    nodeTypes = Property("QStringList", _read_types, _write_node_types)
+    noneEnabled = Property(bool, _read_none, _write_none_enabled)
+    showChildNodeTypes = Property(bool, lambda self: self._children, _write_show_child_node_types)
+    addEnabled = Property(bool, lambda self: False, _write_add_enabled)
+    removeEnabled = Property(bool, lambda self: False, _write_remove_enabled)
+    renameEnabled = Property(bool, lambda self: False, _write_rename_enabled)
 
 
 class qMRMLSegmentEditorWidget(QGroupBox):
