@@ -64,6 +64,7 @@ class Scoring:
         self._beforeRun, self._opened, self._volumeChanged = beforeRun, opened, volumeChanged
         self._scored: _Scored | None = None
         self._copy: Path | None = None
+        self._arrived: set[str] = set()  # decoders installed under this Slicer, which sees them after a restart
         self.section = ScoreSection(ui, self.start, self._onRunEnded, tableChosen)
 
     def stop(self) -> None:
@@ -89,7 +90,10 @@ class Scoring:
             tell(_("Choose a CT volume first."))
             return
         decoder = "" if asShown else scan.decoder
+        lacked = bool(decoder) and not is_installed(decoder)
         bundle = bundleToRun(self.parameters.bundle, self.parameters.device, decoder)
+        if lacked and is_installed(decoder):
+            self._arrived.add(decoder)
         if bundle is None:
             return
         if decoder:
@@ -135,14 +139,15 @@ class Scoring:
 
     def _asksForScreen(self, decoder: str) -> bool:
         """Slicer shows more kinds of DICOM than its Python decodes: what is on the screen can be scored."""
-        if is_installed(decoder):
+        if decoder in self._arrived:
             tell(_("{name} was installed. Restart Slicer, then score this scan.").format(name=decoder))
             return False
+        state = _("is installed and cannot be used here") if is_installed(decoder) else _("is not installed")
         question = _(
-            "The DICOM files of this scan are compressed in a way that needs {name}, which is not installed.\n\n"
+            "The DICOM files of this scan are compressed in a way that needs {name}, which {state}.\n\n"
             "Score what is on the screen? DICOM SEG and SR cannot be written then."
         )
-        return asks(question.format(name=decoder))
+        return asks(question.format(name=decoder, state=state))
 
     def _dropCopy(self) -> None:
         """A copy of a person's scan is not left about: the case folder has its own."""

@@ -146,6 +146,26 @@ def test_without_the_decoder_the_screen_is_scored_when_the_reader_says_so(shown_
     assert command["options"]["kvp"] == 120
 
 
+def test_a_decoder_that_is_there_and_decodes_nothing_is_no_dead_end(shown_by_slicer):
+    reader, packaging, runs = shown_by_slicer
+    packaging.install(["python-gdcm>=3"])  # by whoever, before Slicer was started
+    reader.press_score()
+    assert packaging.asked == []
+    (question,) = reader.dialogs.shown
+    assert "python-gdcm, which is installed and cannot be used here" in question
+    assert "Score what is on the screen?" in question
+    assert json.loads(runs[0].command)["input"].endswith("ct.nrrd")
+
+
+def test_a_decoder_that_was_installed_asks_for_a_restart_however_often_score_is_pressed(shown_by_slicer):
+    reader, packaging, runs = shown_by_slicer
+    reader.press_score()
+    reader.press_score()
+    assert len(packaging.asked) == 1
+    assert [text for text in reader.dialogs.shown if "Restart" in text] == [reader.dialogs.shown[-1]] * 2
+    assert runs == []
+
+
 def test_a_reader_who_wants_neither_decoder_nor_screen_scores_nothing(shown_by_slicer):
     reader, _packaging, runs = shown_by_slicer
     reader.dialogs.answer = False
