@@ -47,10 +47,28 @@ def savedCase(named: Path, roots: Iterable[Path]) -> "Path | None":
     return None
 
 
-def removeShown(volume: Any) -> None:
-    """Take what a loaded scene shows of the volume's case out of it."""
-    from heartlens.scene import find_cases, remove_case
+def shownOf(volume: Any) -> "list[Any]":
+    """What a loaded scene shows of the volume's case, as nodes of each."""
+    from heartlens.scene import find_cases
 
-    for nodes in find_cases(slicer.mrmlScene):
-        if nodes.volume is volume:
-            remove_case(slicer.mrmlScene, nodes)  # shown again from the folder, which holds every edit
+    return [nodes for nodes in find_cases(slicer.mrmlScene) if nodes.volume is volume]
+
+
+def replaceShown(shown: "Iterable[Any]", nodes: Any) -> None:
+    """Let the nodes of the case, shown from its folder, which holds every edit, take the place of a loaded scene's.
+
+    Parameters
+    ----------
+    shown
+        The loaded ones; their names pass on.
+    nodes
+        Of the case that is open now.
+    """
+    from heartlens.scene import remove_case
+
+    fresh = nodes.all()
+    for old in shown:
+        names = {what: node.GetName() for what, node in old.all().items()}
+        remove_case(slicer.mrmlScene, old)
+        for what in names.keys() & fresh.keys():
+            fresh[what].SetName(names[what])

@@ -3,8 +3,7 @@
 Every way of editing ends in `_edited`: the case has changed and is on the disk, now the screen follows.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from heartlens.case.signature import now
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE
-from HeartLensCACLib.CaseFolders import chooseFolder, folderOfScene, removeShown
+from HeartLensCACLib.CaseFolders import chooseFolder, folderOfScene, replaceShown, shownOf
 from HeartLensCACLib.Interaction.Shortcuts import ARTERY_KEYS, Shortcuts
 from HeartLensCACLib.Interaction.ViewClicks import ViewClicks
 from HeartLensCACLib.Parameters import Parameters
@@ -28,7 +27,7 @@ from HeartLensCACLib.Sections.ResultSection import ResultSection
 from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
 from HeartLensCACLib.Timers import Later, singleShot
-from HeartLensCACLib.Words import showError, showFindings, tell
+from HeartLensCACLib.Words import showError, showFindings, tellDeleted
 
 STROKE_MS = 40
 """The editor tells of one stroke several times; so long after the last of them it is committed."""
@@ -54,6 +53,7 @@ class Panel:
         self._showing = False
         self._isEntered = False
         self._isUnseen = False  # a case that no view has shown yet
+        self._unopened = ""  # folder that the scene names and that was not opened: asked for once
         ui.noticeLabel.setText(NOTICE)
         self.input = InputSection(ui, self._onVolumeChanged, self.regrade)
         self.scoring = Scoring(
@@ -89,7 +89,11 @@ class Panel:
     # Life of the module
 
     def setParameters(self, parameters: Parameters) -> None:
-        """Another parameter node: after setup, and after a scene was closed or loaded."""
+        """Another parameter node, or another content: after setup, and after a scene was closed or loaded."""
+        if self.reading is not None:  # a scene was added to this one; it may have brought another case
+            here = (str(self.reading.folder), self.nodes.volume)
+            if (parameters.caseFolder, parameters.volume) != here:
+                self.closeCase(soon=True)
         self.parameters = parameters
         self.scoring.parameters = parameters
         self.input.setParameters(parameters)
@@ -123,6 +127,7 @@ class Panel:
         """Before the scene closes: no run, no observer and no effect stays; the edits are on the disk already."""
         self.scoring.stop()
         self.later.forget()
+        self._unopened = ""
         self.closeCase(removeNodes=False)  # the scene is about to do it
         self.input.forget()
         self.review.dropEditorNode()
@@ -141,20 +146,22 @@ class Panel:
         if folder is not None:
             self.openCaseFolder(folder)
 
-    def openCaseFolder(self, folder: Path, volume: Any = None) -> None:
+    def openCaseFolder(self, folder: Path, volume: Any = None, shown: "Iterable[Any]" = ()) -> None:
         """Open a case and tell what is wrong with it where it cannot be opened; then everything is as it was."""
         try:
-            self.openCase(folder, volume)
+            self.openCase(folder, volume, shown)
         except InputRefused as refused:
             showError(refused)
 
-    def openCase(self, folder: Path, volume: Any) -> None:
+    def openCase(self, folder: Path, volume: Any, shown: "Iterable[Any]" = ()) -> None:
         """Show a case folder.
 
         Parameters
         ----------
         volume
             The node on which it was scored; None finds or makes one.
+        shown
+            Nodes of the case that a loaded scene brought; they make room once it is open.
 
         Raises
         ------
@@ -171,7 +178,8 @@ class Panel:
             reading.close(instead_of=self.reading)
             raise
         self.closeCase()
-        self.reading, self.nodes = reading, nodes
+        replaceShown(shown, nodes)
+        self.reading, self.nodes, self._unopened = reading, nodes, ""
         self.parameters.caseFolder = str(reading.folder)
         self.parameters.volume = nodes.volume
         self.input.belongs(nodes, reading.case.source_ct.header)
@@ -225,27 +233,21 @@ class Panel:
 
     def reopen(self) -> None:
         """After a scene was loaded or the module was reloaded: the case it shows, with the edits in its folder."""
-        if not self.parameters.caseFolder or self.reading is not None:
+        named, volume = self.parameters.caseFolder, self.parameters.volume
+        if self.reading is not None or named in ("", self._unopened):
             return
-        named = Path(self.parameters.caseFolder)
-        folder = folderOfScene(named, self.ui.openCaseButton, self.score.casesFolder)
+        self._unopened = named
+        folder = folderOfScene(Path(named), self.ui.openCaseButton, self.score.casesFolder)
         if folder is not None:
-            removeShown(self.parameters.volume)
-            self.openCaseFolder(folder, self.parameters.volume)
+            self.openCaseFolder(folder, volume, shownOf(volume))
 
     def regrade(self) -> None:
         """The reader said more of the person, or chose another table: the score stays, what it means follows."""
         if self.reading is None:
             return
         self._flush()
-        parameters, was = self.parameters, self.reading.case.risk_inputs
-        isSameAge = (parameters.ageYears or 0) == int(was.age_years or 0)  # the panel shows whole years
-        age = was.age_years if isSameAge else parameters.ageYears
-        inputs = replace(
-            was, scheme=parameters.scheme, age_years=age, sex=parameters.sex or None, race=parameters.race or None
-        )
         try:
-            if self.reading.grade(inputs):
+            if self.reading.grade(self.parameters.person(self.reading.case.risk_inputs)):
                 self._edited()
         except InputRefused as refused:
             self._showPerson()
@@ -253,10 +255,7 @@ class Panel:
 
     def _showPerson(self) -> None:
         """The panel says of the person what the case does."""
-        inputs = self.reading.case.risk_inputs
-        self.parameters.ageYears = int(inputs.age_years or 0)
-        self.parameters.sex, self.parameters.race = inputs.sex or "", inputs.race or ""
-        self.parameters.scheme = inputs.scheme
+        self.parameters.keepPerson(self.reading.case.risk_inputs)
         self.input.setParameters(self.parameters)
         self.score.setParameters(self.parameters)
 
@@ -362,13 +361,13 @@ class Panel:
             self._strokeTimer.start()
 
     def _onNodeGone(self, name: str) -> None:
-        """The reader deleted a node of the case: everything else of it leaves the panel, nothing the folder."""
+        """The reader deleted a node of the case: all else of it leaves panel and scene, nothing leaves the folder."""
         if self.reading is None:
             return
-        text = _("The {name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
         self._strokeTimer.stop()
-        self.later.do(partial(tell, text.format(name=name.replace("_", " "), folder=self.reading.folder)))
-        self.closeCase(removeNodes=False)
+        told = partial(tellDeleted, name, self.reading.folder)
+        self.closeCase(soon=True)
+        self.later.do(told)
         self.parameters.caseFolder = ""
 
     def _flush(self) -> None:
@@ -390,9 +389,7 @@ class Panel:
         scan = self.input.scan
         if self.reading is not None and (scan is None or scan.volume is not self.nodes.volume):
             # The selector tells also of a deletion that the scene is in the middle of; another choice needs no word.
-            text = _("The volume was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
-            told = partial(tell, text.format(folder=self.reading.folder))
-            volumeID = self.nodes.volume.GetID()
+            told, volumeID = partial(tellDeleted, "volume", self.reading.folder), self.nodes.volume.GetID()
             self.closeCase(soon=True)
             self.later.do(lambda: told() if slicer.mrmlScene.GetNodeByID(volumeID) is None else None)
             self.parameters.caseFolder = ""

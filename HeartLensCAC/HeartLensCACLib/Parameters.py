@@ -1,10 +1,12 @@
 """What the panel remembers with the scene, and what it remembers of the user."""
 
+from dataclasses import replace
 from typing import Any
 
 import slicer
 
 from heartlens.core.lesions import Artery
+from heartlens.risk.person import RiskInputs
 
 ORGAN = "HeartLens"
 """Group of the user's settings."""
@@ -74,6 +76,17 @@ class Parameters:
     @artery.setter
     def artery(self, artery: Artery) -> None:
         self.node.SetParameter("artery", artery.name)
+
+    def person(self, was: RiskInputs) -> RiskInputs:
+        """What a case knew of the person, with what the panel says now; it shows whole years, and loses no others."""
+        isSameAge = (self.ageYears or 0) == int(was.age_years or 0)
+        age = was.age_years if isSameAge else self.ageYears
+        return replace(was, scheme=self.scheme, age_years=age, sex=self.sex or None, race=self.race or None)
+
+    def keepPerson(self, inputs: RiskInputs) -> None:
+        """Keep what a case knows of the person."""
+        self.ageYears = int(inputs.age_years or 0)
+        self.sex, self.race, self.scheme = inputs.sex or "", inputs.race or "", inputs.scheme
 
 
 def userSetting(name: str, default: str = "") -> str:

@@ -52,6 +52,12 @@ def tell(text: str) -> None:
     _box(text, icon=qt.QMessageBox.Warning)
 
 
+def tellDeleted(name: str, folder: Any) -> None:
+    """The reader deleted a node of the case that was open, named as `CaseNodes` names it."""
+    text = _("The {name} was deleted, so the case was closed. Nothing is lost: open the case folder {folder}.")
+    tell(text.format(name=name.replace("_", " "), folder=folder))
+
+
 def asks(question: str) -> bool:
     """Whether the reader says OK."""
     buttons = qt.QMessageBox.Ok | qt.QMessageBox.Cancel

@@ -21,8 +21,12 @@ while it may be a click of ours. Slicer 5.12 remembers the segmentation that it 
 press comes again after the segmentation has gone (vtkMRMLSliceIntersectionWidget.cxx:508).
 """
 
-AFTER_SLICER = 0.0
-"""A plain click comes after the view's own observers: on the handle of a markup it is the markup's, and ends there."""
+AFTER_SLICER = -1.0
+"""A plain click comes after the view's own observers: on the handle of a markup it is the markup's, and ends there.
+
+Below theirs (0) and not equal to it: of equal observers VTK calls the one first that was added first, and the view may
+add its own again after ours.
+"""
 
 
 class ViewClicks:
@@ -31,7 +35,7 @@ class ViewClicks:
     Parameters
     ----------
     clicked
-        Called with (r, a, s) in mm and whether Ctrl was held.
+        Called with (r, a, s) in mm and whether Ctrl was held when the button went down.
     isWanted
         Whether a click would do something now.
     """
@@ -43,6 +47,7 @@ class ViewClicks:
         self._observed: list[tuple[Any, int]] = []
         self._manager: Any = None
         self._pressed: tuple[int, int] | None = None
+        self._isCtrl = False
 
     @property
     def areInstalled(self) -> bool:
@@ -76,12 +81,12 @@ class ViewClicks:
             def onAnyPress(caller: Any, event: str, tags: Any = tags) -> None:
                 self._pressed = None
                 if caller.GetControlKey() and self._isWanted() and _isDefaultMode():
-                    self._pressed = tuple(caller.GetEventPosition())
+                    self._pressed, self._isCtrl = tuple(caller.GetEventPosition()), True
                     caller.GetCommand(tags["any"]).SetAbortFlag(1)
 
             def onPlainPress(caller: Any, event: str) -> None:
                 if not caller.GetControlKey():
-                    self._pressed = tuple(caller.GetEventPosition())
+                    self._pressed, self._isCtrl = tuple(caller.GetEventPosition()), False
 
             def onRelease(caller: Any, event: str, node: Any = node) -> None:
                 self._onRelease(caller, node)
@@ -110,7 +115,7 @@ class ViewClicks:
         if not _isDefaultMode():
             return
         r, a, s, _one = sliceNode.GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))
-        self._clicked((r, a, s), bool(interactor.GetControlKey()))
+        self._clicked((r, a, s), self._isCtrl)
 
 
 def _isDefaultMode() -> bool:

@@ -39,7 +39,7 @@ class InputSection:
         self._changed, self._described = changed, described
         self._parameters: Parameters | None = None
         self.scan: Scan | None = None
-        self._known: tuple[Any, CTHeader] | None = None
+        self._known: tuple[str, CTHeader] | None = None  # by the node's ID: it would live on here when it is deleted
         fill(ui.sexComboBox, SEXES)
         fill(ui.raceComboBox, RACES)
         ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self._onVolume)
@@ -69,7 +69,7 @@ class InputSection:
 
     def belongs(self, nodes: Any, header: CTHeader) -> None:
         """A case is shown: what it says of its volume is known, and what it made itself is no CT to be scored."""
-        self._known = (nodes.volume, header)
+        self._known = (nodes.volume.GetID(), header)
         made = [nodes.overlay.GetID()] if nodes.overlay is not None else []
         self.ui.volumeSelector.sortFilterProxyModel().hiddenNodeIDs = made
         showCalciumWindow(nodes.volume)
@@ -97,8 +97,8 @@ class InputSection:
             self._fillPatient(self.scan.header)
 
     def _look(self, volume: Any) -> None:
-        known = self._known[1] if self._known is not None and self._known[0] is volume else None
-        self.scan = None if volume is None else scanOf(volume, known)
+        volumeID, header = self._known or ("", None)
+        self.scan = None if volume is None else scanOf(volume, header if volume.GetID() == volumeID else None)
         if self.scan is None:
             facts, notes = (_("Choose a CT volume, or open a case."),), ()
         elif self.scan.refusal:

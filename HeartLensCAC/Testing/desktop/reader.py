@@ -113,7 +113,9 @@ class Reader:
 
     # Views and brushes
 
-    def click_in_view(self, name: str, lesion: int, *, ctrl: bool = False, drag: bool = False) -> None:
+    def click_in_view(
+        self, name: str, lesion: int, *, ctrl: bool = False, drag: bool = False, ctrl_at_release: bool | None = None
+    ) -> None:
         """A click on a voxel of a lesion, in a view that shows it."""
         case = self.panel.reading.case
         flat = case.lesions.voxels.flat[case.lesions.voxels.ids == lesion]
@@ -128,7 +130,7 @@ class Reader:
         if drag:  # from beside the lesion onto it: only that it is a drag keeps it from being a click there
             view.click(start[0] + 30, start[1], ctrl=ctrl, drag_to=start)
         else:
-            view.click(*start, ctrl=ctrl)
+            view.click(*start, ctrl=ctrl, ctrl_at_release=ctrl_at_release)
         QApplication.processEvents()
 
     def paint_free_calcium(self, segment: str) -> int:

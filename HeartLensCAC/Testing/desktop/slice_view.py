@@ -103,14 +103,24 @@ class SliceView:
     # A mouse
 
     def click(
-        self, x: int, y: int, *, ctrl: bool = False, shift: bool = False, drag_to: tuple[int, int] | None = None
+        self,
+        x: int,
+        y: int,
+        *,
+        ctrl: bool = False,
+        ctrl_at_release: bool | None = None,
+        shift: bool = False,
+        drag_to: tuple[int, int] | None = None,
     ) -> None:
-        def at(px: int, py: int, *events: str) -> None:
-            self._interactor.SetEventInformation(px, py, int(ctrl), int(shift))
+        """A press and a release; Ctrl is held at both, or at the release as said."""
+
+        def at(px: int, py: int, held: bool, *events: str) -> None:
+            self._interactor.SetEventInformation(px, py, int(held), int(shift))
             for event in events:
                 self._interactor.InvokeEvent(event)
 
-        at(x, y, "EnterEvent", "MouseMoveEvent", "LeftButtonPressEvent")
+        at(x, y, ctrl, "EnterEvent", "MouseMoveEvent", "LeftButtonPressEvent")
         if drag_to is not None:
-            at(*drag_to, "MouseMoveEvent")
-        at(*(drag_to or (x, y)), "LeftButtonReleaseEvent", "LeaveEvent")
+            at(*drag_to, ctrl, "MouseMoveEvent")
+        released = ctrl if ctrl_at_release is None else ctrl_at_release
+        at(*(drag_to or (x, y)), released, "LeftButtonReleaseEvent", "LeaveEvent")

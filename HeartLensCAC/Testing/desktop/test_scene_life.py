@@ -67,6 +67,14 @@ def test_a_deleted_node_is_told_when_the_scene_is_done_with_it(reading, calm, no
     assert calm == []
 
 
+def test_of_a_case_whose_segmentation_was_deleted_only_the_volume_stays(reading):
+    named = reading.panel.nodes.all()
+    assert {"automatic", "totals_table", "chart"} <= named.keys()
+    slicer.mrmlScene.RemoveNode(named["segmentation"])
+    reading.wait(lambda: not reading.panel.later.isWaiting)
+    assert [name for name, node in named.items() if slicer.mrmlScene.IsNodePresent(node)] == ["volume"]
+
+
 def test_a_stroke_that_is_refused_while_its_volume_goes_is_told_afterwards(reading, calm):
     panel = reading.panel
     panel._strokeTimer.setInterval(600_000)
@@ -131,9 +139,11 @@ def test_a_scene_whose_case_folder_was_moved_finds_it(reading, saved, where):
     assert reading.dialogs.shown == []
 
 
-def test_a_scene_whose_case_folder_is_gone_asks_for_it_and_takes_none_of_another_scan(
-    reading, saved, monkeypatch, tmp_path
-):
+def segmentations():
+    return sorted(node.GetName() for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"))
+
+
+def test_a_scene_whose_case_folder_is_gone_asks_for_it(reading, saved, monkeypatch, tmp_path):
     import qt
 
     bundle, folder, shown = saved
@@ -146,7 +156,45 @@ def test_a_scene_whose_case_folder_is_gone_asks_for_it_and_takes_none_of_another
     assert str(folder) in asked
     assert "show where it is now?" in asked
     assert reading.shown() == shown
-    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2, "the saved nodes made room"
+    assert segmentations() == ["CT calcium", "CT calcium, automatic"], "the saved nodes made room, names and all"
+
+
+def test_a_case_of_another_scan_that_is_shown_instead_is_refused_and_the_loaded_nodes_stay(
+    reading, saved, monkeypatch, tmp_path
+):
+    import qt
+    from report_cases import BOXES, make_case
+
+    from heartlens.case.folder import save_case
+
+    bundle, folder, _shown = saved
+    shutil.move(folder.parent, tmp_path / "elsewhere")
+    save_case(make_case(BOXES), tmp_path / "another")
+    monkeypatch.setattr(qt.QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path / "another"))
+    load(bundle)
+    reading.wait(lambda: len(reading.dialogs.shown) == 2)
+    assert "show where it is now?" in reading.dialogs.shown[0]
+    assert "grid" in reading.dialogs.shown[1]
+    assert reading.panel.reading is None
+    assert segmentations() == ["CT calcium", "CT calcium, automatic"]
+
+
+def test_a_scene_that_is_added_to_an_open_case_shows_its_own(reading, scored_case, tmp_path):
+    second = shutil.copytree(scored_case, tmp_path / "second")
+    reading.click_row(0)
+    reading.click(reading.ui.rcaButton)
+    first, shown = reading.panel.reading.folder, reading.shown()
+    bundle = tmp_path / "scene.mrb"
+    assert slicer.mrmlScene.WriteToMRB(str(bundle))
+    slicer.mrmlScene.Clear()
+    reading.open_case(second)
+    assert reading.panel.reading.folder == second / "case"
+    assert reading.shown() != shown
+    load(bundle)
+    reading.wait(lambda: reading.panel.reading is not None and reading.panel.reading.folder == first)
+    assert reading.shown() == shown
+    assert len(segmentations()) == 2, "of the case that was open before nothing stays"
+    assert reading.dialogs.shown == []
 
 
 def test_a_reader_who_shows_no_folder_is_asked_once_and_the_scene_stays(reading, saved):
@@ -158,7 +206,11 @@ def test_a_reader_who_shows_no_folder_is_asked_once_and_the_scene_stays(reading,
     reading.wait(lambda: not reading.panel.later.isWaiting)
     assert len(reading.dialogs.shown) == 1
     assert reading.panel.reading is None
-    assert len(slicer.util.getNodesByClass("vtkMRMLSegmentationNode")) == 2
+    assert len(segmentations()) == 2
+    slicer.mrmlScene.InvokeEvent(slicer.vtkMRMLScene.EndImportEvent)  # something else is loaded into it
+    reading.wait(lambda: not reading.panel.later.isWaiting)
+    assert len(reading.dialogs.shown) == 1, "it was said once"
+    assert reading.panel.parameters.caseFolder == str(folder), "and a scene saved now still knows its case"
 
 
 def test_the_end_of_slicer_closes_the_panel_once(reading, monkeypatch):

@@ -50,6 +50,30 @@ def test_ctrl_click_reaches_the_panel_through_slicers_own_view(reading):
     assert reading.panel.reading.case.report.total.agatston == pytest.approx(total), edit
 
 
+@pytest.mark.parametrize("ctrl", [True, False])
+def test_ctrl_counts_when_the_button_goes_down_whichever_finger_is_lifted_first(reading, ctrl):
+    lesion = a_long_lesion(reading)
+    reading.key("4")
+    reading.click_in_view("Red", lesion.id, ctrl=ctrl, ctrl_at_release=not ctrl)
+    (edit,) = reading.panel.reading.case.edits
+    assert edit.kind == ("paint" if ctrl else "reassign"), "a part of the lesion, or all of it"
+
+
+def test_a_click_that_slicer_ends_is_not_ours_although_its_observer_came_later(reading):
+    """Of equal observers VTK calls the one that was added first, and the views add theirs whenever they like."""
+    interactor = reading.module.views["Red"].interactor()
+    tag = interactor.AddObserver(
+        "LeftButtonPressEvent", lambda caller, _event: caller.GetCommand(tag).SetAbortFlag(1), 0.0
+    )
+    reading.key("3")
+    lesion = next(row for row in reading.panel.reading.case.report.lesions if row.artery is Artery.LAD)
+    reading.click_in_view("Red", lesion.id)
+    interactor.RemoveObserver(tag)
+    assert reading.panel.reading.case.edits == ()
+    reading.click_in_view("Red", lesion.id)
+    assert len(reading.panel.reading.case.edits) == 1
+
+
 def test_a_click_on_the_handle_of_a_markup_is_the_markups(reading):
     """It may lie on calcium: who drags or selects it does not rename a lesion."""
     case = reading.panel.reading.case
@@ -167,6 +191,35 @@ def test_a_case_opened_in_an_empty_scene_says_how_it_was_acquired_and_can_be_sco
     assert "unknown" not in facts
     assert module.ui.scoreButton.enabled
     assert module.ui.scoreButton.toolTip == "Find and score coronary calcium"
+
+
+def test_a_volume_that_was_deleted_does_not_live_on_in_the_panel(module, scored_case):
+    """A CT is hundreds of MB; what is known of it is kept by its name in the scene."""
+    module.panel.openCaseFolder(scored_case)
+    freed = []
+    volume = module.panel.nodes.volume
+    volume.AddObserver("DeleteEvent", lambda *_: freed.append(True))
+    slicer.mrmlScene.RemoveNode(volume)
+    del volume
+    module.wait(lambda: not module.panel.later.isWaiting)
+    assert freed == [True]
+
+
+def test_a_case_takes_the_volume_on_the_screen_also_where_the_reader_lifted_a_refusal(module):
+    """Voxels without air: whoever scored them said so, and its case is shown on the same node."""
+    from types import SimpleNamespace
+
+    from heartlens.core.errors import OVERRIDABLE
+    from heartlens.scene import case_ct
+    from HeartLensCACLib.Scan import volumeOf
+
+    volume = slicer.util.addVolumeFromArray(np.full((4, 8, 8), 40, np.int16), name="no air")
+    volume.SetAttribute("DICOM.instanceUIDs", "2.25.1 2.25.2 2.25.3 2.25.4")
+    ct, cautions = case_ct(volume, allow=OVERRIDABLE)
+    assert "no-hu" in {caution.code for caution in cautions}
+    header = SimpleNamespace(sop_instance_uids=volume.GetAttribute("DICOM.instanceUIDs").split())
+    shown = SimpleNamespace(header=header, shape=ct.shape, hu=ct.hu)
+    assert volumeOf(SimpleNamespace(case=SimpleNamespace(source_ct=shown))) is volume
 
 
 def offered(module):
