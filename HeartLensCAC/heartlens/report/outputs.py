@@ -207,6 +207,11 @@ def noting(left_out: list[str], path: Path) -> Iterator[Path]:
         Gets the note.
     path
         Of what is written; removed when that fails.
+
+    Yields
+    ------
+    Path
+        The same.
     """
     try:
         yield path
