@@ -127,6 +127,21 @@ def test_from_the_open_case_to_the_signed_result(reader, case):
     assert str(round(load_case(case).report.total.agatston)) == shown["total"]
 
 
+def test_by_keys_a_part_in_a_slice_and_what_needs_the_pointer(reader):
+    reader.key("a", "4")
+    reader.page.get_by_role("button", name="Show lesion 1").click()
+    reader.page.locator("#axial").focus()
+    reader.edits(lambda: reader.key("Shift+Space"))
+    assert (reader.totals()["LAD"], reader.totals()["RCA"]) == ("450", str(1800 + 450)), "one of its two slices"
+    for key in ("c", "x"):
+        reader.key(key)
+        assert "Needs the pointer." in reader.text("#mode")
+        reader.key("Space")
+        assert "by keys, the brush gives the same voxels" in reader.text("#alertText")
+        reader.key("Escape")
+    assert reader.version == 1
+
+
 def test_by_keyboard_alone(reader, case):
     """No mouse from the first lesion to the signature."""
     page = reader.page
@@ -212,18 +227,13 @@ def test_a_page_of_somebody_else_reads_and_changes_nothing(reader, server):
             assert "lesions" not in told
     blind = {"method": "POST", "mode": "no-cors", "body": words}
     page.evaluate("([url, options]) => fetch(url, options).catch(() => 0)", [server.base + "api/cases/0/edit", blind])
-    framed = page.evaluate(
-        """(url) => new Promise((told) => {
-          const frame = document.createElement("iframe");
-          frame.onload = () => {
-            try { told(frame.contentDocument.title); } catch { told("closed"); }
-          };
-          frame.src = url;
-          document.body.append(frame);
-        })""",
-        server.address,
-    )
-    assert framed in ("closed", "")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    framing = "url => Object.assign(document.body.appendChild(document.createElement('iframe')), { src: url })"
+    page.evaluate(f"(url) => {{ ({framing})(url); }}", server.address)
+    page.wait_for_timeout(1000)
+    assert asked == [server.base], "the page came, was not framed, and asked for no script and no case"
+    assert f"{server.base}start.js" in reader.asked, "as it does where it is not in a frame"
     assert server.state()["version"] == 0
     page.close()
     reader.asked = [url for url in reader.asked if "evil" not in url]

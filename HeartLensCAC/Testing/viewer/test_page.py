@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,8 @@ def test_a_slab_shows_the_brightest_of_its_slices(browser, unedited):
     dark = pixels(reader, "#axial", 15, 13)
     reader.page.locator("#slab").select_option("10")
     assert "Acts on all 3 slices that are shown" in reader.text("#mode")
+    assert reader.text("#place1").startswith("Slices 11–13 of 20")
+    assert re.fullmatch(r"-?\d+ HU in slice 12(, lesion .*)?", reader.text("#place2"))
     bright = pixels(reader, "#axial", 15, 13)
     assert bright[0] > dark[0] + 20, "300 HU of slice 13 over heart"
     assert bright[0] == pytest.approx((300 + 400) / 2000 * 255, abs=2)
@@ -102,6 +105,45 @@ def test_window_zoom_and_crosshair_by_the_mouse(browser, unedited):
     assert reader.slice() == 9, "below the middle of 20 slices, head up"
     assert reader.server.state()["version"] == 0
     reader.close()
+
+
+def test_a_wheel_turns_slices_up_and_down_and_a_touchpad_not_one_with_each_event(browser, unedited):
+    reader = Reader(browser, unedited)
+    reader.go_to_slice(4)
+    turn = """([events, gap]) => events.reduce((before, [deltaX, deltaY, deltaMode = 0]) => before.then(() => {
+      const event = new WheelEvent("wheel", { deltaX, deltaY, deltaMode, bubbles: true, cancelable: true });
+      document.getElementById("axial").dispatchEvent(event);
+      return new Promise((done) => setTimeout(done, gap));
+    }), Promise.resolve())"""
+
+    def turned(events, gap=0):
+        reader.page.wait_for_timeout(250)  # the wheel rests
+        before = reader.slice()
+        reader.page.evaluate(turn, [events, gap])
+        return reader.slice() - before
+
+    assert turned([(-80, 0)] * 3) == 0, "sideways"
+    assert turned([(0, -100)] * 3) == 3, "a wheel's notches"
+    assert turned([(0, 3, 1)]) == -1, "three lines are a notch"
+    assert turned([(0, -4)] * 21) == 3, "84 px of a touchpad: at once, after 40 and after 80"
+    assert turned([(0, -4)] * 5 + [(0, 4)] * 2) == 0, "there and back"
+    assert turned([(0, -4)] * 2, gap=250) == 2, "a wheel of small notches, turned slowly"
+    reader.close()
+
+
+def test_a_browser_that_keeps_nothing_shows_the_page(browser, unedited):
+    context = browser.new_context()
+    context.add_init_script(
+        "for (const name of ['localStorage', 'sessionStorage'])"
+        " Object.defineProperty(window, name, { get() { throw new DOMException('kept from', 'SecurityError'); } });"
+    )
+    page = context.new_page()
+    page.goto(unedited.address)
+    page.locator("[data-ready=yes]").wait_for()
+    assert page.locator("html").get_attribute("data-theme") == "dark"
+    page.locator("#theme").click()
+    assert page.locator("html").get_attribute("data-theme") == "light"
+    context.close()
 
 
 def test_a_name_with_markup_is_a_name(browser, case):

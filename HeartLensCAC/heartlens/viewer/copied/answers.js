@@ -19,7 +19,7 @@ export async function getJson(path) {
 /** What was looked at is known as long as the page is open, and nowhere kept. */
 export async function post(path) {
   if (!path.endsWith("/look")) throw new Refusal(0, "This is a read-only copy: nothing can be changed here.");
-  return { viewed: state.viewed, look_through: "" };
+  return { look_through: "" };
 }
 
 export async function getStream() {

@@ -1,4 +1,4 @@
-// Elements and texts. Everything that comes from a scan goes in as text, never as markup.
+// Elements and texts, and what a browser keeps. Everything that comes from a scan goes in as text, never as markup.
 
 const known = new Map(); // what a copy takes out of the page can still be written to, and is not seen
 
@@ -33,3 +33,18 @@ export function fill(id, ...children) {
 
 /** A square of an artery's color; its letters stand beside it. */
 export const square = (color) => el("span", { className: "square", color, "aria-hidden": "true" });
+
+/** "" also where a browser is told to keep nothing: it throws then. */
+export function kept(store, key) {
+  try {
+    return window[store].getItem(key) || "";
+  } catch {
+    return "";
+  }
+}
+
+export function keep(store, key, value) {
+  try {
+    window[store].setItem(key, value);
+  } catch { /* known as long as the page is open */ }
+}

@@ -1,6 +1,6 @@
-// Keys, as in the Slicer panel where it has them. None changes anything that the mode line does not say.
+// Keys, as in the Slicer panel where it has them, and buttons. No key changes anything that the mode line does not say.
 
-import { $ } from "./dom.js";
+import { $, keep } from "./dom.js";
 
 export const ARTERY_KEYS = { 1: "LM", 2: "LAD", 3: "LCX", 4: "RCA", 0: "OTHER" };
 const TOOL_KEYS = { v: "look", a: "assign", b: "brush", e: "eraser", c: "cut", x: "box" };
@@ -41,6 +41,34 @@ function action(app, key, shift) {
     t: () => app.toggle("tint"), m: () => app.cycleSlab(), w: () => app.cycleWindow(), h: () => app.zoomToHeart(),
     "+": () => app.zoom(1.25), "=": () => app.zoom(1.25), "-": () => app.zoom(0.8), f: () => app.fit(),
     Delete: () => app.removeSelected(), Backspace: () => app.removeSelected(),
-    Enter: () => app.keepSelected(), " ": () => app.useTool(), Escape: () => app.escape(), "?": () => $("help").showModal(),
+    Enter: () => app.keepSelected(), " ": () => app.useTool(shift), Escape: () => app.escape(), "?": () => $("help").showModal(),
   }[key];
+}
+
+/** Buttons, menus and the slider around the images. */
+export function listenToControls(app) {
+  const click = (id, act) => $(id).addEventListener("click", act);
+  for (const button of document.querySelectorAll("[data-tool]")) {
+    button.addEventListener("click", () => app.chooseTool(button.dataset.tool));
+  }
+  click("undo", () => app.edit({ kind: "undo" }));
+  click("redo", () => app.edit({ kind: "redo" }));
+  click("heart", () => app.zoomToHeart());
+  click("whole", () => app.fit());
+  click("helpButton", () => $("help").showModal());
+  click("closeHelp", () => $("help").close());
+  click("closeAlert", () => ($("alert").hidden = true));
+  click("previousCase", () => app.attempt(() => app.open(app.number - 1)));
+  click("nextCase", () => app.attempt(() => app.open(app.number + 1)));
+  $("slice").addEventListener("input", () => app.goTo([Number($("slice").value) - 1 - app.scan.first_slice, app.at[1], app.at[2]]));
+  $("window").addEventListener("change", () => app.setPreset($("window").value));
+  $("slab").addEventListener("change", () => app.setSlab(Number($("slab").value)));
+  $("radius").addEventListener("change", () => (app.tools.radius = Number($("radius").value)));
+  $("tint").addEventListener("change", () => app.toggle("tint"));
+  window.addEventListener("focus", () => app.lookAgain());
+  $("theme").addEventListener("click", () => {
+    const next = document.documentElement.dataset.theme === "light" ? "dark" : "light";
+    document.documentElement.dataset.theme = next;
+    keep("localStorage", "heartlens-theme", next);
+  });
 }

@@ -7,15 +7,28 @@ const SEND_MS = 1500;
 
 export class Looked {
   constructor(app) {
-    Object.assign(this, { app, seen: new Set(), slices: new Set(), lesions: new Set(), shown: "", timer: 0 });
+    Object.assign(this, {
+      app, seen: new Set(), visited: new Set(), slices: new Set(), lesions: new Set(), // the last two: to be told
+      shown: "", timer: 0, sending: Promise.resolve(),
+    });
     setInterval(() => this.flush(), SEND_MS);
   }
 
-  /** Another case, of which some slices were seen before. */
-  begin(slices) {
-    this.seen = new Set(slices);
-    this.shown = "";
+  /** Another case, of which some slices and lesions were seen before. */
+  begin({ slices, lesions }) {
     clearTimeout(this.timer);
+    Object.assign(this, {
+      seen: new Set(slices), visited: new Set(lesions), slices: new Set(), lesions: new Set(), shown: "",
+    });
+  }
+
+  /** What the server knows; what it lost is told again. */
+  compare({ slices, lesions }) {
+    const known = { slices: new Set(slices), lesions: new Set(lesions) };
+    for (const k of this.seen) if (!known.slices.has(k)) this.slices.add(k);
+    for (const n of this.visited) if (!known.lesions.has(n)) this.lesions.add(n);
+    for (const k of slices) this.seen.add(k);
+    for (const n of lesions) this.visited.add(n);
   }
 
   /** These slices are on the screen now. */
@@ -27,9 +40,9 @@ export class Looked {
   }
 
   visit(lesion) {
+    if (this.visited.has(lesion)) return;
+    this.visited.add(lesion);
     this.lesions.add(lesion);
-    const { viewed } = this.app.state;
-    if (!viewed.lesions.includes(lesion)) viewed.lesions.push(lesion);
   }
 
   _see(k0, k1) {
@@ -43,15 +56,23 @@ export class Looked {
     this.app.draw();
   }
 
-  async flush() {
-    const { app, slices, lesions } = this;
-    if (!app.state || (!slices.size && !lesions.size)) return;
+  /** Tells, one after the other; `isAsking` also where there is nothing to tell, for what is left to look at. */
+  flush({ isAsking = false } = {}) {
+    this.sending = this.sending.then(() => this._tell(isAsking));
+    return this.sending;
+  }
+
+  async _tell(isAsking) {
+    const { app, slices, lesions } = this, { opened, base } = app;
+    if (!app.state || (!isAsking && !slices.size && !lesions.size)) return;
     Object.assign(this, { slices: new Set(), lesions: new Set() });
     try {
-      const answer = await post(`${app.base}/look`, { slices: [...slices], lesions: [...lesions] });
-      Object.assign(app.state, { viewed: answer.viewed, look_through: answer.look_through });
+      const answer = await post(`${base}/look`, { slices: [...slices], lesions: [...lesions] });
+      if (opened !== app.opened) return;
+      app.state.look_through = answer.look_through;
       if (app.state.is_zero) app.panel.drawSign();
-    } catch { // told at the next edit; what was seen is kept until then
+    } catch { // told the next time; what was seen is kept until then
+      if (opened !== app.opened) return;
       for (const k of slices) this.slices.add(k);
       for (const n of lesions) this.lesions.add(n);
     }

@@ -1,7 +1,7 @@
 // The application: what it shows, what the reader does, and the one road by which anything is changed.
 
 import { $, takeEditingAway } from "./dom.js";
-import { ARTERY_KEYS, listenToKeys } from "./keys.js";
+import { ARTERY_KEYS, listenToControls, listenToKeys } from "./keys.js";
 import { Looked } from "./looked.js";
 import { Panel, drawArteries, drawMode, drawName, drawPlace } from "./panel.js";
 import { Refusal, getJson, getStream, post } from "./server.js";
@@ -11,12 +11,13 @@ import { Labels, Volume } from "./volume.js";
 
 const WINDOWS = { calcium: null, mediastinum: [-160, 240], bone: [-400, 1600], lung: [-1350, 150] }; // HU, black and white
 const SLABS_MM = [0, 3, 5, 10, 20];
+const LEFT = { edit: "this edit was not made", sign: "nothing was signed or written", export: "nothing was written" };
 
 export class App {
   constructor() {
     Object.assign(this, {
       number: 0, at: [0, 0, 0], window: [-200, 500], slab: 0, isTinted: true, selected: null, active: "LAD",
-      isBusy: false, road: Promise.resolve(),
+      opened: {}, turn: {}, road: Promise.resolve(),
     });
     this.looked = new Looked(this);
     this.tools = new Tools(this);
@@ -24,7 +25,7 @@ export class App {
     this.panel = new Panel(this);
     for (const view of this.views) this.tools.listen(view);
     listenToKeys(this);
-    this._listen();
+    listenToControls(this);
   }
 
   get base() {
@@ -53,50 +54,80 @@ export class App {
 
   // Loading
 
+  /** Until the case is there, what the reader does is done to the one that is still shown. */
   async open(number) {
-    await this.looked.flush();
-    const start = performance.now();
-    document.body.dataset.loaded = "no";
+    const turn = (this.turn = {}), start = performance.now();
     this.say("Reading the scan …");
-    this.number = number;
-    const answer = await getJson(this.base);
-    this.scan = answer.scan;
-    if (answer.scan.is_copy) takeEditingAway();
-    this.volume = new Volume(answer.scan);
-    this.looked.begin(answer.state.viewed.slices);
-    this.selected = null;
-    this.state = null;
-    this.window = [...answer.scan.window_hu];
-    this.at = answer.state.lesions[0]?.kji ?? answer.scan.shape.map((n) => Math.floor(n / 2));
-    for (const view of this.views) Object.assign(view, { shown: "" });
-    drawName(this, answer.cases);
+    try {
+      await this.road;
+      const answer = await getJson(`api/cases/${number}`);
+      await this.looked.flush();
+      if (turn !== this.turn) return; // another was asked for since
+      this._change(number, answer);
+    } catch (error) {
+      if (turn === this.turn) throw error;
+      return;
+    }
+    const { opened } = this;
+    try {
+      await this._load(opened, start);
+    } catch (error) {
+      if (opened === this.opened) throw error;
+    }
+  }
+
+  /** Everything of a case takes the place of everything of another, with nothing awaited in between. */
+  _change(number, { scan, state, cases }) {
+    Object.assign(this, {
+      opened: {}, number, scan, volume: new Volume(scan), heart: null, selected: null, state: null,
+      at: state.lesions[0]?.kji ?? scan.shape.map((n) => Math.floor(n / 2)),
+    });
+    document.body.dataset.loaded = "no";
+    delete document.body.dataset.ready;
+    if (scan.is_copy) takeEditingAway();
+    this.looked.begin(state.viewed);
+    this.tools.begin();
+    this.panel.left = [];
+    this.setWindow([...scan.window_hu]);
+    for (const view of this.views) view.shown = "";
+    drawName(this, cases);
     drawArteries(this);
-    this.take(answer.state);
+    this.take(state);
     for (const view of this.views) view.fit();
-    Object.assign($("slice"), { min: String(1 + this.scan.first_slice), max: String(this.volume.nk + this.scan.first_slice) });
+    Object.assign($("slice"), { min: String(1 + scan.first_slice), max: String(this.volume.nk + scan.first_slice) });
+    $("alert").hidden = true;
     $("page").hidden = false;
+  }
+
+  async _load(opened, start) {
+    const { base } = this, isLeft = () => opened !== this.opened;
     let isFirst = true;
-    await this.volume.load(await getStream(`${this.base}/ct?first=${this.at[0]}`), () => {
+    const draw = () => {
       if (isFirst) this.views[0].draw();
       if (isFirst) document.body.dataset.firstMs = String(Math.round(performance.now() - start));
       isFirst = false;
       this.draw();
-    });
+    };
+    const stream = await getStream(`${base}/ct?first=${this.at[0]}`);
+    if (isLeft()) return stream.body.cancel();
+    await this.volume.load(stream, draw, isLeft);
+    if (isLeft()) return;
     document.body.dataset.loaded = "yes";
     document.body.dataset.loadMs = String(Math.round(performance.now() - start));
     this.say(this.state.lines[0]);
-    this.heart = await getJson(`${this.base}/heart`);
+    const heart = await getJson(`${base}/heart`);
+    if (isLeft()) return;
+    this.heart = heart;
     this.zoomToHeart();
-    const { viewed, look_through: lookThrough } = await getJson(`${this.base}/state`);
-    Object.assign(this.state, { viewed, look_through: lookThrough });
-    this.panel.drawSign();
-    document.body.dataset.ready = "yes";
+    await this.looked.flush({ isAsking: true }); // the server knows of what slices by now
+    if (!isLeft()) document.body.dataset.ready = "yes";
   }
 
   /** A state from the server takes the place of the one that is shown. */
   take(state) {
     const isNew = this.state?.version !== state.version;
     this.state = state;
+    this.looked.compare(state.viewed);
     this.labels = new Labels(this.volume, state.runs, state.arteries);
     if (this.selected !== null && !this.lesion(this.selected)) this.selected = null;
     if (isNew) this.panel.draw();
@@ -120,38 +151,55 @@ export class App {
       this.warn(`This case is ${this.state.read_only}: nothing can be changed here.`);
       return Promise.resolve(null);
     }
-    const start = performance.now();
+    const start = performance.now(), { opened } = this;
     return this.send("edit", words).then((answer) => {
-      if (!answer) return;
+      if (!answer || opened !== this.opened) return;
       this.say(this.state.lines[0]);
       requestAnimationFrame(() => (document.body.dataset.editMs = (performance.now() - start).toFixed(1)));
     });
   }
 
-  send(what, words) {
-    this.road = this.road.then(() => this.attempt(async () => {
-      this.isBusy = true;
+  /** Asks for a change of the case that is shown now, after `first`, and never of another; null where none was made. */
+  send(what, words, first = null) {
+    const { opened, base } = this, isLeft = () => opened !== this.opened;
+    return this._inTurn(async () => {
+      await first;
+      if (isLeft()) throw new Refusal(0, `Another case was opened first: ${LEFT[what]}.`);
       try {
-        const answer = await post(`${this.base}/${what}`, { ...words, version: this.state.version });
+        const answer = await post(`${base}/${what}`, { version: this.state.version, ...words });
+        if (isLeft()) return answer;
         this.take(answer);
+        $("alert").hidden = true;
         return answer;
-      } finally {
-        this.isBusy = false;
+      } catch (error) {
+        if (isLeft()) throw new Refusal(0, `In the case that was left: ${error.message}`);
+        if (error.status === 409) await this._showAnew();
+        throw error;
       }
-    }));
+    });
+  }
+
+  _inTurn(act) {
+    this.road = this.road.then(() => this.attempt(act));
     return this.road;
   }
 
   async attempt(act) {
     try {
-      const answer = await act();
-      $("alert").hidden = true;
-      return answer;
+      return await act();
     } catch (error) {
       this.warn(error instanceof Refusal ? error.message : `The page failed (${error.message}); load it again.`);
-      if (error.status === 409) this.take(await getJson(`${this.base}/state`));
       return null;
     }
+  }
+
+  /** After an edit that came too late; where this fails, the next edit comes too late as well and asks again. */
+  async _showAnew() {
+    const { opened } = this;
+    try {
+      const state = await getJson(`${this.base}/state`);
+      if (opened === this.opened) this.take(state);
+    } catch { /* what is told is that the edit was not made */ }
   }
 
   assignSelected(name) {
@@ -173,9 +221,11 @@ export class App {
     else this.chooseArtery(name);
   }
 
-  useTool() {
+  /** The tool at the crosshair; `isPart` as Ctrl or Alt with the pointer. */
+  useTool(isPart) {
     const { name } = this.tools;
-    if (name === "assign") this.tools.assignAt(this.at, false);
+    if (name === "assign") this.tools.assignAt(this.at, isPart);
+    else if (name === "cut" || name === "box") this.warn("Cut and Box need the pointer; by keys, the brush gives the same voxels.");
     else if (name === "brush" || name === "eraser") this.tools.dabAtCross();
     else this.select(this.labels.at(...this.at) || null, { jump: false });
   }
@@ -231,9 +281,13 @@ export class App {
     this.draw();
   }
 
+  setPreset(name) {
+    this.setWindow(WINDOWS[name] || this.scan.window_hu);
+  }
+
   cycleWindow() {
     const names = Object.keys(WINDOWS), next = names[(names.indexOf($("window").value) + 1) % names.length];
-    this.setWindow(WINDOWS[next] || this.scan.window_hu);
+    this.setPreset(next);
     this.say(`Window: ${next}`);
   }
 
@@ -318,39 +372,15 @@ export class App {
     });
   }
 
-  async _lookAgain() {
+  async lookAgain() {
     if (!this.state || document.body.dataset.loaded !== "yes") return;
-    const state = await this.attempt(() => getJson(`${this.base}/state`));
-    if (state && (state.version !== this.state.version || state.is_signed !== this.state.is_signed)) {
+    const { opened } = this;
+    await this._inTurn(async () => {
+      const state = opened === this.opened && (await getJson(`${this.base}/state`));
+      if (!state || opened !== this.opened) return;
+      if (["version", "is_signed", "read_only"].every((name) => state[name] === this.state[name])) return;
       this.take(state);
       this.say("The case was changed in another window; it is shown anew.");
-    }
-  }
-
-  _listen() {
-    const click = (id, act) => $(id).addEventListener("click", act);
-    for (const button of document.querySelectorAll("[data-tool]")) {
-      button.addEventListener("click", () => this.chooseTool(button.dataset.tool));
-    }
-    click("undo", () => this.edit({ kind: "undo" }));
-    click("redo", () => this.edit({ kind: "redo" }));
-    click("heart", () => this.zoomToHeart());
-    click("whole", () => this.fit());
-    click("helpButton", () => $("help").showModal());
-    click("closeHelp", () => $("help").close());
-    click("closeAlert", () => ($("alert").hidden = true));
-    click("previousCase", () => this.attempt(() => this.open(this.number - 1)));
-    click("nextCase", () => this.attempt(() => this.open(this.number + 1)));
-    $("slice").addEventListener("input", () => this.goTo([Number($("slice").value) - 1 - this.scan.first_slice, this.at[1], this.at[2]]));
-    $("window").addEventListener("change", () => this.setWindow(WINDOWS[$("window").value] || this.scan.window_hu));
-    $("slab").addEventListener("change", () => this.setSlab(Number($("slab").value)));
-    $("radius").addEventListener("change", () => (this.tools.radius = Number($("radius").value)));
-    $("tint").addEventListener("change", () => this.toggle("tint"));
-    window.addEventListener("focus", () => this._lookAgain());
-    $("theme").addEventListener("click", () => {
-      const next = document.documentElement.dataset.theme === "light" ? "dark" : "light";
-      document.documentElement.dataset.theme = next;
-      localStorage.setItem("heartlens-theme", next);
     });
   }
 }

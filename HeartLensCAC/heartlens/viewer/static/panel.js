@@ -16,6 +16,7 @@ export class Panel {
     this.app = app;
     this.sort = "queue";
     this.left = [];
+    this.isBusy = false;
     $("sort").addEventListener("change", () => ((this.sort = $("sort").value), this.drawQueue()));
     for (const id of ["observer", "organization"]) $(id).addEventListener("input", () => this.drawSign());
     $("confirm").addEventListener("change", () => this.drawSign());
@@ -59,7 +60,7 @@ export class Panel {
   }
 
   drawQueue() {
-    const { app } = this, { state } = app, viewed = new Set(state.viewed.lesions);
+    const { app } = this, { state } = app, viewed = app.looked.visited;
     const open = state.lesions.filter((row) => row.undecided || row.artery === "UNASSIGNED").length;
     const left = state.lesions.filter((row) => !viewed.has(row.id)).length;
     $("count").textContent = state.lesions.length
@@ -142,10 +143,11 @@ export class Panel {
     $("confirmText").textContent = state.confirmation;
     $("signForm").hidden = state.is_signed;
     fill("obstacles", ...(state.is_signed ? [] : obstacles.map((text) => el("li", {}, text))));
-    $("sign").disabled = obstacles.length > 0 || !$("confirm").checked || app.isBusy;
+    $("sign").disabled = obstacles.length > 0 || !$("confirm").checked || this.isBusy;
+    $("export").disabled = this.isBusy;
     $("export").textContent = state.is_signed ? "Export again" : "Export unsigned";
     const files = Object.entries(state.exports).map(([name, list]) =>
-      el("li", {}, el("b", {}, name), " ", ...list.filter((file) => file.includes(".")).map((file) =>
+      el("li", {}, el("b", {}, name), " ", ...list.map((file) =>
         el("button", { type: "button", className: "link",
           onclick: () => app.attempt(() => download(`${app.base}/exports/${encodeURIComponent(name)}/${encodeURIComponent(file)}`, file)) },
           file))));
@@ -153,15 +155,24 @@ export class Panel {
   }
 
   async _finish(what) {
-    const { app } = this;
-    await app.looked.flush();
-    const answer = await app.send(what, {
-      observer: $("observer").value, organization: $("organization").value, confirmed: $("confirm").checked,
-    });
-    if (!answer?.written) return;
-    this.left = answer.written.left_out;
+    if (this.isBusy) return;
+    const { app } = this, { opened } = app;
+    const words = { observer: $("observer").value, organization: $("organization").value, confirmed: $("confirm").checked };
+    if (what === "sign") words.version = app.state.version; // what was confirmed, and not what an edit makes of it until then
+    this.isBusy = true;
     this.drawSign();
-    app.say(`${app.state.state_words}. Written to ${answer.written.folder}.`);
+    const told = app.looked.flush(); // before it is signed
+    const answer = await app.send(what, words, told);
+    this.isBusy = false;
+    const isHere = opened === app.opened;
+    if (answer?.not_written) {
+      app.warn(`${isHere ? "" : "The case that was left: "}It is signed, and the signature is kept. Nothing was exported: ${answer.not_written}`);
+    }
+    if (isHere && answer?.written) {
+      this.left = answer.written.left_out;
+      app.say(`${app.state.state_words}. Written to ${answer.written.folder}.`);
+    }
+    this.drawSign();
   }
 }
 
@@ -170,7 +181,6 @@ export function drawName(app, cases) {
   const { name, acquired, identity, slab_count: slabs, notice } = app.scan;
   const parts = [identity, name, acquired ? `scanned ${acquired}` : "", slabs > 1 ? `slabs of ${slabs} slices` : ""];
   $("case").textContent = parts.filter(Boolean).join(" · ");
-  document.title = `${name} – HeartLens review`;
   $("notice").textContent = notice;
   $("cases").hidden = cases < 2;
   $("place").textContent = `Case ${app.number + 1} of ${cases}`;
@@ -204,11 +214,12 @@ export function drawMode(app) {
 /** Which slice, and what is under the crosshair. */
 export function drawPlace(app) {
   const [k, j, i] = app.at, [k0, k1] = app.shownSlices, { instances, z_mm: z, first_slice: before, slices: all } = app.scan;
-  const hu = app.volume.hu(k, j, i), lesion = app.labels.at(k, j, i), row = app.lesion(lesion);
+  const hu = Math.round(app.volume.hu(k, j, i) * 10) / 10, lesion = app.labels.at(k, j, i), row = app.lesion(lesion);
   const slices = k0 === k1 ? `Slice ${before + k + 1}` : `Slices ${before + k0 + 1}–${before + k1 + 1}`;
   const image = instances.length ? `, image ${instances[k]}` : "";
   $("place1").textContent = `${slices} of ${all}${image}, z ${z[k]} mm`;
-  $("place2").textContent = Number.isNaN(hu) ? "" : `${hu} HU${row ? `, lesion ${lesion} ${app.artery(row.artery).letters}` : ""}`;
+  const where = k0 === k1 ? "" : ` in slice ${before + k + 1}`;
+  $("place2").textContent = Number.isNaN(hu) ? "" : `${hu} HU${where}${row ? `, lesion ${lesion} ${app.artery(row.artery).letters}` : ""}`;
   $("windowText").textContent = `${app.window[0]} to ${app.window[1]} HU`;
   $("slice").value = String(before + k + 1);
   $("slice").setAttribute("aria-valuetext", `${slices} of ${all}`);

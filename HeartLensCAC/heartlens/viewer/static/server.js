@@ -1,5 +1,7 @@
 // Talks to the server that gave this page; the token of its address stays in this tab.
 
+import { keep, kept } from "./dom.js";
+
 const KEY = "heartlens-token";
 
 /** What went wrong, in a sentence for the reader. */
@@ -14,10 +16,10 @@ export class Refusal extends Error {
 export function takeToken() {
   const given = location.hash.slice(1);
   if (given) {
-    sessionStorage.setItem(KEY, given);
+    keep("sessionStorage", KEY, given);
     history.replaceState(null, "", location.pathname + location.search); // not into bookmarks, not over a shoulder
   }
-  return sessionStorage.getItem(KEY) || "";
+  return given || kept("sessionStorage", KEY);
 }
 
 const token = takeToken();

@@ -1,9 +1,9 @@
 // Begins, where the browser can draw.
 
-import { $ } from "./dom.js";
+import { $, kept } from "./dom.js";
 import { App } from "./main.js";
 
-document.documentElement.dataset.theme = localStorage.getItem("heartlens-theme") || "dark"; // a reading room is
+document.documentElement.dataset.theme = kept("localStorage", "heartlens-theme") || "dark"; // a reading room is
 if (document.createElement("canvas").getContext?.("2d") && window.ResizeObserver && window.Path2D) {
   const app = new App();
   app.attempt(() => app.open(0));

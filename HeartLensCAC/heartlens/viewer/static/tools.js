@@ -6,19 +6,27 @@ const SLOP_PX = 3; // a click may move so far
 const REACH_PX = 8; // so far from a lesion a click still means it
 const MOST_VOXELS = 1e6; // the server takes no more
 const TOUCH_STEP_PX = 14; // two fingers move a slice with each
+const WHEEL_STEP_PX = 40; // a touchpad moves a slice with each; a wheel's notch is more, in one event
+const WHEEL_REST_MS = 200; // after this a wheel begins anew, and its first event moves a slice however small it is
+const WHEEL_UNIT_PX = [1, 33, 800]; // pixels, lines and pages
 
 export const HINTS = {
   look: "Look: a click selects, and changes nothing.",
-  assign: "Assign: a click gives the island to {artery}; Ctrl or Alt: only its part in this slice.",
+  assign: "Assign: a click gives the island to {artery}; Ctrl or Alt (by keys Shift+Space): only its part in this slice.",
   brush: "Brush: calcium under it goes to {artery}.",
   eraser: "Eraser: calcium under it belongs to no lesion.",
-  cut: "Cut: what a line goes around leaves its lesion for {artery}; Alt: for no lesion.",
-  box: "Box: all calcium in it goes to {artery}.",
+  cut: "Cut: what a line goes around leaves its lesion for {artery}; Alt: for no lesion. Needs the pointer.",
+  box: "Box: all calcium in it goes to {artery}. Needs the pointer.",
 };
 
 export class Tools {
   constructor(app) {
-    Object.assign(this, { app, name: "look", radius: 2, stroke: null, hover: null, pointers: new Map(), pinch: null });
+    Object.assign(this, { app, name: "look", radius: 2, stroke: null, hover: null, pointers: new Map(), pinch: null, wheel: { sum: 0, at: -1e9 } });
+  }
+
+  /** Another case: a stroke that began in one before ends with it. */
+  begin() {
+    Object.assign(this, { stroke: null, pending: null, pinch: null, hover: null });
   }
 
   listen(view) {
@@ -35,9 +43,21 @@ export class Tools {
 
   _wheel(view, event) {
     event.preventDefault();
-    if (event.ctrlKey) view.zoomAt(event.deltaY < 0 ? 1.15 : 1 / 1.15, event.offsetX, event.offsetY);
-    else this.app.step(view.kind, event.deltaY < 0 ? 1 : -1);
+    const moved = event.deltaY * WHEEL_UNIT_PX[event.deltaMode];
+    if (!moved) return; // sideways
+    if (event.ctrlKey) view.zoomAt(1.15 ** (-Math.max(-100, Math.min(100, moved)) / 100), event.offsetX, event.offsetY);
+    else if (this._isWheelStep(moved, event.timeStamp)) this.app.step(view.kind, moved < 0 ? 1 : -1);
     this.app.draw();
+  }
+
+  /** Whether a wheel has moved on by a slice. */
+  _isWheelStep(moved, now) {
+    const { wheel } = this, isNew = now - wheel.at > WHEEL_REST_MS || Math.sign(wheel.sum) === -Math.sign(moved);
+    wheel.at = now;
+    wheel.sum = isNew ? moved : wheel.sum + moved;
+    if (!isNew && Math.abs(wheel.sum) < WHEEL_STEP_PX) return false;
+    wheel.sum = 0;
+    return true;
   }
 
   _down(view, event) {

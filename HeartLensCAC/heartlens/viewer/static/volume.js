@@ -10,8 +10,8 @@ export class Volume {
     this.arrived = 0;
   }
 
-  /** Reads the stream of slices; `onSlice` hears the index of each. */
-  async load(answer, onSlice) {
+  /** Reads the stream of slices, until it is not wanted any more; `onSlice` hears the index of each. */
+  async load(answer, onSlice, isLeft) {
     const first = Number(answer.headers.get("x-first-slice"));
     const order = [];
     for (let k = first; k < this.nk; k++) order.push(k);
@@ -22,6 +22,7 @@ export class Volume {
     let filled = 0;
     for (;;) {
       const { done, value } = await reader.read();
+      if (isLeft()) return reader.cancel();
       if (done) break;
       let at = 0;
       while (at < value.length && this.arrived < this.nk) {
