@@ -7,6 +7,8 @@ import gzip
 import hashlib
 import json
 import re
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -188,17 +190,44 @@ def test_a_copy_is_no_edit_and_replaces_nothing(case, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_a_script_of_another_is_not_run_in_a_copy(browser, copy):
+def test_a_script_of_another_is_not_run_and_nobody_is_asked_in_a_copy(browser, copy, tmp_path):
+    """Another's server listens, and would answer a page that was opened as a file."""
+    asked: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.send_header("Access-Control-Allow-Origin", "*")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_words: object) -> None:
+            """Not into the output of the tests."""
+
+    listener = HTTPServer(("127.0.0.1", 0), Listener)
+    threading.Thread(target=listener.serve_forever, daemon=True).start()
+    listening = f"http://127.0.0.1:{listener.server_port}/"
+    fetching = f"fetch('{listening}').then(() => 'went out', (error) => 'kept in')"
+    open_page = tmp_path / "open.html"
+    open_page.write_text("<title>without a policy</title>")
+    page = browser.new_page()
+    page.goto(open_page.as_uri())
+    assert page.evaluate(fetching) == "went out"
+    assert asked == ["/"]
+    page.close()
     hostile = copy.read_text().replace("</body>", "<script>document.title = 'ran'</script></body>")
     copy.write_text(hostile)
     reader = opened(browser, copy)
     assert "ran" not in reader.page.title()
-    told = reader.page.evaluate("fetch('http://127.0.0.1:9/').then(() => 'went out', (error) => 'kept in')")
-    assert told == "kept in"
+    assert reader.page.evaluate(fetching) == "kept in"
+    assert asked == ["/"]
     assert any("Content Security Policy" in line for line in reader.complaints)
     reader.complaints.clear()
-    reader.asked = [url for url in reader.asked if not url.startswith("http://127.0.0.1:9")]
+    reader.asked = [url for url in reader.asked if not url.startswith(listening)]
     reader.close()
+    listener.shutdown()
+    listener.server_close()
 
 
 def test_no_module_is_left_out_of_the_one_script():
