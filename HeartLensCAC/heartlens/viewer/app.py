@@ -21,7 +21,7 @@ from starlette.routing import Route
 from heartlens.app.failure import Failure, log_failure
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.guard import Guard
-from heartlens.viewer.refusals import BodyTooLarge, Stale
+from heartlens.viewer.refusals import BodyTooLarge, Stale, sentence
 
 if TYPE_CHECKING:
     from heartlens.viewer.open_case import OpenCase
@@ -56,8 +56,15 @@ class Worklist:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(2)
 
-    def open(self, number: int) -> OpenCase:
+    def open(self, number: int, *, anew: bool = False) -> OpenCase:
         """The case at a place of the list.
+
+        Parameters
+        ----------
+        number
+            From 0.
+        anew
+            A case that was open elsewhere is opened again: it may be free by now, and it may have been edited there.
 
         Raises
         ------
@@ -66,7 +73,15 @@ class Worklist:
         """
         opening = self.begin(number)
         try:
-            return opening.result()
+            case = opening.result()
+            if anew and case.is_held_elsewhere:
+                with self._lock:
+                    if self._open.get(number) is opening:  # else another page was first
+                        del self._open[number]
+                        _close(opening)
+                opening = self.begin(number)
+                case = opening.result()
+            return case
         except BaseException:
             with self._lock:
                 if self._open.get(number) is opening:
@@ -79,11 +94,9 @@ class Worklist:
             if number not in self._open:
                 self._open[number] = self._pool.submit(self._open_case, self.folders[number])
             self._open.move_to_end(number)
-            put_away = [self._open.popitem(last=False)[1] for _ in range(len(self._open) - KEPT_OPEN)]
-            opening = self._open[number]
-        for old in put_away:
-            _close(old)
-        return opening
+            while len(self._open) > KEPT_OPEN:
+                _close(self._open.popitem(last=False)[1])  # before it can be asked for again: it holds its case's lock
+            return self._open[number]
 
     def _open_case(self, folder: Path) -> OpenCase:
         from heartlens.viewer.open_case import OpenCase  # here, so that the address is told before all is imported
@@ -98,9 +111,10 @@ class Worklist:
     def close(self) -> None:
         """Let others edit."""
         self._pool.shutdown()
-        for opening in self._open.values():
-            _close(opening)
-        self._open.clear()
+        with self._lock:
+            for opening in self._open.values():
+                _close(opening)
+            self._open.clear()
 
 
 def _close(opening: Future[OpenCase]) -> None:
@@ -128,24 +142,24 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
             return _error(404, "unknown", "There is no such page.")
         return Response(pages[name], media_type=mimetypes.guess_type(name)[0])
 
-    def of_case(work: Callable[[OpenCase, Request, dict[str, Any]], Response]) -> Handler:
+    def of_case(work: Callable[[OpenCase, Request, dict[str, Any]], Response], *, anew: bool = False) -> Handler:
         async def handle(request: Request) -> Response:
             number = request.path_params["number"]
             if number >= len(worklist.folders):
                 return _error(404, "unknown", "There is no such case in this list.")
             try:
                 words = _words(await request.body()) if request.method == "POST" else {}
-                return await run_in_threadpool(lambda: work(worklist.open(number), request, words))
+                return await run_in_threadpool(lambda: work(worklist.open(number, anew=anew), request, words))
             except BodyTooLarge as error:
                 return _error(413, "too-large", str(error))
             except Stale as stale:
                 return _error(409, "stale", str(stale))
             except InputRefused as refused:
-                return _error(422, refused.code, _sentence(refused.text))
+                return _error(422, refused.code, sentence(refused.text))
             except Exception as error:
                 log_failure(logger, "a request failed", error)
                 failure = Failure.of(error)
-                return _error(500, failure.code, _sentence(failure.text))
+                return _error(500, failure.code, sentence(failure.text))
 
         return handle
 
@@ -169,7 +183,7 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
     routes = [
         Route("/", page),
         Route("/{name}", page),
-        Route(f"{at}", of_case(scan)),
+        Route(f"{at}", of_case(scan, anew=True)),
         Route(f"{at}/ct", of_case(ct)),
         Route(f"{at}/state", of_case(lambda case, _request, _words: JSONResponse(case.state()))),
         Route(f"{at}/heart", of_case(lambda case, _request, _words: JSONResponse(case.heart()))),
@@ -197,11 +211,6 @@ async def _nothing_there(_request: Request, _error_raised: Exception) -> Respons
 
 def _error(status: int, code: str, text: str) -> JSONResponse:
     return JSONResponse({"code": code, "error": text}, status)
-
-
-def _sentence(text: str) -> str:
-    """With a capital letter and a full stop: it stands alone on the page."""
-    return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
 def _words(body: bytes) -> dict[str, Any]:

@@ -24,9 +24,9 @@ class LookedAt:
     folder
         Of the case.
     reader
-        Who looks; "" for somebody.
+        Who looks; "" for somebody, of whom nothing is read or written: it may be another the next time.
     is_kept
-        Whether it is written; else it is known as long as the server runs.
+        Whether it is written; else it is known as long as the case is open.
 
     Attributes
     ----------
@@ -35,10 +35,12 @@ class LookedAt:
     """
 
     def __init__(self, folder: Path, reader: str = "", *, is_kept: bool = True) -> None:
-        self._path, self._reader, self._is_kept = folder / VIEWED, reader, is_kept
+        self._path, self._reader, self._is_kept = folder / VIEWED, reader, is_kept and bool(reader)
         self._others: dict[str, dict[str, list[int]]] = {}
         self.slices: set[int] = set()
         self.lesions: set[int] = set()
+        if not reader:
+            return
         with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # lost or damaged: look again
             readers = read_json(self._path)["readers"]
             self._others = {str(name): dict(seen) for name, seen in readers.items()}

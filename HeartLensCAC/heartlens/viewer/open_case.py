@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -10,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from heartlens.app.failure import Failure, log_failure
 from heartlens.app.review_session import ReviewSession
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.edits import apply_edit
 from heartlens.viewer.looked_at import LookedAt, missing_words
-from heartlens.viewer.refusals import Stale
+from heartlens.viewer.refusals import Stale, sentence
 from heartlens.viewer.state import geometry_of, heart_box, identity_of, name_of, state_of_session
+
+logger = logging.getLogger("heartlens.viewer")
 
 REPORT_SECONDS = 1.0
 """After the last edit, report.json of the case is brought up to date; the journal is at once."""
@@ -49,6 +53,11 @@ class OpenCase:
         self._timer: threading.Timer | None = None
         self._is_closed = False
 
+    @property
+    def is_held_elsewhere(self) -> bool:
+        """Whether somebody else had the case open as it was opened here; it can be read as it was then."""
+        return self._session.held_by is not None
+
     def close(self) -> None:
         """Bring the report up to date and let others edit the case."""
         with self._lock:
@@ -61,14 +70,17 @@ class OpenCase:
     def state(self) -> dict[str, Any]:
         """What changes with edits, signatures and looking."""
         with self._lock:
-            heart = None if self._heart is None else range(*self._heart["slices"])
-            missing = [] if heart is None else self._looked_at.missing(heart)
+            exports = {name: _files(out) for name, out in self._exports.items()}
             return {
                 **state_of_session(self._session),
                 "viewed": {"slices": sorted(self._looked_at.slices), "lesions": sorted(self._looked_at.lesions)},
-                "look_through": missing_words(missing),
-                "exports": {name: sorted(p.name for p in out.iterdir()) for name, out in self._exports.items()},
+                "look_through": self._look_through(),
+                "exports": {name: files for name, files in exports.items() if files},
             }
+
+    def _look_through(self) -> str:
+        """What is still to be looked at before a zero can be signed; "" where nothing is, or the heart is not known."""
+        return "" if self._heart is None else missing_words(self._looked_at.missing(range(*self._heart["slices"])))
 
     def scan(self) -> dict[str, Any]:
         """What does not change."""
@@ -120,35 +132,55 @@ class OpenCase:
             return self.state()
 
     def look(self, words: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep which slices and lesions were on the screen."""
-        slices, lesions = _indices(words.get("slices")), _indices(words.get("lesions"))
-        with self._lock:
-            self._looked_at.add(
-                (k for k in slices if k < self._session.case.ct.shape[0]),
-                (n for n in lesions if n in self._session.case.lesions.arteries),
-            )
-            return self.state()
-
-    def sign(self, words: Mapping[str, Any]) -> dict[str, Any]:
-        """Sign what the page shows, then export it.
+        """Keep which slices and lesions were on the screen, and tell what is still to be looked at.
 
         Raises
         ------
         Stale
-            The page did not know the present state.
+            The case was put away.
+        """
+        slices, lesions = _indices(words.get("slices")), _indices(words.get("lesions"))
+        with self._lock:
+            self._require_open()
+            self._looked_at.add(
+                (k for k in slices if k < self._session.case.ct.shape[0]),
+                (n for n in lesions if n in self._session.case.lesions.arteries),
+            )
+            return {"look_through": self._look_through()}
+
+    def sign(self, words: Mapping[str, Any]) -> dict[str, Any]:
+        """Sign what the page shows, then export it.
+
+        Returns
+        -------
+        dict[str, Any]
+            The new state, and `written` as `export` tells it; or `not_written`, why there are no files: a signature is
+            on the disk all the same, and is told.
+
+        Raises
+        ------
+        Stale
+            The page did not know the present state, or that it is signed.
         InputRefused
-            Something is not settled, a name is missing, or the disk does not take it.
+            Something is not settled, a name is missing, or the disk does not take the signature.
         """
         names = [words.get(name) for name in ("observer", "organization")]
         observer, organization = (name if isinstance(name, str) else "" for name in names)
         with self._lock:
             self._require_version(words)
+            if self._session.signature is not None:
+                raise Stale("The case was signed already: it is shown as it is, and was not signed again.")
             if self._session.case.report.total.agatston == 0:
                 missing = self._looked_at.missing(range(*self.heart()["slices"]))
                 if missing:
                     raise InputRefused("input", missing_words(missing))
             self._session.sign(observer, organization, confirmed=words.get("confirmed") is True)
-            return self.export(words)
+            try:
+                return self.export(words)
+            except Exception as error:
+                if not isinstance(error, InputRefused):
+                    log_failure(logger, "an export after a signature failed", error)
+                return {**self.state(), "not_written": sentence(Failure.of(error).text)}
 
     def export(self, words: Mapping[str, Any]) -> dict[str, Any]:
         """Write the state that the page shows into a new folder beside the case.
@@ -171,13 +203,14 @@ class OpenCase:
     def exported_file(self, export: str, name: str) -> Path | None:
         """A file that this server has exported; None for everything else, whatever the names say."""
         out = self._exports.get(export)
-        if out is None or name not in {path.name for path in out.iterdir() if path.is_file()}:
-            return None
-        return out / name
+        return out / name if out is not None and name in _files(out) else None
 
-    def _require_version(self, words: Mapping[str, Any]) -> None:
+    def _require_open(self) -> None:
         if self._is_closed:
             raise Stale("The case had been put away: it is shown anew, and your last edit was not made.")
+
+    def _require_version(self, words: Mapping[str, Any]) -> None:
+        self._require_open()
         if words.get("version") != len(self._session.case.edits) or isinstance(words.get("version"), bool):
             raise Stale("The case was edited in another window: it is shown anew, and your last edit was not made.")
 
@@ -190,6 +223,8 @@ class OpenCase:
 
     def _save_report(self) -> None:
         with self._lock, suppress(InputRefused):  # the journal holds every edit; the report follows when there is room
+            if self._is_closed:  # it may be another's by now
+                return
             self._timer = None
             self._session.save_report()
 
@@ -198,6 +233,13 @@ def _indices(values: Any) -> list[int]:
     if not isinstance(values, list) or len(values) > 100_000:
         return []
     return [value for value in values if isinstance(value, int) and not isinstance(value, bool) and value >= 0]
+
+
+def _files(out: Path) -> list[str]:
+    """Names of the files of an export; none where it was moved away."""
+    with suppress(OSError):
+        return sorted(path.name for path in out.iterdir() if path.is_file())
+    return []
 
 
 def _free_folder(wanted: Path) -> Path:
