@@ -233,7 +233,13 @@ class Instance:
 
     def value(self, keyword: str) -> Any:
         """An attribute of the file itself; None when absent, empty or not readable as its type."""
-        return _value(self.dataset, keyword)
+        if keyword not in self._asked:  # the gates ask for some a dozen times, and pydicom looks each up anew
+            self._asked[keyword] = _value(self.dataset, keyword)
+        return self._asked[keyword]
+
+    @cached_property
+    def _asked(self) -> dict[str, Any]:
+        return {}
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from pydicom.filereader import read_partial
 from pydicom.tag import BaseTag, Tag
 
 _SAID_ONCE = frozenset(
-    Tag(keyword)
+    int(Tag(keyword))  # pydicom compares tags of its own class slowly, and each file has hundreds
     for keyword in (
         "RescaleSlope", "RescaleIntercept", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient", "Rows",
         "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "NumberOfFrames",
@@ -20,7 +20,7 @@ _SAID_ONCE = frozenset(
 )  # fmt: skip
 """What the score hangs on may stand once in a data set, as PS3.5 7.1 asks of every element."""
 
-_PIXELS = frozenset({Tag("PixelData"), Tag("FloatPixelData"), Tag("DoubleFloatPixelData")})
+_PIXELS = frozenset({int(Tag("PixelData")), int(Tag("FloatPixelData")), int(Tag("DoubleFloatPixelData"))})
 
 
 def read_elements(file: IO[bytes], tags: Sequence[BaseTag]) -> tuple[FileDataset, str | None]:
@@ -40,12 +40,14 @@ def read_elements(file: IO[bytes], tags: Sequence[BaseTag]) -> tuple[FileDataset
     twice : str | None
         Keyword of one that decides the score and stands there more than once.
     """
-    met: list[int] = []
+    met: set[int] = set()
+    twice: list[int] = []
 
     def is_at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:
-        met.append(tag)
-        return tag in _PIXELS
+        number = int(tag)
+        if number in _SAID_ONCE:
+            (twice.append if number in met else met.add)(number)
+        return number in _PIXELS
 
     dataset = read_partial(file, is_at_pixels, force=True, specific_tags=list(tags))
-    twice = [tag for tag in _SAID_ONCE if met.count(tag) > 1]
     return dataset, keyword_for_tag(twice[0]) if twice else None
