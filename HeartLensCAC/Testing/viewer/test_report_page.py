@@ -55,17 +55,16 @@ def progress(folder: Path) -> Path:
 def test_axe_finds_nothing_on_a_page_and_nothing_runs_over(browser, tmp_path, page_of):
     axe_folder = Path(need("axe_playwright_python", "pip install 'heartlens[test]'").__file__).parent
     axe = (axe_folder / "axe.min.js").read_text()
-    path = page_of(tmp_path)
+    context = browser.new_context(bypass_csp=True)
+    page = context.new_page()
+    page.goto(page_of(tmp_path).as_uri())
+    page.evaluate(axe)
     for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
         for width, height in SIZES:
-            context = browser.new_context(
-                viewport={"width": width, "height": height}, color_scheme=scheme, bypass_csp=True
-            )
-            page = context.new_page()
-            page.goto(path.as_uri())
-            page.evaluate(axe)
+            page.set_viewport_size({"width": width, "height": height})
             found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
             told = [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]]
             assert told == [], f"{scheme}, {width} pixels"
             assert page.evaluate("document.documentElement.scrollWidth") <= width
-            context.close()
+    context.close()
