@@ -19,6 +19,7 @@ DOCUMENTS = {
     "labels.json": ("heartlens.report", "labels.schema.json"),
     "progress.json": ("heartlens.report.comparison", "progress.schema.json"),
     "compare.json": ("heartlens.report.comparison", "compare.schema.json"),
+    "heartlens draft --json": ("heartlens.report.draft", "draft.schema.json"),
 }
 """Package and file of each document's schema."""
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from heartlens import __version__
 from heartlens.app.comparing import add_comparing
 from heartlens.app.console import close_stdout, discreet_logs, open_streams, say, stopping_cleanly
+from heartlens.app.draft.command import add_draft
 from heartlens.app.export import add_export
 from heartlens.app.failure import Failure, log_failure
 from heartlens.app.options import UsageError, add_score_options, more_of, request_of
@@ -140,6 +141,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add_comparing(commands)
     add_export(commands)
+    add_draft(commands)
     _add_review(commands)
 
     worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")

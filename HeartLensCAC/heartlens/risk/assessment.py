@@ -179,17 +179,17 @@ class Assessment:
             less = say.ngettext("{score} if {lesions} is not", "{score} if {lesions} are not", len(taken))
             more = say.ngettext("{score} if {lesions} is, too", "{score} if {lesions} are, too", len(left))
             parts = [
-                less.format(score=low, lesions=_lesions(taken, say)),
-                more.format(score=high, lesions=_lesions(left, say)),
+                less.format(score=low, lesions=lesion_words(taken, say)),
+                more.format(score=high, lesions=lesion_words(left, say)),
             ]
         elif taken:
             text = say.ngettext(
                 "{score} if {lesions} is not coronary", "{score} if {lesions} are not coronary", len(taken)
             )
-            parts = [text.format(score=low, lesions=_lesions(taken, say))]
+            parts = [text.format(score=low, lesions=lesion_words(taken, say))]
         else:
             text = say.ngettext("{score} if {lesions} is coronary", "{score} if {lesions} are coronary", len(left))
-            parts = [text.format(score=high, lesions=_lesions(left, say))]
+            parts = [text.format(score=high, lesions=lesion_words(left, say))]
         return say.gettext("{now}, or {otherwise}").format(now=now, otherwise=say.gettext(", or ").join(parts))
 
     def decide(self, say: NullTranslations = ENGLISH) -> str:
@@ -202,7 +202,7 @@ class Assessment:
             return say.gettext(
                 "No lesion alone is close to the cut-off, but by the probabilities of all the category is uncertain."
             )
-        lesions = _lesions(list(self.undecided), say)
+        lesions = lesion_words(list(self.undecided), say)
         if self.must_decide:
             return say.gettext("The category depends on {lesions}: a reader must decide.").format(lesions=lesions)
         return say.gettext("Undecided, without changing the category: {lesions}.").format(lesions=lesions)
@@ -333,8 +333,14 @@ def _with_range(row: Category, say: NullTranslations) -> str:
     return text if row.label == row.shown else f"{say.gettext(row.label)}, {text}"
 
 
-def _lesions(ids: list[int], say: NullTranslations) -> str:
-    """Some lesions by their numbers, the first five of many."""
+def lesion_words(ids: list[int], say: NullTranslations = ENGLISH) -> str:
+    """Some lesions by their numbers, the first five of many.
+
+    Examples
+    --------
+    >>> lesion_words([4]), lesion_words([1, 4, 2]), lesion_words([9, 8, 7, 6, 5, 4, 3])
+    ('lesion 4', 'lesions 1, 4 and 2', 'lesions 9, 8, 7, 6, 5 and 2 more')
+    """
     shown = [str(lesion) for lesion in ids[:5]]
     last = shown.pop() if len(shown) > 1 and len(ids) <= 5 else ""
     text = ", ".join(shown)

@@ -1,0 +1,1 @@
+"""The command `heartlens draft`, and the one endpoint that it may ask."""
