@@ -67,7 +67,7 @@ class Panel:
         self.score = self.scoring.section
         self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo))
         self.result = ResultSection(ui)
-        self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume)
+        self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume, lambda: self.result.refresh(self.reading))
         self.clicks = ViewClicks(self.onViewClick, lambda: self.review.clickArtery is not None)
         self.shortcuts = Shortcuts(
             {

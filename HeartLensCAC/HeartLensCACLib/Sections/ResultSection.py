@@ -6,7 +6,7 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from heartlens.app.review_session import ReviewSession
-from heartlens.case.signature import answered
+from heartlens.case.signature import answered, state_words
 from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery
 from heartlens.risk.assess import Risk
 from heartlens.risk.assessment import Assessment
@@ -49,7 +49,8 @@ class ResultSection:
         self._fillTotals(reading)
         risk, assessment = reading.case.risk, answered(reading.case, reading.state)
         finding = "" if assessment.must_decide else risk.finding
-        self.ui.riskLabel.setText(" ".join([*assessment.lines(), finding]).strip())
+        state = f"{state_words(reading.state, reading.signature)}."
+        self.ui.riskLabel.setText(" ".join([state, *assessment.lines(), finding]).strip())
         self._fillRisk(assessment)
         self.ui.contextLabel.setText("\n".join(contextLines(risk, assessment)))
         cautions = [f"{WARNING} {panelWords(caution.text)}" for caution in reading.case.cautions]

@@ -27,11 +27,15 @@ class SignSection:
         Called to bring edits to the disk before anything is signed or exported.
     volume
         Gives the volume node on the screen.
+    signed
+        Called after a signature, which changes what may be said of the score.
     """
 
-    def __init__(self, ui: Any, flush: Callable[[], None], volume: Callable[[], Any]) -> None:
+    def __init__(
+        self, ui: Any, flush: Callable[[], None], volume: Callable[[], Any], signed: Callable[[], None]
+    ) -> None:
         self.ui = ui
-        self._flush, self._volume = flush, volume
+        self._flush, self._volume, self._signed = flush, volume, signed
         self._reading: ReviewSession | None = None
         ui.observerEdit.setText(userSetting("observer"))
         ui.organizationEdit.setText(userSetting("organization"))
@@ -93,6 +97,7 @@ class SignSection:
         except InputRefused as refused:
             showError(refused)
             return
+        self._signed()
         self.export()
 
     def export(self) -> None:

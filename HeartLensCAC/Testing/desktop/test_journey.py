@@ -262,11 +262,14 @@ def test_every_edit_is_on_the_disk_at_once(reading):
 
 
 def test_an_edit_after_signing_takes_the_signature_back(reading):
+    assert reading.ui.riskLabel.text.startswith("DRAFT, read by nobody. ")
     reading.sign()
     assert reading.panel.reading.signature is not None
+    assert reading.ui.riskLabel.text.startswith("SIGNED by ")
     reading.click_row(0)
     reading.click(reading.ui.rcaButton)
     assert reading.panel.reading.signature is None
+    assert reading.ui.riskLabel.text.startswith("READ, edited by a reader and not signed. ")
     assert not reading.ui.signButton.enabled
     assert not reading.ui.confirmCheckBox.checked
     reading.sign()
