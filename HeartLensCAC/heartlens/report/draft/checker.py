@@ -20,6 +20,12 @@ LETTERS = re.compile(r"[A-Za-z{}_ \n.,;:()-]*")
 
 TOKEN = re.compile(r"\{[a-z_]+\}|[A-Za-z]+(?:-[A-Za-z]+)*|[,;:()]")
 
+GLUED = re.compile(r"[A-Za-z}-]\{|\}[A-Za-z{-]")
+"""What would make another value of a slot's: a minus, a letter that reads as a unit."""
+
+LONE_HYPHEN = re.compile(r"(?<![A-Za-z])-|-(?![A-Za-z])")
+"""One that stands in no word: before a number it is a minus."""
+
 SEPARATOR = ","
 """What stands between the pairs of a list: comma, semicolon, "and", or several of them."""
 
@@ -92,6 +98,8 @@ def _wrong_letters(answer: str) -> Iterator[Fault]:
     if wrong:
         shown = ", ".join(f"U+{ord(letter):04X}" for letter in wrong[:5])
         yield Fault("character", f"characters that no sentence of a draft has: {shown}")
+    if LONE_HYPHEN.search(answer):
+        yield Fault("character", "a hyphen that stands in no word, and may be read as a minus")
 
 
 def _wrong_slots(own: list[Sentence], answer: str) -> Iterator[Fault]:
@@ -104,6 +112,8 @@ def _wrong_slots(own: list[Sentence], answer: str) -> Iterator[Fault]:
             yield Fault("slot", f"{{{slot}}} is {'missing' if not found[slot] else 'there more than once'}")
     if re.search(r"[{}_]", SLOT.sub("", answer)):
         yield Fault("slot", "a brace or an underscore that belongs to no slot")
+    if GLUED.search(answer):
+        yield Fault("slot", "a slot with a letter, a hyphen or another slot right beside it")
 
 
 def _wrong_words(answer: str) -> Iterator[Fault]:

@@ -15,6 +15,7 @@ from heartlens.case.signature import state_words
 from heartlens.core.lesions import Artery, LesionNote
 from heartlens.core.provenance import LabelSource
 from heartlens.report.draft.checker import TOKEN, faults_of, lines_of
+from heartlens.report.draft.sentences import SLOT
 from heartlens.report.draft.template import draft_of
 from heartlens.report.draft.vocabulary import CLAIM_OF, FILLERS, NEGATIONS, NUMBER_WORDS
 from heartlens.risk.assessment import assess_score
@@ -149,3 +150,12 @@ def test_a_claim_that_is_dropped_exchanged_or_moved_is_refused(made, data):
     if CLAIM_OF.get(a[0].lower(), a[0]) != CLAIM_OF.get(b[0].lower(), b[0]):
         text = own.skeleton
         assert faults_of(own, text[: a.start()] + b[0] + text[a.end() : b.start()] + a[0] + text[b.end() :])
+
+
+@pytest.mark.parametrize("beside", ["-", "- ", "a", "by-", "{", "}"])
+def test_nothing_stands_right_beside_a_slot(beside):
+    """What is glued to a value changes it: a minus, a letter that reads as a unit."""
+    own = DRAFTS["busy"]
+    for found in SLOT.finditer(own.skeleton):
+        for at in (found.start(), found.end()):
+            assert faults_of(own, own.skeleton[:at] + beside + own.skeleton[at:]), (found[0], beside)
