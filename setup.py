@@ -21,6 +21,7 @@ setup(
             "report/**/*.json",
             "report/catalogs/*",
             "report/sheet/fonts/*",
+            "cohort/page/*.html.jinja",
             "viewer/static/*",
             "viewer/copied/*.js",
             "py.typed",

@@ -19,6 +19,7 @@ FOR_DEVELOPERS = (
     "Resources/requirements-test.txt",
     "Resources/requirements-slicer.txt",
     "Resources/requirements-viewer.txt",
+    "Resources/requirements-cohort.txt",
     "Resources/Icons/HeartLensCAC.svg",
 )
 

@@ -25,7 +25,7 @@ LIBRARY_LAW = (
     ("io",),
     ("case", "phantom"),
     ("report", "scene", "pipeline"),
-    ("app",),
+    ("app", "cohort"),
     ("viewer",),
     ("__main__",),
 )
@@ -50,7 +50,7 @@ OUTSIDE = {  # library: parts that may import it, at the top of a file or inside
     "gdcm": {"dicom"},
     "nibabel": {"io"},
     "SimpleITK": set(),
-    "jinja2": {"report"},
+    "jinja2": {"report", "cohort"},
     "babel": {"report"},
     "PIL": {"report"},
     "reportlab": {"report"},
@@ -61,6 +61,10 @@ OUTSIDE = {  # library: parts that may import it, at the top of a file or inside
     "vtk": {"scene"},
     "starlette": {"viewer"},
     "uvicorn": {"viewer"},
+    "dask": {"cohort"},
+    "distributed": {"cohort"},
+    "dask_jobqueue": {"cohort"},
+    "duckdb": {"cohort"},
     "matplotlib": set(),
     "timm": set(),
 }
@@ -81,7 +85,9 @@ FREE_AT_IMPORT = {  # parts: libraries that importing all of them must not load
         "highdicom", "nibabel", "jinja2", "onnxruntime", "torch",
     },
     ("core", "scoring", "anatomy", "risk", "calcium", "networks", "dicom", "io", "case", "phantom", "report",
-     "pipeline", "app", "__main__"): {"matplotlib", "highdicom", "nibabel", "onnxruntime", "torch", "reportlab"},
+     "pipeline", "app", "cohort", "__main__"): {
+        "matplotlib", "highdicom", "nibabel", "onnxruntime", "torch", "reportlab", "dask", "distributed", "duckdb",
+    },
 }  # fmt: skip
 
 MODULES_OF_A_FOLDER = 12
@@ -255,7 +261,20 @@ OTHER_NAMES = {"openjpeg": "pylibjpeg-openjpeg", "PIL": "pillow"}
 PLUGINS = {"pyjpegls", "python-gdcm"}
 """Decoders that pydicom finds and calls by itself; no file imports them."""
 
-NOT_ASKED_FOR = {"torch", "safetensors", "slicer", "vtk", "babel", "reportlab", "starlette", "uvicorn"}
+NOT_ASKED_FOR = {
+    "torch",
+    "safetensors",
+    "slicer",
+    "vtk",
+    "babel",
+    "reportlab",
+    "starlette",
+    "uvicorn",
+    "dask",
+    "distributed",
+    "dask_jobqueue",
+    "duckdb",
+}
 """What the installation has or not: a GPU's library, the classes of Slicer, which pip does not bring, and extras."""
 
 
@@ -271,4 +290,12 @@ def test_the_viewer_asks_for_what_it_imports():
     lines = (PACKAGE.parent / "Resources" / "requirements-viewer.txt").read_text().split()
     outside = {name.split(".")[0] for path in (PACKAGE / "viewer").glob("*.py") for name in imports_of(path)}
     outside -= {"heartlens", "numpy", *sys.stdlib_module_names}
+    assert outside == {line.split(">=")[0] for line in lines}
+
+
+def test_cohorts_ask_for_what_they_import():
+    """All but dask-jobqueue, which only a cluster of SLURM needs."""
+    lines = (PACKAGE.parent / "Resources" / "requirements-cohort.txt").read_text().split()
+    outside = {name.split(".")[0] for path in (PACKAGE / "cohort").rglob("*.py") for name in imports_of(path)}
+    outside -= {"heartlens", "numpy", "jinja2", "pydicom", "dask_jobqueue", *sys.stdlib_module_names}
     assert outside == {line.split(">=")[0] for line in lines}

@@ -23,6 +23,7 @@ from heartlens.app.export import add_export
 from heartlens.app.failure import Failure, log_failure
 from heartlens.app.options import UsageError, add_score_options, more_of, request_of
 from heartlens.app.terminal import visible_output
+from heartlens.cohort.command import add_cohort
 from heartlens.core.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -142,6 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     add_comparing(commands)
     add_export(commands)
     add_draft(commands)
+    add_cohort(commands)
     _add_review(commands)
 
     worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")

@@ -110,17 +110,44 @@ class Networks:
             except OutOfDeviceMemory:
                 self.device = "cpu"
                 self._loaded.clear()
+                if _kept is not None:
+                    _kept.clear()  # what is kept on the GPU takes the memory that the next scan needs
                 text = "the GPU ran out of memory; the networks ran on the CPU, slower, with the same result"
                 self.cautions.append(WarningRecord("device", text))
         return np.concatenate([self._network(role)(image[n : n + BATCH]) for n in range(0, len(image), BATCH)])
 
     def _network(self, role: str) -> Network:
         if role not in self._loaded:
-            if self.device == "cuda":
-                self._loaded[role] = TorchNetwork(self.bundle, role, device="cuda")
-            else:
-                self._loaded[role] = OnnxNetwork(self.bundle, role, threads=cpu_threads())
+            form = "safetensors" if self.device == "cuda" else "onnx"
+            key = (str(self.bundle.folder), role, self.device, self.bundle.file(role, form).sha256)
+            network = None if _kept is None else _kept.get(key)
+            if network is None:
+                network = self._load(role)
+                if _kept is not None:
+                    _kept[key] = network
+            self._loaded[role] = network
         return self._loaded[role]
+
+    def _load(self, role: str) -> Network:
+        if self.device == "cuda":
+            return TorchNetwork(self.bundle, role, device="cuda")
+        return OnnxNetwork(self.bundle, role, threads=cpu_threads())
+
+
+_kept: dict[tuple[str, ...], Network] | None = None
+"""Loaded networks by bundle, role, device and checksum of their file; None in a process that scores one scan."""
+
+
+def keep_networks(keep: bool = True) -> None:
+    """Keep every network that is loaded from now on for the later scans of this process.
+
+    Parameters
+    ----------
+    keep
+        False lets go of all of them.
+    """
+    global _kept
+    _kept = (_kept or {}) if keep else None
 
 
 def slices_with_candidates(ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol) -> NDArray[np.bool_]:

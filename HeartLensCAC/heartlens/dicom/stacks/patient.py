@@ -14,7 +14,21 @@ _SALT = os.urandom(16)
 def patient_mark(value: Callable[[str], Any]) -> str:
     """Mark of PatientID, or of name and birth date where there is no ID; empty where a file says none of them.
 
-    The issuer of the ID plays no part: archives add it to some files of a study.
+    Parameters
+    ----------
+    value
+        Gives an attribute by keyword, None where it is absent.
+    """
+    identity = patient_identity(value)
+    if not identity:
+        return ""  # two files that name nobody are not therefore of one person
+    return hashlib.blake2b(identity.encode(errors="surrogatepass"), key=_SALT, digest_size=8).hexdigest()
+
+
+def patient_identity(value: Callable[[str], Any]) -> str:
+    """Whose a file is, in the clear: to be turned into a mark or a pseudonym at once, and written nowhere.
+
+    Empty where a file says none of it. The issuer of the ID plays no part: archives add it to some files of a study.
 
     Parameters
     ----------
@@ -24,6 +38,4 @@ def patient_mark(value: Callable[[str], Any]) -> str:
     patient_id, birth = (str(value(k) or "").strip() for k in ("PatientID", "PatientBirthDate"))
     name = " ".join(str(value("PatientName") or "").upper().replace("^", " ").split())
     identity = ["id", patient_id] if patient_id else ["name", name, birth]
-    if not any(identity[1:]):
-        return ""  # two files that name nobody are not therefore of one person
-    return hashlib.blake2b("\0".join(identity).encode(errors="surrogatepass"), key=_SALT, digest_size=8).hexdigest()
+    return "\0".join(identity) if any(identity[1:]) else ""

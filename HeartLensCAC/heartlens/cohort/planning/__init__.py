@@ -1,0 +1,1 @@
+"""Which scans there are, and which of them are scored."""

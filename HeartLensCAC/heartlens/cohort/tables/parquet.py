@@ -1,0 +1,118 @@
+"""Rows to Parquet and back, by DuckDB alone: rows go through lines of JSON, so that memory does not grow with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
+from heartlens.report.outputs import Column
+
+TYPES = {
+    "text": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "yes or no": "BOOLEAN", "day": "DATE",
+    "list of text": "VARCHAR[]",
+}  # fmt: skip
+"""Of a column's kind."""
+
+MOST_BYTES_OF_A_ROW = 1 << 28
+"""A folder of a hundred thousand files in one series has a tenth of it."""
+
+
+def connect(path: Path | None = None) -> Any:
+    """A database in a file, or in memory; nothing is fetched from anywhere.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: DuckDB is not installed.
+    """
+    try:
+        import duckdb
+    except ModuleNotFoundError:
+        raise InputRefused("input", "cohorts need duckdb; pip install 'heartlens[cohort]', then run again") from None
+    config = {"autoinstall_known_extensions": False}
+    return duckdb.connect(":memory:" if path is None else str(path), config=config)
+
+
+@contextmanager
+def table_from(
+    con: Any, name: str, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], scratch: Path
+) -> Iterator[None]:
+    """Make a table of rows in a database, in the order of the rows.
+
+    Parameters
+    ----------
+    con
+        The database.
+    name
+        Of the table.
+    columns
+        Of the table; what a row does not have is NULL there.
+    rows
+        By name of the column.
+    scratch
+        Folder for the lines, which are deleted again.
+    """
+    file, path = tempfile.mkstemp(suffix=".jsonl", dir=scratch)
+    try:
+        with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as lines:
+            for row in rows:
+                lines.write(json.dumps({c.name: row.get(c.name) for c in columns}, allow_nan=False) + "\n")
+        types = ", ".join(f"'{c.name}': '{TYPES[c.kind]}'" for c in columns)
+        con.execute(
+            f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM read_json(?, format = 'newline_delimited', "
+            f"columns = {{{types}}}, maximum_object_size = {MOST_BYTES_OF_A_ROW})",
+            [path],
+        )
+        yield
+    finally:
+        Path(path).unlink(missing_ok=True)
+
+
+def write_table(con: Any, name: str, path: Path) -> None:
+    """Write a table whole or not at all, as Parquet."""
+    with atomic_file(path) as sibling:
+        con.execute(f"COPY {name} TO '{_quoted(sibling)}' (FORMAT parquet, COMPRESSION zstd)")
+
+
+def read_table(
+    path: Path, columns: Sequence[str], *, where: str = "true", values: Sequence[Any] = ()
+) -> Iterator[dict[str, Any]]:
+    """Rows of a Parquet file, in their order.
+
+    Parameters
+    ----------
+    path
+        The file.
+    columns
+        Which of them.
+    where, values
+        A condition of SQL and what stands for its question marks.
+
+    Raises
+    ------
+    InputRefused
+        ``unreadable``: it is damaged.
+    """
+    con = connect()
+    try:
+        names = ", ".join(f'"{name}"' for name in columns)
+        found = con.execute(f"SELECT {names} FROM read_parquet(?) WHERE {where}", [str(path), *values])
+        while rows := found.fetchmany(4096):
+            yield from (dict(zip(columns, row, strict=True)) for row in rows)
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb"):
+            raise
+        raise InputRefused("unreadable", f"{path} cannot be read ({type(error).__name__}); plan again") from None
+    finally:
+        con.close()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
