@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Write docs/data-dictionary.md from the JSON Schemas and the columns of lesions.csv; run it after a change of them."""
+"""Write docs/data-dictionary.md from the JSON Schemas and the columns of the tables; run it after a change of them."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -28,7 +28,8 @@ HEAD = """\
 
 Every field that HeartLens writes for programs: its type and unit, what it means, where it comes from, and when it is
 null. The page is written by `scripts/data_dictionary.py` from the JSON Schemas in `heartlens/report` (keys
-`description`, `x-unit`, `x-source`, `x-null`) and from the columns of `lesions.csv`; change them there.
+`description`, `x-unit`, `x-source`, `x-null`) and from the columns of `lesions.csv` and of the tables of a cohort
+(`heartlens/cohort/tables/columns.py`); change them there.
 
 Units: `1` is a number without one, such as an index or a share, `score` the Agatston score. Nothing is rounded.
 Places are LPS: to the patient's left, to the back, to the head. A dot leads into an object, `[]` into each entry of a
@@ -105,6 +106,7 @@ def parts_of(schema: Mapping[str, Any]) -> dict[str, list[Field]]:
 
 def page() -> str:
     """The whole page."""
+    from heartlens.cohort.tables.columns import TABLES
     from heartlens.report.outputs import LESION_COLUMNS
 
     text = HEAD
@@ -117,14 +119,20 @@ def page() -> str:
             rows = [(f"`{f.name}`", f.kind, f.unit, f.meaning, f.source, f.null) for f in fields]
             text += "\n" + FIELDS + _rows(rows)
     text += "\n## lesions.csv\n\nOne row a lesion, UTF-8. The first line names the columns; new ones come last.\n"
-    rows = [(f"`{c.name}`", c.kind, c.unit, c.meaning, c.source, c.empty) for c in LESION_COLUMNS]
-    return text + "\n" + COLUMNS + _rows(rows)
+    text += "\n" + COLUMNS + _rows(_columns(LESION_COLUMNS))
+    for name, (what, columns) in TABLES.items():
+        text += f"\n## {name} of a cohort\n\n{what}\n\n" + COLUMNS + _rows(_columns(columns))
+    return text
 
 
 def main() -> int:
     """Write the page; the exit code."""
     PAGE.write_text(page(), encoding="utf-8")
     return 0
+
+
+def _columns(columns: Iterable[Any]) -> list[tuple[str, ...]]:
+    return [(f"`{c.name}`", c.kind, c.unit, c.meaning, c.source, c.empty) for c in columns]
 
 
 def _rows(rows: list[tuple[str, ...]]) -> str:

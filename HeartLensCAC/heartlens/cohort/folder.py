@@ -5,7 +5,7 @@
     cohort.json              options; written by `plan`
     plan.parquet             a row a series
     settings/SETTINGS.json   what was scored with which version, bundle and options
-    rows/KEY-SETTINGS.json   a result or a failure each, by rename
+    rows/KEY-SETTINGS.jsonl  a result or a failure each, by rename: the row, then a line for each lesion
     results/KEY/SETTINGS/    the result folder of `heartlens score`
     work/KEY-SETTINGS/       locked while a scan is in work; counts how often it was begun
     pairs/                   comparisons that were made
@@ -27,7 +27,7 @@ from heartlens import __version__
 from heartlens.case.folder import read_json, write_json
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.cohort.tables.columns import PLAN_COLUMNS
-from heartlens.cohort.tables.parquet import connect, read_table, table_from, write_table
+from heartlens.cohort.tables.parquet import connect, line_of, make_table, read_table, write_table
 from heartlens.core.atomic import atomic_file, remove_unfinished_files
 from heartlens.core.errors import InputRefused
 
@@ -103,8 +103,8 @@ class CohortFolder:
         except OSError as error:
             raise InputRefused("output", f"{self.path}: {error.strerror}; choose another --out") from None
         con = connect()
-        with table_from(con, "plan", PLAN_COLUMNS, rows, self.path):
-            write_table(con, "plan", self.plan_path)
+        make_table(con, "plan", PLAN_COLUMNS, rows, self.path)
+        write_table(con, "plan", self.plan_path)
         con.close()
         with atomic_file(self.path / "cohort.json") as sibling:
             write_json(sibling, {"schema": SCHEMA, "version": __version__, **document})
@@ -118,7 +118,7 @@ class CohortFolder:
 
     def row_path(self, key: str, settings: str) -> Path:
         """Where the row of a series lies."""
-        return self.rows / f"{key}-{settings}.json"
+        return self.rows / f"{key}-{settings}.jsonl"
 
     def result_path(self, key: str, settings: str) -> Path:
         """Where the result folder of a series lies."""
@@ -126,26 +126,35 @@ class CohortFolder:
 
     def row(self, key: str, settings: str) -> dict[str, Any] | None:
         """The row of a series; None where there is none, or it is damaged and has to be made again."""
+        return self.row_with_lesions(key, settings)[0]
+
+    def row_with_lesions(self, key: str, settings: str) -> tuple[dict[str, Any] | None, bytes]:
+        """The row of a series, and its lesions as the lines of JSON that the table is made of."""
         try:
-            document: dict[str, Any] = json.loads(self.row_path(key, settings).read_bytes())
-            return document if document["key"] == key else None
+            with open(f"{self.rows}/{key}-{settings}.jsonl", "rb") as file:
+                first, _, lesions = file.read().partition(b"\n")
+            document: dict[str, Any] = json.loads(first)
+            return (document, lesions) if document["key"] == key else (None, b"")
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return None
+            return None, b""
 
     def write_row(self, row: Mapping[str, Any]) -> None:
-        """Write a row whole or not at all.
+        """Write a row and its lesions, which it holds as ``lesions_found``, whole or not at all.
 
         Raises
         ------
         InputRefused
             ``output``: the disk does not take it.
         """
+        of_series = {"key": row["key"], "settings": row["settings"]}
+        lesions = [{**of_series, **one} for one in row["lesions_found"]]
+        own = {name: value for name, value in row.items() if name != "lesions_found"}
         with atomic_file(self.row_path(row["key"], row["settings"])) as sibling:
-            sibling.write_text(json.dumps(row, allow_nan=False))
+            sibling.write_text("".join(map(line_of, (own, *lesions))))
 
     def keys_with_rows(self, settings: str) -> set[str]:
         """Keys of the series that are done with these settings."""
-        ending = f"-{settings}.json"
+        ending = f"-{settings}.jsonl"
         with os.scandir(self.rows) as entries:
             return {e.name[: -len(ending)] for e in entries if e.name.endswith(ending) and e.name[0] != "."}
 
@@ -242,8 +251,12 @@ class Attempts:
 
 def has_readers_work(result: Path) -> bool:
     """Whether a reader has edited or signed the case of a result."""
-    names = ("edits.jsonl", "signature.json")
-    return any((result / "case" / name).is_file() and (result / "case" / name).stat().st_size for name in names)
+    place = os.path.join(result, "case")
+    for name in ("edits.jsonl", "signature.json"):
+        with suppress(OSError):
+            if os.stat(os.path.join(place, name)).st_size:
+                return True
+    return False
 
 
 def settings_of(words: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -295,9 +295,10 @@ def _cluster(workers: Workers) -> Any:
             raise InputRefused(
                 "input", "--slurm needs dask-jobqueue; pip install dask-jobqueue, then run again"
             ) from None
-        extra = [word for module in workers.preload for word in ("--preload", module)]
         given = {"cores": 1, "processes": 1, "memory": workers.memory, **workers.slurm}
-        cluster = SLURMCluster(**given, worker_extra_args=[*extra, *given.pop("worker_extra_args", [])])
+        extra = [word for module in workers.preload for word in ("--preload", module)]
+        extra += given.pop("worker_extra_args", [])
+        cluster = SLURMCluster(**given, worker_extra_args=extra)
         cluster.scale(jobs=workers.count)
         return cluster
     from distributed import LocalCluster

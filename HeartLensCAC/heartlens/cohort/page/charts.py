@@ -30,14 +30,14 @@ def stacked_bars(rows: Sequence[tuple[str, Sequence[int]]], names: Sequence[str]
         y, total, x = n * ROW, sum(counts), LABEL
         parts.append(f'<text class="t end" x="{LABEL - 8:g}" y="{y + 15:.1f}">{html.escape(label)}</text>')
         for k, count in enumerate(counts):
-            width = (WIDTH - LABEL - 60) * count / total if total else 0.0
+            width = (WIDTH - LABEL - 80) * count / total if total else 0.0
             title = f"{names[k]}: {count} of {total}"
             parts.append(
                 f'<rect class="c{k}" x="{x:.1f}" y="{y + 3:.1f}" width="{width:.1f}" height="{ROW - 6:g}">'
                 f"<title>{html.escape(title)}</title></rect>"
             )
             x += width
-        parts.append(f'<text class="t" x="{WIDTH - 54:g}" y="{y + 15:.1f}">n = {total}</text>')
+        parts.append(f'<text class="t" x="{WIDTH - 74:g}" y="{y + 15:.1f}">n = {total}</text>')
     return _svg(WIDTH, ROW * len(rows), "Categories in each group; the table below has the numbers", parts)
 
 

@@ -143,7 +143,7 @@ def acquisition_rows(con: Any) -> list[tuple[str, list[tuple[Any, ...]]]]:
     for title, what in (
         ("Scanner", "concat_ws(' ', manufacturer, model)"),
         ("Kernel", "kernel"),
-        ("Tube voltage, kV", "kvp::VARCHAR"),
+        ("Tube voltage, kV", "printf('%g', kvp)"),
     ):
         found = con.execute(
             f"SELECT coalesce(nullif({what}, ''), 'not known') AS name, count(*), avg((status = 'held')::INT), "

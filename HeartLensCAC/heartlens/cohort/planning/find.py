@@ -179,9 +179,11 @@ class Finder:
                     instances.append(instance)
                 elif name.lower().endswith(VOLUME_ENDINGS):
                     self.passed_over += 1
-            if problem is not None and not instances:
+            if problem is not None:
                 text = without_identity(problem.text, [place, *(place / name for name in names)])
-                yield replace(_nothing(source, problem.code, text), folder=place)
+                problem = InputRefused(problem.code, text)
+            if problem is not None and not instances:
+                yield replace(_nothing(source, problem.code, problem.text), folder=place)
             yield from self._series_of(place, instances, source, problem)
 
     def _series_of(

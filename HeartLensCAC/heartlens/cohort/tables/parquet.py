@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +37,9 @@ def connect(path: Path | None = None) -> Any:
     return duckdb.connect(":memory:" if path is None else str(path), config=config)
 
 
-@contextmanager
-def table_from(
+def make_table(
     con: Any, name: str, columns: Sequence[Column], rows: Iterable[Mapping[str, Any]], scratch: Path
-) -> Iterator[None]:
+) -> None:
     """Make a table of rows in a database, in the order of the rows.
 
     Parameters
@@ -59,20 +55,43 @@ def table_from(
     scratch
         Folder for the lines, which are deleted again.
     """
-    file, path = tempfile.mkstemp(suffix=".jsonl", dir=scratch)
+    path = scratch / f".{name}.jsonl"
+    names = [column.name for column in columns]
     try:
-        with os.fdopen(file, "w", encoding="utf-8", errors="backslashreplace") as lines:
+        # A file name that is no UTF-8 costs letters, not the table.
+        with path.open("w", encoding="utf-8", errors="backslashreplace") as lines:
             for row in rows:
-                lines.write(json.dumps({c.name: row.get(c.name) for c in columns}, allow_nan=False) + "\n")
-        types = ", ".join(f"'{c.name}': '{TYPES[c.kind]}'" for c in columns)
-        con.execute(
-            f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM read_json(?, format = 'newline_delimited', "
-            f"columns = {{{types}}}, maximum_object_size = {MOST_BYTES_OF_A_ROW})",
-            [path],
-        )
-        yield
+                lines.write(line_of({column: row.get(column) for column in names}))
+        load_lines(con, name, columns, path)
     finally:
-        Path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def line_of(row: Mapping[str, Any]) -> str:
+    """A row as a line of JSON; NaN and infinity raise ValueError."""
+    return json.dumps(row, allow_nan=False) + "\n"
+
+
+def load_lines(con: Any, name: str, columns: Sequence[Column], path: Path) -> None:
+    """Make a table of a file of lines of JSON.
+
+    Parameters
+    ----------
+    con
+        The database.
+    name
+        Of the table.
+    columns
+        Of the table; what a line holds beside them is left out.
+    path
+        Of the file.
+    """
+    types = ", ".join(f"'{c.name}': '{TYPES[c.kind]}'" for c in columns)
+    con.execute(
+        f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM read_json(?, format = 'newline_delimited', "
+        f"columns = {{{types}}}, maximum_object_size = {MOST_BYTES_OF_A_ROW})",
+        [str(path)],
+    )
 
 
 def write_table(con: Any, name: str, path: Path) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from heartlens.cohort.planning.plan import PLANNED
 from heartlens.cohort.row import current_row
 from heartlens.cohort.tables.columns import COHORT_LESION_COLUMNS, FAILURE_COLUMNS, PAIR_COLUMNS, SERIES_COLUMNS
 from heartlens.cohort.tables.pairs import pair_rows
-from heartlens.cohort.tables.parquet import connect, table_from, write_table
+from heartlens.cohort.tables.parquet import connect, line_of, load_lines, make_table, write_table
 from heartlens.cohort.tables.views import make_views
 from heartlens.core.atomic import atomic_file
 from heartlens.core.disk.renaming import replace_file, sync_file
@@ -51,34 +49,28 @@ class CohortTable:
         self.folder = folder
         self.settings = latest_settings(folder, settings)
 
-    def rows(self, *, lesions: bool = True) -> Iterator[dict[str, Any]]:
-        """A row for each series of the plan, in its order, with its lesions under ``lesions_found``.
-
-        Parameters
-        ----------
-        lesions
-            Whether the rows keep their lesions.
-        """
+    def rows(self) -> Iterator[tuple[dict[str, Any], bytes]]:
+        """A row for each series of the plan, in its order, and its lesions as lines of JSON."""
         done = self.folder.keys_with_rows(self.settings) if self.settings else set()
         for planned in self.folder.planned(FROM_PLAN):
-            row = {**planned, "settings": self.settings or None}
+            row, lesions = {**planned, "settings": self.settings or None}, b""
             day = row["study_date"]
             row["study_date"] = None if day is None else day.isoformat()
             if row["status"] == PLANNED:
-                row |= {"status": WAITING} if row["key"] not in done else self._result(row["key"])
-            if not lesions:
-                row.pop("lesions_found", None)
-            yield row
+                result, lesions = self._result(row["key"]) if row["key"] in done else (None, b"")
+                # What the plan knows of the person's place in the study is newer than the row.
+                row = {**(result or {}), **row, "status": WAITING if result is None else result["status"]}
+                row |= {name: None if result is None else result[name] for name in ("code", "text")}
+            yield row, lesions
 
-    def _result(self, key: str) -> Mapping[str, Any]:
-        row = self.folder.row(key, self.settings)
-        if row is None:
-            return {"status": WAITING}
+    def _result(self, key: str) -> tuple[dict[str, Any] | None, bytes]:
+        row, lesions = self.folder.row_with_lesions(key, self.settings)
         result = self.folder.result_path(key, self.settings)
-        if has_readers_work(result):
-            row = {**row, **current_row(row, result)}
-        # What the plan knows of the person's place in the study is newer than the row.
-        return {name: value for name, value in row.items() if name not in ("given", "study_uid", "series_uid")}
+        if row is None or not has_readers_work(result):
+            return row, lesions
+        row = current_row(row, result)
+        of_series = {"key": key, "settings": self.settings}
+        return row, "".join(line_of({**of_series, **one}) for one in row.pop("lesions_found")).encode()
 
     def write(self, *, pairs: bool = True) -> Counter[str]:
         """Write every table into the folder of the cohort; returns how many series there are of each status.
@@ -99,15 +91,11 @@ class CohortTable:
         counts: Counter[str] = Counter()
         con = connect(database)
         try:
-            lesions = scratch / "lesions"
-            with ExitStack() as stack:
-                rows = self._split(lesions, counts)
-                stack.enter_context(table_from(con, "series", SERIES_COLUMNS, rows, scratch))
-                found = _lines(lesions)
-                stack.enter_context(table_from(con, "lesions", COHORT_LESION_COLUMNS, found, scratch))
+            lesions = scratch / "lesions.jsonl"
+            make_table(con, "series", SERIES_COLUMNS, self._split(lesions, counts), scratch)
+            load_lines(con, "lesions", COHORT_LESION_COLUMNS, lesions)
             compared = pair_rows(self.folder, self.settings, con) if pairs and self.settings else ()
-            with table_from(con, "pairs", PAIR_COLUMNS, compared, scratch):
-                pass
+            make_table(con, "pairs", PAIR_COLUMNS, compared, scratch)
             names = ", ".join(column.name for column in FAILURE_COLUMNS)
             failed = ", ".join(f"'{status}'" for status in WITHOUT_RESULT)
             con.execute(f"CREATE TABLE failures AS SELECT {names} FROM series WHERE status IN ({failed})")
@@ -125,17 +113,11 @@ class CohortTable:
 
     def _split(self, lesions: Path, counts: Counter[str]) -> Iterator[dict[str, Any]]:
         """The rows; their lesions go into a file of their own on the way, or both would have to be in memory."""
-        with lesions.open("w", encoding="utf-8", errors="backslashreplace") as lines:
-            for row in self.rows():
+        with lesions.open("wb") as lines:
+            for row, mine in self.rows():
                 counts[row["status"]] += 1
-                for one in row.pop("lesions_found", ()):
-                    lines.write(json.dumps({"key": row["key"], "settings": row["settings"], **one}) + "\n")
+                lines.write(mine)
                 yield row
-
-
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    with path.open(encoding="utf-8") as lines:
-        yield from map(json.loads, lines)
 
 
 def _write_failures(con: Any, path: Path) -> None:

@@ -1,0 +1,47 @@
+"""Scans of a small cohort with scores known by hand, and its folder after a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dicom_builder import write_ct_series
+from schematic_chest import schematic_chest
+
+from heartlens.__main__ import main
+from heartlens.cohort.folder import CohortFolder
+from heartlens.cohort.tables.parquet import connect
+
+RCA_MM = (-20.0, -25.0, -25.0)
+
+AGATSTON_OF_A_VOXEL = 2.8 * 2.8 * 2
+"""At 250 HU, weight 2, of a slice of 3 mm."""
+
+
+def write_chest(folder: Path, voxels: int, *, slices: slice = slice(None), **tags: Any) -> list[Path]:
+    """A schematic chest with a plaque of so many voxels on one slice of the right coronary artery."""
+    chest = schematic_chest()
+    hu = np.array(chest.hu)
+    k, j, i = np.rint(chest.index_kji(RCA_MM)).astype(int)
+    hu[k, j, i : i + voxels] = 250
+    x, y, z = chest.affine[:3, 3]
+    first = slices.indices(hu.shape[0])[0]
+    corner = (x, y, z + first * chest.spacing_mm[0])
+    tags = {"CardiacSynchronizationTechnique": "PROSPECTIVE", **tags}
+    return write_ct_series(folder, hu[slices], spacing_mm=chest.spacing_mm, corner_lps_mm=corner, **tags)
+
+
+def plan(*sources: Path, out: Path, options: tuple[str, ...] = ()) -> CohortFolder:
+    """The folder of a cohort that the command line has planned."""
+    assert main(["cohort", "plan", *map(str, sources), "--out", str(out), "--bundle", "none", *options]) == 0
+    return CohortFolder.open(out)
+
+
+def table(folder: CohortFolder, columns: str = "*", name: str = "series", order: str = "ALL") -> list[tuple[Any, ...]]:
+    """Rows of a table of the cohort's database."""
+    con = connect(folder.path / "cohort.duckdb")
+    try:
+        return con.execute(f"SELECT {columns} FROM {name} ORDER BY {order}").fetchall()
+    finally:
+        con.close()
