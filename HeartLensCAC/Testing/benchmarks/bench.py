@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cohort_times
 import numpy as np
 import panel_times
 import scene_times
@@ -155,6 +156,8 @@ def main() -> None:
             figures += [Figure(*row) for row in scene_times.scene_times(case, options.runs)]
         if panel_times.can_run():
             figures += [Figure(*row) for row in panel_times.panel_times(small, options.runs)]
+        if cohort_times.can_run():
+            figures += [Figure(*row) for row in cohort_times.cohort_times(small, options.runs)]
         large = scan(
             Path(folder) / "chest", 300, field_of_view="chest", slice_thickness_mm=1.0, increment_mm=0.8,
         )  # fmt: skip
@@ -167,6 +170,8 @@ def main() -> None:
     print("\n".join(figure.row() for figure in figures))
     if not (scene_times.can_run() and panel_times.can_run()):
         print(f"\n{scene_times.LEFT_OUT}")
+    if not cohort_times.can_run():
+        print(f"\n{cohort_times.LEFT_OUT}")
     if options.json:
         document = {"machine": machine, "runs": options.runs, "figures": [vars(figure) for figure in figures]}
         options.json.write_text(json.dumps(document, indent=1) + "\n")

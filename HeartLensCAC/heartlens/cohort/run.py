@@ -37,6 +37,12 @@ LOOK_SECONDS = 0.5
 ALL_GONE_SECONDS = 300.0
 """Without any worker for so long, a run ends: a queue of a cluster may take minutes, a cluster that is gone forever."""
 
+MEND_SECONDS = 60.0
+"""A worker that died is begun again by its nanny; one that is not there by then, on a slow machine, is replaced."""
+
+CONNECT_SECONDS = "120s"
+"""On a machine that is busy with scans a new process of Python takes long to answer."""
+
 BUSY_SECONDS = 1.0
 """Before a series is asked for again that another program has in work."""
 
@@ -109,8 +115,8 @@ def run_cohort(
         if workers.count == 0 and not workers.scheduler:
             run.alone()
         else:
-            with _Dask(workers) as client:
-                run.on(client)
+            with _Dask(workers) as cluster:
+                run.on(cluster)
         return run.made
     finally:
         if isinstance(lock, CaseLock):
@@ -166,8 +172,9 @@ class _Run:
             self._count(status, task)
         self.progress.close()
 
-    def on(self, client: Any) -> None:
+    def on(self, cluster: _Dask) -> None:
         """Score on the workers of a cluster."""
+        client = cluster.client
         running: dict[Any, dict[str, Any]] = {}
         ended: queue.Queue[Any] = queue.Queue()
         is_stopping, threads, looked, seen = False, 0, 0.0, time.monotonic()
@@ -178,6 +185,7 @@ class _Run:
                         threads, looked = _threads(client), time.monotonic()
                         seen = looked if threads else seen
                         _require_workers(client, seen)
+                        cluster.mend(threads)
                     while self.waiting and not is_stopping and len(running) < threads:
                         task = self.waiting.popleft()
                         future = client.submit(
@@ -252,8 +260,25 @@ class _Dask:
         self.workers = workers
         self.cluster: Any = None
         self.client: Any = None
+        self._whole = time.monotonic()
 
-    def __enter__(self) -> Any:
+    def mend(self, alive: int) -> None:
+        """Replace workers of this computer that are gone for long; those of a cluster are its scheduler's matter.
+
+        Parameters
+        ----------
+        alive
+            How many there are.
+        """
+        is_ours = self.cluster is not None and not self.workers.slurm
+        if not is_ours or alive >= self.workers.count:
+            self._whole = time.monotonic()
+        elif time.monotonic() - self._whole > MEND_SECONDS:
+            self._whole = time.monotonic()
+            self.cluster.scale(alive)  # forgets those that are gone
+            self.cluster.scale(self.workers.count)
+
+    def __enter__(self) -> _Dask:
         try:
             import dask
             from distributed import Client
@@ -263,17 +288,22 @@ class _Dask:
                 "this process with --workers 0",
             ) from None  # fmt: skip
         # A scan is counted by its own attempts: Dask is not to give up before.
-        dask.config.set({"distributed.scheduler.allowed-failures": 10})
+        timeouts = {f"distributed.comm.timeouts.{what}": CONNECT_SECONDS for what in ("connect", "tcp")}
+        dask.config.set({"distributed.scheduler.allowed-failures": 10, **timeouts})
         if not self.workers.scheduler:
             self.cluster = _cluster(self.workers)
         try:
-            self.client = Client(self.cluster or self.workers.scheduler, timeout=30, set_as_default=False)
+            self.client = Client(
+                self.cluster or self.workers.scheduler,
+                timeout=CONNECT_SECONDS if self.cluster else 30,
+                set_as_default=False,
+            )
         except (OSError, TimeoutError) as error:
             self.__exit__()
             raise InputRefused(
                 "input", f"no scheduler answers at {self.workers.scheduler} ({type(error).__name__}); start it there"
             ) from None
-        return self.client
+        return self
 
     def __exit__(self, *_: object) -> None:
         for one in (self.client, self.cluster):
