@@ -181,6 +181,8 @@ def _run_score(options: argparse.Namespace) -> int:
     request = request_of(options)
     if options.out is None and more_of(options):
         raise UsageError("--key-page, --pdf and --fhir write files: give --out DIR")
+    if options.out is None and (options.embed_ct or options.predecessor):
+        raise UsageError("--embed-ct and --predecessor belong to what is written: give --out DIR")
     _check_out(options.out, options.force, options.language)
     bar = _Bar()
     result = score_series(options.input, request, progress=bar)
@@ -191,7 +193,8 @@ def _run_score(options: argparse.Namespace) -> int:
         bar("writing", 1.0)
         left_out = write_outputs(
             result, options.out, force=options.force, identify=options.identify, shared_mode=options.shared_mode,
-            language=options.language, more=more_of(options),
+            language=options.language, more=more_of(options), embed_ct=options.embed_ct,
+            predecessor=options.predecessor,
         )  # fmt: skip
     bar.close()
     if options.json:

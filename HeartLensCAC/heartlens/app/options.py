@@ -41,6 +41,12 @@ def add_score_options(score: argparse.ArgumentParser) -> None:
         "--fhir", action="store_true", help="also write report.fhir.json: a FHIR R4 DiagnosticReport with Observations"
     )
     score.add_argument(
+        "--embed-ct", action="store_true", help="for DICOM: copy the CT into the case, which then opens without it"
+    )
+    score.add_argument(
+        "--predecessor", type=Path, metavar="FILE", help="an earlier report.dcm, whose place the new one takes"
+    )
+    score.add_argument(
         "--language", default="en", metavar="CODE",
         help="of report.html: en, de, fr, es or tr; other than en needs pip install 'heartlens[languages]'",
     )  # fmt: skip

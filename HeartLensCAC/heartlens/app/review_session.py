@@ -18,17 +18,17 @@ from numpy.typing import ArrayLike, NDArray
 from heartlens.case.case import Case
 from heartlens.case.correction import apply_edited_labels, apply_labels, assign_at, lesion_at
 from heartlens.case.folder import (
+    EMBEDDED,
     case_journal,
     find_case,
     folder_differences,
     load_case,
     save_risk_inputs,
-    scored_series,
     write_json,
 )
 from heartlens.case.journal import TORN, append_edits
 from heartlens.case.lock import CaseLock, Holder, lock_case
-from heartlens.case.result import Result
+from heartlens.case.result import Result, scored_series
 from heartlens.case.seal import Seal, SealState, claims_signature, read_seal, sign_case, withdraw_signature
 from heartlens.case.signature import Signature, answered, now, obstacles
 from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_files
@@ -340,6 +340,7 @@ class ReviewSession:
             shared_mode=not is_private(self.folder),  # as open as the case
             language=language_of_page(self.folder.parent / "report.html"),  # as it was, and so is what follows
             more=[one for one, name in MORE_FILES.items() if (self.folder.parent / name).is_file()],
+            embed_ct=(self.folder / EMBEDDED).is_dir(),
         )
 
     def _require_lock(self) -> None:

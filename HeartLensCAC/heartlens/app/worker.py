@@ -166,7 +166,8 @@ class Worker:
         tell("writing", SCORING_SHARE)
         left_out = write_outputs(
             result, out, force=options.force, identify=options.identify, shared_mode=options.shared_mode,
-            language=options.language, more=more_of(options),
+            language=options.language, more=more_of(options), embed_ct=options.embed_ct,
+            predecessor=options.predecessor,
             on_progress=lambda done: tell("writing", SCORING_SHARE + (1 - SCORING_SHARE) * done),
         )  # fmt: skip
         return Event(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +16,7 @@ from heartlens import __version__
 from heartlens.case.case import CASE_SCHEMA, OLD_CASE_SCHEMAS, Case
 from heartlens.case.edits import Edit
 from heartlens.case.journal import JOURNAL, Journal, append_edits, journal_start, read_journal
+from heartlens.case.result import scored_series
 from heartlens.core.atomic import atomic_file
 from heartlens.core.ct import CTVolume
 from heartlens.core.disk.reading import file_sha256
@@ -25,13 +27,16 @@ from heartlens.core.slabs import average_slabs, slices_per_slab
 from heartlens.risk.person import RiskInputs
 
 if TYPE_CHECKING:
-    from heartlens.dicom.stacks.series import Series
+    pass
 
 NUMBERS = ("total", "arteries", "unassigned", "other", "dropped_small")
 """Parts of a report that must be those of the case; the same in both versions."""
 
 AUTO = "auto.seg.nrrd"
 """The automatic result, which nobody changes."""
+
+EMBEDDED = "ct"
+"""Folder of the DICOM files of a case that brings its CT along; else the case says where they lie."""
 
 
 def case_in(place: Path) -> Path | None:
@@ -57,37 +62,31 @@ def find_case(place: Path) -> Path:
     return folder
 
 
-def scored_series(case: Case) -> Series | None:
-    """The DICOM series that was scored, in the files that it was read from.
+def save_case(case: Case, folder: Path, *, embed_ct: bool = False) -> None:
+    """Write the case folder; `folder` must not exist yet (the caller renames a temporary one into place).
 
     Parameters
     ----------
     case
-        Of any kind of CT.
+        To be kept.
+    folder
+        To make.
+    embed_ct
+        Copy the DICOM files of the CT into it, so that it opens when they are gone. A CT that is not DICOM is always
+        in it.
 
-    Returns
-    -------
-    Series | None
-        None where the CT was not DICOM, and where the series is no longer there.
+    Raises
+    ------
+    InputRefused
+        ``input``: the files are no longer where they were read from.
     """
-    header = case.source_ct.header
-    if not header.sop_instance_uids:
-        return None
-    from heartlens.dicom.series import find_series
-
-    scored = set(header.sop_instance_uids)
-    for series in find_series([Path(path) for path in case.provenance.source]):
-        held = {str(instance.value("SOPInstanceUID")) for instance in series.instances}
-        if series.series_uid == header.series_uid and scored <= held:
-            return series
-    return None
-
-
-def save_case(case: Case, folder: Path) -> None:
-    """Write the case folder; `folder` must not exist yet (the caller renames a temporary one into place)."""
     from heartlens.io.volumes import write_lesion_map, write_volume
 
     folder.mkdir()
+    source = case.provenance.source
+    if embed_ct and case.source_ct.header.sop_instance_uids:
+        _embed_ct(case, folder / EMBEDDED)
+        source = (EMBEDDED,)
     header = case.source_ct.header
     write_lesion_map(folder / AUTO, case.ct, case.auto)
     document = {
@@ -95,11 +94,11 @@ def save_case(case: Case, folder: Path) -> None:
         "notice": NOTICE,
         "study_uid": header.study_uid,
         "series_uid": header.series_uid,
-        "source": list(case.provenance.source),
+        "source": list(source),
         "protocol": case.protocol.to_json(),
         "risk_inputs": asdict(case.risk_inputs),
         "warnings": [{"code": c.code, "text": c.text} for c in case.cautions],
-        "provenance": {"version": __version__, **case.provenance.to_json(), "source": list(case.provenance.source)},
+        "provenance": {"version": __version__, **case.provenance.to_json(), "source": list(source)},
         "checksums": {"voxels_sha256": case.voxel_checksum, "auto_sha256": file_sha256(folder / AUTO)},
         "slice_probability": _probability_to_json(case.slice_probability),
         "overrides": {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm},
@@ -110,6 +109,15 @@ def save_case(case: Case, folder: Path) -> None:
     (folder / JOURNAL).write_text("")
     append_edit(folder, *case.edits)
     write_json(folder / "report.json", case.report_document())
+
+
+def _embed_ct(case: Case, folder: Path) -> None:
+    series = scored_series(case)
+    if series is None:
+        raise InputRefused("input", f"series {case.source_ct.header.series_uid} is no longer where it was read from")
+    folder.mkdir()
+    for number, path in enumerate(series.files, 1):
+        shutil.copyfile(path, folder / f"{number:05d}.dcm")
 
 
 def load_case(folder: Path) -> Case:
@@ -187,6 +195,7 @@ def _read_case_document(folder: Path) -> dict[str, Any]:
     if not isinstance(document["checksums"].get("voxels_sha256"), str):
         raise ValueError("case.json: expected the checksum voxels_sha256, found none")
     _risk_inputs(document["risk_inputs"])
+    document["source"] = document["provenance"]["source"] = [str(folder.absolute() / p) for p in document["source"]]
     return document
 
 

@@ -58,6 +58,7 @@ def write_sr(
     signed: str | None = None,
     uids: ObjectUids | None = None,
     compared: Compared | None = None,
+    earlier: Dataset | None = None,
 ) -> Dataset:
     """Write a Comprehensive 3D SR: one group for the total, one per lesion; also at score 0.
 
@@ -95,6 +96,8 @@ def write_sr(
         Of the object and of its findings; a corrected document names the automatic one. None draws new ones.
     compared
         With an earlier scan of the same person.
+    earlier
+        UIDs of another document whose place this one takes.
 
     Returns
     -------
@@ -130,7 +133,7 @@ def write_sr(
             series_number=SERIES_NUMBER,
             sop_instance_uid=uids.instance("sr"),
             instance_number=uids.number,
-            previous_versions=_previous(images.images[0], uids),
+            previous_versions=_previous(images.images[0], uids, earlier),
             manufacturer=MANUFACTURER,
             manufacturer_model_name=MODEL,
             software_versions=__version__,
@@ -158,16 +161,22 @@ def write_sr(
     return document
 
 
-def _previous(image: Dataset, uids: ObjectUids) -> list[Dataset] | None:
-    """The automatic document, where this one takes its place."""
-    if not uids.is_corrected:
-        return None
-    automatic = Dataset()
-    automatic.SOPClassUID = Comprehensive3DSRStorage
-    automatic.StudyInstanceUID = image.StudyInstanceUID
-    automatic.SeriesInstanceUID = uids.series("sr")
-    automatic.SOPInstanceUID = uids.predecessor("sr")
-    return [automatic]
+def _previous(image: Dataset, uids: ObjectUids, earlier: Dataset | None) -> list[Dataset] | None:
+    """The documents whose place this one takes: the automatic one, and one that was made of other images."""
+    previous = []
+    if uids.is_corrected:
+        automatic = Dataset()
+        automatic.SOPClassUID = Comprehensive3DSRStorage
+        automatic.StudyInstanceUID = image.StudyInstanceUID
+        automatic.SeriesInstanceUID = uids.series("sr")
+        automatic.SOPInstanceUID = uids.predecessor("sr")
+        previous.append(automatic)
+    if earlier is not None and earlier.SOPInstanceUID not in (
+        uids.instance("sr"),
+        *(p.SOPInstanceUID for p in previous),
+    ):
+        previous.append(earlier)
+    return previous or None
 
 
 def _middle(ct: CTVolume) -> Box:

@@ -85,6 +85,8 @@ def write_seg_and_sr(
     left_out: list[str],
     noting: Noting,
     on_progress: Callable[[float], None],
+    *,
+    predecessor: Path | None = None,
 ) -> list[pydicom.Dataset]:
     """Write segmentation.dcm and report.dcm.
 
@@ -104,15 +106,27 @@ def write_seg_and_sr(
         Catches what fails.
     on_progress
         Hears which part of the writing is done.
+    predecessor
+        An earlier report.dcm, which the new one names as what it takes the place of.
 
     Returns
     -------
     list[Dataset]
         What was written.
+
+    Raises
+    ------
+    InputRefused
+        ``unreadable`` or ``input``: the predecessor cannot be read, or is no report of this study.
     """
     case = result.case
     written: list[pydicom.Dataset] = []
     seg = None
+    earlier = None
+    if predecessor is not None:
+        from heartlens.dicom.source.earlier import earlier_report
+
+        earlier = earlier_report(predecessor, case.source_ct.header.study_uid)
     with suppress(NotWritten, ModuleNotFoundError):  # the writers say so, for each object
         from heartlens.dicom.source.images import SourceImages
 
@@ -135,7 +149,7 @@ def write_seg_and_sr(
         written += [] if seg is None else [seg]
     on_progress(0.4)
     with noting(left_out, folder / "report.dcm") as path:
-        written.append(write_scores(path, result, uids, signature, state, seg=seg))
+        written.append(write_scores(path, result, uids, signature, state, seg=seg, earlier=earlier))
     return written
 
 
@@ -148,6 +162,7 @@ def write_scores(
     *,
     seg: pydicom.Dataset | None = None,
     compared: Compared | None = None,
+    earlier: pydicom.Dataset | None = None,
 ) -> pydicom.Dataset:
     """Write the structured report of a result.
 
@@ -165,6 +180,8 @@ def write_scores(
         Its segmentation, to refer to.
     compared
         With an earlier scan of the same person.
+    earlier
+        UIDs of another report whose place this one takes.
 
     Returns
     -------
@@ -192,6 +209,7 @@ def write_scores(
         signed=None if signature is None else signature.when,
         uids=uids,
         compared=compared,
+        earlier=earlier,
     )
 
 

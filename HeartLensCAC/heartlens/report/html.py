@@ -12,13 +12,13 @@ from functools import cache
 from gettext import NullTranslations
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 from heartlens import __version__
 from heartlens.case.case import Case
-from heartlens.case.signature import Signature, answered, state_of, state_words
+from heartlens.case.signature import Signature, answered, shown_name, state_of, state_words
 from heartlens.core.lesions import ARTERY_NAMES, CORONARY, SCORED_ARTERIES, SITE_NAMES, Artery
 from heartlens.core.protocol import NOTICE
 from heartlens.report.catalogs.language import PLAIN, Language
@@ -46,6 +46,9 @@ from heartlens.risk.category_probability import display_percent
 from heartlens.risk.evaluable import EVALUABLE_BY_CODE, SETTLED_BY_SIGNING, Evaluable, State
 from heartlens.scoring.report import LesionScore, Totals, display_agatston
 
+if TYPE_CHECKING:
+    import pydicom
+
 LEAST_FRONT_VIEW_MM = 30.0
 """A few slices seen from the front are a line, not a picture."""
 
@@ -70,6 +73,16 @@ class Identity:
     name: str
     accession: str = ""
     series: str = ""
+
+    @classmethod
+    def of(cls, header: pydicom.Dataset) -> Identity:
+        """Who was scanned, as a DICOM header says."""
+        return cls(
+            patient_id=str(header.get("PatientID", "")),
+            name=shown_name(str(header.get("PatientName", ""))),
+            accession=str(header.get("AccessionNumber", "") or ""),
+            series=str(header.get("SeriesDescription", "") or ""),
+        )
 
     def facts(self, say: NullTranslations = ENGLISH) -> list[str]:
         """What is known, each with its name."""

@@ -19,7 +19,7 @@ from heartlens.case.journal import JOURNAL, TORN
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result
 from heartlens.case.seal import SIGNATURE, sign_case
-from heartlens.case.signature import Signature, answered, shown_name, state_of
+from heartlens.case.signature import Signature, answered, state_of
 from heartlens.core.atomic import NO_ROOM, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused, NotWritten
 from heartlens.report.catalogs.language import PLAIN, Language, language_of
@@ -123,6 +123,8 @@ def write_outputs(
     shared_mode: bool = False,
     language: str = "en",
     more: Collection[More] = (),
+    embed_ct: bool = False,
+    predecessor: Path | None = None,
     on_progress: Callable[[float], None] = lambda done: None,
 ) -> list[str]:
     """Write report.json, lesions.csv, segmentation.seg.nrrd, report.html, case/ and, for DICOM, SEG and SR.
@@ -149,6 +151,10 @@ def write_outputs(
         Of report.html, see `heartlens.report.catalogs.language.LANGUAGES`.
     more
         What to write beside: key page, PDF, FHIR.
+    embed_ct
+        Copy the DICOM files of the CT into the case; see `heartlens.case.folder.save_case`.
+    predecessor
+        An earlier report.dcm, which the new one takes the place of.
     on_progress
         Hears before each file which part of the writing is done.
 
@@ -173,13 +179,15 @@ def write_outputs(
         made: Sequence[pydicom.Dataset] = ()
         uids = object_uids(case, signature, state) if result.sources or more else None
         if result.sources and uids is not None:
-            made = write_seg_and_sr(folder, result, uids, signature, state, left_out, noting, on_progress)
+            made = write_seg_and_sr(
+                folder, result, uids, signature, state, left_out, noting, on_progress, predecessor=predecessor
+            )
         on_progress(0.7)
         page, identity = "", None
         with noting(left_out, folder / "report.html") as path:
-            from heartlens.report.html import write_report
+            from heartlens.report.html import Identity, write_report
 
-            identity = _identity_of(result) if identify and result.sources else None
+            identity = Identity.of(result.sources[0]) if identify and result.sources else None
             page = write_report(path, case, identity=identity, signature=signature, state=state, language=spoken)
         on_progress(0.8)
         if uids is not None and more:
@@ -187,7 +195,7 @@ def write_outputs(
                 folder, result, more, page, uids, made, left_out, signature=signature, state=state, identity=identity,
                 language=spoken,
             )  # fmt: skip
-        save_case(case, folder / "case")
+        save_case(case, folder / "case", embed_ct=embed_ct)
         if signature is not None:
             sign_case(folder / "case", case, signature)
             write_labels(folder / "labels.nrrd", case)
@@ -383,15 +391,3 @@ def _write_more(
                 state=state, identity=identity,
             )  # fmt: skip
             write_json(path, bundle)
-
-
-def _identity_of(result: Result) -> Identity:
-    from heartlens.report.html import Identity
-
-    first = result.sources[0]
-    return Identity(
-        patient_id=str(first.get("PatientID", "")),
-        name=shown_name(str(first.get("PatientName", ""))),
-        accession=str(first.get("AccessionNumber", "") or ""),
-        series=str(first.get("SeriesDescription", "") or ""),
-    )

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from heartlens.case.case import Case
-from heartlens.case.folder import find_case, load_case, scored_series
+from heartlens.case.folder import find_case, load_case
+from heartlens.case.result import scored_series
 from heartlens.case.seal import read_seal
 from heartlens.case.signature import Signature, answered, state_words
 from heartlens.risk.assessment import Assessment

@@ -23,7 +23,7 @@ _KEY = (
 )
 
 _GIVEN = (
-    Column("patient_key", TEXT, "", "Pseudonym: HMAC of the patient ID.", "the key of the user", "No key was given, or the files name nobody."),
+    Column("patient_key", TEXT, "", "Pseudonym: HMAC of the patient ID.", "the key of the user", _NAMELESS),
     Column("subject", TEXT, "", "Number of the person in the study.", _FILE, _NOT_GIVEN),
     Column("exam", TEXT, "", "Number of the examination, such as the study year.", _FILE, _NOT_GIVEN),
     Column("scan", TEXT, "", "Which of repeated scans of one examination.", _FILE, _NOT_GIVEN),
@@ -141,7 +141,7 @@ FAILURE_COLUMNS = (*_KEY[:1], *_GIVEN, *_UIDS, *_FATE)
 """One row a series without a result."""
 
 PAIR_COLUMNS = (
-    Column("patient_key", TEXT, "", "Pseudonym of the person.", "the key of the user", "No key was given, or the files name nobody."),
+    Column("patient_key", TEXT, "", "Pseudonym of the person.", "the key of the user", _NAMELESS),
     Column("subject", TEXT, "", "Number of the person in the study.", _FILE, _NOT_GIVEN),
     Column("prior_key", TEXT, "", "Key of the earlier series.", _PLAN),
     Column("current_key", TEXT, "", "Key of the later series, the next one of this person.", _PLAN),
