@@ -25,7 +25,7 @@ LIBRARY_LAW = (
     ("io",),
     ("case", "phantom"),
     ("report", "scene", "pipeline"),
-    ("app", "cohort"),
+    ("app", "pacs", "cohort"),
     ("viewer",),
     ("__main__",),
 )
@@ -45,7 +45,7 @@ TRAINING_LAW = (
 
 OUTSIDE = {  # library: parts that may import it, at the top of a file or inside a function
     "scipy": {"calcium", "anatomy", "phantom"},
-    "pydicom": {"dicom", "case", "pipeline", "report"},  # the last three name its type alone
+    "pydicom": {"dicom", "pacs", "case", "pipeline", "report"},  # the last three name its type alone
     "highdicom": {"dicom"},
     "gdcm": {"dicom"},
     "nibabel": {"io"},
@@ -65,6 +65,9 @@ OUTSIDE = {  # library: parts that may import it, at the top of a file or inside
     "distributed": {"cohort"},
     "dask_jobqueue": {"cohort"},
     "duckdb": {"cohort"},
+    "pynetdicom": {"pacs"},
+    "httpx": {"pacs"},
+    "tomli": {"pacs"},
     "matplotlib": set(),
     "timm": set(),
 }
@@ -274,6 +277,9 @@ NOT_ASKED_FOR = {
     "distributed",
     "dask_jobqueue",
     "duckdb",
+    "pynetdicom",
+    "httpx",
+    "tomli",
 }
 """What the installation has or not: a GPU's library, the classes of Slicer, which pip does not bring, and extras."""
 
@@ -298,4 +304,11 @@ def test_cohorts_ask_for_what_they_import():
     lines = (PACKAGE.parent / "Resources" / "requirements-cohort.txt").read_text().split()
     outside = {name.split(".")[0] for path in (PACKAGE / "cohort").rglob("*.py") for name in imports_of(path)}
     outside -= {"heartlens", "numpy", "jinja2", "pydicom", "dask_jobqueue", *sys.stdlib_module_names}
+    assert outside == {line.split(">=")[0] for line in lines}
+
+
+def test_the_archive_asks_for_what_it_imports():
+    lines = (PACKAGE.parent / "Resources" / "requirements-pacs.txt").read_text().splitlines()
+    outside = {name.split(".")[0] for path in (PACKAGE / "pacs").rglob("*.py") for name in imports_of(path)}
+    outside -= {"heartlens", "pydicom", "tomllib", *sys.stdlib_module_names}  # tomllib: from Python 3.11 on
     assert outside == {line.split(">=")[0] for line in lines}

@@ -25,6 +25,8 @@ from heartlens.app.options import UsageError, add_score_options, more_of, reques
 from heartlens.app.terminal import visible_output
 from heartlens.cohort.command import add_cohort
 from heartlens.core.errors import InputRefused
+from heartlens.pacs.command import add_pacs
+from heartlens.pacs.node.command import add_node
 
 if TYPE_CHECKING:
     from heartlens.case.case import Case
@@ -145,6 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     add_draft(commands)
     add_cohort(commands)
     _add_review(commands)
+    add_pacs(commands)
+    add_node(commands)
 
     worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")
     worker.set_defaults(run=_run_worker)

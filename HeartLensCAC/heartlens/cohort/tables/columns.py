@@ -13,6 +13,7 @@ _PLAN, _FILE, _CT, _SCORES = (
 _ASSESSED, _BY, _JOURNAL = "assessment of the result", "the program that scored", "the case folder"
 _COMPARED, _NOT_SCORED = "comparison of the cases", "The series was not scored."
 _NO_RESULT = "The series was not scored, or is held."
+_NAMELESS = "No key was given, or the files name nobody."
 _NOT_GIVEN, _NOT_KNOWN = "Not given.", "Not known, or the series was not scored."
 
 TEXT, INTEGER, NUMBER, YES_NO, DAY, LIST = "text", "integer", "number", "yes or no", "day", "list of text"

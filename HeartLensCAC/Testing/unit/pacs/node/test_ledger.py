@@ -1,0 +1,149 @@
+"""The ledger: any new image opens a series again, a duplicate changes nothing, and what was written outlives a kill."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from heartlens.pacs.node.ledger import Ledger, key_of
+from heartlens.pacs.node.rules import Outcome, State
+
+LIBRARY = Path(__file__).resolve().parents[4]
+KEY = key_of("1.2", "1.2.3")
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    yield ledger
+    ledger.close()
+
+
+def add(ledger, sop, now=1.0, **more):
+    return ledger.add_image("1.2", "1.2.3", sop, f"{KEY}/{sop}.dcm", 10, now=now, **more)
+
+
+def row(ledger):
+    (one,) = ledger.series(key=KEY)
+    return one
+
+
+def test_a_new_image_opens_the_series_whatever_became_of_it(ledger):
+    add(ledger, "1")
+    for n, state in enumerate(State, 2):
+        ledger.set_state(row(ledger), state, code="x", text="y", attempts=2, next_at=9e9)
+        assert row(ledger).state is state
+        assert add(ledger, str(n), now=float(n))
+        now = row(ledger)
+        assert (now.state, now.code, now.text, now.attempts, now.next_at, now.images) == (
+            State.RECEIVING,
+            "",
+            "",
+            0,
+            0,
+            n,
+        )
+
+
+def test_a_duplicate_changes_nothing(ledger):
+    add(ledger, "1")
+    ledger.set_state(row(ledger), State.SENT)
+    before = row(ledger)
+    assert not add(ledger, "1", now=50.0)
+    assert row(ledger) == before
+
+
+def test_one_sop_uid_in_two_series_is_two_images(ledger):
+    add(ledger, "1")
+    assert ledger.add_image("1.2", "1.2.4", "1", "other/1.dcm", 10, now=1.0)
+    assert [one.images for one in ledger.series()] == [1, 1]
+
+
+def test_who_judged_an_older_state_changes_nothing(ledger):
+    add(ledger, "1")
+    old = row(ledger)
+    add(ledger, "2", now=2.0)
+    assert not ledger.set_state(old, State.COMPLETE)
+    assert ledger.begin_scoring(old) is None
+    assert row(ledger).state is State.RECEIVING
+
+
+def test_a_result_of_images_that_are_no_longer_all_is_superseded_at_once(ledger):
+    add(ledger, "1")
+    ledger.set_state(row(ledger), State.COMPLETE)
+    assert ledger.begin_scoring(row(ledger)) == 1
+    scoring = row(ledger)
+    add(ledger, "2", now=2.0)
+    assert ledger.add_result(scoring, 1, Outcome(State.SCORED), "results/x/0001", 3.0) is State.SUPERSEDED
+    assert row(ledger).state is State.RECEIVING
+
+
+def test_of_two_results_the_later_one_stands(ledger):
+    for revision in (1, 2):
+        add(ledger, str(revision), now=float(revision))
+        ledger.set_state(row(ledger), State.COMPLETE)
+        assert ledger.begin_scoring(row(ledger)) == revision
+        ledger.add_result(row(ledger), revision, Outcome(State.SCORED), f"results/x/{revision}", 3.0)
+        ledger.set_result(KEY, revision, state=State.SENT, sent=["report.dcm"])
+    first, second = ledger.results(KEY)
+    assert (first.state, second.state) == (State.SUPERSEDED, State.SENT)
+    assert first.sent == ("report.dcm",)
+
+
+def test_a_sender_that_breaks_off_is_remembered_until_one_brings_everything(ledger):
+    add(ledger, "1", unreleased=True)
+    ledger.closed(KEY, {"1"}, is_broken=True)
+    assert row(ledger).broken
+    add(ledger, "2", unreleased=True)
+    ledger.closed(KEY, {"2"}, is_broken=False)
+    assert row(ledger).broken  # who knows what the first one had in mind
+    ledger.closed(KEY, {"1", "2"}, is_broken=False)
+    assert not row(ledger).broken
+
+
+def test_after_a_kill_what_was_open_has_broken_off_and_what_was_scored_is_judged_anew(ledger):
+    add(ledger, "1", unreleased=True)
+    ledger.restart()
+    assert row(ledger).broken
+    ledger.set_state(row(ledger), State.COMPLETE)
+    ledger.begin_scoring(row(ledger))
+    ledger.restart()
+    assert row(ledger).state is State.RECEIVING
+
+
+def test_what_two_headers_say_otherwise_nobody_knows(ledger):
+    add(ledger, "1", hinted=40)
+    add(ledger, "2", hinted=40)
+    assert row(ledger).hinted == 40
+    add(ledger, "3", hinted=41)
+    assert row(ledger).hinted is None
+
+
+def test_what_was_noted_outlives_a_kill(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from heartlens.pacs.node.ledger import Ledger\n"
+        "ledger = Ledger(Path(sys.argv[1]))\n"
+        "for n in range(20): ledger.add_image('1.2', '1.2.3', str(n), str(n), 1, now=1.0)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "ledger.sqlite"
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+    done = subprocess.run([sys.executable, "-c", code, str(path)], check=False, env=environment)
+    assert done.returncode == -9
+    ledger = Ledger(path)
+    assert row(ledger).images == 20
+    ledger.close()
+
+
+def test_a_look_at_it_changes_nothing(tmp_path, ledger):
+    add(ledger, "1")
+    looked = Ledger(tmp_path / "ledger.sqlite", is_read_only=True)
+    assert looked.counts()[State.RECEIVING] == 1
+    with pytest.raises(sqlite3.OperationalError):
+        looked.remember("x", "y")
+    looked.close()

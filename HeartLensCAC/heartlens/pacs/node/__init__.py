@@ -1,0 +1,1 @@
+"""The node: receives CT images, waits until a series is whole, has it scored and sends the result back."""

@@ -1,0 +1,112 @@
+"""The node's door for DIMSE: C-STORE and C-ECHO, for callers on a list, on an address that somebody chose."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from pynetdicom import AE, evt
+
+from heartlens.core.errors import InputRefused
+from heartlens.pacs.ct_classes import offer_ct
+from heartlens.pacs.node.intake import NOT_TAKEN, SUCCESS, Intake
+from heartlens.pacs.node.ledger import Ledger
+
+logger = logging.getLogger(__name__)
+
+ASSOCIATIONS = 10
+"""At once."""
+
+SILENCE_S = 60.0
+"""A sender that says nothing for so long is cut off, and its series is incomplete."""
+
+
+class Receiver:
+    """Listens as long as it is not stopped.
+
+    Parameters
+    ----------
+    intake, ledger
+        Of the node.
+    ae
+        Our AE title; a caller must use it.
+    host, port
+        To listen on; port 0 takes a free one.
+    accept
+        AE titles of those who may send.
+    silence_s
+        A sender that says nothing for so long is cut off.
+
+    Attributes
+    ----------
+    address
+        Host and port on which it listens.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: nobody may send, the address is not ours, or the port is taken.
+    """
+
+    def __init__(
+        self, intake: Intake, ledger: Ledger, *, ae: str, host: str, port: int, accept: Sequence[str],
+        silence_s: float = SILENCE_S,
+    ) -> None:  # fmt: skip
+        self._intake = intake
+        self._ledger = ledger
+        self._brought: dict[Any, dict[str, set[str]]] = {}
+        self._lock = threading.Lock()
+        if not accept:  # pynetdicom would take everybody
+            raise InputRefused("input", "nobody may send anything; give --accept TITLE for each caller")
+        entity = AE(ae_title=ae)
+        entity.require_called_aet = True
+        entity.require_calling_aet = list(accept)
+        entity.maximum_associations = ASSOCIATIONS
+        entity.network_timeout = entity.dimse_timeout = silence_s
+        offer_ct(entity)
+        handlers: list[Any] = [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_RELEASED, self._released),
+            (evt.EVT_ABORTED, self._broke_off),
+            (evt.EVT_CONN_CLOSE, self._broke_off),
+        ]
+        try:
+            server = entity.start_server((host, port), block=False, evt_handlers=handlers)
+        except OSError as error:
+            raise InputRefused(
+                "input", f"cannot listen on {host}:{port}: {error.strerror}; choose another --port or --listen"
+            ) from None
+        assert server is not None
+        self._server = server
+        self.address: tuple[str, int] = server.server_address[:2]
+
+    def stop(self) -> None:
+        """Listen no more; what is being received breaks off."""
+        self._server.shutdown()
+
+    def _store(self, event: Any) -> int:
+        try:
+            data = event.encoded_dataset()
+            received = self._intake.take(data, str(event.request.AffectedSOPInstanceUID), unreleased=True)
+        except Exception as error:  # a library met what it did not expect; the log says no word of it
+            logger.error("an object was not taken: %s", type(error).__name__)
+            return NOT_TAKEN
+        if received.status == SUCCESS:
+            with self._lock:
+                self._brought.setdefault(event.assoc, {}).setdefault(received.key, set()).add(received.sop_uid)
+        return received.status
+
+    def _released(self, event: Any) -> None:
+        self._close(event, is_broken=False)
+
+    def _broke_off(self, event: Any) -> None:
+        self._close(event, is_broken=True)
+
+    def _close(self, event: Any, *, is_broken: bool) -> None:
+        with self._lock:
+            brought = self._brought.pop(event.assoc, {})
+        for key, uids in brought.items():
+            self._ledger.closed(key, uids, is_broken=is_broken)
+            logger.info("%d images of %s, %s", len(uids), key, "broken off" if is_broken else "released")
