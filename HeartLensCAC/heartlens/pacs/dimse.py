@@ -186,7 +186,10 @@ class Dimse:
                 if len(found) >= limit:
                     return found
             if last is None:
-                raise self._error("down", "broke off while it was asked")
+                raise self._error(
+                    "down",
+                    f"broke off while it was asked; it must know AE title {self._profile.calling}, and let it ask",
+                )
             if last != 0:
                 raise self._error("refused", f"ends C-FIND with {_hex(last)}; it must let {self._profile.calling} ask")
         return found
