@@ -196,12 +196,10 @@ def test_a_part_of_a_scan_is_held_and_never_sent(archive, node, tmp_path):
     assert "SECRET" not in said
 
 
-TAKEN = (State.UNVERIFIED, State.COMPLETE, State.SCORING, State.SCORED, State.SENT)
-"""All images are here; what follows is told in other stories."""
-
-
-def test_a_node_that_is_killed_while_it_receives_has_half_a_series_and_knows_it(node, tmp_path):
-    _, series, paths = chest(tmp_path, 5)
+def test_killed_while_it_receives_scores_and_sends_and_with_the_archive_down_there_is_one_right_result(
+    archive, node, tmp_path
+):
+    study, series, paths = chest(tmp_path, 5)
     sender = threading.Thread(target=send, args=(paths,))
     sender.start()
     node.until(series, State.RECEIVING)
@@ -209,20 +207,12 @@ def test_a_node_that_is_killed_while_it_receives_has_half_a_series_and_knows_it(
     sender.join()
     node.start()
     row = node.row(series)
-    assert row.broken
+    assert row.broken  # half a series, and it knows so
     assert row.images == len(list((node.home / "spool" / row.key).glob("*.dcm")))
     assert list((node.home / "spool").glob("*/*.part")) == []
     send(paths)
-    assert node.until(series, *TAKEN).images == 52
+    assert node.until(series, State.SCORING).images == 52
     assert not node.row(series).broken
-
-
-def test_killed_while_it_scores_and_while_it_sends_and_with_the_archive_down_there_is_one_right_result(
-    archive, node, tmp_path
-):
-    study, series, paths = chest(tmp_path, 6)
-    send(paths)
-    node.until(series, State.SCORING)
     node.kill()
     node.start()
     node.until(series, State.SCORING)
@@ -247,6 +237,10 @@ def test_killed_while_it_scores_and_while_it_sends_and_with_the_archive_down_the
     assert score_of((out / "report.json").read_bytes()) == pytest.approx(node_chest.agatston())
 
 
+TAKEN = (State.UNVERIFIED, State.COMPLETE, State.SCORING, State.SCORED, State.SENT)
+"""All images are here; what follows is told in other stories."""
+
+
 def test_a_full_disk_is_told_to_the_sender_and_the_second_door_brings_what_the_archive_got(config, archive, tmp_path):
     """A disk of its own, as large as a part of the series; then it is made larger."""
     _, series, paths = chest(tmp_path, 8)
@@ -262,8 +256,10 @@ def test_a_full_disk_is_told_to_the_sender_and_the_second_door_brings_what_the_a
         (home.parent / "filler").write_bytes(bytes(500_000))
         node = RunningNode(home, config, *words)
         statuses = send(paths, port=11122)
-        assert set(statuses) == {0, 0xA700}
-        assert node.row(series).images == statuses.count(0)
+        assert 0xA700 in statuses
+        assert set(statuses) <= {0, 0xA700}
+        row = node.row(series)
+        assert (0 if row is None else row.images) == statuses.count(0)
         subprocess.run(["mount", "-o", "remount,size=64m", str(home.parent)], check=True)
         assert set(send(paths, port=11122)) == {0}
         archive.store(of_archive)

@@ -137,10 +137,12 @@ def _run_score(options: argparse.Namespace) -> int:
         fetch_ct(archive, options.study, options.series or "", work / "ct", say)
         result = score_series(work / "ct", request)
         out = options.out if options.out is not None else work / "result"
-        left_out = write_outputs(
-            result, out, force=options.force, identify=options.identify, shared_mode=options.shared_mode,
-            language=options.language, more=more_of(options), embed_ct=True, predecessor=options.predecessor,
-        )  # fmt: skip
+        left_out: list[str] = []
+        if options.out is not None or options.send:
+            left_out = write_outputs(
+                result, out, force=options.force, identify=options.identify, shared_mode=options.shared_mode,
+                language=options.language, more=more_of(options), embed_ct=True, predecessor=options.predecessor,
+            )  # fmt: skip
         if options.json:
             print(json.dumps(result.case.report_document(), indent=1, allow_nan=False))
         else:

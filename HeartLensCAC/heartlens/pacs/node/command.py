@@ -57,6 +57,10 @@ def add_node(commands: Any) -> None:
     node.add_argument(
         "--status-port", type=int, default=STATUS_PORT, help=f"for /health, /metrics ({STATUS_PORT}; 0: none)"
     )
+    node.add_argument("--status-listen", default="127.0.0.1", metavar="ADDRESS", help="default 127.0.0.1")
+    node.add_argument("--tls-certificate", type=Path, metavar="FILE", help="ours, PEM: what is received is encrypted")
+    node.add_argument("--tls-key", type=Path, metavar="FILE", help="of the certificate, where not in its file")
+    node.add_argument("--tls-clients", type=Path, metavar="FILE", help="authority of the certificates of all callers")
     node.add_argument("--bundle", metavar="NAME|DIR|none", help="networks; none: rules")
     node.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     node.add_argument("--profile", default="agatston-1990")
@@ -106,7 +110,7 @@ def _serve(options: argparse.Namespace) -> None:
     from heartlens.pacs.node.changes import Changes
     from heartlens.pacs.node.intake import Intake
     from heartlens.pacs.node.ledger import Ledger
-    from heartlens.pacs.node.receiver import Receiver
+    from heartlens.pacs.node.receiver import Receiver, tls_context
     from heartlens.pacs.node.rules import Waits
     from heartlens.pacs.node.scorer import Scorer
     from heartlens.pacs.node.service import Node, Settings
@@ -123,6 +127,9 @@ def _serve(options: argparse.Namespace) -> None:
         raise InputRefused("input", f"--quiet, --unverified, --ask-again: {error}") from None
     settings = Settings(waits, options.retry, options.keep_days, options.keep_results_days)
     archive = _archive(options)
+    tls = None
+    if options.tls_certificate is not None:
+        tls = tls_context(options.tls_certificate, options.tls_key, options.tls_clients)
     lock = _take(options.home)
     log = _log_to_stderr()
     least_free = options.least_free_mb << 20
@@ -135,10 +142,16 @@ def _serve(options: argparse.Namespace) -> None:
     try:
         node.recover()
         if options.status_port:
-            status = StatusServer(node, "127.0.0.1", options.status_port, least_free_bytes=least_free)
+            status = StatusServer(node, options.status_listen, options.status_port, least_free_bytes=least_free)
         if options.accept:
             receiver = Receiver(
-                intake, ledger, ae=options.ae, host=options.listen, port=options.port, accept=options.accept
+                intake,
+                ledger,
+                ae=options.ae,
+                host=options.listen,
+                port=options.port,
+                accept=options.accept,
+                tls=tls,
             )
         doors: list[Callable[[], bool]] = []
         if options.changes:

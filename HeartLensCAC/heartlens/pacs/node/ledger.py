@@ -29,6 +29,8 @@ CREATE TABLE IF NOT EXISTS images (
 CREATE TABLE IF NOT EXISTS results (
   key TEXT NOT NULL, revision INTEGER NOT NULL, state TEXT NOT NULL, folder TEXT NOT NULL,
   sent TEXT NOT NULL DEFAULT '[]', at REAL NOT NULL, PRIMARY KEY (key, revision));
+CREATE INDEX IF NOT EXISTS series_by_state ON series (state);
+CREATE INDEX IF NOT EXISTS images_by_path ON images (path);
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import ssl
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pynetdicom import AE, evt
@@ -18,6 +20,9 @@ logger = logging.getLogger(__name__)
 
 ASSOCIATIONS = 10
 """At once."""
+
+PDU_BYTES = 1 << 18
+"""At most in one piece; the library's own 16 kB make many pieces of an image."""
 
 SILENCE_S = 60.0
 """A sender that says nothing for so long is cut off, and its series is incomplete."""
@@ -38,6 +43,8 @@ class Receiver:
         AE titles of those who may send.
     silence_s
         A sender that says nothing for so long is cut off.
+    tls
+        See `tls_context`; None takes what travels in the clear.
 
     Attributes
     ----------
@@ -52,7 +59,7 @@ class Receiver:
 
     def __init__(
         self, intake: Intake, ledger: Ledger, *, ae: str, host: str, port: int, accept: Sequence[str],
-        silence_s: float = SILENCE_S,
+        silence_s: float = SILENCE_S, tls: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
         self._intake = intake
         self._ledger = ledger
@@ -65,6 +72,7 @@ class Receiver:
         entity.require_calling_aet = list(accept)
         entity.maximum_associations = ASSOCIATIONS
         entity.network_timeout = entity.dimse_timeout = silence_s
+        entity.maximum_pdu_size = PDU_BYTES
         offer_ct(entity)
         handlers: list[Any] = [
             (evt.EVT_C_STORE, self._store),
@@ -73,7 +81,7 @@ class Receiver:
             (evt.EVT_CONN_CLOSE, self._broke_off),
         ]
         try:
-            server = entity.start_server((host, port), block=False, evt_handlers=handlers)
+            server = entity.start_server((host, port), block=False, evt_handlers=handlers, ssl_context=tls)
         except OSError as error:
             raise InputRefused(
                 "input", f"cannot listen on {host}:{port}: {error.strerror}; choose another --port or --listen"
@@ -110,3 +118,32 @@ class Receiver:
         for key, uids in brought.items():
             self._ledger.closed(key, uids, is_broken=is_broken)
             logger.info("%d images of %s, %s", len(uids), key, "broken off" if is_broken else "released")
+
+
+def tls_context(certificate: Path, key: Path | None, clients: Path | None) -> ssl.SSLContext:
+    """How connections are encrypted.
+
+    Parameters
+    ----------
+    certificate, key
+        Ours, PEM; the key may stand in the file of the certificate.
+    clients
+        Authority whose certificate every caller must show; None lets callers without one in.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: a file is not there, or is none of these.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key)
+        if clients is not None:
+            context.load_verify_locations(clients)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except OSError as error:
+        raise InputRefused(
+            "input", f"--tls-certificate, --tls-key, --tls-clients: {error.strerror or 'no PEM'}; give PEM files"
+        ) from None
+    return context

@@ -243,15 +243,19 @@ class Node:
         out.parent.mkdir(mode=FOLDER, exist_ok=True)
         before = self._predecessor(row.key)
         begun = time.monotonic()
-        event = self.scorer.score(files, out, {} if before is None else {"predecessor": str(before)}, self.stopping)
-        if event is None:
-            return False
-        if event.kind == "done":
-            self.scored += 1
-            self.seconds += time.monotonic() - begun
-            self._keep(row, revision, out, event.text)
-        else:
-            self._give_up_or_again(row, event.code)
+        try:
+            event = self.scorer.score(files, out, {} if before is None else {"predecessor": str(before)}, self.stopping)
+            if event is None:
+                return False
+            if event.kind == "done":
+                self._keep(row, revision, out, event.text)
+                self.scored += 1
+                self.seconds += time.monotonic() - begun
+            else:
+                self._give_up_or_again(row, event.code)
+        except Exception:  # no worker can be started, or what it made cannot be read
+            self._give_up_or_again(row, "crash")
+            raise
         return True
 
     def _predecessor(self, key: str) -> Path | None:
@@ -270,7 +274,8 @@ class Node:
             logger.warning("series %s: %s", row.series_uid, left_out)
 
     def _give_up_or_again(self, row: SeriesRow, code: str) -> None:
-        if code in ("crash", "timeout", "memory") and row.attempts + 1 < CRASHES:
+        # A disk has room again one day; a scan that ends the worker does so every time.
+        if code == "output" or (code in ("crash", "timeout", "memory") and row.attempts + 1 < CRASHES):
             pause = back_off_s(row.attempts + 1, self.settings.retry_s)
             again = State.COMPLETE if row.expected == row.images else State.UNVERIFIED
             self.ledger.set_state(

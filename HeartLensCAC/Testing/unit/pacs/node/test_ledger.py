@@ -140,6 +140,15 @@ def test_what_was_noted_outlives_a_kill(tmp_path):
     ledger.close()
 
 
+def test_a_node_that_ended_can_be_looked_at(tmp_path):
+    ledger = Ledger(tmp_path / "other.sqlite")
+    add(ledger, "1")
+    ledger.close()
+    looked = Ledger(tmp_path / "other.sqlite", is_read_only=True)
+    assert row(looked).images == 1
+    looked.close()
+
+
 def test_a_look_at_it_changes_nothing(tmp_path, ledger):
     add(ledger, "1")
     looked = Ledger(tmp_path / "ledger.sqlite", is_read_only=True)

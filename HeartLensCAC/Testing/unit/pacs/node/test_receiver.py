@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+import socket
+import ssl
+import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 import small_chest
@@ -14,7 +19,7 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 from heartlens.core.errors import InputRefused
 from heartlens.pacs.node.intake import DISK_TROUBLE, Intake
 from heartlens.pacs.node.ledger import Ledger, key_of
-from heartlens.pacs.node.receiver import Receiver
+from heartlens.pacs.node.receiver import Receiver, tls_context
 
 KEYS = [key_of("1.2", f"1.2.{n}") for n in (3, 4)]
 
@@ -131,3 +136,53 @@ def test_receiving_is_not_a_hundred_times_slower_than_the_aim(door, images):
     association.release()
     assert intake.received_bytes / seconds > 0.2e6
     print(f"{intake.received_bytes / seconds / 1e6:.0f} MB/s")
+
+
+@pytest.fixture
+def certificate(tmp_path, require_tool):
+    """A certificate of this computer that signed itself, and its key."""
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    words += ["-addext", "subjectAltName=DNS:localhost", "-keyout", tmp_path / "key.pem", "-out", tmp_path / "cert.pem"]
+    subprocess.run([require_tool("openssl"), *map(str, words)], check=True, capture_output=True)
+    return tmp_path / "cert.pem", tmp_path / "key.pem"
+
+
+# pynetdicom leaves the socket of a caller that it cannot understand to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_with_a_certificate_nothing_comes_in_unencrypted(tmp_path, images, certificate):
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    intake = Intake(tmp_path / "spool", ledger, least_free_bytes=0)
+    tls = tls_context(*certificate, certificate[0])  # who calls must show the same one
+    receiver = Receiver(intake, ledger, ae="NODE", host="127.0.0.1", port=0, accept=["CT1"], tls=tls)
+    try:
+        with socket.create_connection(receiver.address, timeout=10) as plain:
+            plain.sendall(bytes(100))
+            with suppress(ConnectionError):
+                assert not plain.recv(100)
+        without = ssl.create_default_context(cafile=certificate[0])
+        heard = b""
+        with socket.create_connection(receiver.address, timeout=10) as raw, suppress(ssl.SSLError, ConnectionError):
+            encrypted = without.wrap_socket(raw, server_hostname="localhost")
+            with encrypted:
+                encrypted.sendall(bytes(100))
+                heard = encrypted.recv(100)
+        assert heard == b""
+        mine = ssl.create_default_context(cafile=certificate[0])
+        mine.load_cert_chain(*certificate)
+        ae = AE(ae_title="CT1")
+        ae.add_requested_context(CTImageStorage)
+        association = ae.associate(*receiver.address, ae_title="NODE", tls_args=(mine, "localhost"))
+        assert association.send_c_store(images[0][0]).Status == 0
+        association.release()
+    finally:
+        receiver.stop()
+        ledger.close()
+        gc.collect()
+
+
+def test_a_certificate_that_is_none_is_said(tmp_path):
+    (tmp_path / "cert.pem").write_text("hello")
+    for path in (tmp_path / "cert.pem", tmp_path / "nothing.pem"):
+        with pytest.raises(InputRefused, match="give PEM files"):
+            tls_context(path, None, None)

@@ -320,6 +320,32 @@ def test_what_scoring_refuses_is_known_by_its_code_and_no_word_of_a_file(place, 
     assert "somebody" not in said
 
 
+def test_a_result_that_cannot_be_written_is_tried_until_there_is_room(place):
+    place.archive.count, place.scorer.fails = 2, "output"
+    place.bring(0, 1)
+    for pause in (30, 5, 10, 20, 40, 80):
+        assert place.wait(pause) is State.COMPLETE
+    place.scorer.fails = ""
+    assert place.wait(160) is State.SENT
+
+
+def test_a_worker_that_cannot_be_started_costs_an_attempt_and_not_the_node(place):
+    place.archive.count = 2
+    place.bring(0, 1)
+
+    def fail():
+        raise OSError(12, "Cannot allocate memory")
+
+    place.scorer.during = fail
+    place.now += 30
+    place.node.judge_all()
+    with pytest.raises(OSError, match="memory"):
+        place.node.score_next()
+    assert (place.state, place.row.attempts) == (State.COMPLETE, 1)
+    place.scorer.during = lambda: None
+    assert place.wait(5) is State.SENT
+
+
 def test_what_heartlens_made_is_never_scored(place, tmp_path):
     own = small_chest.write_series(
         tmp_path / "own", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3", Manufacturer="HeartLens"
