@@ -24,7 +24,7 @@ from heartlens.pacs.node.ledger import Ledger, SeriesRow
 from heartlens.pacs.node.rules import State
 
 LIBRARY = Path(__file__).resolve().parents[2]
-LIMIT_S = 90
+LIMIT_S = 180
 STATUS = 11113
 
 

@@ -13,7 +13,7 @@ from orthanc_archive import alone, missing
 
 pytestmark = pytest.mark.slow
 
-LIMIT_S = 600
+LIMIT_S = 1500
 
 
 @pytest.mark.parametrize("stories", ["client_stories.py", "node_stories.py"])
