@@ -82,6 +82,8 @@ class Facts:
         Since the last new image.
     unfit
         Why it is none of ours; see `unfit_for_scoring`.
+    is_open
+        The association that brought the last image is not over: more may come.
     """
 
     images: int
@@ -89,6 +91,7 @@ class Facts:
     is_broken: bool
     silent_s: float
     unfit: str = ""
+    is_open: bool = False
 
 
 UNFIT: Mapping[str, str] = {
@@ -146,7 +149,7 @@ def judge(facts: Facts, waits: Waits) -> State:
     # Nobody says how many there are, or who says it has fewer than we have and so is still receiving itself.
     if facts.is_broken:
         return State.INCOMPLETE
-    return State.RECEIVING if facts.silent_s < waits.unverified_s else State.UNVERIFIED
+    return State.RECEIVING if facts.is_open or facts.silent_s < waits.unverified_s else State.UNVERIFIED
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ the UIDs of its objects follow from what they say, and whatever is done twice is
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import threading
 import time
@@ -24,6 +25,7 @@ from heartlens.pacs.node.intake import Intake
 from heartlens.pacs.node.ledger import Ledger, ResultRow, SeriesRow
 from heartlens.pacs.node.rules import UNFIT, Facts, State, Waits, back_off_s, judge, outcome_of
 from heartlens.pacs.node.scorer import Scorer
+from heartlens.report.outputs import hold_for_replacing
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +38,9 @@ SENT_FILES = ("segmentation.dcm", "report.dcm", "key-page*.dcm", "report-pdf.dcm
 REFUSALS = OVERRIDABLE | FINAL
 DAY_S = 86400.0
 SWEEP_S = 60.0
+
+OURS = re.compile(r"[0-9]{4,}|\.[0-9]{4,}-[0-9a-f]{16}\.(owner|part|old)")
+"""Names of results, and of what killed workers leave beside them; what else lies there is somebody's."""
 
 WHY = {
     "crash": "the scoring process died", "timeout": "scoring took too long", "memory": "there was not enough memory",
@@ -118,9 +123,9 @@ class Node:
         """Go on where a node that died was."""
         cleared, noted = self.intake.recover()
         self.ledger.restart()
-        for folder in self.results.glob("*/*"):
-            if not self.ledger.has_result(folder.relative_to(self.home).as_posix()):
-                shutil.rmtree(folder, ignore_errors=True)  # of a scoring that the ledger never heard the end of
+        for folder in self.results.glob("*/*"):  # of scorings that the ledger never heard the end of
+            if OURS.fullmatch(folder.name) and not self.ledger.has_result(folder.relative_to(self.home).as_posix()):
+                discard(folder)
         logger.info("started; %d half-written files cleared away, %d whole ones noted late", cleared, noted)
 
     def start(self, *more: Callable[[], bool]) -> None:
@@ -173,7 +178,7 @@ class Node:
         expected = row.expected
         if not row.unfit and silent_s >= waits.quiet_s:
             expected = self._ask(row)
-        facts = Facts(row.images, expected, row.broken, silent_s, row.unfit)
+        facts = Facts(row.images, expected, row.broken, silent_s, row.unfit, row.unreleased)
         state = judge(facts, waits)
         if state is State.RECEIVING:
             if silent_s >= waits.quiet_s:  # nobody knows yet; not asked again at once
@@ -222,9 +227,10 @@ class Node:
                 self.intake.remove(row.key)
                 logger.info("images of series %s were deleted after %g days", row.series_uid, self.settings.keep_days)
             keep = self.settings.keep_results_days
-            if keep is not None and age_s > keep * DAY_S and (self.results / row.key).is_dir():
-                shutil.rmtree(self.results / row.key, ignore_errors=True)
-                logger.info("results of series %s were deleted after %g days", row.series_uid, keep)
+            if keep is not None and age_s > keep * DAY_S:
+                deleted = [discard(folder) for folder in sorted((self.results / row.key).glob("[0-9]*"))]
+                if any(deleted):
+                    logger.info("results of series %s were deleted after %g days", row.series_uid, keep)
 
     # Scoring
 
@@ -333,3 +339,27 @@ class Node:
                     self.ledger.set_result(result.key, result.revision, sent=sent)
         if self.stopping.is_set():
             raise ArchiveError("down", "the node is ending")
+
+
+def discard(place: Path) -> bool:
+    """Delete a result, or what is left of one; not where somebody works in it, or a reader's work lies in it.
+
+    Parameters
+    ----------
+    place
+        Of it.
+
+    Returns
+    -------
+    bool
+        Whether it is gone.
+    """
+    try:
+        if not place.is_dir():
+            place.unlink(missing_ok=True)
+            return True
+        with hold_for_replacing(place):
+            shutil.rmtree(place, ignore_errors=True)
+    except (InputRefused, OSError):
+        return False
+    return not place.exists()

@@ -23,6 +23,8 @@ WHOLE = Facts(images=41, expected=41, is_broken=False, silent_s=30)
         ({"expected": None}, State.RECEIVING),
         ({"expected": None, "silent_s": 300}, State.UNVERIFIED),
         ({"expected": None, "is_broken": True, "silent_s": 1e9}, State.INCOMPLETE),
+        ({"expected": None, "is_open": True, "silent_s": 1e9}, State.RECEIVING),
+        ({"is_open": True}, State.COMPLETE),
         ({"expected": 40}, State.RECEIVING),  # the archive itself is still receiving
         ({"expected": 40, "silent_s": 300}, State.UNVERIFIED),
         ({"expected": 40, "is_broken": True}, State.INCOMPLETE),

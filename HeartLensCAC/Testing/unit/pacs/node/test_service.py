@@ -377,7 +377,23 @@ def test_results_are_deleted_where_somebody_says_so(place):
     place.bring(0, 1)
     place.wait(30)
     place.wait(90000)
-    assert not (place.home / "results" / KEY).exists()
+    assert list((place.home / "results" / KEY).iterdir()) == []
+
+
+def test_a_readers_work_and_what_is_not_ours_is_never_deleted(place):
+    place.archive.count = 2
+    place.node = place.another(keep_results_days=1.0)
+    place.bring(0, 1)
+    place.wait(30)
+    results = place.home / "results" / KEY
+    for name in ("0001", "0007"):  # known to the ledger, and not
+        (results / name / "case").mkdir(parents=True)
+        (results / name / "case" / "edits.jsonl").write_text("an edit\n")
+    (results / "my notes").mkdir()
+    place.wait(90000)
+    place.node = place.another()
+    place.node.recover()
+    assert sorted(path.name for path in results.iterdir()) == ["0001", "0007", "my notes"]
 
 
 def test_the_numbers_for_prometheus_are_those_of_the_node(place):
