@@ -30,7 +30,9 @@ templates_path = ["_templates"]
 exclude_patterns = ["api"]
 
 autosummary_generate = True
-autodoc_mock_imports = ["onnxruntime", "safetensors", "slicer", "starlette", "torch", "uvicorn", "vtk"]
+autodoc_mock_imports = [
+    "httpx", "onnxruntime", "pynetdicom", "safetensors", "slicer", "starlette", "torch", "uvicorn", "vtk",
+]  # fmt: skip
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_type_aliases = {"ArrayLike": "ArrayLike", "NDArray": "NDArray"}
