@@ -12,6 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from training.datasets.hearts import HEARTS, find_hearts
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits, pretraining_scans, scans_of
@@ -20,7 +21,8 @@ from training.dino.recipe import DinoRecipe
 from training.dino.training import pretrain_backbone
 from training.engine.cli import run_command, run_training, training_parser
 from training.engine.config import load_recipe
-from training.engine.distributed import process_group
+from training.engine.distributed import barrier, process_group
+from training.engine.run_log import make_run_folder
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,11 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     recipe = load_recipe(DinoRecipe, options.recipe, options.changes)
     shards, splits = ShardSet.open(*options.shards), Splits.load(options.splits)
-    slices = SliceSet(shards, pretraining_scans(shards, splits))
+    seen = pretraining_scans(shards, splits)
     known, queries = (SliceSet(shards, scans_of(shards, patients)) for patients in (splits.train, splits.validation))
     with process_group(options.device) as ranks:
         if ranks.is_first:
+            make_run_folder(options.out)
             shards.verify()
+        barrier()
+        hearts = find_hearts(shards, list(seen), options.out / HEARTS, ranks) if recipe.augment.field_mm else None
+        slices = SliceSet(shards, seen, hearts)
         probe = KnnProbe(recipe.probe, known, queries)
         return run_training(
             lambda: pretrain_backbone(recipe, slices, options.out, ranks=ranks, probe=probe, deadline=options.deadline),

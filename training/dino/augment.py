@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from heartlens.networks.view import AIR_HU, SUPERSAMPLING
+from training.engine.config import since_version
 
 PLACEMENTS = ("centre", "random")
 
@@ -44,6 +45,12 @@ class AugmentConfig:
         "centre" puts the lesion in the middle (the paper); "random" anywhere within the view
     guided_by
         One of `GUIDES`.
+    guided_mm
+        Range of a guided view's side, mm: the dose of guidance, as calcium fills little of a large view; None draws
+        guided views as large as the other local ones (the paper).
+    field_mm
+        Side of the square around the middle of the heart in which all views but the guided lie, mm; 0 is the whole
+        slice. In a wide field two global views of the whole slice may share nothing, as heart and shoulder.
     aspect
         The largest ratio of a view's sides before they are made equal.
     resized_probability
@@ -69,6 +76,8 @@ class AugmentConfig:
     guided_local_crops: int = 0
     guided_placement: str = "centre"
     guided_by: str = "coronary"
+    guided_mm: tuple[float, float] | None = since_version(None)
+    field_mm: float = since_version(0.0)
     aspect: float = 4 / 3
     resized_probability: float = 0.8
     flip_probability: float = 0.5
@@ -85,12 +94,14 @@ class AugmentConfig:
             raise ValueError(f"guided_placement must be one of {', '.join(PLACEMENTS)}, got {self.guided_placement!r}")
         if self.guided_by not in GUIDES:
             raise ValueError(f"guided_by must be one of {', '.join(GUIDES)}, got {self.guided_by!r}")
-        for name in ("window_hu", "global_mm", "local_mm", "blur_mm", "gain", "offset_hu", "noise_hu"):
-            low, high = getattr(self, name)
+        for name in ("window_hu", "global_mm", "local_mm", "guided_mm", "blur_mm", "gain", "offset_hu", "noise_hu"):
+            low, high = getattr(self, name) or self.local_mm
             if not low <= high or (name.endswith("_mm") and low <= 0):
                 raise ValueError(f"{name} must be a range (low, high) of sensible values, got {(low, high)}")
         if self.random_local_crops < 0 or self.guided_local_crops < 0:
             raise ValueError("the numbers of crops must not be negative")
+        if self.field_mm < 0:
+            raise ValueError(f"field_mm must not be negative, got {self.field_mm}")
         if self.aspect < 1:
             raise ValueError(f"aspect must be 1 or more, got {self.aspect}")
 
@@ -143,6 +154,7 @@ def draw_views(
     seed: int,
     epoch: int,
     sample: int,
+    middle_mm: tuple[float, float] | None = None,
 ) -> tuple[Views, Views]:
     """Draw the global and the local views of one slice.
 
@@ -152,6 +164,8 @@ def draw_views(
         Rows, columns of the slice.
     boxes_mm
         (lesions, 4), top, left, bottom, right of annotated areas; empty when there is none
+    middle_mm
+        Row and column of the middle of the heart; None is that of the slice. Asked for with `config.field_mm`.
 
     Returns
     -------
@@ -161,27 +175,42 @@ def draw_views(
     # One stream a purpose: views that ignore the labels are the same whether there are labels or not.
     plain = np.random.default_rng([seed, epoch, sample, 0])
     blur = config.blur_probability
-    global_views = _draw(config, extent_mm, config.global_mm, np.array(blur[:2]), plain)
-    local_views = _draw(config, extent_mm, config.local_mm, np.full(config.local_crops, blur[2]), plain)
+    field = _field(config, np.array(extent_mm), middle_mm)
+    global_views = _draw(config, field, config.global_mm, np.array(blur[:2]), plain)
+    local_views = _draw(config, field, config.local_mm, np.full(config.local_crops, blur[2]), plain)
     guide = np.random.default_rng([seed, epoch, sample, 1])
     if len(boxes_mm):
         for index in range(config.random_local_crops, config.local_crops):
             box = boxes_mm[guide.integers(len(boxes_mm))]
-            center, side = _around_lesion(box, local_views.side_mm[index], extent_mm, config.guided_placement, guide)
+            wanted_mm = local_views.side_mm[index]
+            if config.guided_mm is not None:
+                wanted_mm = np.full(2, np.exp(guide.uniform(*np.log(config.guided_mm))))
+            center, side = _around_lesion(box, wanted_mm, extent_mm, config.guided_placement, guide)
             local_views.center_mm[index], local_views.side_mm[index] = center, side
             local_views.guided[index] = True
     return global_views, local_views
 
 
+def _field(
+    config: AugmentConfig, extent_mm: NDArray[np.float64], middle_mm: tuple[float, float] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """First corner and extent of the part of a slice in which views are drawn."""
+    if not config.field_mm:
+        return np.zeros(2), extent_mm
+    size = np.minimum(config.field_mm, extent_mm)
+    middle = extent_mm / 2 if middle_mm is None else np.array(middle_mm)
+    return np.clip(middle - size / 2, 0, extent_mm - size), size
+
+
 def _draw(
     config: AugmentConfig,
-    extent_mm: tuple[float, float],
+    field_mm: tuple[NDArray[np.float64], NDArray[np.float64]],
     range_mm: tuple[float, float],
     blur_probability: NDArray[np.float64],
     rng: np.random.Generator,
 ) -> Views:
     n = len(blur_probability)
-    extent = np.array(extent_mm)
+    corner, extent = field_mm
     resized = rng.random(n) < config.resized_probability
     middle_mm = np.sqrt(range_mm[0] * range_mm[1])
     least, largest = np.log(range_mm)
@@ -190,7 +219,7 @@ def _draw(
     side = np.where(resized, area_side, middle_mm)[:, None] * np.ones((1, 2))
     side[resized] *= np.stack([stretch, 1 / stretch], axis=1)[resized]
     side = np.minimum(side, extent)
-    center = side / 2 + rng.random((n, 2)) * (extent - side)
+    center = corner + side / 2 + rng.random((n, 2)) * (extent - side)
     return Views(
         center_mm=center,
         side_mm=side,

@@ -20,7 +20,7 @@ from training.dino.distillation import (
     warmup_cosine,
 )
 from training.dino.features import ProbeConfig
-from training.engine.config import runtime_only
+from training.engine.config import runtime_only, since_version
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class DinoRecipe:
     backbone
         Name, see `BackboneShape.named`.
     pretrained
-        Weights to start from, a local safetensors file in timm's names.
+        Weights to start from, a local file in timm's names, or a .pth file of facebookresearch/dino.
     prototypes, teacher_temperature
         None takes what `head_rule` says for the number of slices
     teacher_temperature_start, teacher_temperature_epochs
@@ -53,6 +53,10 @@ class DinoRecipe:
         Of the teacher, from, to; 0.9995 is better for small batches.
     clip
         Largest norm of a gradient.
+    clip_each
+        Each tensor's gradient is clipped for itself, as facebookresearch/dino does, not all together.
+    drop_path
+        Stochastic depth of the student, see `Backbone.drop_paths`; DINO's own is 0.1.
     freeze_epochs
         How long the prototypes stay as they were drawn.
     bf16
@@ -88,6 +92,8 @@ class DinoRecipe:
     weight_decay: tuple[float, float] = (0.04, 0.4)
     momentum: tuple[float, float] = (0.996, 1.0)
     clip: float = 3.0
+    clip_each: bool = since_version(False)
+    drop_path: float = since_version(0.0)
     freeze_epochs: float = 1
     seed: int = 0
     bf16: bool = True
@@ -110,6 +116,8 @@ class DinoRecipe:
                 raise ValueError(f"augment.{name} must be a multiple of the patch, {shape.patch} pixels")
         if min(self.batch, self.epochs, self.log_every, self.save_every, self.check_every, self.patience) < 1:
             raise ValueError("batch, epochs, log_every, save_every, check_every and patience must be 1 or more")
+        if not 0 <= self.drop_path < 1:
+            raise ValueError(f"drop_path must lie in 0..1, 1 left out, got {self.drop_path}")
         if (self.steps is not None and self.steps < 1) or (self.views_per_pass is not None and self.views_per_pass < 1):
             raise ValueError("steps and views_per_pass must be 1 or more, or none")
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -75,6 +76,7 @@ def pretrain_backbone(
     if device.type == "cpu" and recipe.bf16:
         student.backbone.attend_in_products()
     teacher = copy.deepcopy(student).requires_grad_(False)
+    student.backbone.drop_paths(recipe.drop_path)  # the teacher says what it knows with all of its blocks
     loss = DistillationLoss(
         prototypes, student_temperature=recipe.student_temperature, center_momentum=recipe.center_momentum
     ).to(device)
@@ -125,6 +127,8 @@ def pretrain_backbone(
             teacher_p = loss.teacher_probs(cosines, schedule.teacher_temperature(step))
 
             # Student: each pass leaves its gradients, which add up to those of the whole loss
+            if recipe.drop_path:  # what is dropped is a function of the step: a resumed run drops the same
+                torch.manual_seed(int(np.random.SeedSequence([recipe.seed, step, ranks.rank]).generate_state(1)[0]))
             value = torch.zeros((), device=device)
             for views, first_view, is_last in forward_chunks(crops, recipe.views_per_pass):
                 with gradient_sync(parallel, is_last):
@@ -138,7 +142,7 @@ def pretrain_backbone(
             # Step
             if schedule.prototypes_are_frozen(step):
                 student.head.prototypes.weight.grad = None
-            norm = clip_gradient(student, recipe.clip)
+            norm = clip_gradient(student, recipe.clip, each=recipe.clip_each)
             # The one wait for the device in a step: a bad update would stay in the teacher for ever.
             if loop.is_finite(float(value + norm), partial(names_of, slices, batch)):
                 optimizer.step()

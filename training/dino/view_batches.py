@@ -60,6 +60,7 @@ class ViewBatches(Dataset[ViewBatch]):
                 seed=self.seed,
                 epoch=epoch,
                 sample=int(n),
+                middle_mm=self.slices.heart_mm(n) if self.config.field_mm else None,
             )
             for n in numbers
         ]

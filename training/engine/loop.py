@@ -226,18 +226,22 @@ class TrainingLoop:
         return stopping
 
 
-def clip_gradient(network: nn.Module, longest: float) -> Tensor:
+def clip_gradient(network: nn.Module, longest: float, *, each: bool = False) -> Tensor:
     """Shorten the gradient of a network to a length.
 
     Parameters
     ----------
     longest
         0 leaves it as it is.
+    each
+        The gradient of each tensor is shortened for itself; otherwise all are by one factor.
 
     Returns
     -------
     Tensor
         (), its length before, over all processes, also where FSDP2 spreads it
     """
-    length = nn.utils.clip_grad_norm_(network.parameters(), longest or math.inf)
+    length = nn.utils.clip_grad_norm_(network.parameters(), math.inf if each else longest or math.inf)
+    for parameter in network.parameters() if each and longest else ():
+        nn.utils.clip_grad_norm_([parameter], longest)
     return length.full_tensor() if hasattr(length, "full_tensor") else length

@@ -113,9 +113,9 @@ def largest_difference(one, other) -> float:
 # The same run by other roads
 
 
-@pytest.mark.parametrize("bf16", [False, True])
-def test_20_steps_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, slices, bf16):
-    recipe = replace(TINY, bf16=bf16)
+@pytest.mark.parametrize("changes", [{"bf16": False}, {"bf16": True}, {"drop_path": 0.3, "clip_each": True}])
+def test_20_steps_are_10_and_a_resume_and_10_bit_for_bit(tmp_path, slices, changes):
+    recipe = replace(TINY, **changes)
     assert pretrain_backbone(recipe, slices, tmp_path / "straight")
     assert not pretrain_backbone(recipe, slices, tmp_path / "halves", until=10)
     assert parts_of(tmp_path / "halves")["student"]
@@ -294,6 +294,16 @@ def test_pretraining_sees_no_validation_and_no_test_patient(tmp_path, folder, mo
     assert main([*words, "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
     patients = {passed["slices"].shards.scans[n].patient for n in passed["slices"].scans}
     assert patients == {f"patient-{n}" for n in range(5)}
+
+
+def test_a_field_around_the_heart_finds_the_hearts_once_and_keeps_them(tmp_path, folder):
+    run = tmp_path / "run"
+    write_recipe(replace(TINY, steps=2), tmp_path / "tiny.toml")
+    words = ["--shards", str(folder / "shards"), "--splits", str(folder / "splits.json"), "--out", str(run)]
+    assert main([str(tmp_path / "tiny.toml"), "augment.field_mm=100", *words]) == 0
+    shards = ShardSet.open(folder / "shards")
+    hearts = json.loads((run / "hearts.json").read_text())
+    assert set(hearts) == {scan.voxels_sha256 for scan in shards.scans[:5]}  # no validation and no test patient
 
 
 def test_three_bad_steps_end_the_run_with_the_batch_named(tmp_path, slices, monkeypatch):

@@ -130,10 +130,17 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a norm and added to what came in."""
+    """Attention and MLP, each behind a norm and added to what came in.
+
+    Attributes
+    ----------
+    drop_path
+        Probability with which, in training, each of the two is left out of an image; see `Backbone.drop_paths`.
+    """
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
+        self.drop_path = 0.0
         self.norm1 = nn.LayerNorm(dim, eps=NORM_EPS)
         self.attn = Attention(dim, heads)
         self.norm2 = nn.LayerNorm(dim, eps=NORM_EPS)
@@ -141,8 +148,16 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, tokens, dim) -> the same shape."""
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        x = x + self._dropped(self.attn(self.norm1(x)))
+        return x + self._dropped(self.mlp(self.norm2(x)))
+
+    def _dropped(self, x: Tensor) -> Tensor:
+        """In training, nothing for some images, and more for the others, so that the mean stays."""
+        if not (self.training and self.drop_path):
+            return x
+        kept = 1 - self.drop_path
+        is_kept = torch.rand(x.shape[0], 1, 1, device=x.device) < kept
+        return x * (is_kept / kept).to(x.dtype)
 
 
 class PatchEmbed(nn.Module):
@@ -236,6 +251,20 @@ class Backbone(nn.Module):
             block.attn.in_products = True
         return self
 
+    def drop_paths(self, rate: float) -> Backbone:
+        """Leave blocks out at random in training (stochastic depth; Huang et al., arXiv 1603.09382), in place.
+
+        Parameters
+        ----------
+        rate
+            Of the last block; those before it rise to it from 0 in equal steps, as in timm and in DINO. 0 is none.
+        """
+        if not 0 <= rate < 1:
+            raise ValueError(f"drop_path must lie in 0..1, 1 left out, got {rate}")
+        for block, one in zip(self.blocks, torch.linspace(0, rate, len(self.blocks)).tolist(), strict=True):
+            block.drop_path = one
+        return self
+
     def class_attention(self, image: Tensor) -> Tensor:
         """What the class token of the last block looks at.
 
@@ -287,25 +316,29 @@ def resample_position(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     return torch.cat([first, image.flatten(2).transpose(1, 2).to(first.dtype)], dim=1)
 
 
+PUBLISHED_PREFIXES = ("module.", "backbone.")
+"""Before the names in a checkpoint of facebookresearch/dino, whose own names are timm's."""
+
+
 def load_timm_weights(backbone: Backbone, path: Path) -> None:
-    """Load weights in timm's names from a local safetensors file; `gray_to_rgb` stays as it is if the file lacks it.
+    """Load weights in timm's names from a local file; `gray_to_rgb` stays as it is if the file lacks it.
 
     A classification head in the file is left out, a position embedding of another size is interpolated.
+
+    Parameters
+    ----------
+    backbone
+        Takes the weights.
+    path
+        A safetensors file, or a .pth file as facebookresearch/dino publishes them: a backbone, or a whole checkpoint,
+        of which the teacher is taken.
 
     Raises
     ------
     InputRefused
         ``input``, the file cannot be read or is of another network
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state: dict[str, Any] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputRefused(
-            "input", f"{path}: expected weights as safetensors, in timm's names; found: {error}"
-        ) from None
+    state = _published_state(path) if path.suffix == ".pth" else _safetensors_state(path)
     own = backbone.state_dict()
     state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "fc_norm.", "head_dist."))}
     if "pos_embed" in state and state["pos_embed"].shape != own["pos_embed"].shape:
@@ -321,3 +354,37 @@ def load_timm_weights(backbone: Backbone, path: Path) -> None:
             "input", f"{path} does not fit {backbone.shape}: {mismatch}; choose the backbone of these weights"
         )
     backbone.load_state_dict(state)
+
+
+def _safetensors_state(path: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        state: dict[str, Any] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise InputRefused(
+            "input", f"{path}: expected weights as safetensors, in timm's names; found: {error}"
+        ) from None
+    return state
+
+
+def _published_state(path: Path) -> dict[str, Any]:
+    """Weights of a .pth file; nothing in it is run: of objects, only the command line of its training is taken."""
+    from argparse import Namespace
+
+    try:
+        with torch.serialization.safe_globals([Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = content.get("teacher", content)
+        if not all(isinstance(tensor, Tensor) for tensor in content.values()):
+            raise ValueError("something else than tensors by name")
+    except Exception as error:  # torch raises a dozen kinds for a damaged file
+        words = " ".join(str(error).split())[:120]
+        raise InputRefused("input", f"{path}: expected weights of a DINO backbone, found: {words}") from None
+    state = {}
+    for name, tensor in content.items():
+        for prefix in PUBLISHED_PREFIXES:
+            name = name.removeprefix(prefix)
+        state[name] = tensor
+    return state

@@ -292,3 +292,55 @@ def test_a_view_does_not_depend_on_the_batch_that_it_is_rendered_in():
 def test_settings_without_sense_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         AugmentConfig(**change)
+
+
+# Where views lie, and how large guided ones are
+
+
+def shares_nothing(one, other):
+    """Whether two views, (4,) top, left, bottom, right, have no point in common."""
+    return bool((np.maximum(one[:2], other[:2]) >= np.minimum(one[2:], other[2:])).any())
+
+
+def test_global_views_of_a_wide_field_share_the_heart_where_a_field_is_set():
+    """A chest of 400 mm: over the whole slice a third of the pairs share nothing; around the heart as good as none."""
+    apart = {}
+    for field_mm in (0.0, 200.0):
+        config = AugmentConfig(random_local_crops=0, field_mm=field_mm)
+        drawn = (
+            edges(draw_views(config, (400, 400), NO_LESIONS, seed=2, epoch=0, sample=n, middle_mm=(230.0, 180.0))[0])
+            for n in range(600)
+        )
+        apart[field_mm] = np.mean([shares_nothing(*pair) for pair in drawn])
+    assert apart[0.0] > 0.25
+    assert apart[200.0] < 0.01
+
+
+def test_a_field_lies_around_the_heart_and_within_the_slice():
+    config = AugmentConfig(field_mm=200.0)
+    for middle, first in (((230.0, 180.0), (130.0, 80.0)), ((30.0, 390.0), (0.0, 200.0))):
+        for sample in range(20):
+            views = draw_views(config, (400, 400), NO_LESIONS, seed=1, epoch=0, sample=sample, middle_mm=middle)
+            for view in np.concatenate([edges(one) for one in views]):
+                assert contains(np.array([*first, first[0] + 200, first[1] + 200]), view)
+
+
+def test_the_dose_of_guidance_is_the_size_of_guided_views_alone():
+    """Calcium of 3 x 3 mm fills 9 of 400 mm2 at 20 mm, and 9 of 5,000 at the size of the other local views."""
+    box = np.array([[100.0, 90.0, 103.0, 93.0]])
+    dosed = replace(guided, guided_mm=(12.0, 30.0))
+    sides = []
+    for sample in range(50):
+        who = {"seed": 1, "epoch": 0, "sample": sample}
+        before, after = (draw_views(config, (200, 200), box, **who)[1] for config in (guided, dosed))
+        np.testing.assert_array_equal(after.side_mm[:2], before.side_mm[:2])  # random views stay what they were
+        assert before.side_mm[2:].min() > 30
+        sides += after.side_mm[2:].ravel().tolist()
+    assert 12 <= min(sides) < 14
+    assert 27 < max(sides) <= 30
+
+
+def test_a_lesion_larger_than_the_dose_is_still_shown_whole():
+    box = np.array([[60.0, 60.0, 100.0, 100.0]])
+    _, local = draw_views(replace(guided, guided_mm=(12.0, 13.0)), (200, 200), box, seed=1, epoch=0, sample=0)
+    assert all(contains(view, box[0]) for view in edges(local)[2:])
