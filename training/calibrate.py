@@ -2,7 +2,7 @@
 
 python -m training.calibrate BUNDLE --shards DIR ... --splits FILE [--cut-off RULE|P] [--slice-sensitivity P]
 
-The scans go through the networks as HeartLens runs them, from the bundle's ONNX files. The weights stay as they are;
+The scans go through the networks as HeartLens runs them: from the bundle's ONNX files, or on a GPU where there is one. The weights stay as they are;
 the manifest is written again, whole or not at all. Test scans are not looked at.
 """
 
@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--slice-sensitivity", type=float, metavar="P",
         help="sensitivity the slice stage must reach (default: cut-off unchanged)",
     )  # fmt: skip
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--dry-run", action="store_true", help="print the changes without writing them")
     parser.set_defaults(run=_run)
     return run_command(parser, arguments)
@@ -48,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     check_splits(shards, splits)
     changes = calibrate(
         bundle, scans_of(shards, splits.validation), shards, cut_off=options.cut_off,
-        slice_sensitivity=options.slice_sensitivity,
+        slice_sensitivity=options.slice_sensitivity, device=options.device,
     )  # fmt: skip
     print(json.dumps(changes, indent=1))
     if not options.dry_run:

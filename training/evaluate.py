@@ -196,7 +196,9 @@ def _shard_source(options: argparse.Namespace) -> EvaluationSource:
         from training.evaluation.side_by_side import compare_backbones
 
         runs = dict(options.backbone)
-        backbones, pictures = compare_backbones(runs, shards, scans, draws=options.draws, seed=options.seed)
+        backbones, pictures = compare_backbones(
+            runs, shards, scans, draws=options.draws, seed=options.seed, device=options.device
+        )
     kinds = ", ".join(sorted({shards.scans[n].source for n in scans}))
     scan_count = f"{len(scans)} scans" if len(scans) > 1 else "1 scan"
     reference = f"labels of {scan_count} ({kinds}), {options.part} patients of {options.splits.name}"
@@ -324,6 +326,7 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     parser.add_argument("--draws", type=_positive, default=BOOTSTRAP_DRAWS, help="bootstrap draws (default 2000)")
     parser.add_argument("--seed", type=int, default=BOOTSTRAP_SEED, help="of the bootstrap")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="of --backbone")
     parser.add_argument("--title", default="", help="of the report")
     parser.add_argument("--force", action="store_true", help="replace an earlier evaluation")
     parser.set_defaults(run=_run)

@@ -5,7 +5,8 @@ python -m training.export UNET_RUN [--slices SLICES_RUN] --out BUNDLE --name NAM
 
 The bundle is written only when both files of each network say the same: logits and slice probabilities within rounding,
 every slice on the same side of the cut-off, and, on whole scans of the validation split, the same scores.
-The cut-off and the calibration of islands are those that the run froze, unless the command says others.
+The cut-off and the calibration of islands are those that the run froze, the domain is what the training scans span,
+unless the command says others. The manifest says which commit, recipe, scans and splits it was made of.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from heartlens.networks.bundle import (
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits, scans_of
 from training.deploy.bundle_writer import BundleMetadata, export_bundle, read_trained, read_trained_slices
+from training.deploy.lineage import limits_of, lineage_of, trained_on_text
 from training.engine.cli import DONE, run_command
 
 
@@ -56,16 +58,19 @@ def _run(options: argparse.Namespace) -> int:
     trained = read_trained(options.trained)
     slices = None if options.slices is None else read_trained_slices(options.slices)
     shards = ShardSet.open(*options.shards)
-    scans = scans_of(shards, Splits.load(options.splits).validation)[: options.compare]
-    metadata = _metadata(options)
+    splits = Splits.load(options.splits)
+    metadata = _metadata(options, shards, splits)
+    scans = scans_of(shards, splits.validation)[: options.compare]
     bundle = export_bundle(trained, options.out, metadata, [shards.ct(n) for n in scans], slices)
     print(f"Bundle: {bundle.folder}")
     return DONE
 
 
-def _metadata(options: argparse.Namespace) -> BundleMetadata:
-    texts = {"name": options.name, **dict(_pair(text, "--text", "KEY=TEXT") for text in options.text)}
-    limits = {}
+def _metadata(options: argparse.Namespace, shards: ShardSet, splits: Splits) -> BundleMetadata:
+    trained_on = scans_of(shards, splits.train)
+    texts = {"name": options.name, "trained_on": trained_on_text(shards, trained_on)}
+    texts |= dict(_pair(text, "--text", "KEY=TEXT") for text in options.text)
+    limits: dict[str, tuple[float | str, float | str]] = dict(limits_of(shards, trained_on))
     for text in options.domain:
         key, value = _pair(text, "--domain", "KEY=LOW,HIGH")
         low, comma, high = value.partition(",")
@@ -77,7 +82,8 @@ def _metadata(options: argparse.Namespace) -> BundleMetadata:
         domain = Domain(**{key: (float(low), float(high)) for key, (low, high) in limits.items()})
         metrics = {} if options.metrics is None else json.loads(options.metrics.read_text(encoding="utf-8"))
         calibration = None if options.calibration is None else Calibration(*options.calibration)
-        return BundleMetadata(texts, domain, options.cut_off, calibration, metrics, options.half)
+        lineage = lineage_of(shards, splits)
+        return BundleMetadata(texts, domain, options.cut_off, calibration, metrics, lineage, options.half)
     except (OSError, ValueError) as error:
         raise InputRefused("input", f"cannot export with these settings: {error}") from None
 

@@ -57,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     cases = commands.add_parser("cases", help="case folders saved by HeartLens, with the reader's edits")
     cases.add_argument("case", type=Path, nargs="+", help="a case/ folder, or the result folder around it")
     cases.add_argument("--out", type=Path, required=True, help="folder to make")
-    cases.add_argument("--accept-automatic", action="store_true", help="also use labels that no reader has edited")
+    cases.add_argument("--accept-automatic", action="store_true", help="also use labels that no reader reviewed")
     cases.set_defaults(run=_run_cases)
 
     split = commands.add_parser("split", help="split patients into training, validation and test")
@@ -114,6 +114,12 @@ def _write(out: Path, scans: Iterable[LabeledScan | Skipped], what: str, total: 
 def _run_split(options: argparse.Namespace) -> int:
     shards = ShardSet.open(*options.shards)
     splits = split_patients(shards, seed=options.seed, proportions=tuple(options.proportions))
+    if options.out.exists() and Splits.load(options.out) != splits:
+        raise InputRefused(
+            "output",
+            f"{options.out} holds other splits: who was tested on must not change; give another --out, or delete it "
+            "if no result rests on it",
+        )
     splits.save(options.out)
     print(splits_table(shards, splits))
     print(f"\nSplits: {options.out}")

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from heartlens.core.ct import CTVolume
 
 
+UNREVIEWED = 7
+"""Label of a dense voxel of which no reader said anything: it is neither calcium nor none, and teaches nothing."""
+
+
 @dataclass(frozen=True, eq=False)
 class LabeledScan:
     """One scan.
@@ -27,7 +31,7 @@ class LabeledScan:
     ct
         HU and geometry
     labels
-        (k, j, i) `Artery` codes; None where nobody has drawn any
+        (k, j, i) `Artery` codes, or `UNREVIEWED`; None where nobody has drawn any
     agatston
         Of each artery and "total", where only a score is known.
     why_unlabelled

@@ -30,6 +30,7 @@ from training.datasets.sampling import (
     steps_per_epoch,
     with_mined,
 )
+from training.datasets.scans import UNREVIEWED
 from training.datasets.shards import ShardSet
 from training.engine.checkpoint import leave_signals_to_the_run
 from training.engine.config import since_version
@@ -66,7 +67,7 @@ class SampleRecipe:
     shift_mm, turn_degrees, zoom
         Largest change each way; zoom 0.1 is 0.9 to 1.1. No mirror: RCA and LAD have sides.
     noise_hu, offset_hu
-        Largest added noise (standard deviation) and offset, within the window.
+        Largest added noise (standard deviation) and offset.
     warp_mm
         Standard deviation of a smooth bend of the slice, at its knots (`KNOT_MM`); no two hearts are alike.
     cover_share
@@ -109,8 +110,9 @@ class SampleRecipe:
         return 1 if self.classes == (CALCIUM,) else len(self.classes) + 1
 
     def class_of_code(self) -> NDArray[np.int64]:
-        """(7,) class of each `Artery` code; -1 where it is not known, so that the pixel must not count."""
-        table = np.zeros(max(Artery) + 1, np.int64)
+        """(8,) class of each `Artery` code; -1 where it is not known, so that the pixel must not count."""
+        table = np.zeros(UNREVIEWED + 1, np.int64)
+        table[UNREVIEWED] = -1
         for code in SCORED_ARTERIES:
             # Calcium whose artery has no output, or is not said, is neither none nor any of the others.
             table[code] = 1 if self.classes == (CALCIUM,) else -1
@@ -188,7 +190,8 @@ class SliceSamples(Dataset[dict[str, Any]]):
         self.places, self.calcified = places[keep], calcified[keep]
         self.positive = self.calcified
         if recipe.order == "marked":
-            marked: dict[int, NDArray[np.bool_]] = {n: np.any(shards.labels(n), axis=(1, 2)) for n in scans}
+            silent = (0, UNREVIEWED)
+            marked = {n: np.isin(shards.labels(n), silent, invert=True).any(axis=(1, 2)) for n in scans}
             self.positive = np.array([marked[n][k] for n, k in self.places.tolist()], bool)
         if not len(self.places):
             raise InputRefused("input", "the split has no slices; give it labeled patients")
@@ -369,10 +372,7 @@ def validation_batches(
 ) -> Iterator[Batch]:
     """Slices once, unvaried, in as many batches on each rank; FSDP gathers weights in every one of them.
 
-    Parameters
-    ----------
-    numbers
-        Of the slices; None is all.
+    Without `numbers` of slices, all.
     """
     slice_numbers = list(range(len(dataset))) if numbers is None else numbers.tolist()
     whole = -(-len(slice_numbers) // ranks.world) * ranks.world

@@ -20,7 +20,7 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.risk.categories import category
 from heartlens.scoring.report import score_lesions
 from training.datasets.phantom_sets import refuse_judges
-from training.datasets.scans import LabeledScan, Skipped
+from training.datasets.scans import UNREVIEWED, LabeledScan, Skipped
 from training.datasets.shards import INDEX, SCHEMA, ScanRecord, ShardFile, ShardSet, file_sha256
 
 SHARD_BYTES = 128 * 2**20
@@ -67,6 +67,7 @@ def write_shards(
 
 def agatston_of(ct: CTVolume, labels: NDArray[np.uint8]) -> dict[str, float]:
     """Agatston per coronary artery, UNASSIGNED and total of labels, by the default protocol."""
+    labels = np.where(labels == UNREVIEWED, 0, labels)
     codes = [int(code) for code in np.unique(labels) if code]
     lesions = LesionMap(labels.astype(np.uint16), {code: Artery(code) for code in codes})
     report = score_lesions(ct, lesions, ScoringProtocol())

@@ -16,6 +16,7 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.networks.view import AIR_HU, heart_center
 from training.datasets.sampling import epoch_order
+from training.datasets.scans import UNREVIEWED
 from training.datasets.shards import ShardSet
 
 SHUFFLE = 2**31
@@ -138,7 +139,7 @@ class SliceSet:
         return torch.from_numpy(filled), torch.from_numpy(spacing)
 
 
-NOT_CORONARY = (0, int(Artery.OTHER))
+NOT_CORONARY = (0, int(Artery.OTHER), UNREVIEWED)
 
 
 def lesion_boxes_px(labels: NDArray[np.uint8], *, is_coronary: bool = True) -> NDArray[np.int64]:

@@ -8,22 +8,28 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from heartlens import __version__
+from heartlens.app.export import reviews_of
 from heartlens.case.case import Case
-from heartlens.case.folder import load_case
+from heartlens.case.comparison.opened import OpenedCase, open_case
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.provenance import LabelSource
 from heartlens.dicom.series import find_series
 from heartlens.phantom import CATEGORIES, PhantomParameters, make_phantom
+from heartlens.risk.evaluable import State
 from training.datasets.coca import CocaDataset, CocaPatient
 from training.datasets.scans import LabeledScan, Skipped
+
+
+SIGNED, EDITED, PARTLY, AUTOMATIC = "signed", "edited", "partly edited", "automatic"
+"""Who made the labels of a case: signed by a reader; every island decided by an edit that stands; some; none."""
 
 
 def pseudonym(*identity: str) -> str:
@@ -156,17 +162,21 @@ def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> It
     Parameters
     ----------
     accept_automatic
-        Take labels that rules or a network made and nobody edited. Otherwise such a scan counts as unlabeled: a
-        network trained on them would learn their errors.
+        Take labels that rules or a network made and nobody, or nobody wholly, reviewed. Otherwise such a scan counts
+        as unlabeled: a network trained on them would learn their errors.
     """
     for n, folder in enumerate(folders, start=1):
         try:
             scan = case_scan(Path(folder))
-            is_automatic = (
-                scan.provenance["made_by"] == "automatic" and scan.provenance["labels_from"] != LabelSource.FILE.value
-            )
-            if is_automatic and not accept_automatic:
-                why = "its labels are automatic and nobody edited them; --accept-automatic takes them"
+            made_by, is_given = scan.provenance["made_by"], scan.provenance["labels_from"] == LabelSource.FILE.value
+            if made_by in (AUTOMATIC, PARTLY) and not is_given and not accept_automatic:
+                why = "its labels are automatic and nobody edited them; sign it, or --accept-automatic takes them"
+                if made_by == PARTLY:
+                    reviewed, islands = scan.provenance["reviewed"], scan.provenance["islands"]
+                    why = (
+                        f"{reviewed} of its {islands} islands were reviewed and nobody signed it; sign it, or "
+                        "--accept-automatic takes it as it is"
+                    )
                 scan = replace(scan, labels=None, why_unlabelled=why)
             yield scan
         except InputRefused as refusal:
@@ -183,13 +193,33 @@ def case_scan(folder: Path) -> LabeledScan:
     Raises
     ------
     InputRefused
-        The case cannot be opened.
+        The case cannot be opened, or was altered after it was signed.
     """
-    inner = folder / "case"
-    case = load_case(inner if inner.is_dir() and not (folder / "case.json").exists() else folder)
-    labels = case.scored_codes
-    readers = sorted({edit.who for edit in case.edits if edit.who})
-    times = sorted(edit.when for edit in case.edits if edit.when)
+    return scan_of_case(open_case(folder))
+
+
+def scan_of_case(opened: OpenedCase) -> LabeledScan:
+    """What `case_scan` gives, of a case that is open.
+
+    Raises
+    ------
+    InputRefused
+        ``checksum``: it was altered after it was signed
+    """
+    if opened.state is State.ALTERED:
+        raise InputRefused("checksum", "the case was altered after it was signed; look through it and sign it again")
+    case, labels = opened.case, opened.case.scored_codes
+    # An edit that was taken back is none: what is left is what the program said.
+    in_force, reviews = case.edits_in_force, reviews_of(case)
+    signer = opened.signature
+    if signer is not None:
+        made_by = SIGNED
+    elif in_force:
+        made_by = EDITED if set(case.lesions.arteries) <= set(reviews) else PARTLY
+    else:
+        made_by = AUTOMATIC
+    readers = sorted({edit.who for edit in in_force if edit.who} | ({signer.observer} if signer else set()))
+    times = sorted(edit.when for edit in in_force if edit.when)
     header = case.source_ct.header
     return LabeledScan(
         name=f"case/{pseudonym(header.series_uid or case.voxel_checksum)}",
@@ -199,12 +229,15 @@ def case_scan(folder: Path) -> LabeledScan:
         labels=labels,
         notes=() if not (labels == Artery.UNASSIGNED).any() else ("some calcium has no artery yet",),
         provenance={
-            "made_by": "edited" if case.edits else "automatic",
+            "made_by": made_by,
             "labels_from": "unknown" if case.provenance.labels is None else case.provenance.labels.value,
             "bundle": case.provenance.bundle,
             "readers": readers,
             "last_edit": times[-1] if times else None,
-            "edits": len(case.edits),
+            "edits": len(in_force),
+            "signed": None if signer is None else asdict(signer),
+            "islands": len(case.lesions.arteries),
+            "reviewed": len(reviews),
             "version": case.provenance.version or __version__,
             "exported_by_version": __version__,
             "protocol": case.protocol.name,

@@ -33,7 +33,7 @@ from heartlens.networks.bundle import (
 from heartlens.networks.slice_classifier import SliceClassifier
 from training.deploy.onnx_file import half_state, rounded_to_half, store_as_half, write_onnx
 from training.deploy.parity import largest_change, recorded_canary, require_parity
-from training.engine.config import from_dict
+from training.engine.config import as_dict, from_dict
 from training.metrics.cutoff import DEFAULT
 from training.segmentation.networks import build_network
 from training.segmentation.recipe import BEST, WEIGHTS_SCHEMA, SegmentationRecipe
@@ -132,6 +132,8 @@ class BundleMetadata:
         Of the vessel stage, in the place of those that the run froze.
     metrics
         Figures of an evaluation, beside those of the runs.
+    lineage
+        What it was made of, see `training.deploy.lineage`.
     half
         Store large weights as 16-bit numbers, so that the bundle is half as large.
     """
@@ -141,6 +143,7 @@ class BundleMetadata:
     cut_off: float | None = None
     calibration: Calibration | None = None
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    lineage: Mapping[str, Any] = field(default_factory=dict)
     half: bool = False
 
 
@@ -282,6 +285,7 @@ def _manifest(
             },
             **metadata.metrics,
         },
+        "lineage": {**metadata.lineage, "vessel": {"recipe": as_dict(trained.recipe), "step": trained.step}},
         "files": files,
     }
 

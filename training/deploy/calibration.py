@@ -32,6 +32,7 @@ def calibrate(
     *,
     cut_off: str | float | None = None,
     slice_sensitivity: float | None = None,
+    device: str = "cpu",
 ) -> dict[str, Any]:
     """What the manifest should say, by the scans.
 
@@ -43,6 +44,8 @@ def calibrate(
         One of `CUT_OFF_RULES` chooses the one of islands; a number sets it; None leaves it.
     slice_sensitivity
         Share of calcified slices that the slice stage must let pass; None leaves its cut-off.
+    device
+        See `heartlens.networks.inference.Networks`.
 
     Returns
     -------
@@ -57,7 +60,7 @@ def calibrate(
     """
     changes: dict[str, Any] = {}
     if slice_sensitivity is not None:  # first, because it decides which islands there are
-        p, truth = _slices(bundle, scans, shards)
+        p, truth = _slices(bundle, scans, shards, device)
         changes["slices"] = {"cut_off": cut_off_at_sensitivity(truth, p, slice_sensitivity)}
         slice_counts = classification.counts(truth, p >= changes["slices"]["cut_off"])
         changes["slice_stage"] = {
@@ -68,7 +71,7 @@ def calibrate(
         }
         assert bundle.slices is not None
         bundle = replace(bundle, slices=replace(bundle.slices, cut_off=changes["slices"]["cut_off"]))
-    votes = _component_votes(bundle, scans, shards)
+    votes = _component_votes(bundle, scans, shards, device)
     slope, intercept = fit_calibration(votes.is_coronary, votes.probability)
     if cut_off is None:
         chosen = bundle.vessel.cut_off
@@ -118,9 +121,9 @@ def slice_chooser(bundle: Bundle, networks: Networks) -> Callable[[CTVolume, Hea
     return choose
 
 
-def _component_votes(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> ComponentVotes:
+def _component_votes(bundle: Bundle, scans: Sequence[int], shards: ShardSet, device: str) -> ComponentVotes:
     """Those that the bundle would name: on slices with candidates that its slice stage, if it has one, lets pass."""
-    vessel, networks = bundle.vessel, Networks(bundle, "cpu")
+    vessel, networks = bundle.vessel, Networks(bundle, device)
     choose = slice_chooser(bundle, networks)
     votes = read_component_votes(networks.vessel, read_scans(scans, shards), vessel.view, vessel.classes, choose)
     if votes.is_coronary.all() or not votes.is_coronary.any():
@@ -130,9 +133,11 @@ def _component_votes(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> 
     return votes
 
 
-def _slices(bundle: Bundle, scans: Sequence[int], shards: ShardSet) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _slices(
+    bundle: Bundle, scans: Sequence[int], shards: ShardSet, device: str
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Probability and truth of every slice that HeartLens would ask about."""
-    networks, stage = Networks(bundle, "cpu"), bundle.slices
+    networks, stage = Networks(bundle, device), bundle.slices
     if stage is None or networks.slices is None:
         raise InputRefused("input", f"{bundle.folder} has no slice stage; leave --slice-sensitivity out")
     p, truth = [], []

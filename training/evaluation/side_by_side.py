@@ -37,7 +37,7 @@ SHOWN_PX = 256
 
 
 def compare_backbones(
-    runs: Mapping[str, Path], shards: ShardSet, scans: Sequence[int], *, draws: int, seed: int
+    runs: Mapping[str, Path], shards: ShardSet, scans: Sequence[int], *, draws: int, seed: int, device: str = "auto"
 ) -> tuple[dict[str, BackboneSummary], list[tuple[str, str]]]:
     """Judge the classifiers of several runs of `training.train_slices` and the backbones inside them.
 
@@ -47,6 +47,8 @@ def compare_backbones(
         folder of a run, by the name that the report shows, such as "DINO" and "DINO-LG"
     scans
         Numbers of labeled scans of patients that none of them has seen.
+    device
+        "auto" (a GPU where there is one), "cpu" or "cuda", on which slices are embedded.
 
     Returns
     -------
@@ -75,7 +77,7 @@ def compare_backbones(
     rows = attention_of_slices({name: c.backbone for name, (c, _, _) in classifiers.items()}, slices, looked_at, view)
     summaries = {}
     for name, (classifier, _, cut_off) in classifiers.items():
-        p = _probability(classifier, slices, view)
+        p = _probability(classifier, slices, view, _device(device))
         by_patient = [
             (slices.is_calcified[patients == one].tolist(), p[patients == one]) for one in np.unique(patients)
         ]
@@ -97,10 +99,16 @@ def compare_backbones(
     return summaries, pictures
 
 
+def _device(name: str) -> torch.device:
+    return torch.device("cuda" if name == "cuda" or (name == "auto" and torch.cuda.is_available()) else "cpu")
+
+
 @torch.no_grad()
-def _probability(classifier: SliceClassifier, slices: SliceSet, view: NetworkView) -> NDArray[np.float64]:
+def _probability(
+    classifier: SliceClassifier, slices: SliceSet, view: NetworkView, device: torch.device
+) -> NDArray[np.float64]:
     numbers = np.arange(len(slices))
-    embeddings = embed_slices(classifier.backbone, slices, numbers, view, device=torch.device("cpu"))
+    embeddings = embed_slices(classifier.backbone.to(device), slices, numbers, view, device=device)
     return head_probability(classifier.head, embeddings)
 
 

@@ -359,9 +359,14 @@ def test_the_command_writes_a_bundle_from_runs_and_shards(run, slices_run, tmp_p
     words += f" --splits {tmp_path / 'splits.json'} --domain kvp=80,140 --calibration 1.25 -0.5 --half"
     assert export.main([*words.split(), "--text", "trained_on=a chest"]) == 0
     bundle = load_bundle(tmp_path / "out")
-    assert bundle.domain == Domain(kvp=(80, 140))
+    spots = Domain((1.0, 1.0), (3.0, 3.0), (80, 140), (40.0, 40.0))  # what was not said is what "a" spans
+    assert bundle.domain == spots
     assert (bundle.vessel.cut_off, bundle.vessel.calibration) == (0.3, Calibration(1.25, -0.5))
     assert bundle.texts["trained_on"] == "a chest"
+    lineage = json.loads((bundle.folder / "manifest.json").read_text())["lineage"]
+    assert lineage["data"]["train"]["scans"] == lineage["data"]["train"]["patients"] == 1
+    assert lineage["vessel"]["recipe"]["network"]["base"] == 4
+    assert len(lineage["splits_sha256"]) == 64
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["parity"]["scans"] == 1
 
 

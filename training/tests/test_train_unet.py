@@ -346,8 +346,8 @@ def test_the_marked_order_shows_every_slice_with_any_label_once_and_others_besid
 
 def test_calcium_that_has_no_output_does_not_count():
     table = SampleRecipe(classes=("LAD", "RCA")).class_of_code()
-    assert table.tolist() == [0, -1, 1, -1, 2, 0, -1]  # none LM LAD LCX RCA OTHER UNASSIGNED
-    assert SampleRecipe(classes=("CALCIUM",)).class_of_code().tolist() == [0, 1, 1, 1, 1, 0, 1]
+    assert table.tolist() == [0, -1, 1, -1, 2, 0, -1, -1]  # none LM LAD LCX RCA OTHER UNASSIGNED UNREVIEWED
+    assert SampleRecipe(classes=("CALCIUM",)).class_of_code().tolist() == [0, 1, 1, 1, 1, 0, 1, -1]
 
 
 def test_hearts_are_found_once_and_a_broken_file_is_made_anew(blobs, tmp_path):

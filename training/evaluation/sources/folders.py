@@ -22,6 +22,7 @@ from heartlens.core.disk.packed import VOLUME_ENDINGS
 from heartlens.core.errors import InputRefused
 from heartlens.io.volumes import read_labels, write_volume
 from heartlens.pipeline import Request, read_ct, score_series
+from training.datasets.scans import UNREVIEWED
 from training.datasets.shards import ShardSet
 from training.evaluation.pairs import Pair
 from training.evaluation.results import Failure
@@ -160,6 +161,7 @@ def shard_pairs(shards: ShardSet, scans: Sequence[int], request: Request) -> Ite
         name = shards.scans[n].name
         try:
             scan, codes = shards.ct(n), np.array(shards.labels(n))
+            codes[codes == UNREVIEWED] = 0  # what no reader saw a lesion in is none to the score
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "ct.nrrd"
                 write_volume(path, scan)

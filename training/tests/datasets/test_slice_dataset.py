@@ -9,8 +9,9 @@ import pytest
 from needed import torch  # noqa: F401
 
 from heartlens.core.ct import CTVolume
-from training.datasets.scans import LabeledScan
-from training.datasets.shard_writer import write_shards
+from training.datasets.scans import UNREVIEWED, LabeledScan
+from training.datasets.segmentation_dataset import SampleRecipe
+from training.datasets.shard_writer import agatston_of, write_shards
 from training.datasets.slice_dataset import SliceSet, lesion_boxes_px
 from training.dino.augment import AugmentConfig
 from training.dino.view_batches import ViewBatches
@@ -90,3 +91,14 @@ def test_arms_differ_in_the_guided_views_alone(slices):
 def test_an_unknown_guide_is_refused():
     with pytest.raises(ValueError, match="guided_by must be one of coronary, traps, shuffled"):
         AugmentConfig(guided_by="aorta")
+
+
+def test_what_nobody_reviewed_is_neither_calcium_nor_none():
+    """Code 7 guides no crop, brings no score, and no pixel of it counts in a loss."""
+    labels = np.zeros((6, 6), np.uint8)
+    labels[1, 1:3], labels[4, 1:5] = 2, UNREVIEWED
+    assert lesion_boxes_px(labels).tolist() == [[1, 1, 2, 3]]
+    hu = np.full((1, 6, 6), 300, np.int16)
+    ct = CTVolume(hu, np.diag([1.0, 1.0, 3.0, 1.0]))
+    assert agatston_of(ct, labels[None])["total"] == agatston_of(ct, np.where(labels == 2, 2, 0)[None])["total"] > 0
+    assert SampleRecipe().class_of_code()[UNREVIEWED] == -1

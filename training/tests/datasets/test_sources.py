@@ -13,8 +13,11 @@ import pytest
 from pydicom import dcmread
 
 from heartlens.case.case import Case
-from heartlens.case.folder import save_case
+from heartlens.case.folder import append_edit, load_case, save_case
+from heartlens.case.seal import sign_case
+from heartlens.case.signature import Signature
 from heartlens.core.ct import CTHeader, CTVolume
+from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
@@ -174,6 +177,66 @@ def test_labels_that_nobody_edited_are_learned_from_only_on_request(tmp_path, ac
     assert shards.scans[0].is_labeled is labeled
     assert shards.labels(0).any() == labeled
     assert ("nobody edited them" in shards.scans[0].why_unlabelled) is not labeled
+
+
+def sign(folder):
+    """Sign a saved case as a reader does."""
+    sign_case(folder, load_case(folder), Signature("Reader^Three", "Hospital", "2026-01-04T10:00:00+00:00"))
+
+
+def test_a_case_whose_one_edit_was_taken_back_is_as_automatic_as_before(tmp_path):
+    """What is left of it is what the program said, and nobody stands for that."""
+    case = make_case(tmp_path / "case", edits=False).reassign(1, Artery.RCA, who="Reader One").undo(who="Reader One")
+    append_edit(tmp_path / "case", *case.edits)
+    provenance = case_scan(tmp_path / "case").provenance
+    assert (provenance["made_by"], provenance["edits"], provenance["readers"]) == ("automatic", 0, [])
+    assert main(["cases", str(tmp_path / "case"), f"--out={tmp_path / 's'}"]) == 0
+    assert not ShardSet.open(tmp_path / "s").scans[0].is_labeled
+
+
+def test_a_signed_case_without_an_edit_is_labeled_by_who_signed_it(tmp_path):
+    make_case(tmp_path / "case", edits=False)
+    sign(tmp_path / "case")
+    assert main(["cases", str(tmp_path / "case"), f"--out={tmp_path / 's'}"]) == 0
+    scan = ShardSet.open(tmp_path / "s").scans[0]
+    assert scan.is_labeled
+    assert (scan.provenance["made_by"], scan.provenance["readers"]) == ("signed", ["Reader^Three"])
+    assert scan.provenance["signed"]["organization"] == "Hospital"
+
+
+def test_a_case_of_which_half_was_read_teaches_nothing_until_it_is_signed(tmp_path, capsys):
+    case = make_case(tmp_path / "case", edits=False)
+    painted = case.paint(np.flatnonzero((case.ct.hu == 200).ravel()), Artery.LCX, who="Reader Two")
+    append_edit(tmp_path / "case", *painted.edits)
+    assert main(["cases", str(tmp_path / "case"), f"--out={tmp_path / 's'}"]) == 0
+    assert "1 of its 2 islands were reviewed and nobody signed it" in capsys.readouterr().out
+    assert not ShardSet.open(tmp_path / "s").scans[0].is_labeled
+    sign(tmp_path / "case")
+    assert main(["cases", str(tmp_path / "case"), f"--out={tmp_path / 't'}"]) == 0
+    assert ShardSet.open(tmp_path / "t").scans[0].is_labeled
+
+
+def test_a_case_that_was_altered_after_it_was_signed_is_no_truth(tmp_path):
+    make_case(tmp_path / "case")
+    sign(tmp_path / "case")
+    journal = tmp_path / "case" / "edits.jsonl"
+    journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:1]))
+    with pytest.raises(InputRefused, match="altered after it was signed"):
+        case_scan(tmp_path / "case")
+
+
+def test_splits_that_are_there_are_never_replaced_by_others(tmp_path, capsys):
+    """Who was tested on decides what every figure means."""
+    for n in range(10):
+        make_case(tmp_path / f"case{n}", seed=n + 1)
+    shards, splits = tmp_path / "shards", tmp_path / "splits.json"
+    assert main(["cases", *(str(tmp_path / f"case{n}") for n in range(10)), f"--out={shards}"]) == 0
+    assert main(["split", str(shards), f"--out={splits}", "--seed=2"]) == 0
+    before = splits.read_bytes()
+    assert main(["split", str(shards), f"--out={splits}", "--seed=2"]) == 0  # the same are no other
+    assert main(["split", str(shards), f"--out={splits}", "--seed=3"]) == 3
+    assert "holds other splits: who was tested on must not change" in capsys.readouterr().err
+    assert splits.read_bytes() == before
 
 
 def test_preparing_data_and_exporting_labels_needs_no_torch():

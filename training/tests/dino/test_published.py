@@ -88,7 +88,7 @@ def test_stochastic_depth_rises_over_the_blocks_keeps_the_mean_and_is_gone_when_
     image = torch.randn(2, 1, 16, 16)
     asked = backbone.eval()(image)
     assert torch.equal(asked, backbone.drop_paths(0.0).train()(image))
-    with pytest.raises(ValueError, match="drop_path must lie in 0..1"):
+    with pytest.raises(ValueError, match="drop_path must lie in"):
         backbone.drop_paths(1.0)
 
 
