@@ -2,8 +2,8 @@
 
 python -m training.calibrate BUNDLE --shards DIR ... --splits FILE [--cut-off RULE|P] [--slice-sensitivity P]
 
-The scans go through the networks as HeartLens runs them: from the bundle's ONNX files, or on a GPU where there is one. The weights stay as they are;
-the manifest is written again, whole or not at all. Test scans are not looked at.
+The scans go through the networks as HeartLens runs them: from the bundle's ONNX files, or on a GPU where there is one.
+The weights stay as they are; the manifest is written again, whole or not at all. Test scans are not looked at.
 """
 
 from __future__ import annotations

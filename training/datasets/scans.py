@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
 
-
 UNREVIEWED = 7
 """Label of a dense voxel of which no reader said anything: it is neither calcium nor none, and teaches nothing."""
 

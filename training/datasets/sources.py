@@ -27,7 +27,6 @@ from heartlens.risk.evaluable import State
 from training.datasets.coca import CocaDataset, CocaPatient
 from training.datasets.scans import LabeledScan, Skipped
 
-
 SIGNED, EDITED, PARTLY, AUTOMATIC = "signed", "edited", "partly edited", "automatic"
 """Who made the labels of a case: signed by a reader; every island decided by an edit that stands; some; none."""
 

@@ -72,6 +72,9 @@ class SegmentationRecipe:
     mine
         epochs between two searches for hard negatives: slices without calcium on which the network fires; half of the
         places of such slices are theirs from then on (the idea is AI-CAC's); 0 never searches
+    tune
+        "head" moves the last layer alone, which a few dozen scans can teach without forgetting the rest; "whole" moves
+        everything
     workers
         Processes that read slices, on each rank.
     keep
@@ -92,6 +95,7 @@ class SegmentationRecipe:
     compile: bool = False
     parallel: Literal["ddp", "fsdp"] = "ddp"
     mine: int = since_version(0)
+    tune: Literal["whole", "head"] = since_version("whole")
     workers: int = runtime_only(0)
     save_every: int = runtime_only(0)
     keep: int = runtime_only(2)
@@ -102,6 +106,8 @@ class SegmentationRecipe:
             raise ValueError(f"batch and epochs (or steps) must be at least 1, got {self.batch}, {self.epochs}")
         if self.mine < 0 or (self.mine and self.samples.order != "balanced"):
             raise ValueError(f'mine must not be negative and needs samples.order="balanced", got {self.mine}')
+        if self.tune == "head" and self.network.name != "unet":
+            raise ValueError(f'tune="head" is for network.name="unet", got {self.network.name!r}')
         if self.view.is_whole_field and (self.samples.warp_mm or self.samples.cover_share):
             raise ValueError("samples.warp_mm and cover_share need a view of fixed spacing, view.spacing_mm is 0")
         if self.view.size_px % multiple_px(self.network):

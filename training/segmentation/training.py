@@ -176,6 +176,9 @@ def build(
     network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs).to(ranks.device)
     if start is not None:
         network.load_state_dict(read_start(start, recipe))
+    if recipe.tune == "head":
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith("head."))
     if recipe.compile:
         network.compile()
     parallel = network

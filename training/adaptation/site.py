@@ -1,0 +1,168 @@
+"""The cases of a site as data: shards of what its readers signed, split by patient, with other scans beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from heartlens.core.atomic import atomic_file
+from heartlens.core.errors import InputRefused
+from training.adaptation.judged import LEAST_JUDGED
+from training.datasets.readings import Contradiction, signed_scans, state_of_cases
+from training.datasets.shard_writer import write_shards
+from training.datasets.shards import INDEX, ShardSet
+from training.datasets.splits import Splits, check_splits, scans_of, split_patients
+from training.engine.cli import Progress
+
+PROPORTIONS = (5.0, 2.0, 3.0)
+"""Patients who teach, who choose the best step and the cut-off, and who judge."""
+
+SITE, CASES, SPLITS_FILE = "site", "cases.json", "splits.json"
+
+
+class Site(NamedTuple):
+    """What the readers of a site gave.
+
+    Parameters
+    ----------
+    shards
+        Of its usable cases.
+    splits
+        Of its patients.
+    contradictions
+        Between its readers.
+    given
+        How many cases there were.
+    """
+
+    shards: ShardSet
+    splits: Splits
+    contradictions: tuple[Contradiction, ...]
+    given: int
+
+    def learned_from(self) -> dict[str, Any]:
+        """Who taught, and what was left out and why, as the bundle says it."""
+        train = [self.shards.scans[n] for n in scans_of(self.shards, self.splits.train)]
+        readers: dict[str, int] = {}
+        for scan in train:
+            signer = scan.provenance["signed"]
+            name = f"{signer['observer']}, {signer['organization']}"
+            readers[name] = readers.get(name, 0) + 1
+        skipped: dict[str, int] = {}
+        for skip in self.shards.skipped:
+            skipped[skip.code] = skipped.get(skip.code, 0) + 1
+        return {
+            "cases": {"given": self.given, "used": len(self.shards.scans), "taught": len(train), "skipped": skipped},
+            "patients": {part: len(getattr(self.splits, part)) for part in ("train", "validation", "test")},
+            "readers": dict(sorted(readers.items())),
+            "emptied": sum(any("left none" in note for note in scan.notes) for scan in self.shards.scans),
+            "contradictions": [one._asdict() for one in self.contradictions],
+            "before_them": sorted({str(scan.provenance["bundle"]) for scan in train}),
+        }
+
+
+def read_site(places: Sequence[Path], work: Path, seed: int) -> Site:
+    """Make, or find again, the shards and the splits of a site.
+
+    Parameters
+    ----------
+    places
+        Case folders, or report folders with one.
+    work
+        Folder that keeps them.
+    seed
+        Of the splits.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: no case, too few patients, or the cases are not those that `work` was begun with
+    """
+    record, state = work / CASES, state_of_cases(places)
+    if (work / SITE / INDEX).exists() and record.exists():
+        document = json.loads(record.read_text(encoding="utf-8"))
+        if document["state"] != state:
+            raise InputRefused(
+                "input", f"{work} was begun with other cases, or these were edited since; give another --work"
+            )
+        contradictions = [
+            Contradiction(tuple(one["cases"]), tuple(one["readers"]), one["dice"], one["lesions"])
+            for one in document["contradictions"]
+        ]
+        shards = ShardSet.open(work / SITE)
+    else:
+        contradictions = []
+        bar = Progress("case", len(places))
+        try:
+            shards = write_shards(work / SITE, signed_scans(places, contradictions), progress=bar.step)
+        finally:
+            bar.close()
+        document = {"state": state, "contradictions": [one._asdict() for one in contradictions]}
+        with atomic_file(record) as sibling:
+            sibling.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return Site(shards, _splits(shards, work / SPLITS_FILE, seed), tuple(contradictions), len(places))
+
+
+def _splits(shards: ShardSet, path: Path, seed: int) -> Splits:
+    """The splits that were drawn first: who judges never changes in one folder."""
+    if path.exists():
+        splits = Splits.load(path)
+        check_splits(shards, splits)
+        return splits
+    patients = len({scan.patient for scan in shards.scans})
+    least = patients_needed()
+    if patients < least:
+        raise InputRefused(
+            "input",
+            f"{patients} patients with a signed case; expected {least} or more, so that {LEAST_JUDGED} judge whom "
+            "nothing was learned from; sign more cases",
+        )
+    splits = split_patients(shards, seed=seed, proportions=PROPORTIONS)
+    taught = [shards.scans[n] for n in scans_of(shards, splits.train)]
+    if not any(scan.calcified_slices for scan in taught):
+        raise InputRefused("input", "no case of the training half has coronary calcium; sign cases with some")
+    splits.save(path)
+    return splits
+
+
+def patients_needed() -> int:
+    """The fewest patients of whom `PROPORTIONS` leave `LEAST_JUDGED` to judge.
+
+    Examples
+    --------
+    >>> patients_needed()
+    17
+    """
+    share, patients = PROPORTIONS[2] / sum(PROPORTIONS), LEAST_JUDGED
+    while np.floor(share * patients + 1e-9) < LEAST_JUDGED:
+        patients += 1
+    return patients
+
+
+def with_replay(site: Site, folders: Sequence[Path], seed: int) -> tuple[ShardSet, Splits]:
+    """The site's scans, and as many labeled ones from elsewhere as teach from the site, against forgetting.
+
+    Parameters
+    ----------
+    site
+        Its data.
+    folders
+        Shards from elsewhere; none is the site alone.
+    seed
+        Chooses among them.
+    """
+    if not folders:
+        return site.shards, site.splits
+    shards = ShardSet.open(*site.shards.folders, *folders)
+    own = set(site.splits.train) | set(site.splits.validation) | set(site.splits.test)
+    others = sorted({scan.patient for scan in shards.scans if scan.is_labeled} - own)
+    wanted = len(scans_of(site.shards, site.splits.train))
+    chosen = [others[n] for n in np.random.default_rng([seed, 1]).permutation(len(others))[:wanted]]
+    parts = site.splits
+    splits = Splits((*parts.train, *chosen), parts.validation, parts.test, parts.seed, parts.proportions)
+    check_splits(shards, splits)
+    return shards, splits
