@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -218,10 +219,12 @@ def judge(
             pairs.setdefault(shards.scans[n].patient, []).append((old, new))
     gains = [float(np.mean([a.wrong_share - b.wrong_share for a, b in own])) for own in pairs.values()]
     every = [pair for own in pairs.values() for pair in own]
-    means = [
-        float(np.mean([np.mean([pair[side].wrong_share for pair in own]) for own in pairs.values()] or [np.nan]))
-        for side in (0, 1)
-    ]
+    before_share, after_share = (_mean_of_patients(pairs.values(), side) for side in (0, 1))
     right = [(sum(pair[side].same_category for pair in every), len(every)) for side in (0, 1)]
     unique = {(f.name, f.reason): f for f in failures}
-    return Judgement(what, *means, paired_mean(gains), right[0], right[1], tuple(unique.values()))
+    return Judgement(what, before_share, after_share, paired_mean(gains), right[0], right[1], tuple(unique.values()))
+
+
+def _mean_of_patients(patients: Iterable[Sequence[tuple[ScanError, ScanError]]], side: int) -> float:
+    means = [sum(pair[side].wrong_share for pair in own) / len(own) for own in patients]
+    return sum(means) / len(means) if means else math.nan

@@ -190,8 +190,9 @@ class SliceSamples(Dataset[dict[str, Any]]):
         self.places, self.calcified = places[keep], calcified[keep]
         self.positive = self.calcified
         if recipe.order == "marked":
-            silent = (0, UNREVIEWED)
-            marked = {n: np.isin(shards.labels(n), silent, invert=True).any(axis=(1, 2)) for n in scans}
+            marked: dict[int, NDArray[np.bool_]] = {
+                n: np.any(~np.isin(shards.labels(n), (0, UNREVIEWED)), axis=(1, 2)) for n in scans
+            }
             self.positive = np.array([marked[n][k] for n, k in self.places.tolist()], bool)
         if not len(self.places):
             raise InputRefused("input", "the split has no slices; give it labeled patients")
