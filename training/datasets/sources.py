@@ -31,6 +31,10 @@ SIGNED, EDITED, PARTLY, AUTOMATIC = "signed", "edited", "partly edited", "automa
 """Who made the labels of a case: signed by a reader; every island decided by an edit that stands; some; none."""
 
 
+WITHOUT_OTHER = frozenset({"coca-gated"})
+"""Sources whose readers outlined coronary calcium alone."""
+
+
 def pseudonym(*identity: str) -> str:
     """A patient's mark: equal for equal identities, in every run, so that a patient never lands in two splits.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from training.datasets.segmentation_dataset import (
     validation_batches,
 )
 from training.datasets.shards import ShardSet
+from training.datasets.sources import WITHOUT_OTHER
 from training.datasets.splits import Splits, check_splits, scans_of
 from training.engine.config import as_dict
 from training.engine.distributed import Ranks, all_sum, data_parallel, require_even_batch
@@ -158,12 +160,37 @@ def read_data(
 ) -> SegmentationData:
     """The slices of the splits' patients; hearts are found once and kept in the run's folder."""
     check_splits(shards, splits)
+    if ranks.is_first and (words := mixed_labels(recipe, shards, splits)):
+        print(f"note: {words}", file=sys.stderr)
     chosen = [scans_of(shards, patients) for patients in (splits.train, splits.validation)]
     hearts = {}
     if not recipe.view.is_whole_field:
         hearts = find_hearts(shards, [n for scans in chosen for n in scans], run / "hearts.json", ranks)
     return SegmentationData(
         *(SliceSamples(shards, scans, recipe.view, recipe.samples, hearts, recipe.seed) for scans in chosen)
+    )
+
+
+def mixed_labels(recipe: SegmentationRecipe, shards: ShardSet, splits: Splits) -> str:
+    """What a run is told that learns OTHER from some scans and nothing at the same places of others; "" where not.
+
+    Parameters
+    ----------
+    recipe
+        Of the run.
+    shards
+        Of the scans.
+    splits
+        Whom it learns from.
+    """
+    sources = {shards.scans[n].source for n in scans_of(shards, splits.train)}
+    silent = sources & WITHOUT_OTHER
+    if Artery.OTHER.name not in recipe.samples.classes or not silent or silent == sources:
+        return ""
+    return (
+        f"labels of {', '.join(sorted(silent))} name no calcium that is not coronary, those of "
+        f"{', '.join(sorted(sources - silent))} do: the same wall of the aorta is learned as none and as OTHER; the "
+        "coronary sum does not change by it"
     )
 
 

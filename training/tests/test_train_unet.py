@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from heartlens.core.lesions import Artery
 from training.datasets.scans import LabeledScan
 from training.datasets.segmentation_dataset import SampleRecipe, even_weights, to_batch, training_batches
 from training.datasets.shard_writer import write_shards
-from training.datasets.splits import split_patients
+from training.datasets.splits import Splits, split_patients
 from training.engine.checkpoint import read_checkpoint
 from training.engine.config import fingerprint, load_recipe
 from training.engine.distributed import Ranks
@@ -28,7 +29,7 @@ from training.engine.run_log import read_log
 from training.segmentation.best_weights import BestSoFar
 from training.segmentation.mining import find_false_alarms
 from training.segmentation.recipe import OptimizerRecipe, SegmentationRecipe
-from training.segmentation.training import build, read_data, train_segmentation
+from training.segmentation.training import build, mixed_labels, read_data, train_segmentation
 
 pytestmark = pytest.mark.slow
 
@@ -443,3 +444,26 @@ def test_even_islands_let_a_small_one_weigh_more_than_its_pixels(blobs, tmp_path
     assert weight[0, 0] == weight[1, 1] == pytest.approx(2**-0.5)
     assert weight[5, 5] == pytest.approx(1 / 3)
     assert not weight[~counted].any()
+
+
+@pytest.mark.parametrize(
+    ("sources", "classes", "is_told"),
+    [
+        (("coca-gated", "phantom"), ("LAD", "OTHER"), True),
+        (("coca-gated", "coca-gated"), ("LAD", "OTHER"), False),
+        (("coca-gated", "phantom"), ("LAD",), False),
+        (("case", "phantom"), ("LAD", "OTHER"), False),
+    ],
+)
+def test_labels_with_and_without_other_are_not_mixed_in_silence(tmp_path, sources, classes, is_told):
+    scans = []
+    for n, source in enumerate((*sources, "case", "case")):
+        hu = np.full((2, 8, 8), n, np.int16)
+        ct = CTVolume(hu, np.diag([1.0, 1.0, 3.0, 1.0]))
+        scans.append(LabeledScan(f"{source}/{n}", f"p{n}", source, ct, np.zeros(hu.shape, np.uint8)))
+    shards = write_shards(tmp_path / "s", scans)
+    recipe = replace(SegmentationRecipe(), samples=SampleRecipe(classes=classes))
+    words = mixed_labels(recipe, shards, Splits(("p0", "p1"), ("p2",), ("p3",)))
+    assert bool(words) is is_told
+    if is_told:
+        assert words.startswith("labels of coca-gated name no calcium that is not coronary, those of phantom do")
