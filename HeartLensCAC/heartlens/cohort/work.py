@@ -59,7 +59,7 @@ def score_on_worker(*arguments: Any) -> str:
 
     Parameters
     ----------
-    arguments
+    *arguments
         Of `score_planned`.
     """
     os.environ["OMP_NUM_THREADS"] = "1"

@@ -50,6 +50,11 @@ def pair_rows(folder: CohortFolder, settings: str, con: Any) -> Iterator[dict[st
         Key of version, bundle and options.
     con
         Database with the table `series`.
+
+    Yields
+    ------
+    dict[str, Any]
+        By name of the column.
     """
     found = con.execute(PAIRS)
     names = [column[0] for column in found.description]

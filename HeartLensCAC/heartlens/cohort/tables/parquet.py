@@ -114,6 +114,11 @@ def read_table(
     where, values
         A condition of SQL and what stands for its question marks.
 
+    Yields
+    ------
+    dict[str, Any]
+        By name of the column.
+
     Raises
     ------
     InputRefused

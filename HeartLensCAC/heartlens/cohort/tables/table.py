@@ -50,7 +50,15 @@ class CohortTable:
         self.settings = latest_settings(folder, settings)
 
     def rows(self) -> Iterator[tuple[dict[str, Any], bytes]]:
-        """A row for each series of the plan, in its order, and its lesions as lines of JSON."""
+        """The series of the plan, in its order.
+
+        Yields
+        ------
+        row : dict[str, Any]
+            By name of the column.
+        lesions : bytes
+            As lines of JSON.
+        """
         done = self.folder.keys_with_rows(self.settings) if self.settings else set()
         for planned in self.folder.planned(FROM_PLAN):
             row, lesions = {**planned, "settings": self.settings or None}, b""
