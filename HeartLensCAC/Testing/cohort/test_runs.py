@@ -198,10 +198,16 @@ def test_a_second_run_on_one_folder_refuses_and_a_series_in_work_is_left_alone(p
     assert planned.keys_with_rows(settings(planned)) == {key}
 
 
-def test_a_scheduler_that_runs_already_is_used_and_its_end_ends_the_run(planned):
+def test_a_scheduler_that_runs_already_is_used_and_one_that_does_not_is_told(planned):
     from distributed import LocalCluster
 
-    options = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": 50, "processes": False}
+    options = {
+        "host": "127.0.0.1",
+        "dashboard_address": None,
+        "silence_logs": 50,
+        "processes": False,
+        "protocol": "tcp://",
+    }
     with LocalCluster(n_workers=1, threads_per_worker=1, **options) as cluster:
         made = run_cohort(planned, Workers(scheduler=cluster.scheduler_address), limit=1)
     assert sum(made.values()) == 1
