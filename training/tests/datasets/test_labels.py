@@ -331,7 +331,8 @@ def test_a_saved_case_is_exported_with_the_readers_edit(tmp_path, saved_case, fo
 def test_a_case_that_cannot_be_opened_ends_the_export_in_one_line(tmp_path, saved_case, capsys):
     assert main([str(saved_case), str(tmp_path / "none"), "--format=nifti", f"--out={tmp_path / 'out'}"]) == 3
     error = capsys.readouterr().err
-    assert error.startswith("error: unreadable: ")
+    assert error.startswith("error: input: ")
+    assert "none holds no HeartLens case" in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out").exists()
 
