@@ -17,16 +17,19 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE
 from HeartLensCACLib.CaseFolders import chooseFolder, folderOfScene, replaceShown, shownOf
-from HeartLensCACLib.Interaction.Shortcuts import ARTERY_KEYS, Shortcuts
-from HeartLensCACLib.Interaction.ViewClicks import ViewClicks
+from HeartLensCACLib.Interaction.Pointing import assignAt, assignBox, lesionUnderMouse
+from HeartLensCACLib.Interaction.Shortcuts import Shortcuts
 from HeartLensCACLib.Parameters import Parameters
 from HeartLensCACLib.Scan import volumeOf
 from HeartLensCACLib.Scoring import Scoring
 from HeartLensCACLib.Sections.InputSection import InputSection
+from HeartLensCACLib.Sections.MethodSection import MethodSection
+from HeartLensCACLib.Sections.Remedies import Remedies
 from HeartLensCACLib.Sections.ResultSection import ResultSection
 from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
 from HeartLensCACLib.Timers import Later, singleShot
+from HeartLensCACLib.Views.CaseViews import CaseViews
 from HeartLensCACLib.Words import showError, showFindings, tellDeleted
 
 STROKE_MS = 40
@@ -55,7 +58,9 @@ class Panel:
         self._isUnseen = False  # a case that no view has shown yet
         self._unopened = ""  # folder that the scene names and that was not opened: asked for once
         ui.noticeLabel.setText(NOTICE)
-        self.input = InputSection(ui, self._onVolumeChanged, self.regrade)
+        method = MethodSection(ui, self._onMethod)
+        self.remedies = Remedies(ui, method, lambda: self.scoring.start())
+        self.input = InputSection(ui, self._onVolumeChanged, self.regrade, method, self.remedies.offer)
         self.scoring = Scoring(
             ui,
             self.input,
@@ -63,24 +68,15 @@ class Panel:
             opened=self.openCase,
             volumeChanged=self._onVolumeChanged,
             tableChosen=self.regrade,
+            method=method,
         )
         self.score = self.scoring.section
-        self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo))
-        self.result = ResultSection(ui)
-        self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume, lambda: self.result.refresh(self.reading))
-        self.clicks = ViewClicks(self.onViewClick, lambda: self.review.clickArtery is not None)
-        self.shortcuts = Shortcuts(
-            {
-                "Z": self.undo,
-                "Y": self.redo,
-                **{key: partial(self.review.press, artery) for key, artery in ARTERY_KEYS.items()},
-                "N": lambda: self.review.step(+1),
-                "P": lambda: self.review.step(-1),
-                "T": self.review.toggleTint,
-                "Del": self.review.removeSelected,
-                "Esc": self.review.letGo,
-            }
-        )
+        pointed = partial(lesionUnderMouse, self)
+        self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo, pointed))
+        self.result = ResultSection(ui, self.remedies.offerOfCase)
+        self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume, self._signed)
+        self.views = CaseViews(self, ui, self.review, clicked=self.onViewClick, boxed=self.onBox)
+        self.shortcuts = Shortcuts({"Z": self.undo, "Y": self.redo, **self.review.keys(), **self.views.keys()})
         self._strokeTimer = singleShot(STROKE_MS, self.commitStrokes)
         self._reportTimer = singleShot(REPORT_MS, self._saveReport)
         self.later = Later()
@@ -112,6 +108,7 @@ class Panel:
         self._isEntered = True
         self.shortcuts.install(window)
         self.review.enter()
+        self.views.strip.enter()
         self._showInViews()
         self.input.refresh()
 
@@ -120,7 +117,7 @@ class Panel:
         self._isEntered = False
         self._flush()
         self.shortcuts.remove()
-        self.clicks.remove()
+        self.views.exit()
         self.review.exit()
 
     def leaveScene(self) -> None:
@@ -130,13 +127,14 @@ class Panel:
         self._unopened = ""
         self.closeCase(removeNodes=False)  # the scene is about to do it
         self.input.forget()
-        self.review.dropEditorNode()
+        self.review.brush.drop()
 
     def close(self) -> None:
         """Before the module is reloaded or Slicer ends."""
         self.exit()
         self.closeCase()
         self.leaveScene()
+        self.views.strip.close()
 
     # A case
 
@@ -191,6 +189,7 @@ class Panel:
         self._showing = False
         self.result.show(reading)
         self.sign.show(reading)
+        self.views.show()
         self._isUnseen = True
         self._showInViews()
         showFindings(reading.findings)
@@ -199,7 +198,7 @@ class Panel:
         """Clicks work and the views show the case while the reader is here, and not while another module is open."""
         if self.reading is None or not self._isEntered:
             return
-        self.clicks.install()
+        self.views.clicks.install()
         if self._isUnseen:
             self._isUnseen = False
             slicer.util.setSliceViewerLayers(background=self.nodes.volume, fit=True)
@@ -217,7 +216,6 @@ class Panel:
         from heartlens.scene import remove_case
 
         self._flush()
-        self.clicks.remove()
         if self._watch is not None:
             self._watch.close()
             self._watch = None
@@ -227,9 +225,9 @@ class Panel:
         self.review.clear()
         self.result.clear()
         self.sign.clear()
-        if nodes is not None and removeNodes:
-            remove = partial(remove_case, slicer.mrmlScene, nodes)
-            self.later.do(remove) if soon else remove()
+        for remove in (self.views.leave(), partial(remove_case, slicer.mrmlScene, nodes)):
+            if nodes is not None and removeNodes:
+                self.later.do(remove) if soon else remove()
 
     def reopen(self) -> None:
         """After a scene was loaded or the module was reloaded: the case it shows, with the edits in its folder."""
@@ -283,26 +281,21 @@ class Panel:
 
     def onViewClick(self, ras: "tuple[float, float, float]", inSlice: bool) -> None:
         """A click in a slice view, at a point of the patient in RAS mm; with Ctrl only that slice is meant."""
-        from heartlens.scene import index_of, require_untransformed
-
         artery = self.review.clickArtery
         if self.reading is None or artery is None:
             return
-        try:
-            # Under a transform the views show another place than the one that would be edited.
-            require_untransformed(self.nodes.volume, "the volume")
-            require_untransformed(self.nodes.segmentation, "the segmentation")
-        except InputRefused as refused:
-            showError(refused)
-            return
-        kji = index_of(self.reading.case.source_ct, ras)
-        try:
-            if self.reading.assign_at(kji, artery, in_slice=inSlice):
-                self.review.select(None)
-                self._edited()
-        except InputRefused as refused:
-            slicer.util.showStatusMessage(refused.text, 5000)
-            self.score.log(_("a click was refused: {code}").format(code=refused.code))
+        refused = assignAt(self.reading, self.nodes, ras, artery, inSlice, self._clicked)
+        if refused:
+            self.score.log(_("a click was refused: {code}").format(code=refused))
+
+    def onBox(self, corners: "list[Any]", _view: Any) -> None:
+        """A box in a slice view, by its corners in RAS mm."""
+        if self.reading is not None and (artery := self.review.clickArtery) is not None:
+            assignBox(self.reading, self.nodes, corners, artery, self._clicked)
+
+    def _clicked(self) -> None:
+        self.review.select(None)
+        self._edited()
 
     def commitStrokes(self) -> None:
         """Take what the segment editor did into the case."""
@@ -341,6 +334,7 @@ class Panel:
         self.review.refresh(self.reading)
         self.result.refresh(self.reading)
         self.sign.refresh(self.reading)
+        self.views.refresh()
         self._reportTimer.start()
 
     def _updateScene(self, isTold: bool = False) -> None:
@@ -384,6 +378,17 @@ class Panel:
                 self.reading.save_report()
             except InputRefused as refused:
                 self.score.log(_("report.json could not be written: {code}").format(code=refused.code))
+
+    def _signed(self) -> None:
+        self.review.readBy(self.sign.observer)
+        self.result.refresh(self.reading)
+        self.views.strip.refresh()
+
+    def _onMethod(self) -> None:
+        """Another method: what is noted of the scan follows, and a case that is shown stays as it was scored."""
+        self.input.refresh()
+        self.scoring.showReadiness()
+        self.remedies.offerOfCase(None if self.reading is None else self.reading.case)
 
     def _onVolumeChanged(self) -> None:
         scan = self.input.scan

@@ -1,5 +1,6 @@
 """What the panel remembers with the scene, and what it remembers of the user."""
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -66,6 +67,23 @@ class Parameters:
     @ageYears.setter
     def ageYears(self, years: "int | None") -> None:
         self.node.SetParameter("ageYears", str(years or ""))
+
+    @property
+    def method(self) -> "dict[str, Any]":
+        """What was said of the method, by the command line's names; what is not said is not there."""
+        try:
+            said = json.loads(self.node.GetParameter("method") or "{}")
+        except ValueError:  # written by hand
+            return {}
+        kinds: dict[str, Any] = dict.fromkeys(("profile", "connectivity", "normalisation"), str)
+        kinds |= dict.fromkeys(("kvp-adapted", "isotropic-volume"), bool)
+        kinds |= dict.fromkeys(("kvp", "thickness-mm", "slab-mm", "min-area-mm2", "mass-factor"), (int, float))
+        pairs = said.items() if isinstance(said, dict) else ()
+        return {name: value for name, value in pairs if name in kinds and isinstance(value, kinds[name])}
+
+    @method.setter
+    def method(self, said: "dict[str, Any]") -> None:
+        self.node.SetParameter("method", json.dumps(said) if said else "")
 
     @property
     def artery(self) -> Artery:

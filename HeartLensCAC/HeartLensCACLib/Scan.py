@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 
 from heartlens.core.ct import CTHeader
+from heartlens.core.errors import WarningRecord
 
 FOLDER_ATTRIBUTE = "HeartLens.DicomFolder"
 """On volumes that were not loaded through the DICOM database, such as the sample: where their files lie."""
@@ -26,11 +27,11 @@ class Scan:
     files
         DICOM files of its slices; empty when it did not come from DICOM, or they are gone
     header
-        What the files say, or the case that the volume was made from.
+        What the files say, or the case that the volume was made from, and the reader where these do not.
     decoder
         Library without which the files cannot be decoded here; "" where nothing is missing.
     cautions
-        Codes and texts of what to know before trusting a score.
+        What to know before trusting a score.
     refusal
         Why it cannot be scored; "" when nothing is known to speak against it.
     """
@@ -40,36 +41,37 @@ class Scan:
     header: CTHeader = UNKNOWN
     decoder: str = ""
     facts: tuple[str, ...] = ()
-    cautions: tuple[str, ...] = ()
+    cautions: tuple[WarningRecord, ...] = ()
     refusal: str = ""
 
 
-def scanOf(volume: Any, known: "CTHeader | None" = None) -> Scan:
+def scanOf(volume: Any, method: Any, known: "CTHeader | None" = None) -> Scan:
     """Look at a volume node; nothing is changed, and voxels are only looked at.
 
     Parameters
     ----------
     volume
         vtkMRMLScalarVolumeNode
+    method
+        MethodSection: how it would be scored, and what the reader says of it.
     known
         What the case says that the volume belongs to, for a volume whose files are not here.
     """
     from heartlens.anatomy.quality import acquisition_cautions
     from heartlens.core.errors import OVERRIDABLE, InputRefused
-    from heartlens.core.protocol import ScoringProtocol
     from heartlens.scene import case_ct
 
     files = dicomFiles(volume)
     instances = instancesOf(files)
-    header = headerOf(instances) if instances else known or UNKNOWN
+    header = method.told(headerOf(instances) if instances else known or UNKNOWN)
     decoder = decoderOf(instances)
     try:
         ct, assumed = case_ct(volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=OVERRIDABLE)
     except InputRefused as refused:
         return Scan(volume, files, header, decoder, refusal=refused.text)
     ct = replace(ct, header=replace(header, sop_instance_uids=ct.header.sop_instance_uids))
-    cautions = [*assumed, *acquisition_cautions(ct, ScoringProtocol())]
-    return Scan(volume, files, header, decoder, factsOf(ct), tuple(caution.text for caution in cautions))
+    cautions = [*assumed, *acquisition_cautions(ct, method.protocol(header.kvp))]
+    return Scan(volume, files, header, decoder, factsOf(ct), tuple(cautions))
 
 
 def dicomFiles(volume: Any) -> tuple[Path, ...]:

@@ -14,8 +14,9 @@ from heartlens.app.messages import Event, Run
 from heartlens.app.requirements import is_installed
 from heartlens.core.errors import OVERRIDABLE, InputRefused
 from HeartLensCACLib.Parameters import Parameters
-from HeartLensCACLib.Requirements import bundleToRun
+from HeartLensCACLib.Requirements import RULES, bundleToRun
 from HeartLensCACLib.Sections.InputSection import InputSection
+from HeartLensCACLib.Sections.MethodSection import MethodSection
 from HeartLensCACLib.Sections.ScoreSection import ScoreSection
 from HeartLensCACLib.Words import asks, asksToAllow, showError, showRefusal, tell
 
@@ -46,6 +47,8 @@ class Scoring:
         Called when the input may be used again.
     tableChosen
         Called when another risk table was chosen.
+    method
+        Where the method is chosen, and the segmentation that is to be scored.
     """
 
     parameters: Parameters
@@ -59,13 +62,15 @@ class Scoring:
         opened: Callable[[Path, Any], None],
         volumeChanged: Callable[[], None],
         tableChosen: Callable[[], None],
+        method: MethodSection,
     ) -> None:
+        self.method = method
         self.input = inputSection
         self._beforeRun, self._opened, self._volumeChanged = beforeRun, opened, volumeChanged
         self._scored: _Scored | None = None
         self._copy: Path | None = None
         self._arrived: set[str] = set()  # decoders installed under this Slicer, which sees them after a restart
-        self.section = ScoreSection(ui, self.start, self._onRunEnded, tableChosen)
+        self.section = ScoreSection(ui, self.start, self._onRunEnded, tableChosen, method)
 
     def stop(self) -> None:
         """Abandon a run that is under way, and its copy of the scan."""
@@ -91,7 +96,8 @@ class Scoring:
             return
         decoder = "" if asShown else scan.decoder
         lacked = bool(decoder) and not is_installed(decoder)
-        bundle = bundleToRun(self.parameters.bundle, self.parameters.device, decoder)
+        isGiven = self.method.segmentation is not None  # labels that are there need no network
+        bundle = bundleToRun(RULES if isGiven else self.parameters.bundle, self.parameters.device, decoder)
         if lacked and is_installed(decoder):
             self._arrived.add(decoder)
         if bundle is None:
@@ -103,7 +109,7 @@ class Scoring:
         out = self.section.casesFolder / f"{datetime.now():%Y%m%d-%H%M%S}-{scan.volume.GetID()[-6:]}"
         options = {**self.input.options(), **self.section.options(), "bundle": bundle or None, "allow": sorted(allow)}
         try:
-            source = self._source(scan, options, allow, asShown)
+            source = self._source(scan, options, allow, asShown)  # may add to the options
             out.parent.mkdir(parents=True, exist_ok=True)
         except InputRefused as refused:
             self._dropCopy()
@@ -122,20 +128,30 @@ class Scoring:
 
     def _source(self, scan: Any, options: "dict[str, Any]", allow: "frozenset[str]", asShown: bool) -> "dict[str, Any]":
         """The DICOM files, or, where there are none or the volume is no longer what they say, its voxels as NRRD."""
+        from heartlens.io.seg_nrrd import write_seg_nrrd
         from heartlens.io.volumes import write_volume
-        from heartlens.scene import case_ct
+        from heartlens.scene import case_ct, labels_of
 
         header = scan.header
         ct, cautions = case_ct(scan.volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=allow)
         isChanged = any(caution.code == "changed" for caution in cautions)
+        if self.method.segmentation is not None:
+            path = self._folder() / "labels.seg.nrrd"
+            write_seg_nrrd(path, ct, labels_of(self.method.segmentation, ct))
+            options.update({"segmentation": str(path), "bundle": None})
         if scan.files and not asShown and not isChanged:
             return {"files": scan.files}
         options.update({"kvp": header.kvp, "thickness-mm": header.slice_thickness_mm})
-        folder = Path(slicer.app.temporaryPath) / f"HeartLens-{datetime.now():%Y%m%d%H%M%S%f}"
-        folder.mkdir(mode=0o700, parents=True)  # of the user alone, as results are
-        self._copy = folder
-        write_volume(folder / "ct.nrrd", ct)
-        return {"input": folder / "ct.nrrd"}
+        path = self._folder() / "ct.nrrd"
+        write_volume(path, ct)
+        return {"input": path}
+
+    def _folder(self) -> Path:
+        """For what is handed to the run; of the user alone, as results are."""
+        if self._copy is None:
+            self._copy = Path(slicer.app.temporaryPath) / f"HeartLens-{datetime.now():%Y%m%d%H%M%S%f}"
+            self._copy.mkdir(mode=0o700, parents=True)
+        return self._copy
 
     def _asksForScreen(self, decoder: str) -> bool:
         """Slicer shows more kinds of DICOM than its Python decodes: what is on the screen can be scored."""

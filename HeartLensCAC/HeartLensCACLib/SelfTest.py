@@ -58,10 +58,13 @@ class Hands:
         slicer.app.processEvents()
 
     def choose(self, lesion: int) -> None:
-        """A click on the lesion's row."""
-        ids = [row.id for row in self.panel.reading.case.report.lesions]
-        self.ui.lesionTable.selectRow(ids.index(lesion))
+        """A click on the lesion's row, and on Hold."""
+        table = self.ui.lesionTable
+        ids = [int(table.verticalHeaderItem(r).text()) for r in range(table.rowCount)]
+        table.selectRow(ids.index(lesion))
         assert self.panel.review.selectedLesion() == lesion
+        self.click(self.ui.holdButton)
+        assert self.panel.review.heldLesion == lesion
 
     def at(self, kji: Any) -> "tuple[int, int]":
         """Where a voxel lies in the Red view, after the view went there."""

@@ -11,6 +11,16 @@ ARTERY_KEYS = {"1": Artery.LM, "2": Artery.LAD, "3": Artery.LCX, "4": Artery.RCA
 """The key that gives the selected lesion to each artery."""
 
 
+WRITES = ("QLineEdit", "QAbstractSpinBox")
+"""Widgets in which a key is for what is written there; they keep letters from a shortcut, and not Return."""
+
+
+def isWriting() -> bool:
+    """Whether the keyboard is in a widget that is written in."""
+    focused = qt.QApplication.focusWidget()
+    return focused is not None and any(focused.inherits(kind) for kind in WRITES)
+
+
 class Shortcuts:
     """Keys of the whole window.
 
@@ -40,7 +50,7 @@ class Shortcuts:
         self.remove()
         for key, action in self._actions.items():
             shortcut = qt.QShortcut(qt.QKeySequence(key), window)
-            shortcut.connect("activated()", action)
+            shortcut.connect("activated()", lambda action=action: None if isWriting() else action())
             self._installed.append(shortcut)
 
     def remove(self) -> None:

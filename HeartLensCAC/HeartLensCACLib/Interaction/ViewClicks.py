@@ -1,5 +1,7 @@
 """Clicks in slice views, as points of the patient.
 
+A slab of maximum intensity takes none: what is seen there lies somewhere within its thickness.
+
 A drag is no click: it pans, zooms or changes the window. While a markup is being placed, or in another mouse mode of
 Slicer, the click is not ours.
 """
@@ -113,6 +115,8 @@ class ViewClicks:
         if pressed is None or max(abs(x - pressed[0]), abs(y - pressed[1])) > SLOP_PIXELS:
             return
         if not _isDefaultMode():
+            return
+        if sliceNode.GetSlabReconstructionEnabled():
             return
         r, a, s, _one = sliceNode.GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))
         self._clicked((r, a, s), self._isCtrl)

@@ -32,11 +32,22 @@ class InputSection:
         Called when another volume was chosen.
     described
         Called when something else was said of the person.
+    method
+        MethodSection, for what the reader says of the scan and how it would be scored.
+    offer
+        Called with the scan that is shown, or None: its remedies are offered.
     """
 
-    def __init__(self, ui: Any, changed: Callable[[], None], described: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        ui: Any,
+        changed: Callable[[], None],
+        described: Callable[[], None],
+        method: Any,
+        offer: "Callable[[Scan | None], None]",
+    ) -> None:
         self.ui = ui
-        self._changed, self._described = changed, described
+        self._changed, self._described, self._method, self._offer = changed, described, method, offer
         self._parameters: Parameters | None = None
         self.scan: Scan | None = None
         self._known: tuple[str, CTHeader] | None = None  # by the node's ID: it would live on here when it is deleted
@@ -98,17 +109,19 @@ class InputSection:
 
     def _look(self, volume: Any) -> None:
         volumeID, header = self._known or ("", None)
-        self.scan = None if volume is None else scanOf(volume, header if volume.GetID() == volumeID else None)
+        known = header if volume is not None and volume.GetID() == volumeID else None
+        self.scan = None if volume is None else scanOf(volume, self._method, known)
         if self.scan is None:
             facts, notes = (_("Choose a CT volume, or open a case."),), ()
         elif self.scan.refusal:
             facts, notes = (_("Cannot be scored."),), (self.scan.refusal,)
         else:
-            facts, notes = self.scan.facts, self.scan.cautions
+            facts, notes = self.scan.facts, tuple(caution.text for caution in self.scan.cautions)
         self.ui.factsLabel.setText("\n".join(facts))
         self.ui.warningsLabel.setText("\n".join(f"{WARNING} {panelWords(note)}" for note in notes) or _("none"))
         self.ui.notesLabel.setVisible(self.scan is not None)
         self.ui.warningsLabel.setVisible(self.scan is not None)
+        self._offer(self.scan)
 
     def _fillPatient(self, header: CTHeader) -> None:
         """Replace what was said of another patient by what the header says, or by nothing; it never says the race."""

@@ -1,11 +1,13 @@
 """Result: the automatic numbers, the reader's, their difference, and the row of the risk table they fall in."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from heartlens.app.review_session import ReviewSession
+from heartlens.case.case import Case
 from heartlens.case.signature import answered, state_words
 from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery
 from heartlens.risk.assess import Risk
@@ -23,10 +25,19 @@ NO_SCORE = "\u2013"
 
 
 class ResultSection:
-    """The Result section: totals, risk category with its context, and cautions."""
+    """The Result section: totals, risk category with its context, and cautions.
 
-    def __init__(self, ui: Any) -> None:
+    Parameters
+    ----------
+    ui
+        Widgets by name.
+    offer
+        Called with the case that is shown, or None: its remedies are offered.
+    """
+
+    def __init__(self, ui: Any, offer: "Callable[[Case | None], None]" = lambda _case: None) -> None:
         self.ui = ui
+        self._offer = offer
         self.clear()
 
     def clear(self) -> None:
@@ -35,6 +46,7 @@ class ResultSection:
             table.setRowCount(0)
         for label in (self.ui.riskLabel, self.ui.contextLabel, self.ui.cautionsLabel):
             label.setText("")
+        self._offer(None)
         self.ui.resultSection.setEnabled(False)
         self.ui.resultSection.collapsed = True
 
@@ -56,6 +68,7 @@ class ResultSection:
         cautions = [f"{WARNING} {panelWords(caution.text)}" for caution in reading.case.cautions]
         self.ui.cautionsLabel.setText("\n".join(cautions))  # as in the report: the run may have met more than the scan
         self.ui.cautionsLabel.setVisible(bool(cautions))
+        self._offer(reading.case)
 
     def _fillTotals(self, reading: ReviewSession) -> None:
         was, now, hasTotal = reading.case.auto_report, reading.case.report, reading.case.assessment.has_total

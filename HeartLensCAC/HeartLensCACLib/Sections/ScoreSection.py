@@ -14,6 +14,7 @@ from HeartLensCACLib.Environment import DoctorRun, diagnostics
 from HeartLensCACLib.Parameters import Parameters, keepUserSetting, userSetting
 from HeartLensCACLib.ScoreRun import ScoreRun
 from HeartLensCACLib.Sections.InputSection import choose, chosen, fill
+from HeartLensCACLib.Sections.MethodSection import MethodSection
 from HeartLensCACLib.Words import plainToolTip
 
 IDLE, RUNNING, CANCELLING = "idle", "running", "cancelling"
@@ -40,6 +41,8 @@ class ScoreSection:
         Called with the last `Event` of the run.
     tableChosen
         Called when another risk table was chosen.
+    method
+        The Method box within the section.
     """
 
     def __init__(
@@ -48,9 +51,11 @@ class ScoreSection:
         pressed: Callable[[], None],
         ended: Callable[[Event], None],
         tableChosen: Callable[[], None],
+        method: MethodSection,
     ) -> None:
         self.ui = ui
         self._pressed, self._onEnded, self._tableChosen = pressed, ended, tableChosen
+        self.method = method
         self._parameters: Parameters | None = None
         self._run: ScoreRun | None = None
         self._leaving: list[ScoreRun] = []  # told everything, but their process still has to end
@@ -70,10 +75,12 @@ class ScoreSection:
         ui.bundleComboBox.connect("currentIndexChanged(int)", self._onBundle)
         ui.deviceComboBox.connect("currentIndexChanged(int)", self._onOption)
         ui.schemeComboBox.connect("currentIndexChanged(int)", self._onScheme)
+        ui.segmentationSelector.connect("currentNodeChanged(vtkMRMLNode*)", lambda _node=None: self._draw())
         self._draw()
 
     def setParameters(self, parameters: Parameters) -> None:
-        """Show bundle, device and risk table of a parameter node, and write changes there from now on."""
+        """Show method, bundle, device and risk table of a parameter node, and write changes there from now on."""
+        self.method.setParameters(parameters)
         self._parameters = None
         self._showBundle(parameters.bundle)
         choose(self.ui.deviceComboBox, parameters.device)
@@ -100,6 +107,7 @@ class ScoreSection:
             "bundle": parameters.bundle or None,
             "device": parameters.device,
             "scheme": parameters.scheme,
+            **self.method.options(),
         }
 
     def setReady(self, ready: bool, why: str) -> None:
@@ -180,13 +188,16 @@ class ScoreSection:
 
     def _draw(self) -> None:
         state = self.state
-        words = {IDLE: _("Score"), RUNNING: _("Cancel"), CANCELLING: _("Cancelling...")}
+        name = self.method.segmentation.GetName() if self.method.segmentation is not None else ""
+        score = _("Score the segmentation {name}").format(name=name) if name else _("Score")
+        words = {IDLE: score, RUNNING: _("Cancel"), CANCELLING: _("Cancelling...")}
         self.ui.scoreButton.setText(words[state])
         self.ui.scoreButton.setEnabled(state == RUNNING or (state == IDLE and self._isReady))
         self.ui.progressBar.setVisible(state != IDLE)
         self.ui.stageLabel.setVisible(state != IDLE)
         for widget in (self.ui.bundleComboBox, self.ui.deviceComboBox, self.ui.schemeComboBox, self.ui.casesPathEdit):
             widget.setEnabled(state == IDLE)
+        self.method.setEnabled(state == IDLE)
 
     def _showBundle(self, bundle: str) -> None:
         """Choose a bundle; a folder of the reader's own gets an entry."""

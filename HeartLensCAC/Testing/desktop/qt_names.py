@@ -12,8 +12,10 @@ BROWSER = "Modules/Scripted/DICOMLib/DICOMBrowser.py"
 WRAPPED = "wrapped"
 
 QT_NAMES = {
+    "qt.QApplication.focusWidget": WRAPPED,
     "qt.QColor": "Base/Python/slicer/parameterNodeWrapper/guiConnectors.py",
     "qt.QDesktopServices.openUrl": "Base/Python/slicer/ScriptedLoadableModule.py",
+    "qt.QDockWidget.NoDockWidgetFeatures": WRAPPED,
     "qt.QFileDialog.getExistingDirectory": "Applications/SlicerApp/Testing/Python/JRC2013VisTest.py",
     "qt.QHeaderView.Stretch": BROWSER,
     "qt.QIcon": "Base/Python/slicer/ScriptedLoadableModule.py",
@@ -28,12 +30,17 @@ QT_NAMES = {
     "qt.QProcess.MergedChannels": WRAPPED,
     "qt.QProcess.NotRunning": PROCESSES,
     "qt.QProcess.Running": WRAPPED,
+    "qt.QPushButton": "Base/Python/slicer/util.py",
     "qt.QShortcut": PACKAGING,
     "qt.QTableWidgetItem": BROWSER,
     "qt.QTimer": PACKAGING,
+    "qt.QVBoxLayout": "Base/Python/slicer/ScriptedLoadableModule.py",
     "qt.QUrl.fromLocalFile": WRAPPED,
     "qt.Qt.AlignRight": WRAPPED,
     "qt.Qt.AlignVCenter": WRAPPED,
+    "qt.Qt.AscendingOrder": WRAPPED,
+    "qt.Qt.BottomDockWidgetArea": WRAPPED,
+    "qt.Qt.DescendingOrder": WRAPPED,
     "qt.Qt.PlainText": WRAPPED,
 }
 """Names that begin with qt."""
@@ -41,6 +48,7 @@ QT_NAMES = {
 SIGNALS = {
     "aboutToQuit()": "Modules/Scripted/DICOMLib",
     "activated()": "Docs/developer_guide/script_repository/gui.md",
+    "cellDoubleClicked(int,int)": WRAPPED,
     "clicked(bool)": "Applications/SlicerApp/Testing/Python/AtlasTests.py",
     "currentIndexChanged(int)": "Applications/SlicerApp/Testing/Python/ScenePerformanceTest.py",
     "currentNodeChanged(vtkMRMLNode*)": "Extensions/Testing/ScriptedLoadableExtensionTemplate",
@@ -51,11 +59,13 @@ SIGNALS = {
     "layoutChanged(int)": "Libs/MRML/Widgets/qMRMLLayoutManager.h",
     "readyReadStandardError()": WRAPPED,
     "readyReadStandardOutput()": PROCESSES,
+    "sectionClicked(int)": WRAPPED,
     "started()": WRAPPED,
     "startupCompleted()": "Utilities/Templates/Modules/Scripted/TemplateKey.py",
     "textChanged(QString)": WRAPPED,
     "timeout()": PACKAGING,
     "toggled(bool)": "Applications/SlicerApp/Testing/Python/JRC2013VisTest.py",
+    "valueChanged(double)": WRAPPED,
     "valueChanged(int)": "Base/Python/slicer/util.py",
 }
 """Signatures that the panel connects to. None of them was removed or overloaded away between Qt 5.15 and Qt 6."""

@@ -20,7 +20,12 @@ from PySide6.QtTest import QTest  # noqa: E402
 from PySide6.QtWidgets import QApplication, QFileDialog  # noqa: E402
 from vtk.util.numpy_support import numpy_to_vtk  # noqa: E402
 
-KEYS = {"Del": Qt.Key_Delete, "Esc": Qt.Key_Escape, **{letter: getattr(Qt, f"Key_{letter}") for letter in "ZYNPT01234"}}
+KEYS = {
+    "Del": Qt.Key_Delete,
+    "Esc": Qt.Key_Escape,
+    "Return": Qt.Key_Return,
+    **{letter: getattr(Qt, f"Key_{letter}") for letter in "BEHLMWZYNPT01234"},
+}
 
 
 class Reader:
@@ -67,9 +72,28 @@ class Reader:
         QTest.mouseClick(table.viewport(), Qt.LeftButton, Qt.NoModifier, at)
         assert self.panel.review.selectedLesion() is not None
 
+    def row_of(self, lesion: int) -> int:
+        """Where the table shows a lesion."""
+        return self.lesions_shown().index(lesion)
+
+    def lesions_shown(self) -> list[int]:
+        """Ids of the lesions, as the table numbers its rows."""
+        table = self.ui.lesionTable
+        return [int(table.verticalHeaderItem(r).text()) for r in range(table.rowCount)]
+
     def click_row_of(self, lesion: int) -> None:
-        ids = [row.id for row in self.panel.reading.case.report.lesions]
-        self.click_row(ids.index(lesion))
+        self.click_row(self.row_of(lesion))
+
+    def hold_row_of(self, lesion: int) -> None:
+        self.hold_row(self.row_of(lesion))
+
+    def hold_row(self, row: int) -> None:
+        """A double click: the next artery or Delete is for this lesion."""
+        self.click_row(row)
+        table = self.ui.lesionTable
+        at = table.visualItemRect(table.item(row, 1)).center()
+        QTest.mouseDClick(table.viewport(), Qt.LeftButton, Qt.NoModifier, at)
+        assert self.panel.review.heldLesion == self.panel.review.selectedLesion()
 
     # Steps of the journey
 
@@ -108,8 +132,7 @@ class Reader:
         ]
 
     def shown_artery(self, lesion: int) -> str:
-        ids = [row.id for row in self.panel.reading.case.report.lesions]
-        return str(self.ui.lesionTable.item(ids.index(lesion), 0).text())
+        return str(self.ui.lesionTable.item(self.row_of(lesion), 0).text())
 
     # Views and brushes
 
@@ -117,21 +140,29 @@ class Reader:
         self, name: str, lesion: int, *, ctrl: bool = False, drag: bool = False, ctrl_at_release: bool | None = None
     ) -> None:
         """A click on a voxel of a lesion, in a view that shows it."""
-        case = self.panel.reading.case
-        flat = case.lesions.voxels.flat[case.lesions.voxels.ids == lesion]
-        kji = np.array(np.unravel_index(flat[len(flat) // 2], case.ct.shape), float)
-        x, y, z = case.ct.lps_mm(kji)
-        view = self.module.views[name]
-        view.node.JumpSliceByCentering(-x, -y, z)
-        to_xy = vtk.vtkMatrix4x4()
-        vtk.vtkMatrix4x4.Invert(view.node.GetXYToRAS(), to_xy)
-        px, py, *_ = to_xy.MultiplyPoint((-x, -y, z, 1.0))
-        start = (round(px), round(py))
+        view, start = self.module.views[name], self._at(name, lesion)
         if drag:  # from beside the lesion onto it: only that it is a drag keeps it from being a click there
             view.click(start[0] + 30, start[1], ctrl=ctrl, drag_to=start)
         else:
             view.click(*start, ctrl=ctrl, ctrl_at_release=ctrl_at_release)
         QApplication.processEvents()
+
+    def point_at(self, name: str, lesion: int) -> None:
+        """The mouse rests on a voxel of a lesion; `leave` of the view takes it away."""
+        self.module.views[name].hover(*self._at(name, lesion))
+
+    def _at(self, name: str, lesion: int) -> tuple[int, int]:
+        """Where a view shows a voxel of a lesion, after it went there."""
+        case = self.panel.reading.case
+        flat = case.lesions.voxels.flat[case.lesions.voxels.ids == lesion]
+        kji = np.array(np.unravel_index(flat[len(flat) // 2], case.ct.shape), float)
+        x, y, z = case.ct.lps_mm(kji)
+        node = self.module.views[name].node
+        node.JumpSliceByCentering(-x, -y, z)
+        to_xy = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), to_xy)
+        px, py, *_ = to_xy.MultiplyPoint((-x, -y, z, 1.0))
+        return round(px), round(py)
 
     def paint_free_calcium(self, segment: str) -> int:
         """Brush over bright voxels that no lesion has, such as rib; the mask and threshold decide what is taken.
@@ -158,7 +189,7 @@ class Reader:
         """One stroke as Slicer's effects make it: a modifier label map through the segment editor's logic, with the
         masks that the panel has set."""
         self.ui.segmentEditor.setActiveEffectByName(effect)
-        node = self.panel.review._editorNode
+        node = self.panel.review.brush.node
         node.SetSelectedSegmentID(segment)
         logic = slicer.vtkSlicerSegmentEditorLogic()
         logic.SetMRMLScene(slicer.mrmlScene)

@@ -59,7 +59,11 @@ class SliceView:
         self.logic = slicer.vtkMRMLSliceLogic()
         self.logic.SetMRMLApplicationLogic(application)
         self.logic.SetMRMLScene(slicer.mrmlScene)
-        self.node = self.logic.AddSliceNode(name)
+        self.node = slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
+        if self.node is None:
+            self.node = self.logic.AddSliceNode(name)
+        else:  # the layout has made it, as in Slicer
+            self.logic.SetSliceNode(self.node)
         application.GetSliceLogics().AddItem(self.logic)
         self._window = vtk.vtkGenericOpenGLRenderWindow()
         self._window.SetSize(SIZE, SIZE)
@@ -88,6 +92,9 @@ class SliceView:
         self.node.SetOrientation("Axial")
         self.node.SetDimensions(SIZE, SIZE, 1)
         self.node.SetFieldOfView(200, 200, 1)
+        self.node.SetSlabReconstructionEnabled(False)
+        self.logic.GetSliceCompositeNode().SetLinkedControl(False)
+        self.logic.GetSliceCompositeNode().SetHotLinkedControl(False)
 
     # As PythonQt offers them
 
@@ -99,6 +106,15 @@ class SliceView:
 
     def mrmlSliceNode(self) -> Any:
         return self.node
+
+    def mrmlSliceCompositeNode(self) -> Any:
+        return self.logic.GetSliceCompositeNode()
+
+    def renderWindow(self) -> Any:
+        return self._window
+
+    def scheduleRender(self) -> None:
+        """Nothing is drawn here."""
 
     # A mouse
 
@@ -124,3 +140,13 @@ class SliceView:
             at(*drag_to, ctrl, "MouseMoveEvent")
         released = ctrl if ctrl_at_release is None else ctrl_at_release
         at(*(drag_to or (x, y)), released, "LeftButtonReleaseEvent", "LeaveEvent")
+
+    def hover(self, x: int, y: int) -> None:
+        """The mouse comes, and stays there."""
+        self._interactor.SetEventInformation(x, y, 0, 0)
+        for event in ("EnterEvent", "MouseMoveEvent"):
+            self._interactor.InvokeEvent(event)
+
+    def leave(self) -> None:
+        """The mouse goes out of the view."""
+        self._interactor.InvokeEvent("LeaveEvent")

@@ -53,6 +53,7 @@ class App:
             Path(path).mkdir(parents=True, exist_ok=True)
         self.slots: dict[str, list[Callable[[], None]]] = {}
         self.slice_widgets: dict[str, Any] = {}
+        self.layout_logic: Any = None
         self._layouts = LayoutManager(self)
         self.clipped = ""
 
@@ -105,6 +106,19 @@ class LayoutManager:
 
     def mrmlSliceLogics(self) -> Any:
         return self._app.applicationLogic().GetSliceLogics()
+
+    def layoutLogic(self) -> Any:
+        return self._app.layout_logic
+
+    def setLayout(self, layout: int) -> None:
+        """Slicer's own logic reads the description and makes the nodes; each slice node gets a view."""
+        self._app.layout_logic.GetLayoutNode().SetViewArrangement(layout)
+        nodes = self._app.layout_logic.GetViewNodes()
+        shown = [nodes.GetItemAsObject(n) for n in range(nodes.GetNumberOfItems())]
+        names = [node.GetLayoutName() for node in shown if node.IsA("vtkMRMLSliceNode")]
+        kept = self._app.slice_widgets
+        self._app.slice_widgets = {name: kept.get(name) or slice_view.slice_view(name) for name in names}
+        self.show()
 
     def show(self, **views: Any) -> None:
         """Another layout, with these views in addition."""
@@ -349,5 +363,7 @@ def _boot_scene(folder: Path) -> None:
     slice_view.add_singletons(scene)
     slicer.mrmlScene, slicer.modules = scene, modules
     slicer.app = App(app, folder)
+    slicer.app.layout_logic = slicer.vtkMRMLLayoutLogic()
+    slicer.app.layout_logic.SetMRMLScene(scene)
     slicer.dicomDatabase = DicomDatabase()
     boot.kept = (cache, io, editor_logic)  # type: ignore[attr-defined]  # or they are freed under the scene

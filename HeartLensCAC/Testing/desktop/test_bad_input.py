@@ -173,7 +173,7 @@ def test_a_volume_deleted_while_it_is_scored_leaves_the_result_in_its_folder(rea
 
 @pytest.mark.parametrize("node", ["segmentation", "volume", "totals_table"])
 def test_a_case_of_which_a_node_is_deleted_closes_and_keeps_its_edits(reading, node):
-    reading.click_row(0)
+    reading.hold_row(0)
     reading.click(reading.ui.rcaButton)
     report, folder = reading.panel.reading.case.report, reading.panel.reading.folder
     slicer.mrmlScene.RemoveNode(getattr(reading.panel.nodes, node))
@@ -244,7 +244,7 @@ def test_an_edit_that_cannot_be_kept_is_not_made(reading):
     journal.unlink()
     journal.mkdir()
     report = reading.panel.reading.case.report
-    reading.click_row(0)
+    reading.hold_row(0)
     reading.click(reading.ui.rcaButton)
     assert "the edit was not made" in the_dialog(reading).lower()
     assert reading.panel.reading.case.report == report
@@ -300,7 +300,7 @@ def test_calcium_without_an_artery_blocks_signing(reading):
     reading.click(reading.ui.confirmCheckBox)
     assert not reading.ui.signButton.enabled
     assert "1 lesion has no artery yet" in reading.ui.obstaclesLabel.text
-    reading.click_row_of(lesion)
+    reading.hold_row_of(lesion)
     reading.key("2")
     reading.click(reading.ui.confirmCheckBox)
     assert reading.ui.signButton.enabled
@@ -357,7 +357,7 @@ def test_zero_has_to_be_confirmed_in_its_own_words(reading):
 
 
 def test_a_reloaded_module_shows_the_same_case(reading):
-    reading.click_row(0)
+    reading.hold_row(0)
     reading.click(reading.ui.rcaButton)
     shown = reading.shown()
     old = reading.module.widget
@@ -375,7 +375,7 @@ def test_a_reloaded_module_shows_the_same_case(reading):
 
 
 def test_a_saved_scene_comes_back_with_its_case(reading, tmp_path):
-    reading.click_row(0)
+    reading.hold_row(0)
     reading.click(reading.ui.rcaButton)
     shown, segmentations = reading.shown(), slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
     bundle = str(tmp_path / "scene.mrb")

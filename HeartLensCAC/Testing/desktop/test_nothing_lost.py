@@ -41,7 +41,7 @@ def of_an_exact_age(module, phantom_ct, scored_case):
 def exclude_the_first_lesion(reading):
     """The total before, and after, and where it is to be written."""
     before = reading.panel.reading.case.report.total.agatston
-    reading.click_row(0)
+    reading.hold_row(0)
     reading.click(reading.ui.otherButton)
     after = reading.panel.reading.case.report.total.agatston
     saved = reading.panel.reading.folder / "report.json"

@@ -111,7 +111,7 @@ def test_another_volume_takes_the_case_out_of_the_scene_a_moment_later(reading):
 @pytest.fixture
 def saved(reading, tmp_path):
     """A scene saved with an edited case, and closed; returns (bundle, case folder, what was shown)."""
-    reading.click_row(0)
+    reading.hold_row(0)
     reading.click(reading.ui.rcaButton)
     folder, shown = reading.panel.reading.folder, reading.shown()
     (tmp_path / "scenes").mkdir()
@@ -181,7 +181,7 @@ def test_a_case_of_another_scan_that_is_shown_instead_is_refused_and_the_loaded_
 
 def test_a_scene_that_is_added_to_an_open_case_shows_its_own(reading, scored_case, tmp_path):
     second = shutil.copytree(scored_case, tmp_path / "second")
-    reading.click_row(0)
+    reading.hold_row(0)
     reading.click(reading.ui.rcaButton)
     first, shown = reading.panel.reading.folder, reading.shown()
     bundle = tmp_path / "scene.mrb"

@@ -106,7 +106,7 @@ def test_signals_of_slicers_widgets_are_in_the_release(release):
 HANDLES = {
     "App": {"emit"},
     "LayoutManager": {"show"},
-    "SliceView": {"click", "reset"},
+    "SliceView": {"click", "hover", "leave", "reset"},
     "ctkCollapsibleButton": {"SIGNALS", "TITLE_PX"},
     "ctkPathLineEdit": {"SIGNALS"},
     "qMRMLNodeComboBox": {"SIGNALS"},

@@ -124,7 +124,7 @@ def test_a_run_that_ends_while_another_module_is_open_touches_no_view_and_takes_
     module.widget.exit()
     slicer.util.setSliceViewerLayers(background=other)
     reader.wait(lambda: reader.panel.reading is not None, 120)
-    assert not reader.panel.clicks.areInstalled
+    assert not reader.panel.views.clicks.areInstalled
     assert background_of(module.views["Red"]) == other.GetID()
     lesion = next(row for row in reader.panel.reading.case.report.lesions if row.artery is Artery.LAD)
     reader.panel.parameters.artery = Artery.RCA
@@ -148,7 +148,7 @@ def test_a_scene_loaded_while_another_module_is_open_takes_no_click(reading, tmp
     reading.module.widget.exit()
     assert slicer.mrmlScene.ReadFromMRB(bundle)
     reading.wait(lambda: reading.panel.reading is not None)
-    assert not reading.panel.clicks.areInstalled
+    assert not reading.panel.views.clicks.areInstalled
 
 
 def window_of(volume):
@@ -287,22 +287,27 @@ def test_the_hint_says_what_the_effect_at_work_takes(reading):
     assert reading.ui.hintLabel.text.startswith("Click calcium in a slice to assign it to LCX")
 
 
-def test_while_a_brush_is_in_hand_a_key_chooses_its_artery_and_moves_no_selected_lesion(reading):
-    reading.click_row(0)
+def test_while_a_brush_is_in_hand_a_key_chooses_its_artery_and_moves_no_held_lesion(reading):
+    reading.hold_row(0)
     reading.ui.segmentEditor.setActiveEffectByName("Paint")
+    reading.point_at("Red", reading.lesions_shown()[0])
     reading.key("4")
     reading.click(reading.ui.lmButton)
     reading.key("3")
+    reading.key("Del")
     assert reading.panel.reading.case.edits == ()
     assert reading.panel.parameters.artery is Artery.LCX
     assert reading.ui.segmentEditor.currentSegmentID() == "LCX"
 
 
-def test_escape_puts_the_brush_down_and_then_lets_go_of_the_lesion(reading):
-    reading.click_row(0)
+def test_escape_puts_the_brush_down_then_lets_go_of_the_lesion_then_of_the_row(reading):
+    reading.hold_row(0)
     reading.ui.segmentEditor.setActiveEffectByName("Paint")
     reading.key("Esc")
-    assert reading.panel.review._editorNode.GetActiveEffectName() in ("", None)
+    assert reading.panel.review.brush.effect == ""
+    assert reading.panel.review.heldLesion is not None
+    reading.key("Esc")
+    assert reading.panel.review.heldLesion is None
     assert reading.panel.review.selectedLesion() is not None
     reading.key("Esc")
     assert reading.panel.review.selectedLesion() is None

@@ -82,7 +82,7 @@ class TestModule(unittest.TestCase):
         assert widget.panel.shortcuts.areInstalled
         slicer.util.selectModule("Data")
         assert not widget.panel.shortcuts.areInstalled
-        assert not widget.panel.clicks.areInstalled
+        assert not widget.panel.views.clicks.areInstalled
 
     def test_a_closed_scene_ends_the_run(self):
         from HeartLensCACLib import SampleCT

@@ -32,11 +32,11 @@ from viewer.reviewed_chest import (
 from heartlens.__main__ import main
 from heartlens.app.review_session import ReviewSession
 from heartlens.case.folder import load_case
+from heartlens.case.looked_at import VIEWED, LookedAt
 from heartlens.core.lesions import Artery
 from heartlens.viewer.app import STATIC
 from heartlens.viewer.edits import MAX_VOXELS
 from heartlens.viewer.guard import MAX_BODY_BYTES
-from heartlens.viewer.looked_at import VIEWED, LookedAt
 
 EDIT = "api/cases/0/edit"
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.case.case import Case
-from heartlens.case.correction import apply_edited_labels, apply_labels, assign_at, lesion_at
+from heartlens.case.correction import apply_edited_labels, apply_labels, assign_at, assign_touched, lesion_at
 from heartlens.case.folder import (
     EMBEDDED,
     case_journal,
@@ -179,6 +179,10 @@ class ReviewSession:
     def assign_at(self, kji: ArrayLike, artery: Artery, *, in_slice: bool = False) -> bool:
         """A click; see `heartlens.case.correction.assign_at`."""
         return self._edit(lambda **by: assign_at(self.case, kji, artery, in_slice=in_slice, **by))
+
+    def assign_touched(self, flat: NDArray[np.int64], artery: Artery) -> bool:
+        """A box; see `heartlens.case.correction.assign_touched`."""
+        return self._edit(lambda **by: assign_touched(self.case, flat, artery, **by))
 
     def lesion_at(self, kji: ArrayLike) -> int | None:
         """Id of the lesion at a voxel (k, j, i); None when there is none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -146,6 +147,38 @@ def lesion_at(case: Case, kji: ArrayLike) -> int | None:
     """Id of the lesion under a point, or within `CLICK_REACH_MM` of it in the slice; None where there is none."""
     seed = _calcium_at(case, kji)
     return None if seed is None else int(case.lesions.labels.reshape(-1)[seed]) or None
+
+
+def assign_touched(case: Case, flat: NDArray[np.int64], artery: Artery, *, who: str = "", when: str = "") -> Case:
+    """The case after a box was drawn: every island that has a voxel in it belongs to `artery`, whole, as one action.
+
+    Parameters
+    ----------
+    case
+        The case before.
+    flat
+        (n,) C-order indices into `case.ct` of the voxels in the box, at or above the threshold, ascending
+    artery
+        What the reader says that they are.
+    who, when
+        Reader and ISO 8601 time, kept with each edit.
+
+    Raises
+    ------
+    ValueError
+        No island in it, or none that is small enough to be calcium of an artery; the text is for readers.
+    """
+    ids, voxels = case.lesions.labels.reshape(-1)[flat], case.lesions.voxels
+    islands = [voxels.flat[np.isin(voxels.ids, np.unique(ids[ids > 0]))]]
+    free = flat[ids == 0]
+    numbers = label_components(free, case.ct.shape, connectivity=case.protocol.connectivity)
+    for number in np.unique(numbers):
+        with suppress(ValueError):  # bone, which reaches into many a box
+            islands.append(_free_component(case, int(free[numbers == number][0]), in_slice=False))
+    whole = np.unique(np.concatenate(islands))
+    if not whole.size:
+        raise ValueError(f"no island of calcium of at most {CLICK_CAP_MM3:g} mm3 in the box; draw it around calcium")
+    return apply_labels(case, whole, np.full(whole.size, artery, np.uint8), who=who, when=when)
 
 
 def island_ids(case: Case) -> NDArray[np.uint16]:

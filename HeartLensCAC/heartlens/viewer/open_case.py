@@ -13,9 +13,9 @@ import numpy as np
 
 from heartlens.app.failure import Failure, log_failure
 from heartlens.app.review_session import ReviewSession
+from heartlens.case.looked_at import LookedAt, missing_words
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.edits import apply_edit
-from heartlens.viewer.looked_at import LookedAt, missing_words
 from heartlens.viewer.refusals import Stale, sentence
 from heartlens.viewer.state import geometry_of, heart_box, identity_of, name_of, state_of_session
 

@@ -12,7 +12,7 @@ from tiny_ct import make_ct
 
 from heartlens.calcium import extract_lesions
 from heartlens.case.case import Case
-from heartlens.case.correction import apply_edited_labels, assign_at, lesion_at
+from heartlens.case.correction import apply_edited_labels, assign_at, assign_touched, lesion_at
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.scoring.report import score_lesions
@@ -253,3 +253,40 @@ def test_a_click_on_bone_is_refused_with_a_way_out():
         assign_at(case, (5, 30, 30), Artery.LAD)
     with pytest.raises(ValueError, match="paint the part"):
         assign_at(case, (5, 30, 30), Artery.LAD, in_slice=True)
+
+
+def in_box(case: Case, rows: slice, columns: slice, k: int = 0) -> np.ndarray:
+    """Voxels at or above the threshold in a box of one slice."""
+    box = np.zeros(case.ct.shape, bool)
+    box[k, rows, columns] = True
+    return np.flatnonzero(box & (case.ct.hu >= 130))
+
+
+def test_a_box_that_touches_two_lesions_gives_both_away_whole_as_one_action(bridge):
+    moved = assign_touched(bridge, in_box(bridge, slice(5, 11), slice(2, 4)), Artery.LCX)
+    assert set(moved.lesions.arteries.values()) == {Artery.LCX}
+    assert moved.report.total.agatston == bridge.report.total.agatston
+    assert moved.undo().report == bridge.report
+
+
+def test_a_box_takes_the_unlabeled_island_in_it_through_the_slices_and_no_bone():
+    """One slice of a plaque of 3 slices is in the box, and the edge of a bone of 60 x 60 x 3 mm."""
+    hu = np.zeros((3, 100, 100), np.int16)
+    hu[:, 80:83, 80:83] = 300
+    hu[:, 0:70, 0:70] = 400
+    case = make_case(hu, np.zeros(hu.shape, np.uint8), spacing_mm=(3.0, 1.0, 1.0))
+    taken = assign_touched(case, in_box(case, slice(65, 90), slice(65, 90), k=1), Artery.LAD)
+    assert taken.report.arteries[Artery.LAD].lesions == 1
+    assert np.count_nonzero(taken.lesions.labels) == 27
+    assert taken.report.total.agatston == 3 * 9 * 3
+
+
+def test_a_box_without_calcium_or_with_bone_alone_is_refused(bridge):
+    with pytest.raises(ValueError, match="no island of calcium of at most 1500 mm3 in the box"):
+        assign_touched(bridge, in_box(bridge, slice(7, 9), slice(0, 20)), Artery.LAD)
+
+
+def test_a_box_around_what_has_the_artery_already_changes_nothing(bridge):
+    same = assign_touched(bridge, in_box(bridge, slice(10, 14), slice(2, 6)), Artery.RCA)
+    assert same.edits == ()
+    assert same is bridge

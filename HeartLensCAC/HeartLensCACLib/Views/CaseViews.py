@@ -1,0 +1,118 @@
+"""Everything of the panel that is in the views: clicks and boxes, markers, the strip, and the layout for reading."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from HeartLensCACLib.Interaction.BoxPrompt import BoxPrompt
+from HeartLensCACLib.Interaction.ViewClicks import ViewClicks
+from HeartLensCACLib.Sections.Strip import Strip
+from HeartLensCACLib.Views.Markers import Markers
+from HeartLensCACLib.Views.ReadingRoom import WINDOWS, ReadingRoom
+
+
+class CaseViews:
+    """What the views show and take while the reader is in the module.
+
+    Parameters
+    ----------
+    shown
+        With `reading`, a ReviewSession or None, and `nodes` that show it.
+    ui
+        Widgets by name.
+    review
+        ReviewSection: whose artery clicks and boxes go to.
+    clicked
+        Called with (r, a, s) in mm of a click, and whether it means the part in the slice.
+    boxed
+        Called with the corners of a box, RAS in mm, and the slice node.
+    """
+
+    def __init__(
+        self,
+        shown: Any,
+        ui: Any,
+        review: Any,
+        *,
+        clicked: "Callable[[tuple[float, float, float], bool], None]",
+        boxed: "Callable[[list[Any], Any], None]",
+    ) -> None:
+        self.ui = ui
+        self._shown, self._review = shown, review
+        self.clicks = ViewClicks(clicked, lambda: review.clickArtery is not None)
+        self.box = BoxPrompt(boxed, self._showBox)
+        self.room = ReadingRoom(shown)
+        self.strip = Strip(ui, shown)
+        self._markers: Markers | None = None
+        ui.boxButton.connect("clicked(bool)", lambda _on=False: self.toggleBox())
+        ui.readingRoomButton.connect("clicked(bool)", lambda _on=False: self.toggleRoom())
+        ui.calciumWindowButton.connect("clicked(bool)", lambda _on=False: self.room.window("W"))
+        ui.wideWindowButton.connect("clicked(bool)", lambda _on=False: self.room.window("E"))
+        ui.markersCheckBox.connect("toggled(bool)", self._onMarkers)
+
+    def keys(self) -> "dict[str, Callable[[], None]]":
+        """Key sequences, and what they do."""
+        return {
+            "B": self.toggleBox,
+            "Esc": self.escape,
+            "L": self.toggleRoom,
+            "M": lambda: self.ui.markersCheckBox.setChecked(not self.ui.markersCheckBox.checked),
+            **{key: partial(self.room.window, key) for key in WINDOWS},
+        }
+
+    def exit(self) -> None:
+        """The reader leaves the module."""
+        self.box.disarm()
+        self.clicks.remove()
+        self.strip.exit()
+
+    def show(self) -> None:
+        """Another case."""
+        self._markers = Markers(self._shown.reading.case)
+        self._onMarkers()
+        self.strip.refresh()
+        if self.room.isShown:
+            self.room.arrange()
+
+    def refresh(self) -> None:
+        """Another state of the case."""
+        if self._markers is not None:
+            self._markers.refresh(self._shown.reading.case)
+        self.room.refresh()
+        self.strip.refresh()
+
+    def leave(self) -> "Callable[[], None]":
+        """The case goes; what is returned takes its markers out of the scene."""
+        self.box.disarm()
+        self.clicks.remove()
+        self.room.forget()
+        self.strip.refresh()
+        markers, self._markers = self._markers, None
+        return (lambda: None) if markers is None else markers.remove
+
+    def toggleBox(self) -> None:
+        """Arm the box, or give the mouse back."""
+        if self.box.isArmed:
+            self.box.disarm()
+        elif self._shown.reading is not None and self._review.clickArtery is not None:
+            self.box.arm()
+        self._showBox()
+
+    def escape(self) -> None:
+        """Give the mouse back, where a box was to be drawn; else let go of what the review holds."""
+        if self.box.isArmed:
+            self.box.disarm()
+        else:
+            self._review.letGo()
+
+    def toggleRoom(self) -> None:
+        """Lay the views out for reading, or as they were before."""
+        self.room.toggle()
+        self.ui.readingRoomButton.setChecked(self.room.isShown)
+
+    def _showBox(self) -> None:
+        self.ui.boxButton.setChecked(self.box.isArmed)
+
+    def _onMarkers(self, *_args: Any) -> None:
+        if self._markers is not None:
+            self._markers.setVisible(bool(self.ui.markersCheckBox.checked))
