@@ -121,7 +121,7 @@ class _Outline:
         self._actor.SetMapper(mapper)
         self._actor.SetVisibility(False)
         self._renderer = view.renderWindow().GetRenderers().GetFirstRenderer()
-        self._renderer.AddActor2D(self._actor)
+        self._renderer.AddViewProp(self._actor)
 
     def draw(self, start: Any, end: Any) -> None:
         """From one corner to the other, in pixels of the view."""
@@ -134,7 +134,7 @@ class _Outline:
 
     def remove(self) -> None:
         """Take it off the view."""
-        self._renderer.RemoveActor2D(self._actor)
+        self._renderer.RemoveViewProp(self._actor)
         self._view.scheduleRender()
 
 

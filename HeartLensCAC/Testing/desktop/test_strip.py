@@ -80,7 +80,7 @@ def test_the_strip_is_docked_in_slicers_window_once_and_leaves_it_with_the_modul
         reading.panel.enter(reading.module.widget.parent)
     (dock,) = window.findChildren(QDockWidget)
     assert window.dockWidgetArea(dock) == Qt.BottomDockWidgetArea
-    assert dock.features() == QDockWidget.NoDockWidgetFeatures, "nobody loses it"
+    assert dock.features == QDockWidget.NoDockWidgetFeatures, "nobody loses it"
     assert not dock.isHidden()
     assert reading.ui.stripWidget.parent() is dock
     reading.panel.exit()
