@@ -62,14 +62,9 @@ class Panel:
         self.remedies = Remedies(ui, method, lambda: self.scoring.start())
         self.input = InputSection(ui, self._onVolumeChanged, self.regrade, method, self.remedies.offer)
         self.scoring = Scoring(
-            ui,
-            self.input,
-            beforeRun=self._flush,
-            opened=self.openCase,
-            volumeChanged=self._onVolumeChanged,
-            tableChosen=self.regrade,
-            method=method,
-        )
+            ui, self.input, beforeRun=self._flush, opened=self.openCase, volumeChanged=self._onVolumeChanged,
+            tableChosen=self.regrade, method=method,
+        )  # fmt: skip
         self.score = self.scoring.section
         pointed = partial(lesionUnderMouse, self)
         self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo, pointed))
