@@ -176,7 +176,7 @@ def test_an_import_against_the_law_is_told_in_its_sentence(tmp_path, text, sente
 
 
 def test_a_folder_is_walkable_and_a_file_has_one_idea():
-    pages = [path for path in (PACKAGE / "viewer" / "static").iterdir() if path.suffix in (".js", ".css", ".html")]
+    pages = [path for path in (PACKAGE / "viewer" / "static").rglob("*") if path.suffix in (".js", ".css", ".html")]
     files = [*sources(PACKAGE), *sources(TRAINING), *sorted(PANEL.rglob("*.py")), *pages]
     long = {name_of(p) for p in files if len(p.read_text().splitlines()) > LINES_OF_A_FILE}
     assert not long, f"a file has at most {LINES_OF_A_FILE} lines; split it along its ideas"

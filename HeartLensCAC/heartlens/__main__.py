@@ -176,6 +176,16 @@ def _add_review(commands: Any) -> None:
     review.add_argument(
         "--export-html", type=Path, metavar="FILE", help="make one file that shows the case, read-only and unserved"
     )
+    review.add_argument(
+        "--second",
+        type=Path,
+        metavar="DIR",
+        help="read blind: begin again with the automatic result, in a folder to make",
+    )
+    review.add_argument("--against", type=Path, metavar="SECOND", help="show this second reading beside the first")
+    review.add_argument(
+        "--adjudicate", type=Path, metavar="DIR", help="with --against: result folder of the third case"
+    )
     review.set_defaults(run=_run_review)
 
 
@@ -355,6 +365,9 @@ def _run_review(options: argparse.Namespace) -> int:
         reader=options.reader,
         identify=options.identify,
         copy=options.export_html,
+        second=options.second,
+        against=options.against,
+        adjudicate=options.adjudicate,
     )
     return DONE
 

@@ -16,6 +16,9 @@ need("starlette", INSTALL)
 need("uvicorn", INSTALL)
 
 from viewer.reviewed_chest import Server, write_case  # noqa: E402
+from viewer.two_readings import read_first, read_second  # noqa: E402
+
+from heartlens.viewer.listed import make_second  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -39,6 +42,23 @@ def server(case: Path) -> Iterator[Server]:
     """`heartlens review` on it."""
     with Server(case) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def read_twice_once(written_once, tmp_path_factory) -> Path:
+    place = tmp_path_factory.mktemp("twice")
+    shutil.copytree(written_once / "result", place / "first")
+    read_first(place / "first")
+    make_second(place / "first" / "case", place / "second", "Ravi")
+    read_second(place / "second")
+    return place
+
+
+@pytest.fixture
+def twice(read_twice_once, tmp_path) -> Path:
+    """A folder with both readings, `first` and `second`."""
+    shutil.copytree(read_twice_once, tmp_path / "twice")
+    return tmp_path / "twice"
 
 
 @pytest.fixture(scope="session")

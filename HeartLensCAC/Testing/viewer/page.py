@@ -9,7 +9,7 @@ from typing import Any
 from small_chest import SHAPE
 from viewer.reviewed_chest import Server, labels_of_state, scored_plainly
 
-WAIT_MS = 60_000
+WAIT_MS = 180_000
 
 
 class Reader:
@@ -26,6 +26,7 @@ class Reader:
         self.server = server
         self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(WAIT_MS)
         self.complaints: list[str] = []
         self.asked: list[str] = []
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))

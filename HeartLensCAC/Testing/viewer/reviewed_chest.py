@@ -37,7 +37,7 @@ FREE = (slice(12, 14), slice(14, 17), slice(12, 15))
 NAME = "<script>alert(1)</script>^Ann"
 """Of a patient; on a page it is a name and nothing else."""
 
-LIMIT_SECONDS = 60
+LIMIT_SECONDS = 180
 
 
 def hu() -> NDArray[np.int16]:

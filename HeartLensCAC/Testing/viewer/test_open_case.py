@@ -15,6 +15,7 @@ from heartlens.app.review_session import ReviewSession
 from heartlens.case.folder import load_case
 from heartlens.viewer import app
 from heartlens.viewer.app import Worklist
+from heartlens.viewer.listed import Listed
 from heartlens.viewer.looked_at import VIEWED, LookedAt
 from heartlens.viewer.open_case import OpenCase
 from heartlens.viewer.refusals import Stale
@@ -113,7 +114,7 @@ def test_what_is_signed_is_not_signed_again(decided):
 
 
 def test_a_case_that_was_held_elsewhere_is_opened_anew_when_it_is_free(case):
-    worklist = Worklist([case])
+    worklist = Worklist([Listed(case)])
     with ReviewSession.open(case) as other:
         assert "open elsewhere" in worklist.open(0).state()["read_only"]
         assert "open elsewhere" in worklist.open(0, anew=True).state()["read_only"]
@@ -131,7 +132,7 @@ def test_a_server_does_not_lock_itself_out_of_a_case_that_it_puts_away(written_o
     folders = []
     for name in ("a", "b"):
         shutil.copytree(written_once / "result", tmp_path / name)
-        folders.append(tmp_path / name / "case")
+        folders.append(Listed(tmp_path / name / "case"))
     monkeypatch.setattr(app, "KEPT_OPEN", 1)
     closing = threading.Event()
     close = OpenCase.close

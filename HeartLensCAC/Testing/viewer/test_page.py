@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,19 +26,88 @@ def pixels(reader, canvas, j, i):
     )
 
 
+@pytest.fixture(scope="module")
+def two_readings(read_twice_once, tmp_path_factory) -> Iterator[Server]:
+    """One server for the tests of two readings; none of them edits."""
+    place = tmp_path_factory.mktemp("third")
+    first, second = read_twice_once / "first", read_twice_once / "second"
+    with Server(first, "--against", second, "--adjudicate", place / "third") as running:
+        yield running
+
+
+def axe_finds(reader):
+    axe_folder = Path(need("axe_playwright_python", "pip install 'heartlens[test]'").__file__).parent
+    reader.page.evaluate((axe_folder / "axe.min.js").read_text())
+    found = reader.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+    return [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]]
+
+
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size[0]))
 def test_axe_finds_nothing_and_nothing_runs_over(browser, unedited, size):
-    axe_folder = Path(need("axe_playwright_python", "pip install 'heartlens[test]'").__file__).parent
     reader = Reader(browser, unedited, size)
     reader.page.locator("#axial").focus()
     for theme in ("dark", "light"):
         reader.key("u")
         assert reader.page.locator("html").get_attribute("data-theme") == theme
-        reader.page.evaluate((axe_folder / "axe.min.js").read_text())
-        found = reader.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]] == []
+        assert axe_finds(reader) == []
         assert reader.page.evaluate("document.documentElement.scrollWidth") <= size[0]
         reader.page.locator("#theme").click()
+    reader.close()
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size[0]))
+def test_axe_finds_nothing_where_two_readings_lie_beside_the_third(browser, two_readings, size):
+    reader = Reader(browser, two_readings, size)
+    reader.page.locator("#axial").focus()
+    reader.key("d")
+    for theme in ("dark", "light"):
+        assert reader.page.locator("#readingA").is_visible()
+        assert axe_finds(reader) == []
+        assert reader.page.evaluate("document.documentElement.scrollWidth") <= size[0]
+        assert reader.page.locator("html").get_attribute("data-theme") == theme
+        reader.page.locator("#theme").click()
+    reader.close()
+
+
+def test_a_reading_beside_shows_its_own_outlines_follows_the_image_and_cannot_be_edited(browser, two_readings):
+    reader = Reader(browser, two_readings)
+    page = reader.page
+    page.locator("#axial").focus()
+    reader.key("f", "d", "b", "1")  # the lesion that is LM to one and RCA to the other, and a brush in the hand
+    assert reader.slice() in (5, 6)
+    vivid = """(id) => {
+      const canvas = document.getElementById(id), { width, height } = canvas, found = new Set();
+      const data = canvas.getContext("2d").getImageData(0, 24, width - 30, height - 24).data;
+      for (let n = 0; n < data.length; n += 4) {
+        const rgb = [data[n], data[n + 1], data[n + 2]];
+        if (Math.max(...rgb) - Math.min(...rgb) > 90) found.add(rgb.join());
+      }
+      return [...found];
+    }"""
+    colors = {one["name"]: one["color"] for one in reader.server.ask("api/cases/0")[1]["scan"]["arteries"]}
+
+    def has(canvas, artery):
+        wanted = ",".join(str(int(colors[artery][n : n + 2], 16)) for n in (1, 3, 5))
+        return wanted in page.evaluate(vivid, canvas)
+
+    assert (has("readingA", "LM"), has("readingA", "RCA")) == (True, False)
+    assert (has("readingB", "LM"), has("readingB", "RCA")) == (False, True)
+    page.locator("#readingA").click()
+    box = page.locator("#readingB").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2 + 20, box["y"] + box["height"] / 2, steps=3)
+    page.mouse.up()
+    before = reader.slice()
+    page.mouse.wheel(0, -100)
+    assert reader.slice() == before + 1
+    assert reader.version == 0
+    page.locator("#beside").click()
+    assert page.locator("#readingA").is_hidden()
+    assert page.locator("#coronal").is_visible()
+    reader.key("r")
+    assert page.locator("#readingA").is_visible()
+    assert page.locator("#beside").get_attribute("aria-pressed") == "true"
     reader.close()
 
 

@@ -14,6 +14,9 @@ from viewer.page import Reader
 from viewer.reviewed_chest import Server
 
 from heartlens.__main__ import main
+from heartlens.app.review_session import ReviewSession
+from heartlens.core.lesions import Artery
+from heartlens.viewer.listed import make_second
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +35,7 @@ def shown(case, tmp_path) -> Path:
 
 
 def test_pictures_of_reading_and_signing(browser, shown, tmp_path):
-    folder = Path(KEPT or tmp_path)
+    folder, second = Path(KEPT or tmp_path), tmp_path / "second"
     sizes = {}
 
     def keep(reader, name):
@@ -67,4 +70,16 @@ def test_pictures_of_reading_and_signing(browser, shown, tmp_path):
         reader.page.locator("#exports").scroll_into_view_if_needed()
         keep(reader, "signed")
         reader.close()
-    assert sizes == {"reading": (1400, 860), "phone": (390, 844), "signed": (1400, 860)}
+        make_second(shown, second, "Ravi")
+        with ReviewSession.open(second, reader="Ravi") as session:
+            lesions = [row.id for row in session.case.report.lesions]
+            session.assign(lesions[0], Artery.LM)
+            session.remove(lesions[-1])
+    arguments = ("--against", second, "--adjudicate", tmp_path / "third")
+    with Server("--reader", "Rosa", shown, *arguments) as server:
+        reader = Reader(browser, server, (1400, 860))
+        reader.page.locator("#axial").focus()
+        reader.key("d", "+", "+", "+")
+        keep(reader, "readings")
+        reader.close()
+    assert sizes == {"reading": (1400, 860), "phone": (390, 844), **dict.fromkeys(("signed", "readings"), (1400, 860))}

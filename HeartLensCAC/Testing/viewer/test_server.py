@@ -81,8 +81,8 @@ def test_the_address_listens_on_this_computer_alone_and_the_scan_arrives_voxel_b
 
 
 def test_the_pages_need_nothing_from_elsewhere(unedited):
-    for path in STATIC.iterdir():
-        status, content, headers = unedited.ask(path.name, X_HeartLens_Token="")
+    for path in (path for path in STATIC.rglob("*") if path.is_file()):
+        status, content, headers = unedited.ask(path.relative_to(STATIC).as_posix(), X_HeartLens_Token="")
         assert (status, content) == (200, path.read_bytes()), path.name
         assert headers["X-Content-Type-Options"] == "nosniff"
         assert b"http://" not in content, path.name
@@ -114,7 +114,7 @@ def test_names_are_shown_when_asked_for_and_are_text(case):
         {"Host": ""},
     ],
 )
-@pytest.mark.parametrize("path", ["api/cases/0", "api/cases/0/ct", EDIT])
+@pytest.mark.parametrize("path", ["api/cases/0", "api/cases/0/ct", "api/cases/0/readings", EDIT])
 def test_nobody_else_is_let_in(unedited, path, headers):
     words = {"version": 0, "kind": "remove", "lesion": LAD} if path == EDIT else None
     status, answer, _ = unedited.ask(path, words, **headers)

@@ -125,7 +125,7 @@ def run_compare(options: argparse.Namespace) -> int:
             print(f"{first}:")
         print("\n".join(comparison_lines(compared)))
     if len(pairs) > 1:
-        print("\n".join(["", *_agreement_lines([compared for *_, compared in pairs])]))
+        print("\n".join(["", *_kappa_lines([compared for *_, compared in pairs])]))
     for _, folder in unmatched:
         print(f"{folder} has no case of the same scan on the other side.")
     print(f"\n{NOTICE}")
@@ -145,18 +145,7 @@ def comparison_lines(compared: Comparison) -> list[str]:
     compared
         Two readings of one scan.
     """
-    from heartlens.case.comparison.words import shown
-
-    lines = []
-    for name, one, state in zip("AB", (compared.a, compared.b), compared.states, strict=True):
-        total = shown((one.total_low, one.total_high)) if one.has_total else "none"
-        lines.append(f"{name}: Agatston {total}, {one.headline()} ({state}).")
-    word = "the same" if compared.same_category else "different"
-    if compared.category_withheld:
-        word = f"not compared, because {compared.category_withheld}"
-    lines.append(f"Category: {word}.")
-    if compared.dice is not None:
-        lines.append(f"Overlap of what is called coronary (Dice): {compared.dice:.2f}.")
+    lines = agreement_lines(compared)
     for lesion in compared.lesions:
         ids = "; ".join(
             f"lesion {', '.join(map(str, some))} of {name}" for name, some in (("A", lesion.a), ("B", lesion.b)) if some
@@ -172,7 +161,30 @@ def comparison_lines(compared: Comparison) -> list[str]:
     return lines
 
 
-def _agreement_lines(comparisons: list[Comparison]) -> list[str]:
+def agreement_lines(compared: Comparison) -> list[str]:
+    """What each of two readings says, and how far they agree over all; each a sentence.
+
+    Parameters
+    ----------
+    compared
+        Two readings of one scan.
+    """
+    from heartlens.case.comparison.words import shown
+
+    lines = []
+    for name, one, state in zip("AB", (compared.a, compared.b), compared.states, strict=True):
+        total = shown((one.total_low, one.total_high)) if one.has_total else "none"
+        lines.append(f"{name}: Agatston {total}, {one.headline()} ({state}).")
+    word = "the same" if compared.same_category else "different"
+    if compared.category_withheld:
+        word = f"not compared, because {compared.category_withheld}"
+    lines.append(f"Category: {word}.")
+    if compared.dice is not None:
+        lines.append(f"Overlap of what is called coronary (Dice): {compared.dice:.2f}.")
+    return lines
+
+
+def _kappa_lines(comparisons: list[Comparison]) -> list[str]:
     from heartlens.case.comparison.readers import kappa_of
 
     kappa, count = kappa_of(comparisons)

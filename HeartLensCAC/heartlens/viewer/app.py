@@ -21,6 +21,7 @@ from starlette.routing import Route
 from heartlens.app.failure import Failure, log_failure
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.guard import Guard
+from heartlens.viewer.listed import Listed
 from heartlens.viewer.refusals import BodyTooLarge, Stale, sentence
 
 if TYPE_CHECKING:
@@ -41,16 +42,16 @@ class Worklist:
 
     Parameters
     ----------
-    folders
-        Of the cases.
+    cases
+        In the order of the list.
     reader
         Who edits.
     identify
         Show patients' IDs and names.
     """
 
-    def __init__(self, folders: Sequence[Path], *, reader: str = "", identify: bool = False) -> None:
-        self.folders = tuple(folders)
+    def __init__(self, cases: Sequence[Listed], *, reader: str = "", identify: bool = False) -> None:
+        self.cases = tuple(cases)
         self._reader, self._identify = reader, identify
         self._open: OrderedDict[int, Future[OpenCase]] = OrderedDict()
         self._lock = threading.Lock()
@@ -92,20 +93,22 @@ class Worklist:
         """The opening of a case, begun or done; what is too much in memory is put away."""
         with self._lock:
             if number not in self._open:
-                self._open[number] = self._pool.submit(self._open_case, self.folders[number])
+                self._open[number] = self._pool.submit(self._open_case, self.cases[number])
             self._open.move_to_end(number)
             while len(self._open) > KEPT_OPEN:
                 _close(self._open.popitem(last=False)[1])  # before it can be asked for again: it holds its case's lock
             return self._open[number]
 
-    def _open_case(self, folder: Path) -> OpenCase:
+    def _open_case(self, listed: Listed) -> OpenCase:
         from heartlens.viewer.open_case import OpenCase  # here, so that the address is told before all is imported
 
-        return OpenCase(folder, reader=self._reader, identify=self._identify)
+        if listed.make is not None:
+            listed.make()
+        return OpenCase(listed.folder, reader=self._reader, identify=self._identify)
 
     def prefetch(self, number: int) -> None:
         """Begin to open the case after one, so that the reader does not wait for it."""
-        if number + 1 < len(self.folders):
+        if number + 1 < len(self.cases):
             self.begin(number + 1)
 
     def close(self) -> None:
@@ -134,10 +137,10 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
     hosts
         Under which it may be asked.
     """
-    pages = {path.name: path.read_bytes() for path in STATIC.iterdir() if path.is_file()}
+    pages = {path.relative_to(STATIC).as_posix(): path.read_bytes() for path in STATIC.rglob("*") if path.is_file()}
 
     async def page(request: Request) -> Response:
-        name = request.path_params.get("name", "index.html")
+        name = "/".join(request.path_params.values()) or "index.html"
         if name not in pages:
             return _error(404, "unknown", "There is no such page.")
         return Response(pages[name], media_type=mimetypes.guess_type(name)[0])
@@ -145,7 +148,7 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
     def of_case(work: Callable[[OpenCase, Request, dict[str, Any]], Response], *, anew: bool = False) -> Handler:
         async def handle(request: Request) -> Response:
             number = request.path_params["number"]
-            if number >= len(worklist.folders):
+            if number >= len(worklist.cases):
                 return _error(404, "unknown", "There is no such case in this list.")
             try:
                 words = _words(await request.body()) if request.method == "POST" else {}
@@ -164,14 +167,23 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
         return handle
 
     def scan(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
-        worklist.prefetch(request.path_params["number"])
-        return JSONResponse({"scan": case.scan(), "state": case.state(), "cases": len(worklist.folders)})
+        number = request.path_params["number"]
+        worklist.prefetch(number)
+        listed = worklist.cases[number]
+        scan = {**case.scan(), "round": listed.round, "has_readings": listed.readings is not None}
+        return JSONResponse({"scan": scan, "state": case.state(), "cases": len(worklist.cases)})
 
     def ct(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
         first = case.first_slice(request.query_params.get("first", ""))
         return StreamingResponse(
             case.slices(first), media_type="application/octet-stream", headers={"x-first-slice": str(first)}
         )
+
+    def readings(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
+        pair = worklist.cases[request.path_params["number"]].readings
+        if pair is None:  # a second reader is blind to the first: what is not in the list is not read
+            return _error(404, "unknown", "This case was not made of two readings.")
+        return JSONResponse(case.readings(pair))
 
     def exported(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
         path = case.exported_file(request.path_params["export"], request.path_params["file"])
@@ -182,11 +194,11 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
     at = "/api/cases/{number:int}"
     routes = [
         Route("/", page),
-        Route("/{name}", page),
         Route(f"{at}", of_case(scan, anew=True)),
         Route(f"{at}/ct", of_case(ct)),
         Route(f"{at}/state", of_case(lambda case, _request, _words: JSONResponse(case.state()))),
         Route(f"{at}/heart", of_case(lambda case, _request, _words: JSONResponse(case.heart()))),
+        Route(f"{at}/readings", of_case(readings)),
         Route(f"{at}/edit", of_case(lambda case, _request, words: JSONResponse(case.edit(words))), methods=["POST"]),
         Route(f"{at}/look", of_case(lambda case, _request, words: JSONResponse(case.look(words))), methods=["POST"]),
         Route(f"{at}/sign", of_case(lambda case, _request, words: JSONResponse(case.sign(words))), methods=["POST"]),
@@ -194,6 +206,8 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
             f"{at}/export", of_case(lambda case, _request, words: JSONResponse(case.export(words))), methods=["POST"]
         ),
         Route(f"{at}/exports/{{export}}/{{file}}", of_case(exported)),
+        Route("/{name}", page),
+        Route("/{folder}/{file}", page),
     ]
     app = Starlette(
         routes=routes,

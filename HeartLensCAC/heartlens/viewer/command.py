@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from heartlens.app.console import say
+from heartlens.app.options import UsageError
 from heartlens.core.errors import InputRefused
+from heartlens.viewer.listed import Listed, second_readings, third_readings
 
 
 def review(
@@ -17,6 +19,9 @@ def review(
     reader: str = "",
     identify: bool = False,
     copy: Path | None = None,
+    second: Path | None = None,
+    against: Path | None = None,
+    adjudicate: Path | None = None,
 ) -> None:
     """Serve cases until Ctrl-C, or write a copy of one.
 
@@ -34,12 +39,21 @@ def review(
         Show patients' IDs and names on the page.
     copy
         File to make that shows the case without a server; then nothing is served.
+    second
+        Report folder of a second reading, which begins with the automatic result and does not show the first one.
+    against
+        The second reading, or a folder of them, to be shown beside the first.
+    adjudicate
+        Report folder of the third case of both.
 
     Raises
     ------
+    UsageError
+        Options that do not go together.
     InputRefused
         ``input``, or a code of `heartlens score`: nothing to show; ``output``: no place for it.
     """
+    _check_rounds(places, reader=reader, copy=copy, second=second, against=against, adjudicate=adjudicate)
     if copy is not None:
         _write_copy(places, out, copy, identify=identify)
         return
@@ -51,11 +65,41 @@ def review(
         raise InputRefused(
             "input", f"the page in the browser needs {error.name}; pip install 'heartlens[viewer]', then run again"
         ) from None
-    folders = dict.fromkeys(folder for place in places for folder in case_folders(place, out))
+    if second is not None:
+        cases = second_readings(places[0], case_folders(places[0], out), second, reader)
+    elif against is not None and adjudicate is not None:
+        readings = case_folders(places[0]), case_folders(against)
+        cases = third_readings(places[0], *readings, adjudicate)
+        say(f"{len(cases)} of {len(readings[0])} cases were read twice")
+    else:
+        cases = [
+            Listed(one) for one in dict.fromkeys(folder for place in places for folder in case_folders(place, out))
+        ]
     try:
-        serve(tuple(folders), port=port, reader=reader, identify=identify, on_ready=_tell)
+        serve(cases, port=port, reader=reader, identify=identify, on_ready=_tell)
     except KeyboardInterrupt:  # the way in which it is meant to end
         say("ended; every edit is on the disk")
+
+
+def _check_rounds(
+    places: Sequence[Path],
+    *,
+    reader: str,
+    copy: Path | None,
+    second: Path | None,
+    against: Path | None,
+    adjudicate: Path | None,
+) -> None:
+    """Refuse options of which one would be forgotten."""
+    if (against is None) != (adjudicate is None):
+        raise UsageError("--against SECOND and --adjudicate DIR go together: two readings, and the third case of both")
+    rounds = [name for name, one in (("--second", second), ("--against", against), ("--export-html", copy)) if one]
+    if len(rounds) > 1:
+        raise UsageError(f"{' and '.join(rounds)} are two different things: give one of them")
+    if len(places) > 1 and (second or against):
+        raise UsageError(f"{rounds[0]} takes one case, or one folder of results; here are {len(places)} places")
+    if second and not reader.strip():
+        raise UsageError("--second needs --reader NAME: whose reading it is, is kept with each edit")
 
 
 def _write_copy(places: Sequence[Path], out: Path | None, copy: Path, *, identify: bool) -> None:

@@ -16,8 +16,9 @@ from heartlens.app.review_session import ReviewSession
 from heartlens.case.looked_at import LookedAt, missing_words
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.edits import apply_edit
+from heartlens.viewer.listed import name_of
 from heartlens.viewer.refusals import Stale, sentence
-from heartlens.viewer.state import geometry_of, heart_box, identity_of, name_of, state_of_session
+from heartlens.viewer.state import geometry_of, heart_box, identity_of, state_of_session
 
 logger = logging.getLogger("heartlens.viewer")
 
@@ -90,6 +91,18 @@ class OpenCase:
                 "name": name_of(self._session.folder),
                 "identity": identity_of(self._session) if self._identify else None,
             }
+
+    def readings(self, pair: tuple[Path, Path]) -> dict[str, Any]:
+        """The two readings that the case was made of, as they are now, and where they differ.
+
+        Raises
+        ------
+        InputRefused
+            One of them cannot be opened.
+        """
+        from heartlens.viewer.readings import readings_beside
+
+        return readings_beside(pair, self._session.case)  # a case never changes: no lock for what takes its time
 
     def slices(self, first: int) -> Iterator[bytes]:
         """Give every scored slice, from `first` to the head, then from before it to the feet.

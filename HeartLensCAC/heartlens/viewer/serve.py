@@ -6,18 +6,18 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import uvicorn
 
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.app import Worklist, make_app
+from heartlens.viewer.listed import Listed
 
 LOOPBACK = "127.0.0.1"
 
 
 def serve(
-    folders: Sequence[Path],
+    cases: Sequence[Listed],
     *,
     port: int = 0,
     reader: str = "",
@@ -28,8 +28,8 @@ def serve(
 
     Parameters
     ----------
-    folders
-        Of the cases.
+    cases
+        In the order of the list.
     port
         0 takes one that is free.
     reader
@@ -44,7 +44,7 @@ def serve(
     InputRefused
         ``input``: the first case cannot be opened; ``output``: the port is not free.
     """
-    worklist = Worklist(folders, reader=reader, identify=identify)
+    worklist = Worklist(cases, reader=reader, identify=identify)
     try:
         with _listening(port) as listener:
             port = listener.getsockname()[1]

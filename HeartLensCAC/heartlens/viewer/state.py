@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,12 +68,6 @@ def identity_of(session: ReviewSession) -> str:
             parts = (str(header.get("PatientID", "") or ""), shown_name(str(header.get("PatientName", "") or "")))
             return " · ".join(part for part in parts if part)
     return ""
-
-
-def name_of(folder: Path) -> str:
-    """Of the result that a case folder belongs to, where it is called as all are."""
-    folder = folder.absolute()
-    return folder.parent.name if folder.name == "case" else folder.name
 
 
 def state_of_session(session: ReviewSession) -> dict[str, Any]:

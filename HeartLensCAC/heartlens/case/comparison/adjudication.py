@@ -20,6 +20,15 @@ NAMED_BY_ONE = ("network", "rules", "no-bundle")
 """Warnings that say who named the calcium of one reading."""
 
 
+ADJUDICATION = "adjudication"
+"""Warning of a case that was made of two readings."""
+
+
+def is_adjudicated(case: Case) -> bool:
+    """Whether a case was made of two readings."""
+    return any(caution.code == ADJUDICATION for caution in case.cautions)
+
+
 def adjudicated(a: OpenedCase, b: OpenedCase) -> Case:
     """A third case: what both readings call coronary, and as undecided what one of them alone does, or leaves open.
 
@@ -69,7 +78,7 @@ def adjudicated(a: OpenedCase, b: OpenedCase) -> Case:
     ]
     lesions = _together(parts, ct.shape)
     cautions = tuple(caution for caution in a.case.cautions if caution.code not in NAMED_BY_ONE)
-    told = WarningRecord("adjudication", "two readings were joined; what one of them alone calls coronary is undecided")
+    told = WarningRecord(ADJUDICATION, "two readings were joined; what one of them alone calls coronary is undecided")
     return Case.of(
         a.case.source_ct,
         lesions,

@@ -19,7 +19,7 @@ STATIC = Path(__file__).parents[1] / "static"
 INSTEAD = {"server.js": "answers.js"}
 """A copy answers itself what a server would have answered."""
 
-_IMPORT = re.compile(r'^import \{ (.+) \} from "\./([\w.]+)";$', re.MULTILINE)
+_IMPORT = re.compile(r'^import \{ (.+) \} from "\.{1,2}/(?:\w+/)*([\w.]+)";$', re.MULTILINE)
 _EXPORT = re.compile(r"^export ((?:async )?(?:const|class|function) ([\w$]+))", re.MULTILINE)
 
 
@@ -83,7 +83,7 @@ def copied_page(answers: Mapping[str, Any], voxels: str, band: str) -> str:
         What stands above the images.
     """
     here = Path(__file__).parent
-    files = (*STATIC.glob("*.js"), *here.glob("*.js"))
+    files = (*STATIC.rglob("*.js"), *here.glob("*.js"))
     script = "\n" + one_script({path.name: path.read_text(encoding="utf-8") for path in files})
     style = "\n" + (STATIC / "review.css").read_text(encoding="utf-8")
     section = f'<section class="copy" id="copyBand" aria-label="This copy">{html.escape(band)}</section>\n'

@@ -11,7 +11,8 @@ from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.copied.page import copied_page
 from heartlens.viewer.copied.part import Box, cut_scan, cut_state, labeled_voxels, pack, part_to_show
-from heartlens.viewer.state import AXES, geometry_of, heart_box, identity_of, name_of, state_of_session
+from heartlens.viewer.listed import name_of
+from heartlens.viewer.state import AXES, geometry_of, heart_box, identity_of, state_of_session
 
 
 def write_copy(folder: Path, path: Path, *, identify: bool = False) -> None:

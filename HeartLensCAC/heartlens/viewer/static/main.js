@@ -4,6 +4,7 @@ import { $, takeEditingAway } from "./dom.js";
 import { ARTERY_KEYS, listenToControls, listenToKeys } from "./keys.js";
 import { Looked } from "./looked.js";
 import { Panel, drawArteries, drawMode, drawName, drawPlace } from "./panel.js";
+import { Readings } from "./readings/readings.js";
 import { Refusal, getJson, getStream, post } from "./server.js";
 import { Tools } from "./tools.js";
 import { View } from "./view.js";
@@ -23,6 +24,7 @@ export class App {
     this.tools = new Tools(this);
     this.views = ["axial", "coronal", "sagittal"].map((kind) => new View(kind, $(kind), this));
     this.panel = new Panel(this);
+    this.readings = new Readings(this);
     for (const view of this.views) this.tools.listen(view);
     listenToKeys(this);
     listenToControls(this);
@@ -88,6 +90,7 @@ export class App {
     this.looked.begin(state.viewed);
     this.tools.begin();
     this.panel.left = [];
+    this.readings.begin();
     this.setWindow([...scan.window_hu]);
     for (const view of this.views) view.shown = "";
     drawName(this, cases);
@@ -119,6 +122,8 @@ export class App {
     if (isLeft()) return;
     this.heart = heart;
     this.zoomToHeart();
+    await this.readings.load(isLeft);
+    if (isLeft()) return;
     await this.looked.flush({ isAsking: true }); // the server knows of what slices by now
     if (!isLeft()) document.body.dataset.ready = "yes";
   }
@@ -137,6 +142,7 @@ export class App {
       this.panel.drawNotes();
       this.panel.drawSign();
     }
+    this.readings.drawTable();
     $("undo").disabled = !state.can_undo;
     $("redo").disabled = !state.can_redo;
     document.body.dataset.version = String(state.version);
@@ -366,6 +372,7 @@ export class App {
       this.isDrawPlanned = false;
       const start = performance.now();
       for (const view of this.views) view.draw();
+      this.readings.draw();
       drawPlace(this);
       this.looked.show(...this.shownSlices);
       document.body.dataset.drawMs = (performance.now() - start).toFixed(1);

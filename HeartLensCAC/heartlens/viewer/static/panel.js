@@ -182,6 +182,7 @@ export function drawName(app, cases) {
   const parts = [identity, name, acquired ? `scanned ${acquired}` : "", slabs > 1 ? `slabs of ${slabs} slices` : ""];
   $("case").textContent = parts.filter(Boolean).join(" · ");
   $("notice").textContent = notice;
+  $("round").textContent = app.scan.round || "";
   $("cases").hidden = cases < 2;
   $("place").textContent = `Case ${app.number + 1} of ${cases}`;
   $("previousCase").disabled = app.number === 0;

@@ -81,14 +81,14 @@ export class Tools {
   }
 
   _kindAt(view) {
-    return view.kind === "axial" ? this.name : "look";
+    return view.isMain ? this.name : "look";
   }
 
   _move(view, event) {
     const { offsetX: x, offsetY: y } = event;
     if (this.pointers.has(event.pointerId)) this.pointers.set(event.pointerId, [x, y]);
     if (this.pinch && this.pointers.size === 2) return this._pinch(view);
-    this.hover = view.kind === "axial" ? view.at(x, y) : null;
+    this.hover = view.isMain ? view.at(x, y) : null;
     const s = this.stroke;
     if (!s || s.view !== view) return this.app.draw();
     s.isMoved ||= Math.hypot(x - s.from[0], y - s.from[1]) > SLOP_PX;
@@ -156,7 +156,7 @@ export class Tools {
     const voxel = view.voxel(u, v);
     if (!voxel) return;
     this.app.goTo(voxel);
-    if (view.kind !== "axial") return;
+    if (!view.isMain) return;
     const [k0, k1] = this.app.shownSlices;
     this.app.select(this.app.labels.near(k0, k1, v - 0.5, u - 0.5, REACH_PX / view.scale[0]), { jump: false });
   }

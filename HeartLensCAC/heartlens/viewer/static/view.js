@@ -97,10 +97,23 @@ export class View {
     this._drawLesions(c);
     this._drawCross(c);
     this._drawEnds(c);
-    if (this.kind === "axial") {
-      this.app.tools.drawOver(c, this);
-      this._drawSlices(c);
-    }
+    this.drawOver(c);
+  }
+
+  /** Whether the tools work here. */
+  get isMain() {
+    return this.kind === "axial";
+  }
+
+  /** What lies over everything else. */
+  drawOver(c) {
+    if (!this.isMain) return;
+    this.app.tools.drawOver(c, this);
+    this._drawSlices(c);
+  }
+
+  write(c, text, x, y) {
+    outlined(c, text, x, y, INK.letter);
   }
 
   _extract() {
