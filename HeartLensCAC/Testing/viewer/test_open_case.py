@@ -13,10 +13,10 @@ from viewer.reviewed_chest import LAD, RCA, write_case
 
 from heartlens.app.review_session import ReviewSession
 from heartlens.case.folder import load_case
+from heartlens.case.looked_at import VIEWED, LookedAt
 from heartlens.viewer import app
 from heartlens.viewer.app import Worklist
 from heartlens.viewer.listed import Listed
-from heartlens.viewer.looked_at import VIEWED, LookedAt
 from heartlens.viewer.open_case import OpenCase
 from heartlens.viewer.refusals import Stale
 
