@@ -212,9 +212,13 @@ def _pair(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[tuple[Unmatch
             except (OSError, ValueError, LookupError, TypeError) as error:
                 raise InputRefused("unreadable", f"{folder}: {error}; restore it from a copy") from None
             if key in found:
-                raise InputRefused(
-                    "ambiguous", f"{place} holds two cases of one scan, {found[key]} and {folder}: name one"
-                )
+                earlier = found[key]
+                outer = _with_its_export(earlier, folder) or _with_its_export(folder, earlier)
+                if outer is None:
+                    raise InputRefused(
+                        "ambiguous", f"{place} holds two cases of one scan, {earlier} and {folder}: name one"
+                    )
+                folder = outer
             found[key] = folder
         sides.append(found)
     both = [key for key in sides[0] if key in sides[1]]
@@ -230,6 +234,11 @@ def _pair(a: Path, b: Path) -> tuple[list[tuple[Path, Path]], list[tuple[Unmatch
         if key not in theirs
     ]
     return [(sides[0][key], sides[1][key]) for key in both], unmatched
+
+
+def _with_its_export(case: Path, other: Path) -> Path | None:
+    """The case of a report folder, where the other one is what was exported of it into that folder; else None."""
+    return case if case.name == "case" and case.parent in other.parents else None
 
 
 def _third_case(a: OpenedCase, b: OpenedCase) -> Result:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import shutil
 from dataclasses import replace
 from importlib.resources import files
 
@@ -112,6 +113,21 @@ def test_a_case_that_only_one_side_has_is_told_and_no_scan_in_common_is_refused(
     assert f"{readings / 'a' / 'two'} has no case of the same scan on the other side." in out
     code, _, err = run("compare", readings / "a" / "one", readings / "b" / "two")
     assert (code, "no scan is in both" in err) == (3, True)
+
+
+def test_what_was_exported_of_a_case_into_its_own_report_is_no_second_reading(run, readings):
+    """A signed result lies within the report folder of its case; two cases side by side are still two."""
+    for reader in "ab":
+        (readings / reader / "one").rename(readings / reader / "case")
+        (readings / reader / "one").mkdir()
+        (readings / reader / "case").rename(readings / reader / "one" / "case")
+        shutil.copytree(readings / reader / "one" / "case", readings / reader / "one" / "signed" / "case")
+    code, out, err = run("compare", readings / "a", readings / "b")
+    assert (code, err) == (0, "")
+    assert "2 scans; category the same in 2 of 2" in out
+    shutil.copytree(readings / "a" / "one" / "case", readings / "a" / "three" / "case")
+    code, _, err = run("compare", readings / "a", readings / "b")
+    assert (code, "two cases of one scan" in err) == (3, True)
 
 
 def test_adjudicate_makes_a_report_that_cannot_be_signed_yet(run, readings):
