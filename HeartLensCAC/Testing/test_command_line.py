@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom import dcmread
 
 from heartlens.__main__ import main
 from heartlens.app.review_session import ReviewSession
@@ -436,6 +437,10 @@ def test_ctrl_c_and_a_system_that_stops_it_end_it_with_4_and_leave_nothing(phant
         ("score", "x", "--pdf"),
         ("score", "x", "--fhir"),
         ("score", "x", "--key-page"),
+        ("score", "x", "--embed-ct"),
+        ("score", "x", "--predecessor", "report.dcm"),
+        ("cohort", "run", "x", "--scheduler", "tcp://127.0.0.1:1", "--slurm", "slurm.toml"),
+        ("cohort", "run", "x", "--workers", "-1"),
         ("phantom", "--out", "x", "--set", "matrix"),
         ("phantom", "--out", "x", "--set", "wings=2"),
         ("fly",),
@@ -457,6 +462,22 @@ def test_pages_for_the_archive_are_written_once_a_folder_is_given_for_them(phant
     code, _, told = run(*words, "--out", tmp_path / "out")
     assert code == 0, told
     assert {path.name for path in (tmp_path / "out").iterdir()} >= {"key-page.dcm", "report.pdf", "report.fhir.json"}
+
+
+def test_a_ct_in_its_case_and_a_predecessor_are_written_once_a_folder_is_given_for_them(phantom, labels, run, tmp_path):
+    words = ("score", phantom / "ct", "--segmentation", labels)
+    code, _, told = run(*words, "--embed-ct")
+    assert (code, "give --out DIR" in told) == (2, True)
+    code, _, told = run(*words, "--embed-ct", "--out", tmp_path / "first")
+    assert code == 0, told
+    assert len(list((tmp_path / "first" / "case" / "ct").iterdir())) == len(list((phantom / "ct").iterdir()))
+    earlier = tmp_path / "first" / "report.dcm"
+    other = ("--min-area-mm2", "0", "--predecessor", earlier)  # another protocol, and so another document
+    code, _, told = run(*words, *other, "--out", tmp_path / "second")
+    assert code == 0, told
+    (named,) = dcmread(tmp_path / "second" / "report.dcm").PredecessorDocumentsSequence
+    (series,) = named.ReferencedSeriesSequence
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == dcmread(earlier).SOPInstanceUID
 
 
 def test_a_language_that_is_not_there_is_refused_before_the_work(run, tmp_path):

@@ -164,6 +164,14 @@ def test_a_status_counts_and_tells_the_time_that_is_left(cohort, capsys):
     assert capsys.readouterr().out.split() == [f"{n:032x}" for n in (2, 3)]
 
 
+def test_settings_that_are_not_there_are_told_with_those_that_are_and_their_beginning_names_them(cohort, capsys):
+    folder = cohort(({}, {}))
+    settings, _ = settings_of({"bundle": "none"})
+    assert main(["cohort", "table", str(folder.path), "--settings", "zz"]) == 3
+    assert f"--settings zz: expected one of {settings}" in capsys.readouterr().err
+    assert main(["cohort", "table", str(folder.path), "--settings", settings[:6]]) == 0
+
+
 def test_rows_are_made_again_where_asked_and_where_the_person_is_said_otherwise(cohort):
     folder = cohort(({}, {}), ({}, {"status": "failed", "code": "crash", "text": ""}), ({"age": 50.0}, {"given": {}}))
     settings, _ = settings_of({"bundle": "none"})
