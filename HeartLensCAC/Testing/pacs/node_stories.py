@@ -21,7 +21,7 @@ from orthanc_archive import NODE, PROFILES, WEB, Orthanc, send
 from pydicom import dcmread
 
 from heartlens.pacs.node.ledger import Ledger, SeriesRow
-from heartlens.pacs.node.rules import State
+from heartlens.pacs.node.rules import Phase
 
 LIBRARY = Path(__file__).resolve().parents[2]
 LIMIT_S = 180
@@ -76,7 +76,7 @@ class RunningNode:
         finally:
             ledger.close()
 
-    def until(self, series: str, *states: State) -> SeriesRow:
+    def until(self, series: str, *states: Phase) -> SeriesRow:
         """Wait until a series stands somewhere."""
         deadline = time.monotonic() + LIMIT_S
         while time.monotonic() < deadline:
@@ -134,11 +134,11 @@ def test_from_the_sender_to_seg_sr_page_and_pdf_in_the_archive_bit_for_bit(archi
     node = RunningNode(tmp_path / "home", config)
     try:
         send(paths[:20], breaks_off=True)
-        row = node.until(series, State.INCOMPLETE)
+        row = node.until(series, Phase.INCOMPLETE)
         assert (row.images, row.expected) == (20, 52)
         assert set(send(paths)) == {0}  # all of it again: 20 are here already
         begun = time.monotonic()
-        assert node.until(series, State.SENT).images == 52
+        assert node.until(series, Phase.SENT).images == 52
         print(f"last image to sent, with pages: {time.monotonic() - begun:.1f} s")
         (out,) = (tmp_path / "home" / "results").glob("*/0001")
         assert score_of((out / "report.json").read_bytes()) == pytest.approx(node_chest.agatston())
@@ -158,11 +158,11 @@ def test_half_a_series_and_then_the_rest_end_with_one_right_result_that_names_th
     """Nobody can say how many images there are: the archive has none, and the sender stops in good order."""
     study, series, paths = chest(tmp_path, 2)
     send(paths[node_chest.UPPER])
-    assert node.until(series, State.SENT).images == 37
+    assert node.until(series, Phase.SENT).images == 37
     (first,) = archive.objects(study, "SR")
     send(paths[: node_chest.UPPER.start])
-    node.until(series, State.RECEIVING)
-    assert node.until(series, State.SENT).images == 52
+    node.until(series, Phase.RECEIVING)
+    assert node.until(series, Phase.SENT).images == 52
     assert node.row(series).revision == 2
     reports = {str(report.SOPInstanceUID): report for report in archive.objects(study, "SR")}
     assert len(reports) == 2
@@ -176,14 +176,14 @@ def test_half_a_series_and_then_the_rest_end_with_one_right_result_that_names_th
     assert whole == pytest.approx(node_chest.agatston())
     send(paths)  # the same once more changes nothing
     time.sleep(2)
-    assert node.row(series).state is State.SENT
+    assert node.row(series).state is Phase.SENT
     assert len(archive.objects(study, "SR")) == 2
 
 
 def test_a_part_of_a_scan_is_held_and_never_sent(archive, node, tmp_path):
     study, series, paths = chest(tmp_path, 3)
     send(paths[:20])
-    row = node.until(series, State.HELD)
+    row = node.until(series, Phase.HELD)
     assert row.code == "short-scan"
     time.sleep(1)
     assert archive.find(StudyInstanceUID=study) == []
@@ -202,7 +202,7 @@ def test_killed_while_it_receives_scores_and_sends_and_with_the_archive_down_the
     study, series, paths = chest(tmp_path, 5)
     sender = threading.Thread(target=send, args=(paths,))
     sender.start()
-    node.until(series, State.RECEIVING)
+    node.until(series, Phase.RECEIVING)
     node.kill()
     sender.join()
     node.start()
@@ -211,24 +211,24 @@ def test_killed_while_it_receives_scores_and_sends_and_with_the_archive_down_the
     assert row.images == len(list((node.home / "spool" / row.key).glob("*.dcm")))
     assert list((node.home / "spool").glob("*/*.part")) == []
     send(paths)
-    assert node.until(series, State.SCORING).images == 52
+    assert node.until(series, Phase.SCORING).images == 52
     assert not node.row(series).broken
     node.kill()
     node.start()
-    node.until(series, State.SCORING)
+    node.until(series, Phase.SCORING)
     archive.freeze()  # it takes connections and says nothing
-    node.until(series, State.SCORED)
+    node.until(series, Phase.SCORED)
     node.kill()  # in the midst of sending
     archive.thaw()
     archive.end()
     try:
         node.start()
-        assert node.until(series, State.UNSENT).code == "down"
+        assert node.until(series, Phase.UNSENT).code == "down"
         with pytest.raises(urllib.error.HTTPError, match="503"):
             urllib.request.urlopen(f"http://127.0.0.1:{STATUS}/health", timeout=10)
     finally:
         archive.start()
-    row = node.until(series, State.SENT)
+    row = node.until(series, Phase.SENT)
     assert row.images == 52
     (report,) = archive.objects(study, "SR")
     assert "PredecessorDocumentsSequence" not in report
@@ -237,7 +237,7 @@ def test_killed_while_it_receives_scores_and_sends_and_with_the_archive_down_the
     assert score_of((out / "report.json").read_bytes()) == pytest.approx(node_chest.agatston())
 
 
-TAKEN = (State.UNVERIFIED, State.COMPLETE, State.SCORING, State.SCORED, State.SENT)
+TAKEN = (Phase.UNVERIFIED, Phase.COMPLETE, Phase.SCORING, Phase.SCORED, Phase.SENT)
 """All images are here; what follows is told in other stories."""
 
 
@@ -284,4 +284,4 @@ def test_what_heartlens_made_comes_back_and_is_never_scored(archive, node, tmp_p
         association.release()
     own = node_chest.write_chest(tmp_path / "own", SeriesInstanceUID="1.2.9.1", Manufacturer="HeartLens")
     send(own[:2])
-    assert node.until("1.2.9.1", State.REFUSED).code == "own"
+    assert node.until("1.2.9.1", Phase.REFUSED).code == "own"

@@ -12,7 +12,7 @@ EVERY_SECONDS = 60.0
 """Between two lines where stderr is no terminal, as in the log of a job."""
 
 
-class Progress:
+class RunProgress:
     """Tells how many of some series are done.
 
     Parameters

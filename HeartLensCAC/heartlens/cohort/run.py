@@ -22,7 +22,7 @@ from heartlens.app.console import Stopped, say
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.cohort.folder import CohortFolder, keep_settings, settings_of
 from heartlens.cohort.planning.plan import PLANNED
-from heartlens.cohort.progress import Progress
+from heartlens.cohort.progress import RunProgress
 from heartlens.cohort.work import BUSY, person_of, score_on_worker, score_planned
 from heartlens.core.errors import InputRefused
 
@@ -161,7 +161,7 @@ class _Run:
         self.folder, self.settings, self.words, self.keep = folder, settings, words, keep
         self.waiting = deque(tasks)
         self.made: Counter[str] = Counter()
-        self.progress = Progress(len(tasks))
+        self.progress = RunProgress(len(tasks))
         self.arguments = (str(folder.path), settings, dict(words))
 
     def alone(self) -> None:

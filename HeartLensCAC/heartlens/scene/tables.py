@@ -18,7 +18,7 @@ HERE = "◀"
 """Marks the category of this case in the risk table."""
 
 
-class Column(NamedTuple):
+class NodeColumn(NamedTuple):
     """One column of a table: all text, all integers, or numbers with None for unknown."""
 
     name: str
@@ -26,30 +26,30 @@ class Column(NamedTuple):
     unit: str = ""
 
 
-def lesion_columns(case: Case) -> list[Column]:
+def lesion_columns(case: Case) -> list[NodeColumn]:
     """One row a lesion, highest Agatston first, those outside the coronaries last; as in lesions.csv, but RAS."""
     rows = case.report.lesions
     return [
-        Column("id", [row.id for row in rows]),
-        Column("artery", [row.artery.name for row in rows]),
-        Column("agatston", [row.agatston for row in rows]),
-        Column("volume", [row.volume_mm3 for row in rows], "mm3"),
-        Column("mass", [_number(row.mass_mg) for row in rows], "mg"),
-        Column("peak", [row.peak_hu for row in rows], "HU"),
-        Column("mean", [row.mean_hu for row in rows], "HU"),
-        Column("area", [row.area_mm2 for row in rows], "mm2"),
-        Column("first slice", [row.slices[0] for row in rows]),
-        Column("last slice", [row.slices[1] for row in rows]),
-        Column("R", [-row.centroid_lps_mm[0] for row in rows], "mm"),
-        Column("A", [-row.centroid_lps_mm[1] for row in rows], "mm"),
-        Column("S", [row.centroid_lps_mm[2] for row in rows], "mm"),
-        Column("probability", [_number(row.probability) for row in rows]),
-        Column("source", [row.source.value for row in rows]),
-        Column("why", [row.why for row in rows]),
+        NodeColumn("id", [row.id for row in rows]),
+        NodeColumn("artery", [row.artery.name for row in rows]),
+        NodeColumn("agatston", [row.agatston for row in rows]),
+        NodeColumn("volume", [row.volume_mm3 for row in rows], "mm3"),
+        NodeColumn("mass", [_number(row.mass_mg) for row in rows], "mg"),
+        NodeColumn("peak", [row.peak_hu for row in rows], "HU"),
+        NodeColumn("mean", [row.mean_hu for row in rows], "HU"),
+        NodeColumn("area", [row.area_mm2 for row in rows], "mm2"),
+        NodeColumn("first slice", [row.slices[0] for row in rows]),
+        NodeColumn("last slice", [row.slices[1] for row in rows]),
+        NodeColumn("R", [-row.centroid_lps_mm[0] for row in rows], "mm"),
+        NodeColumn("A", [-row.centroid_lps_mm[1] for row in rows], "mm"),
+        NodeColumn("S", [row.centroid_lps_mm[2] for row in rows], "mm"),
+        NodeColumn("probability", [_number(row.probability) for row in rows]),
+        NodeColumn("source", [row.source.value for row in rows]),
+        NodeColumn("why", [row.why for row in rows]),
     ]
 
 
-def total_columns(case: Case) -> list[Column]:
+def total_columns(case: Case) -> list[NodeColumn]:
     """One row an artery, empty ones included, then what is not assigned, the total, and what is not coronary."""
     now, automatic = case.report, case.auto_report
     rows = [
@@ -63,41 +63,41 @@ def total_columns(case: Case) -> list[Column]:
         return [_number(value if case.assessment.has_total else None) for value in values]
 
     return [
-        Column("artery", [name for name, _, _ in rows]),
-        Column("lesions", [totals.lesions for _, totals, _ in rows]),
-        Column("agatston", scores(totals.agatston for _, totals, _ in rows)),
-        Column("volume", [totals.volume_mm3 for _, totals, _ in rows], "mm3"),
-        Column("mass", [_number(totals.mass_mg) for _, totals, _ in rows], "mg"),
-        Column("density", [_number(totals.density) for _, totals, _ in rows]),
-        Column("automatic agatston", scores(before.agatston for _, _, before in rows)),
-        Column("difference", scores(totals.agatston - before.agatston for _, totals, before in rows)),
+        NodeColumn("artery", [name for name, _, _ in rows]),
+        NodeColumn("lesions", [totals.lesions for _, totals, _ in rows]),
+        NodeColumn("agatston", scores(totals.agatston for _, totals, _ in rows)),
+        NodeColumn("volume", [totals.volume_mm3 for _, totals, _ in rows], "mm3"),
+        NodeColumn("mass", [_number(totals.mass_mg) for _, totals, _ in rows], "mg"),
+        NodeColumn("density", [_number(totals.density) for _, totals, _ in rows]),
+        NodeColumn("automatic agatston", scores(before.agatston for _, _, before in rows)),
+        NodeColumn("difference", scores(totals.agatston - before.agatston for _, totals, before in rows)),
     ]
 
 
-def risk_columns(case: Case) -> list[Column]:
+def risk_columns(case: Case) -> list[NodeColumn]:
     """One row a category of the case's scheme; each that the case may have is marked, none where it is withheld."""
     rows = SCHEMES[case.risk.scheme].categories
     possible = case.assessment.categories
     return [
-        Column("category", [row.label for row in rows]),
-        Column("range", [row.shown for row in rows], "Agatston"),
-        Column("this case", [HERE if row in possible else "" for row in rows]),
-        Column("finding", [row.finding for row in rows]),
+        NodeColumn("category", [row.label for row in rows]),
+        NodeColumn("range", [row.shown for row in rows], "Agatston"),
+        NodeColumn("this case", [HERE if row in possible else "" for row in rows]),
+        NodeColumn("finding", [row.finding for row in rows]),
     ]
 
 
-def slice_columns(case: Case) -> list[Column]:
+def slice_columns(case: Case) -> list[NodeColumn]:
     """One row a slice, foot to head; z is superior in RAS and LPS alike."""
     rows = case.report.slices
     return [
-        Column("slice", [row.index for row in rows]),
-        Column("z", [row.z_mm for row in rows], "mm"),
-        Column("agatston", [row.agatston for row in rows]),
-        Column("probability", [_number(row.probability) for row in rows]),
+        NodeColumn("slice", [row.index for row in rows]),
+        NodeColumn("z", [row.z_mm for row in rows], "mm"),
+        NodeColumn("agatston", [row.agatston for row in rows]),
+        NodeColumn("probability", [_number(row.probability) for row in rows]),
     ]
 
 
-def fill_table(node: Any, columns: Sequence[Column]) -> None:
+def fill_table(node: Any, columns: Sequence[NodeColumn]) -> None:
     """Replace the content of a vtkMRMLTableNode, with one event."""
     table = vtk.vtkTable()
     for column in columns:
@@ -112,7 +112,7 @@ def fill_table(node: Any, columns: Sequence[Column]) -> None:
     node.EndModify(was_modifying)
 
 
-def _array(column: Column) -> Any:
+def _array(column: NodeColumn) -> Any:
     values = column.values
     if any(isinstance(value, str) for value in values):
         array = vtk.vtkStringArray()

@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from heartlens.cohort.identity import pseudonym, without_identity
-from heartlens.cohort.planning.sources import Given, Source
+from heartlens.cohort.planning.sources import Given, Place
 from heartlens.core.disk.packed import VOLUME_ENDINGS
 from heartlens.core.disk.reading import file_sha256, irregular
 from heartlens.core.errors import InputRefused
@@ -116,7 +116,7 @@ class Finder:
         self._seen: set[tuple[int, int]] = set()
         self.passed_over = 0
 
-    def find(self, sources: Sequence[Source]) -> list[Found]:
+    def find(self, sources: Sequence[Place]) -> list[Found]:
         """Every series of the places, in the order of their paths; a folder that several places hold is read once.
 
         Parameters
@@ -134,7 +134,7 @@ class Finder:
             self._on_progress(len(found))
         return found
 
-    def _at(self, source: Source) -> Iterator[Found]:
+    def _at(self, source: Place) -> Iterator[Found]:
         path = source.path
         if path.is_file() and path.name.lower().endswith(VOLUME_ENDINGS):
             yield _volume(source)
@@ -164,7 +164,7 @@ class Finder:
         if is_listed and not count:
             yield _nothing(source, "input", "the folder holds no DICOM file; check the list")
 
-    def _folder(self, place: Path, names: Sequence[str], source: Source, *, is_named: bool = False) -> Iterator[Found]:
+    def _folder(self, place: Path, names: Sequence[str], source: Place, *, is_named: bool = False) -> Iterator[Found]:
         """The series of one folder, without its subfolders."""
         instances: list[Instance] = []
         problem: InputRefused | None = None
@@ -187,7 +187,7 @@ class Finder:
             yield from self._series_of(place, instances, source, problem)
 
     def _series_of(
-        self, place: Path, instances: Sequence[Instance], source: Source, problem: InputRefused | None = None
+        self, place: Path, instances: Sequence[Instance], source: Place, problem: InputRefused | None = None
     ) -> Iterator[Found]:
         groups: dict[tuple[str, str], list[Instance]] = {}
         for instance in instances:
@@ -203,7 +203,7 @@ class Finder:
             yield self._found(place, ranked, list(files[one.study_uid, one.series_uid].values()), source, problem)
 
     def _found(
-        self, place: Path, ranked: RankedSeries, instances: Sequence[Instance], source: Source,
+        self, place: Path, ranked: RankedSeries, instances: Sequence[Instance], source: Place,
         problem: InputRefused | None,
     ) -> Found:  # fmt: skip
         one, first = ranked.series, instances[0]
@@ -236,7 +236,7 @@ class Finder:
         paths = [one.folder / name for one in parts for name in one.names]
         with pydicom_warnings_logged():
             instances = [instance for path in dict.fromkeys(paths) if (instance := Instance.read(path)) is not None]
-            yield from self._series_of(place, instances, Source(place, parts[0].given))
+            yield from self._series_of(place, instances, Place(place, parts[0].given))
 
 
 def _read(path: Path, is_named: bool) -> Instance | None:
@@ -254,7 +254,7 @@ def _light(series: Series) -> Series:
     return replace(series, instances=(), frames=(), description=None, protocol=None)
 
 
-def _volume(source: Source) -> Found:
+def _volume(source: Place) -> Found:
     path = source.path
     try:
         key = hashlib.sha256(file_sha256(path).encode()).hexdigest()[:32]
@@ -263,7 +263,7 @@ def _volume(source: Source) -> Found:
     return Found(key, path.parent, (path.name,), path.stat().st_size, source.given)
 
 
-def _nothing(source: Source, code: str, text: str) -> Found:
+def _nothing(source: Place, code: str, text: str) -> Found:
     key = hashlib.sha256(os.fsencode(source.path)).hexdigest()[:32]
     return Found(key, source.path, (), 0, source.given, code=code, text=text)
 

@@ -49,7 +49,7 @@ class Given:
 
 
 @dataclass(frozen=True)
-class Source:
+class Place:
     """A place to look for scans.
 
     Parameters
@@ -68,7 +68,7 @@ COLUMNS = ("path", "series", "subject", "exam", "scan", "age", "sex", "race")
 """Of a CSV list, in any order; only the path must be there."""
 
 
-def sources_of(places: Sequence[Path]) -> tuple[list[Source], list[str]]:
+def sources_of(places: Sequence[Path]) -> tuple[list[Place], list[str]]:
     """The places of a command, with the rows of every CSV list among them.
 
     Parameters
@@ -78,7 +78,7 @@ def sources_of(places: Sequence[Path]) -> tuple[list[Source], list[str]]:
 
     Returns
     -------
-    sources : list[Source]
+    sources : list[Place]
         In their order.
     notes : list[str]
         What was not used, a sentence each.
@@ -88,7 +88,7 @@ def sources_of(places: Sequence[Path]) -> tuple[list[Source], list[str]]:
     InputRefused
         ``input``: a place that is not there, or a list that cannot be meant.
     """
-    sources: list[Source] = []
+    sources: list[Place] = []
     notes: list[str] = []
     for place in places:
         if not place.exists():
@@ -99,11 +99,11 @@ def sources_of(places: Sequence[Path]) -> tuple[list[Source], list[str]]:
             if unused:
                 notes.append(f"{place.name}: columns that are not used: {', '.join(unused)}")
         else:
-            sources.append(Source(place.absolute()))
+            sources.append(Place(place.absolute()))
     return sources, notes
 
 
-def read_list(path: Path) -> tuple[list[Source], list[str]]:
+def read_list(path: Path) -> tuple[list[Place], list[str]]:
     """The rows of a CSV list and its columns that nothing is made of; paths are relative to the list.
 
     Parameters
@@ -139,7 +139,7 @@ def read_list(path: Path) -> tuple[list[Source], list[str]]:
             given = _given(cells)
         except ValueError as error:
             raise InputRefused("input", f"{path}, line {number}: {error}") from None
-        sources.append(Source(path.absolute().parent / cells["path"], given))
+        sources.append(Place(path.absolute().parent / cells["path"], given))
     return sources, [name for name in head if name not in COLUMNS]
 
 

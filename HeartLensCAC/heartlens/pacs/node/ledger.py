@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from heartlens.pacs.node.rules import READY, WAITING, Outcome, State
+from heartlens.pacs.node.rules import READY, WAITING, Outcome, Phase
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS series (
@@ -72,7 +72,7 @@ class SeriesRow:
     key: str
     study_uid: str
     series_uid: str
-    state: State
+    state: Phase
     code: str
     text: str
     unfit: str
@@ -106,7 +106,7 @@ class ResultRow:
 
     key: str
     revision: int
-    state: State
+    state: Phase
     folder: str
     sent: tuple[str, ...]
 
@@ -190,7 +190,7 @@ class Ledger:
                 " unfit=CASE WHEN unfit='' THEN excluded.unfit ELSE unfit END, expected=NULL,"
                 " hinted=CASE WHEN hinted IS excluded.hinted THEN hinted ELSE NULL END,"
                 " last_at=excluded.last_at, next_at=0, attempts=0, unreleased=excluded.unreleased",
-                (key, study_uid, series_uid, State.RECEIVING.value, unfit, hinted, now, now, unreleased),
+                (key, study_uid, series_uid, Phase.RECEIVING.value, unfit, hinted, now, now, unreleased),
             )
             return True
 
@@ -222,10 +222,10 @@ class Ledger:
         """What a node that died left in the middle: open associations broke off, scoring begins anew."""
         with self._transaction() as db:
             db.execute("UPDATE series SET broken=1, unreleased=0 WHERE unreleased")
-            db.execute("UPDATE series SET state=? WHERE state=?", (State.RECEIVING.value, State.SCORING.value))
+            db.execute("UPDATE series SET state=? WHERE state=?", (Phase.RECEIVING.value, Phase.SCORING.value))
 
     def set_state(
-        self, row: SeriesRow, state: State, *, code: str = "", text: str = "", next_at: float = 0.0, attempts: int = 0
+        self, row: SeriesRow, state: Phase, *, code: str = "", text: str = "", next_at: float = 0.0, attempts: int = 0
     ) -> bool:
         """Say where a series stands, unless images came meanwhile.
 
@@ -259,11 +259,11 @@ class Ledger:
         with self._transaction() as db:
             done = db.execute(
                 "UPDATE series SET state=?, revision=revision+1 WHERE key=? AND state=? AND last_at=?",
-                (State.SCORING.value, row.key, row.state.value, row.last_at),
+                (Phase.SCORING.value, row.key, row.state.value, row.last_at),
             )
             return row.revision + 1 if done.rowcount == 1 else None
 
-    def add_result(self, row: SeriesRow, revision: int, outcome: Outcome, folder: str, now: float) -> State:
+    def add_result(self, row: SeriesRow, revision: int, outcome: Outcome, folder: str, now: float) -> Phase:
         """Note a result; those before it are superseded, and so is this one where images came meanwhile.
 
         Parameters
@@ -281,7 +281,7 @@ class Ledger:
 
         Returns
         -------
-        State
+        Phase
             Of the result.
         """
         with self._transaction() as db:
@@ -290,9 +290,9 @@ class Ledger:
                 " WHERE key=? AND state=? AND last_at=?",
                 (outcome.state.value, outcome.code, outcome.text, row.key, row.state.value, row.last_at),
             )
-            state = outcome.state if done.rowcount == 1 else State.SUPERSEDED
+            state = outcome.state if done.rowcount == 1 else Phase.SUPERSEDED
             db.execute(
-                "UPDATE results SET state=? WHERE key=? AND revision<?", (State.SUPERSEDED.value, row.key, revision)
+                "UPDATE results SET state=? WHERE key=? AND revision<?", (Phase.SUPERSEDED.value, row.key, revision)
             )
             db.execute(
                 "INSERT OR REPLACE INTO results (key, revision, state, folder, at) VALUES (?,?,?,?,?)",
@@ -300,7 +300,7 @@ class Ledger:
             )
         return state
 
-    def set_result(self, key: str, revision: int, *, state: State | None = None, sent: Sequence[str] = ()) -> None:
+    def set_result(self, key: str, revision: int, *, state: Phase | None = None, sent: Sequence[str] = ()) -> None:
         """Say what became of a result."""
         with self._transaction() as db:
             if state is not None:
@@ -314,7 +314,7 @@ class Ledger:
             "SELECT key, revision, state, folder, sent FROM results WHERE key=? ORDER BY revision", (key,)
         )
         return [
-            ResultRow(r["key"], r["revision"], State(r["state"]), r["folder"], tuple(json.loads(r["sent"])))
+            ResultRow(r["key"], r["revision"], Phase(r["state"]), r["folder"], tuple(json.loads(r["sent"])))
             for r in rows
         ]
 
@@ -322,7 +322,7 @@ class Ledger:
         """Whether a result folder is known."""
         return bool(self._rows("SELECT 1 FROM results WHERE folder=?", (folder,)))
 
-    def series(self, states: Sequence[State] = (), key: str = "") -> list[SeriesRow]:
+    def series(self, states: Sequence[Phase] = (), key: str = "") -> list[SeriesRow]:
         """Series, those that waited longest first; in some states, or of one key."""
         where, words = [], []
         if states:
@@ -341,7 +341,7 @@ class Ledger:
             SeriesRow(
                 **{
                     **dict(row),
-                    "state": State(row["state"]),
+                    "state": Phase(row["state"]),
                     "broken": bool(row["broken"]),
                     "unreleased": bool(row["unreleased"]),
                 }
@@ -375,11 +375,11 @@ class Ledger:
         with self._transaction() as db:
             db.execute("DELETE FROM images WHERE key=?", (key,))
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[Phase, int]:
         """How many series stand where."""
         rows = self._rows("SELECT state, count(*) AS n FROM series GROUP BY state", ())
-        found = {State(row["state"]): int(row["n"]) for row in rows}
-        return {state: found.get(state, 0) for state in State}
+        found = {Phase(row["state"]): int(row["n"]) for row in rows}
+        return {state: found.get(state, 0) for state in Phase}
 
     def fact(self, name: str, default: str = "") -> str:
         """Something the node remembers."""

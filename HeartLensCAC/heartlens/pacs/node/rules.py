@@ -16,7 +16,7 @@ from heartlens.dicom.source.images import MANUFACTURER
 from heartlens.risk.evaluable import EVALUABLE_BY_CODE, REASONS, Evaluable
 
 
-class State(str, Enum):
+class Phase(str, Enum):
     """Where a series stands."""
 
     RECEIVING = "receiving"
@@ -36,10 +36,10 @@ class State(str, Enum):
         return self.value
 
 
-READY = (State.COMPLETE, State.UNVERIFIED)
+READY = (Phase.COMPLETE, Phase.UNVERIFIED)
 """May be scored."""
 
-WAITING = (State.RECEIVING, State.INCOMPLETE)
+WAITING = (Phase.RECEIVING, Phase.INCOMPLETE)
 """Are judged again and again."""
 
 
@@ -121,7 +121,7 @@ def unfit_for_scoring(modality: str, image_type: str, manufacturer: str) -> str:
     return "" if image_type == "ORIGINAL" else "derived"
 
 
-def judge(facts: Facts, waits: Waits) -> State:
+def judge(facts: Facts, waits: Waits) -> Phase:
     """Where a series stands that has not been scored.
 
     Parameters
@@ -139,17 +139,17 @@ def judge(facts: Facts, waits: Waits) -> State:
     'incomplete'
     """
     if facts.unfit:
-        return State.REFUSED
+        return Phase.REFUSED
     if facts.silent_s < waits.quiet_s:
-        return State.RECEIVING
+        return Phase.RECEIVING
     if facts.expected == facts.images:
-        return State.COMPLETE
+        return Phase.COMPLETE
     if facts.expected is not None and facts.expected > facts.images:
-        return State.INCOMPLETE
+        return Phase.INCOMPLETE
     # Nobody says how many there are, or who says it has fewer than we have and so is still receiving itself.
     if facts.is_broken:
-        return State.INCOMPLETE
-    return State.RECEIVING if facts.is_open or facts.silent_s < waits.unverified_s else State.UNVERIFIED
+        return Phase.INCOMPLETE
+    return Phase.RECEIVING if facts.is_open or facts.silent_s < waits.unverified_s else Phase.UNVERIFIED
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ class Outcome:
         Why it is held.
     """
 
-    state: State
+    state: Phase
     code: str = ""
     text: str = ""
 
@@ -188,14 +188,14 @@ def outcome_of(report: Mapping[str, Any]) -> Outcome:
         text = (
             f"the scan is {length_mm:.0f} mm long, and a heart needs {HEART_LENGTH_MM:.0f} mm: a part of it is missing"
         )
-        return Outcome(State.HELD, "short-scan", text)
+        return Outcome(Phase.HELD, "short-scan", text)
     codes = [warning["code"] for warning in report["warnings"]]
     if assessment["evaluable"] == Evaluable.NO.value:
         code = next((code for code in assessment["reasons"] if EVALUABLE_BY_CODE.get(code) is Evaluable.NO), "")
-        return Outcome(State.HELD, code or "not-evaluable", REASONS.get(code, "the scan allows no statement"))
+        return Outcome(Phase.HELD, code or "not-evaluable", REASONS.get(code, "the scan allows no statement"))
     if "heart-cut-top" in codes:
-        return Outcome(State.HELD, "heart-cut-top", REASONS["heart-cut-top"])
-    return Outcome(State.SCORED)
+        return Outcome(Phase.HELD, "heart-cut-top", REASONS["heart-cut-top"])
+    return Outcome(Phase.SCORED)
 
 
 def back_off_s(attempts: int, first_s: float, most_s: float = 3600.0) -> float:

@@ -23,7 +23,7 @@ from heartlens.core.errors import FINAL, OVERRIDABLE, InputRefused
 from heartlens.pacs.archive import Archive, ArchiveError, image_count
 from heartlens.pacs.node.intake import Intake
 from heartlens.pacs.node.ledger import Ledger, ResultRow, SeriesRow
-from heartlens.pacs.node.rules import UNFIT, Facts, State, Waits, back_off_s, judge, outcome_of
+from heartlens.pacs.node.rules import UNFIT, Facts, Phase, Waits, back_off_s, judge, outcome_of
 from heartlens.pacs.node.scorer import Scorer
 from heartlens.report.outputs import hold_for_replacing
 
@@ -180,20 +180,20 @@ class Node:
             expected = self._ask(row)
         facts = Facts(row.images, expected, row.broken, silent_s, row.unfit, row.unreleased)
         state = judge(facts, waits)
-        if state is State.RECEIVING:
+        if state is Phase.RECEIVING:
             if silent_s >= waits.quiet_s:  # nobody knows yet; not asked again at once
                 self.ledger.set_state(
                     row, state, next_at=min(now + waits.ask_again_s, row.last_at + waits.unverified_s)
                 )
             return False
         code, text, next_at = "", "", 0.0
-        if state is State.REFUSED:
+        if state is Phase.REFUSED:
             code, text = row.unfit, UNFIT[row.unfit]
-        elif state is State.INCOMPLETE:
+        elif state is Phase.INCOMPLETE:
             next_at = now + waits.ask_again_s
             of = "an unknown number" if expected is None else str(expected)
             code, text = "incomplete", f"{row.images} images of {of}" + ("; the sender broke off" if row.broken else "")
-        elif state is State.UNVERIFIED:
+        elif state is Phase.UNVERIFIED:
             code, text = "unverified", "nobody says how many images there are"
         if self.ledger.set_state(row, state, code=code, text=text, next_at=next_at) and state is not row.state:
             logger.info("series %s is %s (%d images) %s", row.series_uid, state, row.images, code)
@@ -220,7 +220,7 @@ class Node:
         if now < self._swept_at + SWEEP_S:
             return
         self._swept_at = now
-        done = [s for s in State if s not in (State.SCORING, State.COMPLETE, State.UNVERIFIED, State.SUPERSEDED)]
+        done = [s for s in Phase if s not in (Phase.SCORING, Phase.COMPLETE, Phase.UNVERIFIED, Phase.SUPERSEDED)]
         for row in self.ledger.series(done):
             age_s = now - row.last_at
             if row.images and age_s > self.settings.keep_days * DAY_S:
@@ -283,13 +283,13 @@ class Node:
         # A disk has room again one day; a scan that ends the worker does so every time.
         if code == "output" or (code in ("crash", "timeout", "memory") and row.attempts + 1 < CRASHES):
             pause = back_off_s(row.attempts + 1, self.settings.retry_s)
-            again = State.COMPLETE if row.expected == row.images else State.UNVERIFIED
+            again = Phase.COMPLETE if row.expected == row.images else Phase.UNVERIFIED
             self.ledger.set_state(
                 row, again, code=code, text=WHY.get(code, ""), next_at=self._clock() + pause, attempts=row.attempts + 1
             )
             logger.warning("series %s: %s, attempt %d", row.series_uid, code, row.attempts + 1)
             return
-        state = State.REFUSED if code in REFUSALS and code != "output" else State.FAILED
+        state = Phase.REFUSED if code in REFUSALS and code != "output" else Phase.FAILED
         # What the worker says may name a file; log and status of the node name none.
         self.ledger.set_state(row, state, code=code, text=WHY.get(code, ""), attempts=row.attempts)
         logger.info("series %s is %s: %s", row.series_uid, state, code)
@@ -301,11 +301,11 @@ class Node:
         if self._archive is None:
             return False
         now = self._clock()
-        row = next((r for r in self.ledger.series((State.SCORED, State.UNSENT)) if r.next_at <= now), None)
+        row = next((r for r in self.ledger.series((Phase.SCORED, Phase.UNSENT)) if r.next_at <= now), None)
         if row is None:
             return False
         result = self.ledger.results(row.key)[-1]
-        if result.state not in (State.SCORED, State.UNSENT):
+        if result.state not in (Phase.SCORED, Phase.UNSENT):
             return False
         try:
             with closing(self._archive()) as archive:
@@ -315,16 +315,16 @@ class Node:
             self.archive_trouble = error.text
             pause = back_off_s(row.attempts + 1, self.settings.retry_s)
             code = error.code if isinstance(error, ArchiveError) else "input"
-            self.ledger.set_result(row.key, result.revision, state=State.UNSENT)
+            self.ledger.set_result(row.key, result.revision, state=Phase.UNSENT)
             self.ledger.set_state(
-                row, State.UNSENT, code=code, text=error.text, next_at=now + pause, attempts=row.attempts + 1
+                row, Phase.UNSENT, code=code, text=error.text, next_at=now + pause, attempts=row.attempts + 1
             )
             logger.warning("series %s was not sent: %s; again in %.0f s", row.series_uid, error.text, pause)
             return False
         self.sent += 1
         self.archive_trouble = ""
-        self.ledger.set_result(row.key, result.revision, state=State.SENT)
-        self.ledger.set_state(row, State.SENT)
+        self.ledger.set_result(row.key, result.revision, state=Phase.SENT)
+        self.ledger.set_state(row, Phase.SENT)
         logger.info("series %s is sent", row.series_uid)
         return True
 

@@ -14,7 +14,7 @@ from typing import Any
 from heartlens import __version__
 from heartlens.core.errors import InputRefused
 from heartlens.pacs.node.ledger import Ledger
-from heartlens.pacs.node.rules import State
+from heartlens.pacs.node.rules import Phase
 from heartlens.pacs.node.service import Node
 
 LEAST_FREE = 1 << 30
@@ -45,15 +45,15 @@ def health(node: Node, *, least_free_bytes: int = LEAST_FREE) -> dict[str, Any]:
         troubles.append(f"the disk has {free >> 20} MiB left; images are not taken")
     if node.archive_trouble:
         troubles.append(node.archive_trouble)
-    if counts[State.FAILED]:
-        troubles.append(f"{counts[State.FAILED]} series failed; heartlens node status lists them")
+    if counts[Phase.FAILED]:
+        troubles.append(f"{counts[Phase.FAILED]} series failed; heartlens node status lists them")
     return {
         "status": "degraded" if troubles else "ok",
         "troubles": troubles,
         "version": __version__,
         "worker": "running" if node.scorer.pid else "not running",
         "free_bytes": free,
-        "series": {state.value: count for state, count in counts.items() if state is not State.SUPERSEDED},
+        "series": {state.value: count for state, count in counts.items() if state is not Phase.SUPERSEDED},
     }
 
 
@@ -67,7 +67,7 @@ def metrics(node: Node) -> str:
         lines.append(f"# TYPE heartlens_node_{name} {kind}")
         lines.extend(f"heartlens_node_{name}{labels} {value:g}" for labels, value in samples)
 
-    states = [state for state in State if state is not State.SUPERSEDED]
+    states = [state for state in Phase if state is not Phase.SUPERSEDED]
     say("series", "gauge", "Series by state.", *((f'{{state="{s.value}"}}', counts[s]) for s in states))
     for name, text, value in (
         ("images_received_total", "New images.", intake.received),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from heartlens.pacs.node.ledger import Ledger, key_of
-from heartlens.pacs.node.rules import Outcome, State
+from heartlens.pacs.node.rules import Outcome, Phase
 
 LIBRARY = Path(__file__).resolve().parents[4]
 KEY = key_of("1.2", "1.2.3")
@@ -35,13 +35,13 @@ def row(ledger):
 
 def test_a_new_image_opens_the_series_whatever_became_of_it(ledger):
     add(ledger, "1")
-    for n, state in enumerate(State, 2):
+    for n, state in enumerate(Phase, 2):
         ledger.set_state(row(ledger), state, code="x", text="y", attempts=2, next_at=9e9)
         assert row(ledger).state is state
         assert add(ledger, str(n), now=float(n))
         now = row(ledger)
         assert (now.state, now.code, now.text, now.attempts, now.next_at, now.images) == (
-            State.RECEIVING,
+            Phase.RECEIVING,
             "",
             "",
             0,
@@ -52,7 +52,7 @@ def test_a_new_image_opens_the_series_whatever_became_of_it(ledger):
 
 def test_a_duplicate_changes_nothing(ledger):
     add(ledger, "1")
-    ledger.set_state(row(ledger), State.SENT)
+    ledger.set_state(row(ledger), Phase.SENT)
     before = row(ledger)
     assert not add(ledger, "1", now=50.0)
     assert row(ledger) == before
@@ -68,30 +68,30 @@ def test_who_judged_an_older_state_changes_nothing(ledger):
     add(ledger, "1")
     old = row(ledger)
     add(ledger, "2", now=2.0)
-    assert not ledger.set_state(old, State.COMPLETE)
+    assert not ledger.set_state(old, Phase.COMPLETE)
     assert ledger.begin_scoring(old) is None
-    assert row(ledger).state is State.RECEIVING
+    assert row(ledger).state is Phase.RECEIVING
 
 
 def test_a_result_of_images_that_are_no_longer_all_is_superseded_at_once(ledger):
     add(ledger, "1")
-    ledger.set_state(row(ledger), State.COMPLETE)
+    ledger.set_state(row(ledger), Phase.COMPLETE)
     assert ledger.begin_scoring(row(ledger)) == 1
     scoring = row(ledger)
     add(ledger, "2", now=2.0)
-    assert ledger.add_result(scoring, 1, Outcome(State.SCORED), "results/x/0001", 3.0) is State.SUPERSEDED
-    assert row(ledger).state is State.RECEIVING
+    assert ledger.add_result(scoring, 1, Outcome(Phase.SCORED), "results/x/0001", 3.0) is Phase.SUPERSEDED
+    assert row(ledger).state is Phase.RECEIVING
 
 
 def test_of_two_results_the_later_one_stands(ledger):
     for revision in (1, 2):
         add(ledger, str(revision), now=float(revision))
-        ledger.set_state(row(ledger), State.COMPLETE)
+        ledger.set_state(row(ledger), Phase.COMPLETE)
         assert ledger.begin_scoring(row(ledger)) == revision
-        ledger.add_result(row(ledger), revision, Outcome(State.SCORED), f"results/x/{revision}", 3.0)
-        ledger.set_result(KEY, revision, state=State.SENT, sent=["report.dcm"])
+        ledger.add_result(row(ledger), revision, Outcome(Phase.SCORED), f"results/x/{revision}", 3.0)
+        ledger.set_result(KEY, revision, state=Phase.SENT, sent=["report.dcm"])
     first, second = ledger.results(KEY)
-    assert (first.state, second.state) == (State.SUPERSEDED, State.SENT)
+    assert (first.state, second.state) == (Phase.SUPERSEDED, Phase.SENT)
     assert first.sent == ("report.dcm",)
 
 
@@ -110,10 +110,10 @@ def test_after_a_kill_what_was_open_has_broken_off_and_what_was_scored_is_judged
     add(ledger, "1", unreleased=True)
     ledger.restart()
     assert row(ledger).broken
-    ledger.set_state(row(ledger), State.COMPLETE)
+    ledger.set_state(row(ledger), Phase.COMPLETE)
     ledger.begin_scoring(row(ledger))
     ledger.restart()
-    assert row(ledger).state is State.RECEIVING
+    assert row(ledger).state is Phase.RECEIVING
 
 
 def test_what_two_headers_say_otherwise_nobody_knows(ledger):
@@ -152,7 +152,7 @@ def test_a_node_that_ended_can_be_looked_at(tmp_path):
 def test_a_look_at_it_changes_nothing(tmp_path, ledger):
     add(ledger, "1")
     looked = Ledger(tmp_path / "ledger.sqlite", is_read_only=True)
-    assert looked.counts()[State.RECEIVING] == 1
+    assert looked.counts()[Phase.RECEIVING] == 1
     with pytest.raises(sqlite3.OperationalError):
         looked.remember("x", "y")
     looked.close()

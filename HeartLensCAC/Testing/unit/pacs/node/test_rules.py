@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from heartlens.pacs.node.rules import Facts, State, Waits, judge, outcome_of, unfit_for_scoring
+from heartlens.pacs.node.rules import Facts, Phase, Waits, judge, outcome_of, unfit_for_scoring
 
 WAITS = Waits(quiet_s=30, unverified_s=300)
 WHOLE = Facts(images=41, expected=41, is_broken=False, silent_s=30)
@@ -15,21 +15,21 @@ WHOLE = Facts(images=41, expected=41, is_broken=False, silent_s=30)
 @pytest.mark.parametrize(
     ("changes", "state"),
     [
-        ({}, State.COMPLETE),
-        ({"silent_s": 29.9}, State.RECEIVING),
-        ({"is_broken": True}, State.COMPLETE),  # the archive says that all are here, however they came
-        ({"images": 11}, State.INCOMPLETE),
-        ({"images": 11, "silent_s": 1e9}, State.INCOMPLETE),  # no patience makes it whole
-        ({"expected": None}, State.RECEIVING),
-        ({"expected": None, "silent_s": 300}, State.UNVERIFIED),
-        ({"expected": None, "is_broken": True, "silent_s": 1e9}, State.INCOMPLETE),
-        ({"expected": None, "is_open": True, "silent_s": 1e9}, State.RECEIVING),
-        ({"is_open": True}, State.COMPLETE),
-        ({"expected": 40}, State.RECEIVING),  # the archive itself is still receiving
-        ({"expected": 40, "silent_s": 300}, State.UNVERIFIED),
-        ({"expected": 40, "is_broken": True}, State.INCOMPLETE),
-        ({"unfit": "own"}, State.REFUSED),
-        ({"unfit": "own", "silent_s": 0}, State.REFUSED),
+        ({}, Phase.COMPLETE),
+        ({"silent_s": 29.9}, Phase.RECEIVING),
+        ({"is_broken": True}, Phase.COMPLETE),  # the archive says that all are here, however they came
+        ({"images": 11}, Phase.INCOMPLETE),
+        ({"images": 11, "silent_s": 1e9}, Phase.INCOMPLETE),  # no patience makes it whole
+        ({"expected": None}, Phase.RECEIVING),
+        ({"expected": None, "silent_s": 300}, Phase.UNVERIFIED),
+        ({"expected": None, "is_broken": True, "silent_s": 1e9}, Phase.INCOMPLETE),
+        ({"expected": None, "is_open": True, "silent_s": 1e9}, Phase.RECEIVING),
+        ({"is_open": True}, Phase.COMPLETE),
+        ({"expected": 40}, Phase.RECEIVING),  # the archive itself is still receiving
+        ({"expected": 40, "silent_s": 300}, Phase.UNVERIFIED),
+        ({"expected": 40, "is_broken": True}, Phase.INCOMPLETE),
+        ({"unfit": "own"}, Phase.REFUSED),
+        ({"unfit": "own", "silent_s": 0}, Phase.REFUSED),
     ],
 )
 def test_where_a_series_stands(changes, state):
@@ -61,14 +61,14 @@ def report(slices=41, increment_mm=3.0, evaluable="yes", reasons=(), codes=()):
 @pytest.mark.parametrize(
     ("document", "state", "code"),
     [
-        (report(), State.SCORED, ""),
-        (report(evaluable="limited", reasons=["heart-cut", "non-gated"]), State.SCORED, ""),
-        (report(evaluable="no", reasons=["heart-cut-top"]), State.HELD, "heart-cut-top"),
-        (report(codes=["heart-cut-top"]), State.HELD, "heart-cut-top"),
-        (report(evaluable="no", reasons=["non-gated", "no-heart"]), State.HELD, "no-heart"),
-        (report(slices=34), State.HELD, "short-scan"),  # 33 steps of 3 mm
-        (report(slices=35), State.SCORED, ""),  # 102 mm
-        (report(slices=11), State.HELD, "short-scan"),
+        (report(), Phase.SCORED, ""),
+        (report(evaluable="limited", reasons=["heart-cut", "non-gated"]), Phase.SCORED, ""),
+        (report(evaluable="no", reasons=["heart-cut-top"]), Phase.HELD, "heart-cut-top"),
+        (report(codes=["heart-cut-top"]), Phase.HELD, "heart-cut-top"),
+        (report(evaluable="no", reasons=["non-gated", "no-heart"]), Phase.HELD, "no-heart"),
+        (report(slices=34), Phase.HELD, "short-scan"),  # 33 steps of 3 mm
+        (report(slices=35), Phase.SCORED, ""),  # 102 mm
+        (report(slices=11), Phase.HELD, "short-scan"),
     ],
 )
 def test_what_may_leave_without_a_reader(document, state, code):

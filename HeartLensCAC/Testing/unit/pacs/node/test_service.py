@@ -12,7 +12,7 @@ from heartlens.app.messages import Event
 from heartlens.pacs.archive import ArchiveError, FoundSeries
 from heartlens.pacs.node.intake import Intake
 from heartlens.pacs.node.ledger import Ledger, key_of
-from heartlens.pacs.node.rules import State, Waits
+from heartlens.pacs.node.rules import Phase, Waits
 from heartlens.pacs.node.service import Node, Settings
 from heartlens.pacs.node.status import health, metrics, status_lines
 
@@ -90,7 +90,7 @@ class Place:
         for number in numbers:
             self.intake.take(self.files[number].read_bytes())
 
-    def wait(self, seconds: float) -> State:
+    def wait(self, seconds: float) -> Phase:
         """Let time pass, and do everything that can be done."""
         self.now += seconds
         for _ in range(3):
@@ -105,7 +105,7 @@ class Place:
         return row
 
     @property
-    def state(self) -> State:
+    def state(self) -> Phase:
         return self.row.state
 
 
@@ -125,9 +125,9 @@ def place(tmp_path, files):
 def test_a_whole_series_is_scored_once_and_sent_in_order(place):
     place.archive.count = 5
     place.bring(0, 1, 2, 3, 4)
-    assert place.wait(29) is State.RECEIVING
+    assert place.wait(29) is Phase.RECEIVING
     assert place.archive.asked == 0
-    assert place.wait(1) is State.SENT
+    assert place.wait(1) is Phase.SENT
     files, more = place.scorer.asked[0]
     assert (len(files), more) == (5, {})
     names = [text.split()[1] for text in place.archive.files]
@@ -139,38 +139,38 @@ def test_a_whole_series_is_scored_once_and_sent_in_order(place):
 def test_half_a_series_is_never_scored_while_the_archive_says_there_is_more(place):
     place.archive.count = 5
     place.bring(0, 1)
-    assert place.wait(30) is State.INCOMPLETE
+    assert place.wait(30) is Phase.INCOMPLETE
     assert "2 images of 5" in place.row.text
-    assert place.wait(1e5) is State.INCOMPLETE
+    assert place.wait(1e5) is Phase.INCOMPLETE
     assert place.scorer.asked == []
     place.bring(2, 3, 4)
-    assert place.wait(30) is State.SENT
+    assert place.wait(30) is Phase.SENT
     assert len(place.scorer.asked) == 1
 
 
 def test_where_nobody_says_how_many_the_wait_is_longer_and_the_rest_makes_a_result_that_names_its_predecessor(place):
     place.bring(0, 1)
-    assert place.wait(30) is State.RECEIVING
-    assert place.wait(269) is State.RECEIVING
-    assert place.wait(1) is State.SENT
+    assert place.wait(30) is Phase.RECEIVING
+    assert place.wait(269) is Phase.RECEIVING
+    assert place.wait(1) is Phase.SENT
     place.bring(2, 3, 4)
-    assert place.state is State.RECEIVING
+    assert place.state is Phase.RECEIVING
     place.archive.count = 5
-    assert place.wait(30) is State.SENT
+    assert place.wait(30) is Phase.SENT
     (_, first), (files, second) = place.scorer.asked
     assert first == {}
     assert second == {"predecessor": str(place.home / "results" / KEY / "0001" / "report.dcm")}
     assert len(files) == 5
-    assert [result.state for result in place.ledger.results(KEY)] == [State.SUPERSEDED, State.SENT]
+    assert [result.state for result in place.ledger.results(KEY)] == [Phase.SUPERSEDED, Phase.SENT]
 
 
 def test_a_result_that_never_left_is_no_predecessor(place):
     place.bring(0, 1)
     place.archive.trouble = ArchiveError("down", "archive memory cannot be reached")
-    assert place.wait(300) is State.UNSENT
+    assert place.wait(300) is Phase.UNSENT
     place.bring(2, 3, 4)
     place.archive.trouble, place.archive.count = None, 5
-    assert place.wait(30) is State.SENT
+    assert place.wait(30) is Phase.SENT
     assert [more for _, more in place.scorer.asked] == [{}, {}]
     assert {text.split()[0] for text in place.archive.files} == {"0002"}
 
@@ -183,11 +183,11 @@ def test_images_that_come_while_it_is_scored_make_that_result_void(place):
     place.node.judge_all()
     place.node.score_next()
     place.node.send_next()
-    assert place.state is State.RECEIVING
+    assert place.state is Phase.RECEIVING
     assert place.archive.files == []
     place.archive.count = 3
-    assert place.wait(30) is State.SENT
-    assert [result.state for result in place.ledger.results(KEY)] == [State.SUPERSEDED, State.SENT]
+    assert place.wait(30) is Phase.SENT
+    assert [result.state for result in place.ledger.results(KEY)] == [Phase.SUPERSEDED, Phase.SENT]
 
 
 def test_the_same_images_again_change_nothing(place):
@@ -195,18 +195,18 @@ def test_the_same_images_again_change_nothing(place):
     place.bring(0, 1)
     place.wait(30)
     place.bring(0, 1, 0)
-    assert place.wait(1e4) is State.SENT
+    assert place.wait(1e4) is Phase.SENT
     assert len(place.scorer.asked) == 1
 
 
 def test_a_sender_that_broke_off_leaves_it_incomplete_until_the_archive_has_all(place):
     place.bring(0, 1)
     place.ledger.closed(KEY, {"x"}, is_broken=True)
-    assert place.wait(1e5) is State.INCOMPLETE
+    assert place.wait(1e5) is Phase.INCOMPLETE
     assert "broke off" in place.row.text
     assert place.scorer.asked == []
     place.archive.count = 2
-    assert place.wait(61) is State.SENT
+    assert place.wait(61) is Phase.SENT
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ def test_a_sender_that_broke_off_leaves_it_incomplete_until_the_archive_has_all(
 def test_what_may_be_a_part_of_a_scan_is_held_and_never_sent(place, says, code):
     place.archive.count, place.scorer.says = 2, says
     place.bring(0, 1)
-    assert place.wait(30) is State.HELD
+    assert place.wait(30) is Phase.HELD
     assert place.row.code == code
-    assert place.wait(1e5) is State.HELD
+    assert place.wait(1e5) is Phase.HELD
     assert place.archive.files == []
     assert "held" in "\n".join(status_lines(place.home, now=place.now))
 
@@ -236,12 +236,12 @@ def test_a_result_waits_for_an_archive_that_is_of_no_use_and_is_sent_then(place,
     place.node.score_next()
     place.archive.trouble = ArchiveError(trouble, "archive memory is of no use")
     for pause in (0, 5, 10, 20):
-        assert place.wait(pause) is State.UNSENT
+        assert place.wait(pause) is Phase.UNSENT
     assert place.node.send_failures == 4
     assert health(place.node)["status"] == "degraded"
     place.archive.trouble = None
-    assert place.wait(39) is State.UNSENT  # not before its time
-    assert place.wait(1) is State.SENT
+    assert place.wait(39) is Phase.UNSENT  # not before its time
+    assert place.wait(1) is Phase.SENT
     assert len(place.archive.files) == 5
     assert health(place.node)["troubles"] == []
 
@@ -266,7 +266,7 @@ def test_after_a_kill_in_the_midst_of_sending_what_the_archive_has_is_not_sent_a
     place.archive.send = send
     place.node = place.another()
     place.node.recover()
-    assert place.wait(0) is State.SENT
+    assert place.wait(0) is Phase.SENT
     names = [text.split()[1] for text in place.archive.files]
     assert sorted(names) == sorted(set(names))
     assert len(names) == 5
@@ -284,30 +284,30 @@ def test_after_a_kill_in_the_midst_of_scoring_it_is_scored_again_and_nothing_is_
     place.node.judge_all()
     with pytest.raises(SystemExit):
         place.node.score_next()
-    assert place.state is State.SCORING
+    assert place.state is Phase.SCORING
     (place.home / "results" / KEY / ".0001-0123456789abcdef.part").mkdir()
     (place.home / "results" / KEY / "0001").mkdir()
     place.scorer.during = lambda: None
     place.node = place.another()
     place.node.recover()
     assert list((place.home / "results" / KEY).iterdir()) == []
-    assert place.wait(0) is State.SENT
+    assert place.wait(0) is Phase.SENT
     assert [p.name for p in (place.home / "results" / KEY).iterdir()] == ["0002"]
 
 
 def test_a_scan_that_ends_the_worker_three_times_is_given_up_and_the_next_goes_on(place):
     place.archive.count, place.scorer.fails = 2, "crash"
     place.bring(0, 1)
-    assert place.wait(30) is State.COMPLETE
-    assert place.wait(5) is State.COMPLETE
-    assert place.wait(10) is State.FAILED
+    assert place.wait(30) is Phase.COMPLETE
+    assert place.wait(5) is Phase.COMPLETE
+    assert place.wait(10) is Phase.FAILED
     assert (place.row.code, len(place.scorer.asked)) == ("crash", 3)
-    assert place.wait(1e5) is State.FAILED
+    assert place.wait(1e5) is Phase.FAILED
     assert len(place.scorer.asked) == 3
 
 
 @pytest.mark.parametrize(
-    ("code", "state"), [("contrast", State.REFUSED), ("gap", State.REFUSED), ("failed", State.FAILED)]
+    ("code", "state"), [("contrast", Phase.REFUSED), ("gap", Phase.REFUSED), ("failed", Phase.FAILED)]
 )
 def test_what_scoring_refuses_is_known_by_its_code_and_no_word_of_a_file(place, code, state, caplog):
     caplog.set_level("INFO", "heartlens")
@@ -324,9 +324,9 @@ def test_a_result_that_cannot_be_written_is_tried_until_there_is_room(place):
     place.archive.count, place.scorer.fails = 2, "output"
     place.bring(0, 1)
     for pause in (30, 5, 10, 20, 40, 80):
-        assert place.wait(pause) is State.COMPLETE
+        assert place.wait(pause) is Phase.COMPLETE
     place.scorer.fails = ""
-    assert place.wait(160) is State.SENT
+    assert place.wait(160) is Phase.SENT
 
 
 def test_a_worker_that_cannot_be_started_costs_an_attempt_and_not_the_node(place):
@@ -341,9 +341,9 @@ def test_a_worker_that_cannot_be_started_costs_an_attempt_and_not_the_node(place
     place.node.judge_all()
     with pytest.raises(OSError, match="memory"):
         place.node.score_next()
-    assert (place.state, place.row.attempts) == (State.COMPLETE, 1)
+    assert (place.state, place.row.attempts) == (Phase.COMPLETE, 1)
     place.scorer.during = lambda: None
-    assert place.wait(5) is State.SENT
+    assert place.wait(5) is Phase.SENT
 
 
 def test_what_heartlens_made_is_never_scored(place, tmp_path):
@@ -352,7 +352,7 @@ def test_what_heartlens_made_is_never_scored(place, tmp_path):
     )
     place.archive.count = 1
     place.intake.take(own[0].read_bytes())
-    assert place.wait(30) is State.REFUSED
+    assert place.wait(30) is Phase.REFUSED
     assert place.row.code == "own"
     assert place.scorer.asked == []
 
@@ -367,7 +367,7 @@ def test_images_are_deleted_after_their_days_and_the_result_stays(place):
     place.wait(1000)
     assert place.intake.files(KEY) == []
     assert not (place.home / "spool" / KEY).exists()
-    assert place.state is State.SENT
+    assert place.state is Phase.SENT
     assert (place.home / "results" / KEY / "0001").is_dir()
 
 
