@@ -142,13 +142,9 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("case", type=Path, nargs="+", help="case folder, result folder, or a folder of them")
     verify.set_defaults(run=_run_verify)
 
-    add_comparing(commands)
-    add_export(commands)
-    add_draft(commands)
-    add_cohort(commands)
+    for add in (add_comparing, add_export, add_draft, add_cohort, add_pacs, add_node):
+        add(commands)
     _add_review(commands)
-    add_pacs(commands)
-    add_node(commands)
 
     worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")
     worker.set_defaults(run=_run_worker)
@@ -359,16 +355,9 @@ def _run_review(options: argparse.Namespace) -> int:
     from heartlens.viewer.command import review
 
     review(
-        options.input,
-        out=options.out,
-        port=options.port,
-        reader=options.reader,
-        identify=options.identify,
-        copy=options.export_html,
-        second=options.second,
-        against=options.against,
-        adjudicate=options.adjudicate,
-    )
+        options.input, out=options.out, port=options.port, reader=options.reader, identify=options.identify,
+        copy=options.export_html, second=options.second, against=options.against, adjudicate=options.adjudicate,
+    )  # fmt: skip
     return DONE
 
 

@@ -124,7 +124,7 @@ class ReviewSection:
         """Another case."""
         self._case, self._nodes = reading.case, nodes
         self._looks = partial(LookedAt, reading.folder, is_kept=reading.held_by is None)
-        self._seen = self._looks(reading.reader)
+        self._seen = self._looks(reading.reader or self.ui.observerEdit.text.strip())  # who signed last, reads again
         self._held = None
         choose(self.ui.lesionFilterComboBox, FILTERS[0][0])
         self.brush.open(nodes, reading.case, self._parameters.artery)

@@ -125,10 +125,10 @@ class Reader:
             QFileDialog.getExistingDirectory = chooser
 
     def shown(self) -> list[list[str]]:
-        """Every text of the tables."""
+        """Every text of the tables but the ticks of what was seen, the last of the lesions' columns."""
         return [
-            [table.item(r, c).text() for r in range(table.rowCount) for c in range(table.columnCount)]
-            for table in (self.ui.lesionTable, self.ui.totalsTable, self.ui.riskTable)
+            [table.item(r, c).text() for r in range(table.rowCount) for c in range(table.columnCount - left_out)]
+            for table, left_out in ((self.ui.lesionTable, 1), (self.ui.totalsTable, 0), (self.ui.riskTable, 0))
         ]
 
     def shown_artery(self, lesion: int) -> str:

@@ -189,11 +189,16 @@ def test_enter_in_a_field_that_is_written_in_agrees_with_nothing(reading, unsure
     assert case_of(reading).edits == ()
 
 
-def test_what_was_seen_is_known_when_the_case_is_opened_again(reading):
-    lesion = reading.lesions_shown()[1]
+def test_what_was_seen_is_known_when_its_reader_opens_the_case_again(reading):
+    """Without a name nothing is kept: it may be another reader the next time."""
+    lesion, folder = reading.lesions_shown()[1], reading.panel.reading.folder
     reading.click_row(1)
-    folder = reading.panel.reading.folder
-    assert LookedAt(folder).lesions == {lesion}
+    assert not (folder / "viewed.json").exists()
+    reading.type_into(reading.ui.observerEdit, "Reader^Rita")
+    reading.close_scene()
+    reading.open_case(folder)
+    reading.click_row(1)
+    assert LookedAt(folder, "Reader^Rita").lesions == {lesion}
     reading.close_scene()
     reading.open_case(folder)
     seen = [reading.ui.lesionTable.item(r, 8).text() for r in range(3)]

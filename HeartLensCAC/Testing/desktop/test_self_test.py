@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from desktop.reader import Reader
@@ -48,7 +50,8 @@ def test_the_journey_for_a_real_slicer_goes_through_on_the_stand_ins(module, han
 def test_the_journey_stops_where_a_step_does_not_do_what_it_should(module, hands, monkeypatch):
     from HeartLensCACLib.SelfTest import journey
 
-    monkeypatch.setattr(hands.panel.review._actions, "assign", lambda lesion, artery: None)
+    review = hands.panel.review
+    monkeypatch.setattr(review, "_actions", replace(review._actions, assign=lambda lesion, artery: None))
     with pytest.raises(AssertionError):
         journey(module.widget, lambda step: None, hands)
 

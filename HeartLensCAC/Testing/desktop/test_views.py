@@ -311,5 +311,7 @@ def test_escape_puts_the_brush_down_then_lets_go_of_the_lesion_then_of_the_row(r
     assert reading.panel.review.selectedLesion() is not None
     reading.key("Esc")
     assert reading.panel.review.selectedLesion() is None
+    for view in reading.module.views.values():
+        view.leave()
     reading.key("4")
     assert reading.panel.reading.case.edits == ()

@@ -295,10 +295,11 @@ class ReviewSession:
         return True
 
     def save_report(self) -> None:
-        """Bring report.json in the case folder up to date."""
+        """Bring report.json in the case folder up to date; the one that is signed stays as it was signed."""
+        if self.seal.state in (SealState.HOLDS, SealState.UNVERIFIED):
+            return  # its seal is a checksum, and nothing has changed since
         with atomic_file(self.folder / "report.json") as sibling:
-            signer = None if self.signature is None else self.signature.observer
-            write_json(sibling, self.case.report_document(answered(self.case, self.state), signer))
+            write_json(sibling, self.case.report_document(answered(self.case, self.state)))
 
     def sign(self, observer: str, organization: str, *, confirmed: bool) -> Signature:
         """Sign the state that is shown.

@@ -85,7 +85,7 @@ def without_identity(text: str, places: Iterable[Path], instance: Instance | Non
 
     Examples
     --------
-    >>> without_identity("DOE_JOHN.dcm ends before its pixel data; copy it again", [Path("/data/DOE_JOHN.dcm")])
+    >>> without_identity("DOE_JOHN.dcm ends before its pixel data; copy it again", [Path("/scans/DOE_JOHN.dcm")])
     '… ends before its pixel data; copy it again'
     """
     words: set[str] = set()

@@ -118,15 +118,15 @@ class Networks:
 
     def _network(self, role: str) -> Network:
         if role not in self._loaded:
-            form = "safetensors" if self.device == "cuda" else "onnx"
-            key = (str(self.bundle.folder), role, self.device, self.bundle.file(role, form).sha256)
-            network = None if _kept is None else _kept.get(key)
-            if network is None:
-                network = self._load(role)
-                if _kept is not None:
-                    _kept[key] = network
-            self._loaded[role] = network
+            self._loaded[role] = self._load(role) if _kept is None else self._load_once(_kept, role)
         return self._loaded[role]
+
+    def _load_once(self, kept: dict[tuple[str, ...], Network], role: str) -> Network:
+        form = "safetensors" if self.device == "cuda" else "onnx"
+        key = (str(self.bundle.folder), role, self.device, self.bundle.file(role, form).sha256)
+        if key not in kept:
+            kept[key] = self._load(role)
+        return kept[key]
 
     def _load(self, role: str) -> Network:
         if self.device == "cuda":

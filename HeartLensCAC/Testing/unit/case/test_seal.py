@@ -118,6 +118,16 @@ def test_what_was_altered_can_be_looked_through_and_signed_again(signed):
     assert verify_case(signed).is_fine
 
 
+def test_a_report_that_is_brought_up_to_date_after_signing_leaves_the_signature_whole(signed):
+    """As the browser does a second after the last edit, and the panel when a case is put away."""
+    before = (signed / "report.json").read_bytes()
+    reading = ReviewSession.open(signed)
+    reading.save_report()
+    reading.close()
+    assert (signed / "report.json").read_bytes() == before
+    assert verify_case(signed).is_fine
+
+
 def test_an_edit_ends_a_signature_openly(signed):
     with ReviewSession.open(signed) as reading:
         reading.assign(2, Artery.LM)
