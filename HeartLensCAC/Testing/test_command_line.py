@@ -536,6 +536,10 @@ def test_the_demo_makes_and_scores_a_phantom_twice_over(run, tmp_path):
     assert "Known answer of this phantom" in out
     assert (tmp_path / "demo" / "result" / "report.html").exists()
     assert [p.name for p in tmp_path.iterdir()] == ["demo"]
+    (tmp_path / "demo").rename(tmp_path / "moved")  # its case is read wherever it lies
+    assert load_case(tmp_path / "moved" / "result" / "case").report.total.agatston > 0
+    code, out, err = run("draft", tmp_path / "moved" / "result")
+    assert (code, "DRAFT" in out) == (0, True), err
 
 
 def test_rules_only_scoring_works_without_the_optional_libraries(phantom, tmp_path):

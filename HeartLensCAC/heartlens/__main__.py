@@ -12,6 +12,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -306,6 +307,9 @@ def _run_demo(options: argparse.Namespace) -> int:
     ) as folder:
         write_phantom(folder / "phantom", phantom, format="dicom")
         result = score_series(folder / "phantom" / "ct", Request(risk=RiskInputs()), progress=bar)
+        # Seen from the case: the folder has another name until all is there, and may be moved.
+        case = replace(result.case, provenance=replace(result.case.provenance, source=("../../phantom/ct",)))
+        result = replace(result, case=case)
         left_out = write_outputs(result, folder / "result", shared_mode=True)  # of nobody
     bar.close()
     bundle = result.case.provenance.bundle
