@@ -23,6 +23,7 @@ setup(
             "report/sheet/fonts/*",
             "cohort/page/*.html.jinja",
             "viewer/static/*",
+            "viewer/static/readings/*",
             "viewer/copied/*.js",
             "py.typed",
         ],
