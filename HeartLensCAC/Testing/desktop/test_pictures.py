@@ -7,8 +7,8 @@ editor and the section headers look otherwise in Slicer. `make pictures` keeps t
 from __future__ import annotations
 
 import json
-import re
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
