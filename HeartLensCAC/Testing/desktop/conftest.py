@@ -100,6 +100,21 @@ def module(slicer_running: None, tmp_path: Path) -> Iterator[SimpleNamespace]:
     assert not processes_left(), "a worker was left behind"
 
 
+@pytest.fixture
+def reader(module: SimpleNamespace, phantom_ct: Path) -> Any:
+    """A `desktop.reader.Reader` before a scan that has not been scored."""
+    from desktop.reader import Reader
+
+    return Reader(module, phantom_ct)
+
+
+@pytest.fixture
+def reading(reader: Any, scored_case: Path) -> Any:
+    """The reader with the scored case open."""
+    reader.open_case(scored_case)
+    return reader
+
+
 def processes_left() -> list[int]:
     """Workers that this process started and that still run."""
     left = []

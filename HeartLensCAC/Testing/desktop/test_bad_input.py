@@ -18,17 +18,6 @@ from heartlens.core.lesions import Artery
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def reader(module, phantom_ct):
-    return Reader(module, phantom_ct)
-
-
-@pytest.fixture
-def reading(reader, scored_case):
-    reader.open_case(scored_case)
-    return reader
-
-
 def nodes():
     """Names of every node that a user can see."""
     every = [slicer.mrmlScene.GetNthNode(n) for n in range(slicer.mrmlScene.GetNumberOfNodes())]

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pydicom
 import pytest
-from desktop.reader import Reader, slicer
+from desktop.reader import slicer
 from plain_scoring import plain_score
 from slicer.util import arrayFromSegmentBinaryLabelmap
 
@@ -18,19 +18,6 @@ from heartlens.core.lesions import CORONARY, Artery
 from heartlens.risk.evaluable import State
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def reader(module, phantom_ct):
-    """Before a scan that has not been scored."""
-    return Reader(module, phantom_ct)
-
-
-@pytest.fixture
-def reading(reader, scored_case):
-    """With the scored case open."""
-    reader.open_case(scored_case)
-    return reader
 
 
 def scored_plainly(panel):

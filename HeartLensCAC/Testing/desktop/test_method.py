@@ -19,11 +19,6 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def reader(module, phantom_ct):
-    return Reader(module, phantom_ct)
-
-
-@pytest.fixture
 def at_100_kvp(module, phantom_ct, tmp_path):
     """The phantom as if it had been acquired at 100 kVp."""
     folder = tmp_path / "100"

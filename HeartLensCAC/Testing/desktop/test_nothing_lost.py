@@ -18,12 +18,10 @@ MONTH = 1 / 12
 
 
 @pytest.fixture
-def reading(module, phantom_ct, scored_case):
-    """A scored case, open; its report is written by nothing but a timer of ten minutes, or whoever does not wait."""
-    reader = Reader(module, phantom_ct)
-    reader.open_case(scored_case)
-    reader.panel._reportTimer.setInterval(600_000)
-    return reader
+def reading(reading):
+    """Its report is written by nothing but a timer of ten minutes, or whoever does not wait."""
+    reading.panel._reportTimer.setInterval(600_000)
+    return reading
 
 
 @pytest.fixture

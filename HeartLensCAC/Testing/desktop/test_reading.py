@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from desktop.reader import Reader
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
@@ -15,13 +14,6 @@ from heartlens.case.looked_at import LookedAt
 from heartlens.core.lesions import Artery, LesionMap
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def reading(module, phantom_ct, scored_case):
-    reader = Reader(module, phantom_ct)
-    reader.open_case(scored_case)
-    return reader
 
 
 @pytest.fixture

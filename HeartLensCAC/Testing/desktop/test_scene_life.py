@@ -7,18 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from desktop.reader import Reader, slicer
+from desktop.reader import slicer
 
 pytestmark = pytest.mark.slow
 
 EVENTS = ("NodeAboutToBeRemovedEvent", "NodeRemovedEvent", "StartCloseEvent", "EndCloseEvent", "EndImportEvent")
-
-
-@pytest.fixture
-def reading(module, phantom_ct, scored_case):
-    reader = Reader(module, phantom_ct)
-    reader.open_case(scored_case)
-    return reader
 
 
 @pytest.fixture

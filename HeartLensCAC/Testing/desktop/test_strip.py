@@ -16,13 +16,6 @@ from heartlens.core.lesions import CORONARY, Artery
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def reading(module, phantom_ct, scored_case):
-    reader = Reader(module, phantom_ct)
-    reader.open_case(scored_case)
-    return reader
-
-
 def words(reading):
     """The numbers, and what lies under the mouse."""
     return reading.ui.numbersLabel.text, reading.ui.pointedLabel.text

@@ -13,13 +13,6 @@ from heartlens.core.lesions import Artery
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def reading(module, phantom_ct, scored_case):
-    reader = Reader(module, phantom_ct)
-    reader.open_case(scored_case)
-    return reader
-
-
 def a_long_lesion(reading):
     return next(row for row in reading.panel.reading.case.report.lesions if row.slices[1] > row.slices[0])
 
