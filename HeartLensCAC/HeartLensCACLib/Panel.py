@@ -81,10 +81,9 @@ class Panel:
 
     def setParameters(self, parameters: Parameters) -> None:
         """Another parameter node, or another content: after setup, and after a scene was closed or loaded."""
-        if self.reading is not None:  # a scene was added to this one; it may have brought another case
-            here = (str(self.reading.folder), self.nodes.volume)
-            if (parameters.caseFolder, parameters.volume) != here:
-                self.closeCase(soon=True)
+        case = (parameters.caseFolder, parameters.volume)  # a scene that was added may have brought another one
+        if self.reading is not None and case != (str(self.reading.folder), self.nodes.volume):
+            self.closeCase(soon=True)
         self.parameters = parameters
         self.scoring.parameters = parameters
         self.input.setParameters(parameters)
@@ -174,6 +173,8 @@ class Panel:
         replaceShown(shown, nodes)
         self.reading, self.nodes, self._unopened = reading, nodes, ""
         self.parameters.caseFolder = str(reading.folder)
+        if self.parameters.volume is not nodes.volume:
+            self.scoring.method.forgetScan()
         self.parameters.volume = nodes.volume
         self.input.belongs(nodes, reading.case.source_ct.header)
         self._showPerson()
@@ -196,7 +197,10 @@ class Panel:
         self.views.clicks.install()
         if self._isUnseen:
             self._isUnseen = False
-            slicer.util.setSliceViewerLayers(background=self.nodes.volume, fit=True)
+            if self.views.room.isShown:
+                self.views.room.arrange()  # fits, then zooms
+            else:
+                slicer.util.setSliceViewerLayers(background=self.nodes.volume, fit=True)
 
     def closeCase(self, removeNodes: bool = True, soon: bool = False) -> None:
         """Forget the case that is open; its folder keeps everything.

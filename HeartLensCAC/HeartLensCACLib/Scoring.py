@@ -140,6 +140,9 @@ class Scoring:
             write_seg_nrrd(path, ct, labels_of(self.method.segmentation, ct))
             options.update({"segmentation": str(path), "bundle": None})
         if scan.files and not asShown and not isChanged:
+            for name, known in (("kvp", header.kvp), ("thickness-mm", header.slice_thickness_mm)):
+                if options[name] != known:
+                    options[name] = None  # the files say it, and what is said in the panel is for those that do not
             return {"files": scan.files}
         options.update({"kvp": header.kvp, "thickness-mm": header.slice_thickness_mm})
         path = self._folder() / "ct.nrrd"

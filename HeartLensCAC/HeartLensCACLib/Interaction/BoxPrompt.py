@@ -29,10 +29,14 @@ class BoxPrompt:
         Called with the four corners, RAS in mm, and the slice node when a box was drawn.
     changed
         Called when it is armed, and when it no longer is.
+    isWanted
+        Whether a press is a box: not while a brush is in hand.
     """
 
-    def __init__(self, drawn: "Callable[[list[Any], Any], None]", changed: Callable[[], None]) -> None:
-        self._drawn, self._changed = drawn, changed
+    def __init__(
+        self, drawn: "Callable[[list[Any], Any], None]", changed: Callable[[], None], isWanted: Callable[[], bool]
+    ) -> None:
+        self._drawn, self._changed, self._isWanted = drawn, changed, isWanted
         self._observed: list[tuple[Any, int]] = []
         self._start: tuple[int, int] | None = None
         self._outline: Any = None
@@ -43,12 +47,13 @@ class BoxPrompt:
         return bool(self._observed)
 
     def arm(self) -> None:
-        """The next drag in a slice view is a box."""
+        """The next drag in a slice view is a box, but in a slab, which has no depth."""
         self.disarm()
         manager = slicer.app.layoutManager()
         for name in () if manager is None else manager.sliceViewNames():
             widget = manager.sliceWidget(name)
-            self._observe(widget.sliceView(), widget.mrmlSliceNode())
+            if not widget.mrmlSliceNode().GetSlabReconstructionEnabled():
+                self._observe(widget.sliceView(), widget.mrmlSliceNode())
         self._changed()
 
     def disarm(self) -> None:
@@ -69,6 +74,9 @@ class BoxPrompt:
             interactor.GetCommand(tags[event]).SetAbortFlag(1)
 
         def onPress(caller: Any, event: str) -> None:
+            if not self._isWanted():
+                self.disarm()
+                return
             self._start = tuple(caller.GetEventPosition())
             self._outline = _Outline(view)
             take(event)

@@ -8,7 +8,7 @@ import qt
 from heartlens.core.lesions import Artery
 
 ARTERY_KEYS = {"1": Artery.LM, "2": Artery.LAD, "3": Artery.LCX, "4": Artery.RCA, "0": Artery.OTHER}
-"""The key that gives the selected lesion to each artery."""
+"""The key of each artery; what it gives there is held, or under the mouse."""
 
 
 WRITES = ("QLineEdit", "QAbstractSpinBox")

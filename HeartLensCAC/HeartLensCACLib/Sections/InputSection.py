@@ -100,6 +100,8 @@ class InputSection:
         volume = self.ui.volumeSelector.currentNode()
         isOther = volume is not None and volume is not self._parameters.volume
         self._parameters.volume = volume
+        if isOther:
+            self._method.forgetScan()
         if volume is not None:
             showCalciumWindow(volume)
         self._look(volume)

@@ -133,6 +133,11 @@ class MethodSection:
         else:
             self._numbers[name].setValue(float(value))
 
+    def forgetScan(self) -> None:
+        """Another scan: what was said of the last one does not hold for it."""
+        for name in ("kvp", "thickness-mm"):
+            self._numbers[name].setValue(self._numbers[name].minimum)
+
     def ask(self, name: str) -> None:
         """Bring the reader to a number that only a person can say."""
         self.ui.scoreSection.collapsed = False

@@ -10,6 +10,7 @@ from slicer.i18n import tr as _
 from heartlens.case.case import Case
 from heartlens.core.ct import CTHeader
 from heartlens.core.errors import WarningRecord
+from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import installed_bundles
 from HeartLensCACLib.Requirements import RULES
 from HeartLensCACLib.Sections.InputSection import choose
@@ -92,6 +93,10 @@ class Remedies:
             ask = partial(self._method.ask, "kvp")
             return None if said["kvp"] else Remedy(_("State the tube voltage"), ask, False)
         if said["kvp-adapted"]:
+            return None
+        try:
+            ScoringProtocol().adapted_to(header.kvp)
+        except ValueError:  # none are published
             return None
         text = _("Use the thresholds for {kvp:g} kVp").format(kvp=header.kvp)
         return Remedy(text, partial(self._method.say, "kvp-adapted", True), True)

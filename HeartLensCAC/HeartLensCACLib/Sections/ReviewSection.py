@@ -71,6 +71,7 @@ class ReviewSection:
         self._nodes: Any = None
         self._queue = LesionQueue()
         self._seen: LookedAt | None = None
+        self._seenNow: set[int] = set()
         self._held: int | None = None
         self._rows: list[LesionScore] = []
         self._filling = False
@@ -124,8 +125,9 @@ class ReviewSection:
         """Another case."""
         self._case, self._nodes = reading.case, nodes
         self._looks = partial(LookedAt, reading.folder, is_kept=reading.held_by is None)
-        self._seen = self._looks(reading.reader or self.ui.observerEdit.text.strip())  # who signed last, reads again
+        self._seen, self._seenNow = self._looks(reading.reader), set()
         self._held = None
+        self._queue = LesionQueue()
         choose(self.ui.lesionFilterComboBox, FILTERS[0][0])
         self.brush.open(nodes, reading.case, self._parameters.artery)
         self.ui.reviewSection.setEnabled(True)
@@ -143,9 +145,9 @@ class ReviewSection:
 
     def readBy(self, reader: str) -> None:
         """Who looked has a name now: what was seen since the case was opened was seen by that person."""
-        lesions = self._seen.lesions
         self._seen = self._looks(reader)
-        self._seen.add((), lesions)
+        self._seen.add((), self._seenNow)
+        self._fill()
 
     def clear(self) -> None:
         """Let go of the case; empty, disable and fold the section."""
@@ -369,6 +371,7 @@ class ReviewSection:
     def _see(self, lesion: int) -> None:
         """The row stays where it is although it was seen: no list moves under the mouse."""
         self._seen.add((), (lesion,))
+        self._seenNow.add(lesion)
         shown = next(r for r, row in enumerate(self._rows) if row.id == lesion)
         self.ui.lesionTable.item(shown, len(COLUMNS) - 1).setText(SEEN)
 

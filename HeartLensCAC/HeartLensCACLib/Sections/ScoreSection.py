@@ -198,6 +198,8 @@ class ScoreSection:
         for widget in (self.ui.bundleComboBox, self.ui.deviceComboBox, self.ui.schemeComboBox, self.ui.casesPathEdit):
             widget.setEnabled(state == IDLE)
         self.method.setEnabled(state == IDLE)
+        for widget in (self.ui.inputRemedies, self.ui.resultRemedies):
+            widget.setEnabled(state == IDLE)  # one that scores again would drop the run without a word
 
     def _showBundle(self, bundle: str) -> None:
         """Choose a bundle; a folder of the reader's own gets an entry."""

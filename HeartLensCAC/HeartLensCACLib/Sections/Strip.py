@@ -14,6 +14,7 @@ from heartlens.app.review_session import ReviewSession
 from heartlens.case.signature import answered
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import CORONARY, Artery
+from heartlens.risk.evaluable import Evaluable
 from heartlens.scoring.report import display_agatston
 from HeartLensCACLib.Interaction.Pointing import pointedAt, voxelAt
 from HeartLensCACLib.Sections.LesionQueue import isOpen
@@ -110,7 +111,7 @@ def numbersOf(reading: ReviewSession) -> str:
     report, assessment = case.report, answered(case, reading.state)
     if not assessment.has_total:
         return _("No score: no heart was found.")
-    parts = [_("Agatston {total}").format(total=display_agatston(report.total.agatston))]
+    parts = [_("Agatston {total}").format(total=assessment.score())]
     for artery in (*CORONARY, Artery.UNASSIGNED):
         totals = report.arteries[artery]
         if artery is Artery.UNASSIGNED and not totals.lesions:
@@ -119,6 +120,8 @@ def numbersOf(reading: ReviewSession) -> str:
     count = sum(isOpen(row) for row in report.lesions)
     if count:
         parts.append(_("to decide: {count}").format(count=count))
+    if assessment.evaluable is Evaluable.NO:
+        parts.append(assessment.headline())
     parts.append(_("signed") if reading.signature is not None else _("not signed"))
     return " \u00b7 ".join(parts)
 

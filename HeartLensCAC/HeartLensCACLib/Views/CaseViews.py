@@ -40,7 +40,7 @@ class CaseViews:
         self.ui = ui
         self._shown, self._review = shown, review
         self.clicks = ViewClicks(clicked, lambda: review.clickArtery is not None)
-        self.box = BoxPrompt(boxed, self._showBox)
+        self.box = BoxPrompt(boxed, self._showBox, lambda: review.clickArtery is not None)
         self.room = ReadingRoom(shown)
         self.strip = Strip(ui, shown)
         self._markers: Markers | None = None
@@ -71,8 +71,6 @@ class CaseViews:
         self._markers = Markers(self._shown.reading.case)
         self._onMarkers()
         self.strip.refresh()
-        if self.room.isShown:
-            self.room.arrange()
 
     def refresh(self) -> None:
         """Another state of the case."""

@@ -85,11 +85,13 @@ class ReadingRoom:
     def toggle(self) -> None:
         """Lay the views out for reading, or as they were before."""
         manager = slicer.app.layoutManager()
-        if manager is None or self._shown.reading is None:
+        if manager is None:
             return
         layout = manager.layoutLogic().GetLayoutNode()
         if self.isShown:
             manager.setLayout(layout.SlicerLayoutFourUpView if self._before is None else self._before)
+            return
+        if self._shown.reading is None:
             return
         self._before = layout.GetViewArrangement()
         if not layout.IsLayoutDescription(LAYOUT_ID):

@@ -114,6 +114,21 @@ def test_a_case_is_scored_by_the_method_of_the_box_and_says_so(reader):
 # Score this segmentation
 
 
+def test_what_was_said_of_one_scan_is_forgotten_with_it_and_never_overrules_a_file(reader, monkeypatch):
+    """The files say 120 kVp; 100 was stated before they were there, or is typed after."""
+    ui, runs = reader.ui, []
+    monkeypatch.setattr(reader.panel.scoring.section, "start", runs.append)
+    ui.kvpSpinBox.setValue(100)
+    chosen = reader.volume
+    ui.volumeSelector.setCurrentNode(None)
+    ui.volumeSelector.setCurrentNode(chosen)
+    assert reader.panel.scoring.method.options()["kvp"] is None
+    ui.kvpSpinBox.setValue(100)
+    reader.panel.scoring.start()
+    (run,) = runs
+    assert json.loads(run.command)["options"]["kvp"] is None
+
+
 def test_a_segmentation_of_other_hands_is_scored_with_no_network(module, reader, phantom_ct, scored_case):
     """Of the case's own calcium, LAD is given as RCA: the score is that of the voxels, under the other name."""
     reader.open_case(scored_case)

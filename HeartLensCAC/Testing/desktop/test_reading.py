@@ -200,6 +200,21 @@ def test_what_was_seen_is_known_when_its_reader_opens_the_case_again(reading):
     assert reading.panel.review.selectedLesion() == reading.lesions_shown()[2], "the one that was seen is passed over"
 
 
+def test_another_reader_who_signs_has_not_seen_what_the_last_one_saw(reading):
+    first, second, folder = *reading.lesions_shown()[:2], reading.panel.reading.folder
+    reading.type_into(reading.ui.observerEdit, "Reader^Rita")
+    reading.close_scene()
+    reading.open_case(folder)
+    reading.click_row(0)
+    reading.close_scene()
+    reading.open_case(folder)
+    reading.click_row(1)
+    reading.panel.review.readBy("Second^Sam")
+    assert LookedAt(folder, "Second^Sam").lesions == {second}
+    assert LookedAt(folder, "Reader^Rita").lesions == {first, second}
+    assert [reading.ui.lesionTable.item(r, 8).text() for r in range(2)] == ["", "✓"]
+
+
 def test_what_was_seen_belongs_to_the_reader_who_signs(reading):
     reading.click_row(0)
     lesion = reading.lesions_shown()[0]

@@ -209,10 +209,6 @@ def test_markers_can_be_hidden_and_are_not_saved_with_the_scene(reading, tmp_pat
 # A box
 
 
-def place_of(reading, name, lesion):
-    return reading._at(name, lesion)
-
-
 def drag_box(reading, name, center, half):
     x, y = center
     reading.module.views[name].click(x - half, y - half, drag_to=(x + half, y + half))
@@ -224,7 +220,7 @@ def test_every_island_in_a_box_goes_to_the_artery_whole_in_one_action(reading):
     lesion = next(row for row in case.report.lesions if row.artery is Artery.LAD and row.slices[1] > row.slices[0])
     total = case.report.total.agatston
     reading.key("4")
-    center = place_of(reading, "Red", lesion.id)
+    center = reading._at("Red", lesion.id)
     reading.key("B")
     assert reading.ui.boxButton.checked
     drag_box(reading, "Red", center, 6)
@@ -241,7 +237,7 @@ def test_a_box_in_another_view_means_the_same_islands(reading, name):
     lesion = next(row for row in case_of(reading).report.lesions if row.artery is Artery.LAD)
     reading.module.views[name].node.SetOrientation({"Green": "Coronal", "Yellow": "Sagittal"}[name])
     reading.key("4")
-    center = place_of(reading, name, lesion.id)
+    center = reading._at(name, lesion.id)
     reading.key("B")
     drag_box(reading, name, center, 6)
     assert case_of(reading).lesions.arteries[lesion.id] is Artery.RCA
@@ -249,7 +245,7 @@ def test_a_box_in_another_view_means_the_same_islands(reading, name):
 
 def test_a_box_around_no_calcium_and_one_that_was_given_up_change_nothing(reading):
     lesion = case_of(reading).report.lesions[0].id
-    center = place_of(reading, "Red", lesion)
+    center = reading._at("Red", lesion)
     reading.key("4")
     reading.key("B")
     reading.key("Esc")
@@ -263,7 +259,7 @@ def test_a_box_around_no_calcium_and_one_that_was_given_up_change_nothing(readin
 
 def test_in_an_oblique_view_a_box_is_refused(reading):
     lesion = case_of(reading).report.lesions[0].id
-    center = place_of(reading, "Red", lesion)
+    center = reading._at("Red", lesion)
     transform = vtk.vtkTransform()
     transform.SetMatrix(reading.module.views["Red"].node.GetSliceToRAS())
     transform.RotateX(30)
@@ -285,5 +281,38 @@ def test_while_a_brush_is_in_hand_no_box_takes_the_mouse(reading):
 
 def test_an_armed_box_is_given_up_with_the_module(reading):
     reading.key("B")
+    assert reading.panel.views.box.isArmed
     reading.module.widget.exit()
     assert not reading.panel.views.box.isArmed
+
+
+def test_a_box_in_the_slab_is_none_because_a_projection_has_no_depth(reading):
+    reading.key("L")
+    reading.key("3")
+    reading.module.views = slicer.app.slice_widgets
+    reading.key("B")
+    lesion = case_of(reading).report.lesions[0].id
+    drag_box(reading, SLAB, reading._at(SLAB, lesion), 12)
+    assert case_of(reading).edits == ()
+
+
+def test_a_brush_that_is_taken_after_the_box_was_armed_has_its_first_stroke(reading):
+    reading.key("B")
+    assert reading.panel.views.box.isArmed
+    reading.ui.segmentEditor.setActiveEffectByName("Paint")
+    drag_box(reading, "Red", reading._at("Red", case_of(reading).report.lesions[0].id), 12)
+    assert not reading.panel.views.box.isArmed
+    assert case_of(reading).edits == ()
+
+
+def test_a_case_that_is_opened_in_the_layout_is_zoomed_too_and_without_one_the_layout_can_be_left(reading):
+    before = layout_shown()
+    reading.key("L")
+    zoomed = view("Red").mrmlSliceNode().GetFieldOfView()[:2]
+    folder = reading.panel.reading.folder
+    reading.panel.closeCase()
+    reading.open_case(folder)
+    assert view("Red").mrmlSliceNode().GetFieldOfView()[:2] == pytest.approx(zoomed)
+    reading.panel.closeCase()
+    reading.panel.views.toggleRoom()
+    assert layout_shown() == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from desktop.slicer_facts import conforming
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow
 
+from heartlens.case.signature import answered
+from heartlens.core.errors import WarningRecord
 from heartlens.core.lesions import CORONARY, Artery
 
 pytestmark = pytest.mark.slow
@@ -49,6 +52,15 @@ def test_the_strip_says_when_the_case_is_signed_and_no_longer(reading):
     reading.hold_row(0)
     reading.key("4")
     assert words(reading)[0].endswith("not signed")
+
+
+def test_the_strip_says_no_more_than_the_result_where_the_scan_is_not_evaluable(reading):
+    from HeartLensCACLib.Sections.Strip import numbersOf
+
+    session = reading.panel.reading
+    cautions = (*session.case.cautions, WarningRecord("few-slices", "found 2 slices"))
+    session.case = replace(session.case, cautions=cautions)
+    assert answered(session.case, session.state).headline() in numbersOf(session)
 
 
 def test_the_strip_is_there_with_a_case_in_the_module_and_nowhere_else(module, phantom_ct, scored_case):

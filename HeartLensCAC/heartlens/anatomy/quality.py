@@ -46,10 +46,15 @@ def _voltage(ct: CTVolume, protocol: ScoringProtocol) -> list[WarningRecord]:
     if abs(kvp - 120) <= 1:
         return []
     direction = "more" if kvp < 120 else "less"
+    try:
+        protocol.adapted_to(kvp)
+        way_out = f"--kvp-adapted uses the thresholds published for {kvp:g} kVp"
+    except ValueError:
+        way_out = "no thresholds are published for it"
     if protocol.edges_hu == EDGES_BY_KVP_HU[120]:
         text = (
             f"{kvp:g} kVp scored with the 120 kVp thresholds: calcium is {'brighter' if kvp < 120 else 'darker'}, "
-            f"so the score is {direction} than at 120 kVp; --kvp-adapted uses the thresholds published for {kvp:g} kVp"
+            f"so the score is {direction} than at 120 kVp; {way_out}"
         )
     else:
         text = (
