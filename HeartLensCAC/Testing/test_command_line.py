@@ -472,6 +472,8 @@ def test_a_ct_in_its_case_and_a_predecessor_are_written_once_a_folder_is_given_f
     assert code == 0, told
     assert len(list((tmp_path / "first" / "case" / "ct").iterdir())) == len(list((phantom / "ct").iterdir()))
     earlier = tmp_path / "first" / "report.dcm"
+    code, _, told = run(*words, "--predecessor", tmp_path / "none.dcm", "--out", tmp_path / "second")
+    assert (code, "none.dcm is no file" in told) == (3, True)
     other = ("--min-area-mm2", "0", "--predecessor", earlier)  # another protocol, and so another document
     code, _, told = run(*words, *other, "--out", tmp_path / "second")
     assert code == 0, told

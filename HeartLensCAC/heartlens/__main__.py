@@ -174,10 +174,7 @@ def _add_review(commands: Any) -> None:
         "--export-html", type=Path, metavar="FILE", help="make one file that shows the case, read-only and unserved"
     )
     review.add_argument(
-        "--second",
-        type=Path,
-        metavar="DIR",
-        help="read blind: begin again with the automatic result, in a folder to make",
+        "--second", type=Path, metavar="DIR", help="read blind: begin again with the automatic result, in a new folder"
     )
     review.add_argument("--against", type=Path, metavar="SECOND", help="show this second reading beside the first")
     review.add_argument(
@@ -195,6 +192,8 @@ def _run_score(options: argparse.Namespace) -> int:
     if options.out is None and (options.embed_ct or options.predecessor):
         raise UsageError("--embed-ct and --predecessor belong to what is written: give --out DIR")
     _check_out(options.out, options.force, options.language)
+    if options.predecessor is not None and not options.predecessor.is_file():
+        raise InputRefused("unreadable", f"the predecessor {options.predecessor.name} is no file; give a report.dcm")
     bar = _Bar()
     result = score_series(options.input, request, progress=bar)
     left_out: list[str] = []

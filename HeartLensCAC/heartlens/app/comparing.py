@@ -25,7 +25,7 @@ def add_comparing(commands: Any) -> None:
     progress = commands.add_parser("progress", help="say what has changed between two scans of one person")
     progress.add_argument("prior", type=Path, help="case or report folder of the earlier scan")
     progress.add_argument("current", type=Path, help="case or report folder of the later scan")
-    _add_output(progress, "with progress.json and progress.html")
+    _add_output(progress, "with progress.json, progress.html and, for DICOM, progress.dcm (which names the patient)")
     for name in ("prior", "current"):
         progress.add_argument(
             f"--{name}-date", type=_day, metavar="YYYY-MM-DD", help=f"day of the {name} scan, where no header says it"

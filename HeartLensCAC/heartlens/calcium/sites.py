@@ -209,10 +209,14 @@ def doubted_by_place(lesions: LesionMap) -> LesionMap:
         As `with_sites` returns them.
     """
     notes = {
-        n: replace(note, undecided=True, why=f"{note.why}; calcium of the {SITE_NAMES[note.site]} lies there: review")
+        n: replace(note, undecided=True, why=f"{note.why}; {_claim(note.site)}: review")
         for n, note in lesions.notes.items()
         if lesions.arteries[n] in CORONARY and note.site not in (None, Site.STENT_OR_GRAFT) and not note.undecided
     }
     if not notes:
         return lesions
     return LesionMap(lesions.labels, lesions.arteries, {**lesions.notes, **notes}, lesions.voxels)
+
+
+def _claim(site: Site | None) -> str:
+    return "it lies outside the heart" if site is Site.ELSEWHERE else f"calcium of the {SITE_NAMES[site]} lies there"

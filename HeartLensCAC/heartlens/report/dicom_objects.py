@@ -69,9 +69,8 @@ def _content(case: Case, signature: Signature | None, state: State | None) -> di
     known = state_of(case, signature, state)
     document = case.report_document(answered(case, known), None if signature is None else signature.observer)
     provenance = {name: value for name, value in document["provenance"].items() if name not in NOT_CONTENT}
-    provenance["version"] = (
-        case.provenance.version
-    )  # which scored it: a later one that signs it names the same automatic
+    # Of the HeartLens that scored it: a later one that signs it names the same automatic object.
+    provenance["version"] = case.provenance.version
     kept = {name: value for name, value in document.items() if name not in NOT_CONTENT}
     return {**kept, "provenance": provenance, "signature": None if signature is None else asdict(signature)}
 
@@ -191,6 +190,8 @@ def write_scores(
     from heartlens.dicom.sr import write_sr
 
     case, known = result.case, state_of(result.case, signature, state)
+    # Who signed the scores has not seen what was compared since.
+    verified = signature if compared is None else None
     return write_sr(
         path,
         ct=case.source_ct,
@@ -204,9 +205,9 @@ def write_scores(
         provenance=case.provenance,
         seg=seg,
         cautions=case.cautions,
-        observer=None if signature is None else signature.observer,
-        organization=None if signature is None else signature.organization,
-        signed=None if signature is None else signature.when,
+        observer=None if verified is None else verified.observer,
+        organization=None if verified is None else verified.organization,
+        signed=None if verified is None else verified.when,
         uids=uids,
         compared=compared,
         earlier=earlier,

@@ -182,6 +182,8 @@ def write_outputs(
             made = write_seg_and_sr(
                 folder, result, uids, signature, state, left_out, noting, on_progress, predecessor=predecessor
             )
+        if predecessor is not None and not result.sources:
+            left_out.append("the predecessor was not named: the CT is not DICOM, and has no report.dcm")
         on_progress(0.7)
         page, identity = "", None
         with noting(left_out, folder / "report.html") as path:

@@ -19,6 +19,7 @@ from report_cases import BOXES, make_case
 from two_scans import LAD_4, LAD_MM, opened, scan
 
 from heartlens.__main__ import main
+from heartlens.app.review_session import ReviewSession
 from heartlens.case.comparison.opened import OpenedCase, open_case
 from heartlens.case.comparison.persons import check_same_person
 from heartlens.case.comparison.progress import compare_scans
@@ -244,6 +245,18 @@ def years(tmp_path, run):
         code, _, err = run("score", tmp_path / name / "ct", "--segmentation", labels, "--out", tmp_path / name / "r")
         assert code == 0, err
     return tmp_path
+
+
+def test_a_change_is_verified_by_nobody_also_where_the_scores_are_signed(run, years, tmp_path):
+    with ReviewSession.open(years / "current" / "r" / "case") as reading:
+        reading.sign("Doe^Jane", "Clinic", confirmed=True)
+    code, _, err = run("progress", years / "prior" / "r", years / "current" / "r", "--out", tmp_path / "p")
+    assert (code, err) == (0, "")
+    compared = dcmread(tmp_path / "p" / "progress.dcm")
+    assert compared.VerificationFlag == "UNVERIFIED"
+    assert "VerifyingObserverSequence" not in compared
+    words = [item.TextValue for item in compared.ContentSequence if item.ValueType == "TEXT"]
+    assert any(text.startswith("SIGNED by Jane Doe") for text in words), "true of the scores"
 
 
 def test_progress_of_dicom_scans_writes_the_later_report_once_more_with_the_change(run, years, tmp_path):

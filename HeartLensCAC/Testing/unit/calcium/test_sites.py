@@ -76,12 +76,14 @@ def test_a_lesion_map_keeps_all_but_the_site():
 
 def test_what_is_called_coronary_on_the_mitral_annulus_is_left_to_a_reader():
     """One on the ring and one in the front groove, both called; the ring's stays called, and undecided."""
-    ct, lesions = marked([PLACES[Site.MITRAL_ANNULUS], PLACES[None], PLACES[Site.AORTIC_VALVE]])
-    arteries = {1: Artery.LCX, 2: Artery.LAD, 3: Artery.OTHER}
+    places = (Site.MITRAL_ANNULUS, None, Site.AORTIC_VALVE, Site.ELSEWHERE)
+    ct, lesions = marked([PLACES[site] for site in places])
+    arteries = {1: Artery.LCX, 2: Artery.LAD, 3: Artery.OTHER, 4: Artery.LAD}
     said = LesionMap(lesions.labels, arteries, {1: LesionNote(0.99, why="network votes: LCX 0.99")})
     named = with_sites(ct, heart_region(ct), said)
     doubted = doubted_by_place(named)
-    assert [doubted.notes[n].undecided for n in (1, 2, 3)] == [True, False, False]
+    assert [doubted.notes[n].undecided for n in (1, 2, 3, 4)] == [True, False, False, True]
+    assert doubted.notes[4].why.endswith("; it lies outside the heart: review")
     assert doubted.notes[1].why == "network votes: LCX 0.99; calcium of the mitral annulus lies there: review"
     assert (doubted.notes[1].probability, doubted.arteries) == (0.99, arteries)
     assert doubted_by_place(doubted) is doubted

@@ -216,9 +216,9 @@ def measurement(
         measured.NumericValue = str(value)
         return item
     measured.FloatingPointValue = float(value)
-    is_score = unit == codes.SCORE_UNITS and value >= 0  # a change may be below
-    shown = display_agatston(value) if is_score else f"{value:.{SHOWN_DIGITS}f}"
-    measured.NumericValue = shown.replace("<1", f"{value:.2g}")  # DICOM has no "less than"
+    sign = "-" if value < 0 else ""  # a change may be below
+    shown = f"{sign}{display_agatston(abs(value))}" if unit == codes.SCORE_UNITS else f"{value:.{SHOWN_DIGITS}f}"
+    measured.NumericValue = shown.replace("<1", f"{abs(value):.2g}")  # DICOM has no "less than"
     return item
 
 
