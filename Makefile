@@ -177,7 +177,7 @@ evaluate-embedded: $(VENV)/installed-training
 # Real scans that no training has seen; nothing may be tuned on them. They are not distributed: sets that are missing are said.
 DATA ?= ../shared/data
 judge: $(VENV)/installed-training
-	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md $(if $(SECOND),--second $(SECOND))
+	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md $(if $(SECOND),--second $(SECOND)) $(if $(TEST),--test $(TEST))
 
 # Minutes, outside CI; needs chromium, orthanc, orthanc-dicomweb and iproute2 of the system, and npm to fetch OHIF.
 pacs: $(VENV)/installed-test .ohif/package/dist/index.html

@@ -31,7 +31,7 @@ from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.io.volumes import read_labels
 from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 from heartlens.pipeline import Request
-from training.datasets.phantom_sets import SECOND_FAMILY, generator_hash
+from training.datasets.phantom_sets import SECOND_FAMILY, TEST, generator_hash
 from training.engine.cli import DONE, run_command
 from training.engine.json_records import to_plain
 from training.engine.provenance import machine, source_commit
@@ -58,7 +58,7 @@ from training.evaluation.sources.kernels import SharpKernel, edge_profile, fit_k
 from training.evaluation.sources.laid import laid_scans
 from training.evaluation.sources.phantoms import BUNDLE, BY_RULES, NO_SLICE_STAGE
 from training.evaluation.sources.second_family import make_cases
-from training.evaluation.sources.shifted import SHIFTED_SETS, ShiftedSet
+from training.evaluation.sources.shifted import SHIFTED_SETS, TEST_SET, ShiftedSet
 from training.evaluation.statistics import summarize
 from training.evaluation.tables import put_into
 from training.metrics.intervals import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
@@ -89,13 +89,17 @@ class Judging:
         Of each set of the own generator; 0 leaves them out.
     second
         Cases of the second family; 0 leaves it out.
+    test
+        Own phantoms of the test range; 0 leaves them out.
     matrix
         Rows and columns of the own phantoms, for a quick trial; the second family is small then, too.
     """
 
-    def __init__(self, data: Path, out: Path, work: Path, phantoms: int, second: int, matrix: int | None) -> None:
+    def __init__(
+        self, data: Path, out: Path, work: Path, *, phantoms: int, second: int, test: int, matrix: int | None
+    ) -> None:
         self.data, self.out, self.work = data, out, work
-        self.phantoms, self.second, self.matrix = phantoms, second, matrix
+        self.phantoms, self.second, self.test, self.matrix = phantoms, second, test, matrix
         self.kernel: SharpKernel | None = None
 
     def sources(self) -> dict[str, Source]:
@@ -103,16 +107,17 @@ class Judging:
         real: dict[str, Source] = {s.name: partial(self._scans, s) for s in SETS}
         own: dict[str, Source] = {}
         if self.phantoms:
-            own = {s.name: partial(self._phantoms, s) for s in SHIFTED_SETS}
+            own = {s.name: partial(self._phantoms, s, self.phantoms) for s in SHIFTED_SETS}
+        if self.test:
+            own[TEST_SET.name] = partial(self._phantoms, TEST_SET, self.test)
         second: dict[str, Source] = {SECOND: self._second_family} if self.second else {}
         return {**real, PAIRS: self._pairs, LAID: lambda: laid_scans(self.data, self.work / "laid"), **second, **own}
 
     def _scans(self, of: RealSet) -> Iterator[JudgedScan | Failure]:
         yield from of.scans(self.data, self.work / of.folder)
 
-    def _phantoms(self, shifted: ShiftedSet) -> Iterator[JudgedScan]:
-        cache = self.out / "phantoms"
-        yield from shifted.scans(cache, self.work / "phantoms", self.phantoms, matrix=self.matrix)
+    def _phantoms(self, shifted: ShiftedSet, count: int) -> Iterator[JudgedScan]:
+        yield from shifted.scans(self.out / "phantoms", self.work / "phantoms", count, matrix=self.matrix)
 
     def _second_family(self) -> Iterator[JudgedScan]:
         seeds, size = SECOND_FAMILY.range[: self.second], "full" if self.matrix is None else "small"
@@ -217,6 +222,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--second", type=int, default=SECOND_CASES,
         help=f"cases of the second family, {SECOND_FAMILY.count} are all (default %(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--test", type=int, default=0,
+        help=f"own phantoms of the test range, {TEST.count} are all (default %(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--stage", action="append", default=[], metavar="NAME", help="judge this way of scoring alone (repeatable)"
+    )
     parser.add_argument("--matrix", type=int, help="rows and columns of own phantoms, for a quick trial")
     parser.add_argument("--only", action="append", default=[], metavar="SOURCE", help="judge this source (repeatable)")
     parser.add_argument("--fresh", action="store_true", help="judge again, ignoring cached results")
@@ -229,9 +241,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     requests, words = _requests(options.bundle)
+    if unknown := sorted(set(options.stage) - set(requests)):
+        raise InputRefused("input", f"--stage: expected one of {', '.join(requests)}; got {unknown[0]}")
+    requests = {name: request for name, request in requests.items() if not options.stage or name in options.stage}
+    words = {name: words[name] for name in requests}
     make_run_folder(options.out)
     with tempfile.TemporaryDirectory() as temporary:
-        judging = Judging(options.data, options.out, Path(temporary), options.phantoms, options.second, options.matrix)
+        judging = Judging(
+            options.data, options.out, Path(temporary),
+            phantoms=options.phantoms, second=options.second, test=options.test, matrix=options.matrix,
+        )  # fmt: skip
         if unknown := sorted(set(options.only) - set(judging.sources())):
             raise InputRefused("input", f"--only: expected one of {', '.join(judging.sources())}; got {unknown[0]}")
         patients, sharp, failures = judge_all(

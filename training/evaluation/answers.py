@@ -16,6 +16,7 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import CORONARY, SCORED_ARTERIES, Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.risk.categories import category
+from heartlens.risk.evaluable import Evaluable
 from heartlens.scoring.agatston import agatston, weigh_components
 
 FOUND_SHARE = 0.5
@@ -37,6 +38,9 @@ _RIGHT_NAMES = {
 """The row of an artery as a reader wrote it, and the names that are right for it."""
 
 SCHEME = "heartlens"
+
+NOT_GATED = "non-gated"
+"""Limits every score of such a scan alike, and so is no reason to doubt one of them."""
 
 CREDIBLE = 0.95
 """Probability that the likeliest categories must have together to be expected to hold the reference's."""
@@ -193,6 +197,10 @@ class ScanAnswer:
         Of both ends of the range.
     reference_categories
         Of the reference, and with all uncertain voxels.
+    is_evaluable
+        The report says a category at all.
+    reasons
+        Codes of what limits the statement, as the report says them beside the number.
     probability
         Of each category in the scheme's order, as the report says it; empty where it says none.
     before
@@ -209,6 +217,8 @@ class ScanAnswer:
     total_high: float
     categories: tuple[str, ...]
     reference_categories: tuple[str, ...] = ()
+    is_evaluable: bool = True
+    reasons: tuple[str, ...] = ()
     probability: tuple[tuple[str, float], ...] = ()
     before: tuple[float, ...] = ()
 
@@ -233,6 +243,17 @@ class ScanAnswer:
     def spans_categories(self) -> bool:
         """The range lies in more than one category."""
         return len(set(self.categories)) > 1
+
+    @property
+    def is_single_and_wrong(self) -> bool:
+        """The headline is one category, and the reference has another."""
+        is_wrong = set(self.categories).isdisjoint(self.reference_categories)
+        return self.is_evaluable and not self.spans_categories and is_wrong
+
+    @property
+    def is_wrong_without_reason(self) -> bool:
+        """The same, and nothing beside the number tells a reader to doubt it; that nobody knows of gating does not."""
+        return self.is_single_and_wrong and set(self.reasons) <= {NOT_GATED}
 
 
 def answer_of(case: Case, known: Known, before: tuple[float, ...] = ()) -> ScanAnswer:
@@ -278,6 +299,8 @@ def answer_of(case: Case, known: Known, before: tuple[float, ...] = ()) -> ScanA
         total_high=assessment.total_high,
         categories=(low, high),
         reference_categories=(least, most),
+        is_evaluable=assessment.evaluable is not Evaluable.NO,
+        reasons=assessment.reasons,
         probability=printed or (),
         before=before,
     )

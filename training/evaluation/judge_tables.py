@@ -19,11 +19,12 @@ REAL, SOFT_SLICES = "islands of real hearts", "slices of soft kernels"
 HEARTS, HEARTS_SHARP, TCGA, NYSBU, LIDC = (
     "heart slices, soft", "heart slices, sharp", "TCGA slices", "NY-SBU slices", "LIDC-0314",
 )  # fmt: skip
-PAIRS, LAID, SECOND, OWN = (
+PAIRS, LAID, SECOND, OWN, TEST_RANGE = (
     "soft images made sharp",
     "plaques laid into real hearts",
     "second family",
-    ("own phantoms, as drawn"),
+    "own phantoms, as drawn",
+    "own phantoms, test range",
 )
 
 
@@ -74,6 +75,9 @@ AIMS = (
             ("F1 of presence, RCA", "presence.RCA.f1", None),
             ("false zeros, of scans with calcium", "zero.false_zero_rate", Goal(most=0.01)),
             ("range spans more than one category", "range.spans", Goal(most=0.2)),
+            ("range holds the reference", "range.holds", Goal(least=0.95)),
+            ("one category, and a wrong one", "range.wrong", None),
+            ("… without a reason beside it", "range.wrong_silently", Goal(most=0.01)),
         )
     ),
     *(
@@ -83,6 +87,18 @@ AIMS = (
             ("linear kappa", "category.heartlens.linear_kappa", Goal(least=0.97)),
             ("ICC(2,1)", f"agatston.{ALL}.icc_absolute", Goal(least=0.98)),
             ("range spans more than one category", "range.spans", Goal(most=0.1)),
+        )
+    ),
+    *(
+        Aim(TEST_RANGE, words, name, goal)
+        for words, name, goal in (
+            ("category of five right", "category.heartlens.accuracy", Goal(least=0.97)),
+            ("false zeros, of scans with calcium", "answers.false_zero", None),
+            ("… of these without anything undecided", "answers.silent_zero", None),
+            ("range holds the reference", "range.holds", Goal(least=0.95)),
+            ("range spans more than one category", "range.spans", Goal(most=0.1)),
+            ("one category, and a wrong one", "range.wrong", None),
+            ("… without a reason beside it", "range.wrong_silently", Goal(most=0.01)),
         )
     ),
 )

@@ -42,6 +42,8 @@ def add_answers(statistics: Statistics, answers: Sequence[ScanAnswer]) -> None:
     everyone = np.ones(len(answers), bool)
     _add_share(statistics, "range.holds", np.array([a.range_holds_reference for a in answers]), everyone)
     _add_share(statistics, "range.spans", np.array([a.spans_categories for a in answers]), everyone)
+    _add_share(statistics, "range.wrong", np.array([a.is_single_and_wrong for a in answers]), everyone)
+    _add_share(statistics, "range.wrong_silently", np.array([a.is_wrong_without_reason for a in answers]), everyone)
     has_probability = np.array([bool(answer.probability) for answer in answers])
     if has_probability.any():
         held = np.array([answer.probability_holds_reference for answer in answers])

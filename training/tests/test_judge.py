@@ -70,6 +70,12 @@ def test_every_aim_of_the_table_has_a_name_in_words_once():
     assert len(set(lines)) == len(lines)
 
 
+def test_a_way_of_scoring_that_is_not_there_is_named(tmp_path, capsys):
+    command = [*by_rules(tmp_path, cases=0), "--stage", "bundle"]
+    assert main(command) == 3
+    assert "--stage: expected one of rules; got bundle" in capsys.readouterr().err
+
+
 def test_the_bundle_is_judged_with_and_without_its_slice_stage():
     requests, words = _requests(None)
     assert list(requests) == list(words) == ["bundle", "rules", "bundle without its slice stage"]

@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
-from training.datasets.phantom_sets import SHIFTED, SHIFTED_OF_A_SET
+from training.datasets.phantom_sets import SHIFTED, SHIFTED_OF_A_SET, TEST, Seeds
 from training.evaluation.answers import known_islands
 from training.evaluation.sources.judged import PROTOCOL, JudgedScan, written
 from training.evaluation.sources.kernels import SharpKernel
@@ -77,12 +77,15 @@ class ShiftedSet:
         Applied to the finished image; None leaves it.
     like
         Name of the set whose phantoms are altered; its own where that is empty.
+    seeds
+        Of the phantoms; None where the set has its share of `SHIFTED`.
     """
 
     name: str
     overrides: Callable[[int], Mapping[str, Any]]
     kernel: SharpKernel | None = None
     like: str = ""
+    seeds: Seeds | None = None
 
     def scans(self, cache: Path, work: Path, count: int, *, matrix: int | None = None) -> Iterator[JudgedScan]:
         """The first phantoms of the set.
@@ -94,20 +97,20 @@ class ShiftedSet:
         work
             Folder for files that have to be made.
         count
-            At most `SHIFTED_OF_A_SET`.
+            At most as many as the set has seeds.
         matrix
             Rows and columns, for a quick trial.
         """
-        if not 1 <= count <= SHIFTED_OF_A_SET:
-            raise ValueError(f"a set has 1 to {SHIFTED_OF_A_SET} phantoms, got {count}")
         own = self.like or self.name
-        first = SHIFTED.first + SHIFTED_OF_A_SET * [s.name for s in SHIFTED_SETS].index(own)
+        seeds = self.seeds or _share_of(own)
+        if not 1 <= count <= seeds.count:
+            raise ValueError(f"a set has 1 to {seeds.count} phantoms, got {count}")
         work.mkdir(parents=True, exist_ok=True)
         folder = cache / own.replace(" ", "-").replace(",", "")
         overrides: Callable[[int], Mapping[str, Any]] = self.overrides
         if matrix is not None:
             folder, overrides = folder / str(matrix), _Smaller(self.overrides, matrix)
-        for phantom in make_phantoms(folder, range(first, first + count), overrides=overrides):
+        for phantom in make_phantoms(folder, seeds.range[:count], overrides=overrides):
             ct, codes = phantom.read()
             name, source = f"phantom-{phantom.seed}", phantom.scan
             if self.kernel is not None:
@@ -135,6 +138,14 @@ SHIFTED_SETS = (
     ShiftedSet("own phantoms, noise and motion", worse_images),
     ShiftedSet("own phantoms, kernel that overshoots", drawn, OVERSHOOT, like="own phantoms, as drawn"),
 )
+
+TEST_SET = ShiftedSet("own phantoms, test range", drawn, seeds=TEST)
+"""The phantoms of the published figures (`training.evaluate_phantoms`), here by what the report says of them."""
+
+
+def _share_of(name: str) -> Seeds:
+    number = [s.name for s in SHIFTED_SETS].index(name)
+    return Seeds(SHIFTED.first + SHIFTED_OF_A_SET * number, SHIFTED_OF_A_SET)
 
 
 def relabeled(ct: CTVolume, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -73,6 +73,22 @@ def test_an_undecided_refusal_meets_an_island_and_does_not_call_it():
     assert not refused.range_holds_reference
 
 
+def test_a_single_wrong_category_counts_and_no_less_for_a_scan_that_nobody_knows_to_be_gated():
+    """20 of LAD and 1 undecided (absent to mild), called for nothing (minimal, truly absent), and called as it is."""
+    ct = scan((WHOLE, 150), (ELSEWHERE, 150))
+    known = Known((KnownIsland("LAD", voxels(ct, WHOLE)),))
+    open_case = case_of(ct, (WHOLE, Artery.LAD, ASKED))
+    missed = case_of(ct, (ELSEWHERE, Artery.LAD, SURE))
+    right = case_of(ct, (WHOLE, Artery.LAD, SURE))
+    answers = [answer_of(case, known) for case in (open_case, missed, right)]
+    assert [answer.categories for answer in answers] == [("absent", "mild"), ("minimal",) * 2, ("mild",) * 2]
+    assert [answer.is_single_and_wrong for answer in answers] == [False, True, False]
+    beside = [(), ("non-gated",), ("non-gated", "metal"), ("metal",)]
+    told = [replace(answers[1], reasons=reasons) for reasons in beside]
+    assert [answer.is_wrong_without_reason for answer in told] == [True, True, False, False]
+    assert not replace(answers[1], is_evaluable=False).is_single_and_wrong
+
+
 @pytest.mark.parametrize(
     ("read", "said", "is_right"),
     [

@@ -10,7 +10,7 @@ from heartlens.core.lesions import Artery
 from heartlens.phantom import PhantomParameters
 from training.datasets import phantom_sets
 from training.datasets.phantom_sets import SHIFTED, SHIFTED_OF_A_SET, Seeds
-from training.evaluation.sources.shifted import SHIFTED_SETS, other_hearts, relabeled, worse_images
+from training.evaluation.sources.shifted import SHIFTED_SETS, TEST_SET, other_hearts, relabeled, worse_images
 
 SEEDS = SHIFTED.range[:40]
 
@@ -31,6 +31,13 @@ def test_the_seeds_of_the_judge_serve_nothing_else():
     assert len(others) >= 5
     assert not [s for s in others if set(s.range) & set(SHIFTED.range)]
     assert SHIFTED_OF_A_SET * len([s for s in SHIFTED_SETS if not s.like]) <= SHIFTED.count
+
+
+def test_the_test_range_is_that_of_the_published_figures(tmp_path):
+    with pytest.raises(ValueError, match="1 to 200 phantoms, got 201"):
+        next(TEST_SET.scans(tmp_path, tmp_path, 201))
+    scan = next(TEST_SET.scans(tmp_path, tmp_path, 1, matrix=64))
+    assert scan.name == "phantom-740000"
 
 
 def test_a_set_has_no_more_phantoms_than_it_has_seeds(tmp_path):
