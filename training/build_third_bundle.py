@@ -14,12 +14,11 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
@@ -43,6 +42,7 @@ from training.datasets.sources import pseudonym
 from training.datasets.splits import Splits
 from training.deploy.bundle_weights import slices_start
 from training.deploy.calibration import calibrate, read_scans, write_manifest
+from training.deploy.credits import CREDITS, credits_of_scans, credits_of_start, merged_credits
 from training.deploy.fusion import fit_fusion, read_opinions
 from training.engine.cli import CANCELLED, DONE, command_named, deadline_after, run_command
 
@@ -249,7 +249,8 @@ def _export(options: argparse.Namespace) -> bool:
     ]
     fusion = fit_fusion(read_opinions(bundle, [read_scans(group, shards) for group in groups]))
     changes["vessel"]["fusion"] = asdict(fusion)
-    write_manifest(bundle, {**changes, "attribution": attribution(_trained_on(work))})
+    credit_list = merged_credits(credits_of_start(work / "unet"), credits_of_scans(_trained_on(work)))
+    write_manifest(bundle, {**changes, CREDITS: credit_list})
     uncalibrated.rename(work / "bundle")
     return True
 
@@ -263,18 +264,6 @@ def mixture(shards: ShardSet) -> list[int]:
 def _trained_on(work: Path) -> list[ScanRecord]:
     folders = [work / name for name in json.loads((work / "unet" / "parts.json").read_text())]
     return [scan for folder in folders for scan in ShardSet.open(folder).scans]
-
-
-def attribution(scans: Iterable[ScanRecord]) -> list[dict[str, Any]]:
-    """Which real scans were used, and what their licences ask to be cited."""
-    names: dict[tuple[str, str], set[str]] = {}
-    for scan in scans:
-        if "attribution" in scan.provenance:
-            key = scan.provenance["attribution"], scan.provenance["licence"]
-            names.setdefault(key, set()).add(scan.provenance["background"])
-    return [
-        {"cite": cite, "licence": licence, "scans": sorted(used)} for (cite, licence), used in sorted(names.items())
-    ]
 
 
 def _texts(work: Path) -> dict[str, str]:

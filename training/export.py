@@ -17,6 +17,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import (
@@ -27,6 +28,7 @@ from heartlens.networks.bundle import (
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits, scans_of
 from training.deploy.bundle_writer import BundleMetadata, export_bundle, read_trained, read_trained_slices
+from training.deploy.credits import credits_of_scans, credits_of_start, merged_credits
 from training.deploy.lineage import limits_of, lineage_of, trained_on_text
 from training.engine.cli import DONE, run_command
 
@@ -83,9 +85,16 @@ def _metadata(options: argparse.Namespace, shards: ShardSet, splits: Splits) -> 
         metrics = {} if options.metrics is None else json.loads(options.metrics.read_text(encoding="utf-8"))
         calibration = None if options.calibration is None else Calibration(*options.calibration)
         lineage = lineage_of(shards, splits)
-        return BundleMetadata(texts, domain, options.cut_off, calibration, metrics, lineage, options.half)
+        attribution = _credits(options, shards)
+        return BundleMetadata(texts, domain, options.cut_off, calibration, metrics, lineage, options.half, attribution)
     except (OSError, ValueError) as error:
         raise InputRefused("input", f"cannot export with these settings: {error}") from None
+
+
+def _credits(options: argparse.Namespace, shards: ShardSet) -> list[dict[str, Any]]:
+    """Of these scans, and of what the runs began with."""
+    runs = [run for run in (options.trained, options.slices) if run is not None]
+    return merged_credits(credits_of_scans(shards.scans), *map(credits_of_start, runs))
 
 
 def _pair(text: str, option: str, form: str) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from training.datasets.hearts import HEARTS, find_hearts
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits, pretraining_scans, scans_of
+from training.deploy.credits import keep_credits
 from training.dino.features import KnnProbe
 from training.dino.recipe import DinoRecipe
 from training.dino.training import pretrain_backbone
@@ -39,6 +40,7 @@ def _run(options: argparse.Namespace) -> int:
         if ranks.is_first:
             make_run_folder(options.out)
             shards.verify()
+            keep_credits(options.out, None, shards.scans)
         barrier()
         hearts = find_hearts(shards, list(seen), options.out / HEARTS, ranks) if recipe.augment.field_mm else None
         slices = SliceSet(shards, seen, hearts)

@@ -20,6 +20,7 @@ from training.datasets.hearts import find_hearts
 from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.splits import Splits, check_splits, scans_of
+from training.deploy.credits import keep_credits
 from training.engine.checkpoint import Checkpoints
 from training.engine.cli import run_command, run_training, training_parser
 from training.engine.config import load_recipe, write_recipe
@@ -50,6 +51,7 @@ def _run(options: argparse.Namespace) -> int:
             Checkpoints(options.out, recipe).check()
             shards.verify()
             write_recipe(recipe, options.out / "recipe.toml")
+            keep_credits(options.out, options.backbone, shards.scans)
         barrier()
 
         def fit() -> bool:

@@ -17,6 +17,7 @@ from heartlens.networks.bundle import MANIFEST
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits
 from training.deploy.bundle_weights import vessel_start
+from training.deploy.credits import keep_credits
 from training.engine.checkpoint import Checkpoints
 from training.engine.cli import run_command, run_training, training_parser
 from training.engine.config import load_recipe, write_recipe
@@ -46,6 +47,7 @@ def _run(options: argparse.Namespace) -> int:
             Checkpoints(options.out, recipe).check()
             shards.verify()
             write_recipe(recipe, options.out / "recipe.toml")
+            keep_credits(options.out, options.start, shards.scans)
         data = read_data(recipe, shards, splits, options.out, ranks)
         start = None if options.start is None else options.start / BEST
         if options.start is not None and (options.start / MANIFEST).is_file():

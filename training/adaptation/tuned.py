@@ -19,6 +19,7 @@ from training.datasets.splits import Splits, scans_of
 from training.deploy.bundle_weights import slices_start, vessel_start
 from training.deploy.bundle_writer import BundleMetadata, export_bundle, read_trained, read_trained_slices
 from training.deploy.calibration import calibrate, read_scans, write_manifest
+from training.deploy.credits import credits_of_scans, credits_of_start, merged_credits
 from training.deploy.fusion import fit_fusion, read_opinions
 from training.deploy.lineage import limits_of, lineage_of
 from training.engine.distributed import process_group
@@ -124,6 +125,7 @@ def export_candidate(
     shutil.rmtree(folder, ignore_errors=True)  # what was cut short is made anew
     shards, splits = data
     validation = scans_of(site.shards, site.splits.validation)
+    used = scans_of(shards, (*splits.train, *splits.validation))
     vessel = bundle.vessel
     slices = None if bundle.slices is None else read_trained_slices(slices_start(bundle.folder, work / "slices"))
     metadata = BundleMetadata(
@@ -133,6 +135,7 @@ def export_candidate(
         vessel.calibration,
         lineage={**lineage_of(shards, splits), "from": {"title": bundle.title, "files": bundle.checksums()}},
         half=_is_half(bundle),
+        attribution=merged_credits(credits_of_start(bundle.folder), credits_of_scans(shards.scans[n] for n in used)),
     )
     candidate = export_bundle(
         read_trained(work / RUN), folder, metadata, [site.shards.ct(n) for n in validation[:1]], slices

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import SLICES, VESSEL, Bundle, load_bundle
+from training.deploy.credits import keep_credits
 from training.engine.checkpoint import write_torch
 from training.engine.config import as_dict
 from training.engine.distributed import Ranks, barrier
@@ -110,6 +111,7 @@ def slices_start(folder: Path, run: Path) -> Path:
     }
     run.mkdir(parents=True, exist_ok=True)
     write_torch(content, run / SLICE_WEIGHTS)
+    keep_credits(run, folder)
     return run
 
 

@@ -31,6 +31,7 @@ from heartlens.networks.bundle import (
     load_bundle,
 )
 from heartlens.networks.slice_classifier import SliceClassifier
+from training.deploy.credits import CREDITS
 from training.deploy.onnx_file import half_state, rounded_to_half, store_as_half, write_onnx
 from training.deploy.parity import largest_change, recorded_canary, require_parity
 from training.engine.config import as_dict, from_dict
@@ -136,6 +137,8 @@ class BundleMetadata:
         What it was made of, see `training.deploy.lineage`.
     half
         Store large weights as 16-bit numbers, so that the bundle is half as large.
+    attribution
+        Whom the licences of what it learned from ask to name, see `training.deploy.credits`.
     """
 
     texts: Mapping[str, str]
@@ -145,6 +148,7 @@ class BundleMetadata:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     lineage: Mapping[str, Any] = field(default_factory=dict)
     half: bool = False
+    attribution: Sequence[Mapping[str, Any]] = ()
 
 
 def export_bundle(
@@ -287,6 +291,7 @@ def _manifest(
         },
         "lineage": {**metadata.lineage, "vessel": {"recipe": as_dict(trained.recipe), "step": trained.step}},
         "files": files,
+        **({CREDITS: list(metadata.attribution)} if metadata.attribution else {}),
     }
 
 

@@ -19,6 +19,7 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import MANIFEST, Bundle, load_bundle
 from heartlens.networks.inference import Networks, classify_slices, slices_with_candidates
 from training.datasets.shards import ShardSet
+from training.deploy.credits import CREDITS
 from training.engine.cli import Progress
 from training.metrics import classification
 from training.metrics.cutoff import choose_cut_off, cut_off_at_sensitivity, fit_calibration
@@ -98,8 +99,8 @@ def write_manifest(bundle: Bundle, changes: dict[str, Any]) -> None:
     for stage in ("vessel", "slices"):
         if stage in changes:
             manifest[stage] = {**manifest[stage], **changes[stage]}
-    if "attribution" in changes:
-        manifest["attribution"] = changes["attribution"]
+    if CREDITS in changes:
+        manifest[CREDITS] = changes[CREDITS]
     kept = ("islands", "coronary", "missed", "false", "before", "after", "slice_stage")
     manifest["metrics"] = {**manifest["metrics"], "calibrated_on": {k: changes[k] for k in kept if k in changes}}
     with atomic_file(path) as sibling:

@@ -114,11 +114,3 @@ def test_cut_offs_are_fitted_to_phantoms_and_to_those_real_people_who_were_not_t
         SimpleNamespace(source="background", patient=held_out),
     ]
     assert third.mixture(SimpleNamespace(scans=scans)) == [0, 2]
-
-
-def test_real_scans_are_cited_as_their_licences_ask():
-    def scan(name, licence):
-        return SimpleNamespace(provenance={"background": name, "licence": licence, "attribution": "Doe, 2017"})
-
-    scans = [scan("b", "CC BY 3.0"), scan("a", "CC BY 3.0"), scan("a", "CC BY 3.0"), SimpleNamespace(provenance={})]
-    assert third.attribution(scans) == [{"cite": "Doe, 2017", "licence": "CC BY 3.0", "scans": ["a", "b"]}]

@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -34,6 +35,7 @@ from training.segmentation.recipe import SegmentationRecipe
 pytestmark = pytest.mark.slow
 
 PATIENTS = 17
+OWED = {"cite": "Doe, 2017", "licence": "CC BY 3.0", "scans": ["a"]}
 FAST = ["--set", "steps=40", "batch=4", "optimizer.rate=0.2", "optimizer.warmup_steps=0", "validate_every=20"]
 
 
@@ -68,6 +70,7 @@ def make_start(folder):
         network.head.bias.copy_(torch.tensor([4.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
     texts = {"name": "start", "version": "1", "licence": "Apache-2.0", "trained_on": "nothing"}
     metadata = BundleMetadata(texts, Domain(kvp=(80, 100)), 0.5, Calibration())
+    metadata = replace(metadata, attribution=[OWED])
     export_bundle(Trained(network.eval(), recipe, 0, {}), folder, metadata, [schematic_chest()])
     return folder
 
@@ -131,6 +134,7 @@ def test_the_bundle_is_better_on_patients_whom_it_has_not_seen_and_says_what_it_
     assert learned["contradictions"][0]["readers"] == ["One^R", "Three^R"]
     assert manifest["trained_on"].startswith("start 1 (nothing), then ")
     assert manifest["lineage"]["from"]["title"] == "start 1"
+    assert manifest["attribution"] == [OWED]  # what the start owed, this one owes
     assert manifest["domain"]["kvp"] == [80, 120]  # widened to what it has now seen
     assert "cut-off and calibration are those of start 1" in world.first_words  # all islands were of one kind
 
