@@ -24,7 +24,7 @@ from heartlens.core.atomic import atomic_file, atomic_folder, check_folder
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import MANIFEST, Bundle, find_bundle, load_bundle
 from training.adaptation.judged import Judgement, Verdict, judge, scan_errors
-from training.adaptation.site import PROPORTIONS, Site, read_site, with_replay
+from training.adaptation.site import PROPORTIONS, Site, read_site, same_people, with_replay
 from training.adaptation.tuned import CANDIDATE, export_candidate, recipe_of, tune_bundle
 from training.datasets.shards import ShardSet
 from training.datasets.splits import scans_of
@@ -80,7 +80,8 @@ def _run(options: argparse.Namespace) -> int:
     site = read_site(options.case, work, options.seed)
     print(site_words(site), flush=True)
     judges = _judges(options.judge, site)
-    data = with_replay(site, options.replay, options.seed)
+    judging = [shards.scans[n] for _, shards, scans in judges for n in scans]
+    data = with_replay(site, options.replay, options.seed, judging)
     if not tune_bundle(start, recipe, data, work, device=options.device, deadline=options.deadline):
         print("stopped; run the same command to resume", file=sys.stderr)
         return CANCELLED
@@ -113,15 +114,20 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _judges(folders: Sequence[Path], site: Site) -> list[tuple[str, ShardSet, tuple[int, ...]]]:
-    """Scans from elsewhere, whose patients neither taught here nor are taught with."""
+    """Scans from elsewhere, of people who gave no case here; what they are called says no folder's name."""
     found = []
-    own = {scan.patient for scan in site.shards.scans}
-    for folder in folders:
+    for number, folder in enumerate(folders, 1):
         shards = ShardSet.open(folder)
         scans = tuple(n for n, scan in enumerate(shards.scans) if scan.is_labeled)
-        if not scans or own & {shards.scans[n].patient for n in scans}:
-            raise InputRefused("input", f"--judge {folder}: expected labeled scans of people who gave no case here")
-        found.append((folder.name, shards, scans))
+        both = same_people([shards.scans[n] for n in scans], site.shards.scans)
+        if not scans or both:
+            raise InputRefused(
+                "input",
+                f"--judge {folder}: expected labeled scans of people who gave no case here, found {len(scans)} scans "
+                f"and {len(both)} people who did; make shards without them",
+            )
+        sources = " and ".join(sorted({shards.scans[n].source for n in scans}))
+        found.append((f"scans of --judge {number} ({sources})", shards, scans))
     return found
 
 

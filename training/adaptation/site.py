@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,7 +15,7 @@ from heartlens.core.errors import InputRefused
 from training.adaptation.judged import LEAST_JUDGED
 from training.datasets.readings import Contradiction, signed_scans, state_of_cases
 from training.datasets.shard_writer import write_shards
-from training.datasets.shards import INDEX, ShardSet
+from training.datasets.shards import INDEX, ScanRecord, ShardSet
 from training.datasets.splits import Splits, check_splits, scans_of, split_patients
 from training.engine.cli import Progress
 
@@ -143,8 +144,13 @@ def patients_needed() -> int:
     return patients
 
 
-def with_replay(site: Site, folders: Sequence[Path], seed: int) -> tuple[ShardSet, Splits]:
-    """The site's scans, and as many labeled ones from elsewhere as teach from the site, against forgetting.
+def with_replay(
+    site: Site, folders: Sequence[Path], seed: int, judges: Sequence[ScanRecord] = ()
+) -> tuple[ShardSet, Splits]:
+    """The site's scans, and labeled ones from elsewhere beside them, against forgetting.
+
+    People are drawn until they have as many scans as teach from the site, or nobody is left. Nobody who gave a case
+    here is drawn, and nobody who judges, under whatever name: a scan's voxels tell.
 
     Parameters
     ----------
@@ -154,15 +160,46 @@ def with_replay(site: Site, folders: Sequence[Path], seed: int) -> tuple[ShardSe
         Shards from elsewhere; none is the site alone.
     seed
         Chooses among them.
+    judges
+        Scans that the bundle will be judged by.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: nobody is left to be drawn
     """
     if not folders:
         return site.shards, site.splits
     shards = ShardSet.open(*site.shards.folders, *folders)
-    own = set(site.splits.train) | set(site.splits.validation) | set(site.splits.test)
-    others = sorted({scan.patient for scan in shards.scans if scan.is_labeled} - own)
-    wanted = len(scans_of(site.shards, site.splits.train))
-    chosen = [others[n] for n in np.random.default_rng([seed, 1]).permutation(len(others))[:wanted]]
+    taken = same_people(shards.scans, (*site.shards.scans, *judges))
+    counts = Counter(scan.patient for scan in shards.scans if scan.is_labeled and scan.patient not in taken)
+    if not counts:
+        raise InputRefused(
+            "input",
+            "--replay: expected labeled scans of people who neither gave a case here nor judge (--judge), found none; "
+            "give other scans, or leave --replay out",
+        )
+    others, wanted = sorted(counts), len(scans_of(site.shards, site.splits.train))
+    chosen: list[str] = []
+    for n in np.random.default_rng([seed, 1]).permutation(len(others)).tolist():
+        if sum(counts[patient] for patient in chosen) < wanted:
+            chosen.append(others[n])
     parts = site.splits
     splits = Splits((*parts.train, *chosen), parts.validation, parts.test, parts.seed, parts.proportions)
     check_splits(shards, splits)
     return shards, splits
+
+
+def same_people(scans: Sequence[ScanRecord], known: Sequence[ScanRecord]) -> set[str]:
+    """Patients of some scans who are among those of others, by their pseudonym or because they share a scan's voxels.
+
+    Parameters
+    ----------
+    scans
+        Whose patients are told apart.
+    known
+        Of the others.
+    """
+    names = {scan.patient for scan in known}
+    voxels = {scan.voxels_sha256 for scan in known}
+    return {scan.patient for scan in scans if scan.patient in names or scan.voxels_sha256 in voxels}

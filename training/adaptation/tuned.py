@@ -24,6 +24,7 @@ from training.deploy.fusion import fit_fusion, read_opinions
 from training.deploy.lineage import limits_of, lineage_of
 from training.engine.distributed import process_group
 from training.engine.run_log import make_run_folder
+from training.metrics.cutoff import ENOUGH
 from training.segmentation.recipe import SegmentationRecipe
 from training.segmentation.training import read_data, train_segmentation
 
@@ -151,7 +152,12 @@ def _fitted(
     notes = []
     changes: dict[str, Any] = {"vessel": {}}
     try:
-        changes = calibrate(candidate, validation, shards, cut_off="balanced")
+        fitted = calibrate(candidate, validation, shards, cut_off="balanced")
+        islands, coronary = fitted["islands"], fitted["coronary"]
+        if min(coronary, islands - coronary) < ENOUGH:
+            why = f"expected {ENOUGH} islands of each kind, found {coronary} coronary and {islands - coronary} other"
+            raise InputRefused("input", why)
+        changes = fitted
     except InputRefused as refusal:
         notes.append(f"cut-off and calibration are those of {start.title}: {refusal.text}")
     if start.vessel.fusion is not None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.anatomy import HeartRegion, heart_region
+from heartlens.calcium import candidate_mask
 from heartlens.core.atomic import atomic_file
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
@@ -18,6 +19,7 @@ from heartlens.core.lesions import CORONARY
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import MANIFEST, Bundle, load_bundle
 from heartlens.networks.inference import Networks, classify_slices, slices_with_candidates
+from training.datasets.scans import UNREVIEWED
 from training.datasets.shards import ShardSet
 from training.deploy.credits import CREDITS
 from training.engine.cli import Progress
@@ -137,7 +139,11 @@ def _component_votes(bundle: Bundle, scans: Sequence[int], shards: ShardSet, dev
 def _slices(
     bundle: Bundle, scans: Sequence[int], shards: ShardSet, device: str
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Probability and truth of every slice that HeartLens would ask about."""
+    """Probability and truth of the slices that HeartLens would ask about.
+
+    Those without coronary calcium on which something counts that nobody reviewed are left out:
+    their truth is not known.
+    """
     networks, stage = Networks(bundle, device), bundle.slices
     if stage is None or networks.slices is None:
         raise InputRefused("input", f"{bundle.folder} has no slice stage; leave --slice-sensitivity out")
@@ -146,10 +152,21 @@ def _slices(
         region = heart_region(ct)
         candidate_slices = slices_with_candidates(ct, region, ScoringProtocol())
         probability = classify_slices(ct, region, networks.slices, stage.view, candidate_slices)
+        is_calcified = np.isin(codes, [int(artery) for artery in CORONARY]).any(axis=(1, 2))
+        candidate_slices &= is_calcified | ~_unreviewed_slices(ct, region, codes)
         p.append(probability[candidate_slices])
-        coronary = np.isin(codes, [int(artery) for artery in CORONARY])
-        truth.append(np.any(coronary, axis=(1, 2))[candidate_slices])
+        truth.append(is_calcified[candidate_slices])
     return np.concatenate(p), np.concatenate(truth)
+
+
+def _unreviewed_slices(ct: CTVolume, region: HeartRegion, codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """(k,) slices with a voxel that counts and of which nobody said what it is."""
+    candidates = candidate_mask(ct, ScoringProtocol(), region.box(ct) if region.in_view else None)
+    flat = candidates.flat[candidates.accepted[candidates.island]]
+    places = flat[codes.reshape(-1)[flat] == UNREVIEWED]
+    is_unreviewed = np.zeros(ct.shape[0], bool)
+    is_unreviewed[np.unravel_index(places, ct.shape)[0]] = True
+    return is_unreviewed
 
 
 def read_scans(scans: Sequence[int], shards: ShardSet) -> Iterator[tuple[CTVolume, NDArray[np.uint8]]]:

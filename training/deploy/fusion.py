@@ -12,7 +12,6 @@ from heartlens.anatomy import heart_region
 from heartlens.calcium import judge_by_rules
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
-from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import Bundle
 from heartlens.networks.fusion import Fusion, features
@@ -20,6 +19,7 @@ from heartlens.networks.inference import Networks
 from heartlens.networks.islands import vote_of_islands
 from training.deploy.calibration import slice_chooser
 from training.metrics.cutoff import ENOUGH
+from training.segmentation.islands import truth_of_islands
 
 RIDGE = 1e-2
 """Keeps weights finite where few islands are told apart without an error."""
@@ -57,7 +57,7 @@ class Opinions(NamedTuple):
 
 
 def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDArray[np.uint8]]]]) -> Opinions:
-    """Ask a bundle and the rules about every island that counts.
+    """Ask a bundle and the rules about every island that counts and of which a reader said what it is.
 
     Parameters
     ----------
@@ -77,9 +77,8 @@ def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDAr
             rules = judge_by_rules(ct, region, protocol)
             count = len(islands.vote)
             p_rules = islands.mean_by_rules(rules, rules.probability)
-            labeled = np.isin(codes.reshape(-1)[islands.flat], SCORED_ARTERIES)
-            is_coronary = 2 * np.bincount(islands.member, labeled, count) > np.bincount(islands.member, minlength=count)
-            keep = islands.counts
+            is_coronary, is_known = truth_of_islands(codes.reshape(-1)[islands.flat], islands.member, count)
+            keep = islands.counts & is_known
             p_coronary, p_nothing = islands.p_coronary[keep], islands.vote[keep, 0]
             of_group.append(Opinions(p_coronary, p_nothing, p_rules[keep], is_coronary[keep], np.ones(keep.sum())))
         if of_group:

@@ -17,6 +17,7 @@ from heartlens.networks.bundle import VesselStage
 from heartlens.networks.inference import Network
 from heartlens.networks.islands import segment_vessels
 from heartlens.networks.view import NetworkView
+from training.datasets.scans import UNREVIEWED
 from training.metrics.classification import ratio
 from training.metrics.cutoff import DEFAULT, choose_cut_off, fit_calibration
 
@@ -29,11 +30,47 @@ class ComponentVotes(NamedTuple):
     probability
         (n,) that it is coronary, uncalibrated: the mean over its voxels
     is_coronary
-        (n,) most of its voxels are labeled as coronary calcium
+        (n,) most of its voxels are labeled as coronary calcium; what nobody reviewed is not among these islands
     """
 
     probability: NDArray[np.float64]
     is_coronary: NDArray[np.bool_]
+
+
+def truth_of_islands(
+    codes: NDArray[np.uint8], member: NDArray[np.int64], count: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """What islands are, by the labels of their voxels, and of which of them that is known.
+
+    Parameters
+    ----------
+    codes
+        (n,) `Artery` code of each voxel, or `UNREVIEWED`.
+    member
+        (n,) island of each, 0-based
+    count
+        How many islands there are.
+
+    Returns
+    -------
+    is_coronary : NDArray[np.bool_]
+        (count,) most of the voxels that were reviewed are coronary calcium
+    is_known : NDArray[np.bool_]
+        (count,) most of its voxels were reviewed; what nobody looked at is neither coronary nor anything else
+
+    Examples
+    --------
+    Three voxels of the RCA; one of three reviewed; two that a reader took out:
+
+    >>> codes = np.array([4, 4, 4, 4, 7, 7, 0, 0], np.uint8)
+    >>> is_coronary, is_known = truth_of_islands(codes, np.array([0, 0, 0, 1, 1, 1, 2, 2]), 3)
+    >>> is_coronary.tolist(), is_known.tolist()
+    ([True, True, False], [True, False, True])
+    """
+    size = np.bincount(member, minlength=count)
+    unknown = np.bincount(member, codes == UNREVIEWED, count)
+    coronary = np.bincount(member, np.isin(codes, SCORED_ARTERIES), count)
+    return 2 * coronary > size - unknown, 2 * unknown < size
 
 
 ChooseSlices = Callable[[CTVolume, HeartRegion], NDArray[np.bool_]]
@@ -47,12 +84,12 @@ def read_component_votes(
     classes: Sequence[str],
     choose_slices: ChooseSlices | None = None,
 ) -> ComponentVotes:
-    """Ask a network about every island in the heart region, as HeartLens will.
+    """Ask a network about every island in the heart region, as HeartLens will, of which a reader said what it is.
 
     Parameters
     ----------
     scans
-        CT and `Artery` codes of each
+        CT and `Artery` codes of each, or `UNREVIEWED`
     classes
         "none" first
     choose_slices
@@ -65,13 +102,12 @@ def read_component_votes(
         region = heart_region(ct)
         slices = None if choose_slices is None else choose_slices(ct, region)
         lesions = segment_vessels(ct, region, network, stage, protocol, chosen_slices=slices)
-        labeled = np.isin(codes.reshape(-1)[lesions.voxels.flat], SCORED_ARTERIES)
-        size = np.bincount(lesions.voxels.ids)
-        coronary = np.bincount(lesions.voxels.ids, weights=labeled)
+        count = 1 + max(lesions.notes, default=0)
+        coronary, known = truth_of_islands(codes.reshape(-1)[lesions.voxels.flat], lesions.voxels.ids, count)
         for lesion, note in lesions.notes.items():
-            if note.probability is not None and note.counts:
+            if note.probability is not None and note.counts and known[lesion]:
                 p.append(note.probability)
-                truth.append(bool(2 * coronary[lesion] > size[lesion]))
+                truth.append(bool(coronary[lesion]))
     return ComponentVotes(np.array(p, np.float64), np.array(truth, bool))
 
 

@@ -14,12 +14,13 @@ from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import Calibration, Domain, load_bundle
 from heartlens.networks.view import classifier_view
 from training.calibrate import main
-from training.datasets.scans import LabeledScan
+from training.datasets.scans import UNREVIEWED, LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits
 from training.deploy.bundle_writer import BundleMetadata, export_bundle, read_trained, read_trained_slices
-from training.deploy.calibration import calibrate
+from training.deploy.calibration import calibrate, read_scans
+from training.deploy.fusion import read_opinions
 from training.engine.config import as_dict, load_recipe
 from training.metrics.cutoff import cut_off_at_sensitivity
 from training.segmentation.networks import build_network
@@ -130,6 +131,36 @@ def test_islands_on_slices_that_the_slice_stage_drops_are_not_counted(data, monk
     all_pass = replace(bundle, slices=replace(bundle.slices, cut_off=0.05))
     everything = calibrate(all_pass, (1, 2), shards)
     assert (everything["islands"], everything["coronary"]) == (20, 10)
+
+
+def test_what_nobody_reviewed_is_no_island_that_is_not_coronary(data, tmp_path):
+    """Of ten spots a chest five are coronary, three were called something else, and of two nobody said anything."""
+    shards = ShardSet.open(data / "shards")
+
+    def unreviewed(name, *spots):
+        def scan(n):
+            labels, ct = np.array(shards.labels(n)), shards.ct(n)
+            labels[np.isin(ct.hu, [450 + 10 * spot for spot in spots])] = UNREVIEWED
+            return LabeledScan(f"chest/{n}", f"person-{n}", "phantom", ct, labels)
+
+        return write_shards(tmp_path / name, (scan(n) for n in (1, 2)))
+
+    some = unreviewed("some", 0, 2)
+    bundle = load_bundle(data / "bundle")
+    assert bundle.slices is not None
+    all_pass = replace(bundle, slices=replace(bundle.slices, cut_off=0.0))
+    before, after = calibrate(all_pass, (1, 2), shards), calibrate(all_pass, (0, 1), some)
+    assert (before["islands"], before["coronary"]) == (20, 10)
+    assert (after["islands"], after["coronary"]) == (16, 10)
+    opinions = read_opinions(all_pass, [read_scans((0, 1), some)])
+    assert (opinions.is_coronary.size, opinions.is_coronary.sum()) == (16, 10)
+    at_one_height = unreviewed("height", 0, 5)  # an other one and a coronary one, on the same slices
+    every, known = (
+        calibrate(bundle, scans, one, slice_sensitivity=1.0)["slice_stage"]
+        for scans, one in (((1, 2), shards), ((0, 1), at_one_height))
+    )
+    assert every["calcified"] == every["slices"]
+    assert known["calcified"] == known["slices"] < every["slices"]
 
 
 @pytest.mark.parametrize(("sensitivity", "cut_off"), [(1.0, 0.15), (0.75, 0.35), (0.5, 0.65), (0.25, 0.85)])

@@ -9,6 +9,7 @@ from needed import torch  # noqa: F401  - the package under test needs it
 from heartlens.core.ct import CTVolume
 from heartlens.core.lesions import Artery
 from heartlens.networks.view import NetworkView
+from training.datasets.scans import UNREVIEWED
 from training.metrics.cutoff import ENOUGH, choose_cut_off, fit_calibration
 from training.segmentation.islands import ComponentVotes, evaluate_votes, read_component_votes
 
@@ -44,6 +45,27 @@ def test_every_island_that_counts_is_asked_and_its_label_is_that_of_most_of_its_
     order = np.argsort(votes_read.probability)
     assert votes_read.probability[order] == pytest.approx(np.sort(0.1 + 0.8 * columns / 39), abs=2e-3)
     assert votes_read.is_coronary[order].tolist() == [True, False, False]
+
+
+def test_an_island_that_nobody_reviewed_is_not_asked_and_a_half_reviewed_one_is_what_was_reviewed():
+    """Of 16 voxels each: 16 LAD; 16 unreviewed; 6 LAD of 10 reviewed; 7 LAD and 9 unreviewed; none at all."""
+    hu, codes = np.full((1, 40, 40), 40, np.int16), np.zeros((1, 40, 40), np.uint8)
+    for n, (lad, unreviewed) in enumerate([(16, 0), (0, 16), (6, 6), (7, 9), (0, 0)]):
+        rows, columns = slice(4, 8), slice(2 + 8 * n, 6 + 8 * n)
+        hu[0, rows, columns] = 300
+        values = [LAD] * lad + [UNREVIEWED] * unreviewed + [0] * (16 - lad - unreviewed)
+        codes[0, rows, columns] = np.array(values, np.uint8).reshape(4, 4)
+    ct = CTVolume(hu, np.diag([0.5, 0.5, 3.0, 1.0]))
+
+    def by_column(image):
+        p = np.linspace(0.1, 0.9, 40, dtype=np.float32)
+        logits = np.full((len(image), 4, 40, 40), -30, np.float32)
+        logits[:, 1], logits[:, 0] = np.log(p), np.log(1 - p)
+        return logits
+
+    votes_read = read_component_votes(by_column, [(ct, codes)], NetworkView(40, 0.5), CLASSES)
+    assert len(votes_read.probability) == 3
+    assert votes_read.is_coronary[np.argsort(votes_read.probability)].tolist() == [True, True, False]
 
 
 def test_the_best_f1_by_hand():
