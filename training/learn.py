@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from collections import Counter
@@ -34,6 +35,9 @@ from training.engine.run_log import make_run_folder
 from training.segmentation.recipe import SegmentationRecipe
 
 RECIPE = Path(__file__).parent / "runs" / "learn.toml"
+
+OTHER_WORK = "more cases, other settings or other --replay scans are another beginning: give them with another --work"
+"""The way on where a bundle did not ship."""
 
 RECORD = "learn.json"
 RECORD_SCHEMA = "heartlens.learn/1"
@@ -106,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
     _write(work / RECORD, {"schema": RECORD_SCHEMA, "shipped": not reason, "why_not": reason, **learned})
     print(f"Record: {work / RECORD}")
     if reason:
-        print(f"error: not shipped: {reason}", file=sys.stderr)
+        print(f"error: not shipped: {reason}; {OTHER_WORK}", file=sys.stderr)
         return REFUSED
     ship(work / CANDIDATE, options.out, learned)
     print(f"Bundle: {options.out}")
@@ -198,7 +202,8 @@ def more_words(judgement: Judgement, share: float | None) -> str:
         return "that is settled"
     interval = f"{least} to {'any number' if most is None else most}"
     text = f"at this gain {more} more held-out patients would settle it ({interval})"
-    return text if share is None else f"{text}, {round(more / share)} more patients in all"
+    # So many that the part who judges has that many more, and not some tenths fewer.
+    return text if share is None else f"{text}, about {math.ceil(more / share - 1e-9)} more patients in all"
 
 
 def site_words(site: Site) -> str:
@@ -220,7 +225,9 @@ def site_words(site: Site) -> str:
     ]
     for one in site.contradictions:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(one.lesions).items()))
-        lines.append(f"  disagreement: cases {' and '.join(map(str, one.cases))} ({', '.join(one.readers)}): {kinds}")
+        settled = "" if one.settled_by is None else f"; case {one.settled_by} decides"
+        cases, readers = " and ".join(map(str, one.cases)), ", ".join(one.readers)
+        lines.append(f"  disagreement: cases {cases} ({readers}): {kinds}{settled}")
     if said["emptied"]:
         lines.append(
             f"  {said['emptied']} cases in which the reader left no coronary lesion of those found; they count"

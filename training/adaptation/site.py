@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -84,18 +85,21 @@ def read_site(places: Sequence[Path], work: Path, seed: int) -> Site:
         ``input``: no case, too few patients, or the cases are not those that `work` was begun with
     """
     record, state = work / CASES, state_of_cases(places)
-    if (work / SITE / INDEX).exists() and record.exists():
-        document = json.loads(record.read_text(encoding="utf-8"))
-        if document["state"] != state:
-            raise InputRefused(
-                "input", f"{work} was begun with other cases, or these were edited since; give another --work"
-            )
+    has_shards = (work / SITE / INDEX).exists()
+    document = json.loads(record.read_text(encoding="utf-8")) if has_shards and record.exists() else {}
+    if document.get("state") == state:
         contradictions = [
-            Contradiction(tuple(one["cases"]), tuple(one["readers"]), one["dice"], one["lesions"])
+            Contradiction(**{**one, "cases": tuple(one["cases"]), "readers": tuple(one["readers"])})
             for one in document["contradictions"]
         ]
         shards = ShardSet.open(work / SITE)
     else:
+        if (work / SPLITS_FILE).exists():
+            raise InputRefused(
+                "input", f"{work} was begun with other cases, or these were edited since; give another --work"
+            )
+        if has_shards:  # of cases that were too few, or cut short: nothing was learned from them
+            shutil.rmtree(work / SITE)
         contradictions = []
         bar = Progress("case", len(places))
         try:
@@ -112,6 +116,12 @@ def _splits(shards: ShardSet, path: Path, seed: int) -> Splits:
     """The splits that were drawn first: who judges never changes in one folder."""
     if path.exists():
         splits = Splits.load(path)
+        if splits.seed != seed:
+            raise InputRefused(
+                "input",
+                f"{path} was drawn with --seed {splits.seed}, and who judges does not change in one folder; give that "
+                "seed, or another --work",
+            )
         check_splits(shards, splits)
         return splits
     patients = len({scan.patient for scan in shards.scans})
@@ -120,12 +130,16 @@ def _splits(shards: ShardSet, path: Path, seed: int) -> Splits:
         raise InputRefused(
             "input",
             f"{patients} patients with a signed case; expected {least} or more, so that {LEAST_JUDGED} judge whom "
-            "nothing was learned from; sign more cases",
+            "nothing was learned from; sign cases of more people and give them too",
         )
     splits = split_patients(shards, seed=seed, proportions=PROPORTIONS)
     taught = [shards.scans[n] for n in scans_of(shards, splits.train)]
     if not any(scan.calcified_slices for scan in taught):
-        raise InputRefused("input", "no case of the training half has coronary calcium; sign cases with some")
+        raise InputRefused(
+            "input",
+            "no patient who would teach has coronary calcium; sign cases with some and give them too, or give another "
+            "--seed",
+        )
     splits.save(path)
     return splits
 

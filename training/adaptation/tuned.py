@@ -85,6 +85,11 @@ def tune_bundle(
     -------
     bool
         Whether it is complete.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: the run was begun with the weights of another bundle
     """
     run = work / RUN
     make_run_folder(run)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heartlens.case.case import Case
+from heartlens.case.comparison.adjudication import is_adjudicated
 from heartlens.case.comparison.opened import OpenedCase, open_case
 from heartlens.case.comparison.readers import compare_readings
 from heartlens.case.correction import island_ids
@@ -22,10 +23,10 @@ from heartlens.case.seal import SIGNATURE
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import CORONARY
 from heartlens.risk.evaluable import State
-from training.datasets.scans import UNREVIEWED, LabeledScan, Skipped
+from training.datasets.scans import UNREVIEWED, LabeledScan, Skipped, without_places
 from training.datasets.sources import scan_of_case
 
-UNSIGNED, AGREES, CONTRADICTS = "unsigned", "second-reading", "disagreement"
+UNSIGNED, AGREES, CONTRADICTS, ADJUDICATED = "unsigned", "second-reading", "disagreement", "adjudicated"
 """Why a case that can be opened is left out, beside the codes of refusals."""
 
 
@@ -42,12 +43,15 @@ class Contradiction(NamedTuple):
         Overlap of what the two call coronary; None where neither calls any.
     lesions
         How many lesions of each kind, see `heartlens.case.comparison.readers.ComparedLesion`.
+    settled_by
+        Place of the signed third case that decides between them; None where there is none.
     """
 
     cases: tuple[int, ...]
     readers: tuple[str, ...]
     dice: float | None
     lesions: dict[str, int]
+    settled_by: int | None = None
 
 
 def signed_scans(
@@ -55,8 +59,9 @@ def signed_scans(
 ) -> Iterator[LabeledScan | Skipped]:
     """What signed cases teach; every other one is named and skipped, by its place in the list and not by its folder.
 
-    Of two readings of one scan that agree, the first counts. Of readings that contradict each other none does: nobody
-    but the two readers can say who is right.
+    Of two readings of one scan that agree, the first counts. Where readings contradict each other a signed third case
+    made of two of them (`heartlens compare --adjudicate`) decides; without one none counts, since nobody but the
+    readers can say who is right.
 
     Parameters
     ----------
@@ -82,32 +87,66 @@ def signed_scans(
                     _name(n, places), UNSIGNED, "nobody has signed it as it is now; look through it and sign"
                 )
             except InputRefused as refusal:
-                skip = Skipped(_name(n, places), refusal.code, _without(refusal.text, place, n))
+                skip = Skipped(_name(n, places), refusal.code, without_places(refusal.text, place, f"case {n}"))
             yield skip
         yield from _agreed(signed, places, contradictions if contradictions is not None else [])
 
 
+Numbered = tuple[int, OpenedCase]
+"""A case with its place in the list."""
+
+
 def _agreed(
-    signed: list[tuple[int, OpenedCase]], places: Sequence[Path], contradictions: list[Contradiction]
+    signed: list[Numbered], places: Sequence[Path], contradictions: list[Contradiction]
 ) -> Iterator[LabeledScan | Skipped]:
-    """The scan of some readings of it, or none where they contradict each other."""
-    others = [(n, compare_readings(signed[0][1], opened)) for n, opened in signed[1:]]
-    contrary = [(n, c) for n, c in others if any(lesion.kind != "both" for lesion in c.lesions)]
-    for n, comparison in contrary:
-        pair = (signed[0], next(one for one in signed if one[0] == n))
-        names = tuple(opened.signature.observer for _, opened in pair if opened.signature is not None)
-        kinds = Counter(lesion.kind for lesion in comparison.lesions)
-        contradictions.append(Contradiction((signed[0][0], n), names, comparison.dice, dict(kinds)))
-    if contrary:
+    """The scan of some readings of it, or none where they contradict each other and no third case decides."""
+    third = [one for one in signed if is_adjudicated(one[1].case)]
+    readings = [one for one in signed if one not in third]
+    among_third = _contradictions(third)
+    settled_by = third[0][0] if third and not among_third else None
+    among_readings = [one._replace(settled_by=settled_by) for one in _contradictions(readings)]
+    contradictions += among_readings + among_third
+    if among_third or (among_readings and not third):
+        way_out = (
+            "leave all of these third cases out but one"
+            if among_third
+            else "adjudicate them (heartlens compare --adjudicate), sign the third case and give it too"
+        )
         for n, _ in signed:
-            others_text = " and ".join(str(m) for m, _ in signed if m != n)
-            text = f"contradicts case {others_text} of the same scan; compare and adjudicate them (heartlens compare)"
-            yield Skipped(_name(n, places), CONTRADICTS, text)
+            others = " and ".join(str(m) for m, _ in signed if m != n)
+            yield Skipped(_name(n, places), CONTRADICTS, f"contradicts case {others} of the same scan; {way_out}")
         return
-    for n, _ in signed[1:]:
-        yield Skipped(_name(n, places), AGREES, f"says of the scan what case {signed[0][0]} says; a scan counts once")
-    if signed:
-        yield reviewed_scan(signed[0][1])
+    kept, code = (third, ADJUDICATED) if third else (readings, AGREES)
+    for n, _ in signed:
+        if kept and n != kept[0][0]:
+            text = f"case {kept[0][0]} of the same scan decides" if third else f"says what case {kept[0][0]} says"
+            yield Skipped(_name(n, places), code, f"{text}; a scan counts once")
+    if kept:
+        scan = reviewed_scan(kept[0][1])
+        yield _with_agreed(scan, readings) if third else scan
+
+
+def _contradictions(readings: list[Numbered]) -> list[Contradiction]:
+    """Between the first of some readings of one scan and each of the others."""
+    found = []
+    for n, opened in readings[1:]:
+        comparison = compare_readings(readings[0][1], opened)
+        if any(lesion.kind != "both" for lesion in comparison.lesions):
+            pair = (readings[0][1], opened)
+            names = tuple(one.signature.observer for one in pair if one.signature is not None)
+            kinds = dict(Counter(lesion.kind for lesion in comparison.lesions))
+            found.append(Contradiction((readings[0][0], n), names, comparison.dice, kinds))
+    return found
+
+
+def _with_agreed(third: LabeledScan, readings: list[Numbered]) -> LabeledScan:
+    """A third case with what it does not list because both readings say the same of it: that it is not coronary."""
+    if len(readings) < 2 or third.labels is None:
+        return third
+    first, *others = (reviewed_scan(opened).labels for _, opened in readings)
+    assert first is not None
+    is_agreed = (third.labels == UNREVIEWED) & np.all([first == other for other in others], axis=0)
+    return replace(third, labels=np.where(is_agreed, first, third.labels))
 
 
 def reviewed_scan(opened: OpenedCase) -> LabeledScan:
@@ -180,10 +219,3 @@ def _scan_key(place: Path) -> str | None:
 
 def _name(n: int, places: Sequence[Path]) -> str:
     return f"case {n} of {len(places)}"
-
-
-def _without(text: str, place: Path, n: int) -> str:
-    """A refusal without the folder's name: folders are often named after patients, and the index stays."""
-    for path in (place.resolve(), place):
-        text = text.replace(str(path), f"case {n}")
-    return text.replace(f"case folder {place.name}", "case folder")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heartlens.case.folder import case_in, read_json
 from heartlens.core.ct import CTVolume
 
 UNREVIEWED = 7
@@ -72,3 +76,48 @@ class Skipped:
     name: str
     code: str
     text: str
+
+
+OWN_NAMES = frozenset({"case", "ct", "case.json", "ct.nrrd", "auto.seg.nrrd", "edits.jsonl", "report.json"})
+"""Names that HeartLens gives in a case folder; they are nobody's."""
+
+MOST_FILES = 20_000
+"""Below a case and its CT that are looked through for the names in a message."""
+
+
+def without_places(text: str, place: Path, name: str) -> str:
+    """A refusal of a case without any name of a folder or file: they are often patients' names, and an index stays.
+
+    Parameters
+    ----------
+    text
+        Of the refusal.
+    place
+        Folder of the case, or of the report around it, as it was given.
+    name
+        What stands for it, such as "case 3".
+
+    Returns
+    -------
+    str
+        In the place of the case, of its CT and of whatever lies below them `name`; "a file" for every other path.
+    """
+    roots = [root for known in (place, *_sources(place)) for root in (known, known.absolute(), known.resolve())]
+    below = chain.from_iterable(root.rglob("*") for root in dict.fromkeys(roots) if root.is_dir())
+    paths = [*roots, *islice(below, MOST_FILES)]
+    words = {str(path) for path in paths} | {path.name for path in paths if path.name not in OWN_NAMES}
+    for word in sorted(words - {"", ".", "/"}, key=len, reverse=True):
+        text = re.sub(rf"(?<![\w/\\]){re.escape(word)}(?!\w)", name, text)
+    text = re.sub(r"(?<![\w/])(?:[A-Za-z]:)?(?:[/\\][^\s/\\:;,]+){2,}", "a file", text)
+    return text.replace(f"case folder {name}", name)
+
+
+def _sources(place: Path) -> Iterator[Path]:
+    """Where the CT of a case was read from, as far as it can say so."""
+    folder = case_in(place)
+    try:
+        listed: Iterable[object] = () if folder is None else read_json(folder / "case.json")["source"]
+        for path in listed:
+            yield (folder or place).absolute() / str(path)
+    except (OSError, ValueError, LookupError, TypeError):
+        return

@@ -25,7 +25,7 @@ from heartlens.dicom.series import find_series
 from heartlens.phantom import CATEGORIES, PhantomParameters, make_phantom
 from heartlens.risk.evaluable import State
 from training.datasets.coca import CocaDataset, CocaPatient
-from training.datasets.scans import LabeledScan, Skipped
+from training.datasets.scans import LabeledScan, Skipped, without_places
 
 SIGNED, EDITED, PARTLY, AUTOMATIC = "signed", "edited", "partly edited", "automatic"
 """Who made the labels of a case: signed by a reader; every island decided by an edit that stands; some; none."""
@@ -184,9 +184,7 @@ def case_scans(folders: Sequence[Path], *, accept_automatic: bool = False) -> It
             yield scan
         except InputRefused as refusal:
             # By its place on the command line: folders are often named after patients, and the index stays.
-            text = refusal.text
-            for path in (Path(folder).resolve(), Path(folder)):
-                text = text.replace(str(path), f"case {n}")
+            text = without_places(refusal.text, Path(folder), f"case {n}")
             yield Skipped(f"case {n} of {len(folders)}", refusal.code, text)
 
 

@@ -44,10 +44,11 @@ def vessel_start(folder: Path, recipe: SegmentationRecipe, run: Path, ranks: Ran
     Raises
     ------
     InputRefused
-        No bundle, or one without torch weights for a U-Net.
+        No bundle, or one without torch weights for a U-Net, or the run was begun with another one.
     """
     if ranks.is_first:
         bundle = load_bundle(folder)
+        _require_same_start(bundle, run / START)
         file = bundle.file(VESSEL, "safetensors")
         shape = file.architecture
         try:
@@ -75,6 +76,18 @@ def vessel_start(folder: Path, recipe: SegmentationRecipe, run: Path, ranks: Ran
         write_torch(content, run / START)
     barrier()
     return run / START
+
+
+def _require_same_start(bundle: Bundle, start: Path) -> None:
+    """Refuse to go on in a run that is begun from another bundle: its weights would be called those of this one."""
+    if start.exists():
+        begun = torch.load(start, map_location="cpu", weights_only=True)["bundle"]
+        if begun["files"] != bundle.checksums():
+            raise InputRefused(
+                "input",
+                f"{start.parent} was begun with the weights of {begun['title']}, and these are of {bundle.title}; give "
+                "the bundle that it began with, or another folder",
+            )
 
 
 def slices_start(folder: Path, run: Path) -> Path:

@@ -24,6 +24,8 @@ from heartlens.networks.bundle import Calibration, Domain, load_bundle
 from heartlens.pipeline import Request, score_series
 from training import learn
 from training.adaptation.judged import ScanError
+from training.datasets.scans import LabeledScan
+from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits, scans_of
 from training.deploy.bundle_writer import BundleMetadata, Trained, export_bundle
@@ -35,7 +37,7 @@ from training.segmentation.recipe import SegmentationRecipe
 pytestmark = pytest.mark.slow
 
 PATIENTS = 17
-OWED = {"cite": "Doe, 2017", "licence": "CC BY 3.0", "scans": ["a"]}
+OWED = {"cite": "Lee, 2017", "licence": "CC BY 3.0", "scans": ["a"]}
 FAST = ["--set", "steps=40", "batch=4", "optimizer.rate=0.2", "optimizer.warmup_steps=0", "validate_every=20"]
 
 
@@ -57,18 +59,25 @@ def make_case(folder, number, *, reader="One^R", artery=Artery.LAD, signed=True)
     return folder
 
 
-def make_start(folder):
+def elsewhere(number):
+    """A chest of somebody else, whose three spots are LAD."""
+    ct = schematic_chest(add=tuple((40 - 12 * n, -20, -30 - 8 * n, 3.5, 500 + 10 * n + number) for n in range(3)))
+    labels = np.where(np.isin(ct.hu, [500 + 10 * n + number for n in range(3)]), int(Artery.LAD), 0)
+    return LabeledScan(f"phantom/{number}", f"else-{number}", "phantom", ct, labels.astype(np.uint8))
+
+
+def make_start(folder, name="start"):
     """A bundle whose vessel network says of everything that it is none."""
     recipe = load_recipe(
         SegmentationRecipe, None, ["view.size_px=64", "view.spacing_mm=2.8", "network.base=4", "network.depth=2",
                                    "network.groups=2"],
     )  # fmt: skip
-    torch.manual_seed(0)
+    torch.manual_seed(len(name))
     network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
     with torch.no_grad():
         network.head.weight.zero_()
         network.head.bias.copy_(torch.tensor([4.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
-    texts = {"name": "start", "version": "1", "licence": "Apache-2.0", "trained_on": "nothing"}
+    texts = {"name": name, "version": "1", "licence": "Apache-2.0", "trained_on": "nothing"}
     metadata = BundleMetadata(texts, Domain(kvp=(80, 100)), 0.5, Calibration())
     metadata = replace(metadata, attribution=[OWED])
     export_bundle(Trained(network.eval(), recipe, 0, {}), folder, metadata, [schematic_chest()])
@@ -93,12 +102,12 @@ class World:
         (folder / "gone" / "ct.nrrd").unlink()
         self.codes = [self.run("--minutes", "0.0001"), self.run()]
 
-    def run(self, *words, cases=None, out=None):
+    def run(self, *words, cases=None, out=None, start=None):
         said, self.errors = io.StringIO(), io.StringIO()
         places = self.cases if cases is None else cases
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(self.errors):
             code = learn.main(
-                [*map(str, places), f"--start={self.start}", f"--out={out or self.out}",
+                [*map(str, places), f"--start={start or self.start}", f"--out={out or self.out}",
                  f"--work={self.folder / 'work'}", *FAST, *words]
             )  # fmt: skip
         self.said = said.getvalue()
@@ -180,6 +189,25 @@ def test_other_cases_are_other_work_and_a_bundle_is_never_replaced(world):
     assert "was begun with other cases" in world.errors.getvalue()
     assert world.run() == REFUSED
     assert "exists; choose another --out" in world.errors.getvalue()
+
+
+def test_a_run_that_began_with_one_bundle_does_not_go_on_as_one_of_another(world):
+    other = make_start(world.folder / "start-again", name="another")
+    assert world.run(start=other, out=world.folder / "new") == REFUSED
+    assert "was begun with the weights of start 1, and these are of another 1" in world.errors.getvalue()
+
+
+def test_judges_are_called_by_what_they_are_and_the_manifest_names_no_folder(world):
+    """Whoever judges elsewhere lies in a folder with a person's name."""
+    folder = world.folder / "Doe^Jane"
+    write_shards(folder, [elsewhere(n) for n in range(2)])
+    out = world.folder / "Roe^Richard-out"
+    assert world.run("--judge", str(folder), "--name", "ours", out=out) == DONE
+    text = (out / "manifest.json").read_text()
+    judged = json.loads(text)["learned"]["judged"]
+    assert [one["what"] for one in judged] == ["held-out patients of the site", "scans of --judge 1 (phantom)"]
+    assert not any(name in text for name in ("Doe", "Roe", str(world.folder)))
+    assert "Doe" not in world.said
 
 
 def test_too_few_patients_are_told_how_many_are_needed(world, tmp_path, capsys):

@@ -165,7 +165,10 @@ def shard_pairs(shards: ShardSet, scans: Sequence[int], request: Request) -> Ite
             with TemporaryDirectory() as folder:
                 path = Path(folder) / "ct.nrrd"
                 write_volume(path, scan)
-                yield _scored_pair(name, scan, codes, path, request, ())
+                try:
+                    yield _scored_pair(name, scan, codes, path, request, ())
+                except InputRefused as refusal:  # without the path: it is gone by then, and another one the next time
+                    yield Failure(name, _one_line(refusal).replace(str(path), "the scan"))
         except InputRefused as refusal:
             yield Failure(name, _one_line(refusal))
 

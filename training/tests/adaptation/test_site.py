@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from signed_cases import make_signed
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
-from training.adaptation.site import Site, same_people, with_replay
+from training.adaptation.site import Site, patients_needed, read_site, same_people, with_replay
 from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
 from training.datasets.splits import Splits, scans_of
@@ -32,6 +33,46 @@ def site(tmp_path):
 def drawn(site, folder, judges=(), seed=0):
     shards, splits = with_replay(site, [folder], seed, judges)
     return shards, sorted(set(splits.train) - set(site.splits.train))
+
+
+def test_a_site_with_too_few_cases_gives_more_with_the_same_command(tmp_path):
+    """Sixteen are refused, with how many are needed; the seventeenth is given beside them, and the folder goes on."""
+    cases = [make_signed(tmp_path / f"case{n}", seed=n) for n in range(patients_needed())]
+    with pytest.raises(InputRefused, match=r"16 patients with a signed case; expected 17 or more.*sign cases of more"):
+        read_site(cases[:-1], tmp_path / "work", 0)
+    found = read_site(cases, tmp_path / "work", 0)
+    assert len(found.shards.scans) == 17
+    assert len(found.splits.test) == 5
+    again = read_site(cases, tmp_path / "work", 0)
+    assert (again.splits, again.contradictions) == (found.splits, found.contradictions)
+
+
+def test_a_site_without_calcium_goes_on_once_some_is_signed(tmp_path):
+    empty = [make_signed(tmp_path / f"case{n}", seed=n, emptied=True) for n in range(patients_needed())]
+    with pytest.raises(InputRefused, match="sign cases with some and give them too"):
+        read_site(empty, tmp_path / "work", 0)
+    more = [make_signed(tmp_path / f"more{n}", seed=50 + n) for n in range(patients_needed())]
+    found = read_site([*empty, *more], tmp_path / "work", 0)
+    assert any(found.shards.scans[n].calcified_slices for n in scans_of(found.shards, found.splits.train))
+
+
+def test_who_judges_does_not_change_in_a_folder_by_cases_nor_by_a_seed(tmp_path):
+    cases = [make_signed(tmp_path / f"case{n}", seed=n) for n in range(patients_needed() + 1)]
+    first = read_site(cases[:-1], tmp_path / "work", 3)
+    with pytest.raises(InputRefused, match=r"other cases.*give another --work"):
+        read_site(cases, tmp_path / "work", 3)
+    with pytest.raises(InputRefused, match=r"drawn with --seed 3.*give that seed, or another --work"):
+        read_site(cases[:-1], tmp_path / "work", 4)
+    assert read_site(cases[:-1], tmp_path / "work", 3).splits == first.splits  # the ways out
+    assert len(read_site(cases, tmp_path / "other", 4).shards.scans) == len(cases)
+
+
+def test_shards_that_were_cut_short_are_made_anew(tmp_path):
+    cases = [make_signed(tmp_path / f"case{n}", seed=n) for n in range(patients_needed())]
+    read_site(cases, tmp_path / "work", 0)
+    for name in ("cases.json", "splits.json"):  # as after a kill between the shards and what says of which cases
+        (tmp_path / "work" / name).unlink()
+    assert len(read_site(cases, tmp_path / "work", 0).shards.scans) == 17
 
 
 def test_nobody_who_judges_is_replayed_whatever_the_seed(site, tmp_path):

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+import small_chest
+from signed_cases import make_signed
 
-from heartlens.case.case import Case
+from heartlens.__main__ import main
+from heartlens.case.comparison.adjudication import adjudicated
+from heartlens.case.comparison.opened import open_case
 from heartlens.case.folder import append_edit, load_case, save_case
 from heartlens.case.seal import sign_case
 from heartlens.case.signature import Signature
-from heartlens.core.ct import CTHeader, CTVolume
-from heartlens.core.lesions import Artery, LesionMap
-from heartlens.core.protocol import ScoringProtocol
-from heartlens.core.provenance import LabelSource, Provenance
+from heartlens.core.lesions import Artery
 from training.datasets.readings import signed_scans, state_of_cases
-from training.datasets.scans import UNREVIEWED, LabeledScan, Skipped
-
-
-def make(folder, *, seed=1, artery=Artery.RCA, reader="One^R", emptied=False, signed=True):
-    """Eight voxels that the program called LAD, a bright row that it never listed; an edit, a signature."""
-    hu = np.full((4, 16, 16), -100, np.int16)
-    hu[0, 0, 0] = seed
-    hu[1, 4:6, 4:8] = 300
-    hu[2, 10, 10:14] = 200
-    ct = CTVolume(hu, np.diag([0.5, 0.5, 3.0, 1.0]), CTHeader(kvp=120.0, slice_thickness_mm=3.0))
-    labels = np.zeros(hu.shape, np.uint16)
-    labels[1, 4:6, 4:8] = 1
-    provenance = Provenance(LabelSource.NETWORK, bundle="b 1")
-    case = Case.of(ct, LesionMap(labels, {1: Artery.LAD}), ScoringProtocol(), provenance=provenance)
-    case = case.remove(1, who=reader) if emptied else case.reassign(1, artery, who=reader)
-    save_case(case, folder)
-    if signed:
-        sign_case(folder, load_case(folder), Signature(reader, "Hospital", "2026-01-04T10:00:00+00:00"))
-    return folder
+from training.datasets.scans import UNREVIEWED, LabeledScan, Skipped, without_places
+from training.datasets.sources import case_scans
 
 
 def read(*folders):
@@ -44,7 +30,7 @@ def read(*folders):
 
 
 def test_what_was_never_put_before_the_reader_is_neither_calcium_nor_none(tmp_path):
-    (scan,), _, _ = read(make(tmp_path / "a"))
+    (scan,), _, _ = read(make_signed(tmp_path / "a"))
     expected = np.zeros((4, 16, 16), np.uint8)
     expected[1, 4:6, 4:8] = Artery.RCA
     expected[2, 10, 10:14] = UNREVIEWED
@@ -56,23 +42,23 @@ def test_what_was_never_put_before_the_reader_is_neither_calcium_nor_none(tmp_pa
 
 
 def test_a_correction_that_unlabels_everything_teaches_that_this_was_none_and_says_so(tmp_path):
-    (scan,), _, _ = read(make(tmp_path / "a", emptied=True))
+    (scan,), _, _ = read(make_signed(tmp_path / "a", emptied=True))
     assert not scan.labels[1].any()  # what was taken out was looked at: none, and not unreviewed
     assert (scan.labels[2] == UNREVIEWED).sum() == 4
     assert "left none of the coronary lesions" in scan.notes[-1]
 
 
 def test_a_case_that_nobody_signed_or_that_was_edited_since_is_named_and_skipped(tmp_path):
-    make(tmp_path / "unsigned", signed=False)
-    edited = make(tmp_path / "edited", seed=2)
+    make_signed(tmp_path / "unsigned", signed=False)
+    edited = make_signed(tmp_path / "edited", seed=2)
     append_edit(edited, *load_case(edited).reassign(1, Artery.LCX, who="Two").edits[1:])
-    scans, skips, _ = read(tmp_path / "unsigned", edited, make(tmp_path / "good", seed=3))
+    scans, skips, _ = read(tmp_path / "unsigned", edited, make_signed(tmp_path / "good", seed=3))
     assert len(scans) == 1
     assert {name: skip.code for name, skip in skips.items()} == {"case 1 of 3": "unsigned", "case 2 of 3": "unsigned"}
 
 
 def test_a_ct_that_is_gone_is_skipped_without_the_name_of_its_folder(tmp_path):
-    place = make(tmp_path / "Doe^Jane")
+    place = make_signed(tmp_path / "Doe^Jane")
     (place / "ct.nrrd").unlink()
     scans, skips, _ = read(place, tmp_path / "nowhere")
     assert not scans
@@ -81,7 +67,7 @@ def test_a_ct_that_is_gone_is_skipped_without_the_name_of_its_folder(tmp_path):
 
 
 def test_two_readers_who_agree_count_once(tmp_path):
-    scans, skips, contradictions = read(make(tmp_path / "a"), make(tmp_path / "b", reader="Two^R"))
+    scans, skips, contradictions = read(make_signed(tmp_path / "a"), make_signed(tmp_path / "b", reader="Two^R"))
     assert [scan.provenance["readers"] for scan in scans] == [["One^R"]]
     assert skips["case 2 of 2"].code == "second-reading"
     assert not contradictions
@@ -90,7 +76,9 @@ def test_two_readers_who_agree_count_once(tmp_path):
 @pytest.mark.parametrize("contrary", [{"artery": Artery.LCX}, {"emptied": True}], ids=["another artery", "nothing"])
 def test_two_readers_who_contradict_each_other_are_reported_and_neither_teaches(tmp_path, contrary):
     scans, skips, contradictions = read(
-        make(tmp_path / "a"), make(tmp_path / "b", reader="Two^R", **contrary), make(tmp_path / "c", seed=2)
+        make_signed(tmp_path / "a"),
+        make_signed(tmp_path / "b", reader="Two^R", **contrary),
+        make_signed(tmp_path / "c", seed=2),
     )
     assert len(scans) == 1  # that of the other scan
     assert [skips[f"case {n} of 3"].code for n in (1, 2)] == ["disagreement"] * 2
@@ -99,8 +87,97 @@ def test_two_readers_who_contradict_each_other_are_reported_and_neither_teaches(
     assert one.lesions == ({"other artery": 1} if "artery" in contrary else {"only A": 1})
 
 
+def settle(folder, one, other, artery=None):
+    """The third case of two readings, as `heartlens compare --adjudicate` makes it, and signed by a third reader."""
+    case = adjudicated(open_case(one), open_case(other))
+    for lesion in sorted(case.lesions.arteries):
+        case = case.reassign(lesion, artery, who="Third^R") if artery else case.remove(lesion, who="Third^R")
+    save_case(case, folder)
+    sign_case(folder, load_case(folder), Signature("Third^R", "Hospital", "2026-01-06T10:00:00+00:00"))
+    return folder
+
+
+def test_where_two_readers_contradict_each_other_a_signed_third_case_decides(tmp_path):
+    one = make_signed(tmp_path / "a")
+    other = make_signed(tmp_path / "b", reader="Two^R", artery=Artery.LCX)
+    third = settle(tmp_path / "c", one, other, Artery.LM)
+    (scan,), skips, (contradiction,) = read(one, other, third)
+    assert set(np.unique(scan.labels)) == {0, Artery.LM, UNREVIEWED}
+    assert scan.provenance["signed"]["observer"] == "Third^R"
+    assert {name: skip.code for name, skip in skips.items()} == dict.fromkeys(
+        ("case 1 of 3", "case 2 of 3"), "adjudicated"
+    )
+    assert (contradiction.cases, contradiction.settled_by) == ((1, 2), 3)
+    (alone,), _, none = read(third)
+    np.testing.assert_array_equal(alone.labels, scan.labels)
+    assert not none
+
+
+def test_a_third_case_that_takes_everything_out_teaches_that_this_was_none(tmp_path):
+    one = make_signed(tmp_path / "a")
+    other = make_signed(tmp_path / "b", reader="Two^R", emptied=True)
+    (scan,), _, _ = read(settle(tmp_path / "c", one, other), one, other)
+    assert not scan.labels[1].any()
+
+
+def test_what_both_readers_call_something_else_stays_known_though_the_third_case_does_not_list_it(tmp_path):
+    """They differ on the plaque; of the bright row, which both painted as no coronary calcium, they say the same."""
+    readings = []
+    for n, artery in enumerate((Artery.RCA, Artery.LCX)):
+        folder = make_signed(tmp_path / f"r{n}", artery=artery, reader=f"R{n}", listed_row=True)
+        readings.append(folder)
+    (scan,), _, _ = read(*readings, settle(tmp_path / "c", *readings, Artery.RCA))
+    assert (scan.labels[2] == Artery.OTHER).sum() == 4
+    (scan,), _, _ = read(readings[0], tmp_path / "c")  # one reader's word alone is not both
+    assert (scan.labels[2] == UNREVIEWED).sum() == 4
+
+
+def test_third_cases_that_contradict_each_other_settle_nothing_and_one_alone_does(tmp_path):
+    one, other = make_signed(tmp_path / "a"), make_signed(tmp_path / "b", reader="Two^R", artery=Artery.LCX)
+    thirds = [settle(tmp_path / f"t{n}", one, other, a) for n, a in enumerate((Artery.LM, Artery.LAD))]
+    scans, skips, contradictions = read(one, other, *thirds, make_signed(tmp_path / "c", seed=2))
+    assert len(scans) == 1
+    assert {skip.code for skip in skips.values()} == {"disagreement"}
+    assert "leave all of these third cases out but one" in skips["case 3 of 5"].text
+    assert [c.settled_by for c in contradictions] == [None, None]
+    assert len(read(one, other, thirds[0])[0]) == 1  # the way out
+
+
+def test_a_ct_that_has_moved_is_skipped_without_any_name_of_a_folder(tmp_path):
+    """The CT lay in a folder named after the patient, far from the case; the case itself is given by a link."""
+    source = tmp_path / "scans" / "Roe^Richard" / "ct"
+    small_chest.write_series(source)
+    labels = small_chest.write_labels(tmp_path / "labels.nrrd")
+    out = tmp_path / "results" / "Roe Richard"
+    assert main(["score", str(source), "--segmentation", str(labels), "--out", str(out)]) == 0
+    (tmp_path / "link").symlink_to(tmp_path / "results" / "Roe Richard")
+    for damage in (lambda: (source / "Roe1.dcm").write_bytes(b"none"), lambda: shutil.rmtree(source.parent)):
+        damage()
+        for place in (tmp_path / "results" / "Roe Richard", tmp_path / "link"):
+            _, skips, _ = read(place)
+            (of_cases,) = case_scans([place])
+            for skip in (skips["case 1 of 1"], of_cases):
+                assert skip.code in ("input", "unreadable")
+                assert not any(word in skip.text for word in ("Roe", "Richard", "link", str(tmp_path))), skip.text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no DICOM file in {place}/sub: found none", "no DICOM file in case 3: found none"),
+        ("case folder Doe Jane: case.json: no JSON", "case 3: case.json: no JSON"),
+        ("cannot read /mnt/other/Doe/x.dcm: gone", "cannot read a file: gone"),
+        ("expected 1/2 mm and SHA-256 ab/cd", "expected 1/2 mm and SHA-256 ab/cd"),
+    ],
+)
+def test_a_message_keeps_its_words_and_loses_its_paths(tmp_path, text, expected):
+    place = tmp_path / "Doe Jane"
+    (place / "sub").mkdir(parents=True)
+    assert without_places(text.format(place=place), place, "case 3") == expected
+
+
 def test_cases_that_were_edited_since_are_other_cases(tmp_path):
-    place = make(tmp_path / "a")
+    place = make_signed(tmp_path / "a")
     before = state_of_cases([place])
     assert state_of_cases([place]) == before
     append_edit(place, *load_case(place).reassign(1, Artery.LCX, who="Two").edits[1:])
