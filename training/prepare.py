@@ -1,7 +1,7 @@
 """Make shards and splits from phantoms, a COCA download or saved cases.
 
 python -m training.prepare phantoms --out SHARDS --count 100 [--seed N] [--balanced] [--set KEY=VALUE ...]
-python -m training.prepare coca DOWNLOAD --out SHARDS
+python -m training.prepare coca DOWNLOAD --out SHARDS [--workers N]
 python -m training.prepare cases CASE ... --out SHARDS
 python -m training.prepare split SHARDS ... --out splits.json [--seed N]
 python -m training.prepare check SHARDS ... [--splits splits.json]
@@ -12,18 +12,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from heartlens.core.atomic import check_folder
 from heartlens.core.errors import OVERRIDABLE, InputRefused
 from heartlens.risk.categories import SCHEMES
 from training.datasets.scans import LabeledScan, Skipped
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import ShardSet
 from training.datasets.splits import PAPER_PROPORTIONS, SCHEME, SPLITS, Splits, check_splits, scans_of, split_patients
-from training.engine.cli import DONE, Progress, run_command
+from training.engine.cli import CANCELLED, DONE, Progress, run_command
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     coca.add_argument("root", type=Path, help="folder that holds patient/ and calcium_xml/, or scores.xlsx, somewhere")
     coca.add_argument("--out", type=Path, required=True, help="folder to make")
     coca.add_argument("--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE")
+    coca.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes (default: one a core)")
     coca.set_defaults(run=_run_coca)
 
     cases = commands.add_parser("cases", help="case folders saved by HeartLens, with the reader's edits")
@@ -90,7 +93,16 @@ def _run_phantoms(options: argparse.Namespace) -> int:
 def _run_coca(options: argparse.Namespace) -> int:
     from training.datasets.sources import coca_scans
 
-    return _write(options.out, coca_scans(options.root, allow=frozenset(options.allow)), "scan")
+    check_folder(options.out.absolute())
+    parts = options.out.with_name(f"{options.out.name}-parts")
+    scans = coca_scans(options.root, allow=frozenset(options.allow), workers=options.workers, parts=parts)
+    try:
+        code = _write(options.out, scans, "scan")
+    except KeyboardInterrupt:
+        print(f"stopped; what was read is kept in {parts}; run the same command to resume", file=sys.stderr)
+        return CANCELLED
+    shutil.rmtree(parts)
+    return code
 
 
 def _run_cases(options: argparse.Namespace) -> int:

@@ -6,10 +6,11 @@ Each gives `LabeledScan` values one by one, and a `Skipped` with the reason for 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, replace
-from functools import partial
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from heartlens.dicom.series import find_series
 from heartlens.phantom import CATEGORIES, PhantomParameters, make_phantom
 from heartlens.risk.evaluable import State
 from training.datasets.coca import CocaDataset, CocaPatient
+from training.datasets.coca.parts import kept, state_of
 from training.datasets.scans import LabeledScan, Skipped, without_places
 
 SIGNED, EDITED, PARTLY, AUTOMATIC = "signed", "edited", "partly edited", "automatic"
@@ -98,11 +100,25 @@ def _phantom_scan(seed: int, settings: tuple[str, ...], balanced: bool) -> Label
     )
 
 
-def coca_scans(root: Path, *, allow: frozenset[str] = frozenset()) -> Iterator[LabeledScan | Skipped]:
+def coca_scans(
+    root: Path, *, allow: frozenset[str] = frozenset(), workers: int = 1, parts: Path | None = None
+) -> Iterator[LabeledScan | Skipped]:
     """Every patient of a COCA download: gated first, then non-gated, each by number.
 
     A gated patient counts as labeled when every outline is proven; otherwise the scan is kept for pre-training,
-    with the reason.
+    with the reason. Any number of workers gives the same scans in the same order.
+
+    Parameters
+    ----------
+    root
+        Of the download.
+    allow
+        Refusals that the user has lifted.
+    workers
+        Processes.
+    parts
+        Folder that keeps each scan once it is read, so that a reading that was killed goes on; None keeps none, and
+        one process reads.
 
     Raises
     ------
@@ -110,19 +126,55 @@ def coca_scans(root: Path, *, allow: frozenset[str] = frozenset()) -> Iterator[L
         No COCA download here.
     """
     dataset = CocaDataset.find(root)
-    for number in dataset.gated_numbers:
-        yield _coca_scan(dataset, number, is_gated=True, allow=allow)
-    for number in dataset.nongated_numbers:
-        yield _coca_scan(dataset, number, is_gated=False, allow=allow)
+    wanted = [(number, True) for number in dataset.gated_numbers]
+    wanted += [(number, False) for number in dataset.nongated_numbers]
+    if parts is None:
+        yield from (_coca_scan(dataset, *one, allow=allow) for one in wanted)
+        return
+    parts.mkdir(parents=True, exist_ok=True)
+    keep = partial(_keep_coca_scan, root=root, allow=allow, parts=parts)
+    read = partial(_kept_coca_scan, dataset, allow=allow, parts=parts)
+    if workers <= 1 or len(wanted) <= 1:
+        yield from map(read, wanted)
+        return
+    with ProcessPoolExecutor(min(workers, len(wanted)), mp_context=get_context("spawn")) as pool:
+        try:  # the processes write parts, which are taken here in order: no scan goes through a pipe
+            for one, _ in zip(wanted, pool.map(keep, wanted), strict=True):
+                yield read(one)
+        except BaseException:  # a full disk or Ctrl-C: do not read what nobody will take
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def _coca_scan(dataset: CocaDataset, number: int, *, is_gated: bool, allow: frozenset[str]) -> LabeledScan | Skipped:
+@lru_cache(maxsize=1)
+def _coca_at(root: Path) -> CocaDataset:
+    """The download, looked for once in each process."""
+    return CocaDataset.find(root)
+
+
+def _keep_coca_scan(wanted: tuple[int, bool], root: Path, allow: frozenset[str], parts: Path) -> None:
+    _kept_coca_scan(_coca_at(root), wanted, allow=allow, parts=parts)
+
+
+def _kept_coca_scan(
+    dataset: CocaDataset, wanted: tuple[int, bool], *, allow: frozenset[str], parts: Path
+) -> LabeledScan | Skipped:
+    number, is_gated = wanted
+    folder = (dataset.gated if is_gated else dataset.nongated).get(number)
+    places = [place for place in (folder, dataset.annotations.get(number) if is_gated else None) if place is not None]
+    score = None if is_gated else dataset.scores.get(number)
+    state = state_of(*places, settings=[sorted(allow), repr(score)])
+    path = parts / f"{'gated' if is_gated else 'nongated'}-{number}.npz"
+    return kept(path, state, lambda: _coca_scan(dataset, number, is_gated, allow=allow))
+
+
+def _coca_scan(dataset: CocaDataset, number: int, is_gated: bool, *, allow: frozenset[str]) -> LabeledScan | Skipped:
     source = "coca-gated" if is_gated else "coca-nongated"
     name = f"{source}/{number}"
     try:
         patient = (dataset.read_gated if is_gated else dataset.read_nongated)(number, allow=allow)
     except InputRefused as refusal:
-        return Skipped(name, refusal.code, refusal.text)
+        return Skipped(name, refusal.code, refusal.text.replace(f"{dataset.root}{os.sep}", ""))
     counts = {verdict: sum(c.verdict == verdict for c in patient.checks) for verdict in ("proven", "placeholder")}
     agatston = None
     if patient.score is not None:

@@ -77,6 +77,8 @@ class CocaDataset:
         Rows of scores.xlsx by patient.
     notes
         Entries that are no patient, and notes on the sheet.
+    root
+        The folder that was searched.
     """
 
     gated: Mapping[int, Path]
@@ -84,6 +86,7 @@ class CocaDataset:
     nongated: Mapping[int, Path]
     scores: Mapping[int, NongatedScore] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[str, ...] = ()
+    root: Path = Path()
 
     @classmethod
     def find(cls, root: Path) -> CocaDataset:
@@ -129,7 +132,7 @@ class CocaDataset:
         if parts["nongated"] and (parts["nongated"][0] / "scores.xlsx").is_file():
             scores, score_notes = read_scores(parts["nongated"][0] / "scores.xlsx")
             notes += score_notes
-        return cls(gated, annotations, nongated, MappingProxyType(scores), tuple(notes))
+        return cls(gated, annotations, nongated, MappingProxyType(scores), tuple(notes), root)
 
     @property
     def gated_numbers(self) -> tuple[int, ...]:
