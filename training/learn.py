@@ -14,21 +14,21 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from heartlens.core.atomic import atomic_file, atomic_folder, check_folder
+from heartlens.core.atomic import atomic_file, check_folder
 from heartlens.core.errors import InputRefused
-from heartlens.networks.bundle import MANIFEST, Bundle, find_bundle, load_bundle
+from heartlens.networks.bundle import Bundle, find_bundle, load_bundle
 from training.adaptation.judged import Judgement, Verdict, judge, scan_errors
 from training.adaptation.site import PROPORTIONS, Site, read_site, same_people, with_replay
 from training.adaptation.tuned import CANDIDATE, export_candidate, recipe_of, tune_bundle
 from training.datasets.shards import ShardSet
 from training.datasets.splits import scans_of
+from training.deploy.bundle_writer import ship_bundle
 from training.engine.cli import CANCELLED, DONE, REFUSED, Progress, deadline_after, run_command
 from training.engine.config import load_recipe
 from training.engine.run_log import make_run_folder
@@ -112,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
     if reason:
         print(f"error: not shipped: {reason}; {OTHER_WORK}", file=sys.stderr)
         return REFUSED
-    ship(work / CANDIDATE, options.out, learned)
+    ship_bundle(work / CANDIDATE, options.out, {"learned": learned})
     print(f"Bundle: {options.out}")
     return DONE
 
@@ -233,27 +233,6 @@ def site_words(site: Site) -> str:
             f"  {said['emptied']} cases in which the reader left no coronary lesion of those found; they count"
         )
     return "\n".join(lines)
-
-
-def ship(candidate: Path, out: Path, learned: dict[str, Any]) -> Bundle:
-    """Write the bundle under its name, with what was learned from whom; whole or not at all.
-
-    Parameters
-    ----------
-    candidate
-        Its folder until now.
-    out
-        Folder to make.
-    learned
-        For the manifest, key "learned".
-    """
-    with atomic_folder(out) as folder:
-        for path in candidate.iterdir():
-            shutil.copyfile(path, folder / path.name)
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        _write(folder / MANIFEST, {**manifest, "learned": learned})
-        load_bundle(folder)
-    return load_bundle(out)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

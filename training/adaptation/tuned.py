@@ -140,7 +140,7 @@ def export_candidate(
         vessel.cut_off,
         vessel.calibration,
         lineage={**lineage_of(shards, splits), "from": {"title": bundle.title, "files": bundle.checksums()}},
-        half=_is_half(bundle),
+        half=is_half(bundle),
         attribution=merged_credits(credits_of_start(bundle.folder), credits_of_scans(shards.scans[n] for n in used)),
     )
     candidate = export_bundle(
@@ -196,7 +196,7 @@ def _domain(bundle: Bundle, limits: Mapping[str, tuple[float, float]]) -> Domain
     return Domain(**wider)
 
 
-def _is_half(bundle: Bundle) -> bool:
+def is_half(bundle: Bundle) -> bool:
     """Whether a network of the bundle is stored in 16 bits."""
     roles = (VESSEL,) if bundle.slices is None else (VESSEL, SLICES)
     files = [bundle.folder / bundle.file(role, "safetensors").path for role in roles]

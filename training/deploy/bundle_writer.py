@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -78,13 +79,21 @@ def read_trained(run: Path) -> Trained:
     InputRefused
         "input" or "unreadable": there are none
     """
-    path = Path(run) / BEST
+    if not (Path(run) / BEST).is_file():
+        raise InputRefused("input", f"{run}: expected {BEST}, found none; the run must have been validated once")
+    return trained_from(Path(run) / BEST)
+
+
+def trained_from(path: Path) -> Trained:
+    """A network by the file of its weights.
+
+    Raises
+    ------
+    InputRefused
+        "unreadable": it is none
+    """
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise InputRefused(
-            "input", f"{run}: expected {BEST}, found none; the run must have been validated once"
-        ) from None
     except Exception as error:  # torch raises a dozen kinds for a damaged file
         raise InputRefused(
             "unreadable", f"{path}: {str(error).splitlines()[0][:120]}; continue training or retrain"
@@ -214,6 +223,27 @@ def export_bundle(
         if metadata.half:
             manifest["parity"]["rounding"] = largest_change(plain, networks, bundle, scans)
         _write_manifest(folder, manifest)
+    return load_bundle(out)
+
+
+def ship_bundle(candidate: Path, out: Path, said: Mapping[str, Any]) -> Bundle:
+    """Write a finished bundle under its name, whole or not at all.
+
+    Parameters
+    ----------
+    candidate
+        Its folder until now.
+    out
+        Folder to make.
+    said
+        More for the manifest, by key.
+    """
+    with atomic_folder(out) as folder:
+        for path in candidate.iterdir():
+            shutil.copyfile(path, folder / path.name)
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        _write_manifest(folder, {**manifest, **said})
+        load_bundle(folder)
     return load_bundle(out)
 
 

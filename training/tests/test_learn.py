@@ -66,8 +66,8 @@ def elsewhere(number):
     return LabeledScan(f"phantom/{number}", f"else-{number}", "phantom", ct, labels.astype(np.uint8))
 
 
-def make_start(folder, name="start"):
-    """A bundle whose vessel network says of everything that it is none."""
+def make_start(folder, name="start", bias=(4.0, 0.0, 0.0, 0.0, 0.0, 0.0)):
+    """A bundle whose vessel network says the same of everything: that it is none, unless told otherwise."""
     recipe = load_recipe(
         SegmentationRecipe, None, ["view.size_px=64", "view.spacing_mm=2.8", "network.base=4", "network.depth=2",
                                    "network.groups=2"],
@@ -76,7 +76,7 @@ def make_start(folder, name="start"):
     network = build_network(recipe.network, recipe.view.channels, recipe.samples.outputs)
     with torch.no_grad():
         network.head.weight.zero_()
-        network.head.bias.copy_(torch.tensor([4.0, 0.0, 0.0, 0.0, 0.0, 0.0]))
+        network.head.bias.copy_(torch.tensor(bias))
     texts = {"name": name, "version": "1", "licence": "Apache-2.0", "trained_on": "nothing"}
     metadata = BundleMetadata(texts, Domain(kvp=(80, 100)), 0.5, Calibration())
     metadata = replace(metadata, attribution=[OWED])
