@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from heartlens.case.folder import (
 from heartlens.case.journal import TORN, append_edits
 from heartlens.case.lock import CaseLock, Holder, lock_case
 from heartlens.case.result import Result, scored_series
-from heartlens.case.seal import Seal, SealState, claims_signature, read_seal, sign_case, withdraw_signature
+from heartlens.case.seal import Seal, SealState, read_seal, says_signed, sign_case, withdraw_signature
 from heartlens.case.signature import Signature, answered, now, obstacles
 from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_files
 from heartlens.core.disk.rights import is_private
@@ -257,9 +256,12 @@ class ReviewSession:
         return True
 
     def _withdraw_claim(self) -> None:
-        """Nothing says "signed" that is not: a report that does is written again, as soon as there is room."""
-        is_signed = self.seal.state in (SealState.HOLDS, SealState.ALTERED, SealState.UNVERIFIED)
-        if not is_signed and claims_signature(self.folder, len(self.case.edits)):
+        """Nothing says "signed" that is not: a report that does is written again, as soon as there is room.
+
+        One of a case that was altered stays: it is the trace of that.
+        """
+        stays = self.seal.is_of_present_state or self.seal.state is SealState.ALTERED
+        if not stays and says_signed(self.folder):
             with suppress(InputRefused):
                 self.save_report()
 
@@ -290,13 +292,14 @@ class ReviewSession:
                 "make room or allow writing there, then edit again",
             ) from error
         self.case = edited
-        if self.seal.state is SealState.HOLDS:
-            self.seal = replace(self.seal, state=SealState.LAPSED)
+        was_signed, self.seal = self.seal.is_of_present_state, self.seal.after_edit()
+        if was_signed:
+            self._withdraw_claim()  # now, and not when somebody saves: a program may be killed until then
         return True
 
     def save_report(self) -> None:
         """Bring report.json in the case folder up to date; the one that is signed stays as it was signed."""
-        if self.seal.state in (SealState.HOLDS, SealState.UNVERIFIED):
+        if self.seal.is_of_present_state:
             return  # its seal is a checksum, and nothing has changed since
         with atomic_file(self.folder / "report.json") as sibling:
             write_json(sibling, self.case.report_document(answered(self.case, self.state)))

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +25,6 @@ from heartlens.core.protocol import NOTICE, ScoringProtocol
 from heartlens.core.provenance import Provenance
 from heartlens.core.slabs import average_slabs, slices_per_slab
 from heartlens.risk.person import RiskInputs
-
-if TYPE_CHECKING:
-    pass
 
 NUMBERS = ("total", "arteries", "unassigned", "other", "dropped_small")
 """Parts of a report that must be those of the case; the same in both versions."""

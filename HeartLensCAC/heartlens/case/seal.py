@@ -66,11 +66,24 @@ class Seal:
         Who signed; shown as valid only where `state` is `SealState.HOLDS`.
     changed
         Files that are not what was signed, by name.
+    is_edited
+        The journal holds edits that were made after it, whether or not it can be verified.
     """
 
     state: SealState
     signature: Signature | None = None
     changed: tuple[str, ...] = ()
+    is_edited: bool = False
+
+    @property
+    def is_of_present_state(self) -> bool:
+        """Whether it is of what the case holds now, as far as that can be known here: then its report stays as it is."""
+        return self.state is SealState.HOLDS or (self.state is SealState.UNVERIFIED and not self.is_edited)
+
+    def after_edit(self) -> Seal:
+        """What it is worth when one more edit has been made: an edit ends a signature, and heals none."""
+        state = SealState.LAPSED if self.state is SealState.HOLDS else self.state
+        return replace(self, state=state, is_edited=self.state is not SealState.NONE)
 
     def state_of_case(self, unsigned: State) -> State:
         """How far a person has answered for the case.
@@ -91,7 +104,8 @@ class Seal:
         if self.state is SealState.HOLDS:
             return f"signed by {by}"
         if self.state is SealState.UNVERIFIED:
-            return f"cannot be verified: signed as {by}; set {KEY_VARIABLE} as it was set then, or sign again"
+            edited = ", and edited since" if self.is_edited else ""
+            return f"cannot be verified: signed as {by}{edited}; set {KEY_VARIABLE} as it was set then, or sign again"
         changed = f" ({', '.join(self.changed)} changed)" if self.changed else ""
         return f"{self.state.value}{changed}; it had been signed as {by}"
 
@@ -170,7 +184,7 @@ def claims_signature(folder: Path, edits: int) -> bool:
         How many its journal holds.
     """
     try:
-        return _report_is_signed(folder) and read_json(folder / REPORT)["edits"] == edits
+        return says_signed(folder) and read_json(folder / REPORT)["edits"] == edits
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
@@ -192,16 +206,17 @@ def read_seal(folder: Path, edits: int) -> Seal:
     """
     path = folder / SIGNATURE
     if not os.path.lexists(path):
-        return Seal(SealState.ALTERED, None, (SIGNATURE,)) if _report_is_signed(folder) else Seal(SealState.NONE)
+        return Seal(SealState.ALTERED, None, (SIGNATURE,)) if says_signed(folder) else Seal(SealState.NONE)
     try:
         document = read_json(path)
         if "withdrawn" in document and "observer" not in document:
             return Seal(SealState.NONE)
         signature = Signature(document["observer"], document["organization"], document["when"])
         if document["schema"] == OLD_SIGNATURE_SCHEMA and _is_first_version(folder):
+            is_edited = document["edits"] != edits
             if _key() is not None:
-                return Seal(SealState.UNVERIFIED, signature)
-            return Seal(SealState.HOLDS if document["edits"] == edits else SealState.LAPSED, signature)
+                return Seal(SealState.UNVERIFIED, signature, is_edited=is_edited)
+            return Seal(SealState.LAPSED if is_edited else SealState.HOLDS, signature, is_edited=is_edited)
         if document["schema"] != SIGNATURE_SCHEMA:
             return Seal(SealState.ALTERED, None, (SIGNATURE,))
         return _judge(folder, document, signature, edits)
@@ -223,10 +238,16 @@ def withdraw_signature(folder: Path) -> None:
             write_json(sibling, {"schema": SIGNATURE_SCHEMA, "withdrawn": now()})
 
 
-def _report_is_signed(folder: Path) -> bool:
-    """Whether the report says that somebody signed: then a signature that is not there was removed."""
+def says_signed(folder: Path) -> bool:
+    """Whether the report says that somebody signed, or that this was altered: a signature that is not there was removed.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    """
     try:
-        return bool(read_json(folder / REPORT)["assessment"]["state"] == State.SIGNED.value)
+        return read_json(folder / REPORT)["assessment"]["state"] in (State.SIGNED.value, State.ALTERED.value)
     except (OSError, ValueError, LookupError, TypeError):
         return False
 
@@ -236,14 +257,14 @@ def _is_first_version(folder: Path) -> bool:
 
 
 def _judge(folder: Path, document: Mapping[str, Any], signature: Signature, edits: int) -> Seal:
+    sealed = document["journal"]
+    is_edited = edits > sealed["edits"]
     if document["is_keyed"] != (_key() is not None):
-        return Seal(SealState.UNVERIFIED, signature)
+        return Seal(SealState.UNVERIFIED, signature, is_edited=is_edited)
     unsealed = {name: value for name, value in document.items() if name != "seal"}
     if not hmac.compare_digest(str(document["seal"]), _seal_of(unsealed)):
-        return Seal(SealState.ALTERED, signature, (SIGNATURE,))
-    sealed = document["journal"]
+        return Seal(SealState.ALTERED, signature, (SIGNATURE,), is_edited)
     journal = (folder / JOURNAL).read_bytes()
-    is_edited = edits > sealed["edits"]
     # What follows the signed lines is later edits, each sealed by the journal itself, or it is none of ours.
     is_ours = is_edited or len(journal) == sealed["bytes"]
     starts_as_signed = hashlib.sha256(journal[: sealed["bytes"]]).hexdigest() == sealed["sha256"]
@@ -253,8 +274,8 @@ def _judge(folder: Path, document: Mapping[str, Any], signature: Signature, edit
         if not follows_edits and _sha256(folder / name) != expected:
             changed.append(name)
     if changed:
-        return Seal(SealState.ALTERED, signature, tuple(changed))
-    return Seal(SealState.LAPSED if is_edited else SealState.HOLDS, signature)
+        return Seal(SealState.ALTERED, signature, tuple(changed), is_edited)
+    return Seal(SealState.LAPSED if is_edited else SealState.HOLDS, signature, is_edited=is_edited)
 
 
 def _seal_of(document: Mapping[str, Any]) -> str:

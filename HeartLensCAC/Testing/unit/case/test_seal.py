@@ -366,3 +366,48 @@ def test_what_is_altered_stays_as_it_was_found(signed):
     with ReviewSession.open(signed) as reading:
         assert reading.state is State.ALTERED
     assert (signed / "report.json").read_bytes() == before
+
+
+def state_on_disk(folder):
+    report = json.loads((folder / "report.json").read_text())
+    return report["assessment"]["state"], report["edits"]
+
+
+@pytest.mark.parametrize("key", [None, "secret"])
+def test_an_edit_that_ends_a_signature_ends_it_on_the_disk_before_it_is_answered(signed, monkeypatch, key):
+    """Whether or not it could be verified: with a key here, what was signed without one cannot."""
+    if key:
+        monkeypatch.setenv(KEY_VARIABLE, key)
+    reading = ReviewSession.open(signed)
+    assert state_on_disk(signed) == ("signed", 1)
+    reading.assign(2, Artery.LM)
+    assert state_on_disk(signed) == ("read", 2), "nobody has saved or closed anything"
+    reading.remove(2)
+    reading.save_report()
+    reading.close()
+    assert state_on_disk(signed) == ("read", 3)
+    with ReviewSession.open(signed) as again:
+        assert again.seal.is_edited
+        assert again.seal.state is (SealState.UNVERIFIED if key else SealState.LAPSED)
+        assert ("and edited since" in str(again.seal)) == bool(key)
+
+
+def test_a_report_that_was_left_signed_behind_a_later_edit_is_written_again_when_the_case_is_opened(signed):
+    """What a disk leaves that took the edit and had no room for the report."""
+    before = (signed / "report.json").read_bytes()
+    with ReviewSession.open(signed) as reading:
+        reading.assign(2, Artery.LM)
+    (signed / "report.json").write_bytes(before)
+    with ReviewSession.open(signed):
+        pass
+    assert state_on_disk(signed) == ("read", 2)
+
+
+def test_an_edit_does_not_heal_a_case_whose_signature_was_removed(signed):
+    (signed / "signature.json").unlink()
+    with ReviewSession.open(signed) as reading:
+        reading.assign(2, Artery.LM)
+        reading.save_report()
+    assert state_on_disk(signed) == ("altered", 2)
+    with ReviewSession.open(signed) as reading:
+        assert reading.state is State.ALTERED
