@@ -23,7 +23,7 @@ setup(
             "report/sheet/fonts/*",
             "cohort/page/*.html.jinja",
             "viewer/static/*",
-            "viewer/static/readings/*",
+            "viewer/static/*/*",
             "viewer/copied/*.js",
             "py.typed",
         ],

@@ -15,7 +15,7 @@ INSTALL = "pip install 'heartlens[test]'"
 need("starlette", INSTALL)
 need("uvicorn", INSTALL)
 
-from viewer.reviewed_chest import Server, write_case  # noqa: E402
+from viewer.reviewed_chest import Server, other_hu, write_case  # noqa: E402
 from viewer.two_readings import read_first, read_second  # noqa: E402
 
 from heartlens.viewer.listed import make_second  # noqa: E402
@@ -27,6 +27,15 @@ def written_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("chest") / "place"
     place.mkdir()
     write_case(place)
+    return place
+
+
+@pytest.fixture(scope="session")
+def other_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with another person's chest, its series and its case."""
+    place = tmp_path_factory.mktemp("other") / "place"
+    place.mkdir()
+    write_case(place, image=other_hu(), PatientID="P2")
     return place
 
 

@@ -24,6 +24,7 @@ class Reader:
 
     def __init__(self, browser: Any, server: Server, size: tuple[int, int] = (1280, 900), **options: Any) -> None:
         self.server = server
+        self.image: Any = None  # of the scan that is shown, where it is not the usual one
         self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, **options)
         self.page = self.context.new_page()
         self.page.set_default_timeout(WAIT_MS)
@@ -57,7 +58,7 @@ class Reader:
         return {row.locator("th").inner_text(): row.locator("td").nth(1).inner_text() for row in rows.all()}
 
     def totals_are_right(self) -> None:
-        plain = scored_plainly(labels_of_state(self.server.state()))
+        plain = scored_plainly(labels_of_state(self.server.state()), self.image)
         shown = self.totals()
         for name in ("LM", "LAD", "LCX", "RCA"):
             assert shown[name] == str(round(plain[name])), (name, shown, plain)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
 import pytest
-from viewer.reviewed_chest import LAD, RCA, Server, labels_of_state, scored_plainly, write_case
+from viewer.reviewed_chest import LAD, RCA, Server, hu, labels_of_state, other_hu, scored_plainly, write_case
 from viewer.two_readings import COLUMN, FLAT, read_first
 
 from heartlens.__main__ import main
 from heartlens.app.review_session import ReviewSession
-from heartlens.case.folder import find_case, load_case
+from heartlens.case.case import Case
+from heartlens.case.folder import find_case, load_case, save_case
 from heartlens.core.errors import InputRefused
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import Artery, LesionMap
+from heartlens.viewer.app import Worklist
 from heartlens.viewer.listed import make_second, make_third, second_readings, third_readings
 from heartlens.viewer.readings import CHANGED, readings_beside
 
@@ -80,7 +83,11 @@ def test_the_files_of_a_second_reading_tell_nothing_of_the_first(first, tmp_path
         "case.json",
         "edits.jsonl",
         "report.json",
+        "viewed.json",
     ]
+    assert json.loads((tmp_path / "second" / "case" / "viewed.json").read_text())["readers"] == {
+        "Ravi": {"slices": [], "lesions": []}
+    }
     assert load_case(tmp_path / "second" / "case").report.total.agatston == 2700
 
 
@@ -102,13 +109,115 @@ def test_who_is_not_blind_is_refused(twice):
         make_second(first, twice / "third", "Rosa")
 
 
-def test_a_case_of_another_scan_is_no_second_reading(first, tmp_path, written_once):
+@pytest.mark.parametrize("image", [None, other_hu()], ids=["other labels", "another scan"])
+def test_a_case_that_began_otherwise_or_of_another_scan_is_no_second_reading(first, tmp_path, image):
     (tmp_path / "other").mkdir()
-    other = write_case(tmp_path / "other", is_empty=True)  # the same scan, of which the networks said something else
+    other = write_case(tmp_path / "other", is_empty=image is None, image=image)
     with pytest.raises(InputRefused, match="holds another case than a second reading"):
         make_second(first / "case", other.parent, "Ravi")
     with pytest.raises(InputRefused, match="holds another case than one of these two"):
         make_third((first / "case", first / "case"), other.parent)
+
+
+def of_scan(folder: Path) -> str:
+    return json.loads((find_case(folder) / "case.json").read_text())["checksums"]["voxels_sha256"]
+
+
+def test_the_two_scans_of_these_tests_are_two(written_once, other_once):
+    assert of_scan(written_once / "result") != of_scan(other_once / "result")
+    assert load_case(other_once / "result" / "case").report.total.agatston == 1350 + 900
+
+
+# Whose a second reading is
+
+
+@pytest.mark.parametrize("observer", ["Reader^Ravi", "Ravi"])
+def test_a_second_reading_that_was_signed_without_an_edit_is_its_reader_s(written_once, tmp_path, observer):
+    first = write_case_with_nothing_open(tmp_path)
+    make_second(first, tmp_path / "second", "Ravi")
+    with ReviewSession.open(tmp_path / "second", reader="Ravi") as session:
+        session.sign(observer, "Clinic", confirmed=True)
+    make_second(first, tmp_path / "second", "Ravi")  # he goes on
+    with pytest.raises(InputRefused, match="was read by Ravi, and Rosa is not blind to it"):
+        make_second(first, tmp_path / "second", "Rosa")
+    (tmp_path / "second" / "case" / "viewed.json").unlink()  # as an earlier version made it
+    with pytest.raises(InputRefused, match=f"was read by {re.escape(observer)}, and Rosa is not blind"):
+        make_second(first, tmp_path / "second", "Rosa")
+
+
+def test_a_second_reading_that_somebody_has_begun_is_nobody_else_s(first, tmp_path):
+    make_second(first / "case", tmp_path / "second", "Ravi")
+    with pytest.raises(InputRefused, match="was read by Ravi, and Rosa is not blind to it"):
+        make_second(first / "case", tmp_path / "second", "Rosa")
+
+
+def write_case_with_nothing_open(place: Path) -> Path:
+    """A case that can be signed as it is."""
+    case = write_case(place)
+    with ReviewSession.open(case, reader="Rita") as session:
+        session.assign(RCA, Artery.RCA)
+        decided = session.case
+    shutil.rmtree(case)
+    save_case(Case.of(decided.source_ct, decided.lesions, decided.protocol, provenance=decided.provenance), case)
+    return case
+
+
+# A CT that the case brings along
+
+
+def test_second_and_third_cases_bring_the_ct_along_where_a_reading_does(tmp_path):
+    case = write_case(tmp_path)
+    with_ct = tmp_path / "first" / "case"
+    with_ct.parent.mkdir()
+    save_case(load_case(case), with_ct, embed_ct=True)
+    shutil.rmtree(tmp_path / "ct")
+    make_second(with_ct, tmp_path / "second", "Ravi")
+    make_third((with_ct, tmp_path / "second" / "case"), tmp_path / "third")
+    words = [str(tmp_path / "first"), str(tmp_path / "second"), "--adjudicate", str(tmp_path / "compared")]
+    assert main(["compare", *words]) == 0
+    shutil.rmtree(tmp_path / "first")
+    made = [tmp_path / name for name in ("second", "third", "compared")]
+    for n, place in enumerate(made):
+        assert len(list((place / "case" / "ct").iterdir())) == hu().shape[0]
+        assert load_case(place / "case").report.total.agatston == 2700, place
+        shutil.rmtree(made[n])  # none leans on another
+
+
+def test_a_folder_that_cannot_be_written_whole_is_not_left_behind(tmp_path):
+    case = load_case(write_case(tmp_path))
+    shutil.rmtree(tmp_path / "ct")
+    with pytest.raises(InputRefused):
+        save_case(case, tmp_path / "half", embed_ct=True)
+    assert not (tmp_path / "half").exists()
+
+
+# What is no reading
+
+
+def test_a_third_case_is_no_reading(twice, capsys):
+    pair = (twice / "first" / "case", twice / "second" / "case")
+    make_third(pair, twice / "third")
+    third = twice / "third" / "case"
+    for words in (
+        ["review", twice / "first", "--against", twice / "third", "--adjudicate", twice / "fourth"],
+        ["review", twice / "third", "--against", twice / "second", "--adjudicate", twice / "fourth"],
+        ["review", twice / "third", "--second", twice / "fourth", "--reader", "Rosa"],
+        ["compare", twice / "first", twice / "third", "--adjudicate", twice / "fourth"],
+    ):
+        assert main([*map(str, words)]) == 3
+        assert "was made of two readings" in capsys.readouterr().err
+        assert not (twice / "fourth").exists()
+    assert main(["compare", str(twice / "first"), str(twice / "third")]) == 0, "how far a reader was from it"
+    (one,) = third_readings(twice, [pair[0]], [third, pair[1]], twice.parent / "thirds")
+    assert one.readings == pair, "of a folder it is left out"
+    seconds = second_readings(twice, [pair[0], third], twice.parent / "seconds", "Rosa")
+    assert [one.folder for one in seconds] == [twice.parent / "seconds" / "first" / "case"]
+
+
+def test_a_reading_is_not_compared_with_itself(twice, capsys):
+    words = ["review", twice / "first", "--against", twice / "first", "--adjudicate", twice / "third"]
+    assert main([*map(str, words)]) == 3
+    assert "no scan was read twice" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("out", ["result", "result/second", "."])
@@ -126,9 +235,22 @@ def test_of_several_cases_each_has_a_folder_that_is_made_when_it_is_opened(writt
         second_readings(tmp_path / "list", [tmp_path / "list" / "a" / "case"], tmp_path / "list" / "second", "Ravi")
     with Server("--reader", "Ravi", "--second", tmp_path / "out", tmp_path / "list") as server:
         assert server.ask("api/cases/0/state")[0] == 200
+        assert server.ask("api/cases/0")[1]["scan"]["name"] == "a"
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["a"]
         assert server.ask("api/cases/1")[1]["scan"]["name"] == "b"
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "b"]
+
+
+def test_a_case_that_is_read_ahead_is_not_made(written_once, tmp_path):
+    for name in ("a", "b", "c"):
+        shutil.copytree(written_once / "result", tmp_path / "list" / name)
+    cases = [tmp_path / "list" / name / "case" for name in ("a", "b", "c")]
+    worklist = Worklist(second_readings(tmp_path / "list", cases, tmp_path / "out", "Ravi"), reader="Ravi")
+    worklist.open(1)
+    worklist.prefetch(0)
+    worklist.prefetch(1)
+    worklist.close()  # waits for what was begun
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize(
@@ -140,11 +262,27 @@ def test_of_several_cases_each_has_a_folder_that_is_made_when_it_is_opened(writt
         (["--adjudicate", "C", "A"], "go together"),
         (["--second", "S", "--against", "B", "--adjudicate", "C", "--reader", "Ravi", "A"], "two different things"),
         (["--second", "S", "--reader", "Ravi", "--export-html", "H", "A"], "two different things"),
+        (["--against", "B", "--adjudicate", "C", "--out", "D", "A"], "--out and --against do not go together"),
+        (["--export-html", "H", "--port", "8041", "A"], "--port is of a server"),
+        (["--export-html", "H", "--reader", "Rita", "A"], "--reader is of a server"),
     ],
 )
 def test_options_that_do_not_go_together_are_told(capsys, words, told):
     assert main(["review", *words]) == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [[], ["--second", "S", "--reader", "Ravi"], ["--export-html", "H"]])
+def test_a_result_folder_for_what_is_scored_already_is_refused_by_name(case, tmp_path, capsys, words):
+    assert main(["review", str(case), "--out", str(tmp_path / "new"), *words]) == 2
+    assert "--out names the result folder of one CT, and everything here is scored already" in capsys.readouterr().err
+
+
+def test_one_result_folder_for_two_cts_is_refused_by_name(tmp_path, capsys):
+    for name in ("a.nrrd", "b.nrrd"):
+        (tmp_path / name).write_text("")
+    assert main(["review", str(tmp_path / "a.nrrd"), str(tmp_path / "b.nrrd"), "--out", str(tmp_path / "new")]) == 2
+    assert "here are 2 CTs" in capsys.readouterr().err
 
 
 # Both, and the third
@@ -231,6 +369,29 @@ def test_what_one_reading_leaves_open_is_a_difference(first, tmp_path):
     assert [(row["what"], row["words"]) for row in rows] == [
         ("B alone", ["not coronary", "RCA 1800 ?"]), ("A alone", ["LCX 1350", "–"]),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("b_says", ["decided", "removed", "undecided"])
+def test_what_one_reading_leaves_open_and_nobody_calls_coronary_is_a_difference(tmp_path, b_says):
+    """The networks called the RCA's 1800 not coronary and were not sure."""
+    opened = load_case(write_case(tmp_path))
+    lesions = LesionMap(opened.lesions.labels, {LAD: Artery.LAD, RCA: Artery.OTHER}, dict(opened.lesions.notes))
+    pair = (tmp_path / "a" / "case", tmp_path / "b" / "case")
+    for one in pair:
+        one.parent.mkdir()
+        save_case(Case.of(opened.source_ct, lesions, opened.protocol, provenance=opened.provenance), one)
+    if b_says != "undecided":
+        with ReviewSession.open(pair[1], reader="Ravi") as session:
+            assert session.assign(RCA, Artery.OTHER) if b_says == "decided" else session.remove(RCA)
+    make_third(pair, tmp_path / "third")
+    beside = readings_beside(pair, load_case(tmp_path / "third" / "case"))
+    b_words = {"decided": "not coronary", "removed": "–", "undecided": "not coronary 1800 ?"}[b_says]
+    assert [(row["what"], row["words"]) for row in beside["differences"]] == [
+        ("undecided", ["not coronary 1800 ?", b_words])
+    ]
+    k, j, i = beside["differences"][0]["kji"]
+    assert lesions.labels[k, j, i] == RCA
+    assert "1 differ, 1 agree voxel by voxel." in beside["lines"]
 
 
 def test_third_cases_of_two_folders_are_paired_by_their_scans_and_by_names_where_these_are_one(twice, tmp_path):

@@ -10,14 +10,18 @@ import pytest
 from viewer.page import Reader
 from viewer.reviewed_chest import LAD, RCA, Server
 
+from heartlens.case.case import Case
+from heartlens.case.folder import load_case, save_case
+from heartlens.core.ct import CTVolume
+
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def reader(browser, written_once, tmp_path) -> Iterator[Reader]:
-    """Before the first of two cases."""
-    for name in ("a", "b"):
-        shutil.copytree(written_once / "result", tmp_path / "list" / name)
+def reader(browser, written_once, other_once, tmp_path) -> Iterator[Reader]:
+    """Before the first of two cases, of two scans."""
+    for name, place in (("a", written_once), ("b", other_once)):
+        shutil.copytree(place / "result", tmp_path / "list" / name)
     with Server("--reader", "Rita", tmp_path / "list") as server:
         reading = Reader(browser, server)
         reading.page.locator("#axial").focus()
@@ -105,6 +109,74 @@ def test_what_waits_while_another_case_comes_is_done_in_neither(reader):
     assert (version(reader, 0), version(reader, 1)) == (1, 0)
     assert reader.version == 0, "of the case that is shown"
     assert reader.totals()["LM"] == "0"
+
+
+def test_what_is_told_while_another_case_comes_stays_and_says_of_which_case_it_is(reader):
+    held = hold(reader, "**/api/cases/1")
+    reader.page.locator("#nextCase").click()
+    reader.page.locator("#axial").focus()
+    reader.key("z")
+    reader.page.get_by_text("Nothing to undo.").wait_for()
+    let_go(reader, held)
+    shown(reader, "b")
+    assert reader.text("#alertText") == "In the case that was left: Nothing to undo."
+    reader.page.get_by_role("button", name="Show lesion 1").click()
+    reader.page.locator("#axial").focus()
+    reader.key("4")
+    reader.wait('body[data-version="1"]')
+    assert reader.page.locator("#alert").is_hidden(), "it was there to be read when this edit was asked for"
+    reader.complaints = [line for line in reader.complaints if "422" not in line]
+
+
+def test_what_was_told_before_another_case_is_asked_for_goes_with_its_case(reader):
+    reader.page.locator("#axial").focus()
+    reader.key("z")
+    reader.page.get_by_text("Nothing to undo.").wait_for()
+    reader.page.locator("#nextCase").click()
+    shown(reader, "b")
+    assert reader.page.locator("#alert").is_hidden()
+    reader.complaints = [line for line in reader.complaints if "422" not in line]
+
+
+def test_an_edit_that_was_asked_for_before_another_failed_does_not_take_its_message_away(reader):
+    """Both are on their way when the first one fails."""
+    edits = hold(reader, "**/api/cases/0/edit")
+    reader.page.get_by_role("button", name="Show lesion 1").click()
+    reader.page.locator("#axial").focus()
+    reader.key("z", "4")
+    let_go(reader, edits)
+    let_go(reader, edits)  # the second one, behind the first
+    reader.wait('body[data-version="1"]')
+    assert reader.text("#alertText") == "Nothing to undo."
+    reader.page.locator("#closeAlert").click()
+    assert reader.page.locator("#alert").is_hidden()
+    reader.complaints = [line for line in reader.complaints if "422" not in line]
+
+
+def test_what_an_export_left_out_is_told_also_when_its_case_was_left(browser, written_once, other_once, tmp_path):
+    """A key page was asked for, and a CT that is no DICOM has no study that it could be put into."""
+    opened = load_case(written_once / "result" / "case")
+    (tmp_path / "list" / "a").mkdir(parents=True)
+    volume = CTVolume(opened.source_ct.hu, opened.source_ct.affine)
+    save_case(Case.of(volume, opened.lesions, opened.protocol), tmp_path / "list" / "a" / "case")
+    (tmp_path / "list" / "a" / "key-page.dcm").write_bytes(b"")
+    shutil.copytree(other_once / "result", tmp_path / "list" / "b")
+    with Server(tmp_path / "list") as server:
+        reader = Reader(browser, server)
+        held = hold(reader, "**/api/cases/0/export")
+        reader.page.locator("#export").click()
+        while not held:
+            reader.page.wait_for_timeout(20)
+        asked = hold(reader, "**/api/cases/1")
+        reader.page.evaluate("document.getElementById('nextCase').click()")
+        let_go(reader, held)
+        let_go(reader, asked)
+        shown(reader, "b")
+        missing = "key-page.dcm was not written: the CT is not DICOM"
+        reader.page.locator("#previousCase").click()
+        shown(reader, "a")
+        assert missing in reader.text("#exports")
+        reader.close()
 
 
 def test_of_two_cases_that_were_asked_for_the_last_is_shown(reader):

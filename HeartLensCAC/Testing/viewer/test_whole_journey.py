@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 from viewer.page import Reader
-from viewer.reviewed_chest import Server, labels_of_seg, scored_plainly
+from viewer.reviewed_chest import Server, labels_of_seg, other_hu, scored_plainly
 
 from heartlens.case.comparison.opened import open_case
 from heartlens.dicom.seg import write_seg
@@ -24,17 +25,17 @@ ARTERIES = ("LM", "LAD", "LCX", "RCA")
 
 
 @pytest.fixture
-def places(written_once, tmp_path) -> Path:
-    """A folder with `first`, a folder of two results, of which PDFs were asked for."""
-    for name in ("a", "b"):
-        shutil.copytree(written_once / "result", tmp_path / "first" / name)
+def places(written_once, other_once, tmp_path) -> Path:
+    """A folder with `first`, a folder of results of two scans, of which PDFs were asked for."""
+    for name, place in (("a", written_once), ("b", other_once)):
+        shutil.copytree(place / "result", tmp_path / "first" / name)
         (tmp_path / "first" / name / "report.pdf").write_bytes(b"")  # that it lies there says that it is wanted
     return tmp_path
 
 
-def rescored(seg: Path) -> dict[str, str]:
+def rescored(seg: Path, image: Any = None) -> dict[str, str]:
     """What the page is to show of a SEG."""
-    plain = scored_plainly(labels_of_seg(seg))
+    plain = scored_plainly(labels_of_seg(seg), image)
     counted = {name: score for name, score in plain.items() if name != "OTHER"}
     shown = {name: counted[name] for name in ARTERIES} | {"total": sum(counted.values())}
     return {name: str(round(score)) for name, score in shown.items()}
@@ -49,7 +50,7 @@ def stop(reader: Reader, case: Path, **expected: int) -> None:
     opened = open_case(case)
     seg = case.parent.parent / "stop.dcm"
     write_seg(seg, ct=opened.case.source_ct, codes=opened.case.scored_codes, sources=opened.sources)
-    assert shown(reader) == rescored(seg)
+    assert shown(reader) == rescored(seg, reader.image)
     by_hand = {name: str(expected.get(name, 0)) for name in ARTERIES}
     assert {name: score for name, score in shown(reader).items() if name != "total"} == by_hand
     seg.unlink()
@@ -77,7 +78,9 @@ def sign(reader: Reader, observer: str, out: Path) -> None:
 
 
 def next_case(reader: Reader, name: str) -> None:
+    """Go on to the case of the other scan."""
     reader.page.locator("#nextCase").click()
+    reader.image = other_hu()
     reader.page.locator("#case").get_by_text(name).wait_for()
     reader.wait("[data-ready=yes]")
     reader.page.locator("#axial").focus()
@@ -117,7 +120,7 @@ def test_a_case_from_the_first_look_to_the_third_reading_and_the_next_case(brows
         sign(reader, "Reader^Rita", first / "a" / "signed")
         next_case(reader, "b")
         assert "DRAFT" in reader.text("#state")
-        stop(reader, first / "b" / "case", LAD=900, RCA=1800)
+        stop(reader, first / "b" / "case", LAD=1350, RCA=900)
         reader.close()
 
     with Server("--reader", "Ravi", "--second", second, first) as server:
@@ -132,9 +135,12 @@ def test_a_case_from_the_first_look_to_the_third_reading_and_the_next_case(brows
         reader.edits(lambda: reader.key("Enter"))
         stop(reader, case, LAD=900, RCA=1800)
         sign(reader, "Reader^Ravi", second / "a" / "signed")
+        assert not (second / "b").exists(), "nobody has opened it"
         next_case(reader, "b")
         reader.key("u")
-        reader.edits(lambda: reader.key("Enter"))
+        page.keyboard.press("Enter")
+        reader.wait('body[data-version="1"]')
+        stop(reader, second / "b" / "case", LAD=1350, RCA=900)
         reader.close()
 
     with Server("--reader", "Rosa", first, "--against", second, "--adjudicate", third) as server:
@@ -172,7 +178,7 @@ def test_a_case_from_the_first_look_to_the_third_reading_and_the_next_case(brows
 
         next_case(reader, "b")
         assert [row.split()[0] for row in differences(reader)] == ["undecided"]
-        stop(reader, third / "b" / "case", LAD=900, RCA=1800)
+        stop(reader, third / "b" / "case", LAD=1350, RCA=900)
         reader.close()
 
 

@@ -97,6 +97,7 @@ def run_compare(options: argparse.Namespace) -> int:
     """Compare readings, print where they agree, and write it where asked."""
     from heartlens.case.comparison.opened import open_case
     from heartlens.case.comparison.readers import compare_readings
+    from heartlens.case.folder import embeds_ct
     from heartlens.core.protocol import NOTICE
     from heartlens.report.comparison.write import comparison_document, write_comparison
 
@@ -115,7 +116,10 @@ def run_compare(options: argparse.Namespace) -> int:
     if third is not None:
         from heartlens.report.outputs import write_outputs
 
-        left_out = write_outputs(third, options.adjudicate, force=options.force, shared_mode=options.shared_mode)
+        left_out = write_outputs(
+            third, options.adjudicate, force=options.force, shared_mode=options.shared_mode,
+            embed_ct=any(embeds_ct(one.folder) for one in pairs[0][:2]),
+        )  # fmt: skip
     if options.json:
         print(json.dumps(comparison_document(pairs, [None] * len(pairs), keys), indent=1))
         _note(left_out)
@@ -153,6 +157,7 @@ def comparison_lines(compared: Comparison) -> list[str]:
         arteries = " against ".join("+".join(some) for some in (lesion.arteries_a, lesion.arteries_b) if some)
         more = ", named and not coronary in the other" if lesion.says_other else ""
         arteries = "+".join(lesion.arteries_a) if lesion.kind == "both" else arteries
+        arteries = "not coronary in either" if lesion.kind == "open" else arteries
         lines.append(
             f"  {lesion.kind}: {ids}: {arteries}, Agatston {lesion.agatston_a:.0f} and {lesion.agatston_b:.0f}{more}"
             f"{', undecided' if lesion.undecided else ''}"

@@ -17,8 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from heartlens.case.case import Case
 from heartlens.case.correction import apply_edited_labels, apply_labels, assign_at, assign_touched, lesion_at
 from heartlens.case.folder import (
-    EMBEDDED,
     case_journal,
+    embeds_ct,
     find_case,
     folder_differences,
     load_case,
@@ -348,7 +348,7 @@ class ReviewSession:
             shared_mode=not is_private(self.folder),  # as open as the case
             language=language_of_page(self.folder.parent / "report.html"),  # as it was, and so is what follows
             more=[one for one, name in MORE_FILES.items() if (self.folder.parent / name).is_file()],
-            embed_ct=(self.folder / EMBEDDED).is_dir(),
+            embed_ct=embeds_ct(self.folder),
         )
 
     def _require_lock(self) -> None:

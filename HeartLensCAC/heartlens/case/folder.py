@@ -41,6 +41,17 @@ def case_in(place: Path) -> Path | None:
     return next((folder for folder in (place / "case", place) if (folder / "case.json").is_file()), None)
 
 
+def embeds_ct(folder: Path) -> bool:
+    """Whether a case brings its CT along as DICOM: what is made of it does, too.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    """
+    return (folder / EMBEDDED).is_dir()
+
+
 def find_case(place: Path) -> Path:
     """The case folder at a place; see `case_in`.
 
@@ -75,11 +86,19 @@ def save_case(case: Case, folder: Path, *, embed_ct: bool = False) -> None:
     Raises
     ------
     InputRefused
-        ``input``: the files are no longer where they were read from.
+        ``input``: the files are no longer where they were read from. Nothing of the folder is left then.
     """
+    folder.mkdir()
+    try:
+        _write_case(case, folder, embed_ct=embed_ct)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _write_case(case: Case, folder: Path, *, embed_ct: bool) -> None:
     from heartlens.io.volumes import write_lesion_map, write_volume
 
-    folder.mkdir()
     source = case.provenance.source
     if embed_ct and case.source_ct.header.sop_instance_uids:
         _embed_ct(case, folder / EMBEDDED)

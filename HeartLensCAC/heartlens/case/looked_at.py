@@ -24,7 +24,7 @@ class LookedAt:
     folder
         Of the case.
     reader
-        Who looks; "" for somebody, of whom nothing is read or written: it may be another the next time.
+        Who looks; "" for somebody, whose looks are neither read nor written: it may be another the next time.
     is_kept
         Whether it is written; else it is known as long as the case is open.
 
@@ -39,14 +39,29 @@ class LookedAt:
         self._others: dict[str, dict[str, list[int]]] = {}
         self.slices: set[int] = set()
         self.lesions: set[int] = set()
-        if not reader:
-            return
+        self._was_here = False
         with suppress(OSError, ValueError, LookupError, TypeError, AttributeError):  # lost or damaged: look again
             readers = read_json(self._path)["readers"]
             self._others = {str(name): dict(seen) for name, seen in readers.items()}
-            mine = self._others.pop(reader, {})
+            self._was_here = bool(reader) and reader in self._others
+            mine = self._others.pop(reader, {}) if reader else {}
             self.slices = {int(k) for k in mine.get("slices", ())}
             self.lesions = {int(n) for n in mine.get("lesions", ())}
+
+    @property
+    def readers(self) -> set[str]:
+        """Of whom something was kept when this was read."""
+        return set(self._others) | ({self._reader} if self._was_here else set())
+
+    def begin(self) -> None:
+        """Keep that this reader has begun, who has seen nothing yet.
+
+        Raises
+        ------
+        InputRefused
+            ``output``: the disk does not take it.
+        """
+        self._write()
 
     def add(self, slices: Iterable[int], lesions: Iterable[int]) -> None:
         """Keep what was shown; a disk that does not take it costs a look another day, and no edit."""
@@ -55,8 +70,12 @@ class LookedAt:
         self.lesions |= set(lesions)
         if not self._is_kept or len(self.slices) + len(self.lesions) == before:
             return
+        with suppress(InputRefused):
+            self._write()
+
+    def _write(self) -> None:
         mine = {"slices": sorted(self.slices), "lesions": sorted(self.lesions)}
-        with suppress(InputRefused), atomic_file(self._path) as sibling:
+        with atomic_file(self._path) as sibling:
             write_json(sibling, {"schema": VIEWED_SCHEMA, "readers": {**self._others, self._reader: mine}})
 
     def missing(self, heart: range) -> list[tuple[int, int]]:

@@ -77,7 +77,7 @@ class Seal:
 
     @property
     def is_of_present_state(self) -> bool:
-        """Whether it is of what the case holds now, as far as that can be known here: then its report stays as it is."""
+        """Whether it is of what the case holds now, as far as can be known here: then the report stays as it is."""
         return self.state is SealState.HOLDS or (self.state is SealState.UNVERIFIED and not self.is_edited)
 
     def after_edit(self) -> Seal:
@@ -239,7 +239,7 @@ def withdraw_signature(folder: Path) -> None:
 
 
 def says_signed(folder: Path) -> bool:
-    """Whether the report says that somebody signed, or that this was altered: a signature that is not there was removed.
+    """Whether the report says that somebody signed, or was altered: a signature that is not there was removed.
 
     Parameters
     ----------

@@ -107,8 +107,8 @@ class Worklist:
         return OpenCase(listed.folder, reader=self._reader, identify=self._identify)
 
     def prefetch(self, number: int) -> None:
-        """Begin to open the case after one, so that the reader does not wait for it."""
-        if number + 1 < len(self.cases):
+        """Begin to open the case after one, so that the reader does not wait for it; nothing is made on the disk."""
+        if number + 1 < len(self.cases) and self.cases[number + 1].is_there:
             self.begin(number + 1)
 
     def close(self) -> None:

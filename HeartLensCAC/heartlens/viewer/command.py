@@ -54,6 +54,11 @@ def review(
         ``input``, or a code of `heartlens score`: nothing to show; ``output``: no place for it.
     """
     _check_rounds(places, reader=reader, copy=copy, second=second, against=against, adjudicate=adjudicate)
+    _check_out(places, out=out, against=against)
+    if copy is not None and (port or reader):
+        raise UsageError(
+            f"{'--port' if port else '--reader'} is of a server, and --export-html starts none: leave it out"
+        )
     if copy is not None:
         _write_copy(places, out, copy, identify=identify)
         return
@@ -102,6 +107,18 @@ def _check_rounds(
         raise UsageError("--second needs --reader NAME: whose reading it is, is kept with each edit")
 
 
+def _check_out(places: Sequence[Path], *, out: Path | None, against: Path | None) -> None:
+    """Refuse --out where nothing is scored, and one folder for the results of several CTs."""
+    if out is None:
+        return
+    if against is not None:
+        raise UsageError("--out and --against do not go together: --out is the result of a CT, and is scored only once")
+    scored = [place for place in places if place.exists() and not _cases_at(place)]
+    if len(scored) != 1:
+        what = "everything here is scored already" if not scored else f"here are {len(scored)} CTs"
+        raise UsageError(f"--out names the result folder of one CT, and {what}: leave it out")
+
+
 def _write_copy(places: Sequence[Path], out: Path | None, copy: Path, *, identify: bool) -> None:
     from heartlens.viewer.copied.write import refuse_file, write_copy
 
@@ -136,13 +153,17 @@ def case_folders(place: Path, out: Path | None = None) -> Sequence[Path]:
     """
     if not place.exists():
         raise InputRefused("input", f"{place}: expected a case, a result or a CT, found nothing; check the name")
-    if place.is_dir():
-        found = [case for folder in (place, *sorted(place.iterdir())) for case in (folder, folder / "case")]
-        cases = [case for case in found if (case / "case.json").is_file()]
-        own = [case for case in cases if case in (place, place / "case")]
-        if cases:
-            return own[:1] or cases
-    return [_scored(place, out)]
+    return _cases_at(place) or [_scored(place, out)]
+
+
+def _cases_at(place: Path) -> Sequence[Path]:
+    """The case of a case or result folder, else those of a folder of them; none of a CT."""
+    if not place.is_dir():
+        return []
+    found = [case for folder in (place, *sorted(place.iterdir())) for case in (folder, folder / "case")]
+    cases = [case for case in found if (case / "case.json").is_file()]
+    own = [case for case in cases if case in (place, place / "case")]
+    return own[:1] or cases
 
 
 def _scored(ct: Path, out: Path | None) -> Path:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from heartlens.case.folder import case_in, case_journal, find_case, load_case, read_json
+from heartlens.case.folder import case_in, case_journal, embeds_ct, find_case, load_case, read_json
+from heartlens.case.looked_at import LookedAt
+from heartlens.case.seal import read_seal
 from heartlens.core.atomic import real_place
 from heartlens.core.errors import InputRefused
 
@@ -47,6 +50,11 @@ class Listed:
     round: str = ""
     readings: tuple[Path, Path] | None = None
 
+    @property
+    def is_there(self) -> bool:
+        """Whether it was made already: a reading begins when somebody opens it, and not before."""
+        return self.make is None or case_in(self.folder) is not None
+
 
 def second_readings(place: Path, cases: Sequence[Path], out: Path, reader: str) -> list[Listed]:
     """Second readings of some cases, each in a report folder of its own.
@@ -67,6 +75,7 @@ def second_readings(place: Path, cases: Sequence[Path], out: Path, reader: str) 
     InputRefused
         ``output``: a folder would lie in the way of a first reading, or of another second one.
     """
+    cases = readings_among(cases)
     outs = _places(place, cases, out)
     return [
         Listed(result / "case", partial(make_second, first, result, reader), SECOND)
@@ -92,7 +101,7 @@ def third_readings(place: Path, firsts: Sequence[Path], seconds: Sequence[Path],
         ``input``: no scan was read twice; ``unreadable``: a case is damaged; ``output``: a folder would lie in the way
         of a reading.
     """
-    pairs = _pairs(firsts, seconds)
+    pairs = _pairs(readings_among(firsts), readings_among(seconds))
     outs = _places(place, [a for a, _ in pairs], out)
     for _, b in pairs:
         _keep_apart(b, outs)
@@ -102,13 +111,50 @@ def third_readings(place: Path, firsts: Sequence[Path], seconds: Sequence[Path],
     ]
 
 
+def readings_among(cases: Sequence[Path]) -> list[Path]:
+    """Cases without those that were made of two readings, which are no reading of their own.
+
+    Parameters
+    ----------
+    cases
+        Their folders.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: none is left.
+    """
+    readings = [folder for folder in cases if not is_third(folder)]
+    if not readings:
+        raise InputRefused(
+            "input",
+            f"{cases[0]} was made of two readings: expected a reading by one person; name one of the two readings",
+        )
+    return readings
+
+
+def is_third(folder: Path) -> bool:
+    """Whether a case was made of two readings; one that cannot be read is none, and is told when it is opened.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    """
+    from heartlens.case.comparison.adjudication import ADJUDICATION
+
+    with suppress(InputRefused):
+        return ADJUDICATION in _warnings_of(folder)
+    return False
+
+
 def _pairs(firsts: Sequence[Path], seconds: Sequence[Path]) -> list[tuple[Path, Path]]:
     """Readings of one scan, by the checksum of its voxels; of several, those whose results have one name."""
     scans = {folder: _scan_of(folder) for folder in (*firsts, *seconds)}
     count = Counter(scans[folder] for folder in firsts)
     pairs = []
     for a in firsts:
-        found = [b for b in seconds if scans[b] == scans[a]]
+        found = [b for b in seconds if scans[b] == scans[a] and real_place(b) != real_place(a)]
         if len(found) > 1 or count[scans[a]] > 1:
             found = [b for b in found if name_of(b) == name_of(a)]
         pairs += [(a, b) for b in found[:1]]
@@ -142,18 +188,30 @@ def make_second(first: Path, out: Path, reader: str) -> None:
     there = case_in(out)
     if there is None:
         opened = open_case(first)
-        _write(unread(opened.case), opened.sources, first, out)
+        _write(unread(opened.case), opened.sources, first, out, embed_ct=embeds_ct(opened.folder))
+        LookedAt(out / "case", reader).begin()  # from now on it is this reader's, also before the first edit
         return
     if not _begins_alike(there, first):
         raise InputRefused(
             "output", f"{out} holds another case than a second reading of {first}: choose another folder"
         )
-    others = {edit.who for edit in case_journal(there).edits} - {reader}
+    others = _readers_of(there) - {reader}
     if others:
         names = ", ".join(sorted(name or "a reader without a name" for name in others))
         raise InputRefused(
             "output", f"{out} was read by {names}, and {reader} is not blind to it: choose another folder"
         )
+
+
+def _readers_of(folder: Path) -> set[str]:
+    """Who has begun, looked at, edited or signed a reading.
+
+    A reader signs by the name of a report, which need not be that of ``--reader``: it counts where no other is known.
+    """
+    journal = case_journal(folder)
+    readers = {edit.who for edit in journal.edits} | LookedAt(folder).readers
+    signature = read_seal(folder, len(journal.edits)).signature
+    return {signature.observer} if signature is not None and not readers else readers
 
 
 def make_third(pair: tuple[Path, Path], out: Path) -> None:
@@ -171,22 +229,20 @@ def make_third(pair: tuple[Path, Path], out: Path) -> None:
     InputRefused
         ``input``: a reading cannot be opened, or the two cannot be joined; ``output``: something else lies there.
     """
-    from heartlens.case.comparison.adjudication import ADJUDICATION, adjudicated
+    from heartlens.case.comparison.adjudication import adjudicated
     from heartlens.case.comparison.opened import open_case
 
     there = case_in(out)
     if there is None:
         a, b = (open_case(one) for one in pair)
-        _write(adjudicated(a, b), a.sources, pair[0], out)
-    elif ADJUDICATION not in _warnings_of(there) or _scan_of(there) != _scan_of(pair[0]):
+        _write(adjudicated(a, b), a.sources, pair[0], out, embed_ct=any(embeds_ct(one.folder) for one in (a, b)))
+    elif not is_third(there) or _scan_of(there) != _scan_of(pair[0]):
         raise InputRefused("output", f"{out} holds another case than one of these two readings: choose another folder")
 
 
 def _begins_alike(there: Path, first: Path) -> bool:
     """Whether a case is of the same scan as another, and begins with the same lesions; not one of two readings."""
-    from heartlens.case.comparison.adjudication import ADJUDICATION
-
-    if ADJUDICATION in _warnings_of(there) or _scan_of(there) != _scan_of(first):
+    if is_third(there) or _scan_of(there) != _scan_of(first):
         return False
     marks = [_read(one)["checksums"].get("auto_sha256") for one in (there, first)]
     if marks[0] == marks[1] is not None:
@@ -213,7 +269,7 @@ def _read(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _write(case: Case, sources: Sequence[Any], first: Path, out: Path) -> None:
+def _write(case: Case, sources: Sequence[Any], first: Path, out: Path, *, embed_ct: bool) -> None:
     """A result folder as the first one's, with its language and everything that was asked for there."""
     from heartlens.case.result import Result
     from heartlens.core.disk.rights import is_private
@@ -226,6 +282,7 @@ def _write(case: Case, sources: Sequence[Any], first: Path, out: Path) -> None:
         shared_mode=not is_private(first),
         language=language_of_page(first.parent / "report.html"),
         more=[one for one, name in MORE_FILES.items() if (first.parent / name).is_file()],
+        embed_ct=embed_ct,
     )
 
 

@@ -49,6 +49,7 @@ class OpenCase:
         self._session = ReviewSession.open(folder, reader=reader)
         self._looked_at = LookedAt(self._session.folder, reader, is_kept=self._session.held_by is None)
         self._exports: dict[str, Path] = {}
+        self._left_out: list[str] = []
         self._identify = identify
         self._heart: dict[str, list[int]] | None = None
         self._timer: threading.Timer | None = None
@@ -77,6 +78,7 @@ class OpenCase:
                 "viewed": {"slices": sorted(self._looked_at.slices), "lesions": sorted(self._looked_at.lesions)},
                 "look_through": self._look_through(),
                 "exports": {name: files for name, files in exports.items() if files},
+                "left_out": self._left_out,
             }
 
     def _look_through(self) -> str:
@@ -209,9 +211,9 @@ class OpenCase:
             self._require_version(words)
             session = self._session
             out = _free_folder(session.folder.parent / ("unsigned" if session.signature is None else "signed"))
-            left_out = session.export(out)
+            self._left_out = session.export(out)
             self._exports[out.name] = out
-            return {**self.state(), "written": {"name": out.name, "folder": str(out), "left_out": left_out}}
+            return {**self.state(), "written": {"name": out.name, "folder": str(out), "left_out": self._left_out}}
 
     def exported_file(self, export: str, name: str) -> Path | None:
         """A file that this server has exported; None for everything else, whatever the names say."""

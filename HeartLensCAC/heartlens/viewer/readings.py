@@ -81,8 +81,10 @@ def difference_rows(a: Case, b: Case, compared: Comparison) -> list[dict[str, An
 
 
 def _kind(lesion: ComparedLesion) -> str:
+    if lesion.kind == "open" or (lesion.kind == "both" and lesion.undecided):
+        return "undecided"
     if lesion.kind == "both":
-        return "undecided" if lesion.undecided else "extent"
+        return "extent"
     return {"other artery": "artery", "only A": "A alone", "only B": "B alone"}[lesion.kind]
 
 

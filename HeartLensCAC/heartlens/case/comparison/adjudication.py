@@ -44,8 +44,15 @@ def adjudicated(a: OpenedCase, b: OpenedCase) -> Case:
     Raises
     ------
     InputRefused
-        ``input``: they are of two scans, or were scored by two protocols.
+        ``input``: they are of two scans, were scored by two protocols, or one was itself made of two readings.
     """
+    for one in (a, b):
+        if is_adjudicated(one.case):
+            raise InputRefused(
+                "input",
+                f"the case in {one.folder} was made of two readings: expected a reading by one person; "
+                "name one of the two readings",
+            )
     compared = compare_readings(a, b)
     decisive = [one.what for one in compared.differences if one.decides]
     if decisive:

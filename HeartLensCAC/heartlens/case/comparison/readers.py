@@ -21,6 +21,7 @@ from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import SCORED_ARTERIES, Artery
 from heartlens.risk.assessment import Assessment
 from heartlens.risk.categories import SCHEMES
+from heartlens.scoring.report import LesionScore
 
 COMPARE_SCHEMA = "heartlens.compare/1"
 
@@ -53,6 +54,8 @@ class Unmatched(NamedTuple):
 class ComparedLesion:
     """Lesions of two readings that share a voxel; of one reading alone, what the other does not call coronary.
 
+    What neither calls coronary is one where a reading leaves it undecided: then its artery is OTHER.
+
     Parameters
     ----------
     a, b
@@ -78,7 +81,9 @@ class ComparedLesion:
 
     @property
     def kind(self) -> str:
-        """``both``, ``other artery``, ``only A`` or ``only B``."""
+        """``both``, ``other artery``, ``only A`` or ``only B``; ``open`` is coronary to neither, and not decided."""
+        if {*self.arteries_a, *self.arteries_b} == {Artery.OTHER.name}:
+            return "open"
         if self.a and self.b:
             return "both" if self.arteries_a == self.arteries_b else "other artery"
         return "only A" if self.a else "only B"
@@ -105,7 +110,7 @@ class Comparison:
     states
         How far a person has answered for each, in words.
     lesions
-        Every coronary lesion of both, the highest score first.
+        Every lesion that one of them calls coronary or leaves undecided, the highest score first.
     map
         (k, j, i) `Agreement` codes on the grid of the CT, 0 where nobody sees coronary calcium
     differences
@@ -269,22 +274,47 @@ def _agreement(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _lesions(a: Case, b: Case, islands: tuple[NDArray[np.uint16], NDArray[np.uint16]]) -> tuple[ComparedLesion, ...]:
-    """Coronary lesions of both readings, joined where they share a voxel."""
+    """Lesions of both readings that are coronary or undecided, joined where they share a voxel."""
     scores = [{x.id: x for x in case.report.lesions} for case in (a, b)]
     coronary = [sorted(n for n, x in some.items() if x.artery in SCORED_ARTERIES and x.agatston > 0) for some in scores]
     shared = np.flatnonzero((islands[0] > 0) & (islands[1] > 0))
     pairs = np.unique(np.stack([one.reshape(-1)[shared] for one in islands], axis=1), axis=0)
-    rows_of, columns_of = ({n: place for place, n in enumerate(some)} for some in coronary)
+    compared = _joined(a, b, scores, coronary, pairs)
+    # What is undecided and not coronary, where the other reading calls nothing coronary either.
+    told = [set(coronary[side]) | set(_partners(pairs, 1 - side, coronary[1 - side])) for side in (0, 1)]
+    undecided = [
+        sorted(n for n, x in some.items() if x.undecided and x.artery is Artery.OTHER and n not in told[side])
+        for side, some in enumerate(scores)
+    ]
+    compared += _joined(a, b, scores, undecided, pairs)
+    return tuple(sorted(compared, key=lambda one: -max(one.agatston_a, one.agatston_b)))
+
+
+def _partners(pairs: NDArray[np.uint16], side: int, ids: Sequence[int]) -> list[int]:
+    """What the other reading has where one has some lesions."""
+    found: list[int] = pairs[np.isin(pairs[:, side], ids), 1 - side].tolist()
+    return found
+
+
+def _joined(
+    a: Case,
+    b: Case,
+    scores: Sequence[dict[int, LesionScore]],
+    listed: Sequence[Sequence[int]],
+    pairs: NDArray[np.uint16],
+) -> list[ComparedLesion]:
+    """Some lesions of each reading as pairs and alone."""
+    rows_of, columns_of = ({n: place for place, n in enumerate(some)} for some in listed)
     joined = np.zeros((len(rows_of), len(columns_of)), bool)
     for m, n in pairs.tolist():
         if m in rows_of and n in columns_of:
             joined[rows_of[m], columns_of[n]] = True
     compared = []
     for group_a, group_b in joined_groups(joined):
-        mine, theirs = [coronary[0][n] for n in group_a], [coronary[1][n] for n in group_b]
+        mine, theirs = [listed[0][n] for n in group_a], [listed[1][n] for n in group_b]
         rows = [[scores[0][n] for n in mine], [scores[1][n] for n in theirs]]
         # What each reading has where the other sees these lesions, coronary or not.
-        of_a, of_b = pairs[np.isin(pairs[:, 1], theirs), 0].tolist(), pairs[np.isin(pairs[:, 0], mine), 1].tolist()
+        of_a, of_b = _partners(pairs, 1, theirs), _partners(pairs, 0, mine)
         there = [
             (case.lesions.arteries[n], case.lesions.notes[n].undecided)
             for case, ids in ((a, of_a), (b, of_b))
@@ -303,4 +333,4 @@ def _lesions(a: Case, b: Case, islands: tuple[NDArray[np.uint16], NDArray[np.uin
                 and any(what is Artery.OTHER and not is_open for what, is_open in there),
             )
         )
-    return tuple(sorted(compared, key=lambda one: -max(one.agatston_a, one.agatston_b)))
+    return compared

@@ -53,6 +53,7 @@ def write_copy(folder: Path, path: Path, *, identify: bool = False) -> None:
         "viewed": {"slices": [], "lesions": []},  # by who looks at the copy
         "look_through": "",
         "exports": {},
+        "left_out": [],
     }
     answers = {
         "scan": scan,

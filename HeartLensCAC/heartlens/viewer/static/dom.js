@@ -48,3 +48,8 @@ export function keep(store, key, value) {
     window[store].setItem(key, value);
   } catch { /* known as long as the page is open */ }
 }
+
+const LEFT = "In the case that was left: ";
+
+/** What is told of a case that is not shown any more says so. */
+export const ofLeft = (text) => (text.startsWith(LEFT) || text.startsWith("Another case was opened") ? text : LEFT + text);

@@ -58,7 +58,7 @@ export function listenToControls(app) {
   click("whole", () => app.fit());
   click("helpButton", () => $("help").showModal());
   click("closeHelp", () => $("help").close());
-  click("closeAlert", () => ($("alert").hidden = true));
+  click("closeAlert", () => app.told.forget());
   click("previousCase", () => app.attempt(() => app.open(app.number - 1)));
   click("nextCase", () => app.attempt(() => app.open(app.number + 1)));
   $("slice").addEventListener("input", () => app.goTo([Number($("slice").value) - 1 - app.scan.first_slice, app.at[1], app.at[2]]));

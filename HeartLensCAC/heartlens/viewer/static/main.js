@@ -1,14 +1,15 @@
 // The application: what it shows, what the reader does, and the one road by which anything is changed.
 
-import { $, takeEditingAway } from "./dom.js";
+import { $, ofLeft, takeEditingAway } from "./dom.js";
 import { ARTERY_KEYS, listenToControls, listenToKeys } from "./keys.js";
 import { Looked } from "./looked.js";
 import { Panel, drawArteries, drawMode, drawName, drawPlace } from "./panel.js";
 import { Readings } from "./readings/readings.js";
 import { Refusal, getJson, getStream, post } from "./server.js";
+import { Told } from "./told.js";
 import { Tools } from "./tools.js";
-import { View } from "./view.js";
-import { Labels, Volume } from "./volume.js";
+import { View } from "./images/view.js";
+import { Labels, Volume } from "./images/volume.js";
 
 const WINDOWS = { calcium: null, mediastinum: [-160, 240], bone: [-400, 1600], lung: [-1350, 150] }; // HU, black and white
 const SLABS_MM = [0, 3, 5, 10, 20];
@@ -18,7 +19,7 @@ export class App {
   constructor() {
     Object.assign(this, {
       number: 0, at: [0, 0, 0], window: [-200, 500], slab: 0, isTinted: true, selected: null, active: "LAD",
-      opened: {}, turn: {}, road: Promise.resolve(),
+      opened: {}, turn: {}, road: Promise.resolve(), told: new Told(),
     });
     this.looked = new Looked(this);
     this.tools = new Tools(this);
@@ -58,13 +59,14 @@ export class App {
 
   /** Until the case is there, what the reader does is done to the one that is still shown. */
   async open(number) {
-    const turn = (this.turn = {}), start = performance.now();
+    const turn = (this.turn = {}), start = performance.now(), seen = this.told.count;
     this.say("Reading the scan …");
     try {
       await this.road;
       const answer = await getJson(`api/cases/${number}`);
       await this.looked.flush();
       if (turn !== this.turn) return; // another was asked for since
+      this.told.forget(seen);
       this._change(number, answer);
     } catch (error) {
       if (turn === this.turn) throw error;
@@ -80,6 +82,7 @@ export class App {
 
   /** Everything of a case takes the place of everything of another, with nothing awaited in between. */
   _change(number, { scan, state, cases }) {
+    if (this.state) this.told.leave();
     Object.assign(this, {
       opened: {}, number, scan, volume: new Volume(scan), heart: null, selected: null, state: null,
       at: state.lesions[0]?.kji ?? scan.shape.map((n) => Math.floor(n / 2)),
@@ -89,7 +92,6 @@ export class App {
     if (scan.is_copy) takeEditingAway();
     this.looked.begin(state.viewed);
     this.tools.begin();
-    this.panel.left = [];
     this.readings.begin();
     this.setWindow([...scan.window_hu]);
     for (const view of this.views) view.shown = "";
@@ -98,7 +100,6 @@ export class App {
     this.take(state);
     for (const view of this.views) view.fit();
     Object.assign($("slice"), { min: String(1 + scan.first_slice), max: String(this.volume.nk + scan.first_slice) });
-    $("alert").hidden = true;
     $("page").hidden = false;
   }
 
@@ -167,7 +168,7 @@ export class App {
 
   /** Asks for a change of the case that is shown now, after `first`, and never of another; null where none was made. */
   send(what, words, first = null) {
-    const { opened, base } = this, isLeft = () => opened !== this.opened;
+    const { opened, base } = this, isLeft = () => opened !== this.opened, seen = this.told.count;
     return this._inTurn(async () => {
       await first;
       if (isLeft()) throw new Refusal(0, `Another case was opened first: ${LEFT[what]}.`);
@@ -175,10 +176,10 @@ export class App {
         const answer = await post(`${base}/${what}`, { version: this.state.version, ...words });
         if (isLeft()) return answer;
         this.take(answer);
-        $("alert").hidden = true;
+        this.told.forget(seen);
         return answer;
       } catch (error) {
-        if (isLeft()) throw new Refusal(0, `In the case that was left: ${error.message}`);
+        if (isLeft()) throw new Refusal(0, ofLeft(error.message));
         if (error.status === 409) await this._showAnew();
         throw error;
       }
@@ -330,7 +331,7 @@ export class App {
   }
 
   escape() {
-    if (!$("alert").hidden) $("alert").hidden = true;
+    if (!this.told.isEmpty) this.told.forget();
     else if (this.tools.name !== "look") this.chooseTool("look");
     else this.select(null, { jump: false });
   }
@@ -360,8 +361,7 @@ export class App {
   }
 
   warn(text) {
-    $("alertText").textContent = text;
-    $("alert").hidden = false;
+    this.told.tell(text);
   }
 
   /** Draws once for all that happened since the last picture. */

@@ -1,6 +1,6 @@
 // The words of the page: the score, the lesions as a queue, what is to be known, signing; and the lines around the images.
 
-import { $, el, fill, square } from "./dom.js";
+import { $, el, fill, ofLeft, square } from "./dom.js";
 import { download } from "./server.js";
 import { HINTS } from "./tools.js";
 
@@ -15,7 +15,6 @@ export class Panel {
   constructor(app) {
     this.app = app;
     this.sort = "queue";
-    this.left = [];
     this.isBusy = false;
     $("sort").addEventListener("change", () => ((this.sort = $("sort").value), this.drawQueue()));
     for (const id of ["observer", "organization"]) $(id).addEventListener("input", () => this.drawSign());
@@ -151,7 +150,7 @@ export class Panel {
         el("button", { type: "button", className: "link",
           onclick: () => app.attempt(() => download(`${app.base}/exports/${encodeURIComponent(name)}/${encodeURIComponent(file)}`, file)) },
           file))));
-    fill("exports", ...files, ...this.left.map((text) => el("li", { className: "bad" }, text)));
+    fill("exports", ...files, ...state.left_out.map((text) => el("li", { className: "bad" }, text)));
   }
 
   async _finish(what) {
@@ -164,14 +163,10 @@ export class Panel {
     const told = app.looked.flush(); // before it is signed
     const answer = await app.send(what, words, told);
     this.isBusy = false;
-    const isHere = opened === app.opened;
-    if (answer?.not_written) {
-      app.warn(`${isHere ? "" : "The case that was left: "}It is signed, and the signature is kept. Nothing was exported: ${answer.not_written}`);
-    }
-    if (isHere && answer?.written) {
-      this.left = answer.written.left_out;
-      app.say(`${app.state.state_words}. Written to ${answer.written.folder}.`);
-    }
+    const isHere = opened === app.opened, warn = (text) => app.warn(isHere ? text : ofLeft(text));
+    if (answer?.not_written) warn(`It is signed, and the signature is kept. Nothing was exported: ${answer.not_written}`);
+    if (isHere && answer?.written) app.say(`${app.state.state_words}. Written to ${answer.written.folder}.`);
+    else if (answer?.written?.left_out.length) warn(answer.written.left_out.join("; "));
     this.drawSign();
   }
 }

@@ -1,6 +1,6 @@
 // What a pointer does in the axial image: look, assign, brush, eraser, cut, box; and wheel, window, pan and pinch in all.
 
-import { runsOf } from "./volume.js";
+import { runsOf } from "./images/volume.js";
 
 const SLOP_PX = 3; // a click may move so far
 const REACH_PX = 8; // so far from a lesion a click still means it

@@ -147,3 +147,20 @@ def test_a_third_case_of_two_ways_of_scoring_is_refused():
 def test_a_third_case_of_two_empty_readings_is_empty():
     none = make_case()
     assert adjudicated(opened(none), opened(none)).report.total.agatston == 0
+
+
+@pytest.mark.parametrize(
+    ("other", "says_other"),
+    [
+        (named(Artery.OTHER, False), True),
+        (named(Artery.OTHER, True), False),
+        (named(Artery.OTHER, True).remove(1), False),
+    ],
+)
+def test_what_nobody_calls_coronary_and_one_has_not_decided_is_told(other, says_other):
+    for pair in ((named(Artery.OTHER, True), other), (other, named(Artery.OTHER, True))):
+        found = compared(*pair)
+        (one,) = found.lesions
+        assert (one.kind, one.undecided, one.says_other) == ("open", True, says_other)
+        assert found.dice is None, "neither calls any voxel coronary"
+    assert compared(named(Artery.OTHER, False), named(Artery.OTHER, False)).lesions == ()

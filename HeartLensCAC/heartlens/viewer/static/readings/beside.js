@@ -1,6 +1,6 @@
 // The same slice beside the axial image, with the outlines of another reading; it follows that image and edits nothing.
 
-import { View } from "../view.js";
+import { View } from "../images/view.js";
 
 export class Beside extends View {
   constructor(canvas, app) {

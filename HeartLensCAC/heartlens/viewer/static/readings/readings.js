@@ -2,7 +2,7 @@
 
 import { $, el, fill } from "../dom.js";
 import { getJson } from "../server.js";
-import { Labels } from "../volume.js";
+import { Labels } from "../images/volume.js";
 import { Beside } from "./beside.js";
 
 export class Readings {
