@@ -274,6 +274,7 @@ HELD_ELSEWHERE = {
     "--export-html": "viewer/test_copy.py: a file that is there is told, and every copy of these tests is a new one",
     "--port": "viewer/test_server.py: a taken port is told, and every server of these tests takes one that is free",
     "--adjudicate": "test_comparing.py: refused for several scans",
+    "--keep": "cohort/test_reading.py: a cohort that was run so can be read",
     "--against": "viewer/test_rounds.py: named with --adjudicate, and every third case is made with both",
     "--second": "viewer/test_rounds.py: named with the name that it needs, and every second reading is made with one",
     "--reader": "viewer/test_rounds.py: the same",
@@ -338,7 +339,7 @@ OF_OTHERS = {"--preload"}
 
 COMMANDS = (
     "score", "review", "progress", "compare", "export", "draft",
-    "cohort plan", "cohort run", "cohort one", "cohort status", "cohort table",
+    "cohort plan", "cohort run", "cohort one", "cohort status", "cohort table", "cohort review",
     "pacs find", "pacs score", "pacs send", "pacs doctor", "node",
 )  # fmt: skip
 

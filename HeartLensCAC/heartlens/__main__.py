@@ -28,6 +28,7 @@ from heartlens.cohort.command import add_cohort
 from heartlens.core.errors import InputRefused
 from heartlens.pacs.command import add_pacs
 from heartlens.pacs.node.command import add_node
+from heartlens.viewer.arguments import ToRead, add_cohort_review, add_review
 
 if TYPE_CHECKING:
     from heartlens.case.case import Case
@@ -143,9 +144,10 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("case", type=Path, nargs="+", help="case folder, result folder, or a folder of them")
     verify.set_defaults(run=_run_verify)
 
-    for add in (add_comparing, add_export, add_draft, add_cohort, add_pacs, add_node):
+    for add in (add_comparing, add_export, add_draft, add_pacs, add_node):
         add(commands)
-    _add_review(commands)
+    add_cohort_review(add_cohort(commands), _of_cohort)
+    add_review(commands, _of_cohort)
 
     worker = commands.add_parser("worker", help="read jobs from stdin, one JSON object per line (for programs)")
     worker.set_defaults(run=_run_worker)
@@ -159,28 +161,6 @@ def _add_score(commands: Any) -> None:
     score.add_argument("--json", action="store_true", help="print report.json instead of the table")
     add_score_options(score)
     score.set_defaults(run=_run_score)
-
-
-def _add_review(commands: Any) -> None:
-    review = commands.add_parser("review", help="read cases in the browser: look, correct, sign")
-    review.add_argument(
-        "input", type=Path, nargs="+", help="case folder, result folder, folder of results, or a CT, which is scored"
-    )
-    review.add_argument("--out", type=Path, help="for a CT: result folder to make (default: its name and -result)")
-    review.add_argument("--port", type=int, default=0, help="on 127.0.0.1 (default: a free one)")
-    review.add_argument("--reader", default="", metavar="NAME", help="who edits; kept with each edit")
-    review.add_argument("--identify", action="store_true", help="show patient ID and name on the page")
-    review.add_argument(
-        "--export-html", type=Path, metavar="FILE", help="make one file that shows the case, read-only and unserved"
-    )
-    review.add_argument(
-        "--second", type=Path, metavar="DIR", help="read blind: begin again with the automatic result, in a new folder"
-    )
-    review.add_argument("--against", type=Path, metavar="SECOND", help="show this second reading beside the first")
-    review.add_argument(
-        "--adjudicate", type=Path, metavar="DIR", help="with --against: result folder of the third case"
-    )
-    review.set_defaults(run=_run_review)
 
 
 def _run_score(options: argparse.Namespace) -> int:
@@ -354,14 +334,11 @@ def _run_verify(options: argparse.Namespace) -> int:
     return DONE
 
 
-def _run_review(options: argparse.Namespace) -> int:
-    from heartlens.viewer.command import review
+def _of_cohort(place: Path, settings: str) -> ToRead:
+    from heartlens.cohort.folder import CohortFolder
+    from heartlens.cohort.reading import cases_to_read
 
-    review(
-        options.input, out=options.out, port=options.port, reader=options.reader, identify=options.identify,
-        copy=options.export_html, second=options.second, against=options.against, adjudicate=options.adjudicate,
-    )  # fmt: skip
-    return DONE
+    return cases_to_read(CohortFolder.open(place), settings)
 
 
 def _run_worker(options: argparse.Namespace) -> int:

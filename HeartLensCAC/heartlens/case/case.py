@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens import __version__
-from heartlens.case.edits import Edit, apply_edit, runs_of
+from heartlens.case.edits import Edit, actions_of, apply_edit, edits_in_force, runs_of
 from heartlens.case.grading import grade_score
 from heartlens.case.inputs import CaseInputs
 from heartlens.core.ct import CTVolume
@@ -309,23 +309,10 @@ class Case:
     @property
     def edits_in_force(self) -> list[Edit]:
         """The edits that were not taken back, in their order."""
-        return [edit for action in self._history()[0] for edit in action]
+        return edits_in_force(self.edits)
 
     def _history(self) -> tuple[list[list[Edit]], list[list[Edit]]]:
-        """Actions in force and actions undone (latest last), each with its edits."""
-        done: list[list[Edit]] = []
-        undone: list[list[Edit]] = []
-        for edit in self.edits:
-            if edit.kind == "undo":
-                undone.append(done.pop())
-            elif edit.kind == "redo":
-                done.append(undone.pop())
-            elif edit.joined:
-                done[-1].append(edit)
-            else:
-                done.append([edit])
-                undone.clear()
-        return done, undone
+        return actions_of(self.edits)
 
     def _report_json(self) -> dict[str, Any]:
         """The scores, each lesion with the instance numbers of the source slices that it reaches into."""

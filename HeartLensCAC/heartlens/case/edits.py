@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -99,6 +99,40 @@ def apply_edit(edit: Edit, draft: Draft) -> None:
         known = draft.notes.get(edit.lesion)
         site = edit.site if edit.site is not None or known is None else known.site
         draft.reassign(edit.lesion, edit.artery, replace(note, site=site))
+
+
+def actions_of(edits: Iterable[Edit]) -> tuple[list[list[Edit]], list[list[Edit]]]:
+    """Actions in force and actions undone (latest last), each with its edits.
+
+    Parameters
+    ----------
+    edits
+        Oldest first.
+    """
+    done: list[list[Edit]] = []
+    undone: list[list[Edit]] = []
+    for edit in edits:
+        if edit.kind == "undo":
+            undone.append(done.pop())
+        elif edit.kind == "redo":
+            done.append(undone.pop())
+        elif edit.joined:
+            done[-1].append(edit)
+        else:
+            done.append([edit])
+            undone.clear()
+    return done, undone
+
+
+def edits_in_force(edits: Iterable[Edit]) -> list[Edit]:
+    """The edits that were not taken back, in their order.
+
+    Parameters
+    ----------
+    edits
+        Oldest first.
+    """
+    return [edit for action in actions_of(edits)[0] for edit in action]
 
 
 def runs_of(flat: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:

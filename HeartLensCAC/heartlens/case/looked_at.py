@@ -53,6 +53,11 @@ class LookedAt:
         """Of whom something was kept when this was read."""
         return set(self._others) | ({self._reader} if self._was_here else set())
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether some reader, whose name is not asked for here, has seen a slice or a lesion."""
+        return any(seen.get("slices") or seen.get("lesions") for seen in self._others.values())
+
     def begin(self) -> None:
         """Keep that this reader has begun, who has seen nothing yet.
 

@@ -1,4 +1,4 @@
-"""The command `heartlens cohort`: plan, run, one, status, table."""
+"""The command `heartlens cohort`: plan, run, one, status, table; `review` is added by the command line."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ OF_ONE_SCAN = ("series", "segmentation", "identify", "key_page", "pdf", "fhir", 
 OF_THE_PLAN = ("force",)
 
 
-def add_cohort(commands: Any) -> None:
-    """Add the command to those of the command line."""
+def add_cohort(commands: Any) -> Any:
+    """Add the command to those of the command line, and give its steps: one of them is not this package's."""
     cohort = commands.add_parser("cohort", help="score thousands of scans and make tables of the results")
     steps = cohort.add_subparsers(required=True, metavar="STEP")
 
@@ -91,6 +91,7 @@ def add_cohort(commands: Any) -> None:
         help="known scores or a second reader: columns agatston, and key, series_uid or subject (exam, scan)",
     )  # fmt: skip
     table.set_defaults(run=run_table)
+    return steps
 
 
 def _add_folder(parser: argparse.ArgumentParser) -> None:

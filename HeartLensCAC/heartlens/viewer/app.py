@@ -23,6 +23,8 @@ from heartlens.core.errors import InputRefused
 from heartlens.viewer.guard import Guard
 from heartlens.viewer.listed import Listed
 from heartlens.viewer.refusals import BodyTooLarge, Stale, sentence
+from heartlens.viewer.worklist.labels import write_labels
+from heartlens.viewer.worklist.rows import SIGNED, Rows
 
 if TYPE_CHECKING:
     from heartlens.viewer.open_case import OpenCase
@@ -33,6 +35,9 @@ STATIC = Path(__file__).parent / "static"
 
 KEPT_OPEN = 4
 """Cases in memory, 50 MB each; one that was put away is opened again when a page asks for it."""
+
+AT_ONCE = 100
+"""Rows of the list that a page gets by one request: a cohort may have thousands."""
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -48,10 +53,23 @@ class Worklist:
         Who edits.
     identify
         Show patients' IDs and names.
+    labels
+        Folder in which labels of the reviewed cases are written; an earlier one is not replaced.
+    is_by_need
+        The cases that need a reader most come first.
     """
 
-    def __init__(self, cases: Sequence[Listed], *, reader: str = "", identify: bool = False) -> None:
-        self.cases = tuple(cases)
+    def __init__(
+        self,
+        cases: Sequence[Listed],
+        *,
+        reader: str = "",
+        identify: bool = False,
+        labels: Path = Path("labels"),
+        is_by_need: bool = False,
+    ) -> None:
+        self.cases, self._is_by_need = tuple(cases), is_by_need
+        self._labels, self._rows, self._rows_lock = labels, Rows(), threading.Lock()
         self._reader, self._identify = reader, identify
         self._open: OrderedDict[int, Future[OpenCase]] = OrderedDict()
         self._lock = threading.Lock()
@@ -104,12 +122,54 @@ class Worklist:
 
         if listed.make is not None:
             listed.make()
-        return OpenCase(listed.folder, reader=self._reader, identify=self._identify)
+        return OpenCase(listed.folder, reader=self._reader, identify=self._identify, name=listed.shown_name)
 
     def prefetch(self, number: int) -> None:
         """Begin to open the case after one, so that the reader does not wait for it; nothing is made on the disk."""
         if number + 1 < len(self.cases) and self.cases[number + 1].is_there:
             self.begin(number + 1)
+
+    def rows(self, first: int) -> dict[str, Any]:
+        """How far the cases are: `AT_ONCE` rows of the list, and how many of all are signed.
+
+        Parameters
+        ----------
+        first
+            Number of the first row.
+        """
+        with self._lock:
+            open_here = set(self._open)
+        with self._rows_lock:  # what was read is kept, and read once
+            shown = range(first, min(first + AT_ONCE, len(self.cases)))
+            rows = [self._row(n, is_open_here=n in open_here) for n in shown]
+            signed = sum(self._rows.is_signed(listed) for listed in self.cases)
+        known = {"signed": signed, "cases": len(self.cases), "reader": self._reader, "is_by_need": self._is_by_need}
+        return {"rows": rows, **known}
+
+    def _row(self, number: int, *, is_open_here: bool) -> dict[str, Any]:
+        listed = self.cases[number]
+        row = self._rows.of(listed, is_open_here=is_open_here)
+        return {
+            "number": number,
+            "name": listed.shown_name,
+            "state": row.state,
+            "words": row.words,
+            "score": row.score,
+            "need": "" if row.state == SIGNED else listed.need or row.need.words,
+            "is_reviewed": row.is_reviewed,
+        }
+
+    def write_labels(self) -> dict[str, Any]:
+        """Write labels of the reviewed cases for training.
+
+        Raises
+        ------
+        InputRefused
+            None is reviewed, or they cannot be written.
+        """
+        with self._rows_lock:
+            reviewed = [one.folder for one in self.cases if self._rows.of(one, is_open_here=True).is_reviewed]
+        return write_labels(reviewed, self._labels)
 
     def close(self) -> None:
         """Let others edit."""
@@ -150,21 +210,30 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
             number = request.path_params["number"]
             if number >= len(worklist.cases):
                 return _error(404, "unknown", "There is no such case in this list.")
-            try:
-                words = _words(await request.body()) if request.method == "POST" else {}
-                return await run_in_threadpool(lambda: work(worklist.open(number, anew=anew), request, words))
-            except BodyTooLarge as error:
-                return _error(413, "too-large", str(error))
-            except Stale as stale:
-                return _error(409, "stale", str(stale))
-            except InputRefused as refused:
-                return _error(422, refused.code, sentence(refused.text))
-            except Exception as error:
-                log_failure(logger, "a request failed", error)
-                failure = Failure.of(error)
-                return _error(500, failure.code, sentence(failure.text))
+            return await answered(request, lambda words: work(worklist.open(number, anew=anew), request, words))
 
         return handle
+
+    def of_list(work: Callable[[Request], dict[str, Any]]) -> Handler:
+        async def handle(request: Request) -> Response:
+            return await answered(request, lambda _words: JSONResponse(work(request)))
+
+        return handle
+
+    async def answered(request: Request, work: Callable[[dict[str, Any]], Response]) -> Response:
+        try:
+            words = _words(await request.body()) if request.method == "POST" else {}
+            return await run_in_threadpool(lambda: work(words))
+        except BodyTooLarge as error:
+            return _error(413, "too-large", str(error))
+        except Stale as stale:
+            return _error(409, "stale", str(stale))
+        except InputRefused as refused:
+            return _error(422, refused.code, sentence(refused.text))
+        except Exception as error:
+            log_failure(logger, "a request failed", error)
+            failure = Failure.of(error)
+            return _error(500, failure.code, sentence(failure.text))
 
     def scan(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
         number = request.path_params["number"]
@@ -191,9 +260,15 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
             return _error(404, "unknown", "This server has exported no such file.")
         return FileResponse(path, media_type="application/octet-stream")
 
+    def rows(request: Request) -> dict[str, Any]:
+        wanted = request.query_params.get("first", "")
+        return worklist.rows(int(wanted) if wanted.isdecimal() and len(wanted) < 8 else 0)
+
     at = "/api/cases/{number:int}"
     routes = [
         Route("/", page),
+        Route("/api/worklist", of_list(rows)),
+        Route("/api/worklist/labels", of_list(lambda _request: worklist.write_labels()), methods=["POST"]),
         Route(f"{at}", of_case(scan, anew=True)),
         Route(f"{at}/ct", of_case(ct)),
         Route(f"{at}/state", of_case(lambda case, _request, _words: JSONResponse(case.state()))),

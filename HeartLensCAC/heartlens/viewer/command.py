@@ -7,6 +7,7 @@ from pathlib import Path
 
 from heartlens.app.console import say
 from heartlens.app.options import UsageError
+from heartlens.case.folder import case_in
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.listed import Listed, second_readings, third_readings
 
@@ -62,14 +63,7 @@ def review(
     if copy is not None:
         _write_copy(places, out, copy, identify=identify)
         return
-    try:
-        from heartlens.viewer.serve import serve
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("heartlens"):
-            raise
-        raise InputRefused(
-            "input", f"the page in the browser needs {error.name}; pip install 'heartlens[viewer]', then run again"
-        ) from None
+    _require_server()
     if second is not None:
         cases = second_readings(places[0], case_folders(places[0], out), second, reader)
     elif against is not None and adjudicate is not None:
@@ -77,13 +71,67 @@ def review(
         cases = third_readings(places[0], *readings, adjudicate)
         say(f"{len(cases)} of {len(readings[0])} cases were read twice")
     else:
-        cases = [
-            Listed(one) for one in dict.fromkeys(folder for place in places for folder in case_folders(place, out))
-        ]
+        cases = [Listed(one) for one in dict.fromkeys(folder for place in places for folder in _in_order(place, out))]
+    is_list = len(places) == 1 and case_in(places[0]) is None and bool(_cases_at(places[0]))
+    _serve(
+        cases, port=port, reader=reader, identify=identify, labels=places[0] if is_list else Path.cwd(),
+        is_by_need=is_list and second is None and against is None,
+    )  # fmt: skip
+
+
+def review_cohort(
+    folder: Path, to_read: Sequence[tuple[Path, str, str]], *, port: int = 0, reader: str = "", identify: bool = False
+) -> None:
+    """Serve the scans of a cohort until Ctrl-C.
+
+    Parameters
+    ----------
+    folder
+        Of the cohort.
+    to_read
+        Case folder, name for the page and need of each, in the order of the list.
+    port, reader, identify
+        As for `review`.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: the first one cannot be opened.
+    """
+    _require_server()
+    cases = [Listed(case, name=name, need=need) for case, name, need in to_read]
+    _serve(cases, port=port, reader=reader, identify=identify, labels=folder, is_by_need=True)
+
+
+def _require_server() -> None:
     try:
-        serve(cases, port=port, reader=reader, identify=identify, on_ready=_tell)
+        import heartlens.viewer.serve  # noqa: F401
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("heartlens"):
+            raise
+        raise InputRefused(
+            "input", f"the page in the browser needs {error.name}; pip install 'heartlens[viewer]', then run again"
+        ) from None
+
+
+def _serve(cases: Sequence[Listed], *, port: int, reader: str, identify: bool, labels: Path, is_by_need: bool) -> None:
+    from heartlens.viewer.serve import serve
+
+    try:
+        serve(
+            cases, port=port, reader=reader, identify=identify, labels=labels.absolute() / "labels",
+            is_by_need=is_by_need, on_ready=_tell,
+        )  # fmt: skip
     except KeyboardInterrupt:  # the way in which it is meant to end
         say("ended; every edit is on the disk")
+
+
+def _in_order(place: Path, out: Path | None) -> Sequence[Path]:
+    """The cases of a place; of a folder of them, those first that need a reader most."""
+    from heartlens.viewer.worklist.rows import row_of
+
+    folders = case_folders(place, out)
+    return folders if len(folders) < 2 else sorted(folders, key=lambda folder: row_of(folder).place)
 
 
 def _check_rounds(

@@ -43,12 +43,23 @@ class Listed:
         Which reading it is, in words for the page; "" for the first.
     readings
         Case folders of the two readings that it was made of.
+    name
+        By which a reader knows it; "" for that of its result folder. For the page alone: it may be a patient's.
+    need
+        Why it needs a reader, where the list knows more than the case; "" otherwise.
     """
 
     folder: Path
     make: Callable[[], None] | None = None
     round: str = ""
     readings: tuple[Path, Path] | None = None
+    name: str = ""
+    need: str = ""
+
+    @property
+    def shown_name(self) -> str:
+        """What the page calls it."""
+        return self.name or name_of(self.folder)
 
     @property
     def is_there(self) -> bool:

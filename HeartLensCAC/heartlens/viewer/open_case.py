@@ -37,6 +37,8 @@ class OpenCase:
         Who edits.
     identify
         Show the patient's ID and name.
+    name
+        What the page calls it; "" is the name of its result folder.
 
     Raises
     ------
@@ -44,13 +46,13 @@ class OpenCase:
         It cannot be opened.
     """
 
-    def __init__(self, folder: Path, *, reader: str = "", identify: bool = False) -> None:
+    def __init__(self, folder: Path, *, reader: str = "", identify: bool = False, name: str = "") -> None:
         self._lock = threading.RLock()
         self._session = ReviewSession.open(folder, reader=reader)
         self._looked_at = LookedAt(self._session.folder, reader, is_kept=self._session.held_by is None)
         self._exports: dict[str, Path] = {}
         self._left_out: list[str] = []
-        self._identify = identify
+        self._identify, self._name = identify, name
         self._heart: dict[str, list[int]] | None = None
         self._timer: threading.Timer | None = None
         self._is_closed = False
@@ -90,7 +92,7 @@ class OpenCase:
         with self._lock:
             return {
                 **geometry_of(self._session.case),
-                "name": name_of(self._session.folder),
+                "name": self._name or name_of(self._session.folder),
                 "identity": identity_of(self._session) if self._identify else None,
             }
 
@@ -210,7 +212,7 @@ class OpenCase:
         with self._lock:
             self._require_version(words)
             session = self._session
-            out = _free_folder(session.folder.parent / ("unsigned" if session.signature is None else "signed"))
+            out = free_folder(session.folder.parent / ("unsigned" if session.signature is None else "signed"))
             self._left_out = session.export(out)
             self._exports[out.name] = out
             return {**self.state(), "written": {"name": out.name, "folder": str(out), "left_out": self._left_out}}
@@ -257,8 +259,14 @@ def _files(out: Path) -> list[str]:
     return []
 
 
-def _free_folder(wanted: Path) -> Path:
-    """The wanted folder, or the next name that is free: an export never replaces another."""
+def free_folder(wanted: Path) -> Path:
+    """The wanted folder, or the next name that is free: an export never replaces another.
+
+    Parameters
+    ----------
+    wanted
+        To be made.
+    """
     free, n = wanted, 2
     while free.exists():
         free, n = wanted.with_name(f"{wanted.name}-{n}"), n + 1

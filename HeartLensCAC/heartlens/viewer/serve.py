@@ -6,6 +6,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import uvicorn
 
@@ -22,6 +23,8 @@ def serve(
     port: int = 0,
     reader: str = "",
     identify: bool = False,
+    labels: Path = Path("labels"),
+    is_by_need: bool = False,
     on_ready: Callable[[str], None],
 ) -> None:
     """Serve cases until the process is asked to go.
@@ -36,6 +39,10 @@ def serve(
         Who edits; kept with each edit.
     identify
         Show patients' IDs and names on the page.
+    labels
+        Folder in which labels of the reviewed cases are written.
+    is_by_need
+        The cases that need a reader most come first.
     on_ready
         Hears the address, with its token, once it answers there.
 
@@ -44,7 +51,7 @@ def serve(
     InputRefused
         ``input``: the first case cannot be opened; ``output``: the port is not free.
     """
-    worklist = Worklist(cases, reader=reader, identify=identify)
+    worklist = Worklist(cases, reader=reader, identify=identify, labels=labels, is_by_need=is_by_need)
     try:
         with _listening(port) as listener:
             port = listener.getsockname()[1]

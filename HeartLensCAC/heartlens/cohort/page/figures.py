@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from heartlens.risk.reading_need import CLEAR_PROBABILITY, WORDS, Need
+
 MOST_ACQUISITIONS = 12
 """Rows of each table of scanners, kernels and voltages; the rest is one row."""
 
 WORKLIST = 20
-
-CLEAR_PROBABILITY = 0.9
-"""From here on the likeliest category is not offered to a reader because of its probability. A choice."""
 
 AGE_GROUPS = (
     "CASE WHEN age < 45 THEN '<45' WHEN age < 55 THEN '45–54' WHEN age < 65 THEN '55–64' "
@@ -163,11 +162,11 @@ def worklist(con: Any) -> list[dict[str, Any]]:
     found = con.execute(
         "SELECT key, settings, subject, agatston_low, agatston_high, category_low, category_high, undecided, reason "
         "FROM (SELECT *, CASE "
-        "WHEN category IS NULL THEN 'the category depends on undecided lesions' "
-        "WHEN list_contains(reasons, 'unsettled') THEN 'the networks contradict each other' "
-        "WHEN undecided > 0 THEN 'lesions are undecided' "
-        f"WHEN likeliest_probability < {CLEAR_PROBABILITY} THEN 'the category is uncertain by the networks' "
-        "WHEN list_contains(reasons, 'metal-on-artery') THEN 'metal on an artery' END AS reason, CASE "
+        f"WHEN category IS NULL THEN '{WORDS[Need.CATEGORY]}' "
+        f"WHEN list_contains(reasons, 'unsettled') THEN '{WORDS[Need.CONTRADICTION]}' "
+        f"WHEN undecided > 0 THEN '{WORDS[Need.LESIONS]}' "
+        f"WHEN likeliest_probability < {CLEAR_PROBABILITY} THEN '{WORDS[Need.PROBABILITY]}' "
+        f"WHEN list_contains(reasons, 'metal-on-artery') THEN '{WORDS[Need.METAL]}' END AS reason, CASE "
         "WHEN category IS NULL THEN 0 WHEN list_contains(reasons, 'unsettled') THEN 1 WHEN undecided > 0 THEN 2 "
         f"WHEN likeliest_probability < {CLEAR_PROBABILITY} THEN 3 ELSE 4 END AS place "
         "FROM series WHERE status = 'scored' AND state IN ('draft', 'altered')) WHERE reason IS NOT NULL "

@@ -39,6 +39,7 @@ function action(app, key, shift) {
     d: () => app.readings.next(), r: () => app.readings.turn(),
     n: () => app.next(1), p: () => app.next(-1), u: () => app.nextOpen(),
     z: () => app.edit({ kind: "undo" }), y: () => app.edit({ kind: "redo" }),
+    l: () => app.list.open(),
     t: () => app.toggle("tint"), m: () => app.cycleSlab(), w: () => app.cycleWindow(), h: () => app.zoomToHeart(),
     "+": () => app.zoom(1.25), "=": () => app.zoom(1.25), "-": () => app.zoom(0.8), f: () => app.fit(),
     Delete: () => app.removeSelected(), Backspace: () => app.removeSelected(),

@@ -10,6 +10,7 @@ import { Told } from "./told.js";
 import { Tools } from "./tools.js";
 import { View } from "./images/view.js";
 import { Labels, Volume } from "./images/volume.js";
+import { Worklist } from "./worklist/worklist.js";
 
 const WINDOWS = { calcium: null, mediastinum: [-160, 240], bone: [-400, 1600], lung: [-1350, 150] }; // HU, black and white
 const SLABS_MM = [0, 3, 5, 10, 20];
@@ -26,6 +27,7 @@ export class App {
     this.views = ["axial", "coronal", "sagittal"].map((kind) => new View(kind, $(kind), this));
     this.panel = new Panel(this);
     this.readings = new Readings(this);
+    this.list = new Worklist(this);
     for (const view of this.views) this.tools.listen(view);
     listenToKeys(this);
     listenToControls(this);
@@ -95,6 +97,7 @@ export class App {
     this.readings.begin();
     this.setWindow([...scan.window_hu]);
     for (const view of this.views) view.shown = "";
+    this.list.cases = cases;
     drawName(this, cases);
     drawArteries(this);
     this.take(state);
@@ -126,7 +129,9 @@ export class App {
     await this.readings.load(isLeft);
     if (isLeft()) return;
     await this.looked.flush({ isAsking: true }); // the server knows of what slices by now
-    if (!isLeft()) document.body.dataset.ready = "yes";
+    if (isLeft()) return;
+    document.body.dataset.ready = "yes";
+    await this.list.refresh();
   }
 
   /** A state from the server takes the place of the one that is shown. */

@@ -168,6 +168,7 @@ export class Panel {
     if (isHere && answer?.written) app.say(`${app.state.state_words}. Written to ${answer.written.folder}.`);
     else if (answer?.written?.left_out.length) warn(answer.written.left_out.join("; "));
     this.drawSign();
+    if (what === "sign") app.list.refresh();
   }
 }
 
