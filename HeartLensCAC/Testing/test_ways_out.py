@@ -307,6 +307,7 @@ HELD_ELSEWHERE = {
     "--ae": "unit/pacs/node/test_command.py: titles that are none are refused by its name",
     "--changes": "unit/pacs/node/test_command.py: without callers it is the other door",
     "--changes-auth": "unit/pacs/node/test_command.py: variables that are not set are refused by its name",
+    "--changes-clear": "unit/pacs/node/test_command.py: http:// to another computer is refused without it",
     "--home": "unit/pacs/node/test_command.py: a second node needs another one",
     "--listen": "unit/pacs/node/test_receiver.py: a taken port is told, and every node of these tests takes a free one",
     "--status-port": "unit/pacs/node/test_command.py: every node of these tests takes 0, for none",

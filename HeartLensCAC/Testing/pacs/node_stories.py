@@ -20,7 +20,8 @@ import pytest
 from orthanc_archive import NODE, PROFILES, WEB, Orthanc, send
 from pydicom import dcmread
 
-from heartlens.pacs.node.ledger import Ledger, SeriesRow
+from heartlens.pacs.node.ledger import Ledger
+from heartlens.pacs.node.rows import SeriesRow
 from heartlens.pacs.node.rules import Phase
 
 LIBRARY = Path(__file__).resolve().parents[2]

@@ -13,6 +13,12 @@ from heartlens.core.errors import InputRefused
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 UID_LENGTH = 64
 
+MOST_COUNTED = 1_000_000
+"""No series and no study has more; a larger number is none that may be believed."""
+
+SENT_FILES = ("segmentation.dcm", "report.dcm", "key-page*.dcm", "report-pdf.dcm")
+"""Of a result, in the order in which they are sent: what is referred to first."""
+
 
 class ArchiveError(Exception):
     """An archive did not do what it was asked for.
@@ -126,8 +132,36 @@ class Archive(Protocol):
 def image_count(archive: Archive, study_uid: str, series_uid: str) -> int | None:
     """How many images an archive says a series has; None where it has it not, or does not say."""
     found: Sequence[FoundSeries] = archive.series(study_uid, series_uid)
-    counts = [one.images for one in found if one.series_uid == series_uid]
-    return counts[0] if counts else None
+    counts = {one.images for one in found if one.series_uid == series_uid}
+    return (counts.pop() or None) if len(counts) == 1 else None  # two answers are none
+
+
+def count_of(value: object) -> int | None:
+    """A number of images or series as an archive or a header says it; None where it is no number that can be.
+
+    Parameters
+    ----------
+    value
+        As it was read.
+
+    Examples
+    --------
+    >>> [count_of(value) for value in (41, "41 ", 41.0, 0)]
+    [41, 41, 41, 0]
+    >>> [count_of(value) for value in (None, "", "abc", -5, 4.5, 10**30, "9" * 5000, [41, 41], True)]
+    [None, None, None, None, None, None, None, None, None]
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    text = str(value).strip().removesuffix(".0")
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST_COUNTED))):
+        return None
+    return int(text) if int(text) <= MOST_COUNTED else None
+
+
+def files_to_send(result: Path) -> list[Path]:
+    """The files of a result folder that an archive gets, in their order."""
+    return [path for pattern in SENT_FILES for path in sorted(result.glob(pattern))]
 
 
 def require_uid(uid: str, what: str) -> str:

@@ -13,12 +13,9 @@ from typing import Any
 from heartlens.app.console import say
 from heartlens.app.options import add_score_options, more_of, request_of
 from heartlens.core.errors import InputRefused
-from heartlens.pacs.archive import Archive, ArchiveError, FoundSeries, Query, require_uid
+from heartlens.pacs.archive import Archive, ArchiveError, FoundSeries, Query, files_to_send, require_uid
 from heartlens.pacs.connect import open_archive
 from heartlens.pacs.profiles import DicomWebProfile, DimseProfile, config_place, find_profile, read_profiles
-
-SENT = ("segmentation.dcm", "report.dcm", "key-page*.dcm", "report-pdf.dcm")
-"""Of a result, in the order in which they are sent: what is referred to first."""
 
 
 def add_pacs(commands: Any) -> None:
@@ -74,6 +71,8 @@ def _archive(options: argparse.Namespace) -> Iterator[Archive]:
     """The archive that is meant; what it does not do becomes a refusal."""
     profile = find_profile(options.pacs, options.config)
     try:
+        for caution in profile.cautions():
+            say(f"warning: {caution}")
         with closing(open_archive(profile)) as archive:
             yield archive
     except ArchiveError as error:
@@ -216,12 +215,10 @@ def _run_send(options: argparse.Namespace) -> int:
 
 
 def _send(archive: Archive, result: Path) -> None:
-    sent = []
-    for pattern in SENT:
-        for path in sorted(result.glob(pattern)):
-            archive.send(path)
-            sent.append(path.name)
-    print(f"Sent to {archive.name}: {', '.join(sent)}")
+    paths = files_to_send(result)
+    for path in paths:
+        archive.send(path)
+    print(f"Sent to {archive.name}: {', '.join(path.name for path in paths)}")
 
 
 def _run_doctor(options: argparse.Namespace) -> int:
@@ -247,6 +244,8 @@ def _run_doctor(options: argparse.Namespace) -> int:
             )
         elif isinstance(profile, DicomWebProfile) and profile.auth == "none":
             print('  note    auth = "none": everybody who reaches the archive may read it')
+        for caution in profile.cautions():
+            print(f"  warning {caution}")
         print("  for heartlens node: set at whoever sends the node's own AE title, address and port (11112)")
     if troubles:
         raise InputRefused("input", f"{troubles} of {len(names)} archives cannot be used; the lines above say why")

@@ -20,7 +20,7 @@ from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
 from heartlens.core.disk.renaming import sync_file
-from heartlens.pacs.archive import ArchiveError, FoundSeries, FoundStudy, Query, is_uid
+from heartlens.pacs.archive import ArchiveError, FoundSeries, FoundStudy, Query, count_of, is_uid
 from heartlens.pacs.profiles import DicomWebProfile
 
 PAGE = 500
@@ -276,8 +276,8 @@ def _text(entry: Mapping[str, Any], name: str) -> str:
 
 
 def _number(entry: Mapping[str, Any], name: str) -> int | None:
-    text = _text(entry, name)
-    return int(text) if text.isascii() and text.isdigit() else None
+    values = _values(entry, name)
+    return count_of(values[0]) if len(values) == 1 else None
 
 
 def _items(document: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
+from pydicom.multival import MultiValue
 from pynetdicom import AE, Association, evt
 from pynetdicom.sop_class import (
     StudyRootQueryRetrieveInformationModelFind,
@@ -20,13 +22,20 @@ from pynetdicom.sop_class import (
 )
 
 from heartlens.core.disk.renaming import sync_file
-from heartlens.pacs.archive import ArchiveError, FoundSeries, FoundStudy, Query, is_uid
+from heartlens.pacs.archive import ArchiveError, FoundSeries, FoundStudy, Query, count_of, is_uid
 from heartlens.pacs.ct_classes import offer_ct
 from heartlens.pacs.profiles import DimseProfile
 
 PENDING = (0xFF00, 0xFF01)
 MOVE_PATIENCE = 60
 """A C-MOVE may be silent for so many times the timeout, while the archive fetches from a slow store."""
+
+LONGEST_LOOK_S = 5.0
+"""So long an archive that did not take an encrypted connection is asked why."""
+
+REFUSES_OURS = (
+    "does not accept our certificate; give certificate and key in pacs.toml, signed by an authority that it knows"
+)
 
 UNKNOWN_DESTINATION = 0xA801
 DISK_TROUBLE = 0xA700
@@ -74,18 +83,15 @@ class Dimse:
         wanted.StudyInstanceUID = query.study_uid
         wanted.StudyDescription = ""
         wanted.NumberOfStudyRelatedSeries = None
-        found = []
-        for entry in self._find(wanted, limit=query.limit):
-            series = entry.get("NumberOfStudyRelatedSeries")
-            modalities = entry.get("ModalitiesInStudy") or ""
-            found.append(
+        with self._understanding():
+            return [
                 FoundStudy(
                     _said(entry, "StudyInstanceUID"), _said(entry, "StudyDate"), _said(entry, "StudyDescription"),
-                    modalities if isinstance(modalities, str) else "\\".join(map(str, modalities)),
-                    None if series is None else int(series), _said(entry, "PatientID"), _said(entry, "PatientName"),
+                    _said(entry, "ModalitiesInStudy"), count_of(entry.get("NumberOfStudyRelatedSeries")),
+                    _said(entry, "PatientID"), _said(entry, "PatientName"),
                 )
-            )  # fmt: skip
-        return found
+                for entry in self._find(wanted, limit=query.limit)
+            ]  # fmt: skip
 
     def series(self, study_uid: str, series_uid: str = "") -> list[FoundSeries]:
         """The series of a study."""
@@ -96,16 +102,14 @@ class Dimse:
         wanted.Modality = ""
         wanted.SeriesDescription = ""
         wanted.NumberOfSeriesRelatedInstances = None
-        found = []
-        for entry in self._find(wanted):
-            count = entry.get("NumberOfSeriesRelatedInstances")
-            found.append(
+        with self._understanding():
+            return [
                 FoundSeries(
                     study_uid, _said(entry, "SeriesInstanceUID"), _said(entry, "Modality"),
-                    _said(entry, "SeriesDescription"), None if count is None else int(count),
+                    _said(entry, "SeriesDescription"), count_of(entry.get("NumberOfSeriesRelatedInstances")),
                 )
-            )  # fmt: skip
-        return found
+                for entry in self._find(wanted)
+            ]  # fmt: skip
 
     def fetch(self, series: FoundSeries, folder: Path) -> int:
         """C-MOVE to our own receiver; the archive's own count and the files must agree."""
@@ -131,7 +135,7 @@ class Dimse:
         wanted.QueryRetrieveLevel = "SERIES"
         wanted.StudyInstanceUID = series.study_uid
         wanted.SeriesInstanceUID = series.series_uid
-        completed = failed = 0
+        completed = remarked = failed = 0
         last: int | None = None
         with (
             self._receiver(keep),
@@ -141,13 +145,14 @@ class Dimse:
             for status, _ in answers:
                 last = status.get("Status")
                 completed = int(status.get("NumberOfCompletedSuboperations") or completed)
+                remarked = int(status.get("NumberOfWarningSuboperations") or remarked)
                 failed = int(status.get("NumberOfFailedSuboperations") or failed)
         if last == UNKNOWN_DESTINATION:
             raise self._error("refused", f"does not know where {self._profile.calling} is; {self.advice}")
         if last not in (0, 0xB000):
             raise self._error("refused" if last else "down", f"ends C-MOVE with {_hex(last)}; {self.advice}")
-        expected = series.images if series.images is not None else completed
-        if failed or len(got) != expected:
+        expected = series.images if series.images is not None else completed + remarked
+        if failed or not got or len(got) != expected:
             raise self._error("missing", f"says {expected} images and brought {len(got)}; {self.advice}")
         return len(got)
 
@@ -181,9 +186,13 @@ class Dimse:
             last: int | None = None
             for status, entry in association.send_c_find(wanted, StudyRootQueryRetrieveInformationModelFind):
                 last = status.get("Status")
-                if last in PENDING and entry is not None:
+                if last in PENDING:
+                    if entry is None:  # the library could not read it
+                        association.abort()
+                        raise self._error("garbage", "answers C-FIND with what is no data set")
                     found.append(entry)
                 if len(found) >= limit:
+                    association.abort()  # it has more to say, and would say it before it hears of a release
                     return found
             if last is None:
                 raise self._error(
@@ -204,7 +213,8 @@ class Dimse:
             ae.add_requested_context(kind)
         else:
             ae.add_requested_context(kind, syntax)
-        words: dict[str, Any] = {"tls_args": (_tls(profile), profile.host)} if profile.tls else {}
+        tls = self._tls(ssl.Purpose.SERVER_AUTH) if profile.tls else None
+        words: dict[str, Any] = {} if tls is None else {"tls_args": (tls, profile.host)}
         association = ae.associate(profile.host, profile.port, ae_title=profile.ae, **words)
         if not association.is_established:
             if association.is_rejected:
@@ -212,6 +222,8 @@ class Dimse:
                     "refused",
                     f"rejects us; it must be called {profile.ae} and know AE title {profile.calling} at this address",
                 )
+            if tls is not None and (trouble := tls_trouble(profile, tls)):
+                raise self._error("refused", trouble)
             raise self._error("down", f"cannot be reached at {profile.host}:{profile.port}")
         try:
             if not association.accepted_contexts:
@@ -225,6 +237,13 @@ class Dimse:
     def _receiver(self, keep: Any) -> Iterator[None]:
         """Listen for what a C-MOVE brings, from this archive alone, as long as the block lasts."""
         profile = self._profile
+        if profile.tls and not profile.certificate:
+            raise self._error(
+                "refused",
+                "is reached by TLS, and what C-MOVE brings must be encrypted too: give certificate and key of this "
+                "computer in pacs.toml",
+            )
+        tls = self._tls(ssl.Purpose.CLIENT_AUTH) if profile.tls else None
         ae = AE(ae_title=profile.calling)
         ae.require_called_aet = True
         ae.require_calling_aet = [profile.ae]
@@ -242,8 +261,9 @@ class Dimse:
 
         try:
             server = ae.start_server(
-                (profile.receive_host, profile.receive_port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)]
-            )
+                (profile.receive_host, profile.receive_port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)],
+                ssl_context=tls,
+            )  # fmt: skip
         except OSError as error:
             raise self._error(
                 "refused",
@@ -256,22 +276,79 @@ class Dimse:
             if server is not None:
                 server.shutdown()
 
+    def _tls(self, purpose: ssl.Purpose) -> ssl.SSLContext:
+        """How we call, or are called: in both directions both show a certificate, where there are two."""
+        profile = self._profile
+        try:
+            authority = profile.verify if isinstance(profile.verify, str) else None
+            context = ssl.create_default_context(purpose, cafile=authority)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if profile.certificate:
+                context.load_cert_chain(profile.certificate, profile.key or None)
+        except OSError as error:  # ssl.SSLError is one
+            what = error.strerror if not isinstance(error, ssl.SSLError) else "no PEM, or a key of another certificate"
+            raise self._error("refused", f"verify, certificate, key: {what}; give PEM files in pacs.toml") from None
+        if profile.verify is False:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif purpose is ssl.Purpose.CLIENT_AUTH:
+            context.verify_mode = ssl.CERT_REQUIRED
+            if authority is None:
+                context.load_default_certs(purpose)
+        return context
+
+    @contextmanager
+    def _understanding(self) -> Iterator[None]:
+        """What is read of an answer; what cannot be read makes no sense, and is no fault of ours."""
+        try:
+            yield
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError, NotImplementedError) as error:
+            raise self._error("garbage", f"answers with values that cannot be read ({type(error).__name__})") from None
+
     def _error(self, code: str, text: str) -> ArchiveError:
         return ArchiveError(code, f"archive {self.name} {text}")
 
 
-def _tls(profile: DimseProfile) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=profile.verify if isinstance(profile.verify, str) else None)
-    if profile.verify is False:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if profile.certificate:
-        context.load_cert_chain(profile.certificate, profile.key or None)
-    return context
+def tls_trouble(profile: DimseProfile, context: ssl.SSLContext) -> str:
+    """Why an encrypted connection is not made, in words; "" where encryption is not the reason.
+
+    Parameters
+    ----------
+    profile
+        Of the archive.
+    context
+        With which it was tried.
+    """
+    wait_s = min(profile.timeout_s, LONGEST_LOOK_S)
+    try:
+        with (
+            socket.create_connection((profile.host, profile.port), wait_s) as plain,
+            context.wrap_socket(plain, server_hostname=profile.host) as encrypted,
+        ):
+            encrypted.settimeout(wait_s)
+            # With TLS 1.3 the other side looks at our certificate when we think that all is well.
+            return "" if encrypted.recv(1) else REFUSES_OURS
+    except ssl.SSLCertVerificationError as error:
+        why = error.verify_message.rstrip(".").lower()
+        return (
+            f"shows a certificate that is not accepted ({why}); name the file of the authority that signed it in "
+            "verify of pacs.toml"
+        )
+    except TimeoutError:
+        return ""  # it waits for what an archive waits for
+    except (ssl.SSLError, ConnectionResetError) as error:
+        alert = str(getattr(error, "reason", None) or "")
+        if "CERTIFICATE" in alert or "UNKNOWN_CA" in alert or isinstance(error, ConnectionResetError):
+            return REFUSES_OURS
+        return "does not speak TLS there; look at port and tls in pacs.toml"
+    except OSError:
+        return ""
 
 
 def _said(entry: Dataset, keyword: str) -> str:
     value = entry.get(keyword)
+    if isinstance(value, MultiValue):
+        return "\\".join(map(str, value))
     return "" if value is None else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import sys
 from collections.abc import Mapping
@@ -15,7 +16,6 @@ from heartlens.core.errors import InputRefused
 CONFIG_VARIABLE = "HEARTLENS_PACS"
 """Environment variable with the place of pacs.toml, where it lies elsewhere."""
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 AE_LENGTH = 16
 """PS3.5 6.2: an AE title has at most 16 characters."""
 
@@ -35,6 +35,10 @@ class Profile:
 
     name: str
     kind: ClassVar[str] = ""
+
+    def cautions(self) -> list[str]:
+        """What somebody allowed, and what it lets others do; a line each."""
+        return []
 
 
 @dataclass(frozen=True)
@@ -73,13 +77,25 @@ class DicomWebProfile(Profile):
         place = urlsplit(self.url)
         _require(self.name, place.scheme in ("http", "https") and bool(place.hostname), "url must begin with https://")
         _require(self.name, not (place.username or place.password), "url must hold no user and no password")
-        if place.scheme == "http" and place.hostname not in LOOPBACK:
+        if place.scheme == "http" and not is_this_computer(place.hostname or ""):
             _require(self.name, not self.tls, "http:// is readable on the way; use https://, or say tls = false")
         needed = {"none": (), "basic": ("user_env", "password_env"), "bearer": ("token_env",)}
         _require(self.name, self.auth in needed, 'auth must be "none", "basic" or "bearer"')
         for key in needed[self.auth]:
             _require(self.name, bool(getattr(self, key)), f'auth = "{self.auth}" needs {key}, the name of a variable')
         _require(self.name, self.timeout_s > 0, "timeout_s must be positive")
+
+    def cautions(self) -> list[str]:
+        """What http:// to another computer, and a certificate that nobody checks, let others do."""
+        place = urlsplit(self.url)
+        said = "" if self.auth == "none" else f" and {'the password' if self.auth == 'basic' else 'the token'}"
+        if place.scheme == "http" and not is_this_computer(place.hostname or ""):
+            way = "use https://, or a tunnel that begins on this computer"
+            return [f"[{self.name}] http:// to {place.hostname}: images{said} can be read on the way; {way}"]
+        if place.scheme == "https" and self.verify is False:
+            way = "name the file of the authority that signed its certificate"
+            return [f"[{self.name}] verify = false: whoever answers for {place.hostname} gets images{said}; {way}"]
+        return []
 
     def credential(self, key: str) -> str:
         """What a named environment variable holds.
@@ -150,6 +166,22 @@ class DimseProfile(Profile):
 
 
 KINDS: Mapping[str, type[Profile]] = {kind.kind: kind for kind in (DicomWebProfile, DimseProfile)}
+
+
+def is_this_computer(host: str) -> bool:
+    """Whether what is sent to a host stays on this computer.
+
+    Examples
+    --------
+    >>> [is_this_computer(host) for host in ("localhost", "127.0.0.1", "::1", "pacs.example", "10.0.0.1", "")]
+    [True, True, True, False, False, False]
+    """
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def require_ae(title: str, what: str) -> None:

@@ -122,6 +122,19 @@ def test_values_of_a_wrong_kind_are_empty_and_not_a_crash():
     assert (study.study_uid, study.series, study.date, study.description) == ("", None, "", "")
 
 
+@pytest.mark.parametrize("said", [None, "", "abc", -5, "-5", 4.5, 10**30, "9" * 5000, [41, 42], {}, True, 0])
+def test_a_number_of_images_that_cannot_be_is_none(said):
+    document = [{"0020000E": {"Value": ["1.2.3"]}, "00201209": {"Value": said if isinstance(said, list) else [said]}}]
+    web = archive(lambda request: httpx.Response(200, content=json.dumps(document).encode()))
+    assert image_count(web, "1.2", "1.2.3") is None
+
+
+@pytest.mark.parametrize("said", [41, "41", " 41 ", 41.0])
+def test_a_number_of_images_that_can_be_is_believed_however_it_is_written(said):
+    web = archive(lambda request: httpx.Response(200, json=[entry(**{"0020000E": "1.2.3", "00201209": said})]))
+    assert image_count(web, "1.2", "1.2.3") == 41
+
+
 def test_a_page_that_comes_again_and_again_ends():
     page = [entry(**{"0020000D": f"1.{n}"}) for n in range(500)]
     server = Server({}, lambda request: httpx.Response(200, json=page))

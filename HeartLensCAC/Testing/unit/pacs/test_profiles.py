@@ -68,6 +68,31 @@ def test_http_is_taken_on_this_computer_and_where_somebody_says_so(tmp_path):
         assert list(read_profiles(written(tmp_path, table))) == ["main"]
 
 
+BASIC = 'auth = "basic"\nuser_env = "U"\npassword_env = "P"\n'
+BEARER = 'auth = "bearer"\ntoken_env = "T"\n'
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (WEB + BASIC, []),
+        (WEB.replace("https", "http") + "tls = false\n" + BASIC, ["images and the password can be read on the way"]),
+        (WEB.replace("https", "http") + "tls = false\n" + BEARER, ["images and the token can be read on the way"]),
+        (WEB.replace("https", "http") + "tls = false\n", ["images can be read on the way"]),
+        (WEB.replace("https://pacs.example", "http://127.0.0.1:8042") + BASIC, []),
+        (WEB + "verify = false\n" + BASIC, ["whoever answers for pacs.example gets images and the password"]),
+        (DIMSE, []),
+    ],
+)
+def test_a_password_that_others_can_read_is_told_with_the_way_out(tmp_path, table, said):
+    cautions = find_profile("main", written(tmp_path, table)).cautions()
+    assert len(cautions) == len(said)
+    for caution, words in zip(cautions, said, strict=True):
+        assert caution.startswith("[main] ")
+        assert words in caution
+        assert "; use https://" in caution or "; name the file" in caution
+
+
 def test_a_name_that_is_not_there_is_answered_with_those_that_are(tmp_path):
     with pytest.raises(InputRefused, match="it has main"):
         find_profile("other", written(tmp_path, WEB))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from heartlens.app.console import say
 from heartlens.core.errors import InputRefused
 
 AE_TITLE, PORT, STATUS_PORT = "HEARTLENS", 11112, 11113
@@ -44,6 +45,13 @@ def add_node(commands: Any) -> None:
     node.add_argument(
         "--changes-auth", metavar="USER_ENV,PASSWORD_ENV", help="environment variables with its credentials"
     )
+    node.add_argument(
+        "--changes-clear", action="store_true", help="allow http:// to another computer: it can be read on the way"
+    )
+    node.add_argument(
+        "--no-count", action="store_true",
+        help="the archive lets nobody ask how many images a series has: each is scored as unverified",
+    )  # fmt: skip
     node.add_argument("--quiet", type=float, default=30.0, metavar="S", help="silence before a series is judged (30)")
     node.add_argument(
         "--unverified", type=float, default=300.0, metavar="S",
@@ -107,7 +115,7 @@ def run_node(options: argparse.Namespace) -> int:
 
 
 def _serve(options: argparse.Namespace) -> None:
-    from heartlens.pacs.node.changes import Changes
+    from heartlens.pacs.node.changes import Changes, require_changes_url
     from heartlens.pacs.node.intake import Intake
     from heartlens.pacs.node.ledger import Ledger
     from heartlens.pacs.node.receiver import Receiver, tls_context
@@ -125,7 +133,14 @@ def _serve(options: argparse.Namespace) -> None:
         waits = Waits(options.quiet, max(options.unverified, options.quiet), options.ask_again)
     except ValueError as error:
         raise InputRefused("input", f"--quiet, --unverified, --ask-again: {error}") from None
-    settings = Settings(waits, options.retry, options.keep_days, options.keep_results_days)
+    if options.changes:
+        require_changes_url(
+            options.changes, has_password=bool(options.changes_auth), may_be_clear=options.changes_clear
+        )
+    auth = _auth(options)
+    settings = Settings(
+        waits, options.retry, options.keep_days, options.keep_results_days, asks_archive=not options.no_count
+    )
     archive = _archive(options)
     tls = None
     if options.tls_certificate is not None:
@@ -155,7 +170,7 @@ def _serve(options: argparse.Namespace) -> None:
             )
         doors: list[Callable[[], bool]] = []
         if options.changes:
-            doors.append(Changes(options.changes, intake, ledger, auth=_auth(options)).poll)
+            doors.append(Changes(options.changes, intake, ledger, auth=auth).step)
         node.scorer.start()
         node.start(*doors)
         where = [] if receiver is None else [f"{options.ae} on {receiver.address[0]}:{receiver.address[1]}"]
@@ -184,6 +199,8 @@ def _archive(options: argparse.Namespace) -> Callable[[], Any] | None:
 
     profile = find_profile(options.send_to, options.config)
     open_archive(profile).close()
+    for caution in profile.cautions():
+        say(f"warning: {caution}")
     return lambda: open_archive(profile)
 
 

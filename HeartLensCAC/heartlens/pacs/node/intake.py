@@ -22,10 +22,11 @@ from pydicom.errors import InvalidDicomError
 
 from heartlens.core.disk.renaming import sync_folder
 from heartlens.core.disk.rights import FILE, FOLDER
-from heartlens.pacs.archive import is_uid
+from heartlens.pacs.archive import count_of, is_uid
 from heartlens.pacs.ct_classes import CT_CLASSES
-from heartlens.pacs.node.ledger import Ledger, key_of
-from heartlens.pacs.node.rules import unfit_for_scoring
+from heartlens.pacs.node.ledger import Ledger
+from heartlens.pacs.node.rows import SeriesRow, key_of
+from heartlens.pacs.node.rules import Phase, unfit_for_scoring
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,13 @@ HEADER = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Manufacturer",
     "ImagesInAcquisition", "NumberOfFrames",
 )  # fmt: skip
+
+
+LOCKS = 64
+"""Two series rarely share one; an image waits for another one of its own series, and for its deletion."""
+
+GONE = ".deleted"
+"""Ending of the folder of a series whose images are being deleted."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +96,7 @@ class Intake:
         self._least_free = least_free_bytes
         self._clock = clock
         self._counting = threading.Lock()
+        self._of_series = [threading.Lock() for _ in range(LOCKS)]
         self.received = self.duplicates = self.not_taken = self.disk_troubles = self.received_bytes = 0
         spool.mkdir(mode=FOLDER, parents=True, exist_ok=True)
 
@@ -116,12 +125,13 @@ class Intake:
             return self._count(Received(NOT_TAKEN), 0)
         key = key_of(image.study_uid, image.series_uid)
         try:
-            if self._ledger.has_image(image.study_uid, image.series_uid, image.sop_uid):
-                return self._count(Received(SUCCESS, key, image.sop_uid), len(data))
-            if shutil.disk_usage(self.spool).free < self._least_free + len(data):
-                raise OSError(f"less than {self._least_free >> 20} MiB would be left")
-            path = self._store(key, image.sop_uid, data)
-            is_new = self._note(image, path, len(data), unreleased=unreleased)
+            with self._lock_of(key):
+                if self._ledger.has_image(image.study_uid, image.series_uid, image.sop_uid):
+                    return self._count(Received(SUCCESS, key, image.sop_uid), len(data))
+                if shutil.disk_usage(self.spool).free < self._least_free + len(data):
+                    raise OSError(f"less than {self._least_free >> 20} MiB would be left")
+                path = self._store(key, image.sop_uid, data)
+                is_new = self._note(image, path, len(data), unreleased=unreleased)
         except Exception as error:  # of the disk, or of the database on it; the sender keeps the image and tries again
             logger.error("an image of series %s cannot be kept: %s", image.series_uid, type(error).__name__)
             return self._count(Received(DISK_TROUBLE, key, image.sop_uid), 0)
@@ -136,6 +146,12 @@ class Intake:
             How many half-written files were cleared away, and how many whole ones were noted late.
         """
         cleared = noted = 0
+        for folder in self.spool.glob(f"*{GONE}"):  # deleted in part, or not even noted as deleted
+            key = folder.name.removesuffix(GONE)
+            if self._ledger.paths(key) and not (self.spool / key).exists():
+                os.replace(folder, self.spool / key)
+            else:
+                shutil.rmtree(folder, ignore_errors=True)
         for path in sorted(self.spool.glob("*/*")):
             if path.suffix == ".part":
                 path.unlink(missing_ok=True)
@@ -148,14 +164,43 @@ class Intake:
                 noted += 1
         return cleared, noted
 
-    def remove(self, key: str) -> None:
-        """Delete the images of a series."""
-        self._ledger.forget_images(key)
-        shutil.rmtree(self.spool / key, ignore_errors=True)
+    def remove(self, row: SeriesRow, state: Phase, *, code: str = "", text: str = "") -> bool:
+        """Delete the images of a series.
+
+        Parameters
+        ----------
+        row
+            As it was when that was decided.
+        state, code, text
+            Where the series stands then.
+
+        Returns
+        -------
+        bool
+            False where an image came meanwhile, or the disk refuses; all of them stay.
+        """
+        folder, gone = self.spool / row.key, self.spool / f"{row.key}{GONE}"
+        with self._lock_of(row.key):
+            try:
+                shutil.rmtree(gone, ignore_errors=True)
+                if folder.exists():
+                    os.replace(folder, gone)
+                if not self._ledger.forget_images(row, state, code=code, text=text):
+                    if gone.exists():
+                        os.replace(gone, folder)
+                    return False
+            except OSError as error:
+                logger.error("images of series %s cannot be deleted: %s", row.series_uid, type(error).__name__)
+                return False
+            shutil.rmtree(gone, ignore_errors=True)
+        return True
 
     def files(self, key: str) -> list[Path]:
         """The images of a series."""
         return [self.spool / place for place in self._ledger.paths(key)]
+
+    def _lock_of(self, key: str) -> threading.Lock:
+        return self._of_series[int(key[:8], 16) % LOCKS]
 
     def _store(self, key: str, sop_uid: str, data: bytes) -> Path:
         folder = self.spool / key
@@ -222,10 +267,5 @@ class _Image:
             return None
         if kind not in CT_CLASSES or not all(map(is_uid, uids)):
             return None
-        hinted = None if frames else _positive(count)
+        hinted = None if frames else count_of(count) or None
         return cls(uids[0], uids[1], uids[2], unfit, hinted)
-
-
-def _positive(value: object) -> int | None:
-    text = str(value or "").strip()
-    return int(text) if text.isascii() and text.isdigit() and int(text) > 0 else None

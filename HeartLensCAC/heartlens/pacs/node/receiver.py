@@ -103,7 +103,11 @@ class Receiver:
             return NOT_TAKEN
         if received.status == SUCCESS:
             with self._lock:
-                self._brought.setdefault(event.assoc, {}).setdefault(received.key, set()).add(received.sop_uid)
+                of_association = self._brought.setdefault(event.assoc, {})
+                is_first = received.key not in of_association
+                of_association.setdefault(received.key, set()).add(received.sop_uid)
+            if is_first:  # again, because another association may have ended between the two
+                self._ledger.opened(received.key)
         return received.status
 
     def _released(self, event: Any) -> None:
@@ -115,8 +119,9 @@ class Receiver:
     def _close(self, event: Any, *, is_broken: bool) -> None:
         with self._lock:
             brought = self._brought.pop(event.assoc, {})
+            others = {key for one in self._brought.values() for key in one}
         for key, uids in brought.items():
-            self._ledger.closed(key, uids, is_broken=is_broken)
+            self._ledger.closed(key, uids, is_broken=is_broken, is_open=key in others)
             logger.info("%d images of %s, %s", len(uids), key, "broken off" if is_broken else "released")
 
 

@@ -77,13 +77,15 @@ class Facts:
     expected
         How many the archive, or every header, says there are; None where nobody says.
     is_broken
-        The last association that brought some of it was not released.
+        The last association that brought some of it was not released, or images of it were deleted.
     silent_s
         Since the last new image.
     unfit
         Why it is none of ours; see `unfit_for_scoring`.
     is_open
         The association that brought the last image is not over: more may come.
+    is_unasked
+        Who could say how many there are was asked, and could not be reached.
     """
 
     images: int
@@ -92,7 +94,11 @@ class Facts:
     silent_s: float
     unfit: str = ""
     is_open: bool = False
+    is_unasked: bool = False
 
+
+UNASKED = "unasked"
+"""Code of a series that waits because the archive could not be asked about it."""
 
 UNFIT: Mapping[str, str] = {
     "own": "HeartLens made it",
@@ -149,7 +155,9 @@ def judge(facts: Facts, waits: Waits) -> Phase:
     # Nobody says how many there are, or who says it has fewer than we have and so is still receiving itself.
     if facts.is_broken:
         return Phase.INCOMPLETE
-    return Phase.RECEIVING if facts.is_open or facts.silent_s < waits.unverified_s else Phase.UNVERIFIED
+    # An archive that is down says nothing, and silence completes nothing: it is asked until it answers.
+    must_wait = facts.is_unasked or facts.is_open or facts.silent_s < waits.unverified_s
+    return Phase.RECEIVING if must_wait else Phase.UNVERIFIED
 
 
 @dataclass(frozen=True)

@@ -8,39 +8,32 @@ the UIDs of its objects follow from what they say, and whatever is done twice is
 from __future__ import annotations
 
 import logging
-import re
-import shutil
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from heartlens.app.messages import Event
 from heartlens.case.folder import read_json
 from heartlens.core.disk.rights import FOLDER
 from heartlens.core.errors import FINAL, OVERRIDABLE, InputRefused
 from heartlens.pacs.archive import Archive, ArchiveError, image_count
 from heartlens.pacs.node.intake import Intake
-from heartlens.pacs.node.ledger import Ledger, ResultRow, SeriesRow
-from heartlens.pacs.node.rules import UNFIT, Facts, Phase, Waits, back_off_s, judge, outcome_of
+from heartlens.pacs.node.ledger import Ledger
+from heartlens.pacs.node.retention import OURS, Retention, discard
+from heartlens.pacs.node.rows import SeriesRow
+from heartlens.pacs.node.rules import UNASKED, UNFIT, Facts, Outcome, Phase, Waits, back_off_s, judge, outcome_of
 from heartlens.pacs.node.scorer import Scorer
-from heartlens.report.outputs import hold_for_replacing
+from heartlens.pacs.node.sending import Sending
 
 logger = logging.getLogger(__name__)
 
 CRASHES = 3
 """A scan that ends the worker so often is given up."""
 
-SENT_FILES = ("segmentation.dcm", "report.dcm", "key-page*.dcm", "report-pdf.dcm")
-"""Of a result, in the order in which they are sent: what is referred to first."""
-
 REFUSALS = OVERRIDABLE | FINAL
-DAY_S = 86400.0
-SWEEP_S = 60.0
-
-OURS = re.compile(r"[0-9]{4,}|\.[0-9]{4,}-[0-9a-f]{16}\.(owner|part|old)")
-"""Names of results, and of what killed workers leave beside them; what else lies there is somebody's."""
 
 WHY = {
     "crash": "the scoring process died", "timeout": "scoring took too long", "memory": "there was not enough memory",
@@ -49,6 +42,9 @@ WHY = {
 """Of what a reader cannot look up in docs/method.md."""
 
 PAUSE_S = 0.2
+
+LONGEST_PAUSE_S = 300.0
+"""Between two questions to an archive that does not answer, and between two tries of a step that fails."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +60,16 @@ class Settings:
     keep_days
         How long images are kept after the last one of their series came.
     keep_results_days
-        The same of results; None keeps them.
+        The same of results, after they were made; None keeps them.
+    asks_archive
+        Whether the archive is asked how many images a series has; False where it is known to let nobody ask.
     """
 
     waits: Waits = field(default_factory=Waits)
     retry_s: float = 5.0
     keep_days: float = 7.0
     keep_results_days: float | None = None
+    asks_archive: bool = True
 
 
 class Node:
@@ -91,10 +90,10 @@ class Node:
 
     Attributes
     ----------
-    scored, sent, send_failures, seconds
-        Since the start, for the metrics; the last is the sum over all scorings.
-    archive_trouble
-        Why the archive was last of no use; "" after a success.
+    scored, seconds
+        Since the start, for the metrics: how many, and how long all of them took together.
+    sending
+        Sends results; None where there is no archive.
     stopping
         Set to end all threads.
     """
@@ -109,15 +108,24 @@ class Node:
         self.scorer = scorer
         self.settings = settings or Settings()
         self.stopping = threading.Event()
-        self.scored = self.sent = self.send_failures = 0
+        self.scored = 0
         self.seconds = 0.0
-        self.archive_trouble = ""
         self._archive = archive
         self._clock = clock
-        self._swept_at = 0.0
+        self._asked_in_vain = 0
+        self._ask_again_at = 0.0
+        self._trouble = ""
         self._threads: list[threading.Thread] = []
         self.results = home / "results"
         self.results.mkdir(mode=FOLDER, parents=True, exist_ok=True)
+        self.sending = None if archive is None else Sending(
+            home, ledger, archive, self.stopping, clock=clock, retry_s=self.settings.retry_s,
+            is_asked=self.settings.asks_archive,
+        )  # fmt: skip
+        self._retention = Retention(
+            self.results, ledger, intake, self.settings.keep_days, self.settings.keep_results_days,
+            archive is not None, clock,
+        )  # fmt: skip
 
     def recover(self) -> None:
         """Go on where a node that died was."""
@@ -150,13 +158,16 @@ class Node:
         return all(thread.is_alive() for thread in self._threads)
 
     def _run(self, step: Callable[[], bool]) -> None:
+        in_vain = 0
         while not self.stopping.is_set():
             try:
                 did = step()
+                in_vain = 0
             except Exception as error:  # a full disk under the ledger, say: told, and tried again
                 logger.error("a step failed: %s", type(error).__name__)
                 did = False
-                self.stopping.wait(self.settings.retry_s)
+                in_vain += 1
+                self.stopping.wait(back_off_s(in_vain, self.settings.retry_s, LONGEST_PAUSE_S))
             if not did:
                 self.stopping.wait(PAUSE_S)
 
@@ -165,104 +176,122 @@ class Node:
     def judge_all(self) -> bool:
         """Judge every series that waits; delete what is too old."""
         changed = False
-        for row in self.ledger.waiting():
-            changed |= self._judge(row)
-        self._sweep()
+        for row in self.ledger.waiting(self._clock()):
+            if self.stopping.is_set():
+                return changed
+            try:
+                changed |= self._judge(row)
+            except Exception as error:  # one series must not keep the others
+                logger.error("series %s cannot be judged: %s", row.series_uid, type(error).__name__)
+                with suppress(Exception):
+                    next_at = self._clock() + self.settings.waits.ask_again_s
+                    self.ledger.set_state(row, row.state, code=row.code, text=row.text, next_at=next_at)
+        self._retention.sweep()
         return changed
 
     def _judge(self, row: SeriesRow) -> bool:
         now, waits = self._clock(), self.settings.waits
-        if row.next_at > now:
-            return False
         silent_s = now - row.last_at
-        expected = row.expected
+        expected, trouble = row.expected, ""
         if not row.unfit and silent_s >= waits.quiet_s:
-            expected = self._ask(row)
-        facts = Facts(row.images, expected, row.broken, silent_s, row.unfit, row.unreleased)
+            expected, trouble = self._count(row)
+        is_broken = row.broken or row.deleted > 0
+        facts = Facts(row.images, expected, is_broken, silent_s, row.unfit, row.unreleased, bool(trouble))
         state = judge(facts, waits)
-        if state is Phase.RECEIVING:
-            if silent_s >= waits.quiet_s:  # nobody knows yet; not asked again at once
-                self.ledger.set_state(
-                    row, state, next_at=min(now + waits.ask_again_s, row.last_at + waits.unverified_s)
-                )
+        if state is Phase.RECEIVING and silent_s < waits.quiet_s:
             return False
         code, text, next_at = "", "", 0.0
-        if state is Phase.REFUSED:
+        if state is Phase.RECEIVING:  # nobody knows yet; not asked again at once
+            next_at = (
+                max(self._ask_again_at, now)
+                if trouble
+                else min(now + waits.ask_again_s, row.last_at + waits.unverified_s)
+            )
+            code, text = (UNASKED, trouble) if trouble else ("", "")
+        elif state is Phase.REFUSED:
             code, text = row.unfit, UNFIT[row.unfit]
         elif state is Phase.INCOMPLETE:
-            next_at = now + waits.ask_again_s
-            of = "an unknown number" if expected is None else str(expected)
-            code, text = "incomplete", f"{row.images} images of {of}" + ("; the sender broke off" if row.broken else "")
+            next_at = now + back_off_s(row.asks + 1, waits.ask_again_s)
+            code, text = "incomplete", _what_is_missing(row, expected)
         elif state is Phase.UNVERIFIED:
-            code, text = "unverified", "nobody says how many images there are"
-        if self.ledger.set_state(row, state, code=code, text=text, next_at=next_at) and state is not row.state:
+            said = "nobody says how many images there are"
+            code, text = (
+                "unverified",
+                said if expected is None else f"{row.images} images, and it is said to have {expected}",
+            )
+        done = self.ledger.set_state(
+            row, state, code=code, text=text, next_at=next_at, asks=row.asks + 1, expected=expected
+        )
+        if done and state is not row.state:
             logger.info("series %s is %s (%d images) %s", row.series_uid, state, row.images, code)
-            return True
-        return False
+        return done and state is not row.state
 
-    def _ask(self, row: SeriesRow) -> int | None:
-        """How many images the archive says the series has, or else every header."""
-        if self._archive is not None:
+    def _count(self, row: SeriesRow) -> tuple[int | None, str]:
+        """How many images the archive says a series has, or else every header; and why it could not be asked."""
+        if self._archive is None or not self.settings.asks_archive:
+            return row.hinted, ""
+        trouble = ""
+        if self._clock() >= self._ask_again_at:
             try:
                 with closing(self._archive()) as archive:
-                    expected = image_count(archive, row.study_uid, row.series_uid)
-                self.archive_trouble = ""
-                if expected is not None:
-                    self.ledger.set_expected(row, expected)
-                    return expected
+                    said = image_count(archive, row.study_uid, row.series_uid)
+                if self._asked_in_vain:
+                    self._asked_in_vain = 0
+                    self.ledger.hurry(Phase.RECEIVING, UNASKED)
+                    self.ledger.hurry(Phase.UNSENT, "down")
+                return (row.hinted if said is None else said), ""
             except (ArchiveError, InputRefused) as error:
-                self.archive_trouble = error.text
-                logger.warning("no number of images for series %s: %s", row.series_uid, error.text)
-        return row.hinted
-
-    def _sweep(self) -> None:
-        now = self._clock()
-        if now < self._swept_at + SWEEP_S:
-            return
-        self._swept_at = now
-        done = [s for s in Phase if s not in (Phase.SCORING, Phase.COMPLETE, Phase.UNVERIFIED, Phase.SUPERSEDED)]
-        for row in self.ledger.series(done):
-            age_s = now - row.last_at
-            if row.images and age_s > self.settings.keep_days * DAY_S:
-                self.intake.remove(row.key)
-                logger.info("images of series %s were deleted after %g days", row.series_uid, self.settings.keep_days)
-            keep = self.settings.keep_results_days
-            if keep is not None and age_s > keep * DAY_S:
-                deleted = [discard(folder) for folder in sorted((self.results / row.key).glob("[0-9]*"))]
-                if any(deleted):
-                    logger.info("results of series %s were deleted after %g days", row.series_uid, keep)
+                trouble = error.text
+            except Exception as error:  # a library met what it did not expect
+                trouble = f"the archive cannot be asked ({type(error).__name__})"
+            self._asked_in_vain += 1
+            pause = back_off_s(self._asked_in_vain, self.settings.retry_s, LONGEST_PAUSE_S)
+            self._ask_again_at = self._clock() + pause
+            self._trouble = trouble
+            logger.warning("the archive cannot be asked how many images there are: %s; again in %.0f s", trouble, pause)
+        return (row.hinted if row.expected is None else row.expected), trouble or self._trouble
 
     # Scoring
 
     def score_next(self) -> bool:
         """Have one series scored."""
-        now = self._clock()
-        row = next((row for row in self.ledger.ready() if row.next_at <= now), None)
-        if row is None:
+        self.ledger.restart_scoring()  # nobody else scores: whoever stands there was left by a step that failed
+        busy = "" if self.sending is None else self.sending.key
+        ready = next((row for row in self.ledger.ready(self._clock()) if row.key != busy), None)
+        if ready is None:
             return False
-        files = self.intake.files(row.key)
-        revision = self.ledger.begin_scoring(row)
-        if revision is None:
+        if ready.attempts >= CRASHES and ready.code != "output":  # the node was ended each time, and could not say so
+            self.ledger.set_state(ready, Phase.FAILED, code="crash", text=WHY["crash"])
             return True
-        (row,) = self.ledger.series(key=row.key)
-        out = self.results / row.key / f"{revision:04d}"
-        out.parent.mkdir(mode=FOLDER, exist_ok=True)
-        before = self._predecessor(row.key)
+        row = self.ledger.begin_scoring(ready)
+        if row is None:
+            return True
         begun = time.monotonic()
         try:
-            event = self.scorer.score(files, out, {} if before is None else {"predecessor": str(before)}, self.stopping)
-            if event is None:
+            event = self._score(row)
+            if event is None:  # the node ends, which is no fault of the scan
+                self.ledger.set_state(row, Phase.RECEIVING, attempts=ready.attempts)
                 return False
             if event.kind == "done":
-                self._keep(row, revision, out, event.text)
+                self._keep(row, event.text)
                 self.scored += 1
                 self.seconds += time.monotonic() - begun
             else:
-                self._give_up_or_again(row, event.code)
+                self._give_up_or_again(row, ready.state, event.code)
         except Exception:  # no worker can be started, or what it made cannot be read
-            self._give_up_or_again(row, "crash")
+            self._give_up_or_again(row, ready.state, "crash")
             raise
         return True
+
+    def _score(self, row: SeriesRow) -> Event | None:
+        out = self._out(row)
+        out.parent.mkdir(mode=FOLDER, exist_ok=True)
+        before = self._predecessor(row.key)
+        more = {} if before is None else {"predecessor": str(before)}
+        return self.scorer.score(self.intake.files(row.key), out, more, self.stopping)
+
+    def _out(self, row: SeriesRow) -> Path:
+        return self.results / row.key / f"{row.revision:04d}"
 
     def _predecessor(self, key: str) -> Path | None:
         """The report of this series that the archive has, and that a new one takes the place of."""
@@ -272,94 +301,39 @@ class Node:
                 return path
         return None
 
-    def _keep(self, row: SeriesRow, revision: int, out: Path, left_out: str) -> None:
+    def _keep(self, row: SeriesRow, left_out: str) -> None:
+        out = self._out(row)
         outcome = outcome_of(read_json(out / "report.json"))
-        state = self.ledger.add_result(row, revision, outcome, out.relative_to(self.home).as_posix(), self._clock())
+        if outcome.state is Phase.SCORED and not (out / "report.dcm").is_file():
+            outcome = Outcome(
+                Phase.HELD, "no-report", "no DICOM report could be made of it, and nothing is sent without"
+            )
+        state = self.ledger.add_result(row, outcome, out.relative_to(self.home).as_posix(), self._clock())
         logger.info("series %s is %s %s", row.series_uid, state, outcome.code)
         if left_out:
             logger.warning("series %s: %s", row.series_uid, left_out)
 
-    def _give_up_or_again(self, row: SeriesRow, code: str) -> None:
+    def _give_up_or_again(self, row: SeriesRow, ready: Phase, code: str) -> None:
         # A disk has room again one day; a scan that ends the worker does so every time.
-        if code == "output" or (code in ("crash", "timeout", "memory") and row.attempts + 1 < CRASHES):
-            pause = back_off_s(row.attempts + 1, self.settings.retry_s)
-            again = Phase.COMPLETE if row.expected == row.images else Phase.UNVERIFIED
-            self.ledger.set_state(
-                row, again, code=code, text=WHY.get(code, ""), next_at=self._clock() + pause, attempts=row.attempts + 1
-            )
-            logger.warning("series %s: %s, attempt %d", row.series_uid, code, row.attempts + 1)
+        if code == "output" or (code in ("crash", "timeout", "memory") and row.attempts < CRASHES):
+            next_at = self._clock() + back_off_s(row.attempts, self.settings.retry_s)
+            self.ledger.set_state(row, ready, code=code, text=WHY.get(code, ""), next_at=next_at)
+            logger.warning("series %s: %s, attempt %d", row.series_uid, code, row.attempts)
             return
         state = Phase.REFUSED if code in REFUSALS and code != "output" else Phase.FAILED
         # What the worker says may name a file; log and status of the node name none.
-        self.ledger.set_state(row, state, code=code, text=WHY.get(code, ""), attempts=row.attempts)
+        self.ledger.set_state(row, state, code=code, text=WHY.get(code, ""))
         logger.info("series %s is %s: %s", row.series_uid, state, code)
 
     # Sending
 
     def send_next(self) -> bool:
-        """Send one result."""
-        if self._archive is None:
-            return False
-        now = self._clock()
-        row = next((r for r in self.ledger.series((Phase.SCORED, Phase.UNSENT)) if r.next_at <= now), None)
-        if row is None:
-            return False
-        result = self.ledger.results(row.key)[-1]
-        if result.state not in (Phase.SCORED, Phase.UNSENT):
-            return False
-        try:
-            with closing(self._archive()) as archive:
-                self._send(archive, result)
-        except (ArchiveError, InputRefused) as error:
-            self.send_failures += 1
-            self.archive_trouble = error.text
-            pause = back_off_s(row.attempts + 1, self.settings.retry_s)
-            code = error.code if isinstance(error, ArchiveError) else "input"
-            self.ledger.set_result(row.key, result.revision, state=Phase.UNSENT)
-            self.ledger.set_state(
-                row, Phase.UNSENT, code=code, text=error.text, next_at=now + pause, attempts=row.attempts + 1
-            )
-            logger.warning("series %s was not sent: %s; again in %.0f s", row.series_uid, error.text, pause)
-            return False
-        self.sent += 1
-        self.archive_trouble = ""
-        self.ledger.set_result(row.key, result.revision, state=Phase.SENT)
-        self.ledger.set_state(row, Phase.SENT)
-        logger.info("series %s is sent", row.series_uid)
-        return True
-
-    def _send(self, archive: Archive, result: ResultRow) -> None:
-        folder = self.home / result.folder
-        sent = list(result.sent)
-        for pattern in SENT_FILES:
-            for path in sorted(folder.glob(pattern)):
-                if path.name not in sent and not self.stopping.is_set():
-                    archive.send(path)
-                    sent.append(path.name)
-                    self.ledger.set_result(result.key, result.revision, sent=sent)
-        if self.stopping.is_set():
-            raise ArchiveError("down", "the node is ending")
+        """Send one result; whether there was one that could be."""
+        return self.sending is not None and self.sending.send_next()
 
 
-def discard(place: Path) -> bool:
-    """Delete a result, or what is left of one; not where somebody works in it, or a reader's work lies in it.
-
-    Parameters
-    ----------
-    place
-        Of it.
-
-    Returns
-    -------
-    bool
-        Whether it is gone.
-    """
-    try:
-        if not place.is_dir():
-            place.unlink(missing_ok=True)
-            return True
-        with hold_for_replacing(place):
-            shutil.rmtree(place, ignore_errors=True)
-    except (InputRefused, OSError):
-        return False
-    return not place.exists()
+def _what_is_missing(row: SeriesRow, expected: int | None) -> str:
+    text = f"{row.images} images of {'an unknown number' if expected is None else expected}"
+    if row.deleted:
+        text += f"; {row.deleted} more were deleted, send all of them again"
+    return text + ("; the sender broke off" if row.broken else "")

@@ -19,6 +19,7 @@ from heartlens.pacs.node.service import Node
 
 LEAST_FREE = 1 << 30
 SHOWN = 200
+RESULTS = (Phase.SCORED, Phase.HELD, Phase.SENT, Phase.UNSENT)
 
 
 def health(node: Node, *, least_free_bytes: int = LEAST_FREE) -> dict[str, Any]:
@@ -34,7 +35,8 @@ def health(node: Node, *, least_free_bytes: int = LEAST_FREE) -> dict[str, Any]:
     Returns
     -------
     dict[str, Any]
-        "status" is "ok" or "degraded", "troubles" says why.
+        "status" is "ok" or "degraded", "troubles" says why: what is so at this moment, and no longer. "notes" says
+        what somebody should look at.
     """
     free = shutil.disk_usage(node.home).free
     counts = node.ledger.counts()
@@ -43,13 +45,13 @@ def health(node: Node, *, least_free_bytes: int = LEAST_FREE) -> dict[str, Any]:
         troubles.append("a thread has ended; start the node again")
     if free < least_free_bytes:
         troubles.append(f"the disk has {free >> 20} MiB left; images are not taken")
-    if node.archive_trouble:
-        troubles.append(node.archive_trouble)
-    if counts[Phase.FAILED]:
-        troubles.append(f"{counts[Phase.FAILED]} series failed; heartlens node status lists them")
+    troubles += node.ledger.waits_for_archive()
+    # What is over is told and does not make the node sick: whoever watches it might start it again for that, for ever.
+    notes = [f"{counts[Phase.FAILED]} series failed; heartlens node status lists them"] if counts[Phase.FAILED] else []
     return {
         "status": "degraded" if troubles else "ok",
         "troubles": troubles,
+        "notes": notes,
         "version": __version__,
         "worker": "running" if node.scorer.pid else "not running",
         "free_bytes": free,
@@ -78,8 +80,8 @@ def metrics(node: Node) -> str:
         ("scored_total", "Series scored.", node.scored),
         ("scoring_seconds_total", "Time spent on them.", node.seconds),
         ("worker_crashes_total", "Times that the scoring process died.", node.scorer.crashes),
-        ("sent_total", "Results that the archive has.", node.sent),
-        ("send_failures_total", "Attempts in vain.", node.send_failures),
+        ("sent_total", "Results that the archive has.", 0 if node.sending is None else node.sending.sent),
+        ("send_failures_total", "Attempts in vain.", 0 if node.sending is None else node.sending.failures),
     ):
         say(name, "counter", text, ("", float(value)))
     say("disk_free_bytes", "gauge", "Room for images.", ("", float(shutil.disk_usage(node.home).free)))
@@ -179,7 +181,9 @@ def status_lines(home: Path, *, now: float | None = None) -> list[str]:
     shown = [f"{count} {state}" for state, count in counts.items() if count]
     lines = [f"{len(rows)} series: {', '.join(shown) or 'none yet'}", ""]
     for row in sorted(rows, key=lambda row: -row.last_at)[:SHOWN]:
-        why = " ".join(word for word in (row.code, f"({row.text})" if row.text else "") if word)
+        # Scored, though nobody said that it is whole: that is said as long as the result stands.
+        called = "unverified" if row.unverified and row.state in RESULTS and row.code != "unverified" else ""
+        why = " ".join(word for word in (called, row.code, f"({row.text})" if row.text else "") if word)
         minutes = max(0.0, now - row.last_at) / 60
         lines.append(
             f"{row.state:<11}{row.images:>6} images {minutes:>8.0f} min  {row.series_uid}  {row.key}  {why}".rstrip()

@@ -30,6 +30,9 @@ def config(tmp_path):
         (["--accept", "CT1", "--quiet", "0"], "waits must be positive"),
         (["--accept", "CT1", "--tls-certificate", "nothing.pem"], "give PEM files"),
         (["--changes", "http://127.0.0.1:9", "--changes-auth", "NO_USER_IS_SET,X"], "set both"),
+        (["--changes", "http://pacs.example", "--changes-auth", "U,P"], "allow it with --changes-clear"),
+        (["--changes", "http://pacs.example", "--changes-clear", "--changes-auth", "NO_USER_IS_SET,X"], "set both"),
+        (["--changes", "http://me:pw@127.0.0.1"], "no user and no password"),
     ],
 )
 def test_what_is_wrong_is_said_and_no_node_starts(tmp_path, config, capfd, words, said):
@@ -37,6 +40,21 @@ def test_what_is_wrong_is_said_and_no_node_starts(tmp_path, config, capfd, words
     assert main(["node", "--home", str(home), "--config", str(config), "--status-port", "0", *words]) == 3
     assert said in capfd.readouterr().err
     assert not (home / "spool").exists() or list((home / "spool").iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [("pacs", "doctor"), ("pacs", "find", "--pacs", "main")])
+def test_a_password_that_others_can_read_is_told_where_it_is_used(tmp_path, capfd, monkeypatch, words):
+    monkeypatch.setenv("A_TOKEN", "abc")
+    path = tmp_path / "pacs.toml"
+    path.write_text(
+        '[main]\nkind = "dicomweb"\nurl = "http://nowhere.invalid:9"\ntls = false\nauth = "bearer"\n'
+        'token_env = "A_TOKEN"\ntimeout_s = 1\n'
+    )
+    assert main([*words, "--config", str(path)]) == 3
+    said = "".join(capfd.readouterr())
+    assert "warning" in said
+    assert "http:// to nowhere.invalid: images and the token can be read on the way; use https://" in said
+    assert "abc" not in said
 
 
 def test_a_second_node_in_one_folder_is_refused(tmp_path, capfd):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import small_chest
@@ -11,7 +12,9 @@ from pydicom import dcmread
 
 from heartlens.pacs.node import intake as intake_module
 from heartlens.pacs.node.intake import DISK_TROUBLE, NOT_TAKEN, SUCCESS, Intake
-from heartlens.pacs.node.ledger import Ledger, key_of
+from heartlens.pacs.node.ledger import Ledger
+from heartlens.pacs.node.rows import key_of
+from heartlens.pacs.node.rules import Phase
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +111,7 @@ def test_a_node_that_died_between_file_and_ledger_notes_it_later(door, files, mo
     intake, ledger = door
     intake.take(files[0].read_bytes())
     whole = intake.files(KEY)[0]
-    ledger.forget_images(KEY)
+    ledger.forget_images(ledger.series()[0], Phase.SENT)
     (whole.parent / "half-1.part").write_bytes(b"half")
     assert intake.recover() == (1, 1)
     assert intake.files(KEY) == [whole]
@@ -119,6 +122,61 @@ def test_a_node_that_died_between_file_and_ledger_notes_it_later(door, files, mo
 def test_images_that_were_deleted_are_taken_again(door, files):
     intake, ledger = door
     intake.take(files[0].read_bytes())
-    intake.remove(KEY)
+    assert intake.remove(ledger.series()[0], Phase.SENT)
+    assert list(intake.spool.iterdir()) == []
     assert ledger.series()[0].images == 0
     assert intake.take(files[0].read_bytes()).is_new
+    assert len(intake.files(KEY)) == 1
+
+
+def test_an_image_that_comes_while_its_series_is_deleted_saves_all_of_them(door, files):
+    intake, ledger = door
+    intake.take(files[0].read_bytes())
+    old = ledger.series()[0]
+    intake.take(files[1].read_bytes())
+    assert not intake.remove(old, Phase.SENT)
+    assert [path.is_file() for path in intake.files(KEY)] == [True, True]
+
+
+@pytest.mark.parametrize("is_noted", [False, True])
+def test_a_node_that_died_while_it_deleted_images_has_all_of_them_or_none(door, files, monkeypatch, is_noted):
+    intake, ledger = door
+    for path in files[:3]:
+        intake.take(path.read_bytes())
+
+    def die(*_words, **_more):
+        raise SystemExit
+
+    if is_noted:
+        monkeypatch.setattr(intake_module.shutil, "rmtree", lambda place, **_more: die() if place.exists() else None)
+    else:
+        monkeypatch.setattr(ledger, "forget_images", die)
+    with pytest.raises(SystemExit):
+        intake.remove(ledger.series()[0], Phase.SENT)
+    monkeypatch.undo()
+    Intake(intake.spool, ledger).recover()
+    here = list(intake.spool.glob("*/*.dcm"))
+    assert len(here) == (0 if is_noted else 3)
+    assert ledger.series()[0].images == len(here)
+    assert list(intake.spool.glob("*.deleted")) == []
+
+
+def test_one_uid_from_two_senders_at_once_is_the_file_of_one_of_them(door, files):
+    intake, _ = door
+    data = files[0].read_bytes()
+    others = [data + bytes(n) for n in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        received = list(pool.map(intake.take, others))
+    assert [one.status for one in received] == [SUCCESS] * 8
+    assert sum(one.is_new for one in received) == 1
+    (path,) = intake.files(KEY)
+    assert path.read_bytes() == others[[one.is_new for one in received].index(True)]
+
+
+@pytest.mark.parametrize(("said", "hinted"), [("41", 41), ("0", None), ("-3", None), ("9" * 12, None), ("", None)])
+def test_how_many_images_an_acquisition_has_is_believed_where_it_can_be(door, files, tmp_path, said, hinted, recwarn):
+    intake, ledger = door
+    copy = tmp_path / "copy.dcm"
+    shutil.copy(files[0], copy)
+    intake.take(changed(copy, ImagesInAcquisition=said))
+    assert ledger.series()[0].hinted == hinted

@@ -18,8 +18,9 @@ from pynetdicom.sop_class import CTImageStorage, Verification
 
 from heartlens.core.errors import InputRefused
 from heartlens.pacs.node.intake import DISK_TROUBLE, Intake
-from heartlens.pacs.node.ledger import Ledger, key_of
+from heartlens.pacs.node.ledger import Ledger
 from heartlens.pacs.node.receiver import Receiver, tls_context
+from heartlens.pacs.node.rows import key_of
 
 KEYS = [key_of("1.2", f"1.2.{n}") for n in (3, 4)]
 
@@ -121,21 +122,31 @@ def test_nothing_but_this_computer_is_listened_to(door):
     assert door[0].address[0] == "127.0.0.1"
 
 
-def test_receiving_is_not_a_hundred_times_slower_than_the_aim(door, images):
-    """20 MB/s on a quiet machine; here only that it is no hundredth of it, by files of half a megabyte."""
-    receiver, _, intake = door
-    image = dcmread(images[0][0].filename)
-    image.Rows = image.Columns = 512
-    image.PixelData = bytes(512 * 512 * 2)
-    association = associate(receiver)
-    begun = time.perf_counter()
-    for n in range(20):
-        image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.9.{n}"
-        assert association.send_c_store(image).Status == 0
-    seconds = time.perf_counter() - begun
-    association.release()
-    assert intake.received_bytes / seconds > 0.2e6
-    print(f"{intake.received_bytes / seconds / 1e6:.0f} MB/s")
+def test_of_two_senders_of_one_series_the_first_to_end_does_not_end_it(door, images):
+    receiver, ledger, _ = door
+    first, second = associate(receiver), associate(receiver)
+    assert first.send_c_store(images[0][0]).Status == 0
+    assert second.send_c_store(images[0][1]).Status == 0
+    first.release()
+    until(lambda: len(receiver._brought) == 1)
+    assert ledger.series()[0].unreleased
+    second.abort()
+    until(lambda: not ledger.series()[0].unreleased)
+    assert ledger.series()[0].broken
+
+
+def test_a_sender_that_says_nothing_is_cut_off_and_has_broken_off(tmp_path, images):
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    intake = Intake(tmp_path / "spool", ledger, least_free_bytes=0)
+    receiver = Receiver(intake, ledger, ae="NODE", host="127.0.0.1", port=0, accept=["CT1"], silence_s=0.5)
+    try:
+        association = associate(receiver)
+        assert association.send_c_store(images[0][0]).Status == 0
+        until(lambda: ledger.series()[0].broken)
+        assert not ledger.series()[0].unreleased
+    finally:
+        receiver.stop()
+        ledger.close()
 
 
 @pytest.fixture

@@ -3,121 +3,22 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from contextlib import suppress
 
 import pytest
 import small_chest
+from node_place import DOWN, KEY, Place, another_series, state_of
 
-from heartlens.app.messages import Event
 from heartlens.pacs.archive import ArchiveError, FoundSeries
-from heartlens.pacs.node.intake import Intake
-from heartlens.pacs.node.ledger import Ledger, key_of
-from heartlens.pacs.node.rules import Phase, Waits
-from heartlens.pacs.node.service import Node, Settings
+from heartlens.pacs.node.rules import Phase
+from heartlens.pacs.node.service import PAUSE_S
 from heartlens.pacs.node.status import health, metrics, status_lines
-
-KEY = key_of("1.2", "1.2.3")
-WAITS = Waits(quiet_s=30, unverified_s=300, ask_again_s=60)
-
-
-class MemoryArchive:
-    """What it has been sent, and how many images it says a series has; `trouble` is raised instead."""
-
-    name = "memory"
-
-    def __init__(self):
-        self.files, self.count, self.trouble, self.asked = [], None, None, 0
-
-    def series(self, study_uid, series_uid=""):
-        self.asked += 1
-        if self.trouble:
-            raise self.trouble
-        return [] if self.count is None else [FoundSeries(study_uid, series_uid, "CT", "", self.count)]
-
-    def send(self, path):
-        if self.trouble:
-            raise self.trouble
-        self.files.append(path.read_text())
-
-    def close(self):
-        pass
-
-
-class WritingScorer:
-    """Makes a result whose numbers are `says`, or ends with `fails`; hears what it was asked."""
-
-    def __init__(self):
-        self.says, self.fails, self.asked, self.during = {}, "", [], lambda: None
-        self.crashes, self.pid = 0, 1
-
-    def score(self, files, out, more, stop):
-        self.asked.append((sorted(files), more))
-        self.during()
-        if self.fails:
-            return Event("error", "job", code=self.fails, text="/home/somebody/DOE^JANE/1.dcm")
-        out.mkdir()
-        report = {"ct": {"slices": 41, "increment_mm": 3.0}, "warnings": []}
-        report |= {"assessment": {"evaluable": "yes", "reasons": []}}
-        (out / "report.json").write_text(json.dumps({**report, **self.says}))
-        for name in ("report.dcm", "segmentation.dcm", "key-page.dcm", "key-page-2.dcm", "report-pdf.dcm"):
-            (out / name).write_text(f"{out.name} {name}")
-        return Event("done", "job", fraction=1.0, out=str(out), case=str(out / "case"))
-
-    def stop(self):
-        pass
-
-
-class Place:
-    """A node with its parts, and images to send it."""
-
-    def __init__(self, folder: Path, files: list[Path]) -> None:
-        self.now = 1000.0
-        self.files = files
-        self.home = folder
-        self.archive, self.scorer = MemoryArchive(), WritingScorer()
-        self.ledger = Ledger(folder / "ledger.sqlite")
-        self.intake = Intake(folder / "spool", self.ledger, least_free_bytes=0, clock=lambda: self.now)
-        self.node = self.another()
-
-    def another(self, **changes):
-        settings = Settings(**{"waits": WAITS, "retry_s": 5.0, **changes})
-        return Node(
-            self.home, self.ledger, self.intake, self.scorer, lambda: self.archive, settings=settings,
-            clock=lambda: self.now,
-        )  # fmt: skip
-
-    def bring(self, *numbers: int) -> None:
-        for number in numbers:
-            self.intake.take(self.files[number].read_bytes())
-
-    def wait(self, seconds: float) -> Phase:
-        """Let time pass, and do everything that can be done."""
-        self.now += seconds
-        for _ in range(3):
-            self.node.judge_all()
-            self.node.score_next()
-            self.node.send_next()
-        return self.state
-
-    @property
-    def row(self):
-        (row,) = self.ledger.series(key=KEY)
-        return row
-
-    @property
-    def state(self) -> Phase:
-        return self.row.state
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("ct")
-    return small_chest.write_series(folder, StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")[:5]
 
 
 @pytest.fixture
-def place(tmp_path, files):
-    place = Place(tmp_path, files)
+def place(tmp_path):
+    files = small_chest.write_series(tmp_path / "ct", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")[:5]
+    place = Place(tmp_path / "home", files)
     yield place
     place.ledger.close()
 
@@ -162,17 +63,6 @@ def test_where_nobody_says_how_many_the_wait_is_longer_and_the_rest_makes_a_resu
     assert second == {"predecessor": str(place.home / "results" / KEY / "0001" / "report.dcm")}
     assert len(files) == 5
     assert [result.state for result in place.ledger.results(KEY)] == [Phase.SUPERSEDED, Phase.SENT]
-
-
-def test_a_result_that_never_left_is_no_predecessor(place):
-    place.bring(0, 1)
-    place.archive.trouble = ArchiveError("down", "archive memory cannot be reached")
-    assert place.wait(300) is Phase.UNSENT
-    place.bring(2, 3, 4)
-    place.archive.trouble, place.archive.count = None, 5
-    assert place.wait(30) is Phase.SENT
-    assert [more for _, more in place.scorer.asked] == [{}, {}]
-    assert {text.split()[0] for text in place.archive.files} == {"0002"}
 
 
 def test_images_that_come_while_it_is_scored_make_that_result_void(place):
@@ -225,51 +115,6 @@ def test_what_may_be_a_part_of_a_scan_is_held_and_never_sent(place, says, code):
     assert place.wait(1e5) is Phase.HELD
     assert place.archive.files == []
     assert "held" in "\n".join(status_lines(place.home, now=place.now))
-
-
-@pytest.mark.parametrize("trouble", ["down", "garbage", "refused"])
-def test_a_result_waits_for_an_archive_that_is_of_no_use_and_is_sent_then(place, trouble):
-    place.archive.count = 2
-    place.bring(0, 1)
-    place.now += 30
-    place.node.judge_all()
-    place.node.score_next()
-    place.archive.trouble = ArchiveError(trouble, "archive memory is of no use")
-    for pause in (0, 5, 10, 20):
-        assert place.wait(pause) is Phase.UNSENT
-    assert place.node.send_failures == 4
-    assert health(place.node)["status"] == "degraded"
-    place.archive.trouble = None
-    assert place.wait(39) is Phase.UNSENT  # not before its time
-    assert place.wait(1) is Phase.SENT
-    assert len(place.archive.files) == 5
-    assert health(place.node)["troubles"] == []
-
-
-def test_after_a_kill_in_the_midst_of_sending_what_the_archive_has_is_not_sent_again(place):
-    place.archive.count = 2
-    place.bring(0, 1)
-    place.now += 30
-    place.node.judge_all()
-    place.node.score_next()
-    send, left = place.archive.send, [2]
-
-    def dying(path):
-        if not left[0]:
-            raise SystemExit  # as far as this process is concerned
-        left[0] -= 1
-        send(path)
-
-    place.archive.send = dying
-    with pytest.raises(SystemExit):
-        place.node.send_next()
-    place.archive.send = send
-    place.node = place.another()
-    place.node.recover()
-    assert place.wait(0) is Phase.SENT
-    names = [text.split()[1] for text in place.archive.files]
-    assert sorted(names) == sorted(set(names))
-    assert len(names) == 5
 
 
 def test_after_a_kill_in_the_midst_of_scoring_it_is_scored_again_and_nothing_is_left_over(place):
@@ -357,43 +202,229 @@ def test_what_heartlens_made_is_never_scored(place, tmp_path):
     assert place.scorer.asked == []
 
 
-def test_images_are_deleted_after_their_days_and_the_result_stays(place):
-    place.archive.count = 2
-    place.node = place.another(keep_days=1.0)
+# The archive is down while it is asked
+
+
+@pytest.mark.parametrize("trouble", ["down", "garbage", "refused", "missing"])
+def test_half_a_series_waits_for_an_archive_that_cannot_be_asked_and_is_never_scored_by_its_silence(place, trouble):
+    place.archive.trouble = ArchiveError(trouble, "archive memory is of no use")
     place.bring(0, 1)
-    place.wait(30)
-    place.wait(86000)
-    assert len(place.intake.files(KEY)) == 2
-    place.wait(1000)
-    assert place.intake.files(KEY) == []
-    assert not (place.home / "spool" / KEY).exists()
-    assert place.state is Phase.SENT
-    assert (place.home / "results" / KEY / "0001").is_dir()
+    for seconds in (30, 300, 1e4, 1e5):
+        assert place.wait(seconds) is Phase.RECEIVING
+        assert (place.row.code, place.row.text) == ("unasked", "archive memory is of no use")
+    assert health(place.node)["troubles"] == ["archive memory is of no use"]
+    assert "unasked" in "\n".join(status_lines(place.home, now=place.now))
+    place.archive.trouble, place.archive.count = None, 5
+    assert place.wait(301) is Phase.INCOMPLETE
+    assert health(place.node)["troubles"] == []
+    assert place.scorer.asked == []
+    assert place.ledger.results(KEY) == []
 
 
-def test_results_are_deleted_where_somebody_says_so(place):
-    place.archive.count = 2
-    place.node = place.another(keep_results_days=1.0)
+def test_an_archive_that_is_down_is_asked_less_and_less_and_once_for_all_series(place, tmp_path):
+    place.archive.trouble = DOWN
     place.bring(0, 1)
-    place.wait(30)
-    place.wait(90000)
-    assert list((place.home / "results" / KEY).iterdir()) == []
+    for n in range(4, 14):
+        other = small_chest.write_series(tmp_path / f"ct{n}", StudyInstanceUID="1.2", SeriesInstanceUID=f"1.2.{n}")
+        place.intake.take(other[0].read_bytes())
+    place.now += 30
+    for _ in range(3600):
+        place.now += 1
+        place.node.judge_all()
+    assert 12 <= place.archive.asked <= 20  # 5, 10, 20, ... 300 s apart
+    assert {row.code for row in place.ledger.series()} == {"unasked"}
 
 
-def test_a_readers_work_and_what_is_not_ours_is_never_deleted(place):
-    place.archive.count = 2
-    place.node = place.another(keep_results_days=1.0)
+def test_an_incomplete_series_is_asked_about_less_and_less(place):
+    place.archive.count = 5
     place.bring(0, 1)
+    for _ in range(24 * 60):
+        place.wait(60)
+    assert place.state is Phase.INCOMPLETE
+    assert place.archive.asked < 35
+
+
+def test_what_every_header_says_needs_no_archive(place, tmp_path):
+    place.archive.trouble = DOWN
+    own = {"StudyInstanceUID": "1.2", "SeriesInstanceUID": "1.2.3", "ImagesInAcquisition": "2"}
+    for path in small_chest.write_series(tmp_path / "hint", **own)[:2]:
+        place.intake.take(path.read_bytes())
+    place.now += 30
+    place.node.judge_all()
+    assert place.state is Phase.COMPLETE
+
+
+def test_where_an_archive_is_known_to_let_nobody_ask_a_series_is_scored_and_called_unverified_as_long_as_it_stands(
+    place,
+):
+    place.node = place.another(asks_archive=False)
+    place.bring(0, 1)
+    assert place.wait(299) is Phase.RECEIVING
+    assert place.wait(1) is Phase.SENT
+    assert place.archive.asked == 0
+    assert "unverified" in "\n".join(status_lines(place.home, now=place.now))
+
+
+@pytest.mark.parametrize("says", [[], ["1.2.9"], ["1.2.3", "1.2.3"]])
+def test_an_answer_that_does_not_name_the_series_once_is_no_number(place, says):
+    counts = iter((2, 5))
+    place.archive.series = lambda study, series="": [FoundSeries(study, uid, "CT", "", next(counts)) for uid in says]
+    place.bring(0, 1)
+    place.now += 30
+    place.node.judge_all()
+    assert (place.state, place.row.expected) == (Phase.RECEIVING, None)
+
+
+# Nothing stands still for ever
+
+
+def test_a_result_without_a_report_is_held(place):
+    ready = place.scorer.score
+
+    def without(files, out, more, stop):
+        event = ready(files, out, more, stop)
+        (out / "report.dcm").unlink()
+        return event
+
+    place.scorer.score = without
+    place.archive.count = 2
+    place.bring(0, 1)
+    assert place.wait(30) is Phase.HELD
+    assert (place.row.code, place.archive.files) == ("no-report", [])
+
+
+def test_one_series_that_cannot_be_judged_keeps_no_other(place, tmp_path):
+    place.bring(0, 1)
+    other = another_series(place, tmp_path / "other")
+    judge = place.node._judge
+
+    def fail(row):
+        if row.key == KEY:
+            raise OverflowError
+        return judge(row)
+
+    place.node._judge, place.archive.count = fail, 2
     place.wait(30)
-    results = place.home / "results" / KEY
-    for name in ("0001", "0007"):  # known to the ledger, and not
-        (results / name / "case").mkdir(parents=True)
-        (results / name / "case" / "edits.jsonl").write_text("an edit\n")
-    (results / "my notes").mkdir()
-    place.wait(90000)
+    assert (place.state, state_of(place, other)) == (Phase.RECEIVING, Phase.SENT)
+
+
+def test_a_folder_that_cannot_be_made_costs_an_attempt_and_leaves_nobody_scoring(place):
+    place.archive.count = 2
+    place.bring(0, 1)
+    place.now += 30
+    place.node.judge_all()
+    (place.home / "results" / KEY).write_text("in the way")
+    with pytest.raises(OSError, match="exists"):
+        place.node.score_next()
+    assert (place.state, place.row.attempts) == (Phase.COMPLETE, 1)
+    (place.home / "results" / KEY).unlink()
+    assert place.wait(5) is Phase.SENT
+
+
+def test_a_step_that_failed_before_it_could_say_so_leaves_nobody_scoring(place):
+    place.archive.count = 2
+    place.bring(0, 1)
+    place.now += 30
+    place.node.judge_all()
+    assert place.ledger.begin_scoring(place.row) is not None
+    assert place.state is Phase.SCORING
+    assert place.wait(0) is Phase.SENT
+
+
+def test_a_scan_that_ends_the_whole_node_three_times_is_given_up(place):
+    place.archive.count = 2
+    place.bring(0, 1)
+
+    def die():
+        raise SystemExit
+
+    place.scorer.during = die
+    place.now += 30
+    for _ in range(3):
+        place.node = place.another()
+        place.node.recover()
+        place.node.judge_all()
+        with pytest.raises(SystemExit):
+            place.node.score_next()
     place.node = place.another()
     place.node.recover()
-    assert sorted(path.name for path in results.iterdir()) == ["0001", "0007", "my notes"]
+    assert place.wait(0) is Phase.FAILED
+    assert (place.row.code, len(place.scorer.asked)) == ("crash", 3)
+
+
+def test_a_node_that_is_ended_in_good_order_costs_a_scan_nothing(place):
+    place.archive.count = 2
+    place.bring(0, 1)
+    place.now += 30
+    score = place.scorer.score
+    place.scorer.score = lambda *_words: None
+    for _ in range(5):
+        place.node.judge_all()
+        assert not place.node.score_next()
+        assert (place.state, place.row.attempts) == (Phase.RECEIVING, 0)
+    place.scorer.score = score
+    assert place.wait(0) is Phase.SENT
+
+
+# Two at once
+
+
+def test_an_image_that_comes_at_the_very_begin_of_a_scoring_makes_its_result_void(place):
+    place.archive.count = 2
+    place.bring(0, 1)
+    begin = place.ledger.begin_scoring
+
+    def begin_and_bring(row):
+        scoring = begin(row)
+        place.bring(2)
+        place.ledger.begin_scoring = begin
+        return scoring
+
+    place.ledger.begin_scoring = begin_and_bring
+    place.now += 30
+    place.node.judge_all()
+    place.node.score_next()
+    assert place.state is Phase.RECEIVING
+    assert [result.state for result in place.ledger.results(KEY)] == [Phase.SUPERSEDED]
+    place.node.send_next()
+    assert place.archive.files == []
+
+
+# How it is
+
+
+def test_a_trouble_that_is_over_is_no_trouble_and_what_failed_is_a_note(place, tmp_path):
+    place.archive.trouble = DOWN
+    place.bring(0, 1)
+    place.wait(30)
+    assert health(place.node)["status"] == "degraded"
+    place.archive.trouble, place.archive.count = None, 2
+    place.scorer.fails = "failed"
+    assert place.wait(5) is Phase.FAILED
+    said = health(place.node)
+    assert (said["status"], said["troubles"]) == ("ok", [])
+    assert said["notes"] == ["1 series failed; heartlens node status lists them"]
+
+
+def test_a_step_that_fails_is_tried_less_and_less(place):
+    waits = []
+    place.node.stopping = Waiting(waits, 8)
+    with suppress(StopIteration):
+        place.node._run(lambda: 1 // 0)
+    assert [wait for wait in waits if wait != PAUSE_S] == [5, 10, 20, 40, 80, 160, 300, 300]
+
+
+class Waiting:
+    """An event that notes how long it is waited for, and is set after so many waits."""
+
+    def __init__(self, waits, most):
+        self.waits, self.most = waits, most
+
+    def wait(self, seconds):
+        self.waits.append(seconds)
+
+    def is_set(self):
+        return len(self.waits) >= 2 * self.most
 
 
 def test_the_numbers_for_prometheus_are_those_of_the_node(place):
