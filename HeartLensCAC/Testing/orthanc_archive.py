@@ -59,7 +59,7 @@ def program() -> str | None:
 def missing() -> str:
     """What is not installed here."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    what = [name for name in ("unshare", "ip") if shutil.which(name, path=path) is None]
+    what = [name for name in ("unshare", "ip", "openssl") if shutil.which(name, path=path) is None]
     what += [] if program() else ["orthanc"]
     what += [] if PLUGIN.exists() else ["orthanc-dicomweb"]
     return ", ".join(what)
@@ -83,15 +83,17 @@ class Orthanc:
     Parameters
     ----------
     folder : for its files
+    settings : of its configuration, where they differ
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         config = {
             "Name": "archive", "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"),
             "HttpPort": HTTP, "RemoteAccessAllowed": True, "AuthenticationEnabled": False, "DicomPort": DIMSE,
             "DicomAet": "ARCHIVE", "DicomModalities": {"us": ["HEARTLENS", "127.0.0.1", MOVE]}, "StableAge": 1,
             "Plugins": [str(PLUGIN)], "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **settings,
         }  # fmt: skip
         (folder / "orthanc.json").write_text(json.dumps(config))
         self._process: subprocess.Popen[bytes] | None = None
