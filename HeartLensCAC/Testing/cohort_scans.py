@@ -19,6 +19,13 @@ AGATSTON_OF_A_VOXEL = 2.8 * 2.8 * 2
 """At 250 HU, weight 2, of a slice of 3 mm."""
 
 
+PLAN = {
+    "status": "planned", "folder": "/scans", "files": ["1.dcm"], "bytes": 1, "series": "1.2", "age": None, "sex": None,
+    "race": None,
+}  # fmt: skip
+"""What a row of a plan needs."""
+
+
 def write_chest(folder: Path, voxels: int, *, slices: slice = slice(None), **tags: Any) -> list[Path]:
     """A schematic chest with a plaque of so many voxels on one slice of the right coronary artery."""
     chest = schematic_chest()
@@ -36,6 +43,16 @@ def plan(*sources: Path, out: Path, options: tuple[str, ...] = ()) -> CohortFold
     """The folder of a cohort that the command line has planned."""
     assert main(["cohort", "plan", *map(str, sources), "--out", str(out), "--bundle", "none", *options]) == 0
     return CohortFolder.open(out)
+
+
+def texts_of(path: Path) -> str:
+    """Everything that a table says, as text: Parquet and DuckDB pack their words."""
+    con = connect(path if path.suffix == ".duckdb" else None)
+    try:
+        names = [name for (name,) in con.execute("SHOW TABLES").fetchall()] or [f"'{path}'"]
+        return "\n".join(str(row) for name in names for row in con.execute(f"SELECT * FROM {name}").fetchall())
+    finally:
+        con.close()
 
 
 def table(folder: CohortFolder, columns: str = "*", name: str = "series", order: str = "ALL") -> list[tuple[Any, ...]]:

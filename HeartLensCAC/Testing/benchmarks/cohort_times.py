@@ -40,7 +40,8 @@ def cohort_times(series: Path, runs: int) -> list[Row]:
 
 
 def _overhead(series: Path, place: Path, runs: int) -> Iterator[Row]:
-    from heartlens.cohort.folder import CohortFolder, settings_of
+    from heartlens.cohort.folder import CohortFolder
+    from heartlens.cohort.settings import settings_of
     from heartlens.cohort.work import score_planned
     from heartlens.dicom.series import find_series
 
@@ -60,9 +61,10 @@ def _overhead(series: Path, place: Path, runs: int) -> Iterator[Row]:
 
 
 def _many(series: Path, place: Path) -> Iterator[Row]:
-    from heartlens.cohort.folder import CohortFolder, keep_settings, settings_of
+    from heartlens.cohort.folder import CohortFolder, lines_of_row
     from heartlens.cohort.page.write import write_page
     from heartlens.cohort.row import row_of_report
+    from heartlens.cohort.settings import keep_settings, settings_of
     from heartlens.cohort.status import status_of
     from heartlens.cohort.tables.table import CohortTable
 
@@ -80,9 +82,9 @@ def _many(series: Path, place: Path) -> Iterator[Row]:
     row = row_of_report(json.loads(json.dumps(case.report_document())))
     lesions = row.pop("lesions_found")[:10]
     for task in tasks:
-        mine = {"key": task["key"], "settings": settings}
-        lines = [{**row, **mine, "given": {}, "seconds": 5.0, "peak_mb": 500.0}, *({**mine, **one} for one in lesions)]
-        folder.row_path(task["key"], settings).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        mine = {"key": task["key"], "settings": settings, "given": {}, "seconds": 5.0, "peak_mb": 500.0}
+        lines = lines_of_row({**row, **mine, "lesions_found": lesions})
+        folder.row_path(task["key"], settings).write_bytes(lines)
     table = CohortTable(folder)
     for what, budget, work in (
         ("status", 60.0, lambda: status_of(folder)),

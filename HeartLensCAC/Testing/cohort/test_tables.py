@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import csv
-import json
 
-import pytest
-import small_chest
 from installed import need
 
 need("duckdb", "pip install 'heartlens[cohort]'")
@@ -15,53 +12,14 @@ from cohort_scans import table  # noqa: E402
 
 from heartlens.__main__ import main  # noqa: E402
 from heartlens.case.lock import Holder  # noqa: E402
-from heartlens.cohort.folder import MOST_ATTEMPTS, CohortFolder, keep_settings, settings_of  # noqa: E402
+from heartlens.cohort.cluster import Workers  # noqa: E402
+from heartlens.cohort.folder import MOST_ATTEMPTS  # noqa: E402
+from heartlens.cohort.page.figures import acquisition_rows, artery_rows, score_rows  # noqa: E402
 from heartlens.cohort.row import row_of_report  # noqa: E402
-from heartlens.cohort.run import Workers, run_cohort, to_do  # noqa: E402
+from heartlens.cohort.run import run_cohort, to_do  # noqa: E402
+from heartlens.cohort.settings import settings_of  # noqa: E402
 from heartlens.cohort.tables.columns import FAILURE_COLUMNS, SERIES_COLUMNS, TABLES  # noqa: E402
-from heartlens.cohort.work import person_of  # noqa: E402
-from heartlens.pipeline import Request, score_series  # noqa: E402
-from heartlens.report.outputs import write_lesions_csv  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def report(tmp_path_factory):
-    """Of the small chest with its labels: 900 in the LAD, 1800 in the RCA, worked out by hand there."""
-    place = tmp_path_factory.mktemp("chest")
-    small_chest.write_series(place / "ct")
-    case = score_series(place / "ct", Request(segmentation=small_chest.write_labels(place / "labels.nrrd"))).case
-    write_lesions_csv(place / "lesions.csv", case)
-    document = json.loads(json.dumps(case.report_document()))
-    return document, list(csv.DictReader((place / "lesions.csv").read_text(encoding="utf-8").splitlines()))
-
-
-PLAN = {"status": "planned", "folder": "/scans", "files": ["1.dcm"], "bytes": 1, "series": "1.2", "age": None,
-        "sex": None, "race": None}  # fmt: skip
-
-
-@pytest.fixture
-def cohort(report, tmp_path):
-    """`cohort(rows)` makes a cohort of rows: what the plan says, and what the result says on top of the report."""
-
-    def make(*rows: tuple[dict, dict | None]) -> CohortFolder:
-        folder = CohortFolder(tmp_path / "cohort")
-        planned = [{**PLAN, "key": f"{n:032x}", **said} for n, (said, _) in enumerate(rows)]
-        folder.write_plan(planned, {"options": {"bundle": "none"}})
-        settings, document = settings_of({"bundle": "none"})
-        keep_settings(folder, settings, document)
-        for task, (_, result) in zip(planned, rows, strict=True):
-            if result is not None:
-                known = {
-                    "key": task["key"],
-                    "settings": settings,
-                    "given": person_of(task),
-                    "seconds": 2.0,
-                    "peak_mb": 9.0,
-                }
-                folder.write_row({**row_of_report(report[0]), **known, **result})
-        return folder
-
-    return make
+from heartlens.cohort.tables.parquet import connect  # noqa: E402
 
 
 def changed(report, **assessment):
@@ -151,6 +109,27 @@ def test_the_page_counts_what_became_of_the_scans_and_whom_a_reader_should_see(c
     assert f"results/{0:032x}/" not in page
     assert "<script" not in page
     assert str(folder.path) not in page
+
+
+def test_scans_that_are_held_are_in_no_mean_and_in_no_share_of_scores(cohort):
+    held = {"status": "held", "code": "no-heart", "text": "", "agatston": None, "evaluable": "no"}
+    folder = cohort(({}, {"agatston": 0.0}), ({}, {"agatston": 100.0}), ({}, held), ({}, held))
+    assert main(["cohort", "table", str(folder.path)]) == 0
+    con = connect(folder.path / "cohort.duckdb")
+    scanner = ("HeartLens test Phantom 1", 4, 0.5, 0.5, 50.0)
+    assert next(rows for _, rows in acquisition_rows(con)) == [scanner]
+    assert [row[1:4] for row in score_rows(con)] == [(2, 0.5, 25.0)]
+    assert [row for row in artery_rows(con) if row[0] == "RCA"] == [("RCA", 2, 1.0, 1800.0)]
+    con.close()
+
+
+def test_the_bar_of_a_group_is_as_long_as_its_scans_also_those_without_a_category(cohort):
+    doubtful = {"category": None, "category_low": "mild", "undecided": 2}
+    folder = cohort(({}, {}), ({}, doubtful), ({}, doubtful))
+    assert main(["cohort", "table", str(folder.path)]) == 0
+    page = (folder.path / "report.html").read_text()
+    assert "n = 3</text>" in page
+    assert "<title>a reader must decide: 2 of 3</title>" in page
 
 
 def test_a_status_counts_and_tells_the_time_that_is_left(cohort, capsys):

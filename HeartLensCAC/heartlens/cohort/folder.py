@@ -5,10 +5,11 @@
     cohort.json              options; written by `plan`
     plan.parquet             a row a series
     settings/SETTINGS.json   what was scored with which version, bundle and options
-    rows/KEY-SETTINGS.jsonl  a result or a failure each, by rename: the row, then a line for each lesion
+    rows/KEY-SETTINGS.jsonl  a result or a failure each, by rename: the row, a line for each lesion, and a checksum
     results/KEY/SETTINGS/    the result folder of `heartlens score`
     work/KEY-SETTINGS/       locked while a scan is in work; counts how often it was begun
     pairs/                   comparisons that were made
+    scans/                   what `plan --pacs` fetched
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ from typing import Any
 from heartlens import __version__
 from heartlens.case.folder import read_json, write_json
 from heartlens.case.lock import CaseLock, Holder, lock_case
+from heartlens.cohort.readers import has_readers_work
 from heartlens.cohort.tables.columns import PLAN_COLUMNS
-from heartlens.cohort.tables.parquet import connect, line_of, make_table, read_table, write_table
-from heartlens.core.atomic import atomic_file, remove_unfinished_files
+from heartlens.cohort.tables.parquet import connect, export_table, line_of, make_table, noticing_a_full_disk, read_table
+from heartlens.core.atomic import atomic_file, reason_of, remove_unfinished_files
+from heartlens.core.disk.renaming import sync_file
+from heartlens.core.disk.workplace import new_token
 from heartlens.core.errors import InputRefused
 
 SCHEMA = "heartlens.cohort/1"
@@ -37,6 +41,15 @@ MOST_ATTEMPTS = 3
 """So often a scan may end its process; then it is recorded as a crash and the rest goes on."""
 
 PRIVATE = 0o700
+
+SCRATCH = ".tables-"
+"""How the folders begin in which tables are made; each is locked as long as somebody makes them."""
+
+SCANS = "scans"
+"""What `plan` fetched of a PACS."""
+
+CLEARED = ".cleared-"
+"""How results begin in `work` that are being deleted: a process that is killed leaves no half of one elsewhere."""
 
 
 class CohortFolder:
@@ -55,6 +68,7 @@ class CohortFolder:
         self.results = self.path / "results"
         self.work = self.path / "work"
         self.pairs = self.path / "pairs"
+        self.settings = self.path / "settings"
 
     @classmethod
     def open(cls, path: Path) -> CohortFolder:
@@ -69,6 +83,27 @@ class CohortFolder:
         folder.document  # noqa: B018, it is read to be refused
         return folder
 
+    def require_free(self, *, force: bool) -> None:
+        """Refuse to plan here where something else lies, or a plan that is not to be replaced.
+
+        Parameters
+        ----------
+        force
+            Replace a plan.
+
+        Raises
+        ------
+        InputRefused
+            ``output``
+        """
+        is_planned = (self.path / "cohort.json").is_file()
+        ours = {SCANS, *(place.name for place in (self.rows, self.results, self.work, self.pairs, self.settings))}
+        names = {place.name for place in self.path.iterdir()} if self.path.is_dir() else set()
+        if not is_planned and (names - ours or (self.path.exists() and not self.path.is_dir())):
+            raise InputRefused("output", f"{self.path} exists and is no cohort; choose another --out")
+        if is_planned and not force:
+            raise InputRefused("output", f"{self.path} is planned already; --force plans again, and results stay")
+
     @property
     def document(self) -> dict[str, Any]:
         """What cohort.json holds.
@@ -82,7 +117,7 @@ class CohortFolder:
             document = read_json(self.path / "cohort.json")
         except (OSError, ValueError):
             document = {}
-        if document.get("schema") != SCHEMA:
+        if document.get("schema") != SCHEMA or not isinstance(document.get("options"), dict):
             raise InputRefused(
                 "input", f"{self.path}: expected a planned cohort, found no cohort.json; heartlens cohort plan makes it"
             )
@@ -96,24 +131,43 @@ class CohortFolder:
         InputRefused
             ``output``: the disk does not take it.
         """
-        try:
-            self.path.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-            for place in (self.rows, self.results, self.work, self.pairs, self.path / "settings"):
-                place.mkdir(exist_ok=True)
-        except OSError as error:
-            raise InputRefused("output", f"{self.path}: {error.strerror}; choose another --out") from None
         con = connect()
-        make_table(con, "plan", PLAN_COLUMNS, rows, self.path)
-        write_table(con, "plan", self.plan_path)
-        con.close()
-        with atomic_file(self.path / "cohort.json") as sibling:
-            write_json(sibling, {"schema": SCHEMA, "version": __version__, **document})
+        made: list[Path] = []
+        try:
+            self._make_folders(made)
+            # Both are on the disk before one has its name: options and rows of two plans never stand together.
+            with (
+                noticing_a_full_disk(self.path),
+                atomic_file(self.plan_path) as plan,
+                atomic_file(self.path / "cohort.json") as cohort,
+            ):
+                make_table(con, "plan", PLAN_COLUMNS, rows, plan.parent)
+                export_table(con, "plan", plan)
+                write_json(cohort, {"schema": SCHEMA, "version": __version__, **document})
+                sync_file(cohort)
+        except BaseException as error:
+            for place in reversed(made):  # or the next plan would find a folder that is no cohort
+                with suppress(OSError):
+                    place.rmdir()
+            if isinstance(error, OSError):
+                raise InputRefused("output", f"{self.path}: {reason_of(error)}; choose another --out") from None
+            raise
+        finally:
+            con.close()
+
+    def _make_folders(self, made: list[Path]) -> None:
+        """Make what is not there yet, and note it."""
+        parents = [place for place in self.path.parents if not place.exists()]
+        for place in (*reversed(parents), self.path, self.rows, self.results, self.work, self.pairs, self.settings):
+            if not place.is_dir():
+                place.mkdir(mode=PRIVATE if place == self.path else 0o777)
+                made.append(place)
 
     def planned(
         self, columns: Sequence[str] | None = None, *, where: str = "true", values: Sequence[Any] = ()
     ) -> Iterator[dict[str, Any]]:
         """Rows of the plan, in their order; see `heartlens.cohort.tables.parquet.read_table`."""
-        names = [column.name for column in PLAN_COLUMNS if column.name != "settings"] if columns is None else columns
+        names = [column.name for column in PLAN_COLUMNS] if columns is None else columns
         return read_table(self.plan_path, names, where=where, values=values)
 
     def row_path(self, key: str, settings: str) -> Path:
@@ -132,9 +186,14 @@ class CohortFolder:
         """The row of a series, and its lesions as the lines of JSON that the table is made of."""
         try:
             with open(f"{self.rows}/{key}-{settings}.jsonl", "rb") as file:
-                first, _, lesions = file.read().partition(b"\n")
+                data = file.read()
+            body = data[: data.rfind(b"\n", 0, -1) + 1]
+            if data[len(body) :] != _seal_of(body):
+                return None, b""
+            first, _, lesions = body.partition(b"\n")
             document: dict[str, Any] = json.loads(first)
-            return (document, lesions) if document["key"] == key else (None, b"")
+            is_meant = document["key"] == key and document["settings"] == settings
+            return (document, lesions) if is_meant else (None, b"")
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return None, b""
 
@@ -146,11 +205,8 @@ class CohortFolder:
         InputRefused
             ``output``: the disk does not take it.
         """
-        of_series = {"key": row["key"], "settings": row["settings"]}
-        lesions = [{**of_series, **one} for one in row["lesions_found"]]
-        own = {name: value for name, value in row.items() if name != "lesions_found"}
         with atomic_file(self.row_path(row["key"], row["settings"])) as sibling:
-            sibling.write_text("".join(map(line_of, (own, *lesions))))
+            sibling.write_bytes(lines_of_row(row))
 
     def keys_with_rows(self, settings: str) -> set[str]:
         """Keys of the series that are done with these settings."""
@@ -176,13 +232,16 @@ class CohortFolder:
         place = self.work / f"{key}-{settings}"
         lock: CaseLock | Holder | None = None
         for _ in range(100):  # whoever ends a scan deletes the folder, perhaps before it is locked here
-            place.mkdir(exist_ok=True)
+            try:
+                place.mkdir(exist_ok=True)
+            except OSError as error:
+                raise _not_written(place, error) from None
             lock = lock_case(place)
             if lock is not None:
                 break
             time.sleep(0.01)
         if lock is None:
-            raise InputRefused("output", f"{place} cannot be written; allow it, then run again")
+            raise InputRefused("output", f"{place} cannot be written; allow it or make room, then run again")
         if isinstance(lock, Holder):
             yield lock
             return
@@ -202,19 +261,65 @@ class CohortFolder:
         shutil.rmtree(self.work / f"{key}-{settings}", ignore_errors=True)
 
     def clear(self, key: str, settings: str) -> bool:
-        """Delete row and result of a series to score it again; False where a reader's work lies in the result."""
-        result = self.result_path(key, settings)
-        if has_readers_work(result):
+        """Delete row and result of a series to score it again.
+
+        Returns
+        -------
+        bool
+            False where somebody has it in work, or a reader has the result open or has worked on it: then all stays.
+
+        Raises
+        ------
+        InputRefused
+            ``output``: the disk does not let it go.
+        """
+        with self.holding(key, settings) as held:
+            if isinstance(held, Holder):
+                return False
+            try:
+                return self.discard_result(key, settings, with_row=True)
+            finally:
+                held.end()
+
+    def discard_result(self, key: str, settings: str, *, with_row: bool = False) -> bool:
+        """Delete the result of a series, which the caller holds; as `clear`.
+
+        Parameters
+        ----------
+        key, settings
+            Of the series, and of how it was scored.
+        with_row
+            Its row, too.
+        """
+        from heartlens.report.outputs import hold_for_replacing
+
+        result, aside = self.result_path(key, settings), self.work / f"{CLEARED}{new_token()}"
+        try:
+            with hold_for_replacing(result):
+                if has_readers_work(result):
+                    return False
+                if with_row:
+                    self.row_path(key, settings).unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    os.rename(result, aside)
+        except InputRefused:  # a reader has it open
             return False
-        shutil.rmtree(result, ignore_errors=True)
-        self.row_path(key, settings).unlink(missing_ok=True)
-        self.forget_attempts(key, settings)
+        except OSError as error:
+            raise _not_written(result, error) from None
+        shutil.rmtree(aside, ignore_errors=True)
         return True
 
     def sweep(self) -> None:
         """Clear away what killed processes left of files that they had begun; nobody else may be at work."""
-        for place in (self.path, self.rows):
+        for place in (self.path, self.rows, self.settings, self.pairs):
             remove_unfinished_files(place)
+        for place in self.work.glob(f"{CLEARED}*"):
+            shutil.rmtree(place, ignore_errors=True)
+        for place in self.path.glob(f"{SCRATCH}*"):
+            lock = lock_case(place)  # somebody may be making tables meanwhile
+            if isinstance(lock, CaseLock):
+                shutil.rmtree(place, ignore_errors=True)
+                lock.release()
 
 
 class Attempts:
@@ -241,69 +346,38 @@ class Attempts:
     def begin(self) -> None:
         """Count one more, before anything can go wrong."""
         sibling = self.path.with_name("attempts.new")
-        sibling.write_text(str(self.count + 1))
-        os.replace(sibling, self.path)
+        try:
+            sibling.write_text(str(self.count + 1))
+            os.replace(sibling, self.path)
+        except OSError as error:
+            with suppress(OSError):
+                sibling.unlink(missing_ok=True)
+            raise _not_written(self.path.parent, error) from None
 
     def end(self) -> None:
         """Count no more: the series has its row, or was stopped by a person."""
         self.is_over = True
 
 
-def has_readers_work(result: Path) -> bool:
-    """Whether a reader has edited or signed the case of a result."""
-    place = os.path.join(result, "case")
-    for name in ("edits.jsonl", "signature.json"):
-        with suppress(OSError):
-            if os.stat(os.path.join(place, name)).st_size:
-                return True
-    return False
-
-
-def settings_of(words: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The key of how scans are scored, and what it stands for.
+def lines_of_row(row: Mapping[str, Any]) -> bytes:
+    """What the file of a row holds: the row, a line for each lesion, and a checksum over them.
 
     Parameters
     ----------
-    words
-        The options, by their names on the command line.
-
-    Raises
-    ------
-    InputRefused
-        The bundle cannot be used.
+    row
+        With its lesions as ``lesions_found``.
     """
-    from heartlens.networks.bundle import find_bundle, load_bundle
-
-    place = find_bundle(words.get("bundle"))
-    bundle = None if place is None else load_bundle(place)
-    asked = {name: value for name, value in words.items() if name not in ("bundle", "device", "shared-mode")}
-    document = {
-        "version": __version__,
-        "bundle": None if bundle is None else {"title": bundle.title, "files": bundle.checksums()},
-        "options": asked,
-    }
-    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16], document
+    of_series = {"key": row["key"], "settings": row["settings"]}
+    lesions = [{**of_series, **one} for one in row["lesions_found"]]
+    own = {name: value for name, value in row.items() if name != "lesions_found"}
+    body = "".join(map(line_of, (own, *lesions))).encode()
+    return body + _seal_of(body)
 
 
-def keep_settings(folder: CohortFolder, settings: str, document: Mapping[str, Any]) -> None:
-    """Write down what the key of the settings stands for, and that they are the latest."""
-    with atomic_file(folder.path / "settings" / f"{settings}.json") as sibling:
-        write_json(sibling, document)
+def _seal_of(body: bytes) -> bytes:
+    """The last line of a row: a file that was cut or changed does not end so."""
+    return line_of({"sha256": hashlib.sha256(body).hexdigest()}).encode()
 
 
-def latest_settings(folder: CohortFolder, wanted: str = "") -> str:
-    """The settings of the last run, or those that are named by the beginning of their key; "" before any run.
-
-    Raises
-    ------
-    InputRefused
-        ``input``: no settings begin so, or several.
-    """
-    found = sorted((folder.path / "settings").glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path.name))
-    names = [path.stem for path in found if path.name[0] != "."]
-    if not wanted:
-        return names[-1] if names else ""
-    fitting = [name for name in names if name.startswith(wanted)]
-    if len(fitting) != 1:
-        raise InputRefused("input", f"--settings {wanted}: expected one of {', '.join(names) or 'none yet'}")
-    return fitting[0]
+def _not_written(place: Path, error: OSError) -> InputRefused:
+    return InputRefused("output", f"cannot write {place}: {reason_of(error)}; make room or allow it, then run again")

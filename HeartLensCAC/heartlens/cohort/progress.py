@@ -11,6 +11,9 @@ from heartlens.app.console import say
 EVERY_SECONDS = 60.0
 """Between two lines where stderr is no terminal, as in the log of a job."""
 
+TERMINAL_SECONDS = 0.2
+"""Between two changes of a line on a terminal."""
+
 
 class RunProgress:
     """Tells how many of some series are done.
@@ -46,6 +49,33 @@ class RunProgress:
         """End the line."""
         if self._is_open:
             print(file=sys.stderr, flush=True)
+            self._is_open = False
+
+
+class FindProgress:
+    """Tells how many series were found so far, where many folders are searched."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+        self._is_terminal = sys.stderr.isatty()
+        self._is_open = False
+
+    def tell(self, count: int) -> None:
+        """Tell how many there are by now."""
+        now = time.monotonic()
+        if now - self._told < (TERMINAL_SECONDS if self._is_terminal else EVERY_SECONDS):
+            return
+        self._told = now
+        if not self._is_terminal:
+            say(f"{count} series found so far")
+            return
+        print(f"\r\x1b[K{count} series found so far", end="", file=sys.stderr, flush=True)
+        self._is_open = True
+
+    def close(self) -> None:
+        """Clear the line."""
+        if self._is_open:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
             self._is_open = False
 
 

@@ -1,18 +1,14 @@
-"""One row of the table: what a report says, and where a reader has worked since, what the case says now."""
+"""One row of the table: what a report says."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from heartlens.case.folder import case_journal, read_json
-from heartlens.case.seal import SealState, read_seal
 from heartlens.cohort.tables.columns import ARTERIES
-from heartlens.core.errors import InputRefused
 from heartlens.report.outputs import LESION_COLUMNS
-from heartlens.risk.evaluable import EVALUABLE_BY_CODE, Evaluable, State
+from heartlens.risk.evaluable import EVALUABLE_BY_CODE, Evaluable
 
 SCORED, HELD, FAILED = "scored", "held", "failed"
 
@@ -114,36 +110,3 @@ def _lesion(one: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]
     }
     known = {**one, **places, **of_result}
     return {column.name: known[column.name] for column in LESION_COLUMNS}
-
-
-def current_row(row: Mapping[str, Any], result: Path) -> dict[str, Any]:
-    """The row of a scan that a reader may have worked on since it was scored.
-
-    Parameters
-    ----------
-    row
-        As the run wrote it.
-    result
-        Result folder of the scan.
-    """
-    folder = result / "case"
-    try:
-        edits = len(case_journal(folder).edits)
-        seal = read_seal(folder, edits)
-        report = read_json(folder / "report.json")
-        if report["edits"] != edits:  # the reader's program ended before it wrote the report
-            from heartlens.case.folder import load_case
-
-            report = load_case(folder).report_document()
-    except (InputRefused, OSError, ValueError, KeyError, TypeError):
-        text = "the case that a reader has worked on is damaged or its CT has moved; heartlens verify says more"
-        kept = {name: value for name, value in row.items() if name in ("key", "settings", "version", "scored_at")}
-        return {**kept, "status": FAILED, "code": "checksum", "text": text, "lesions_found": []}
-    now = {**row, **row_of_report(report)}
-    if seal.state is SealState.HOLDS and seal.signature is not None:
-        now |= {"state": State.SIGNED.value, "reader": seal.signature.observer, "signed_at": seal.signature.when}
-    elif seal.state is SealState.ALTERED:
-        now["state"] = State.ALTERED.value
-    elif edits:
-        now["state"] = State.READ.value
-    return now

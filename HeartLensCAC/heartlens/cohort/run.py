@@ -6,70 +6,31 @@ a worker that dies takes with it what it had in work and nothing else.
 
 from __future__ import annotations
 
-import importlib
-import os
 import queue
 import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from heartlens.app.console import Stopped, say
 from heartlens.case.lock import CaseLock, Holder, lock_case
-from heartlens.cohort.folder import CohortFolder, keep_settings, settings_of
+from heartlens.cohort.cluster import Cluster, Workers, require_workers, threads_of
+from heartlens.cohort.folder import CohortFolder
 from heartlens.cohort.planning.plan import PLANNED
 from heartlens.cohort.progress import RunProgress
+from heartlens.cohort.settings import keep_settings, settings_of
 from heartlens.cohort.work import BUSY, person_of, score_on_worker, score_planned
 from heartlens.core.errors import InputRefused
 
 TASK_COLUMNS = ("key", "folder", "files", "bytes", "series", "age", "sex", "race")
 
-PRELOAD = "heartlens.cohort.work"
-"""Module whose `dask_setup` makes a process of Dask a quiet worker on one thread."""
-
 LOOK_SECONDS = 0.5
 """How often the client looks for workers that came or went."""
 
-ALL_GONE_SECONDS = 300.0
-"""Without any worker for so long, a run ends: a queue of a cluster may take minutes, a cluster that is gone forever."""
-
-MEND_SECONDS = 60.0
-"""A worker that died is begun again by its nanny; one that is not there by then, on a slow machine, is replaced."""
-
-CONNECT_SECONDS = "120s"
-"""On a machine that is busy with scans a new process of Python takes long to answer."""
-
 BUSY_SECONDS = 1.0
 """Before a series is asked for again that another program has in work."""
-
-
-@dataclass(frozen=True)
-class Workers:
-    """Where to score.
-
-    Parameters
-    ----------
-    count
-        Processes on this computer; 0 scores in this process, without Dask.
-    memory
-        Of each, as Dask takes it, such as "2GiB"; one that takes more is ended and its scan begun again.
-    scheduler
-        Address of a scheduler that runs already; the count then means nothing.
-    slurm
-        Arguments of dask_jobqueue.SLURMCluster; `count` jobs are asked for.
-    preload
-        Modules that each worker loads first.
-    """
-
-    count: int = 1
-    memory: str = "2GiB"
-    scheduler: str = ""
-    slurm: Mapping[str, Any] = field(default_factory=dict)
-    preload: Sequence[str] = (PRELOAD,)
 
 
 def run_cohort(
@@ -112,10 +73,10 @@ def run_cohort(
         if not tasks:
             return Counter()
         run = _Run(folder, settings, words, keep, tasks)
-        if workers.count == 0 and not workers.scheduler:
+        if workers.is_here:
             run.alone()
         else:
-            with _Dask(workers) as cluster:
+            with Cluster(workers) as cluster:
                 run.on(cluster)
         return run.made
     finally:
@@ -124,7 +85,7 @@ def run_cohort(
 
 
 def to_do(folder: CohortFolder, settings: str, retry: frozenset[str] = frozenset()) -> list[dict[str, Any]]:
-    """The planned series without a row, and those whose row is to be made again, which is deleted.
+    """The planned series without a row that is whole, and those whose row is to be made again, which is deleted.
 
     Parameters
     ----------
@@ -138,17 +99,16 @@ def to_do(folder: CohortFolder, settings: str, retry: frozenset[str] = frozenset
     done = folder.keys_with_rows(settings)
     tasks, kept = [], 0
     for task in folder.planned(TASK_COLUMNS, where="status = ?", values=[PLANNED]):
-        if task["key"] in done:
-            row = folder.row(task["key"], settings)
-            is_current = row is not None and row.get("given") == person_of(task)
-            if is_current and row is not None and not {row["status"], row["code"]} & retry:
+        row = folder.row(task["key"], settings) if task["key"] in done else None
+        if row is not None:  # a damaged one is made again of its result, or the scan is scored
+            if row["given"] == person_of(task) and not {row["status"], row["code"]} & retry:
                 continue
             if not folder.clear(task["key"], settings):
                 kept += 1
                 continue
         tasks.append(task)
     if kept:
-        say(f"note: {kept} series were not scored again, because a reader has worked on their results")
+        say(f"note: {kept} series were not scored again: a reader has worked on their results, or has them open")
     return tasks
 
 
@@ -172,7 +132,7 @@ class _Run:
             self._count(status, task)
         self.progress.close()
 
-    def on(self, cluster: _Dask) -> None:
+    def on(self, cluster: Cluster) -> None:
         """Score on the workers of a cluster."""
         client = cluster.client
         running: dict[Any, dict[str, Any]] = {}
@@ -182,9 +142,9 @@ class _Run:
             while running or (self.waiting and not is_stopping):
                 try:
                     if time.monotonic() - looked > LOOK_SECONDS or not threads:
-                        threads, looked = _threads(client), time.monotonic()
+                        threads, looked = threads_of(client), time.monotonic()
                         seen = looked if threads else seen
-                        _require_workers(client, seen)
+                        require_workers(client, seen)
                         cluster.mend(threads)
                     while self.waiting and not is_stopping and len(running) < threads:
                         task = self.waiting.popleft()
@@ -205,8 +165,8 @@ class _Run:
                     is_stopping = True
                     self.progress.close()
                     say(f"finishing the {len(running)} series in work; Ctrl-C once more drops them")
-        except KeyboardInterrupt:
-            for task in running.values():  # stopped by a person, which is no fault of the scan
+        except BaseException:
+            for task in running.values():  # stopped by a person, a full disk or a lost cluster: no fault of the scan
                 self.folder.forget_attempts(task["key"], self.settings)
             raise
         finally:
@@ -234,110 +194,6 @@ class _Run:
             return
         self.made[status] += 1
         self.progress.tell(self.made)
-
-
-def _threads(client: Any) -> int:
-    """How many series are scored at once: one a worker, whatever threads it has."""
-    with suppress(OSError, ValueError):
-        return len(client.nthreads())
-    return 0
-
-
-def _require_workers(client: Any, seen: float) -> None:
-    if client.status not in ("running", "connecting"):
-        raise InputRefused("input", "the scheduler has gone; what is scored is on the disk: start it, then run again")
-    if time.monotonic() - seen > ALL_GONE_SECONDS:
-        raise InputRefused(
-            "input",
-            f"no worker for {ALL_GONE_SECONDS:.0f} s; what is scored is on the disk: start some, then run again",
-        )
-
-
-class _Dask:
-    """A client of Dask and, unless a scheduler runs already, its cluster."""
-
-    def __init__(self, workers: Workers) -> None:
-        self.workers = workers
-        self.cluster: Any = None
-        self.client: Any = None
-        self._whole = time.monotonic()
-
-    def mend(self, alive: int) -> None:
-        """Replace workers of this computer that are gone for long; those of a cluster are its scheduler's matter.
-
-        Parameters
-        ----------
-        alive
-            How many there are.
-        """
-        is_ours = self.cluster is not None and not self.workers.slurm
-        if not is_ours or alive >= self.workers.count:
-            self._whole = time.monotonic()
-        elif time.monotonic() - self._whole > MEND_SECONDS:
-            self._whole = time.monotonic()
-            self.cluster.scale(alive)  # forgets those that are gone
-            self.cluster.scale(self.workers.count)
-
-    def __enter__(self) -> _Dask:
-        try:
-            import dask
-            from distributed import Client
-        except ModuleNotFoundError as error:
-            raise InputRefused(
-                "input", f"{error.name} is not installed; pip install 'heartlens[cohort]', then run again, or score in "
-                "this process with --workers 0",
-            ) from None  # fmt: skip
-        # A scan is counted by its own attempts: Dask is not to give up before.
-        timeouts = {f"distributed.comm.timeouts.{what}": CONNECT_SECONDS for what in ("connect", "tcp")}
-        dask.config.set({"distributed.scheduler.allowed-failures": 10, **timeouts})
-        if not self.workers.scheduler:
-            self.cluster = _cluster(self.workers)
-        try:
-            self.client = Client(
-                self.cluster or self.workers.scheduler,
-                timeout=CONNECT_SECONDS if self.cluster else 30,
-                set_as_default=False,
-            )
-        except (OSError, TimeoutError) as error:
-            self.__exit__()
-            raise InputRefused(
-                "input", f"no scheduler answers at {self.workers.scheduler} ({type(error).__name__}); start it there"
-            ) from None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for one in (self.client, self.cluster):
-            if one is not None:
-                with suppress(OSError, TimeoutError):
-                    one.close()
-
-
-def _cluster(workers: Workers) -> Any:
-    """Processes here, or jobs of SLURM; on loopback, without a dashboard, which would listen to everybody."""
-    import dask
-
-    memory = {f"distributed.worker.memory.{what}": False for what in ("target", "spill", "pause")}
-    dask.config.set({**memory, "distributed.worker.memory.terminate": 0.95})
-    if workers.slurm:
-        try:
-            from dask_jobqueue import SLURMCluster
-        except ModuleNotFoundError:
-            raise InputRefused(
-                "input", "--slurm needs dask-jobqueue; pip install dask-jobqueue, then run again"
-            ) from None
-        given = {"cores": 1, "processes": 1, "memory": workers.memory, **workers.slurm}
-        extra = [word for module in workers.preload for word in ("--preload", module)]
-        extra += given.pop("worker_extra_args", [])
-        cluster = SLURMCluster(**given, worker_extra_args=extra)
-        cluster.scale(jobs=workers.count)
-        return cluster
-    from distributed import LocalCluster
-
-    return LocalCluster(
-        n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=workers.memory,
-        host="127.0.0.1", dashboard_address=None, silence_logs=50, preload=list(workers.preload),
-        local_directory=os.environ.get("TMPDIR", "/tmp") if os.name != "nt" else None,
-    )  # fmt: skip
 
 
 def find_task(folder: CohortFolder, key: str) -> dict[str, Any]:
@@ -375,25 +231,3 @@ def score_one(folder: CohortFolder, key: str, *, keep: bool = True) -> str:
     if status == BUSY:
         raise InputRefused("input", f"series {task['key']} is in work elsewhere: wait for it")
     return status
-
-
-def read_slurm(path: Path) -> dict[str, Any]:
-    """Arguments of dask_jobqueue.SLURMCluster from a TOML file.
-
-    Raises
-    ------
-    InputRefused
-        ``input``: it is no TOML.
-    """
-    try:
-        tomllib = importlib.import_module("tomllib")
-    except ModuleNotFoundError:
-        raise InputRefused(
-            "input", "--slurm needs Python 3.11 or later to read TOML; or start workers yourself"
-        ) from None
-    try:
-        with path.open("rb") as file:
-            arguments: dict[str, Any] = tomllib.load(file)
-            return arguments
-    except (OSError, ValueError) as error:
-        raise InputRefused("input", f"{path}: expected TOML, found {type(error).__name__}") from None

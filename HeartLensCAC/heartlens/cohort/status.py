@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from heartlens.cohort.folder import CohortFolder, latest_settings
+from heartlens.cohort.folder import CohortFolder
 from heartlens.cohort.planning.plan import PLANNED
 from heartlens.cohort.progress import duration
+from heartlens.cohort.settings import latest_settings
 
 
 @dataclass
@@ -22,13 +23,15 @@ class Status:
     plan
         Series of the plan, by what was planned of them.
     results
-        Planned series by status; `waiting` has no row.
+        Planned series by status; `waiting` has no row, or one that is damaged.
     reasons
         Series without a result, by status and code.
     in_work
         Keys of series that were begun and not ended.
     seconds
         Of the scans that were scored, together.
+    damaged
+        Rows that cannot be read; `heartlens cohort run` makes them again.
     """
 
     settings: str
@@ -37,6 +40,7 @@ class Status:
     reasons: Counter[tuple[str, str]] = field(default_factory=Counter)
     in_work: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    damaged: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """For programs."""
@@ -47,6 +51,7 @@ class Status:
             "reasons": [{"status": s, "code": c, "series": n} for (s, c), n in sorted(self.reasons.items())],
             "in_work": self.in_work,
             "seconds": self.seconds,
+            "damaged": self.damaged,
         }
 
     def lines(self) -> list[str]:
@@ -58,6 +63,8 @@ class Status:
         if self.reasons:
             lines.append("without a result:")
             lines += [f"  {n:>7} {status}: {code}" for (status, code), n in self.reasons.most_common()]
+        if self.damaged:
+            lines.append(f"{self.damaged} of those that wait have a damaged row; heartlens cohort run makes it again")
         if self.in_work:
             lines.append(f"in work, or begun by a process that was killed: {', '.join(k[:8] for k in self.in_work)}")
         done = sum(n for what, n in self.results.items() if what != "waiting")
@@ -89,6 +96,7 @@ def status_of(folder: CohortFolder, settings: str = "") -> Status:
         row = folder.row(planned["key"], status.settings) if planned["key"] in done else None
         if row is None:
             status.results["waiting"] += 1
+            status.damaged += planned["key"] in done
             continue
         status.results[row["status"]] += 1
         status.seconds += row["seconds"]

@@ -16,10 +16,10 @@ from typing import Any
 from heartlens import __version__
 from heartlens.app.failure import LOG_FORMAT, LOG_VARIABLE, Discreet, Failure, log_failure
 from heartlens.app.options import options_of, request_of
-from heartlens.case.folder import read_json
 from heartlens.case.lock import Holder
 from heartlens.cohort.folder import MOST_ATTEMPTS, Attempts, CohortFolder
 from heartlens.cohort.identity import without_identity
+from heartlens.cohort.readers import DAMAGED, kept_row
 from heartlens.cohort.row import FAILED, row_of_report
 from heartlens.core.errors import InputRefused
 
@@ -133,8 +133,10 @@ def _scored(
     files = [Path(task["folder"], name) for name in task["files"]]
     try:
         result = folder.result_path(str(task["key"]), settings)
-        with suppress(OSError, ValueError):  # the process was killed between the result and its row
-            return row_of_report(read_json(result / "report.json"))
+        if (kept := kept_row(result, person_of(task))) is not None:
+            return kept
+        if not folder.discard_result(str(task["key"]), settings):  # what is left there cannot be read
+            return _failure(FAILED, "checksum", DAMAGED)
         _require_unchanged(files, int(task["bytes"]))
         return row_of_report(_report(files, task, words, result if keep else None))
     except InputRefused as refusal:
@@ -163,7 +165,9 @@ def _report(
     result = score_series(source, request_of(options))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_outputs(result, out, force=True, shared_mode=options.shared_mode, language=options.language)
+        write_outputs(
+            result, out, shared_mode=options.shared_mode, language=options.language, embed_ct=options.embed_ct
+        )
     return result.case.report_document()
 
 

@@ -231,6 +231,35 @@ def _read_image(path: Path) -> Nrrd:
     return Nrrd(values, affine, True, {})
 
 
+def check_beginning(path: Path) -> None:
+    """Refuse a volume file that is none by its first bytes; what else is wrong with it, reading it says.
+
+    Parameters
+    ----------
+    path
+        With one of `VOLUME_ENDINGS`.
+
+    Raises
+    ------
+    InputRefused
+        ``input``, it cannot be read; ``unreadable``, it is empty or something else.
+    """
+    name = path.name.lower()
+    with open_regular(path) as file:
+        start = file.read(512)
+    if name.endswith((".nrrd", ".nhdr")):
+        is_one = start.startswith(b"NRRD")
+    elif name.endswith((".nii", ".nii.gz")):
+        is_one = start.startswith(b"\x1f\x8b") or {348, 540} & {int.from_bytes(start[:4], e) for e in ("little", "big")}
+    else:
+        is_one = b"=" in start.partition(b"\n")[0]
+    if not is_one:
+        found = "something else" if start else "an empty file"
+        raise InputRefused(
+            "unreadable", f"{path.name}: expected a volume as its ending says, found {found}; copy it again"
+        )
+
+
 def _check_right_angles(affine: NDArray[np.float64], where: str) -> None:
     lengths = np.linalg.norm(affine[:3, :3], axis=0)
     if not np.isfinite(affine).all() or lengths.min() <= 0:

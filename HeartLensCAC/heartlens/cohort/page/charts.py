@@ -21,7 +21,7 @@ def stacked_bars(rows: Sequence[tuple[str, Sequence[int]]], names: Sequence[str]
     Parameters
     ----------
     rows
-        Words and counts of each bar.
+        Words and counts of each bar; the last count is of those without a category.
     names
         Of the shares, for those who hear the page.
     """
@@ -31,9 +31,9 @@ def stacked_bars(rows: Sequence[tuple[str, Sequence[int]]], names: Sequence[str]
         parts.append(f'<text class="t end" x="{LABEL - 8:g}" y="{y + 15:.1f}">{html.escape(label)}</text>')
         for k, count in enumerate(counts):
             width = (WIDTH - LABEL - 80) * count / total if total else 0.0
-            title = f"{names[k]}: {count} of {total}"
+            title, kind = f"{names[k]}: {count} of {total}", "open" if k == len(names) - 1 else f"c{k}"
             parts.append(
-                f'<rect class="c{k}" x="{x:.1f}" y="{y + 3:.1f}" width="{width:.1f}" height="{ROW - 6:g}">'
+                f'<rect class="{kind}" x="{x:.1f}" y="{y + 3:.1f}" width="{width:.1f}" height="{ROW - 6:g}">'
                 f"<title>{html.escape(title)}</title></rect>"
             )
             x += width

@@ -137,7 +137,7 @@ def artery_rows(con: Any) -> list[tuple[Any, ...]]:
 
 
 def acquisition_rows(con: Any) -> list[tuple[str, list[tuple[Any, ...]]]]:
-    """Scanners, kernels and tube voltages, each with count, share held and median score."""
+    """Scanners, kernels and tube voltages: count, share held; and of those that are not, share of 0 and median."""
     tables = []
     for title, what in (
         ("Scanner", "concat_ws(' ', manufacturer, model)"),
@@ -146,7 +146,8 @@ def acquisition_rows(con: Any) -> list[tuple[str, list[tuple[Any, ...]]]]:
     ):
         found = con.execute(
             f"SELECT coalesce(nullif({what}, ''), 'not known') AS name, count(*), avg((status = 'held')::INT), "
-            "avg((status = 'scored' AND agatston = 0)::INT), median(agatston) FROM series WHERE evaluable IS NOT NULL "
+            "avg((agatston = 0)::INT) FILTER (status = 'scored'), median(agatston) FILTER (status = 'scored') "
+            "FROM series WHERE status IN ('scored', 'held') "
             "GROUP BY 1 ORDER BY 2 DESC, 1"
         ).fetchall()
         rest = found[MOST_ACQUISITIONS:]

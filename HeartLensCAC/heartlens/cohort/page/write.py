@@ -21,6 +21,7 @@ from heartlens.cohort.page.figures import (
     worklist,
 )
 from heartlens.cohort.tables.parquet import connect
+from heartlens.cohort.tables.table import DATABASE
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.core.protocol import NOTICE
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
 PAGE = "report.html"
 
-DATABASE = "cohort.duckdb"
+OPEN = "a reader must decide"
+"""Of scans whose category depends on undecided lesions."""
 
 
 def write_page(folder: CohortFolder, settings: str, truth: Truth | None = None) -> None:
@@ -110,7 +112,8 @@ def render_page(con: Any, settings: str, truth: Truth | None = None) -> str:
         scheme=scheme.title,
         labels=labels,
         groups=groups,
-        bars=stacked_bars([(name, counts[:-1]) for name, counts in groups], labels) if groups else "",
+        bars=stacked_bars(groups, [*labels, OPEN]) if groups else "",
+        open=OPEN,
         scores=score_rows(con),
         percentiles=percentile_rows(con),
         arteries=artery_rows(con),

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 
+from heartlens.app.failure import Failure, log_failure
+from heartlens.case.folder import read_json
 from heartlens.cohort.identity import pseudonym, without_identity
 from heartlens.cohort.planning.sources import Given, Place
 from heartlens.core.disk.packed import VOLUME_ENDINGS
@@ -23,9 +28,23 @@ from heartlens.dicom.stacks.joined import joined
 from heartlens.dicom.stacks.patient import patient_identity
 from heartlens.dicom.stacks.series import Series
 from heartlens.dicom.stacks.split import stacks_of
+from heartlens.io.volumes import check_beginning
+
+logger = logging.getLogger("heartlens.cohort")
 
 RESULTS = ("case.json", "report.json", "cohort.json", "progress.json", "compare.json", "labels.json")
-"""Files of HeartLens' own folders; what lies there is output and no scan."""
+"""Files of HeartLens' own folders, where their schema says so; what lies there is output and no scan."""
+
+OWN_SCHEMA = "heartlens."
+"""How the schemas of those files begin."""
+
+PASSED_OVER = {
+    "volumes": "volume files were passed over: name them in a CSV list",
+    "others": "files that are no DICOM were passed over",
+    "results": "folders of HeartLens' own results were passed over",
+    "hidden": "hidden folders were passed over: name them to have them searched",
+}
+"""What no series is made of, in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +75,8 @@ class Found:
         Of the acquisition.
     code, text
         Why it cannot be scored, as far as headers tell; "" where nothing speaks against it.
+    problem
+        A file of its folder that cannot be read, and may be one of its slices.
     """
 
     key: str
@@ -70,6 +91,7 @@ class Found:
     day: date | None = None
     code: str = ""
     text: str = ""
+    problem: InputRefused | None = field(default=None, repr=False)
 
 
 def key_of(images: Iterable[tuple[str, int]], stack: int | None = None) -> str:
@@ -100,12 +122,12 @@ class Finder:
     key
         Of the pseudonyms.
     on_progress
-        Hears after each folder how many series there are.
+        Hears after each place and folder how many series there are.
 
     Attributes
     ----------
     passed_over
-        Volume files that no list named.
+        What no series was made of, by its kind: see `PASSED_OVER`.
     """
 
     def __init__(
@@ -114,7 +136,8 @@ class Finder:
     ) -> None:  # fmt: skip
         self._allow, self._key, self._on_progress = allow, key, on_progress
         self._seen: set[tuple[int, int]] = set()
-        self.passed_over = 0
+        self._count = 0
+        self.passed_over: Counter[str] = Counter()
 
     def find(self, sources: Sequence[Place]) -> list[Found]:
         """Every series of the places, in the order of their paths; a folder that several places hold is read once.
@@ -131,7 +154,6 @@ class Finder:
                 here = [one for one in here if one.ranked is None or _is_meant(one, source.given.series)]
                 here = here or [_nothing(source, "input", "the path holds no series with this UID; check the list")]
             found += _merged(here, self._read_again)
-            self._on_progress(len(found))
         return found
 
     def _at(self, source: Place) -> Iterator[Found]:
@@ -147,22 +169,39 @@ class Finder:
             yield _nothing(source, "input", "there is no such file or folder; check the list")
             return
         is_listed = source.given != Given()  # then its folder may be in several lines, each of which means a series
-        count = 0
-        for place, folders, names in os.walk(path, followlinks=True):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            if any(name in names for name in RESULTS):
-                folders[:] = []
-                continue
-            known = os.stat(place)
-            if not is_listed and (known.st_dev, known.st_ino) in self._seen:
-                folders[:] = []
-                continue
-            self._seen.add((known.st_dev, known.st_ino))
-            for one in self._folder(Path(place), sorted(names), source):
-                count += 1
-                yield one
-        if is_listed and not count:
+        is_empty = True
+        for one in self._below(path, source, set() if is_listed else self._seen):
+            is_empty = False
+            yield one
+        if is_listed and is_empty:
             yield _nothing(source, "input", "the folder holds no DICOM file; check the list")
+
+    def _below(self, path: Path, source: Place, seen: set[tuple[int, int]]) -> Iterator[Found]:
+        """The series of a folder and its subfolders; a folder that cannot be read is one of them that is refused."""
+        errors: list[OSError] = []
+        for place, folders, names in os.walk(path, onerror=errors.append, followlinks=True):
+            try:
+                known = os.stat(place)
+            except OSError as error:
+                errors.append(error)
+                continue
+            if (known.st_dev, known.st_ino) in seen:
+                folders[:] = []
+                continue
+            seen.add((known.st_dev, known.st_ino))
+            if _is_own(Path(place), names):
+                self.passed_over["results"] += 1
+                folders[:] = []
+                continue
+            self.passed_over["hidden"] += sum(name.startswith(".") for name in folders)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for one in self._folder(Path(place), sorted(names), source):
+                self._count += 1
+                yield one
+            self._on_progress(self._count)
+        for error in errors:
+            text = f"a folder cannot be read ({error.strerror}); allow it, or bring it back"
+            yield _nothing(source, "input", text, Path(os.fsdecode(error.filename or path)))
 
     def _folder(self, place: Path, names: Sequence[str], source: Place, *, is_named: bool = False) -> Iterator[Found]:
         """The series of one folder, without its subfolders."""
@@ -175,15 +214,15 @@ class Finder:
                 except InputRefused as refusal:
                     problem = problem or refusal
                     continue
-                if instance is not None and instance.sop_class != MEDIA_DIRECTORY:
+                if instance is None:
+                    self.passed_over["volumes" if name.lower().endswith(VOLUME_ENDINGS) else "others"] += 1
+                elif instance.sop_class != MEDIA_DIRECTORY:
                     instances.append(instance)
-                elif name.lower().endswith(VOLUME_ENDINGS):
-                    self.passed_over += 1
             if problem is not None:
                 text = without_identity(problem.text, [place, *(place / name for name in names)])
                 problem = InputRefused(problem.code, text)
             if problem is not None and not instances:
-                yield replace(_nothing(source, problem.code, problem.text), folder=place)
+                yield _nothing(source, problem.code, problem.text, place)
             yield from self._series_of(place, instances, source, problem)
 
     def _series_of(
@@ -193,14 +232,32 @@ class Finder:
         for instance in instances:
             uids = (str(instance.value("StudyInstanceUID") or ""), str(instance.value("SeriesInstanceUID") or ""))
             groups.setdefault(uids, []).append(instance)
-        stacks = joined([s for (study, uid), members in groups.items() for s in stacks_of(study, uid, members)])
+        parts: list[Series] = []
+        for (study, uid), members in list(groups.items()):
+            try:
+                parts += stacks_of(study, uid, members)
+            except InputRefused as refusal:
+                text = without_identity(refusal.text, [instance.path for instance in members], members[0])
+                yield _nothing(source, refusal.code, text, place, uid)
+        try:
+            yield from self._ranked(place, joined(parts), source, problem)
+        except Exception as error:  # of ten thousand headers one may hold what nobody foresaw: the others are planned
+            log_failure(logger, "the headers of a folder", error)
+            failure = Failure.of(error)
+            yield _nothing(source, failure.code, without_identity(failure.text, [place]), place)
+
+    def _ranked(
+        self, place: Path, stacks: Sequence[Series], source: Place, problem: InputRefused | None
+    ) -> Iterator[Found]:
         files: dict[tuple[str, str], dict[Path, Instance]] = {}
         for one in stacks:  # a stack is scored from all files of its series, or it would not be that stack
             mine = files.setdefault((one.study_uid, one.series_uid), {})
             mine |= {instance.path: instance for instance in one.instances}
-        for ranked in rank_series(stacks):
-            one = ranked.series
-            yield self._found(place, ranked, list(files[one.study_uid, one.series_uid].values()), source, problem)
+        ranked = rank_series(stacks)
+        yield from [
+            self._found(place, r, list(files[r.series.study_uid, r.series.series_uid].values()), source, problem)
+            for r in ranked
+        ]
 
     def _found(
         self, place: Path, ranked: RankedSeries, instances: Sequence[Instance], source: Place,
@@ -209,7 +266,7 @@ class Finder:
         one, first = ranked.series, instances[0]
         paths = [instance.path for instance in instances]
         sizes = {path: path.stat().st_size for path in paths}
-        uids = [(str(instance.value("SOPInstanceUID") or ""), sizes[instance.path]) for instance in instances]
+        uids = [(_uid_of(instance), sizes[instance.path]) for instance in instances]
         refusal: InputRefused | None = problem
         if refusal is None and ranked.refusal is not None:
             refusal, _ = header_verdict(one, self._allow)
@@ -228,15 +285,22 @@ class Finder:
             day=acquisition_day(one.frames[0]) if one.frames else None,
             code="" if refusal is None else refusal.code,
             text=text,
+            problem=problem,
         )
 
     def _read_again(self, parts: Sequence[Found]) -> Iterator[Found]:
         """Parts of one series that lie in several folders, as the one series that they are."""
         place = Path(os.path.commonpath([one.folder for one in parts]))
         paths = [one.folder / name for one in parts for name in one.names]
+        problem = next((one.problem for one in parts if one.problem is not None), None)
         with pydicom_warnings_logged():
-            instances = [instance for path in dict.fromkeys(paths) if (instance := Instance.read(path)) is not None]
-            yield from self._series_of(place, instances, Place(place, parts[0].given))
+            try:
+                instances = [instance for path in dict.fromkeys(paths) if (instance := Instance.read(path)) is not None]
+            except InputRefused as refusal:  # it could be read a moment ago
+                text = without_identity(refusal.text, paths)
+                yield _nothing(Place(place, parts[0].given), refusal.code, text, place, parts[0].key)
+                return
+            yield from self._series_of(place, instances, Place(place, parts[0].given), problem)
 
 
 def _read(path: Path, is_named: bool) -> Instance | None:
@@ -249,23 +313,56 @@ def _read(path: Path, is_named: bool) -> Instance | None:
     return instance
 
 
+def _uid_of(instance: Instance) -> str:
+    """What tells one image from another: its UID; of an image without one, which could be any, its content."""
+    return str(instance.value("SOPInstanceUID") or "") or f"sha256 {file_sha256(instance.path)}"
+
+
 def _light(series: Series) -> Series:
     """A series without its headers, which would fill the memory with a hundred thousand of them."""
     return replace(series, instances=(), frames=(), description=None, protocol=None)
 
 
+def _is_own(place: Path, names: Sequence[str]) -> bool:
+    """Whether a folder is output of HeartLens; a file of such a name alone, as others make them, says nothing."""
+    for name in RESULTS:
+        if name in names:
+            with suppress(OSError, ValueError):
+                if str(read_json(place / name).get("schema", "")).startswith(OWN_SCHEMA):
+                    return True
+    return False
+
+
 def _volume(source: Place) -> Found:
     path = source.path
     try:
+        check_beginning(path)
         key = hashlib.sha256(file_sha256(path).encode()).hexdigest()[:32]
-    except InputRefused as refusal:
-        return _nothing(source, refusal.code, without_identity(refusal.text, [path]))
-    return Found(key, path.parent, (path.name,), path.stat().st_size, source.given)
+        return Found(key, path.parent, (path.name,), path.stat().st_size, source.given)
+    except (InputRefused, OSError) as error:
+        failure = Failure.of(error)
+        return _nothing(source, failure.code, without_identity(failure.text, [path]))
 
 
-def _nothing(source: Place, code: str, text: str) -> Found:
-    key = hashlib.sha256(os.fsencode(source.path)).hexdigest()[:32]
-    return Found(key, source.path, (), 0, source.given, code=code, text=text)
+def unfetched(place: Path, text: str) -> Found:
+    """A series that an archive did not give.
+
+    Parameters
+    ----------
+    place
+        Where it would lie.
+    text
+        Why it does not; without an identity.
+    """
+    return _nothing(Place(place), "input", text)
+
+
+def _nothing(source: Place, code: str, text: str, place: Path | None = None, series: str = "") -> Found:
+    """A place, or a series there, with nothing to score; each has a key of its own, by where it lies and who it is."""
+    given, where = source.given, place or source.path
+    said = (given.subject, given.exam, given.scan, given.series, series)
+    key = hashlib.sha256(b"\0".join((os.fsencode(where), *(word.encode() for word in said)))).hexdigest()[:32]
+    return Found(key, where, (), 0, given, code=code, text=text)
 
 
 def _is_meant(one: Found, series: str) -> bool:

@@ -41,12 +41,6 @@ class Given:
     sex: str | None = None
     race: str | None = None
 
-    @property
-    def person(self) -> dict[str, float | str]:
-        """What scoring is told of the person, by the names of the command line's options."""
-        said = {"age": self.age, "sex": self.sex, "race": self.race}
-        return {name: value for name, value in said.items() if value is not None}
-
 
 @dataclass(frozen=True)
 class Place:

@@ -15,6 +15,7 @@ from heartlens.case.comparison.persons import check_same_person
 from heartlens.case.comparison.progress import Progress, compare_scans
 from heartlens.cohort.folder import CohortFolder
 from heartlens.cohort.identity import without_identity
+from heartlens.cohort.tables.columns import PAIR_COLUMNS
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 
@@ -22,6 +23,8 @@ LOG_OFFSET = 25.0
 """Added to a score before its logarithm, so that a score of 0 has one: the ln(CAC+25) change of MESA's analyses."""
 
 DAYS_A_YEAR = 365.2425
+
+COMPARED = frozenset(column.name for column in PAIR_COLUMNS)
 
 PAIRS = """
 SELECT * FROM (
@@ -74,9 +77,11 @@ def pair_rows(folder: CohortFolder, settings: str, con: Any) -> Iterator[dict[st
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    with suppress(OSError, ValueError):
-        document: dict[str, Any] = json.loads(path.read_bytes())
-        return document
+    """A comparison that was made; None where there is none, or it is damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        document = json.loads(path.read_bytes())
+        if isinstance(document, dict) and document.keys() <= COMPARED and "verdict" in document:
+            return document
     return None
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from heartlens.core.atomic import atomic_file
+from heartlens.core.disk.renaming import sync_file
+from heartlens.core.disk.workplace import new_token
 from heartlens.core.errors import InputRefused
 from heartlens.report.outputs import Column
 
@@ -19,6 +21,9 @@ TYPES = {
 
 MOST_BYTES_OF_A_ROW = 1 << 28
 """A folder of a hundred thousand files in one series has a tenth of it."""
+
+NOT_WRITTEN = frozenset({"IOException", "FatalException"})
+"""Errors of DuckDB that a full disk ends with; the second one where it noticed late."""
 
 
 def connect(path: Path | None = None) -> Any:
@@ -55,7 +60,7 @@ def make_table(
     scratch
         Folder for the lines, which are deleted again.
     """
-    path = scratch / f".{name}.jsonl"
+    path = scratch / f".{name}-{new_token()}.jsonl"  # a name as of `atomic_file`, which is swept away
     names = [column.name for column in columns]
     try:
         # A file name that is no UTF-8 costs letters, not the table.
@@ -94,10 +99,40 @@ def load_lines(con: Any, name: str, columns: Sequence[Column], path: Path) -> No
     )
 
 
-def write_table(con: Any, name: str, path: Path) -> None:
-    """Write a table whole or not at all, as Parquet."""
-    with atomic_file(path) as sibling:
-        con.execute(f"COPY {name} TO '{_quoted(sibling)}' (FORMAT parquet, COMPRESSION zstd)")
+def export_table(con: Any, name: str, path: Path) -> None:
+    """Write a table as Parquet into a file that `heartlens.core.atomic.atomic_file` gave, and onto the disk."""
+    con.execute(f"COPY {name} TO '{_quoted(path)}' (FORMAT parquet, COMPRESSION zstd)")
+    sync_file(path)
+
+
+@contextmanager
+def noticing_a_full_disk(place: Path) -> Iterator[None]:
+    """Say in one sentence that DuckDB could not write, which has errors of its own for it.
+
+    Parameters
+    ----------
+    place
+        Folder that is written to, for the message.
+
+    Raises
+    ------
+    InputRefused
+        ``output``: the disk does not take it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not _is_of_duckdb(error) or type(error).__name__ not in NOT_WRITTEN:
+            raise
+        raise InputRefused(
+            "output",
+            f"cannot write the tables in {place}: the disk takes no more ({type(error).__name__}); make room, then "
+            "run again; what was there is as it was",
+        ) from None
+
+
+def _is_of_duckdb(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in ("duckdb", "_duckdb")
 
 
 def read_table(
@@ -131,7 +166,7 @@ def read_table(
         while rows := found.fetchmany(4096):
             yield from (dict(zip(columns, row, strict=True)) for row in rows)
     except Exception as error:
-        if type(error).__module__.partition(".")[0] not in ("duckdb", "_duckdb"):
+        if not _is_of_duckdb(error):
             raise
         raise InputRefused("unreadable", f"{path} cannot be read ({type(error).__name__}); plan again") from None
     finally:

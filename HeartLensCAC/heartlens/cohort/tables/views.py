@@ -13,9 +13,6 @@ from typing import Any
 OMOP_CONCEPT = 42872742
 """Coronary artery calcium score."""
 
-NLST_SIGNIFICANT = 60
-"""`sct_ab_desc` of NLST: significant cardiovascular abnormality; to join with, not made here."""
-
 SCANS = ("1", "2")
 """Repeated scans of a MESA exam; m is their mean."""
 
