@@ -19,7 +19,7 @@ ifeq ($(SLICER_CORE),true)
 TEST_SETUP += $(VENV)/installed-slicer .venv-511/installed
 endif
 
-.PHONY: help demo review test pytest test-fast check mutants kill fuzz sbom docs bench road rules evaluate-embedded judge pictures pacs clean
+.PHONY: help demo review test pytest test-fast check mutants kill fuzz sbom docs bench bench-cohort road rules evaluate-embedded judge pictures pacs slurm clean
 
 help:
 	@echo "make demo    install into $(VENV), make a phantom, score it, show the result"
@@ -32,11 +32,13 @@ help:
 	@echo "make sbom    list what HeartLens runs on: dist/heartlens.cdx.json (CycloneDX) and docs/licenses.md"
 	@echo "make docs    build the pages of docs/ and of the library into docs/api; open docs/api/index.html"
 	@echo "make bench   time the parts against their budgets; prints a table, writes bench.json; TRAINING=true: training too"
+	@echo "make bench-cohort  the same for cohorts alone, with a plot: bench-cohort.json, bench-cohort.svg"
 	@echo "make road    make phantoms, train small networks on them, evaluate the bundle; into road/ (SIZE=smoke: a minute)"
 	@echo "make rules   score 50 phantoms by the rules and print the errors that docs/method.md quotes"
 	@echo "make evaluate-embedded   evaluate the bundle on 200 phantoms (an hour); prints the tables of docs/models-phantoms.md"
 	@echo "make judge DATA=../shared/data   judge real hearts and shifted phantoms (an hour); prints the first tables of docs/models.md"
 	@echo "make pacs    open SEG, SR, key page and PDF in OHIF over an Orthanc, in a browser without a screen; minutes"
+	@echo "make slurm   score a cohort of thirty small scans on a SLURM of one node, by an array and by Dask; minutes"
 	@echo "make pictures  draw the Slicer panel in each state, and the page in the browser, again, into docs/pictures"
 	@echo "make slicer  use this checkout in a local 3D Slicer (SLICER=/path/to/Slicer) and run the tests that need one"
 	@echo "make clean   remove $(VENV), caches and the demo"
@@ -164,6 +166,10 @@ bench: $(TEST_SETUP)
 	@if $(BIN)/python -c 'import torch' 2>/dev/null; then $(BIN)/python -m training.bench --json bench-training.json; \
 	 else echo; echo "Training was left out: it needs PyTorch (0.8 GB). To time it too: make bench TRAINING=true"; fi
 
+# The figures of cohorts alone, and a plot of how they grow; a quarter of an hour on a quiet machine of two cores.
+bench-cohort: $(VENV)/installed-test
+	$(BIN)/python HeartLensCAC/Testing/benchmarks/cohort_runs.py
+
 road: $(VENV)/installed-networks
 	$(BIN)/python -m training.end_to_end --out road $(if $(SIZE),--size $(SIZE))
 
@@ -184,6 +190,11 @@ pacs: $(VENV)/installed-test .ohif/package/dist/index.html
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.50'
 	$(BIN)/python -m pytest HeartLensCAC/Testing/pacs
 
+# Minutes, outside CI; needs slurmctld, slurmd, slurm-client, munge and iproute2 of the system.
+slurm: $(VENV)/installed-test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'dask-jobqueue>=0.9'
+	HEARTLENS_SLURM=1 $(BIN)/python -m pytest HeartLensCAC/Testing/cohort/test_slurm.py
+
 .ohif/package/dist/index.html:
 	mkdir -p .ohif
 	cd .ohif && npm pack --silent @ohif/app@3.13.2
@@ -197,5 +208,5 @@ slicer:
 	$(PYTHON) scripts/in_slicer.py $(if $(SLICER),--slicer "$(SLICER)")
 
 clean:
-	rm -rf $(VENV) .venv-nnunet .venv-511 .venv-bare .venv-sbom .ohif demo road build dist docs/api docs/reference bench.json bench-training.json mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-nnunet .venv-511 .venv-bare .venv-sbom .ohif demo road build dist docs/api docs/reference bench.json bench-training.json bench-cohort.json bench-cohort.svg mutants.jsonl .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

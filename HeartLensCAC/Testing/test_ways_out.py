@@ -299,6 +299,10 @@ HELD_ELSEWHERE = {
     "--limit": "test_command_line.py: it is named with --workers, and its range is said",
     "--keys": "cohort/test_tables.py: it lists the keys that a message asks for",
     "--one-per": 'cohort/test_planning.py: with "all", both of two series that suit equally well are planned',
+    "--pacs": "pacs/cohort_stories.py: a cohort is planned from an archive",
+    "--patient-id": "pacs/cohort_stories.py: the same, and who is in none is told",
+    "--retry": "cohort/test_damage.py: a status is made again, and a word that is none is refused",
+    "--memory": "cohort/test_damage.py: a size that is none is refused by its name",
     "--settings": "cohort/test_tables.py: the message lists the keys, and the beginning of one names it",
     "--config": "unit/pacs/node/test_command.py: a pacs.toml that is elsewhere is named by it",
     "--study": "pacs/client_stories.py: what is found is scored by it",
@@ -335,7 +339,7 @@ def test_what_a_message_says_can_be_done_and_helps(tmp_path, capsys, scene):
     assert "Agatston" in again.out
 
 
-OF_OTHERS = {"--preload"}
+OF_OTHERS = {"--preload", "--no-dashboard", "--dashboard-address"}
 """What the code tells Dask's workers, and no user."""
 
 COMMANDS = (

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import cohort_runs
 import cohort_times
 import numpy as np
 import panel_times
@@ -129,6 +130,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here too")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--bundle", help="name or folder of the bundle to time (default: the installed one)")
+    parser.add_argument("--cohort-scans", type=int, default=cohort_runs.SCANS, help="scored on two workers (0: none)")
     options = parser.parse_args()
     figures = []
     wall, _ = median_process(["-c", "pass"], options.runs)
@@ -158,6 +160,9 @@ def main() -> None:
             figures += [Figure(*row) for row in panel_times.panel_times(small, options.runs)]
         if cohort_times.can_run():
             figures += [Figure(*row) for row in cohort_times.cohort_times(small, options.runs)]
+        if cohort_runs.can_run() and options.cohort_scans:
+            rows, _ = cohort_runs.run_times(small, options.cohort_scans)
+            figures += [Figure(*row) for row in rows]
         large = scan(
             Path(folder) / "chest", 300, field_of_view="chest", slice_thickness_mm=1.0, increment_mm=0.8,
         )  # fmt: skip
@@ -172,6 +177,8 @@ def main() -> None:
         print(f"\n{scene_times.LEFT_OUT}")
     if not cohort_times.can_run():
         print(f"\n{cohort_times.LEFT_OUT}")
+    if not cohort_runs.can_run():
+        print(f"\n{cohort_runs.LEFT_OUT}")
     if options.json:
         document = {"machine": machine, "runs": options.runs, "figures": [vars(figure) for figure in figures]}
         options.json.write_text(json.dumps(document, indent=1) + "\n")

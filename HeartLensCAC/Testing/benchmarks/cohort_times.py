@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -36,10 +38,11 @@ def cohort_times(series: Path, runs: int) -> list[Row]:
         How often the bookkeeping of a scan is timed.
     """
     with tempfile.TemporaryDirectory() as place:
-        return [*_overhead(series, Path(place) / "one", runs), *_many(series, Path(place) / "many")]
+        return [*overhead_times(series, Path(place) / "one", runs), *many_times(series, Path(place) / "many", SERIES)]
 
 
-def _overhead(series: Path, place: Path, runs: int) -> Iterator[Row]:
+def overhead_times(series: Path, place: Path, runs: int) -> Iterator[Row]:
+    """What a scan costs beside its scoring."""
     from heartlens.cohort.folder import CohortFolder
     from heartlens.cohort.settings import settings_of
     from heartlens.cohort.work import score_planned
@@ -60,28 +63,31 @@ def _overhead(series: Path, place: Path, runs: int) -> Iterator[Row]:
     yield "cohort: a scan's bookkeeping beside its scoring", 1e3 * statistics.median(spent[1:]), 50.0, "ms"
 
 
-def _many(series: Path, place: Path) -> Iterator[Row]:
+def many_times(series: Path, place: Path, count: int) -> list[Row]:
+    """Choosing, plan, status, tables and page of so many series, whose rows are all like that of one scan."""
     from heartlens.cohort.folder import CohortFolder, lines_of_row
     from heartlens.cohort.page.write import write_page
+    from heartlens.cohort.planning.plan import plan_rows
     from heartlens.cohort.row import row_of_report
     from heartlens.cohort.settings import keep_settings, settings_of
     from heartlens.cohort.status import status_of
     from heartlens.cohort.tables.table import CohortTable
 
     folder, (settings, document) = CohortFolder(place), settings_of({})
-    names = [f"{k:04d}.dcm" for k in range(50)]
-    tasks = [_task(n, f"/scans/{n}", names, 1) for n in range(SERIES)]
-    yield (
-        f"cohort: plan.parquet of {SERIES} series",
-        _seconds(lambda: folder.write_plan(tasks, {"options": {}})),
-        60.0,
-        "s",
-    )
+    found = _found(series, count)
+    chosen: list[dict[str, Any]] = []
+
+    def choose_and_write() -> None:
+        chosen[:] = plan_rows(found)
+        folder.write_plan(chosen, {"options": {}})
+
+    times = [("plan", 60.0, _seconds(choose_and_write))]
+    assert all(row["status"] == "planned" for row in chosen)
     keep_settings(folder, settings, document)
     case = score_series(series, Request(bundle="none")).case
     row = row_of_report(json.loads(json.dumps(case.report_document())))
     lesions = row.pop("lesions_found")[:10]
-    for task in tasks:
+    for task in chosen:
         mine = {"key": task["key"], "settings": settings, "given": {}, "seconds": 5.0, "peak_mb": 500.0}
         lines = lines_of_row({**row, **mine, "lesions_found": lesions})
         folder.row_path(task["key"], settings).write_bytes(lines)
@@ -91,7 +97,24 @@ def _many(series: Path, place: Path) -> Iterator[Row]:
         ("tables", 60.0, lambda: table.write(pairs=False)),
         ("page", 10.0, lambda: write_page(folder, settings)),
     ):
-        yield f"cohort: {what} of {SERIES} series", _seconds(work), budget, "s"
+        times.append((what, budget, _seconds(work)))
+    return [(f"cohort: {what} of {count} series", value, budget, "s") for what, budget, value in times]
+
+
+def _found(series: Path, count: int) -> list[Any]:
+    """So many series of as many people, as headers would tell of them."""
+    from heartlens.cohort.planning.find import Finder
+    from heartlens.cohort.planning.sources import Place
+
+    (one,) = Finder().find([Place(series)])
+    assert one.ranked is not None
+    found = []
+    for n in range(count):
+        mine = replace(one.ranked.series, study_uid=f"1.3.{n}", series_uid=f"1.2.{n}")
+        images = tuple(hashlib.blake2b(f"{n}.{k}".encode(), digest_size=8).digest() for k in range(len(one.images)))
+        ranked = replace(one.ranked, series=mine)
+        found.append(replace(one, key=f"{n:032x}", ranked=ranked, images=images, patient=f"{n:016x}"))
+    return found
 
 
 def _task(n: int, folder: str, names: list[str], size: int) -> dict[str, Any]:

@@ -279,3 +279,20 @@ def test_what_killed_tables_leave_is_cleared_away_by_the_next_run_and_what_is_be
     assert not left.exists()
     assert made.exists()
     lock.release()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--retry", "crashed"], 2, "crashed is no status (scored, held, refused, failed) and no code"),
+        (["--slurm", "slurm.toml", "--workers", "0"], 2, "--slurm needs --workers"),
+        (["--memory", "much"], 3, "--memory: expected a size such as 2GiB, found 'much'"),
+    ],
+)
+def test_what_a_run_cannot_mean_is_refused_before_anything_is_done(scored, capsys, words, code, told):
+    need("distributed", "pip install 'heartlens[cohort]'")
+    for row in scored.rows.iterdir():
+        row.unlink()
+    assert main(["cohort", "run", str(scored.path), *words]) == code
+    assert told in capsys.readouterr().err
+    assert list(scored.rows.iterdir()) == []

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from installed import need
 need("distributed", "pip install 'heartlens[cohort]'")
 need("duckdb", "pip install 'heartlens[cohort]'")
 
-from cohort_scans import AGATSTON_OF_A_VOXEL, plan, table, texts_of  # noqa: E402
+from cohort_scans import AGATSTON_OF_A_VOXEL, SCANS, plan, state, table, texts_of, write_scans  # noqa: E402
 
 from heartlens.__main__ import main  # noqa: E402
 from heartlens.case.comparison.opened import open_case  # noqa: E402
@@ -29,9 +31,6 @@ from heartlens.cohort.tables.table import CohortTable  # noqa: E402
 from heartlens.core.errors import InputRefused  # noqa: E402
 
 pytestmark = pytest.mark.slow
-
-STATE = "key, status, code, agatston, category, rca_lesions, voxels_sha256, edits"
-"""What does not depend on when and where a scan was scored."""
 
 WAIT_S = 240
 
@@ -74,12 +73,6 @@ def planned(quiet, tmp_path):
     shutil.copytree(quiet.path, tmp_path / "cohort", ignore=shutil.ignore_patterns("*.jsonl", "results"))
     (tmp_path / "cohort" / "results").mkdir()
     return CohortFolder.open(tmp_path / "cohort")
-
-
-def state(folder: CohortFolder, *, without: tuple[str, ...] = ()) -> list[tuple]:
-    CohortTable(folder).write()
-    rows = {row["key"]: Path(row["folder"]).name for row in folder.planned(("key", "folder"))}
-    return [row for row in table(folder, STATE) if rows[row[0]] not in without]
 
 
 def test_scores_are_those_of_the_plaques_and_failures_are_rows(quiet):
@@ -177,6 +170,42 @@ def test_a_killed_run_leaves_no_process_and_the_next_one_goes_on(planned, quiet)
     assert done
     assert {name: (planned.rows / name).stat().st_mtime_ns for name in before} == before, "what was done is done again"
     assert state(planned, without=("vanishes",)) == state(quiet, without=("vanishes",))
+
+
+def test_thirty_scans_with_a_killed_worker_a_killed_run_and_a_resume_give_the_table_of_a_quiet_run(tmp_path):
+    write_scans(tmp_path / "scans")
+    quiet, disturbed = (plan(tmp_path / "scans", out=tmp_path / name) for name in ("quiet", "disturbed"))
+    run_cohort(quiet, Workers(0))
+
+    def done() -> int:
+        return len(disturbed.keys_with_rows(settings(disturbed)))
+
+    process = start(disturbed)
+    wait_for(lambda: done() >= 3 or process.poll() is not None)
+    wait_for(lambda: _worker_of(disturbed) or process.poll() is not None)
+    killed = _worker_of(disturbed)
+    os.kill(killed, signal.SIGKILL)
+    wait_for(lambda: done() >= 12 or process.poll() is not None)
+    assert process.poll() is None, "the run was over before it could be killed"
+    process.kill()
+    process.communicate()
+    before = done()
+    assert 12 <= before < SCANS - 2
+    process = start(disturbed)
+    _, said = process.communicate(timeout=WAIT_S)
+    assert process.returncode == 0, said
+    assert state(disturbed) == state(quiet)
+    counts = dict(table(quiet, "status, count(*) FROM series GROUP BY 1 --"))
+    assert counts == {"scored": 24, "held": 2, "refused": 2, "duplicate": 2}
+    assert not list(disturbed.work.iterdir())
+
+
+def _worker_of(folder: CohortFolder) -> int:
+    """Process of a worker that has a scan in work; 0 where there is none at the moment."""
+    for lock in folder.work.glob("*/.lock"):
+        with suppress(OSError, ValueError, KeyError):
+            return int(json.loads(lock.read_text())["pid"])
+    return 0
 
 
 def test_ctrl_c_finishes_what_runs(planned):

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 LIMIT_S = 1500
 
 
-@pytest.mark.parametrize("stories", ["client_stories.py", "node_stories.py", "tls_stories.py"])
+@pytest.mark.parametrize("stories", ["client_stories.py", "node_stories.py", "tls_stories.py", "cohort_stories.py"])
 def test_the_stories_end_well(stories, tmp_path):
     if what := missing():
         skip_or_fail(f"the stories with an archive need {what}")

@@ -22,6 +22,9 @@ ALL_GONE_SECONDS = 300.0
 MEND_SECONDS = 60.0
 """A worker that died is begun again by its nanny; one that is not there by then, on a slow machine, is replaced."""
 
+NO_DASHBOARD: Mapping[str, Any] = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
+"""Of a scheduler: its pages would listen to everybody; what is left of them answers this computer alone."""
+
 CONNECT_SECONDS = "120s"
 """On a machine that is busy with scans a new process of Python takes long to answer."""
 
@@ -147,7 +150,7 @@ class Cluster:
 
 
 def _cluster(workers: Workers) -> Any:
-    """Processes here, or jobs of SLURM; on loopback, without a dashboard, which would listen to everybody."""
+    """Processes here, on loopback, or jobs of SLURM; without a dashboard, which would listen to everybody."""
     import dask
 
     try:
@@ -166,7 +169,9 @@ def _cluster(workers: Workers) -> Any:
                 "input", "--slurm needs dask-jobqueue; pip install dask-jobqueue, then run again"
             ) from None
         given = {"cores": 1, "processes": 1, "memory": workers.memory, **workers.slurm}
-        extra = [word for module in workers.preload for word in ("--preload", module)]
+        given["scheduler_options"] = {**NO_DASHBOARD, **given.get("scheduler_options", {})}
+        extra = ["--no-dashboard", "--dashboard-address", NO_DASHBOARD["dashboard_address"]]
+        extra += [*(word for module in workers.preload for word in ("--preload", module))]
         extra += given.pop("worker_extra_args", [])
         cluster = SLURMCluster(**given, worker_extra_args=extra)
         cluster.scale(jobs=workers.count)
