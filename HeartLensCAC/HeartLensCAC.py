@@ -63,7 +63,7 @@ class HeartLensCACWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.logic = HeartLensCACLogic()
         if tooOld():
             self.ui.noticeLabel.setText(tooOld())
-            for name in ("input", "score", "review", "result", "sign"):
+            for name in ("worklist", "input", "score", "review", "result", "sign"):
                 getattr(self.ui, f"{name}Section").setEnabled(False)
             return
         from HeartLensCACLib.Panel import Panel

@@ -26,6 +26,7 @@ RELEASES = {"5.10": "v5.10.0", "5.12": "v5.12.3", "main": "583e9b37d5"}
 UTIL = "Base/Python/slicer/util.py"
 PACKAGING = "Base/Python/slicer/packaging.py"
 SAMPLES = "Modules/Scripted/SampleData/SampleData.py"
+DICOM = "Modules/Scripted/DICOMLib/DICOMUtils.py"
 MODULE = "Base/Python/slicer/ScriptedLoadableModule.py"
 
 FUNCTIONS = {
@@ -40,6 +41,7 @@ FUNCTIONS = {
     "SampleData.SampleDataLogic": (SAMPLES, "SampleDataLogic", (
         "__init__", "registerCustomSampleDataCategory", "registerCustomSampleDataSource",
     )),
+    "DICOMLib.DICOMUtils": (DICOM, "", ("loadSeriesByUID",)),
     "ScriptedLoadableModule": (MODULE, "ScriptedLoadableModule", ("__init__", "resourcePath")),
     "ScriptedLoadableModuleWidget": (MODULE, "ScriptedLoadableModuleWidget", (
         "__init__", "cleanup", "onReload", "resourcePath", "setup",
@@ -62,6 +64,7 @@ WIDGETS = {
     "qMRMLSortFilterProxyModel": ("Libs/MRML/Widgets/qMRMLSortFilterProxyModel.h",),
     "qMRMLWidget": ("Libs/MRML/Widgets/qMRMLWidget.h",),
     "ctkCollapsibleButton": ("CTK:Libs/Widgets/ctkCollapsibleButton.h",),
+    "ctkDICOMDatabase": ("CTK:Libs/DICOM/Core/ctkDICOMDatabase.h",),
     "ctkPathLineEdit": ("CTK:Libs/Widgets/ctkPathLineEdit.h",),
     "ctkVTKAbstractView": ("CTK:Libs/Visualization/VTK/Widgets/ctkVTKAbstractView.h",),
 }
@@ -170,7 +173,7 @@ class Release:
                 at = f"{path.removeprefix('CTK:')}:{number}"
                 if named := re.match(r"\s*Q_PROPERTY\(\S+ (\w+) READ", line):
                     found.setdefault(f"{named[1]} (property)", at)
-                elif named := re.match(r"\s*Q_INVOKABLE .*?(\w+)\(", line):
+                elif named := re.match(r"\s*Q_INVOKABLE .*?(\w+)\s*\(", line):
                     found.setdefault(f"{named[1]} (method)", at)
                 elif section in ("public slots", "public Q_SLOTS", "signals", "Q_SIGNALS"):
                     kind = "slot" if section.startswith("public") else "signal"

@@ -1,6 +1,6 @@
-"""Where the folder of a case is: the reader shows it, or a saved scene names it, and folders are moved."""
+"""Where the folder of a case is: the reader shows it, or a saved scene names it, and folders are moved; its report."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,57 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
+from heartlens.app.review_session import ReviewSession
+from heartlens.core.errors import InputRefused
+from HeartLensCACLib.Timers import singleShot
 from HeartLensCACLib.Words import asks
+
+REPORT_MS = 500
+"""The case folder's report.json follows the edits at this distance; the edits themselves do not wait."""
+
+
+class ReportFile:
+    """report.json of the case that is open.
+
+    Parameters
+    ----------
+    reading
+        Gives the session that is open, or None.
+    written
+        Called with the folder of a case whose report was written.
+    log
+        Called with a line for the log.
+    """
+
+    def __init__(
+        self,
+        reading: "Callable[[], ReviewSession | None]",
+        written: "Callable[[Path], None]",
+        log: Callable[[str], None],
+    ) -> None:
+        self._reading, self._written, self._log = reading, written, log
+        self._timer = singleShot(REPORT_MS, self.write)
+
+    def follow(self) -> None:
+        """The case has changed: its report is written a little later."""
+        self._timer.start()
+
+    def flush(self) -> None:
+        """Write what waits for its time."""
+        if self._timer.active:
+            self.write()
+
+    def write(self) -> None:
+        """Bring the report up to date."""
+        self._timer.stop()
+        reading = self._reading()
+        if reading is None:
+            return
+        try:
+            reading.save_report()
+            self._written(reading.folder)
+        except InputRefused as refused:
+            self._log(_("report.json could not be written: {code}").format(code=refused.code))
 
 
 def chooseFolder(parent: Any, start: Path) -> "Path | None":

@@ -16,7 +16,7 @@ from heartlens.case.signature import now
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE
-from HeartLensCACLib.CaseFolders import chooseFolder, folderOfScene, replaceShown, shownOf
+from HeartLensCACLib.CaseFolders import ReportFile, chooseFolder, folderOfScene, replaceShown, shownOf
 from HeartLensCACLib.Interaction.Pointing import assignAt, assignBox, lesionUnderMouse
 from HeartLensCACLib.Interaction.Shortcuts import Shortcuts
 from HeartLensCACLib.Parameters import Parameters
@@ -31,12 +31,10 @@ from HeartLensCACLib.Sections.SignSection import SignSection
 from HeartLensCACLib.Timers import Later, singleShot
 from HeartLensCACLib.Views.CaseViews import CaseViews
 from HeartLensCACLib.Words import showError, showFindings, tellDeleted
+from HeartLensCACLib.Worklist.WorklistSection import WorklistSection
 
 STROKE_MS = 40
 """The editor tells of one stroke several times; so long after the last of them it is committed."""
-
-REPORT_MS = 500
-"""The case folder's report.json follows the edits at this distance; the edits themselves do not wait."""
 
 
 class Panel:
@@ -63,7 +61,7 @@ class Panel:
         self.input = InputSection(ui, self._onVolumeChanged, self.regrade, method, self.remedies.offer)
         self.scoring = Scoring(
             ui, self.input, beforeRun=self._flush, opened=self.openCase, volumeChanged=self._onVolumeChanged,
-            tableChosen=self.regrade, method=method,
+            tableChosen=self.regrade, method=method, worklist=lambda: self.worklist,
         )  # fmt: skip
         self.score = self.scoring.section
         pointed = partial(lesionUnderMouse, self)
@@ -71,9 +69,16 @@ class Panel:
         self.result = ResultSection(ui, self.remedies.offerOfCase)
         self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume, self._signed)
         self.views = CaseViews(self, ui, self.review, clicked=self.onViewClick, boxed=self.onBox)
-        self.shortcuts = Shortcuts({"Z": self.undo, "Y": self.redo, **self.review.keys(), **self.views.keys()})
+        self.worklist = WorklistSection(ui, self)
+        self._report = ReportFile(lambda: self.reading, self.worklist.caseChanged, self.score.log)
+        keys = {
+            **self.review.keys(),
+            **self.views.keys(),
+            **self.worklist.keys(self.review.agree),
+            "F": self.sign.focus,
+        }
+        self.shortcuts = Shortcuts({"Z": self.undo, "Y": self.redo, **keys})
         self._strokeTimer = singleShot(STROKE_MS, self.commitStrokes)
-        self._reportTimer = singleShot(REPORT_MS, self._saveReport)
         self.later = Later()
         ui.openCaseButton.connect("clicked(bool)", lambda _on=False: self.askForCase())
 
@@ -128,6 +133,7 @@ class Panel:
         self.exit()
         self.closeCase()
         self.leaveScene()
+        self.worklist.close()
         self.views.strip.close()
 
     # A case
@@ -334,7 +340,7 @@ class Panel:
         self.result.refresh(self.reading)
         self.sign.refresh(self.reading)
         self.views.refresh()
-        self._reportTimer.start()
+        self._report.follow()
 
     def _updateScene(self, isTold: bool = False) -> None:
         """Bring the case into the scene; who `isTold` what stands in the way already gets no second dialog."""
@@ -367,21 +373,13 @@ class Panel:
         """Bring everything to the disk that waits for a timer."""
         if self._strokeTimer.active:
             self.commitStrokes()
-        if self._reportTimer.active:
-            self._saveReport()
-
-    def _saveReport(self) -> None:
-        self._reportTimer.stop()
-        if self.reading is not None:
-            try:
-                self.reading.save_report()
-            except InputRefused as refused:
-                self.score.log(_("report.json could not be written: {code}").format(code=refused.code))
+        self._report.flush()
 
     def _signed(self) -> None:
         self.review.readBy(self.sign.observer)
         self.result.refresh(self.reading)
         self.views.strip.refresh()
+        self.worklist.caseChanged(self.reading.folder)
 
     def _onMethod(self) -> None:
         """Another method: what is noted of the scan follows, and a case that is shown stays as it was scored."""

@@ -1,4 +1,4 @@
-"""One press of Score: the worker process behind it, from start to its last event.
+"""One press of Score: the worker process behind it, from start to its last event, or to the next job.
 
 The process is started with three separate channels; what it says is parsed by `heartlens.app.messages.Run`, which
 leaves out late events of runs that were abandoned. The panel's own process never waits for it, except to see it die.
@@ -29,7 +29,7 @@ def pythonProgram() -> str:
 
 
 class ScoreRun:
-    """A worker process that does one job.
+    """A worker process that does one job, or one after another.
 
     Parameters
     ----------
@@ -39,11 +39,15 @@ class ScoreRun:
         Called with every `Event`; the last one exactly once.
     onLog
         Called with text of the worker's log.
+    isKept
+        Whether the process waits for another job after its last event, until `take` or `leave`; else it ends then.
     """
 
-    def __init__(self, run: Run, onEvent: Callable[[Event], None], onLog: Callable[[str], None]) -> None:
+    def __init__(
+        self, run: Run, onEvent: Callable[[Event], None], onLog: Callable[[str], None], *, isKept: bool = False
+    ) -> None:
         self.run = run
-        self.onEvent, self.onLog = onEvent, onLog
+        self.onEvent, self.onLog, self._isKept = onEvent, onLog, isKept
         self.cancelling = False
         self._ended = False
         self.process = qt.QProcess()
@@ -61,6 +65,18 @@ class ScoreRun:
     def start(self) -> None:
         """Start the worker with Slicer's Python."""
         self.process.start(pythonProgram(), ["-u", "-m", "heartlens", "worker"])
+
+    def take(self, run: Run) -> None:
+        """Give a process that was kept, and has ended its job, another one."""
+        run.pid = self.run.pid
+        self.run = run
+        self._ended = self.cancelling = False
+        self._patience = 0
+        self.process.write(run.command)
+
+    def leave(self) -> None:
+        """Let a process that was kept end: nothing more comes."""
+        self.process.closeWriteChannel()
 
     def cancel(self) -> None:
         """Ask it to stop; if it does not, terminate it, then kill it."""
@@ -135,7 +151,8 @@ class ScoreRun:
         if event.is_last and event.job == self.run.job:
             self._ended = True
             self.timer.stop()
-            self.process.closeWriteChannel()  # the worker ends when its stdin does
+            if not self._isKept:
+                self.process.closeWriteChannel()  # the worker ends when its stdin does
         self.onEvent(event)
 
     def _kill(self) -> None:

@@ -20,6 +20,8 @@ from HeartLensCACLib.Sections.MethodSection import MethodSection
 from HeartLensCACLib.Sections.ScoreSection import ScoreSection
 from HeartLensCACLib.Words import asks, asksToAllow, showError, showRefusal, tell
 
+WORKLIST_FIRST = _("Scans of the worklist are being scored. Wait until they are, or cancel that in the worklist.")
+
 
 @dataclass(frozen=True)
 class _Scored:
@@ -49,6 +51,8 @@ class Scoring:
         Called when another risk table was chosen.
     method
         Where the method is chosen, and the segmentation that is to be scored.
+    worklist
+        Gives the section whose scans are scored by turns with these: with `isWaiting` and `wake`.
     """
 
     parameters: Parameters
@@ -63,8 +67,9 @@ class Scoring:
         volumeChanged: Callable[[], None],
         tableChosen: Callable[[], None],
         method: MethodSection,
+        worklist: Callable[[], Any],
     ) -> None:
-        self.method = method
+        self.method, self._worklist = method, worklist
         self.input = inputSection
         self._beforeRun, self._opened, self._volumeChanged = beforeRun, opened, volumeChanged
         self._scored: _Scored | None = None
@@ -87,6 +92,9 @@ class Scoring:
         asShown
             Score the voxels on the screen, although the volume came from DICOM files.
         """
+        if self._worklist().isWaiting:
+            tell(WORKLIST_FIRST)
+            return
         self._beforeRun()
         self.input.refresh()
         self.showReadiness()
@@ -179,6 +187,12 @@ class Scoring:
             showError(refused)
 
     def _onRunEnded(self, event: Event) -> None:
+        try:
+            self._takeResult(event)
+        finally:
+            self._worklist().wake()
+
+    def _takeResult(self, event: Event) -> None:
         self._dropCopy()
         self.input.setEnabled(True)
         self._volumeChanged()
@@ -212,7 +226,9 @@ class Scoring:
     def showReadiness(self) -> None:
         """Say whether the chosen volume can be scored, and why not."""
         scan = self.input.scan
-        if scan is None:
+        if self._worklist().isWaiting:
+            self.section.setReady(False, WORKLIST_FIRST)
+        elif scan is None:
             self.section.setReady(False, _("Choose a CT volume first."))
         else:
             self.section.setReady(not scan.refusal, scan.refusal or _("Find and score coronary calcium"))

@@ -96,6 +96,11 @@ class ScoreSection:
         return CANCELLING if self._run.cancelling else RUNNING
 
     @property
+    def isBusy(self) -> bool:
+        """Whether a run of this section goes on."""
+        return self._run is not None
+
+    @property
     def casesFolder(self) -> Path:
         """Folder in which new cases are made."""
         return Path(self.ui.casesPathEdit.currentPath or defaultCasesFolder()).expanduser()

@@ -62,6 +62,12 @@ class SignSection:
         """Whether the box that confirms the reading is ticked."""
         return bool(self.ui.confirmCheckBox.checked)
 
+    def focus(self) -> None:
+        """Give the keyboard to what is to be filled in or confirmed next; it signs nothing."""
+        edits = [edit for edit in (self.ui.observerEdit, self.ui.organizationEdit) if not edit.text.strip()]
+        if self._reading is not None:
+            (edits[0] if edits else self.ui.confirmCheckBox).setFocus()
+
     def clear(self) -> None:
         """Let go of the case; take back the confirmation, disable and fold the section."""
         self._reading = None

@@ -65,6 +65,7 @@ def module(slicer_running: None, tmp_path: Path) -> Iterator[SimpleNamespace]:
     import qt
     import slicer
     from desktop import qt_layer, slicer_app
+    from desktop.dicom_database import DicomDatabase
     from desktop.slice_view import slice_view
 
     dialogs = slicer_app.fresh_dialogs()
@@ -72,6 +73,7 @@ def module(slicer_running: None, tmp_path: Path) -> Iterator[SimpleNamespace]:
     slicer.app.userSettings().clear()
     slicer.app.slice_widgets = {name: slice_view(name) for name in ("Red", "Green", "Yellow")}
     slicer.app.slots.clear()
+    slicer.dicomDatabase = DicomDatabase()
     widget = slicer_app.load_module().HeartLensCACWidget()
     widget.setup()
     widget.ui.casesPathEdit.currentPath = str(tmp_path / "cases")

@@ -25,6 +25,7 @@ import slicer  # noqa: E402
 import slicer.util  # noqa: E402
 import vtk  # noqa: E402
 from desktop import qt_layer, slice_view  # noqa: E402
+from desktop.dicom_database import DicomDatabase, load_series_by_uid  # noqa: E402
 from desktop.slicer_facts import conforming  # noqa: E402
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2]
@@ -163,17 +164,6 @@ class Packaging:
         self.install(names)
 
 
-class DicomDatabase:
-    """slicer.dicomDatabase: where the file of an instance lies."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, str] = {}
-        self.isOpen = True
-
-    def fileForInstance(self, uid: str) -> str:
-        return self.files.get(uid, "")
-
-
 class ScriptedLoadableModule:
     def __init__(self, parent: Any) -> None:
         self.parent = parent
@@ -284,6 +274,9 @@ def boot(folder: Path) -> None:
         },
     )
     _module("SampleData", SampleDataLogic=SampleDataLogic)
+    load = conforming("DICOMLib.DICOMUtils.loadSeriesByUID", load_series_by_uid)
+    _module("DICOMLib.DICOMUtils", loadSeriesByUID=load)
+    _module("DICOMLib", DICOMUtils=sys.modules["DICOMLib.DICOMUtils"])
     _boot_scene(folder)
     slicer.qMRMLSegmentEditorWidget = widgets.qMRMLSegmentEditorWidget
 

@@ -45,7 +45,7 @@ def dotted(node: ast.AST) -> str:
 def names() -> set[str]:
     """Every dotted name of Slicer's Python in the module, at full length."""
     found = {dotted(node) for tree in trees().values() for node in ast.walk(tree)}
-    found = {name for name in found if name.startswith(("slicer.", "SampleData."))}
+    found = {name for name in found if name.startswith(("slicer.", "SampleData.", "DICOMLib."))}
     return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
 
 
@@ -75,7 +75,7 @@ def calls() -> list[tuple[str, str, ast.Call]]:
 
 def is_plain_function(name: str) -> bool:
     """Whether a listed name is a function of a module of Slicer, and no class's."""
-    return name.rpartition(".")[0] in ("slicer.util", "slicer.packaging", "slicer.i18n")
+    return name.rpartition(".")[0] in ("slicer.util", "slicer.packaging", "slicer.i18n", "DICOMLib.DICOMUtils")
 
 
 @functools.cache
@@ -106,7 +106,7 @@ def kind_of(node: ast.AST, known: dict[str, str]) -> str:
 
 def variables(tree: ast.Module) -> dict[str, str]:
     """Variables and attributes that hold a listed widget, by name; one name means one thing in a file."""
-    known: dict[str, str] = {}
+    known = {"database": "ctkDICOMDatabase", "_database": "ctkDICOMDatabase"}  # it is handed about under these names
     for _ in range(3):  # one may be made from another that is assigned further down
         for node in ast.walk(tree):
             if not isinstance(node, ast.Assign):

@@ -65,7 +65,7 @@ def offered(release: str, kind: str) -> set[str]:
     """What Python reaches of a widget: its lists, and what it has of Qt."""
     from PySide6 import QtCore, QtWidgets
 
-    objects = ("qMRMLLayoutManager", "qMRMLSortFilterProxyModel")
+    objects = ("ctkDICOMDatabase", "qMRMLLayoutManager", "qMRMLSortFilterProxyModel")
     base = QtCore.QObject if kind in objects else QtWidgets.QWidget
     base = QtWidgets.QAbstractButton if kind == "ctkCollapsibleButton" else base
     plain = OF_QT if kind == "slicer.app" else {"connect", "disconnect", *dir(base)}
@@ -76,6 +76,7 @@ def offered(release: str, kind: str) -> set[str]:
 def test_what_the_ui_and_the_code_use_of_each_widget_is_in_the_release(slicer_running, release):
     used = members_used()
     assert {
+        ("ctkDICOMDatabase", "instancesForSeries"),
         ("ctkPathLineEdit", "filters"),
         ("qMRMLLayoutManager", "sliceViewNames"),
         ("qMRMLSegmentEditorWidget", "setMaximumNumberOfUndoStates"),
@@ -105,6 +106,7 @@ def test_signals_of_slicers_widgets_are_in_the_release(release):
 
 HANDLES = {
     "App": {"emit"},
+    "DicomDatabase": {"add", "imported"},
     "LayoutManager": {"show"},
     "SliceView": {"click", "hover", "leave", "reset"},
     "ctkCollapsibleButton": {"SIGNALS", "TITLE_PX"},
@@ -122,6 +124,7 @@ def test_a_stand_in_offers_nothing_that_the_release_does_not(slicer_running, rel
 
     named = {kind: [kind.__name__] for kind in (*widgets.STAND_INS.values(), widgets.qMRMLSortFilterProxyModel)}
     named[slicer_app.App] = ["slicer.app"]
+    named[slicer_app.DicomDatabase] = ["ctkDICOMDatabase"]
     named[slicer_app.LayoutManager] = ["qMRMLLayoutManager"]
     named[slice_view.SliceView] = ["qMRMLSliceWidget", "qMRMLSliceView"]  # both in one
     for stand_in, kinds in named.items():

@@ -18,7 +18,7 @@ need("uvicorn", INSTALL)
 from viewer.reviewed_chest import Server, other_hu, write_case  # noqa: E402
 from viewer.two_readings import read_first, read_second  # noqa: E402
 
-from heartlens.viewer.listed import make_second  # noqa: E402
+from heartlens.app.rounds.readings import make_second  # noqa: E402
 
 
 @pytest.fixture(scope="session")

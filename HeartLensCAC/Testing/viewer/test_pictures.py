@@ -15,8 +15,8 @@ from viewer.reviewed_chest import Server
 
 from heartlens.__main__ import main
 from heartlens.app.review_session import ReviewSession
+from heartlens.app.rounds.readings import make_second
 from heartlens.core.lesions import Artery
-from heartlens.viewer.listed import make_second
 
 pytestmark = pytest.mark.slow
 

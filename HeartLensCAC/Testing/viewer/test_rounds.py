@@ -14,12 +14,13 @@ from viewer.two_readings import COLUMN, FLAT, read_first
 
 from heartlens.__main__ import main
 from heartlens.app.review_session import ReviewSession
+from heartlens.app.rounds.readings import make_second, make_third
 from heartlens.case.case import Case
 from heartlens.case.folder import find_case, load_case, save_case
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery, LesionMap
 from heartlens.viewer.app import Worklist
-from heartlens.viewer.listed import make_second, make_third, second_readings, third_readings
+from heartlens.viewer.listed import second_readings, third_readings
 from heartlens.viewer.readings import CHANGED, readings_beside
 
 pytestmark = pytest.mark.slow

@@ -13,10 +13,10 @@ import numpy as np
 
 from heartlens.app.failure import Failure, log_failure
 from heartlens.app.review_session import ReviewSession
+from heartlens.app.rounds.readings import name_of
 from heartlens.case.looked_at import LookedAt, missing_words
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.edits import apply_edit
-from heartlens.viewer.listed import name_of
 from heartlens.viewer.refusals import Stale, sentence
 from heartlens.viewer.state import geometry_of, heart_box, identity_of, state_of_session
 

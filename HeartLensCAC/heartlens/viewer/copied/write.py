@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from heartlens.app.review_session import ReviewSession
+from heartlens.app.rounds.readings import name_of
 from heartlens.case.folder import load_case
 from heartlens.case.signature import now
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.copied.page import copied_page
 from heartlens.viewer.copied.part import Box, cut_scan, cut_state, labeled_voxels, pack, part_to_show
-from heartlens.viewer.listed import name_of
 from heartlens.viewer.state import AXES, geometry_of, heart_box, identity_of, state_of_session
 
 

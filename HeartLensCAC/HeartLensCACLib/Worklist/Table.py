@@ -1,0 +1,163 @@
+"""The worklist's rows in a table of Qt, which sorts and filters them itself."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from HeartLensCACLib.Words import plainToolTip
+from HeartLensCACLib.Worklist.Rows import Row, State
+
+COLUMNS = (_("patient"), _("ID"), _("study date"), _("series"), _("to decide"), _("state"))
+DATE, STATE = 2, 5
+
+ALL, TO_DO = "all", "to do"
+
+FILTERS: "tuple[tuple[str, str], ...]" = (
+    (ALL, _("all")),
+    (TO_DO, _("not signed")),
+    *((state.name, state.value) for state in State if state is not State.QUEUED),
+)
+"""What can be shown of the list, and its name; what is queued is shown with what is being scored."""
+
+SHOWN_STATES = {
+    ALL: tuple(State),
+    TO_DO: tuple(state for state in State if state is not State.SIGNED),
+    State.SCORING.name: (State.QUEUED, State.SCORING),
+}
+
+LOOKED_AT = 40
+"""Rows by which the widths of the columns are chosen."""
+
+
+class Table:
+    """Rows on the screen.
+
+    Parameters
+    ----------
+    view
+        QTableView
+    selected
+        Called when other rows are selected.
+    opened
+        Called with the row that was double-clicked.
+    """
+
+    def __init__(self, view: Any, selected: "Callable[[], None]", opened: "Callable[[Row], None]") -> None:
+        self._view = view
+        self._rows: dict[str, Row] = {}
+        self._model = qt.QStandardItemModel(0, len(COLUMNS))
+        self._model.setHorizontalHeaderLabels(list(COLUMNS))
+        self._keyRole, self._sortRole, self._filterRole = (int(qt.Qt.UserRole) + n for n in (1, 2, 3))
+        self._proxy = qt.QSortFilterProxyModel()
+        self._proxy.setSourceModel(self._model)
+        self._proxy.setSortRole(self._sortRole)
+        self._proxy.setFilterRole(self._filterRole)
+        self._proxy.setFilterKeyColumn(0)
+        view.setModel(self._proxy)
+        view.setSortingEnabled(True)
+        view.sortByColumn(DATE, qt.Qt.DescendingOrder)
+        view.horizontalHeader().setStretchLastSection(True)
+        view.horizontalHeader().setResizeContentsPrecision(LOOKED_AT)
+        view.verticalHeader().setVisible(False)
+        self._selection = view.selectionModel()  # Python must hold it as long as it is connected
+        self._selection.connect("selectionChanged(QItemSelection,QItemSelection)", lambda *_args: selected())
+        view.connect("doubleClicked(QModelIndex)", lambda index: opened(self._rowAt(index.row())))
+
+    @property
+    def hasFocus(self) -> bool:
+        """Whether the keyboard is in the table."""
+        return bool(self._view.hasFocus())
+
+    def focus(self) -> None:
+        """Give the table the keyboard; where nothing is selected, the first row is."""
+        self._view.setFocus()
+        if not self.selected() and self._proxy.rowCount():
+            self._view.selectRow(0)
+
+    def shown(self) -> "list[Row]":
+        """The rows that the filter lets through, in the order on the screen."""
+        return [self._rowAt(r) for r in range(self._proxy.rowCount())]
+
+    def selected(self) -> "list[Row]":
+        """The selected rows, in the order on the screen."""
+        return [self._rowAt(r) for r in sorted(index.row() for index in self._selection.selectedRows(0))]
+
+    def select(self, key: str) -> None:
+        """Select one row and bring it into sight; one that the filter hides selects none."""
+        for r, row in enumerate(self.shown()):
+            if row.key == key:
+                self._view.selectRow(r)
+                self._view.scrollTo(self._proxy.index(r, 0))
+                return
+        self._view.clearSelection()
+
+    def put(self, rows: "Sequence[Row]", gone: "Iterable[str]") -> None:
+        """Take in rows that are new or another than before, and take out others."""
+        wasEmpty = not self._rows
+        places = self._places() if gone or any(row.key in self._rows for row in rows) else {}
+        for row in rows:
+            self._rows[row.key] = row
+            if row.key in places:
+                for column, text in enumerate(cells(row)):
+                    self._fill(self._model.item(places[row.key], column), row, column, text)
+            else:
+                self._model.appendRow(self._items(row))
+        for place in sorted((places[key] for key in gone if key in places), reverse=True):
+            self._model.removeRow(place)
+        for key in gone:
+            self._rows.pop(key, None)
+        if wasEmpty and self._rows:
+            self._view.resizeColumnsToContents()
+
+    def show(self, text: str, states: str) -> None:
+        """Show the rows that hold every word of a text, in some states.
+
+        Parameters
+        ----------
+        text
+            Words of a name, an ID, a date or a series.
+        states
+            Keyword of `FILTERS`.
+        """
+        names = "|".join(state.name for state in SHOWN_STATES.get(states) or (State[states],))
+        words = "".join(f"(?=.*{qt.QRegularExpression.escape(word)})" for word in text.split())
+        self._proxy.setFilterRegularExpression(f"(?i)^({names}) {words}")
+
+    def _rowAt(self, r: int) -> Row:
+        return self._rows[str(self._proxy.index(r, 0).data(self._keyRole))]
+
+    def _places(self) -> "dict[str, int]":
+        return {str(self._model.item(r, 0).data(self._keyRole)): r for r in range(self._model.rowCount())}
+
+    def _items(self, row: Row) -> "list[Any]":
+        items = []
+        for column, text in enumerate(cells(row)):
+            item = qt.QStandardItem()
+            item.setEditable(False)
+            self._fill(item, row, column, text)
+            items.append(item)
+        return items
+
+    def _fill(self, item: Any, row: Row, column: int, text: str) -> None:
+        item.setText(text)
+        item.setToolTip(plainToolTip(row.note or text))
+        item.setData(sortKey(row, column, text), self._sortRole)
+        if column == 0:
+            item.setData(row.key, self._keyRole)
+            item.setData(f"{row.state.name} {' '.join(cells(row))}", self._filterRole)
+
+
+def cells(row: Row) -> "list[str]":
+    """What the columns show."""
+    undecided = "" if row.undecided is None else str(row.undecided)
+    scan = row.scan
+    return [scan.patient, scan.patientID, scan.studyDate, scan.description, undecided, row.stateWords]
+
+
+def sortKey(row: Row, column: int, text: str) -> str:
+    """By what a column sorts: texts without regard to case, numbers by size, states as a case goes through them."""
+    if column == STATE:
+        return f"{list(State).index(row.state):02d}{int(row.isSecond)}"
+    return text.rjust(6, "0") if column == STATE - 1 and text else text.casefold()

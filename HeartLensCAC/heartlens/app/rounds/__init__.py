@@ -1,0 +1,1 @@
+"""Work on many cases: what a folder of them holds, and readings that begin with another one."""

@@ -1,0 +1,169 @@
+"""What lies in a folder of cases, told from their small files: no CT is opened, and nothing is locked.
+
+A list of many cases is read in two passes, each a case at a time, so that whoever shows it can stay responsive: first
+what a row needs (`read_stored`), then what takes a second look (`look_closer`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+
+from heartlens.case.folder import case_in, case_journal, read_json
+from heartlens.case.journal import JOURNAL
+from heartlens.case.looked_at import VIEWED
+from heartlens.case.seal import REPORT, SIGNATURE, SealState, read_seal
+from heartlens.core.errors import InputRefused
+
+SECOND_FOLDER = "second"
+"""Folder within a folder of cases that holds second readings, each under the name of the first one's result."""
+
+
+class CaseStage(str, Enum):
+    """How far a case has come."""
+
+    SCORED = "scored"
+    IN_REVIEW = "in review"
+    SIGNED = "signed"
+    ALTERED = "altered after signing"
+    DAMAGED = "damaged"
+
+    def __str__(self) -> str:
+        return self.value
+
+
+@dataclass(frozen=True)
+class StoredCase:
+    """A case of a folder of cases.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    stage
+        How far it has come; a signature is taken at its word until `look_closer`.
+    is_second
+        Whether it is a second reading, by where it lies.
+    study_uid, series_uid
+        Of the CT; "" where it was not DICOM.
+    sources
+        Where the CT was read from.
+    undecided
+        How many lesions a reader has to decide on; None until `look_closer`, and where no report says it.
+    problem
+        What is damaged; "" when nothing is known to be.
+    """
+
+    folder: Path
+    stage: CaseStage
+    is_second: bool = False
+    study_uid: str = ""
+    series_uid: str = ""
+    sources: tuple[Path, ...] = ()
+    undecided: int | None = None
+    problem: str = ""
+
+
+def stored_cases(root: Path) -> Iterator[Path]:
+    """Case folders in a folder of cases, newest name first, second readings after the others.
+
+    A folder that is not there, or cannot be read, holds none.
+
+    Parameters
+    ----------
+    root
+        Folder in which cases are kept.
+    """
+    for place in (root, root / SECOND_FOLDER):
+        try:
+            with os.scandir(place) as entries:
+                names = sorted((entry.name for entry in entries if not entry.name.startswith(".")), reverse=True)
+        except OSError:
+            continue
+        for name in names:
+            folder = case_in(place / name)
+            if folder is not None:
+                yield folder
+
+
+def second_of(first: Path, root: Path) -> Path:
+    """Report folder of the second reading of a case.
+
+    Parameters
+    ----------
+    first
+        Case folder of the first reading.
+    root
+        Folder in which cases are kept.
+    """
+    return root / SECOND_FOLDER / (first.parent.name if first.name == "case" else first.name)
+
+
+def read_stored(folder: Path, root: Path) -> StoredCase:
+    """What a row needs to know of a case; a damaged one is told as such.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+    root
+        Folder in which cases are kept.
+    """
+    is_second = (root / SECOND_FOLDER) in folder.parents
+    try:
+        document = read_json(folder / "case.json")
+        study, series = (str(document.get(name) or "") for name in ("study_uid", "series_uid"))
+        sources = tuple(folder.absolute() / str(place) for place in document["source"])
+        edits = (folder / JOURNAL).read_bytes().count(b"\n")
+        stage = _claimed(folder, edits)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        return StoredCase(folder, CaseStage.DAMAGED, is_second, problem=f"{type(error).__name__}: {error}")
+    return StoredCase(folder, stage, is_second, study, series, sources)
+
+
+def look_closer(case: StoredCase) -> StoredCase:
+    """The same case with its signature judged and its undecided lesions counted.
+
+    Parameters
+    ----------
+    case
+        As `read_stored` gave it.
+    """
+    if case.stage is CaseStage.DAMAGED:
+        return case
+    stage = case.stage
+    try:
+        lesions = read_json(case.folder / REPORT)["lesions"]
+        undecided = sum(bool(row.get("undecided")) or row["artery"] == "UNASSIGNED" for row in lesions)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        undecided = None
+    try:
+        if (case.folder / SIGNATURE).is_file():
+            stage = _judged(case)
+    except InputRefused as refused:
+        return replace(case, stage=CaseStage.DAMAGED, undecided=undecided, problem=refused.text)
+    return replace(case, stage=stage, undecided=undecided)
+
+
+def _claimed(folder: Path, edits: int) -> CaseStage:
+    """By what files there are, and what the signature says of itself."""
+    if (folder / SIGNATURE).is_file():
+        document = read_json(folder / SIGNATURE)
+        if "observer" in document:
+            signed = document.get("journal", document).get("edits")
+            return CaseStage.SIGNED if signed == edits else CaseStage.IN_REVIEW
+    return CaseStage.IN_REVIEW if edits or (folder / VIEWED).is_file() else CaseStage.SCORED
+
+
+def _judged(case: StoredCase) -> CaseStage:
+    worth = read_seal(case.folder, len(case_journal(case.folder).edits)).state
+    return {
+        SealState.HOLDS: CaseStage.SIGNED,
+        SealState.UNVERIFIED: CaseStage.ALTERED,
+        SealState.ALTERED: CaseStage.ALTERED,
+        SealState.LAPSED: CaseStage.IN_REVIEW,
+        SealState.NONE: case.stage,
+    }[worth]
