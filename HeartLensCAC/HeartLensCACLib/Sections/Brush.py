@@ -1,6 +1,7 @@
 """Slicer's own effects Paint, Erase and Scissors in the embedded segment editor, and the artery that they give to."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import slicer
@@ -56,6 +57,15 @@ class Brush:
     def effect(self) -> str:
         """Name of the effect that is at work and owns the mouse; "" for none."""
         return "" if self.node is None else str(self.node.GetActiveEffectName() or "")
+
+    def keys(self) -> "dict[str, Callable[[], None]]":
+        """Key sequences, and what they do."""
+        return {"A": partial(self.toggle, "Paint"), "X": partial(self.toggle, "Erase")}
+
+    def toggle(self, effect: str) -> None:
+        """Take an effect up, or put it down."""
+        if self.node is not None and self.node.GetSegmentationNode() is not None:
+            self._editor.setActiveEffectByName("" if self.effect == effect else effect)
 
     @property
     def hint(self) -> "str | None":

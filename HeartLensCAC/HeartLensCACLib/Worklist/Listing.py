@@ -20,6 +20,9 @@ from HeartLensCACLib.Worklist.Rows import Row, Scan, rowOfCase, rowOfSeries
 SLICE_S = 0.015
 """How long the list is read before Slicer has its turn."""
 
+ROWS_AT_ONCE = 25
+"""Rows that are shown then at most: drawing them takes time, too."""
+
 READ_FILES = ("case.json", JOURNAL, SIGNATURE, REPORT, VIEWED)
 """What of a case a row depends on."""
 
@@ -84,7 +87,7 @@ class Listing:
 
     def _work(self) -> None:
         end, rows = time.perf_counter() + SLICE_S, []
-        while self._steps is not None and time.perf_counter() < end:
+        while self._steps is not None and len(rows) < ROWS_AT_ONCE and time.perf_counter() < end:
             try:
                 row = next(self._steps)
             except StopIteration:
@@ -100,7 +103,8 @@ class Listing:
             self._ended()
 
     def _take(self, rows: Iterable[Row], gone: "Iterable[str]" = ()) -> None:
-        changed = [row for row in rows if self.rows.get(row.key) != row]
+        latest = {row.key: row for row in rows}  # a case may have been looked at twice in one slice of time
+        changed = [row for row in latest.values() if self.rows.get(row.key) != row]
         left = {key for key in gone if self.rows.pop(key, None) is not None}
         self.rows.update((row.key, row) for row in changed)
         if changed or left:

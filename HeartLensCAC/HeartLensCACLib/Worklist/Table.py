@@ -47,6 +47,7 @@ class Table:
     def __init__(self, view: Any, selected: "Callable[[], None]", opened: "Callable[[Row], None]") -> None:
         self._view = view
         self._rows: dict[str, Row] = {}
+        self._places: dict[str, int] = {}  # row of the model, by key
         self._model = qt.QStandardItemModel(0, len(COLUMNS))
         self._model.setHorizontalHeaderLabels(list(COLUMNS))
         self._keyRole, self._sortRole, self._filterRole = (int(qt.Qt.UserRole) + n for n in (1, 2, 3))
@@ -96,18 +97,20 @@ class Table:
     def put(self, rows: "Sequence[Row]", gone: "Iterable[str]") -> None:
         """Take in rows that are new or another than before, and take out others."""
         wasEmpty = not self._rows
-        places = self._places() if gone or any(row.key in self._rows for row in rows) else {}
         for row in rows:
+            before = self._rows.get(row.key)
             self._rows[row.key] = row
-            if row.key in places:
-                for column, text in enumerate(cells(row)):
-                    self._fill(self._model.item(places[row.key], column), row, column, text)
-            else:
-                self._model.appendRow(self._items(row))
-        for place in sorted((places[key] for key in gone if key in places), reverse=True):
+            if before is None:
+                self._places[row.key] = self._model.rowCount()
+                self._model.insertRow(self._places[row.key])
+            self._write(self._places[row.key], row, before)
+        leaving = [key for key in gone if key in self._places]
+        for place in sorted((self._places.pop(key) for key in leaving), reverse=True):
             self._model.removeRow(place)
-        for key in gone:
-            self._rows.pop(key, None)
+        if leaving:
+            self._places = {key: place for place, key in enumerate(self._places)}  # in the order of the model
+        for key in leaving:
+            self._rows.pop(key)
         if wasEmpty and self._rows:
             self._view.resizeColumnsToContents()
 
@@ -128,25 +131,19 @@ class Table:
     def _rowAt(self, r: int) -> Row:
         return self._rows[str(self._proxy.index(r, 0).data(self._keyRole))]
 
-    def _places(self) -> "dict[str, int]":
-        return {str(self._model.item(r, 0).data(self._keyRole)): r for r in range(self._model.rowCount())}
-
-    def _items(self, row: Row) -> "list[Any]":
-        items = []
+    def _write(self, place: int, row: Row, before: "Row | None") -> None:
+        """Write what is another than before; the model's own items are left to it, which also deletes them."""
+        model, old = self._model, cells(before) if before is not None else None
+        if before is None:
+            model.setData(model.index(place, 0), row.key, self._keyRole)
         for column, text in enumerate(cells(row)):
-            item = qt.QStandardItem()
-            item.setEditable(False)
-            self._fill(item, row, column, text)
-            items.append(item)
-        return items
-
-    def _fill(self, item: Any, row: Row, column: int, text: str) -> None:
-        item.setText(text)
-        item.setToolTip(plainToolTip(row.note or text))
-        item.setData(sortKey(row, column, text), self._sortRole)
-        if column == 0:
-            item.setData(row.key, self._keyRole)
-            item.setData(f"{row.state.name} {' '.join(cells(row))}", self._filterRole)
+            if old is None or text != old[column]:
+                model.setData(model.index(place, column), text)
+                model.setData(model.index(place, column), sortKey(row, column, text), self._sortRole)
+        if before is None or (row.state, row.scan) != (before.state, before.scan):
+            model.setData(model.index(place, 0), haystack(row), self._filterRole)
+        if row.note or (before is not None and before.note):
+            model.setData(model.index(place, STATE), plainToolTip(row.note), qt.Qt.ToolTipRole)
 
 
 def cells(row: Row) -> "list[str]":
@@ -154,6 +151,12 @@ def cells(row: Row) -> "list[str]":
     undecided = "" if row.undecided is None else str(row.undecided)
     scan = row.scan
     return [scan.patient, scan.patientID, scan.studyDate, scan.description, undecided, row.stateWords]
+
+
+def haystack(row: Row) -> str:
+    """In what the filter looks for words, behind the keyword of the state."""
+    scan = row.scan
+    return f"{row.state.name} {scan.patient} {scan.patientID} {scan.studyDate} {scan.description}"
 
 
 def sortKey(row: Row, column: int, text: str) -> str:

@@ -32,6 +32,8 @@ class DicomDatabase:
         self.isOpen = True
         self.files: dict[str, str] = {}
         self._series: dict[str, Series] = {}
+        self._patients: dict[str, tuple[dict[str, str], dict[str, None]]] = {}
+        self._studies: dict[str, tuple[str, dict[str, None]]] = {}
         self._slots: list[Callable[[], None]] = []
 
     # What a test does
@@ -52,7 +54,11 @@ class DicomDatabase:
             self._series.setdefault(uid, made).files[str(header.SOPInstanceUID)] = str(path)
         if series is not None:
             self._series[uid] = series
-        self.files.update(self._series[uid].files)
+        made = self._series[uid]
+        self.files.update(made.files)
+        # As the real one, by ID, name and birth date (ctkDICOMDatabase::compositePatientID).
+        self._patients.setdefault("\0".join(made.patient.values()), (made.patient, {}))[1][made.study] = None
+        self._studies.setdefault(made.study, (made.day, {}))[1][uid] = None
 
     def imported(self) -> None:
         """Tell of an import."""
@@ -69,20 +75,20 @@ class DicomDatabase:
         self._slots.remove(slot)
 
     def patients(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self._patient(one) for one in self._series.values()))
+        return tuple(self._patients)
 
     def studiesForPatient(self, patient: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(one.study for one in self._series.values() if self._patient(one) == patient))
+        return tuple(self._patients[patient][1])
 
     def seriesForStudy(self, study: str) -> tuple[str, ...]:
-        return tuple(uid for uid, one in self._series.items() if one.study == study)
+        return tuple(self._studies[study][1])
 
     def fieldForPatient(self, name: str, patient: str) -> str:
-        return next(one.patient[name] for one in self._series.values() if self._patient(one) == patient)
+        return self._patients[patient][0][name]
 
     def fieldForStudy(self, name: str, study: str) -> str:
         assert name == "StudyDate", name
-        return next(one.day for one in self._series.values() if one.study == study)
+        return self._studies[study][0]
 
     def fieldForSeries(self, name: str, series: str) -> str:
         return self._series[series].fields[name]
@@ -101,11 +107,6 @@ class DicomDatabase:
 
     def fileForInstance(self, uid: str) -> str:
         return self.files.get(uid, "")
-
-    @staticmethod
-    def _patient(series: Series) -> str:
-        """As the real one, by ID, name and birth date (ctkDICOMDatabase::compositePatientID)."""
-        return "\0".join(series.patient.values())
 
 
 def load_series_by_uid(uids: list[str], **_: Any) -> list[str]:

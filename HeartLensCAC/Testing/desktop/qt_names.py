@@ -34,7 +34,6 @@ QT_NAMES = {
     "qt.QRegularExpression.escape": WRAPPED,
     "qt.QShortcut": PACKAGING,
     "qt.QSortFilterProxyModel": WRAPPED,
-    "qt.QStandardItem": WRAPPED,
     "qt.QStandardItemModel": WRAPPED,
     "qt.QTableWidgetItem": BROWSER,
     "qt.QTimer": PACKAGING,
@@ -46,6 +45,7 @@ QT_NAMES = {
     "qt.Qt.BottomDockWidgetArea": WRAPPED,
     "qt.Qt.DescendingOrder": WRAPPED,
     "qt.Qt.PlainText": WRAPPED,
+    "qt.Qt.ToolTipRole": WRAPPED,
     "qt.Qt.UserRole": WRAPPED,
 }
 """Names that begin with qt."""

@@ -12,6 +12,9 @@ from typing import Any
 import pydicom
 from pydicom.uid import generate_uid
 
+from heartlens.pipeline import Request, score_series
+from heartlens.report.outputs import write_outputs
+
 
 @dataclass(frozen=True)
 class Person:
@@ -21,10 +24,12 @@ class Person:
     name: str
     day: str
     sex: str = "F"
+    offset: int = 0
+    """Added to one voxel within the body: two scans have not the same voxels."""
 
 
 JANE = Person("H-17", "Doe^Jane", "20261102")
-JANE_BEFORE = Person("H-17", "Doe^Jane", "20240305")
+JANE_BEFORE = Person("H-17", "Doe^Jane", "20240305", offset=1)
 JOHN = Person("H-18", "Roe^John", "20261103")
 ADA = Person("H-19", "Poe^Ada", "20261104")
 
@@ -43,8 +48,18 @@ def write_scan(source: Path, folder: Path, person: Person) -> Path:
         header.SOPInstanceUID = generate_uid(entropy_srcs=[*seed, str(n)])
         header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
         header.SeriesDescription = "CaSc 3.0"
+        if person.offset and n == 0:
+            pixels = header.pixel_array.copy()
+            pixels[pixels.shape[0] // 2, pixels.shape[1] // 2] += person.offset
+            header.PixelData = pixels.tobytes()
         header.save_as(folder / path.name)
     return folder
+
+
+def score(scan: Path, result: Path) -> Path:
+    """Score a scan by rules; returns its case folder."""
+    write_outputs(score_series(sorted(scan.iterdir()), Request(bundle="none")), result)
+    return result / "case"
 
 
 def case_of(scored: Path, scan: Path, result: Path) -> Path:

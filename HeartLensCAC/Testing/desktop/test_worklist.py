@@ -12,9 +12,11 @@ import pytest
 from desktop.conftest import processes_left
 from desktop.dicom_database import Series
 from desktop.reader import Reader, slicer
-from desktop.scans_of_people import ADA, JANE, JANE_BEFORE, JOHN, case_of, lines, worklist_of, write_scan
+from desktop.scans_of_people import ADA, JANE, JANE_BEFORE, JOHN, case_of, lines, score, worklist_of, write_scan
+from PySide6.QtWidgets import QApplication
 
 from heartlens.case.lock import CaseLock, lock_case
+from HeartLensCACLib.Worklist.Listing import ROWS_AT_ONCE
 
 pytestmark = pytest.mark.slow
 
@@ -27,13 +29,21 @@ def people(phantom_ct, tmp_path_factory) -> dict[str, Path]:
     return {name: write_scan(phantom_ct, folder / name, person) for name, person in scans.items()}
 
 
+@pytest.fixture(scope="session")
+def scored_before(people, tmp_path_factory) -> Path:
+    """Jane's earlier scan, scored: it has other voxels than the rest."""
+    return score(people["jane before"], tmp_path_factory.mktemp("before") / "result").parent
+
+
 @pytest.fixture
-def cases(scored_once, people, module) -> dict[str, Path]:
+def cases(scored_once, scored_before, people, module) -> dict[str, Path]:
     """Case folders of three of them, in the folder of cases; all four are in the database."""
     for scan in people.values():
         slicer.dicomDatabase.add(scan)
     return {
-        name: case_of(scored_once, people[name], module.cases / f"2026110{n}-101500-001")
+        name: case_of(
+            scored_before if "before" in name else scored_once, people[name], module.cases / f"2026110{n}-101500-001"
+        )
         for n, name in enumerate(("jane before", "jane", "john"), 1)
     }
 
@@ -72,7 +82,7 @@ def test_only_ct_series_of_enough_slices_are_shown(module):
         files = {f"{uid}.{n}": f"/nowhere/{uid}.{n}" for n in range(slices)}
         slicer.dicomDatabase.add(uid=uid, series=Series(patient, "1", "20261102", fields, files, frames))
     worklist_of(module)
-    assert [row.scan.description for row in module.panel.worklist.table.shown()] == ["1.1", "1.4"]
+    assert {row.scan.description for row in module.panel.worklist.table.shown()} == {"1.1", "1.4"}
 
 
 def test_a_case_that_the_database_does_not_know_is_named_by_its_own_files(module, scored_once, people):
@@ -389,14 +399,15 @@ def test_a_scan_is_compared_with_the_latest_earlier_one_of_the_same_patient(modu
     assert said(module) == "No earlier scan of this patient is in the list."
 
 
-def test_a_prior_that_is_another_persons_after_all_is_refused(module, scored_once, phantom_ct, tmp_path):
+def test_a_prior_that_is_another_persons_after_all_is_refused(module, scored_once, scored_before, phantom_ct, tmp_path):
     """Two people got one ID; the files say two sexes."""
     from dataclasses import replace
 
     for n, person in enumerate((replace(JANE_BEFORE, sex="M"), JANE)):
         scan = write_scan(phantom_ct, tmp_path / f"scan{n}", person)
         slicer.dicomDatabase.add(scan)
-        case = case_of(scored_once, scan, module.cases / f"2026110{n}-101500-001")
+        scored = scored_before if person.offset else scored_once
+        case = case_of(scored, scan, module.cases / f"2026110{n}-101500-001")
         document = json.loads((case / "case.json").read_text())
         document["risk_inputs"]["sex"] = person.sex
         (case / "case.json").write_text(json.dumps(document))
@@ -455,7 +466,7 @@ def test_a_second_reading_needs_a_name(module, cases):
 # Many, and in nobody's log
 
 
-def test_a_list_of_a_thousand_cases_opens_in_less_than_a_second_and_blocks_nobody(module, scored_once, capsys):
+def test_a_thousand_cases_are_shown_a_few_at_a_time_and_the_times_are_printed(module, scored_once, capsys):
     case = scored_once / "case"
     document = json.loads((case / "case.json").read_text())
     for n in range(1000):
@@ -468,11 +479,10 @@ def test_a_list_of_a_thousand_cases_opens_in_less_than_a_second_and_blocks_nobod
         fields = {"Modality": "CT", "SeriesDescription": "CaSc 3.0"}
         files = {f"1.2.{n}.{k}": f"/nowhere/{k}" for k in range(3)}
         slicer.dicomDatabase.add(uid=f"1.2.{n}", series=Series(patient, f"1.{n}", "20261102", fields, files))
-    quick = fast_database(slicer.dicomDatabase)
-    slicer.dicomDatabase = quick
     section = module.panel.worklist
-    blocked, shown_s = [], None
-    work = section.listing._work
+    blocked, sizes, shown_s = [], [], None
+    work, take = section.listing._work, section.listing._changed
+    section.listing._changed = lambda rows, gone: (sizes.append(len(rows)), take(rows, gone))
 
     def timed() -> None:
         begin = time.perf_counter()
@@ -481,30 +491,22 @@ def test_a_list_of_a_thousand_cases_opens_in_less_than_a_second_and_blocks_nobod
 
     section.listing._timer.disconnect("timeout()", work)
     section.listing._timer.connect("timeout()", timed)
-    begin = time.perf_counter()
+    begin, begin_cpu = time.perf_counter(), time.process_time()
     module.ui.worklistSection.collapsed = False
     opened = time.perf_counter() - begin
     while section.listing.isReading:
-        slicer.app.processEvents() if hasattr(slicer.app, "processEvents") else module.wait(lambda: True)
+        QApplication.processEvents()
         if shown_s is None and module.ui.worklistTable.model().rowCount() == 1000:
-            shown_s = time.perf_counter() - begin
+            shown_s, shown_cpu_s = time.perf_counter() - begin, time.process_time() - begin_cpu
     whole_s = time.perf_counter() - begin
     assert len(lines(module)) == 1000
+    assert max(sizes) <= ROWS_AT_ONCE
     assert {line[3] for line in lines(module)} == {"scored"}
     with capsys.disabled():
         print(
-            f"\n1,000 cases: rows after {shown_s:.2f} s, complete after {whole_s:.2f} s; "
-            f"longest step {1000 * max(blocked):.0f} ms, unfolding {1000 * opened:.0f} ms"
+            f"\n1,000 cases: rows after {shown_s:.2f} s ({shown_cpu_s:.2f} s of one core), complete after "
+            f"{whole_s:.2f} s; longest step {1000 * max(blocked):.0f} ms, unfolding {1000 * opened:.0f} ms"
         )
-
-
-def fast_database(database):
-    """The same answers from an index, as a real database has one."""
-    from functools import cache
-
-    for name in ("patients", "studiesForPatient", "seriesForStudy", "fieldForPatient", "fieldForStudy"):
-        setattr(database, name, cache(getattr(database, name)))
-    return database
 
 
 def test_no_name_and_no_path_of_a_patient_is_logged(module, cases, caplog, rules):
