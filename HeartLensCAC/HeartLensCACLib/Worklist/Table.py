@@ -75,7 +75,7 @@ class Table:
         """Give the table the keyboard; where nothing is selected, the first row is."""
         self._view.setFocus()
         if not self.selected() and self._proxy.rowCount():
-            self._view.selectRow(0)
+            self._view.setCurrentIndex(self._proxy.index(0, 0))
 
     def shown(self) -> "list[Row]":
         """The rows that the filter lets through, in the order on the screen."""
@@ -89,7 +89,7 @@ class Table:
         """Select one row and bring it into sight; one that the filter hides selects none."""
         for r, row in enumerate(self.shown()):
             if row.key == key:
-                self._view.selectRow(r)
+                self._view.setCurrentIndex(self._proxy.index(r, 0))  # arrow keys go on from there
                 self._view.scrollTo(self._proxy.index(r, 0))
                 return
         self._view.clearSelection()

@@ -48,7 +48,7 @@ class WorklistSection:
         self._promised: set[Path] = set()  # folders of results that wait to be made
         fill(ui.worklistStateBox, FILTERS)
         self.table = Table(ui.worklistTable, self._draw, self.open)
-        self.listing = Listing(self._onRows, self._draw)
+        self.listing = Listing(self._onRows, self._onRead)
         self.readings = Readings(
             ui,
             rows=lambda: list(self.listing.rows.values()),
@@ -158,6 +158,11 @@ class WorklistSection:
 
     def _onRows(self, rows: "list[Row]", gone: "set[str]") -> None:
         self.table.put(rows, gone)
+        self._draw()
+
+    def _onRead(self) -> None:
+        if self.table.hasFocus:
+            self.table.focus()  # the list was empty when the keyboard came
         self._draw()
 
     # A row

@@ -24,7 +24,11 @@ KEYS = {
     "Del": Qt.Key_Delete,
     "Esc": Qt.Key_Escape,
     "Return": Qt.Key_Return,
-    **{letter: getattr(Qt, f"Key_{letter}") for letter in "BEHLMWZYNPT01234"},
+    **{letter: getattr(Qt, f"Key_{letter}") for letter in "ABCEFGHKLMNPRSTVWXYZ01234"},
+    "Tab": Qt.Key_Tab,
+    "Space": Qt.Key_Space,
+    "Up": Qt.Key_Up,
+    "Down": Qt.Key_Down,
 }
 
 
@@ -35,6 +39,9 @@ class Reader:
     module : fixture of that name
     folder : DICOM series to read
     """
+
+    puts_brush_down = True
+    """After each stroke; a reader who counts keys does it by one."""
 
     def __init__(self, module: SimpleNamespace, folder: Path) -> None:
         self.module = module
@@ -210,4 +217,5 @@ class Reader:
             node.GetSegmentationNode(), segment, modifier, mode, modifier.GetExtent(), True, False
         )
         self.wait(lambda: len(self.panel.reading.case.edits) > edit_count)
-        self.ui.segmentEditor.setActiveEffectByName("")
+        if self.puts_brush_down:
+            self.ui.segmentEditor.setActiveEffectByName("")

@@ -25,7 +25,7 @@ WIDTH = 540
 PUBLISHED = Path(__file__).resolve().parents[3] / "docs" / "pictures"
 """Each picture there holds the words that it was drawn with, so that a stale one is found without comparing pixels."""
 
-CHANGING = {"stageLabel", "exportLabel", "logText"}
+CHANGING = {"stageLabel", "batchLabel", "exportLabel", "logText"}
 """Widgets whose words are another time's or another place's at each drawing."""
 
 
@@ -40,6 +40,12 @@ def words_of(window: Any) -> list[str]:
         if isinstance(widget, qt.QTableWidget):
             cells = [widget.item(r, c) for r in range(widget.rowCount) for c in range(widget.columnCount)]
             words += [cell.text() for cell in cells if cell is not None]
+        elif isinstance(widget, qt.QTableView):
+            model = widget.model()
+            places = [(r, c) for r in range(model.rowCount()) for c in range(model.columnCount())]
+            words += [str(model.index(r, c).data() or "") for r, c in places]
+        elif isinstance(widget, qt.QPlainTextEdit):
+            words.append(widget.toPlainText())
         elif isinstance(widget, qt.QLabel | qt.QAbstractButton):
             words.append(widget.text)
         elif isinstance(widget, qt.QComboBox):
@@ -126,6 +132,47 @@ def test_pictures_of_every_state(module, keep, phantom_ct, scored_case, tmp_path
         ui.exportLabel.text.replace(str(scored_case.parent), "/home/reader/HeartLens/20261121-101500")
     )
     keep("panel-signed")
+
+
+def test_pictures_of_the_worklist(module, keep, phantom_ct, scored_once, tmp_path):
+    import slicer
+    from desktop.scans_of_people import ADA, JANE, JANE_BEFORE, JOHN, case_of, score, worklist_of, write_scan
+
+    from heartlens.app.review_session import ReviewSession
+    from heartlens.app.rounds.readings import make_second
+    from heartlens.app.rounds.store import second_of
+
+    ui = module.ui
+    folders = {}
+    for n, person in enumerate((ADA, JOHN, JANE, JANE_BEFORE)):
+        scan = write_scan(phantom_ct, tmp_path / "scans" / str(n), person)
+        slicer.dicomDatabase.add(scan)
+        result = module.cases / f"2026110{n}-101500-001"
+        if person.offset:
+            folders[person] = score(scan, result)
+        elif person is not ADA:
+            folders[person] = case_of(scored_once, scan, result)
+    for person in (JOHN, JANE_BEFORE):
+        with ReviewSession.open(folders[person], reader="Rita") as session:
+            session.sign("Reader^Rita", "Phantom Hospital", confirmed=True)
+    with ReviewSession.open(folders[JANE], reader="Rita") as session:
+        session.remove(session.case.report.lesions[0].id)
+    make_second(folders[JOHN], second_of(folders[JOHN], module.cases), "Ravi")
+    ui.bundleComboBox.setCurrentIndex(ui.bundleComboBox.findData("none"))
+    section = worklist_of(module)
+    module.load(tmp_path / "scans" / "0")
+    section.table.focus()
+    section.scoreSelected()
+    module.wait(lambda: ui.batchProgressBar.value > 0)
+    _, scoring = keep("panel-worklist", ui.worklistSection)
+    assert scoring > 250
+    section.cancel()
+    module.wait(lambda: not section.isWaiting)
+    section.table.select(str(folders[JANE]))
+    section.compareWithPrior()
+    module.wait(lambda: not section.readings.isRunning, 120)
+    keep("panel-compared", ui.worklistSection)
+    assert "2026-11-02 compared with 2024-03-05" in ui.comparisonText.toPlainText()
 
 
 def test_picture_while_it_scores(module, keep, phantom_ct):
