@@ -185,7 +185,7 @@ DATA ?= ../shared/data
 judge: $(VENV)/installed-training
 	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md $(if $(SECOND),--second $(SECOND)) $(if $(TEST),--test $(TEST))
 
-# Minutes, outside CI; needs chromium, orthanc, orthanc-dicomweb and iproute2 of the system, and npm to fetch OHIF.
+# Minutes, outside CI; needs chromium, orthanc, orthanc-dicomweb, openssl and iproute2 of the system, and npm to fetch OHIF.
 pacs: $(VENV)/installed-test .ohif/package/dist/index.html
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.50'
 	$(BIN)/python -m pytest HeartLensCAC/Testing/pacs

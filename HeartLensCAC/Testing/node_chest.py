@@ -14,7 +14,9 @@ from dicom_builder import write_ct_series
 from numpy.typing import NDArray
 from schematic_chest import ORIGIN_MM, SPACING_MM, schematic_chest
 
-PLAQUES = ((25, -35, -10, 4, 700), (-5, -40, -62, 4, 700))
+Plaques = tuple[tuple[float, float, float, float, float], ...]
+
+PLAQUES: Plaques = ((25, -35, -10, 4, 700), (-5, -40, -62, 4, 700))
 """(x, y, z, radius, HU), LPS mm: LAD above, RCA below."""
 
 SLICES = 52
@@ -26,9 +28,9 @@ WEIGHT = 4
 """Of 700 HU."""
 
 
-def hu() -> NDArray[np.int16]:
+def hu(plaques: Plaques = PLAQUES) -> NDArray[np.int16]:
     """(k, j, i), every second row and column of the schematic chest: 52 x 64 x 64."""
-    return np.ascontiguousarray(schematic_chest(noise_hu=10, add=PLAQUES).hu[:, ::2, ::2])
+    return np.ascontiguousarray(schematic_chest(noise_hu=10, add=plaques).hu[:, ::2, ::2])
 
 
 def agatston(slices: slice = slice(None)) -> float:
@@ -36,7 +38,7 @@ def agatston(slices: slice = slice(None)) -> float:
     return float((hu()[slices] >= 650).sum() * PIXEL_MM2 * WEIGHT)
 
 
-def write_chest(folder: Path, **tags: Any) -> list[Path]:
+def write_chest(folder: Path, *, plaques: Plaques = PLAQUES, **tags: Any) -> list[Path]:
     """The chest as a DICOM series, foot to head."""
     spacing = (SPACING_MM[0], 2 * SPACING_MM[1], 2 * SPACING_MM[2])
-    return write_ct_series(folder, hu(), spacing_mm=spacing, corner_lps_mm=ORIGIN_MM, **tags)
+    return write_ct_series(folder, hu(plaques), spacing_mm=spacing, corner_lps_mm=ORIGIN_MM, **tags)

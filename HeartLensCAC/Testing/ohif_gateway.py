@@ -1,35 +1,37 @@
-"""OHIF over a real Orthanc, opened in headless Chromium: what each DICOM object of a result looks like to a reader.
-
-A program of its own, because Orthanc 1.10 listens on every address: `test_ohif.py` starts it in a network namespace
-that reaches nothing. Prints one JSON object: for each object the words on the screen, errors, and requests elsewhere.
-"""
+"""OHIF over a real Orthanc, opened in headless Chromium: what each DICOM object of a result looks like to a reader."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import shutil
-import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
+from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from orthanc_archive import WEB
 from PIL import Image
 
-ORTHANC, GATEWAY = 18042, 18080
-PLUGINS = ("/usr/share/orthanc/plugins/libOrthancDicomWeb.so",)
+OHIF = Path(__file__).resolve().parents[2] / ".ohif" / "package" / "dist"
+"""Where `make pacs` puts it: npm pack @ohif/app@3.13.2, unpacked."""
+
+GATEWAY = 18080
+OWN = (f"http://127.0.0.1:{GATEWAY}", "data:", "blob:", "chrome")
+"""Addresses that lead nowhere else; the last is the browser's PDF viewer."""
+
+FLAGS = ("--no-sandbox", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
 TRIES, PAUSE_S = 180, 0.5
 SETTLED_S = 1.0
 """From the last words to the last pixel."""
 BUSY_MS = 180_000
 """For one answer of the browser, on a machine that does much else."""
-LEAST_PIXELS = 300
+LEAST_PIXELS = 100
 """Of a color that counts as shown."""
 
 CONFIG = """window.config = {
@@ -65,7 +67,7 @@ class Gateway(SimpleHTTPRequestHandler):
         # Addresses in Orthanc's answers are then of this gateway, or the browser would leave it.
         headers = {"Forwarded": f"host=127.0.0.1:{GATEWAY};proto=http"}
         headers |= {name: self.headers[name] for name in ("Accept", "Range") if name in self.headers}
-        request = urllib.request.Request(f"http://127.0.0.1:{ORTHANC}{self.path}", headers=headers)
+        request = urllib.request.Request(f"{WEB}{self.path}", headers=headers)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 self._answer(answer.status, answer.headers["Content-Type"], answer.read())
@@ -88,119 +90,75 @@ class Gateway(SimpleHTTPRequestHandler):
         """Say nothing: the report is the only thing on stdout."""
 
 
-def start_orthanc(folder: Path) -> subprocess.Popen[bytes]:
-    """An archive in a folder, ready when this returns."""
-    config = {
-        "StorageDirectory": str(folder / "db"), "IndexDirectory": str(folder / "db"), "HttpPort": ORTHANC,
-        "DicomServerEnabled": False, "RemoteAccessAllowed": False, "AuthenticationEnabled": False,
-        "Plugins": list(PLUGINS), "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-    }  # fmt: skip
-    (folder / "orthanc.json").write_text(json.dumps(config))
-    program = shutil.which("Orthanc", path="/usr/sbin:/usr/bin:/usr/local/bin")
-    if program is None:
-        raise FileNotFoundError("Orthanc")
-    log = (folder / "orthanc.log").open("wb")
-    process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log)
-    for _ in range(TRIES):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{ORTHANC}/system", timeout=5).close()
-            return process
-        except OSError:
-            time.sleep(PAUSE_S)
-    process.terminate()
-    raise TimeoutError("Orthanc does not answer")
-
-
-def store(path: Path) -> None:
-    """Put a file into the archive."""
-    request = urllib.request.Request(f"http://127.0.0.1:{ORTHANC}/instances", data=path.read_bytes(), method="POST")
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        answer.read()
-
-
 def pixels_of(screen: bytes, color: str) -> int:
     """How many pixels of a picture have a hexadecimal color, give or take what scaling does to it."""
     pixels = np.asarray(Image.open(BytesIO(screen)).convert("RGB")).astype(int)
     return int((abs(pixels - tuple(bytes.fromhex(color))).max(axis=2) <= 6).sum())
 
 
-def look(page: Any, study: str, series: str, steps: list[str], picture: Path) -> dict[str, Any]:
-    """Open one series of a study and wait; what stands on the screen, whether or not it came.
+class Viewer:
+    """OHIF in headless Chromium, over the archive that runs.
 
     Parameters
     ----------
-    page
-        Of the browser.
-    study, series
-        UIDs.
-    steps
-        Words to wait for, one after the other; "click=" before a button that is pressed, "color=" before a color that
-        the screen must have.
-    picture
-        File for what the screen shows then.
+    ohif : folder with its index.html
+    pictures : folder for what the screen shows
+
+    Attributes
+    ----------
+    elsewhere : addresses outside that something asked for
+    errors : answers of 400 and more, and errors of the pages
     """
-    address = f"http://127.0.0.1:{GATEWAY}/viewer?StudyInstanceUIDs={study}&initialSeriesInstanceUID={series}"
-    page.goto(address, wait_until="commit")
-    for step in steps:
-        kind, _, what = step.rpartition("=")
-        found = page.get_by_role("button", name=what, exact=True) if kind == "click" else page.get_by_text(what)
-        for _ in range(TRIES):
-            if pixels_of(page.screenshot(), what) > LEAST_PIXELS if kind == "color" else found.count():
-                break
-            time.sleep(PAUSE_S)
-        if kind == "click" and found.count():
-            found.first.click()
-    time.sleep(SETTLED_S)
-    page.screenshot(path=str(picture))
-    return {"text": page.locator("body").inner_text(), "picture": str(picture)}
 
+    def __init__(self, ohif: Path, pictures: Path) -> None:
+        self.ohif, self.pictures = ohif, pictures
+        self.elsewhere: list[str] = []
+        self.errors: list[str] = []
 
-def main() -> None:
-    """Store a folder of DICOM, look at the series that were named, print what was seen."""
-    from playwright.sync_api import sync_playwright
+    def __enter__(self) -> Viewer:
+        from playwright.sync_api import sync_playwright
 
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--ohif", required=True, help="folder with index.html")
-    parser.add_argument("--store", required=True, nargs="+", type=Path, help="folders of DICOM files")
-    parser.add_argument("--look", required=True, nargs="+", help="NAME=STUDY,SERIES=STEP|STEP, see look()")
-    parser.add_argument("--work", required=True, type=Path)
-    options = parser.parse_args()
-    orthanc = start_orthanc(options.work)
-    try:
-        for folder in options.store:
-            for path in sorted(folder.glob("*.dcm")):
-                store(path)
-        server = ThreadingHTTPServer(("127.0.0.1", GATEWAY), lambda *a, **k: Gateway(*a, ohif=options.ohif, **k))
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        seen: dict[str, Any] = {}
-        elsewhere: list[str] = []
-        errors: list[str] = []
-        with sync_playwright() as play:
-            browser = play.chromium.launch(
-                executable_path=shutil.which("chromium"),
-                args=[
-                    "--no-sandbox",
-                    "--use-angle=swiftshader",
-                    "--enable-unsafe-swiftshader",
-                    "--ignore-gpu-blocklist",
-                ],
-            )
-            page = browser.new_page(viewport={"width": 1500, "height": 950})
-            page.set_default_timeout(BUSY_MS)
-            own = (f"http://127.0.0.1:{GATEWAY}", "data:", "blob:", "chrome")  # the last is the browser's PDF viewer
-            page.on("request", lambda r: None if r.url.startswith(own) else elsewhere.append(r.url))
-            page.on("response", lambda r: errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
-            page.on("pageerror", lambda e: errors.append(str(e)[:300]))
-            for entry in options.look:
-                name, places, words = entry.split("=", 2)
-                study, series = places.split(",")
-                seen[name] = look(page, study, series, words.split("|"), options.work / f"{name}.png")
-            browser.close()
-        print(json.dumps({"seen": seen, "elsewhere": elsewhere, "errors": errors}))
-    finally:
-        orthanc.terminate()
-        orthanc.wait(timeout=30)
+        gateway = partial(Gateway, ohif=str(self.ohif))
+        self._server = ThreadingHTTPServer(("127.0.0.1", GATEWAY), gateway)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self._play = sync_playwright().start()
+        self._browser = self._play.chromium.launch(executable_path=shutil.which("chromium"), args=list(FLAGS))
+        self._page = self._browser.new_page(viewport={"width": 1500, "height": 950})
+        self._page.set_default_timeout(BUSY_MS)
+        self._page.on("request", lambda r: None if r.url.startswith(OWN) else self.elsewhere.append(r.url))
+        self._page.on("response", lambda r: self.errors.append(f"{r.status} {r.url}") if r.status >= 400 else None)
+        self._page.on("pageerror", lambda e: self.errors.append(str(e)[:300]))
+        return self
 
+    def __exit__(self, *_error: object) -> None:
+        self._browser.close()
+        self._play.stop()
+        self._server.shutdown()
+        self._server.server_close()
 
-if __name__ == "__main__":
-    main()
+    def look(self, name: str, study: str, series: str, steps: Sequence[str]) -> dict[str, Any]:
+        """Open one series of a study and wait; what stands on the screen, whether or not it came.
+
+        Parameters
+        ----------
+        name : of the picture
+        study, series : UIDs; "" opens the study as the viewer does
+        steps : words to wait for, one after the other; "click=" before a button that is pressed, "color=" before a
+            color that the screen must have
+        """
+        place = f"&initialSeriesInstanceUID={series}" if series else ""
+        page, picture = self._page, self.pictures / f"{name}.png"
+        page.goto(f"http://127.0.0.1:{GATEWAY}/viewer?StudyInstanceUIDs={study}{place}", wait_until="commit")
+        for step in steps:
+            kind, _, what = step.rpartition("=")
+            found = page.get_by_role("button", name=what, exact=True) if kind == "click" else page.get_by_text(what)
+            for _ in range(TRIES):
+                if pixels_of(page.screenshot(), what) > LEAST_PIXELS if kind == "color" else found.count():
+                    break
+                time.sleep(PAUSE_S)
+            if kind == "click" and found.count():
+                found.first.click()
+        time.sleep(SETTLED_S)
+        page.screenshot(path=str(picture))
+        return {"text": page.locator("body").inner_text(), "picture": str(picture)}

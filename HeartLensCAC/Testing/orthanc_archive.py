@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -75,6 +76,30 @@ def alone(*more: str) -> list[str]:
         except OSError:
             continue
     return []
+
+
+def run_alone(stories: Path, basetemp: Path, *, limit_s: float) -> None:
+    """Run tests where no network is but their own; what is missing here, and what went wrong, is said."""
+    import pytest  # here, because a viewer's gateway needs the rest of this file and no tests
+    from conftest import REPOSITORY, skip_or_fail
+
+    if what := missing():
+        skip_or_fail(f"the stories with an archive need {what}")
+    command = alone("--mount")
+    if not command:
+        # Not skip_or_fail: what a machine's kernel forbids, no installation mends, and Orthanc listens to everybody.
+        pytest.skip("no network of one's own can be made here: needs Linux that allows unshare --net")
+    arguments = ["-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", "-s", "--durations=0", "--tb=short"]
+    # pynetdicom leaves a socket to the garbage collector where nobody answers.
+    arguments += ["-W", "ignore::pytest.PytestUnraisableExceptionWarning", "-W", "ignore::ResourceWarning"]
+    arguments += [f"--basetemp={basetemp}", str(stories)]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+    run = subprocess.run(
+        [*command, sys.executable, *arguments], cwd=REPOSITORY, env=environment, capture_output=True, text=True,
+        check=False, timeout=limit_s,
+    )  # fmt: skip
+    print(run.stdout[-4000:])
+    assert run.returncode == 0, run.stdout[-20_000:] + run.stderr[-3000:]
 
 
 class Orthanc:

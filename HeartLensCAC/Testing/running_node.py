@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import node_chest
 
@@ -79,13 +80,11 @@ class RunningNode:
         raise AssertionError(f"{series} is not {states} but {self.row(series)}: {self.log}")
 
 
-def chest(folder: Path, number: int) -> tuple[str, str, list[Path]]:
+def chest(folder: Path, number: int, **changes: Any) -> tuple[str, str, list[Path]]:
     """Study, series and files of the node's chest."""
     study, series = f"1.2.{number}", f"1.2.{number}.1"
-    paths = node_chest.write_chest(
-        folder / f"chest-{number}", StudyInstanceUID=study, SeriesInstanceUID=series, PatientName="Secret^Sara",
-        PatientID="SECRET-7",
-    )  # fmt: skip
+    tags = {"PatientName": "Secret^Sara", "PatientID": "SECRET-7", **changes}
+    paths = node_chest.write_chest(folder / f"chest-{number}", StudyInstanceUID=study, SeriesInstanceUID=series, **tags)
     return study, series, paths
 
 

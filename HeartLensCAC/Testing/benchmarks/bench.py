@@ -23,6 +23,7 @@ from pathlib import Path
 
 import cohort_runs
 import cohort_times
+import node_times
 import numpy as np
 import panel_times
 import scene_times
@@ -163,6 +164,8 @@ def main() -> None:
         if cohort_runs.can_run() and options.cohort_scans:
             rows, _ = cohort_runs.run_times(small, options.cohort_scans)
             figures += [Figure(*row) for row in rows]
+        if node_times.can_run():
+            figures += [Figure(*row) for row in node_times.node_times(small, options.runs)]
         large = scan(
             Path(folder) / "chest", 300, field_of_view="chest", slice_thickness_mm=1.0, increment_mm=0.8,
         )  # fmt: skip
@@ -179,6 +182,8 @@ def main() -> None:
         print(f"\n{cohort_times.LEFT_OUT}")
     if not cohort_runs.can_run():
         print(f"\n{cohort_runs.LEFT_OUT}")
+    if not node_times.can_run():
+        print(f"\n{node_times.LEFT_OUT}")
     if options.json:
         document = {"machine": machine, "runs": options.runs, "figures": [vars(figure) for figure in figures]}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
