@@ -187,6 +187,8 @@ class Ledger:
 
     def restart_scoring(self) -> None:
         """Nobody scores: a series of which that is said is judged again. It has cost one of its attempts."""
+        if not self._rows("SELECT 1 FROM series WHERE state=?", (Phase.SCORING.value,)):
+            return
         with self._transaction() as db:
             db.execute(
                 "UPDATE series SET state=?, next_at=0 WHERE state=?", (Phase.RECEIVING.value, Phase.SCORING.value)

@@ -24,7 +24,7 @@ from heartlens.pacs.node.intake import Intake
 from heartlens.pacs.node.ledger import Ledger
 from heartlens.pacs.node.retention import OURS, Retention, discard
 from heartlens.pacs.node.rows import SeriesRow
-from heartlens.pacs.node.rules import UNASKED, UNFIT, Facts, Outcome, Phase, Waits, back_off_s, judge, outcome_of
+from heartlens.pacs.node.rules import READY, UNASKED, UNFIT, Facts, Outcome, Phase, Waits, back_off_s, judge, outcome_of
 from heartlens.pacs.node.scorer import Scorer
 from heartlens.pacs.node.sending import Sending
 
@@ -200,31 +200,28 @@ class Node:
         state = judge(facts, waits)
         if state is Phase.RECEIVING and silent_s < waits.quiet_s:
             return False
-        code, text, next_at = "", "", 0.0
-        if state is Phase.RECEIVING:  # nobody knows yet; not asked again at once
-            next_at = (
-                max(self._ask_again_at, now)
-                if trouble
-                else min(now + waits.ask_again_s, row.last_at + waits.unverified_s)
-            )
-            code, text = (UNASKED, trouble) if trouble else ("", "")
-        elif state is Phase.REFUSED:
-            code, text = row.unfit, UNFIT[row.unfit]
-        elif state is Phase.INCOMPLETE:
-            next_at = now + back_off_s(row.asks + 1, waits.ask_again_s)
-            code, text = "incomplete", _what_is_missing(row, expected)
-        elif state is Phase.UNVERIFIED:
-            said = "nobody says how many images there are"
-            code, text = (
-                "unverified",
-                said if expected is None else f"{row.images} images, and it is said to have {expected}",
-            )
-        done = self.ledger.set_state(
-            row, state, code=code, text=text, next_at=next_at, asks=row.asks + 1, expected=expected
-        )
+        code, text, next_at = self._why(row, state, expected, trouble)
+        asks = 0 if state in READY else row.asks + 1
+        done = self.ledger.set_state(row, state, code=code, text=text, next_at=next_at, asks=asks, expected=expected)
         if done and state is not row.state:
             logger.info("series %s is %s (%d images) %s", row.series_uid, state, row.images, code)
         return done and state is not row.state
+
+    def _why(self, row: SeriesRow, state: Phase, expected: int | None, trouble: str) -> tuple[str, str, float]:
+        """Code and text of a judgement, and when it is judged again."""
+        now, waits = self._clock(), self.settings.waits
+        if state is Phase.RECEIVING and trouble:
+            return UNASKED, trouble, max(self._ask_again_at, now)
+        if state is Phase.RECEIVING:  # nobody knows yet; not asked again at once
+            due_at = min(now + waits.ask_again_s, row.last_at + waits.unverified_s)
+            return "", "", due_at if due_at > now else now + waits.ask_again_s
+        if state is Phase.INCOMPLETE:
+            return "incomplete", _what_is_missing(row, expected), now + back_off_s(row.asks + 1, waits.ask_again_s)
+        if state is Phase.UNVERIFIED:
+            nobody = "nobody says how many images there are"
+            fewer = f"{row.images} images are here, and the archive says {expected}"
+            return "unverified", nobody if expected is None else fewer, 0.0
+        return (row.unfit, UNFIT[row.unfit], 0.0) if state is Phase.REFUSED else ("", "", 0.0)
 
     def _count(self, row: SeriesRow) -> tuple[int | None, str]:
         """How many images the archive says a series has, or else every header; and why it could not be asked."""
@@ -260,7 +257,7 @@ class Node:
         ready = next((row for row in self.ledger.ready(self._clock()) if row.key != busy), None)
         if ready is None:
             return False
-        if ready.attempts >= CRASHES and ready.code != "output":  # the node was ended each time, and could not say so
+        if ready.attempts >= CRASHES:  # the node was ended each time, and could not say so
             self.ledger.set_state(ready, Phase.FAILED, code="crash", text=WHY["crash"])
             return True
         row = self.ledger.begin_scoring(ready)
@@ -314,13 +311,20 @@ class Node:
             logger.warning("series %s: %s", row.series_uid, left_out)
 
     def _give_up_or_again(self, row: SeriesRow, ready: Phase, code: str) -> None:
-        # A disk has room again one day; a scan that ends the worker does so every time.
-        if code == "output" or (code in ("crash", "timeout", "memory") and row.attempts < CRASHES):
+        if code == "output":  # a disk has room again one day, and that is no fault of the scan
+            pause = back_off_s(row.asks + 1, self.settings.retry_s)
+            self.ledger.set_state(
+                row, ready, code=code, text=WHY[code], next_at=self._clock() + pause, attempts=row.attempts - 1,
+                asks=row.asks + 1,
+            )  # fmt: skip
+            logger.warning("series %s: %s; again in %.0f s", row.series_uid, code, pause)
+            return
+        if code in ("crash", "timeout", "memory") and row.attempts < CRASHES:  # a scan that does so does it each time
             next_at = self._clock() + back_off_s(row.attempts, self.settings.retry_s)
-            self.ledger.set_state(row, ready, code=code, text=WHY.get(code, ""), next_at=next_at)
+            self.ledger.set_state(row, ready, code=code, text=WHY[code], next_at=next_at)
             logger.warning("series %s: %s, attempt %d", row.series_uid, code, row.attempts)
             return
-        state = Phase.REFUSED if code in REFUSALS and code != "output" else Phase.FAILED
+        state = Phase.REFUSED if code in REFUSALS else Phase.FAILED
         # What the worker says may name a file; log and status of the node name none.
         self.ledger.set_state(row, state, code=code, text=WHY.get(code, ""))
         logger.info("series %s is %s: %s", row.series_uid, state, code)

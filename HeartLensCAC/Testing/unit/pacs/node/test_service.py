@@ -366,6 +366,30 @@ def test_a_node_that_is_ended_in_good_order_costs_a_scan_nothing(place):
     assert place.wait(0) is Phase.SENT
 
 
+def test_a_full_disk_is_no_fault_of_the_scan_whatever_else_happens_to_the_node(place):
+    place.archive.count, place.scorer.fails = 2, "output"
+    place.bring(0, 1)
+    for pause in (30, 5, 10, 20, 40):
+        assert place.wait(pause) is Phase.COMPLETE
+    assert (place.row.code, place.row.attempts) == ("output", 0)
+    place.ledger.begin_scoring(place.row)  # and there the node is killed
+    place.node = place.another()
+    place.node.recover()
+    place.scorer.fails = ""
+    assert place.wait(0) is Phase.SENT
+
+
+def test_a_series_whose_association_never_ends_is_not_asked_about_all_the_time(place):
+    place.bring(0, 1)
+    place.ledger.opened(KEY)
+    place.now += 1000
+    for _ in range(600):
+        place.now += 0.2
+        place.node.judge_all()
+    assert place.state is Phase.RECEIVING
+    assert place.archive.asked <= 3
+
+
 # Two at once
 
 
