@@ -76,9 +76,18 @@ class Place:
         self.home = folder
         folder.mkdir()
         self.archive, self.scorer = MemoryArchive(), WritingScorer()
-        self.ledger = Ledger(folder / "ledger.sqlite")
-        self.intake = Intake(folder / "spool", self.ledger, least_free_bytes=0, clock=lambda: self.now)
+        self.open()
+
+    def open(self) -> None:
+        self.ledger = Ledger(self.home / "ledger.sqlite")
+        self.intake = Intake(self.home / "spool", self.ledger, least_free_bytes=0, clock=lambda: self.now)
         self.node = self.another()
+
+    def start_again(self) -> None:
+        """As after a kill: with what is on the disk, and nothing else."""
+        self.ledger.close()
+        self.open()
+        self.node.recover()
 
     def another(self, **changes):
         settings = Settings(**{"waits": WAITS, "retry_s": 5.0, **changes})

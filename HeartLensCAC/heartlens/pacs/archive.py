@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from heartlens.core.disk.renaming import sync_file
 from heartlens.core.errors import InputRefused
 
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
@@ -157,6 +159,14 @@ def count_of(value: object) -> int | None:
     if not (text.isascii() and text.isdigit() and len(text) <= len(str(MOST_COUNTED))):
         return None
     return int(text) if int(text) <= MOST_COUNTED else None
+
+
+def write_image(folder: Path, number: int, data: bytes) -> None:
+    """Put an image that was fetched on the disk; it has its name only when all of it is there."""
+    part = folder / f".{number:05d}.part"
+    part.write_bytes(data)
+    sync_file(part)
+    os.replace(part, folder / f"{number:05d}.dcm")
 
 
 def files_to_send(result: Path) -> list[Path]:

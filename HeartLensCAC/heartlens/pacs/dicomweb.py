@@ -7,7 +7,6 @@ go to the address of pacs.toml and nowhere else.
 
 from __future__ import annotations
 
-import os
 import ssl
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,8 +18,7 @@ import httpx
 from pydicom import dcmread
 from pydicom.errors import InvalidDicomError
 
-from heartlens.core.disk.renaming import sync_file
-from heartlens.pacs.archive import ArchiveError, FoundSeries, FoundStudy, Query, count_of, is_uid
+from heartlens.pacs.archive import ArchiveError, FoundSeries, FoundStudy, Query, count_of, is_uid, write_image
 from heartlens.pacs.profiles import DicomWebProfile
 
 PAGE = 500
@@ -128,11 +126,7 @@ class DicomWeb:
             raise self._error("missing", f"says {series.images} images and lists {len(uids)}; wait, then try again")
         folder.mkdir(parents=True, exist_ok=True)
         for number, uid in enumerate(uids, 1):
-            data = self._image(f"{place}/{uid}", uid)
-            part = folder / f".{number:05d}.part"
-            part.write_bytes(data)
-            sync_file(part)
-            os.replace(part, folder / f"{number:05d}.dcm")
+            write_image(folder, number, self._image(f"{place}/{uid}", uid))
         return len(uids)
 
     def send(self, path: Path) -> None:

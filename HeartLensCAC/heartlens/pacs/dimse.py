@@ -21,8 +21,7 @@ from pynetdicom.sop_class import (
     Verification,
 )
 
-from heartlens.core.disk.renaming import sync_file
-from heartlens.pacs.archive import ArchiveError, FoundSeries, FoundStudy, Query, count_of, is_uid
+from heartlens.pacs.archive import ArchiveError, FoundSeries, FoundStudy, Query, count_of, is_uid, write_image
 from heartlens.pacs.ct_classes import offer_ct
 from heartlens.pacs.profiles import DimseProfile
 
@@ -122,14 +121,9 @@ class Dimse:
             if str(dataset.SeriesInstanceUID) != series.series_uid or not is_uid(uid):
                 raise ValueError("not what was asked for")
             with lock:
-                number = len(got) + 1
-                if uid in got:
-                    return
-                part = folder / f".{number:05d}.part"
-                part.write_bytes(data)
-                sync_file(part)
-                part.replace(folder / f"{number:05d}.dcm")
-                got.add(uid)
+                if uid not in got:
+                    write_image(folder, len(got) + 1, data)
+                    got.add(uid)
 
         wanted = Dataset()
         wanted.QueryRetrieveLevel = "SERIES"

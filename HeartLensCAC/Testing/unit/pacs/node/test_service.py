@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 import small_chest
@@ -388,6 +388,53 @@ def test_a_series_whose_association_never_ends_is_not_asked_about_all_the_time(p
         place.node.judge_all()
     assert place.state is Phase.RECEIVING
     assert place.archive.asked <= 3
+
+
+class Killed(BaseException):
+    """As far as this process is concerned."""
+
+
+def kill_at(ledger, number, when):
+    """Let a node die at its so manieth entry of the ledger, before it is on the disk or after."""
+    transaction, entries = ledger._transaction, iter(range(1, 1000))
+
+    @contextmanager
+    def dying():
+        entry = next(entries)
+        with transaction() as db:
+            yield db
+            if (entry, when) == (number, "before"):
+                raise Killed
+        if (entry, when) == (number, "after"):
+            raise Killed
+
+    ledger._transaction = dying
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_killed_at_any_entry_of_the_ledger_there_is_one_right_result_in_the_end(place, tmp_path, when):
+    kills = 0
+    for number in range(1, 100):
+        one = Place(tmp_path / f"home-{number}", place.files)
+        one.archive.count = 3
+        kill_at(one.ledger, number, when)
+        try:
+            one.bring(0, 1, 2)
+            one.wait(30)
+        except Killed:
+            kills += 1
+        else:
+            assert one.state is Phase.SENT
+            one.ledger.close()
+            break
+        one.start_again()
+        one.bring(0, 1, 2)  # the sender, who did not hear that it was received
+        assert one.wait(30) is Phase.SENT, number
+        last = one.ledger.results(KEY)[-1]
+        assert (last.state, last.images, len(last.sent)) == (Phase.SENT, 3, 5), number
+        assert {text.split()[0] for text in one.archive.files} == {f"{last.revision:04d}"}, number
+        one.ledger.close()
+    assert kills >= 12  # three images, a judgement, a scoring, a result, five objects, and that it was sent
 
 
 # Two at once
