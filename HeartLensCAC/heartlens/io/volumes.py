@@ -250,7 +250,8 @@ def check_beginning(path: Path) -> None:
     if name.endswith((".nrrd", ".nhdr")):
         is_one = start.startswith(b"NRRD")
     elif name.endswith((".nii", ".nii.gz")):
-        is_one = start.startswith(b"\x1f\x8b") or {348, 540} & {int.from_bytes(start[:4], e) for e in ("little", "big")}
+        sizes = (int.from_bytes(start[:4], "little"), int.from_bytes(start[:4], "big"))
+        is_one = start.startswith(b"\x1f\x8b") or 348 in sizes or 540 in sizes
     else:
         is_one = b"=" in start.partition(b"\n")[0]
     if not is_one:

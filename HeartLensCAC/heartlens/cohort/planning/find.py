@@ -199,9 +199,9 @@ class Finder:
                 self._count += 1
                 yield one
             self._on_progress(self._count)
-        for error in errors:
-            text = f"a folder cannot be read ({error.strerror}); allow it, or bring it back"
-            yield _nothing(source, "input", text, Path(os.fsdecode(error.filename or path)))
+        for unread in errors:
+            text = f"a folder cannot be read ({unread.strerror}); allow it, or bring it back"
+            yield _nothing(source, "input", text, Path(os.fsdecode(unread.filename or path)))
 
     def _folder(self, place: Path, names: Sequence[str], source: Place, *, is_named: bool = False) -> Iterator[Found]:
         """The series of one folder, without its subfolders."""
