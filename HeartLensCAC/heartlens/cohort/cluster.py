@@ -97,7 +97,7 @@ class Cluster:
         self.workers = workers
         self.cluster: Any = None
         self.client: Any = None
-        self._whole = time.monotonic()
+        self._whole, self._patience = time.monotonic(), MEND_SECONDS
 
     def mend(self, alive: int) -> None:
         """Replace workers of this computer that are gone for long; those of a cluster are its scheduler's matter.
@@ -109,9 +109,10 @@ class Cluster:
         """
         is_ours = self.cluster is not None and not self.workers.slurm
         if not is_ours or alive >= self.workers.count:
+            self._whole, self._patience = time.monotonic(), MEND_SECONDS
+        elif time.monotonic() - self._whole > self._patience:
             self._whole = time.monotonic()
-        elif time.monotonic() - self._whole > MEND_SECONDS:
-            self._whole = time.monotonic()
+            self._patience *= 2  # where a start takes longer than that, it would be ended again and again
             self.cluster.scale(alive)  # forgets those that are gone
             self.cluster.scale(self.workers.count)
 
