@@ -45,6 +45,9 @@ PRIVATE = 0o700
 SCRATCH = ".tables-"
 """How the folders begin in which tables are made; each is locked as long as somebody makes them."""
 
+LEFT_SECONDS = 3600.0
+"""Unfinished files that nobody wrote to for so long are nobody's: jobs of an array and `table` work beside a run."""
+
 SCANS = "scans"
 """What `plan` fetched of a PACS."""
 
@@ -310,9 +313,9 @@ class CohortFolder:
         return True
 
     def sweep(self) -> None:
-        """Clear away what killed processes left of files that they had begun; nobody else may be at work."""
+        """Clear away what killed processes left of files that they had begun; no other run may be at work."""
         for place in (self.path, self.rows, self.settings, self.pairs):
-            remove_unfinished_files(place)
+            remove_unfinished_files(place, older_than_s=LEFT_SECONDS)
         for place in self.work.glob(f"{CLEARED}*"):
             shutil.rmtree(place, ignore_errors=True)
         for place in self.path.glob(f"{SCRATCH}*"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -61,13 +62,22 @@ def atomic_file(path: Path) -> Iterator[Path]:
             sibling.unlink(missing_ok=True)
 
 
-def remove_unfinished_files(folder: Path) -> None:
-    """Clear away what killed processes left of `atomic_file` in a folder in which nobody else is at work."""
+def remove_unfinished_files(folder: Path, *, older_than_s: float | None = None) -> None:
+    """Clear away what killed processes left of `atomic_file` in a folder in which nobody else is at work.
+
+    Parameters
+    ----------
+    folder
+        Without its subfolders.
+    older_than_s
+        Leave what was written to since, where somebody may be at work after all; None leaves nothing.
+    """
     pattern = re.compile(r"\..+-([0-9a-f]{16}|[0-9]+)\..+")
     for path in folder.iterdir():
         if pattern.fullmatch(path.name) and not path.is_dir():
             with suppress(OSError):
-                path.unlink()
+                if older_than_s is None or time.time() - path.stat().st_mtime > older_than_s:
+                    path.unlink()
 
 
 @contextmanager
