@@ -40,8 +40,9 @@ def run_times(series: Path, scans: int = SCANS) -> tuple[list[cohort_times.Row],
     series
         A scan as DICOM; each scan of the cohort is this one under another key.
     scans
-        So many on two workers; a fifth of them on one.
+        So many on two workers, 30 or more; a fifth of them on one.
     """
+    scans = max(scans, 3 * WARM)
     with tempfile.TemporaryDirectory() as place:
         one, _ = _run(series, Path(place) / "one", max(2 * WARM, scans // 5), workers=1)
         two, peaks = _run(series, Path(place) / "two", scans, workers=2)

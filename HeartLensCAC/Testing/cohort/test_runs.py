@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from cohort_scans import AGATSTON_OF_A_VOXEL, SCANS, plan, state, table, texts_o
 from heartlens.__main__ import main  # noqa: E402
 from heartlens.case.comparison.opened import open_case  # noqa: E402
 from heartlens.case.lock import lock_case  # noqa: E402
-from heartlens.cohort.cluster import PRELOAD, Workers  # noqa: E402
+from heartlens.cohort.cluster import PRELOAD, Cluster, Workers  # noqa: E402
 from heartlens.cohort.folder import CohortFolder  # noqa: E402
 from heartlens.cohort.run import run_cohort, score_one  # noqa: E402
 from heartlens.cohort.settings import settings_of  # noqa: E402
@@ -246,3 +247,15 @@ def test_a_scheduler_that_runs_already_is_used_and_one_that_does_not_is_told(pla
     assert sum(made.values()) == 1
     with pytest.raises(InputRefused, match="no scheduler answers"):
         run_cohort(planned, Workers(scheduler="tcp://127.0.0.1:9"))
+
+
+def test_two_clusters_on_one_computer_listen_to_it_alone_and_do_not_disturb_each_other():
+    import psutil
+
+    with warnings.catch_warnings(), Cluster(Workers(1)) as one, Cluster(Workers(1)) as other:
+        warnings.simplefilter("error")
+        for cluster in (one, other):
+            cluster.client.wait_for_workers(1, timeout=WAIT_S)
+        us = psutil.Process()
+        ours = [c for p in (us, *us.children(recursive=True)) for c in p.net_connections("tcp")]
+        assert {c.laddr.ip for c in ours if c.status == psutil.CONN_LISTEN} == {"127.0.0.1"}

@@ -181,7 +181,8 @@ def _cluster(workers: Workers) -> Any:
 
     return LocalCluster(
         n_workers=workers.count, threads_per_worker=1, processes=True, memory_limit=workers.memory,
-        host="127.0.0.1", dashboard_address=None, silence_logs=50, preload=list(workers.preload),
+        host="127.0.0.1", dashboard_address=None, scheduler_kwargs=dict(NO_DASHBOARD), silence_logs=50,
+        preload=list(workers.preload),
         local_directory=os.environ.get("TMPDIR", "/tmp") if os.name != "nt" else None,
     )  # fmt: skip
 
