@@ -71,12 +71,8 @@ class Panel:
         self.views = CaseViews(self, ui, self.review, clicked=self.onViewClick, boxed=self.onBox)
         self.worklist = WorklistSection(ui, self)
         self._report = ReportFile(lambda: self.reading, self.worklist.caseChanged, self.score.log)
-        keys = {
-            **self.review.keys(),
-            **self.views.keys(),
-            **self.worklist.keys(self.review.agree),
-            "F": self.sign.focus,
-        }
+        keys = {**self.review.keys(), **self.review.brush.keys(), **self.views.keys(), "F": self.sign.focus}
+        keys |= self.worklist.keys(self.review.agree)
         self.shortcuts = Shortcuts({"Z": self.undo, "Y": self.redo, **keys})
         self._strokeTimer = singleShot(STROKE_MS, self.commitStrokes)
         self.later = Later()

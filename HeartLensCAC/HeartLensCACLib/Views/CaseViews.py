@@ -80,13 +80,19 @@ class CaseViews:
         self.strip.refresh()
 
     def leave(self) -> "Callable[[], None]":
-        """The case goes; what is returned takes its markers out of the scene."""
+        """The case goes; what is returned takes its markers, heart and aorta out of the scene."""
         self.box.disarm()
         self.clicks.remove()
-        self.room.forget()
+        removeSurfaces = self.room.forget()
         self.strip.refresh()
         markers, self._markers = self._markers, None
-        return (lambda: None) if markers is None else markers.remove
+
+        def remove() -> None:
+            removeSurfaces()
+            if markers is not None:
+                markers.remove()
+
+        return remove
 
     def toggleBox(self) -> None:
         """Arm the box, or give the mouse back."""

@@ -1,9 +1,10 @@
-"""The layout for reading calcium: one large axial view, a linked slab of maximum intensity, and calcium in 3-D.
+"""The layout for reading calcium: one large axial view, a linked slab of maximum intensity, and a view in 3-D.
 
 It is there on the reader's word alone, and goes back to the layout that was there before.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -12,6 +13,7 @@ from slicer.i18n import tr as _
 
 from heartlens.core.lesions import CORONARY, Artery
 from HeartLensCACLib.Timers import singleShot
+from HeartLensCACLib.Views.Surroundings import Surroundings
 
 LAYOUT_ID = 51730
 """Slicer's own are below 100."""
@@ -75,6 +77,7 @@ class ReadingRoom:
         self._shown = shown
         self._before: int | None = None
         self._timer = singleShot(SURFACES_MS, self._makeSurfaces)
+        self._surroundings = Surroundings()
 
     @property
     def isShown(self) -> bool:
@@ -89,6 +92,7 @@ class ReadingRoom:
             return
         layout = manager.layoutLogic().GetLayoutNode()
         if self.isShown:
+            self._surroundings.remove()
             manager.setLayout(layout.SlicerLayoutFourUpView if self._before is None else self._before)
             return
         if self._shown.reading is None:
@@ -120,15 +124,19 @@ class ReadingRoom:
         if center is not None:
             lookAt(center, width)
         self._makeSurfaces()
+        with slicer.util.WaitCursor(True):
+            self._surroundings.show(self._shown.reading.case)
 
     def refresh(self) -> None:
         """After an edit the surfaces follow, a little later."""
         if self._shown.reading is not None and self.isShown:
             self._timer.start()
 
-    def forget(self) -> None:
-        """The case goes."""
+    def forget(self) -> "Callable[[], None]":
+        """The case goes; what is returned takes heart and aorta out of the scene."""
         self._timer.stop()
+        leaving, self._surroundings = self._surroundings, Surroundings()
+        return leaving.remove
 
     def window(self, key: str) -> None:
         """Give the CT one of `WINDOWS`."""

@@ -42,8 +42,11 @@ class Readings:
 
     def forget(self) -> None:
         """Show no comparison."""
-        self.ui.comparisonText.setPlainText("")
-        self.ui.comparisonText.setVisible(False)
+        self._say("")
+
+    def draw(self) -> None:
+        """Show what is said, and no empty box."""
+        self.ui.comparisonText.setVisible(bool(self.ui.comparisonText.toPlainText()))
 
     def stop(self) -> None:
         """Abandon what runs."""
@@ -124,4 +127,4 @@ class Readings:
 
     def _say(self, text: str) -> None:
         self.ui.comparisonText.setPlainText(text)
-        self.ui.comparisonText.setVisible(True)
+        self.draw()

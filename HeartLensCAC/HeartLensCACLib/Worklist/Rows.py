@@ -97,7 +97,7 @@ class Row:
     @property
     def stateWords(self) -> str:
         """What the column says of the state."""
-        return _("second reading: {state}").format(state=self.state.value) if self.isSecond else self.state.value
+        return _("second: {state}").format(state=self.state.value) if self.isSecond else self.state.value
 
 
 def rowOfSeries(scan: Scan) -> Row:

@@ -27,6 +27,8 @@ SHOWN_STATES = {
     State.SCORING.name: (State.QUEUED, State.SCORING),
 }
 
+ROW_PX = 22
+
 LOOKED_AT = 40
 """Rows by which the widths of the columns are chosen."""
 
@@ -62,6 +64,7 @@ class Table:
         view.horizontalHeader().setStretchLastSection(True)
         view.horizontalHeader().setResizeContentsPrecision(LOOKED_AT)
         view.verticalHeader().setVisible(False)
+        view.verticalHeader().setDefaultSectionSize(ROW_PX)
         self._selection = view.selectionModel()  # Python must hold it as long as it is connected
         self._selection.connect("selectionChanged(QItemSelection,QItemSelection)", lambda *_args: selected())
         view.connect("doubleClicked(QModelIndex)", lambda index: opened(self._rowAt(index.row())))
@@ -142,8 +145,8 @@ class Table:
                 model.setData(model.index(place, column), sortKey(row, column, text), self._sortRole)
         if before is None or (row.state, row.scan) != (before.state, before.scan):
             model.setData(model.index(place, 0), haystack(row), self._filterRole)
-        if row.note or (before is not None and before.note):
-            model.setData(model.index(place, STATE), plainToolTip(row.note), qt.Qt.ToolTipRole)
+        if before is None or (row.note, row.stateWords) != (before.note, before.stateWords):
+            model.setData(model.index(place, STATE), plainToolTip(row.note or row.stateWords), qt.Qt.ToolTipRole)
 
 
 def cells(row: Row) -> "list[str]":

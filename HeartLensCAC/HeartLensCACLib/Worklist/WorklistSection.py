@@ -148,7 +148,11 @@ class WorklistSection:
         self._imported.start()
 
     def _onCollapsed(self, collapsed: bool) -> None:
-        if not collapsed and not self._isWanted:
+        if collapsed:
+            return
+        self._draw()  # unfolding has shown what was hidden
+        self.readings.draw()
+        if not self._isWanted:
             self._isWanted = True
             self.refresh()
 
@@ -303,6 +307,7 @@ class WorklistSection:
 
     def compareWithPrior(self) -> None:
         """Say what has changed since the scan before the selected one."""
+        self.ui.worklistSection.collapsed = False
         for row in self.table.selected()[:1]:
             self.readings.compareWithPrior(row)
 
@@ -313,6 +318,7 @@ class WorklistSection:
 
     def compareReadings(self) -> None:
         """Say where the two readings of the selected case agree."""
+        self.ui.worklistSection.collapsed = False
         for row in self.table.selected()[:1]:
             self.readings.compareReadings(row)
 

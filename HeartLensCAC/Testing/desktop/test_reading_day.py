@@ -255,7 +255,7 @@ def test_a_reading_day_by_the_keyboard(module, phantom_ct, tmp_path, capsys):
     assert f"A: Agatston {round(first_total)}," in agreement
     assert f"B: Agatston {round(second_total)}," in agreement
     assert module.dialogs.shown == []
-    assert [line[3] for line in lines(module) if line[0] == "Roe, John"] == ["signed", "second reading: signed"]
+    assert [line[3] for line in lines(module) if line[0] == "Roe, John"] == ["signed", "second: signed"]
 
     lesions = len(load_case(second / "case").report.lesions)
     with capsys.disabled():

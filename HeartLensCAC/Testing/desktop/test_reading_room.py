@@ -206,6 +206,75 @@ def test_markers_can_be_hidden_and_are_not_saved_with_the_scene(reading, tmp_pat
     assert len(markers()) == len(case_of(reading).report.lesions), "made anew, and not twice"
 
 
+# Heart and aorta
+
+
+def surroundings():
+    """Model nodes of heart and aorta, by name."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLModelNode")
+    return {node.GetName(): node for node in nodes if node.GetName() in ("HeartLens heart", "HeartLens aorta")}
+
+
+def test_heart_and_aorta_lie_around_the_calcium_and_let_it_be_seen(reading):
+    from heartlens.anatomy.region import heart_region
+
+    assert surroundings() == {}
+    reading.key("L")
+    shown = surroundings()
+    assert shown.keys() == {"HeartLens heart", "HeartLens aorta"}
+    heart = shown["HeartLens heart"]
+    edges = vtk.vtkFeatureEdges()
+    edges.SetInputData(heart.GetPolyData())
+    edges.FeatureEdgesOff()
+    edges.NonManifoldEdgesOff()
+    edges.BoundaryEdgesOn()
+    edges.Update()
+    assert edges.GetOutput().GetNumberOfCells() == 0, "closed"
+    mass = vtk.vtkMassProperties()
+    mass.SetInputData(heart.GetPolyData())
+    region = heart_region(case_of(reading).ct)
+    aorta = mass_of(shown["HeartLens aorta"])
+    blocks_ml = region.heart.sum() * np.prod(region.grid.spacing_mm) / 1000
+    assert mass.GetVolume() / 1000 == pytest.approx(blocks_ml, rel=0.25)  # the aortic root is cut out of the heart
+    assert 10 < aorta < 400
+    low_x, high_x, low_y, high_y, low_z, high_z = heart.GetPolyData().GetBounds()
+    inside = 0
+    counted = [row for row in case_of(reading).report.lesions if row.artery is not Artery.OTHER]
+    for row in counted:
+        x, y, z = row.centroid_lps_mm
+        inside += low_x - 15 < -x < high_x + 15 and low_y - 15 < -y < high_y + 15 and low_z - 15 < z < high_z + 15
+    assert inside == len(counted) > 0
+    for node in shown.values():
+        display = node.GetDisplayNode()
+        assert display.GetOpacity() < 0.5
+        assert not display.GetVisibility2D()
+        assert (node.GetHideFromEditors(), node.GetSaveWithScene()) == (1, 0)
+    assert reading.panel.nodes.segmentation.GetDisplayNode().GetOpacity3D() == 1.0
+
+
+def mass_of(node):
+    """Volume of a closed surface, ml."""
+    mass = vtk.vtkMassProperties()
+    mass.SetInputData(node.GetPolyData())
+    return mass.GetVolume() / 1000
+
+
+def test_heart_and_aorta_go_with_the_layout_and_with_the_case(reading, scored_case):
+    reading.key("L")
+    assert len(surroundings()) == 2
+    reading.key("L")
+    assert surroundings() == {}
+    reading.key("L")
+    first = surroundings()
+    reading.hold_row(0)
+    reading.key("4")  # an edit moves no heart
+    assert surroundings() == first
+    reading.open_case(scored_case)
+    assert len(surroundings()) == 2
+    reading.panel.closeCase()
+    assert surroundings() == {}
+
+
 # A box
 
 

@@ -16,7 +16,6 @@ from desktop.scans_of_people import ADA, JANE, JANE_BEFORE, JOHN, case_of, lines
 from PySide6.QtWidgets import QApplication
 
 from heartlens.case.lock import CaseLock, lock_case
-from HeartLensCACLib.Worklist.Listing import ROWS_AT_ONCE
 
 pytestmark = pytest.mark.slow
 
@@ -441,7 +440,7 @@ def test_a_second_reading_is_blind_and_is_compared_when_both_are_signed(module, 
     assert panel.reading.folder == second
     assert panel.reading.case.edits == ()
     assert panel.reading.signature is None
-    assert ("Roe, John", "2026-11-03", "0", "second reading: scored") in lines(module)
+    assert ("Roe, John", "2026-11-03", "0", "second: scored") in lines(module)
 
     section.compareReadings()
     assert said(module) == "The readings are compared when both are signed. First: signed. Second: scored."
@@ -467,6 +466,8 @@ def test_a_second_reading_needs_a_name(module, cases):
 
 
 def test_a_thousand_cases_are_shown_a_few_at_a_time_and_the_times_are_printed(module, scored_once, capsys):
+    from HeartLensCACLib.Worklist.Listing import ROWS_AT_ONCE
+
     case = scored_once / "case"
     document = json.loads((case / "case.json").read_text())
     for n in range(1000):
