@@ -134,7 +134,7 @@ def look_closer(case: StoredCase) -> StoredCase:
     """
     if case.stage is CaseStage.DAMAGED:
         return case
-    stage = case.stage
+    stage: CaseStage = case.stage
     try:
         lesions = read_json(case.folder / REPORT)["lesions"]
         undecided = sum(bool(row.get("undecided")) or row["artery"] == "UNASSIGNED" for row in lesions)
