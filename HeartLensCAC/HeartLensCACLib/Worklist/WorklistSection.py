@@ -334,7 +334,7 @@ class WorklistSection:
         one = rows[0] if len(rows) == 1 else None
         hasCase = one is not None and one.case is not None
         ui.openRowButton.setEnabled(one is not None)
-        ui.scoreSelectedButton.setEnabled(any(row.case is None for row in rows))
+        ui.scoreSelectedButton.setEnabled(any(row.state is State.NEW for row in rows))
         for button in (ui.priorButton, ui.secondButton, ui.agreementButton):
             button.setEnabled(hasCase)
         isWaiting = self.batch.isWaiting

@@ -76,6 +76,11 @@ def stored_cases(root: Path) -> Iterator[Path]:
     ----------
     root
         Folder in which cases are kept.
+
+    Yields
+    ------
+    Path
+        One after another, so that whoever asks can pause.
     """
     for place in (root, root / SECOND_FOLDER):
         try:
