@@ -39,13 +39,18 @@ class ReportFile:
         self._reading, self._written, self._log = reading, written, log
         self._timer = singleShot(REPORT_MS, self.write)
 
+    @property
+    def isWaiting(self) -> bool:
+        """Whether an edit is not in the report yet."""
+        return bool(self._timer.active)
+
     def follow(self) -> None:
         """The case has changed: its report is written a little later."""
         self._timer.start()
 
     def flush(self) -> None:
         """Write what waits for its time."""
-        if self._timer.active:
+        if self.isWaiting:
             self.write()
 
     def write(self) -> None:

@@ -70,7 +70,7 @@ class Panel:
         self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume, self._signed)
         self.views = CaseViews(self, ui, self.review, clicked=self.onViewClick, boxed=self.onBox)
         self.worklist = WorklistSection(ui, self)
-        self._report = ReportFile(lambda: self.reading, self.worklist.caseChanged, self.score.log)
+        self.report = ReportFile(lambda: self.reading, self.worklist.caseChanged, self.score.log)
         keys = {**self.review.keys(), **self.review.brush.keys(), **self.views.keys(), "F": self.sign.focus}
         keys |= self.worklist.keys(self.review.agree)
         self.shortcuts = Shortcuts({"Z": self.undo, "Y": self.redo, **keys})
@@ -336,7 +336,7 @@ class Panel:
         self.result.refresh(self.reading)
         self.sign.refresh(self.reading)
         self.views.refresh()
-        self._report.follow()
+        self.report.follow()
 
     def _updateScene(self, isTold: bool = False) -> None:
         """Bring the case into the scene; who `isTold` what stands in the way already gets no second dialog."""
@@ -369,7 +369,7 @@ class Panel:
         """Bring everything to the disk that waits for a timer."""
         if self._strokeTimer.active:
             self.commitStrokes()
-        self._report.flush()
+        self.report.flush()
 
     def _signed(self) -> None:
         self.review.readBy(self.sign.observer)

@@ -196,7 +196,7 @@ def _journey(hands: Hands, folder: Path, report: Callable[[str], Any]) -> None:
     assert panel.reading.case.report.total.agatston < painted.total.agatston
     hands.click(ui.undoButton)
     assert panel.reading.case.report == painted
-    hands.wait(lambda: not panel._reportTimer.active, "the report is on the disk")
+    hands.wait(lambda: not panel.report.isWaiting, "the report is on the disk")
 
     report("The totals are those of the voxels on the screen")
     plain = scoreOfSegmentation(panel.nodes, panel.reading.case)

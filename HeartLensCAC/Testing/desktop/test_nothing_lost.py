@@ -20,7 +20,7 @@ MONTH = 1 / 12
 @pytest.fixture
 def reading(reading):
     """Its report is written by nothing but a timer of ten minutes, or whoever does not wait."""
-    reading.panel._reportTimer.setInterval(600_000)
+    reading.panel.report._timer.setInterval(600_000)
     return reading
 
 
