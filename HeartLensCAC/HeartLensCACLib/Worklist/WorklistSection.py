@@ -18,7 +18,7 @@ from HeartLensCACLib.Worklist.Batch import Batch, Job, Told
 from HeartLensCACLib.Worklist.Database import filesOf, openDatabase
 from HeartLensCACLib.Worklist.Listing import Listing
 from HeartLensCACLib.Worklist.Readings import Readings
-from HeartLensCACLib.Worklist.Rows import Row, nextRow, summary, withState
+from HeartLensCACLib.Worklist.Rows import Row, State, nextRow, summary, withState
 from HeartLensCACLib.Worklist.Table import FILTERS, Table
 
 IMPORTED_MS = 1000
