@@ -235,7 +235,7 @@ def test_heart_and_aorta_lie_around_the_calcium_and_let_it_be_seen(reading):
     region = heart_region(case_of(reading).ct)
     aorta = mass_of(shown["HeartLens aorta"])
     blocks_ml = region.heart.sum() * np.prod(region.grid.spacing_mm) / 1000
-    assert mass.GetVolume() / 1000 == pytest.approx(blocks_ml, rel=0.25)  # the aortic root is cut out of the heart
+    assert 0.4 * blocks_ml < mass.GetVolume() / 1000 < blocks_ml  # without the aortic root
     assert 10 < aorta < 400
     low_x, high_x, low_y, high_y, low_z, high_z = heart.GetPolyData().GetBounds()
     inside = 0
@@ -246,6 +246,7 @@ def test_heart_and_aorta_lie_around_the_calcium_and_let_it_be_seen(reading):
     assert inside == len(counted) > 0
     for node in shown.values():
         display = node.GetDisplayNode()
+        assert node.GetPolyData().GetPointData().GetScalars() is None, "the display's color is shown"
         assert display.GetOpacity() < 0.5
         assert not display.GetVisibility2D()
         assert (node.GetHideFromEditors(), node.GetSaveWithScene()) == (1, 0)
