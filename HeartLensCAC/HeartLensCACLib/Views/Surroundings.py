@@ -1,7 +1,8 @@
 """Heart and aorta in 3-D, as far as the scan shows them: where the calcium lies, and no measurement of anything.
 
 They are the regions by which calcium is judged (`heartlens.anatomy`), on a grid of some millimeters; at the diaphragm
-the region of the heart takes in parts of liver and stomach. The nodes are hidden from lists, cannot be chosen, and are not saved with a scene.
+the region of the heart takes in parts of liver and stomach. The nodes are hidden from
+lists, cannot be chosen, and are not saved with a scene.
 """
 
 from typing import Any
