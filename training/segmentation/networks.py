@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from heartlens.core.errors import InputRefused
 from heartlens.networks.vessel_unet import UNet, UNetNumbers
 
 NetworkName = Literal[
@@ -57,8 +58,16 @@ def build_network(recipe: NetworkRecipe, in_channels: int, classes: int) -> nn.M
 
     Chew's networks have the shape that was published, whatever `base` and `depth` say, unless these are smaller than
     published: then they are miniatures for tests.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: there is no network of these numbers
     """
-    network = _named_network(recipe, in_channels, classes)
+    try:
+        network = _named_network(recipe, in_channels, classes)
+    except ValueError as error:
+        raise InputRefused("input", f"network: {error}; choose other numbers for it") from None
     for module in network.modules():
         if type(module) is nn.GroupNorm:
             module.__class__ = ChannelsLastGroupNorm  # the same weights under the same names
