@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from heartlens.cohort.folder import CohortFolder
-from heartlens.cohort.settings import latest_settings
 from heartlens.cohort.row import HELD, SCORED
+from heartlens.cohort.settings import latest_settings
 from heartlens.core.errors import InputRefused
 from heartlens.risk.reading_need import Need, need_of
 
