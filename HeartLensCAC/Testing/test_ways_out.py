@@ -278,6 +278,7 @@ HELD_ELSEWHERE = {
     "--against": "viewer/test_rounds.py: named with --adjudicate, and every third case is made with both",
     "--second": "viewer/test_rounds.py: named with the name that it needs, and every second reading is made with one",
     "--reader": "viewer/test_rounds.py: the same",
+    "--prior": "viewer/test_prior.py: named with what is said of two scans, and every prior scan is shown with it",
     "--prior-date": "test_comparing.py: the change a year is there when both days are said",
     "--current-date": "test_comparing.py: the same",
     "--unreviewed": "test_export.py: a case that nobody reviewed is exported with it",

@@ -26,13 +26,7 @@ def add_comparing(commands: Any) -> None:
     progress.add_argument("prior", type=Path, help="case or report folder of the earlier scan")
     progress.add_argument("current", type=Path, help="case or report folder of the later scan")
     _add_output(progress, "with progress.json, progress.html and, for DICOM, progress.dcm (which names the patient)")
-    for name in ("prior", "current"):
-        progress.add_argument(
-            f"--{name}-date", type=_day, metavar="YYYY-MM-DD", help=f"day of the {name} scan, where no header says it"
-        )
-    progress.add_argument(
-        "--same-person", action="store_true", help="both scans are of one person though their headers differ"
-    )
+    add_two_scans(progress)
     progress.set_defaults(run=run_progress)
 
     compare = commands.add_parser("compare", help="say where two readings of one scan, or of several, agree")
@@ -44,6 +38,43 @@ def add_comparing(commands: Any) -> None:
         "coronary, and the rest undecided",
     )  # fmt: skip
     compare.set_defaults(run=run_compare)
+
+
+def add_two_scans(parser: argparse.ArgumentParser) -> None:
+    """Add what a user may have to say of two scans.
+
+    Parameters
+    ----------
+    parser
+        Of a command that takes a prior and a current scan.
+    """
+    for name in ("prior", "current"):
+        parser.add_argument(
+            f"--{name}-date", type=_day, metavar="YYYY-MM-DD", help=f"day of the {name} scan, where no header says it"
+        )
+    parser.add_argument(
+        "--same-person", action="store_true", help="both scans are of one person though their headers differ"
+    )
+
+
+def check_days(days: tuple[date | None, date | None], scans: tuple[OpenedCase, OpenedCase]) -> None:
+    """Refuse a day that the user says and a header contradicts.
+
+    Parameters
+    ----------
+    days
+        Of the prior and the current scan; None where the user says nothing.
+    scans
+        Both.
+
+    Raises
+    ------
+    UsageError
+        They differ.
+    """
+    for given, one in zip(days, scans, strict=True):
+        if given is not None and one.acquired is not None and given != one.acquired:
+            raise UsageError(f"a header says that the scan is of {one.acquired}, not of {given}")
 
 
 def _add_output(parser: argparse.ArgumentParser, what: str) -> None:
@@ -72,9 +103,7 @@ def run_progress(options: argparse.Namespace) -> int:
     _check_out(options.out, options.force)
     prior, current = open_case(options.prior), open_case(options.current)
     days = (options.prior_date, options.current_date)
-    for given, one in zip(days, (prior, current), strict=True):
-        if given is not None and one.acquired is not None and given != one.acquired:
-            raise UsageError(f"a header says that the scan is of {one.acquired}, not of {given}")
+    check_days(days, (prior, current))
     notes = check_same_person(prior, current, asserted=options.same_person)
     progress = compare_scans(prior, current, dates=days, notes=notes)
     left_out: list[str] = []

@@ -122,7 +122,14 @@ class Worklist:
 
         if listed.make is not None:
             listed.make()
-        return OpenCase(listed.folder, reader=self._reader, identify=self._identify, name=listed.shown_name)
+        case = OpenCase(listed.folder, reader=self._reader, identify=self._identify, name=listed.shown_name)
+        if listed.prior is not None:
+            try:
+                listed.prior.check(case.opened())
+            except BaseException:
+                case.close()
+                raise
+        return case
 
     def prefetch(self, number: int) -> None:
         """Begin to open the case after one, so that the reader does not wait for it; nothing is made on the disk."""
@@ -240,6 +247,7 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
         worklist.prefetch(number)
         listed = worklist.cases[number]
         scan = {**case.scan(), "round": listed.round, "has_readings": listed.readings is not None}
+        scan["has_prior"] = listed.prior is not None
         return JSONResponse({"scan": scan, "state": case.state(), "cases": len(worklist.cases)})
 
     def ct(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
@@ -253,6 +261,18 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
         if pair is None:  # a second reader is blind to the first: what is not in the list is not read
             return _error(404, "unknown", "This case was not made of two readings.")
         return JSONResponse(case.readings(pair))
+
+    def prior(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
+        of_case = worklist.cases[request.path_params["number"]].prior
+        return _no_prior() if of_case is None else JSONResponse(of_case.beside(case.opened()))
+
+    def prior_ct(_case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
+        of_case = worklist.cases[request.path_params["number"]].prior
+        if of_case is None:
+            return _no_prior()
+        return StreamingResponse(
+            of_case.slices(), media_type="application/octet-stream", headers={"x-first-slice": "0"}
+        )
 
     def exported(case: OpenCase, request: Request, _words: dict[str, Any]) -> Response:
         path = case.exported_file(request.path_params["export"], request.path_params["file"])
@@ -274,6 +294,8 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
         Route(f"{at}/state", of_case(lambda case, _request, _words: JSONResponse(case.state()))),
         Route(f"{at}/heart", of_case(lambda case, _request, _words: JSONResponse(case.heart()))),
         Route(f"{at}/readings", of_case(readings)),
+        Route(f"{at}/prior", of_case(prior)),
+        Route(f"{at}/prior/ct", of_case(prior_ct)),
         Route(f"{at}/edit", of_case(lambda case, _request, words: JSONResponse(case.edit(words))), methods=["POST"]),
         Route(f"{at}/look", of_case(lambda case, _request, words: JSONResponse(case.look(words))), methods=["POST"]),
         Route(f"{at}/sign", of_case(lambda case, _request, words: JSONResponse(case.sign(words))), methods=["POST"]),
@@ -296,6 +318,10 @@ def make_app(worklist: Worklist, token: str, hosts: Sequence[str]) -> Guard:
 
 async def _nothing_there(_request: Request, _error_raised: Exception) -> Response:
     return _error(404, "unknown", "There is nothing here.")
+
+
+def _no_prior() -> JSONResponse:
+    return _error(404, "unknown", "No earlier scan was named beside this case.")
 
 
 def _error(status: int, code: str, text: str) -> JSONResponse:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from heartlens.app.comparing import add_two_scans
 from heartlens.app.options import UsageError
 
 DONE = 0
@@ -45,6 +46,10 @@ def add_review(commands: Any, of_cohort: OfCohort) -> None:
     review.add_argument(
         "--adjudicate", type=Path, metavar="DIR", help="with --against: result folder of the third case"
     )
+    review.add_argument(
+        "--prior", type=Path, metavar="PRIOR", help="case or report folder of an earlier scan, to be shown beside it"
+    )
+    add_two_scans(review)
     review.set_defaults(run=lambda options: _run(options, of_cohort))
 
 
@@ -81,15 +86,27 @@ def _run(options: argparse.Namespace, of_cohort: OfCohort) -> int:
 
     cohorts = [place for place in options.input if (place / "cohort.json").is_file()]
     if cohorts:
-        others = ("out", "export_html", "second", "against", "adjudicate")
+        others = ("out", "export_html", "second", "against", "adjudicate", "prior")
         given = [f"--{name.replace('_', '-')}" for name in others if getattr(options, name) is not None]
         if len(options.input) > 1 or given:
             what = given[0] if given else f"{len(options.input)} places"
             raise UsageError(f"{cohorts[0]} is a cohort, which is read alone and without {what}: name its results")
         return _run_cohort(options, cohorts[0], "", of_cohort)
+    of_two = [options.prior_date, options.current_date, options.same_person or None]
+    if options.prior is None and any(one is not None for one in of_two):
+        names = ("--prior-date", "--current-date", "--same-person")
+        first = next(name for name, one in zip(names, of_two, strict=True) if one is not None)
+        raise UsageError(f"{first} is said of two scans: name the earlier one with --prior")
+    prior = None
+    if options.prior is not None:
+        from heartlens.viewer.command import PriorScan
+
+        days = (options.prior_date, options.current_date)
+        prior = PriorScan(options.prior, days, options.same_person)
     review(
         options.input, out=options.out, port=options.port, reader=options.reader, identify=options.identify,
         copy=options.export_html, second=options.second, against=options.against, adjudicate=options.adjudicate,
+        prior=prior,
     )  # fmt: skip
     return DONE
 

@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
+from typing import NamedTuple
 
 from heartlens.app.console import say
 from heartlens.app.options import UsageError
-from heartlens.case.folder import case_in
+from heartlens.case.folder import case_in, find_case
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.listed import Listed, second_readings, third_readings
+
+
+class PriorScan(NamedTuple):
+    """An earlier scan of the person, as the user names it.
+
+    Parameters
+    ----------
+    place
+        Its case or report folder.
+    days
+        Of the prior and the current scan, where the user says them.
+    same_person
+        The user says that both are of one person.
+    """
+
+    place: Path
+    days: tuple[date | None, date | None] = (None, None)
+    same_person: bool = False
 
 
 def review(
@@ -23,6 +44,7 @@ def review(
     second: Path | None = None,
     against: Path | None = None,
     adjudicate: Path | None = None,
+    prior: PriorScan | None = None,
 ) -> None:
     """Serve cases until Ctrl-C, or write a copy of one.
 
@@ -46,6 +68,8 @@ def review(
         The second reading, or a folder of them, to be shown beside the first.
     adjudicate
         Report folder of the third case of both.
+    prior
+        An earlier scan of the same person, to be shown beside the one case.
 
     Raises
     ------
@@ -55,6 +79,8 @@ def review(
         ``input``, or a code of `heartlens score`: nothing to show; ``output``: no place for it.
     """
     _check_rounds(places, reader=reader, copy=copy, second=second, against=against, adjudicate=adjudicate)
+    if prior is not None and (copy or second or against or len(places) > 1):
+        raise UsageError("--prior is shown beside one case, and with no --second, --against or --export-html")
     _check_out(places, out=out, against=against)
     if copy is not None and (port or reader):
         raise UsageError(
@@ -72,11 +98,22 @@ def review(
         say(f"{len(cases)} of {len(readings[0])} cases were read twice")
     else:
         cases = [Listed(one) for one in dict.fromkeys(folder for place in places for folder in _in_order(place, out))]
+    if prior is not None:
+        cases = [_with_prior(cases, prior)]
     is_list = len(places) == 1 and case_in(places[0]) is None and bool(_cases_at(places[0]))
     _serve(
         cases, port=port, reader=reader, identify=identify, labels=places[0] if is_list else Path.cwd(),
         is_by_need=is_list and second is None and against is None,
     )  # fmt: skip
+
+
+def _with_prior(cases: Sequence[Listed], prior: PriorScan) -> Listed:
+    from heartlens.viewer.prior import Prior
+
+    if len(cases) != 1:
+        raise UsageError(f"--prior is shown beside one case, and here are {len(cases)}: name one of them")
+    earlier = Prior(find_case(prior.place), days=prior.days, same_person=prior.same_person)
+    return replace(cases[0], prior=earlier)
 
 
 def review_cohort(

@@ -7,11 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from heartlens.app.rounds.readings import is_third, keep_apart, make_second, make_third, name_of, scan_of
 from heartlens.case.folder import case_in
 from heartlens.core.atomic import real_place
 from heartlens.core.errors import InputRefused
+
+if TYPE_CHECKING:
+    from heartlens.viewer.prior import Prior
 
 SECOND = "Second reading, blind to the first"
 THIRD = "Third reading, of two"
@@ -35,6 +39,8 @@ class Listed:
         By which a reader knows it; "" for that of its result folder. For the page alone: it may be a patient's.
     need
         Why it needs a reader, where the list knows more than the case; "" otherwise.
+    prior
+        An earlier scan of the person, to be shown beside it.
     """
 
     folder: Path
@@ -43,6 +49,7 @@ class Listed:
     readings: tuple[Path, Path] | None = None
     name: str = ""
     need: str = ""
+    prior: Prior | None = None
 
     @property
     def shown_name(self) -> str:

@@ -9,16 +9,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from heartlens.app.failure import Failure, log_failure
 from heartlens.app.review_session import ReviewSession
 from heartlens.app.rounds.readings import name_of
+from heartlens.case.comparison.opened import OpenedCase
 from heartlens.case.looked_at import LookedAt, missing_words
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.edits import apply_edit
 from heartlens.viewer.refusals import Stale, sentence
-from heartlens.viewer.state import geometry_of, heart_box, identity_of, state_of_session
+from heartlens.viewer.state import geometry_of, heart_box, identity_of, slices_of, state_of_session
 
 logger = logging.getLogger("heartlens.viewer")
 
@@ -108,6 +107,12 @@ class OpenCase:
 
         return readings_beside(pair, self._session.case)  # a case never changes: no lock for what takes its time
 
+    def opened(self) -> OpenedCase:
+        """The case as it is now, to be compared with another."""
+        with self._lock:
+            session = self._session
+            return OpenedCase(session.folder, session.case, session.state, session.signature)
+
     def slices(self, first: int) -> Iterator[bytes]:
         """Give every scored slice, from `first` to the head, then from before it to the feet.
 
@@ -116,10 +121,7 @@ class OpenCase:
         bytes
             Of one slice, row by row, little-endian.
         """
-        hu = self._session.case.ct.hu
-        kind = np.dtype("<i2" if hu.dtype == np.int16 else "<f4")
-        for k in (*range(first, hu.shape[0]), *range(first - 1, -1, -1)):
-            yield hu[k].astype(kind, copy=False).tobytes()
+        return slices_of(self._session.case, first)
 
     def first_slice(self, wanted: str) -> int:
         """Index of a slice that there is, from what a page asks for."""

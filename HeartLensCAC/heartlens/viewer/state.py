@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -138,7 +139,7 @@ def _lesion_rows(case: Case) -> list[dict[str, Any]]:
     rows = sorted(
         case.report.lesions, key=lambda row: (first.get(row.id, len(first)), row.artery is not Artery.UNASSIGNED)
     )
-    brightest = _brightest_voxels(case)
+    brightest = brightest_voxels(case)
     return [_lesion_row(row, brightest) for row in rows]
 
 
@@ -160,13 +161,38 @@ def _lesion_row(row: LesionScore, brightest: dict[int, tuple[int, int, int]]) ->
     }
 
 
-def _brightest_voxels(case: Case) -> dict[int, tuple[int, int, int]]:
-    """The brightest voxel of each lesion: where its picture is centered, and certainly calcium of it."""
+def brightest_voxels(case: Case) -> dict[int, tuple[int, int, int]]:
+    """The brightest voxel of each lesion: where its picture is centered, and certainly calcium of it.
+
+    Parameters
+    ----------
+    case
+        With its lesions.
+
+    Returns
+    -------
+    dict[int, tuple[int, int, int]]
+        (k, j, i) on the scored grid, by the lesion's id.
+    """
     voxels = case.lesions.voxels
     order = np.lexsort((-case.ct.hu.reshape(-1)[voxels.flat].astype(np.float64), voxels.ids))
     ids, first = np.unique(voxels.ids[order], return_index=True)
     at = np.stack(np.unravel_index(voxels.flat[order][first], case.ct.shape), axis=-1)
     return {int(lesion): (int(k), int(j), int(i)) for lesion, (k, j, i) in zip(ids, at, strict=True)}
+
+
+def slices_of(case: Case, first: int) -> Iterator[bytes]:
+    """Give every scored slice, from `first` to the head, then from before it to the feet.
+
+    Yields
+    ------
+    bytes
+        Of one slice, row by row, little-endian.
+    """
+    hu = case.ct.hu
+    kind = np.dtype("<i2" if hu.dtype == np.int16 else "<f4")
+    for k in (*range(first, hu.shape[0]), *range(first - 1, -1, -1)):
+        yield hu[k].astype(kind, copy=False).tobytes()
 
 
 def label_runs(case: Case) -> list[int]:

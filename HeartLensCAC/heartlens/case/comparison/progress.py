@@ -40,6 +40,10 @@ SAME_PLACE = 0.5
 """Least correlation from which an alignment is believed at all."""
 
 
+Dates = tuple[date | None, date | None]
+"""Days of the prior and the current scan."""
+
+
 @dataclass(frozen=True)
 class Change:
     """A number at both times.
@@ -207,8 +211,9 @@ def compare_scans(
     prior: OpenedCase,
     current: OpenedCase,
     *,
-    dates: tuple[date | None, date | None] = (None, None),
+    dates: Dates = (None, None),
     notes: Iterable[str] = (),
+    alignment: Alignment | None = None,
 ) -> Progress:
     """What has changed from one scan to a later one of the same person.
 
@@ -220,27 +225,17 @@ def compare_scans(
         Of the scans, where the user says them; None takes what the file says.
     notes
         What is known already.
+    alignment
+        Of these two scans, where it was found before.
 
     Raises
     ------
     InputRefused
         ``input``: both are one scan, the prior one is the later, or one shows no heart.
     """
-    same_uid = prior.case.source_ct.header.series_uid == current.case.source_ct.header.series_uid is not None
-    if same_uid or prior.case.voxel_checksum == current.case.voxel_checksum:
-        raise InputRefused(
-            "input", "both cases are of one scan: expected two scans; two readings of one scan: heartlens compare"
-        )
-    days = (dates[0] or prior.acquired, dates[1] or current.acquired)
-    if days[0] is not None and days[1] is not None and days[1] < days[0]:
-        raise InputRefused(
-            "input", f"the prior scan is of {days[0]}, the current one of {days[1]}: name the earlier one first"
-        )
-    regions = [heart_region(one.case.ct) for one in (prior, current)]
-    for name, region in zip(("prior", "current"), regions, strict=True):
-        if not region.in_view:
-            raise InputRefused("input", f"no heart was found in the {name} scan: expected two scans of one heart")
-    alignment = align_hearts(*regions)
+    days = check_two_scans(prior, current, dates)
+    if alignment is None:
+        alignment = _align(prior, current)
     told = [*notes, *_alignment_notes(alignment)]
     believed = alignment is not None and alignment.correlation >= SAME_PLACE
     reports = (prior.case.report, current.case.report)
@@ -261,6 +256,42 @@ def compare_scans(
     if alignment is None or not believed or progress.withheld:  # "new" and "gone" are words of a change
         return progress
     return replace(progress, lesions=match_scans(prior.case, current.case, alignment))
+
+
+def check_two_scans(prior: OpenedCase, current: OpenedCase, dates: Dates = (None, None)) -> Dates:
+    """Refuse one scan twice, and a prior scan that is the later one; give the days of both.
+
+    Parameters
+    ----------
+    prior, current
+        The two scans.
+    dates
+        Where the user says them; None takes what the file says.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: they are no two scans, or in the wrong order.
+    """
+    same_uid = prior.case.source_ct.header.series_uid == current.case.source_ct.header.series_uid is not None
+    if same_uid or prior.case.voxel_checksum == current.case.voxel_checksum:
+        raise InputRefused(
+            "input", "both cases are of one scan: expected two scans; two readings of one scan: heartlens compare"
+        )
+    days = (dates[0] or prior.acquired, dates[1] or current.acquired)
+    if days[0] is not None and days[1] is not None and days[1] < days[0]:
+        raise InputRefused(
+            "input", f"the prior scan is of {days[0]}, the current one of {days[1]}: name the earlier one first"
+        )
+    return days
+
+
+def _align(prior: OpenedCase, current: OpenedCase) -> Alignment | None:
+    regions = [heart_region(one.case.ct) for one in (prior, current)]
+    for name, region in zip(("prior", "current"), regions, strict=True):
+        if not region.in_view:
+            raise InputRefused("input", f"no heart was found in the {name} scan: expected two scans of one heart")
+    return align_hearts(*regions)
 
 
 def _alignment_notes(alignment: Alignment | None) -> list[str]:

@@ -36,7 +36,7 @@ function action(app, key, shift) {
     ArrowUp: () => app.step("axial", 1), ArrowDown: () => app.step("axial", -1),
     PageUp: () => app.step("axial", 5), PageDown: () => app.step("axial", -5),
     Home: () => app.step("axial", 1e6), End: () => app.step("axial", -1e6),
-    d: () => app.readings.next(), r: () => app.readings.turn(),
+    d: () => app.besides.forEach((one) => one.next()), r: () => app.besides.forEach((one) => one.turn()),
     n: () => app.next(1), p: () => app.next(-1), u: () => app.nextOpen(),
     z: () => app.edit({ kind: "undo" }), y: () => app.edit({ kind: "redo" }),
     l: () => app.list.open(),

@@ -4,6 +4,7 @@ import { $, ofLeft, takeEditingAway } from "./dom.js";
 import { ARTERY_KEYS, listenToControls, listenToKeys } from "./keys.js";
 import { Looked } from "./looked.js";
 import { Panel, drawArteries, drawMode, drawName, drawPlace } from "./panel.js";
+import { Prior } from "./prior/prior.js";
 import { Readings } from "./readings/readings.js";
 import { Refusal, getJson, getStream, post } from "./server.js";
 import { Told } from "./told.js";
@@ -26,7 +27,7 @@ export class App {
     this.tools = new Tools(this);
     this.views = ["axial", "coronal", "sagittal"].map((kind) => new View(kind, $(kind), this));
     this.panel = new Panel(this);
-    this.readings = new Readings(this);
+    this.besides = [new Readings(this), new Prior(this)]; // at most one of them has something to show
     this.list = new Worklist(this);
     for (const view of this.views) this.tools.listen(view);
     listenToKeys(this);
@@ -94,7 +95,7 @@ export class App {
     if (scan.is_copy) takeEditingAway();
     this.looked.begin(state.viewed);
     this.tools.begin();
-    this.readings.begin();
+    for (const one of this.besides) one.begin();
     this.setWindow([...scan.window_hu]);
     for (const view of this.views) view.shown = "";
     this.list.cases = cases;
@@ -126,12 +127,12 @@ export class App {
     if (isLeft()) return;
     this.heart = heart;
     this.zoomToHeart();
-    await this.readings.load(isLeft);
+    await this.besides[0].load(isLeft);
     if (isLeft()) return;
     await this.looked.flush({ isAsking: true }); // the server knows of what slices by now
     if (isLeft()) return;
     document.body.dataset.ready = "yes";
-    await this.list.refresh();
+    await Promise.all([this.list.refresh(), this.besides[1].load(isLeft)]); // nobody waits for these
   }
 
   /** A state from the server takes the place of the one that is shown. */
@@ -148,7 +149,7 @@ export class App {
       this.panel.drawNotes();
       this.panel.drawSign();
     }
-    this.readings.drawTable();
+    for (const one of this.besides) one.drawTable();
     $("undo").disabled = !state.can_undo;
     $("redo").disabled = !state.can_redo;
     document.body.dataset.version = String(state.version);
@@ -377,7 +378,7 @@ export class App {
       this.isDrawPlanned = false;
       const start = performance.now();
       for (const view of this.views) view.draw();
-      this.readings.draw();
+      for (const one of this.besides) one.draw();
       drawPlace(this);
       this.looked.show(...this.shownSlices);
       document.body.dataset.drawMs = (performance.now() - start).toFixed(1);
