@@ -69,13 +69,16 @@ $(VENV)/installed-training: $(VENV)/installed-test $(VENV)/installed-networks tr
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r training/requirements-test.txt
 	@touch $@
 
-# nnU-Net judges our label exports in an environment of its own, which borrows torch and numpy from $(VENV).
+# nnU-Net checks our label exports, and is trained as a rival (training/rival.py), in an environment of its own, which
+# borrows torch and numpy from $(VENV).
 .venv-nnunet/installed: | $(VENV)/installed-networks
 	$(PYTHON) -m venv .venv-nnunet
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	  > "$$(.venv-nnunet/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/heartlens.pth"
-	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check blosc2 pandas tifffile scikit-image
-	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nnunetv2 acvl-utils batchgenerators
+	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check blosc2 pandas tifffile \
+	  scikit-image scikit-learn tqdm seaborn graphviz requests connected-components-3d
+	.venv-nnunet/bin/python -m pip install --quiet --disable-pip-version-check --no-deps nnunetv2 acvl-utils batchgenerators \
+	  batchgeneratorsv2 dynamic-network-architectures fft-conv-pytorch
 	@touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed docs/requirements.txt

@@ -152,7 +152,7 @@ def _slices(
         region = heart_region(ct)
         candidate_slices = slices_with_candidates(ct, region, ScoringProtocol())
         probability = classify_slices(ct, region, networks.slices, stage.view, candidate_slices)
-        is_calcified = np.isin(codes, [int(artery) for artery in CORONARY]).any(axis=(1, 2))
+        is_calcified = np.any(np.isin(codes, [int(artery) for artery in CORONARY]), axis=(1, 2))
         candidate_slices &= is_calcified | ~_unreviewed_slices(ct, region, codes)
         p.append(probability[candidate_slices])
         truth.append(is_calcified[candidate_slices])

@@ -38,7 +38,7 @@ class ComponentVotes(NamedTuple):
 
 
 def truth_of_islands(
-    codes: NDArray[np.uint8], member: NDArray[np.int64], count: int
+    codes: NDArray[np.uint8], member: NDArray[np.integer], count: int
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """What islands are, by the labels of their voxels, and of which of them that is known.
 

@@ -1,0 +1,1 @@
+"""Other programs on our labels: what they are given, how they are run, and where their label maps are judged."""
