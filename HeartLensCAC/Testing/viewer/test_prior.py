@@ -1,4 +1,4 @@
-"""An earlier scan beside the current one: the same place in both, the words of `heartlens progress`, whose it may be."""
+"""An earlier scan beside the current one: the same place in both, and the words of `heartlens progress`."""
 
 from __future__ import annotations
 
