@@ -440,7 +440,7 @@ def test_a_second_reading_is_blind_and_is_compared_when_both_are_signed(module, 
     assert panel.reading.folder == second
     assert panel.reading.case.edits == ()
     assert panel.reading.signature is None
-    assert ("Roe, John", "2026-11-03", "0", "second: scored") in lines(module)
+    assert ("Roe, John", "2026-11-03", "0", "second: in review") in lines(module)
 
     section.compareReadings()
     assert said(module) == "The readings are compared when both are signed. First: signed. Second: scored."

@@ -86,7 +86,7 @@ def test_second_begins_a_blind_reading_in_its_place_and_goes_on_with_it(root, ca
     assert load_case(out / "case").edits == ()
     assert (first / "edits.jsonl").read_bytes() == before
     case = read_stored(out / "case", root)
-    assert (case.is_second, case.stage) == (True, CaseStage.SCORED)
+    assert (case.is_second, case.stage) == (True, CaseStage.IN_REVIEW)
     assert [folder for folder in stored_cases(root) if folder == out / "case"] == [out / "case"]
     with ReviewSession.open(out, reader="Ravi") as reading:
         reading.remove(1)
