@@ -443,7 +443,7 @@ def test_a_second_reading_is_blind_and_is_compared_when_both_are_signed(module, 
     assert ("Roe, John", "2026-11-03", "0", "second: in review") in lines(module)
 
     section.compareReadings()
-    assert said(module) == "The readings are compared when both are signed. First: signed. Second: scored."
+    assert said(module) == "The readings are compared when both are signed. First: signed. Second: in review."
     ui.confirmCheckBox.setChecked(True)
     ui.signButton.click()
     section.compareReadings()
