@@ -52,14 +52,15 @@ def test_the_scan_whose_category_hangs_on_a_reader_comes_first(cohort):
     last = cases_to_read(cohort)[-2]
     key, settings = last.folder.parts[-3:-1]
     path = cohort.row_path(key, settings)
-    before = path.read_text()
-    first, _, lesions = before.partition("\n")
-    row = {**json.loads(first), "category": None, "category_low": "minimal", "category_high": "mild", "undecided": 1}
-    path.write_text(json.dumps({**row, "agatston_high": 90.0}) + "\n" + lesions)
+    before = path.read_bytes()
+    row, lesions = cohort.row_with_lesions(key, settings)
+    doubted = {"category": None, "category_low": "minimal", "category_high": "mild", "undecided": 1}
+    found_lesions = [json.loads(line) for line in lesions.splitlines()]
+    cohort.write_row({**row, **doubted, "agatston_high": 90.0, "lesions_found": found_lesions})
     try:
         found = cases_to_read(cohort)
     finally:
-        path.write_text(before)
+        path.write_bytes(before)
     assert found[0] == (last.folder, last.name, "the category depends on undecided lesions")
 
 
