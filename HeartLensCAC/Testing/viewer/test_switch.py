@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -46,7 +47,7 @@ def let_go(reader: Reader, held: list[Any]) -> None:
 
 
 def shown(reader: Reader, name: str) -> None:
-    reader.page.locator("#case").get_by_text(name).wait_for()
+    reader.page.locator("#case").get_by_text(re.compile(rf"^{name}\b")).wait_for()  # beside it stands "scanned"
     reader.wait("[data-ready=yes]")
 
 
@@ -175,7 +176,7 @@ def test_what_an_export_left_out_is_told_also_when_its_case_was_left(browser, wr
         missing = "key-page.dcm was not written: the CT is not DICOM"
         reader.page.locator("#previousCase").click()
         shown(reader, "a")
-        assert missing in reader.text("#exports")
+        reader.page.locator("#exports").get_by_text(missing).wait_for(timeout=20_000)
         reader.close()
 
 
