@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from heartlens.anatomy import HeartRegion, heart_region
 from heartlens.anatomy.territories import course_fit
@@ -31,6 +30,7 @@ from heartlens.networks.inference import BATCH
 from heartlens.networks.vessel_unet import UNet, UNetNumbers
 from heartlens.networks.view import Crop, place_crop
 from training.datasets.shards import ShardSet
+from training.deploy.bundle_weights import state_of
 
 ARTERIES = (Artery.LM, Artery.LAD, Artery.LCX, Artery.RCA)
 
@@ -93,13 +93,12 @@ class ScanIslands:
 
 def vessel_network(bundle: Bundle) -> UNet:
     """The vessel network of a bundle in torch, ready to answer."""
-    file = bundle.file(VESSEL, "safetensors")
-    shape = file.architecture
+    shape = bundle.file(VESSEL, "safetensors").architecture
     numbers = UNetNumbers(
         bundle.vessel.view.channels, len(bundle.vessel.classes), shape["base"], shape["depth"], shape["groups"]
     )
     network = UNet(numbers)
-    network.load_state_dict({name: t.float() for name, t in load_file(bundle.folder / file.path).items()})
+    network.load_state_dict(state_of(bundle, VESSEL))
     return network.eval()
 
 

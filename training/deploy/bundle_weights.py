@@ -68,7 +68,7 @@ def vessel_start(folder: Path, recipe: SegmentationRecipe, run: Path, ranks: Ran
         content = {
             "schema": WEIGHTS_SCHEMA,
             "step": 0,
-            "network": _weights(bundle, VESSEL),
+            "network": state_of(bundle, VESSEL),
             "recipe": as_dict(of_bundle),
             "judgement": {},
             "bundle": {"title": bundle.title, "files": bundle.checksums()},
@@ -120,7 +120,7 @@ def slices_start(folder: Path, run: Path) -> Path:
         "view": bundle.slices.view.to_json(),
         "backbone": shape,
         "step": 0,
-        "state": _weights(bundle, SLICES),
+        "state": state_of(bundle, SLICES),
     }
     run.mkdir(parents=True, exist_ok=True)
     write_torch(content, run / SLICE_WEIGHTS)
@@ -128,6 +128,15 @@ def slices_start(folder: Path, run: Path) -> Path:
     return run
 
 
-def _weights(bundle: Bundle, role: str) -> dict[str, torch.Tensor]:
+def state_of(bundle: Bundle, role: str) -> dict[str, torch.Tensor]:
+    """The weights of one network of a bundle, as 32-bit numbers.
+
+    Parameters
+    ----------
+    bundle
+        With torch weights.
+    role
+        Of the network.
+    """
     path = bundle.folder / bundle.file(role, "safetensors").path
     return {name: tensor.float() for name, tensor in load_file(path).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import numpy as np
@@ -92,12 +93,11 @@ def test_what_the_network_saw_is_read_once(world, tmp_path, monkeypatch):
 
 
 def test_a_bundle_that_calls_worse_is_not_written(world, tmp_path, capsys, monkeypatch):
-    worse = adapt.figures
+    figures, calls = adapt.figures, itertools.count(1)
 
-    def fallen(counts, calls=[]):  # noqa: B006  - counts the calls
-        calls.append(1)
-        found = worse(counts)
-        if len(calls) == 2:  # the target, adapted
+    def fallen(counts):
+        found = figures(counts)
+        if next(calls) == 2:  # the target, adapted
             a, n, share, interval = found["valid"]
             found["valid"] = (a, n, share - 0.3, interval)
         return found

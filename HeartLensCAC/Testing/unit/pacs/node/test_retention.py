@@ -2,19 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-import small_chest
-from node_place import DOWN, KEY, Place, ready_to_send
+from node_place import DOWN, KEY, ready_to_send
 
 from heartlens.pacs.node.rules import Phase
-
-
-@pytest.fixture
-def place(tmp_path):
-    files = small_chest.write_series(tmp_path / "ct", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")[:5]
-    place = Place(tmp_path / "home", files)
-    yield place
-    place.ledger.close()
 
 
 def test_images_are_deleted_after_their_days_and_the_result_stays(place):

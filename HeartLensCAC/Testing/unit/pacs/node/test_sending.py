@@ -6,20 +6,11 @@ import shutil
 import sqlite3
 
 import pytest
-import small_chest
-from node_place import DOWN, KEY, Place, another_series, ready_to_send, state_of
+from node_place import DOWN, KEY, another_series, ready_to_send, state_of
 
 from heartlens.pacs.archive import ArchiveError
 from heartlens.pacs.node.rules import Phase
 from heartlens.pacs.node.status import health
-
-
-@pytest.fixture
-def place(tmp_path):
-    files = small_chest.write_series(tmp_path / "ct", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")[:5]
-    place = Place(tmp_path / "home", files)
-    yield place
-    place.ledger.close()
 
 
 def test_a_result_that_never_left_is_no_predecessor(place):

@@ -15,14 +15,6 @@ from heartlens.pacs.node.service import PAUSE_S
 from heartlens.pacs.node.status import health, metrics, status_lines
 
 
-@pytest.fixture
-def place(tmp_path):
-    files = small_chest.write_series(tmp_path / "ct", StudyInstanceUID="1.2", SeriesInstanceUID="1.2.3")[:5]
-    place = Place(tmp_path / "home", files)
-    yield place
-    place.ledger.close()
-
-
 def test_a_whole_series_is_scored_once_and_sent_in_order(place):
     place.archive.count = 5
     place.bring(0, 1, 2, 3, 4)
