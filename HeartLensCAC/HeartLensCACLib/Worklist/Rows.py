@@ -22,6 +22,7 @@ class State(Enum):
     SCORED = _("scored")
     IN_REVIEW = _("in review")
     SIGNED = _("signed")
+    UNVERIFIED = _("signature not verified")
     ALTERED = _("altered after signing")
     DAMAGED = _("damaged")
 
@@ -30,11 +31,12 @@ STATES = {
     CaseStage.SCORED: State.SCORED,
     CaseStage.IN_REVIEW: State.IN_REVIEW,
     CaseStage.SIGNED: State.SIGNED,
+    CaseStage.UNVERIFIED: State.UNVERIFIED,
     CaseStage.ALTERED: State.ALTERED,
     CaseStage.DAMAGED: State.DAMAGED,
 }
 
-TO_READ = (State.SCORED, State.IN_REVIEW, State.ALTERED)
+TO_READ = (State.SCORED, State.IN_REVIEW, State.UNVERIFIED, State.ALTERED)
 """States of a case that still waits for a signature."""
 
 

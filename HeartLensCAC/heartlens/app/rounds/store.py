@@ -28,6 +28,7 @@ class CaseStage(str, Enum):
     SCORED = "scored"
     IN_REVIEW = "in review"
     SIGNED = "signed"
+    UNVERIFIED = "signature not verified"
     ALTERED = "altered after signing"
     DAMAGED = "damaged"
 
@@ -164,11 +165,11 @@ def _claimed(folder: Path, edits: int) -> CaseStage:
 
 
 def _judged(case: StoredCase) -> CaseStage:
-    worth = read_seal(case.folder, len(case_journal(case.folder).edits)).state
+    seal = read_seal(case.folder, len(case_journal(case.folder).edits))
     return {
         SealState.HOLDS: CaseStage.SIGNED,
-        SealState.UNVERIFIED: CaseStage.ALTERED,
+        SealState.UNVERIFIED: CaseStage.IN_REVIEW if seal.is_edited else CaseStage.UNVERIFIED,
         SealState.ALTERED: CaseStage.ALTERED,
         SealState.LAPSED: CaseStage.IN_REVIEW,
         SealState.NONE: case.stage,
-    }[worth]
+    }[seal.state]

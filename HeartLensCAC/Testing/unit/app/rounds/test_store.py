@@ -12,6 +12,7 @@ from heartlens.app.review_session import ReviewSession
 from heartlens.app.rounds.store import CaseStage, look_closer, read_stored, second_of, stored_cases
 from heartlens.case.folder import load_case, save_case
 from heartlens.case.looked_at import LookedAt
+from heartlens.case.seal import KEY_VARIABLE
 from heartlens.core.lesions import Artery
 
 WHO = ("Reader^Rita", "Phantom Hospital")
@@ -60,6 +61,23 @@ def test_a_signature_is_taken_at_its_word_at_first_and_judged_at_the_second_look
     report.write_text(report.read_text() + " ")
     assert stages(root)["signed"] == "signed"
     assert stages(root, look_closer)["signed"] == "altered after signing"
+
+
+def test_a_signature_that_cannot_be_verified_here_is_not_called_altered(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY_VARIABLE, "0123456789abcdef0123456789abcdef")
+    for name in ("kept", "edited"):
+        (tmp_path / name).mkdir()
+        save_case(make_case(BOXES), tmp_path / name / "case")
+        with ReviewSession.open(tmp_path / name, reader="Rita") as reading:
+            for lesion, artery in list(reading.case.lesions.arteries.items()):
+                if artery is Artery.UNASSIGNED:
+                    reading.assign(lesion, Artery.RCA)
+            reading.sign(*WHO, confirmed=True)
+            if name == "edited":
+                reading.remove(1)
+    assert stages(tmp_path, look_closer) == {"kept": "signed", "edited": "in review"}
+    monkeypatch.delenv(KEY_VARIABLE)
+    assert stages(tmp_path, look_closer) == {"kept": "signature not verified", "edited": "in review"}
 
 
 def test_lesions_that_a_reader_has_to_decide_on_are_counted_at_the_second_look(root):
