@@ -90,6 +90,8 @@ def module(slicer_running: None, tmp_path: Path) -> Iterator[SimpleNamespace]:
         cases=tmp_path / "cases",
         views=slicer.app.slice_widgets,
     )
+    for view in slicer.app.slice_widgets.values():
+        view.leave()  # the crosshair outlives the scene, and a key would mean what the mouse of this test rests on
     widget.cleanup()
     widget.uiWidget.setMRMLScene(None)
     widget.parent.hide()
