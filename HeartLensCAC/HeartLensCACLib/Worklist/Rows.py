@@ -10,7 +10,8 @@ from pathlib import Path
 
 from slicer.i18n import tr as _
 
-from heartlens.app.rounds.store import CaseStage, StoredCase
+from heartlens.app.rounds.stage import CaseStage
+from heartlens.app.rounds.store import StoredCase
 
 
 class State(Enum):
@@ -21,6 +22,7 @@ class State(Enum):
     SCORING = _("scoring")
     SCORED = _("scored")
     IN_REVIEW = _("in review")
+    READ = _("read")
     SIGNED = _("signed")
     UNVERIFIED = _("signature not verified")
     ALTERED = _("altered after signing")
@@ -30,13 +32,14 @@ class State(Enum):
 STATES = {
     CaseStage.SCORED: State.SCORED,
     CaseStage.IN_REVIEW: State.IN_REVIEW,
+    CaseStage.READ: State.READ,
     CaseStage.SIGNED: State.SIGNED,
     CaseStage.UNVERIFIED: State.UNVERIFIED,
     CaseStage.ALTERED: State.ALTERED,
     CaseStage.DAMAGED: State.DAMAGED,
 }
 
-TO_READ = (State.SCORED, State.IN_REVIEW, State.UNVERIFIED, State.ALTERED)
+TO_READ = (State.SCORED, State.IN_REVIEW, State.READ, State.UNVERIFIED, State.ALTERED)
 """States of a case that still waits for a signature."""
 
 

@@ -276,7 +276,7 @@ def test_selected_scans_are_scored_one_after_another_by_one_worker_while_a_case_
     module.wait(lambda: not processes_left(), 20)
     assert len(workers) == 1
     assert max(together) == 1
-    assert [line[3] for line in lines(module)] == ["scored", "scored", "scored", "in review"]
+    assert [line[3] for line in lines(module)] == ["scored", "scored", "scored", "read"]
     assert panel.reading.folder == cases["jane before"]
     assert len(panel.reading.case.edits) == 1
     assert len(list(module.cases.iterdir())) == 4

@@ -19,12 +19,13 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 
 from heartlens.app.failure import Failure, log_failure
+from heartlens.app.rounds.stage import CaseStage
 from heartlens.core.errors import InputRefused
 from heartlens.viewer.guard import Guard
 from heartlens.viewer.listed import Listed
 from heartlens.viewer.refusals import BodyTooLarge, Stale, sentence
 from heartlens.viewer.worklist.labels import write_labels
-from heartlens.viewer.worklist.rows import SIGNED, Rows
+from heartlens.viewer.worklist.rows import Rows
 
 if TYPE_CHECKING:
     from heartlens.viewer.open_case import OpenCase
@@ -162,7 +163,7 @@ class Worklist:
             "state": row.state,
             "words": row.words,
             "score": row.score,
-            "need": "" if row.state == SIGNED else listed.need or row.need.words,
+            "need": "" if row.stage is CaseStage.SIGNED else listed.need or row.need.words,
             "is_reviewed": row.is_reviewed,
         }
 

@@ -9,31 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from enum import Enum
 from pathlib import Path
 
-from heartlens.case.folder import case_in, case_journal, read_json
+from heartlens.app.rounds.stage import CaseStage, has_begun, stage_of, standing_of
+from heartlens.case.folder import case_in, read_json
 from heartlens.case.journal import JOURNAL
-from heartlens.case.looked_at import VIEWED
-from heartlens.case.seal import REPORT, SIGNATURE, SealState, read_seal
-from heartlens.core.errors import InputRefused
+from heartlens.case.seal import SIGNATURE, Seal, SealState
 
 SECOND_FOLDER = "second"
 """Folder within a folder of cases that holds second readings, each under the name of the first one's result."""
-
-
-class CaseStage(str, Enum):
-    """How far a case has come."""
-
-    SCORED = "scored"
-    IN_REVIEW = "in review"
-    SIGNED = "signed"
-    UNVERIFIED = "signature not verified"
-    ALTERED = "altered after signing"
-    DAMAGED = "damaged"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 @dataclass(frozen=True)
@@ -45,7 +29,7 @@ class StoredCase:
     folder
         Of the case.
     stage
-        How far it has come; a signature is taken at its word until `look_closer`.
+        How far it has come; until `look_closer` a signature is taken at its word, and lesions are taken to be left.
     is_second
         Whether it is a second reading, by where it lies.
     study_uid, series_uid
@@ -131,7 +115,7 @@ def read_stored(folder: Path, root: Path) -> StoredCase:
 
 
 def look_closer(case: StoredCase) -> StoredCase:
-    """The same case with its signature judged and its undecided lesions counted.
+    """The same case with its signature judged, its undecided lesions counted, and its stage by both.
 
     Parameters
     ----------
@@ -140,36 +124,18 @@ def look_closer(case: StoredCase) -> StoredCase:
     """
     if case.stage is CaseStage.DAMAGED:
         return case
-    stage: CaseStage = case.stage
-    try:
-        lesions = read_json(case.folder / REPORT)["lesions"]
-        undecided = sum(bool(row.get("undecided")) or row["artery"] == "UNASSIGNED" for row in lesions)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        undecided = None
-    try:
-        if (case.folder / SIGNATURE).is_file():
-            stage = _judged(case)
-    except InputRefused as refused:
-        return replace(case, stage=CaseStage.DAMAGED, undecided=undecided, problem=refused.text)
-    return replace(case, stage=stage, undecided=undecided)
+    standing = standing_of(case.folder)
+    if standing.stage is CaseStage.NOT_BEGUN:
+        return replace(case, stage=CaseStage.DAMAGED, problem="case.json is no longer there")
+    return replace(case, stage=standing.stage, undecided=standing.undecided, problem=standing.problem)
 
 
 def _claimed(folder: Path, edits: int) -> CaseStage:
     """By what files there are, and what the signature says of itself."""
+    state = SealState.NONE
     if (folder / SIGNATURE).is_file():
         document = read_json(folder / SIGNATURE)
         if "observer" in document:
             signed = document.get("journal", document).get("edits")
-            return CaseStage.SIGNED if signed == edits else CaseStage.IN_REVIEW
-    return CaseStage.IN_REVIEW if edits or (folder / VIEWED).is_file() else CaseStage.SCORED
-
-
-def _judged(case: StoredCase) -> CaseStage:
-    seal = read_seal(case.folder, len(case_journal(case.folder).edits))
-    return {
-        SealState.HOLDS: CaseStage.SIGNED,
-        SealState.UNVERIFIED: CaseStage.IN_REVIEW if seal.is_edited else CaseStage.UNVERIFIED,
-        SealState.ALTERED: CaseStage.ALTERED,
-        SealState.LAPSED: CaseStage.IN_REVIEW,
-        SealState.NONE: case.stage,
-    }[seal.state]
+            state = SealState.HOLDS if signed == edits else SealState.LAPSED
+    return stage_of(Seal(state), edits=edits, has_begun=has_begun(folder), is_settled=False)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from heartlens.case.edits import edits_in_force
-from heartlens.case.folder import case_in, case_journal, read_json
+from heartlens.app.rounds.stage import CaseStage, Standing, standing_of
 from heartlens.case.journal import JOURNAL
 from heartlens.case.lock import LOCK, who_holds
-from heartlens.case.looked_at import VIEWED, LookedAt
-from heartlens.case.seal import REPORT, SIGNATURE, Seal, SealState, read_seal
+from heartlens.case.looked_at import VIEWED
+from heartlens.case.seal import REPORT, SIGNATURE, SealState
 from heartlens.case.signature import shown_name
-from heartlens.core.errors import InputRefused
 from heartlens.risk.reading_need import Need, need_of
 from heartlens.scoring.report import display_agatston
 from heartlens.viewer.listed import Listed
@@ -24,10 +21,8 @@ from heartlens.viewer.listed import Listed
 WATCHED = ("case.json", REPORT, SIGNATURE, JOURNAL, VIEWED, LOCK)
 """Files by which a row is known to be as it was."""
 
-NOT_BEGUN, DRAFT, IN_REVIEW, READ, SIGNED, ALTERED, DAMAGED = (
-    "not begun", "draft", "in review", "read", "signed", "altered", "damaged",
-)  # fmt: skip
-"""How far a case is: made for nobody yet; read by nobody; begun; edited with nothing left to decide; and so on."""
+SHOWN = {**{stage: stage.value for stage in CaseStage}, CaseStage.SCORED: "draft", CaseStage.ALTERED: "altered"}
+"""What the page calls a stage."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +31,10 @@ class Row:
 
     Parameters
     ----------
-    state
-        One of those above.
+    stage
+        How far it has come.
     words
-        What a reader must know of it beside the state; "" for nothing.
+        What a reader must know of it beside the stage; "" for nothing.
     score
         Agatston as the report says it, or the range that it lies in; "" where the report has none, or is behind.
     need
@@ -50,7 +45,7 @@ class Row:
         Whether a reader signed it or has an edit in force: then its labels may teach a network.
     """
 
-    state: str
+    stage: CaseStage
     words: str = ""
     score: str = ""
     need: Need = Need.ROUTINE
@@ -58,9 +53,14 @@ class Row:
     is_reviewed: bool = False
 
     @property
+    def state(self) -> str:
+        """What the page calls its stage."""
+        return SHOWN[self.stage]
+
+    @property
     def place(self) -> tuple[int, int, float]:
         """By which rows are ordered: what needs a reader most comes first, and what is signed last."""
-        return (self.state in (SIGNED, DAMAGED), self.need, -self.span)
+        return (self.stage in (CaseStage.SIGNED, CaseStage.DAMAGED), self.need, -self.span)
 
 
 def row_of(folder: Path) -> Row:
@@ -71,47 +71,45 @@ def row_of(folder: Path) -> Row:
     folder
         Of the case, which need not be there yet.
     """
-    if case_in(folder) is None:
-        return Row(NOT_BEGUN)
+    standing = standing_of(folder)
+    if standing.stage is CaseStage.NOT_BEGUN:
+        return Row(standing.stage)
     try:
-        edits = case_journal(folder).edits
-        seal = read_seal(folder, len(edits))
-        report = read_json(folder / REPORT)
-        row = _of_report(report, is_current=report["edits"] == len(edits))
-        is_edited = bool(edits_in_force(edits))
-    except (InputRefused, OSError, ValueError, LookupError, TypeError, AttributeError):
-        return Row(DAMAGED, "cannot be read; heartlens verify says more")
-    if seal.state is SealState.HOLDS:
-        return replace(row, state=SIGNED, words=_signer(seal), is_reviewed=True)
-    if seal.state is SealState.ALTERED:
-        return replace(row, state=ALTERED, words="altered after it was signed: look through it")
-    state, words = _unsigned(folder, row, is_begun=bool(edits)), ""
-    if seal.state is SealState.UNVERIFIED:
-        words = "its signature cannot be verified here"
-    elif seal.state is SealState.LAPSED:
-        words = "edited since it was signed"
-    return replace(row, state=state, words=words, is_reviewed=is_edited)
+        row = _scored(standing)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        row = Row(CaseStage.DAMAGED)
+    if row.stage is CaseStage.DAMAGED:
+        return Row(row.stage, "cannot be read; heartlens verify says more")
+    return replace(row, words=_words(standing), is_reviewed=standing.is_reviewed)
 
 
-def _of_report(report: Mapping[str, Any], *, is_current: bool) -> Row:
-    assessment = report["assessment"]
-    low, high = assessment["total_low"], assessment["total_high"]
-    need = need_of(assessment)
-    if report["total"]["agatston"] is None or not is_current:
-        return Row(DRAFT, need=need)
+def _scored(standing: Standing) -> Row:
+    """The row of a case with what its report says of the score; one that is behind the edits says none."""
+    report = standing.report
+    if report is None:
+        return Row(standing.stage)
+    assessment = report.get("assessment")
+    need = Need.ROUTINE if assessment is None else need_of(assessment)  # version 1 had none
+    if standing.undecided:
+        need = min(need, Need.LESIONS)
+    total = report["total"]["agatston"]
+    if total is None or not standing.is_current or (assessment is None and standing.undecided):
+        return Row(standing.stage, need=need)
+    low, high = (total, total) if assessment is None else (assessment["total_low"], assessment["total_high"])
     texts = list(dict.fromkeys(display_agatston(one) for one in (low, high)))
-    return Row(DRAFT, score=" to ".join(texts), need=need, span=float(high - low))
+    return Row(standing.stage, score=" to ".join(texts), need=need, span=float(high - low))
 
 
-def _unsigned(folder: Path, row: Row, *, is_begun: bool) -> str:
-    if is_begun and row.need not in (Need.CATEGORY, Need.LESIONS):
-        return READ
-    return IN_REVIEW if is_begun or LookedAt(folder).has_begun else DRAFT
-
-
-def _signer(seal: Seal) -> str:
-    assert seal.signature is not None
-    return f"by {shown_name(seal.signature.observer)}, {seal.signature.when[:10]}"
+def _words(standing: Standing) -> str:
+    seal = standing.seal
+    if seal.state is SealState.HOLDS:
+        assert seal.signature is not None
+        return f"by {shown_name(seal.signature.observer)}, {seal.signature.when[:10]}"
+    return {
+        SealState.ALTERED: "altered after it was signed: look through it",
+        SealState.UNVERIFIED: "its signature cannot be verified here",
+        SealState.LAPSED: "edited since it was signed",
+    }.get(seal.state, "")
 
 
 class Rows:
@@ -136,15 +134,16 @@ class Rows:
         if known is None or known[0] != mark:
             known = self._known[folder] = (mark, row_of(folder))
         row = known[1]
-        if not is_open_here and mark[-1] is not None and row.state not in (SIGNED, DAMAGED):
+        if not is_open_here and mark[-1] is not None and row.stage not in (CaseStage.SIGNED, CaseStage.DAMAGED):
             holder = who_holds(folder)
             if holder is not None:
-                return replace(row, state=IN_REVIEW, words=f"open elsewhere: {holder}")
+                return replace(row, stage=CaseStage.IN_REVIEW, words=f"open elsewhere: {holder}")
         return row
 
     def is_signed(self, listed: Listed) -> bool:
         """Whether the case is signed; the most are not, and have no signature to be verified."""
-        return os.path.lexists(listed.folder / SIGNATURE) and self.of(listed, is_open_here=True).state == SIGNED
+        is_claimed = os.path.lexists(listed.folder / SIGNATURE)
+        return is_claimed and self.of(listed, is_open_here=True).stage is CaseStage.SIGNED
 
 
 def _mark(path: Path) -> tuple[int, int, int] | None:
