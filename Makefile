@@ -141,7 +141,7 @@ mutants: $(VENV)/installed-training $(VENV)/installed-slicer
 # Half an hour on two cores, outside CI; docs/kills.md is its result.
 kill: $(VENV)/installed-test
 	$(BIN)/python scripts/kill.py
-	HEARTLENS_KILLS=200 $(BIN)/python -m pytest HeartLensCAC/Testing/viewer/test_server.py -k killed
+	HEARTLENS_KILLS=200 HEARTLENS_KILLS_PAGE=$(CURDIR)/docs/kills.md $(BIN)/python -m pytest HeartLensCAC/Testing/viewer/test_server.py -k killed
 	HEARTLENS_ALL_FAILURES=1 $(BIN)/python -m pytest -s HeartLensCAC/Testing/test_failures.py
 
 # Outside CI, which runs a sample of it.

@@ -71,6 +71,15 @@ def twice(read_twice_once, tmp_path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def two_readings(read_twice_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for the tests of two readings beside the third case; none of them edits."""
+    place = tmp_path_factory.mktemp("third")
+    first, second = read_twice_once / "first", read_twice_once / "second"
+    with Server(first, "--against", second, "--adjudicate", place / "third") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def unedited(written_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One server for all tests whose requests are refused; each of them sees that nothing was changed."""
     place = tmp_path_factory.mktemp("unedited") / "result"

@@ -213,6 +213,28 @@ def test_a_page_of_a_server_that_has_ended_says_so(browser, server):
     context.close()
 
 
+def test_a_tab_of_a_server_that_was_started_again_at_its_port_changes_nothing(browser, case):
+    with Server(case) as server:
+        old = Reader(browser, server)
+        old.page.get_by_role("button", name="Show lesion 1").click()
+        port = server.base.rstrip("/").rpartition(":")[2]
+        server.kill()
+    with Server("--port", port, case) as server:
+        old.page.locator("#axial").focus()
+        old.key("1")
+        old.page.locator("#alertText").get_by_text("open the address that heartlens review printed").wait_for()
+        assert (old.version, server.state()["version"]) == (0, 0)
+        old.server = server
+        old.page.goto("about:blank")
+        old.page.goto(server.address)  # the same tab, with the address that was printed now
+        old.wait("[data-ready=yes]")
+        old.page.get_by_role("button", name="Show lesion 1").click()
+        old.page.locator("#axial").focus()
+        old.edits(lambda: old.key("1"))
+        assert old.totals()["LM"] == "900"
+        old.context.close()
+
+
 class Evil(BaseHTTPRequestHandler):
     """An empty page of another server of this computer: of one elsewhere Chromium itself would ask nothing here."""
 

@@ -1,19 +1,14 @@
-"""The page itself: nothing for axe to find, on a phone, a desk and a large screen, dark and light; what is drawn."""
+"""The page itself: what is drawn, and what mouse, keys and fingers do to it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from installed import need
 from viewer.page import Reader
 from viewer.reviewed_chest import NAME, Server
 
 pytestmark = pytest.mark.slow
-
-SIZES = [(390, 844), (1280, 800), (2560, 1440)]
 
 
 def pixels(reader, canvas, j, i):
@@ -24,49 +19,6 @@ def pixels(reader, canvas, j, i):
         "([id, x, y]) => [...document.querySelector(id).getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)",
         [canvas, x - box["x"], y - box["y"]],
     )
-
-
-@pytest.fixture(scope="module")
-def two_readings(read_twice_once, tmp_path_factory) -> Iterator[Server]:
-    """One server for the tests of two readings; none of them edits."""
-    place = tmp_path_factory.mktemp("third")
-    first, second = read_twice_once / "first", read_twice_once / "second"
-    with Server(first, "--against", second, "--adjudicate", place / "third") as running:
-        yield running
-
-
-def axe_finds(reader):
-    axe_folder = Path(need("axe_playwright_python", "pip install 'heartlens[test]'").__file__).parent
-    reader.page.evaluate((axe_folder / "axe.min.js").read_text())
-    found = reader.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-    return [(v["id"], [n["target"] for n in v["nodes"]]) for v in found["violations"]]
-
-
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size[0]))
-def test_axe_finds_nothing_and_nothing_runs_over(browser, unedited, size):
-    reader = Reader(browser, unedited, size)
-    reader.page.locator("#axial").focus()
-    for theme in ("dark", "light"):
-        reader.key("u")
-        assert reader.page.locator("html").get_attribute("data-theme") == theme
-        assert axe_finds(reader) == []
-        assert reader.page.evaluate("document.documentElement.scrollWidth") <= size[0]
-        reader.page.locator("#theme").click()
-    reader.close()
-
-
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: str(size[0]))
-def test_axe_finds_nothing_where_two_readings_lie_beside_the_third(browser, two_readings, size):
-    reader = Reader(browser, two_readings, size)
-    reader.page.locator("#axial").focus()
-    reader.key("d")
-    for theme in ("dark", "light"):
-        assert reader.page.locator("#readingA").is_visible()
-        assert axe_finds(reader) == []
-        assert reader.page.evaluate("document.documentElement.scrollWidth") <= size[0]
-        assert reader.page.locator("html").get_attribute("data-theme") == theme
-        reader.page.locator("#theme").click()
-    reader.close()
 
 
 def test_a_reading_beside_shows_its_own_outlines_follows_the_image_and_cannot_be_edited(browser, two_readings):
@@ -213,6 +165,33 @@ def test_a_browser_that_keeps_nothing_shows_the_page(browser, unedited):
     assert page.locator("html").get_attribute("data-theme") == "dark"
     page.locator("#theme").click()
     assert page.locator("html").get_attribute("data-theme") == "light"
+    context.close()
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["HTMLCanvasElement.prototype.getContext = () => null", "delete window.ResizeObserver", "delete window.Path2D"],
+)
+def test_a_browser_that_cannot_draw_says_so_in_a_sentence_and_asks_for_no_case(browser, unedited, missing):
+    context = browser.new_context()
+    context.add_init_script(missing)
+    page, asked = context.new_page(), []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(unedited.address)
+    page.locator("#alert:not([hidden])").wait_for()
+    told = page.locator("#alertText").inner_text()
+    assert told == "This browser cannot draw the images (Canvas 2-D); open the page in a current one."
+    assert page.locator("#page").is_hidden()
+    assert [url for url in asked if "/api/" in url] == []
+    context.close()
+
+
+def test_a_browser_without_scripts_says_so_in_a_sentence(browser, unedited):
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(unedited.address)
+    assert page.get_by_text("needs JavaScript; allow it for this address.").is_visible()
+    assert page.locator("#page").is_hidden()
     context.close()
 
 

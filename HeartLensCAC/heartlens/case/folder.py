@@ -192,6 +192,28 @@ def case_journal(folder: Path) -> Journal:
         raise InputRefused("unreadable", f"case folder {folder.name}: {error}; restore it from a copy") from error
 
 
+def refuse_unopenable(folder: Path) -> None:
+    """Refuse a case of which small files say already that it does not open; others are refused when they are opened.
+
+    Parameters
+    ----------
+    folder
+        Of the case.
+
+    Raises
+    ------
+    InputRefused
+        ``unreadable``: case.json or the journal is damaged; ``input``: the CT is not where it was read from.
+    """
+    case_journal(folder)
+    document = _read_case_document(folder)
+    gone = [place for place in document["source"] if not Path(place).exists()]
+    if gone and not (folder / "ct.nrrd").exists():
+        raise InputRefused(
+            "input", f"case folder {folder.name}: expected the scored CT at {gone[0]}, found nothing; bring it back"
+        )
+
+
 _PARTS = {
     "schema": str, "protocol": dict, "risk_inputs": dict, "warnings": list, "provenance": dict, "checksums": dict,
     "overrides": dict, "source": list,

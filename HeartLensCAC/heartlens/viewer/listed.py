@@ -57,6 +57,11 @@ class Listed:
         return self.name or name_of(self.folder)
 
     @property
+    def is_made_of_others(self) -> bool:
+        """Whether other cases decide if it can be opened: a reading that it begins with, or an earlier scan."""
+        return self.make is not None or self.prior is not None
+
+    @property
     def is_there(self) -> bool:
         """Whether it was made already: a reading begins when somebody opens it, and not before."""
         return self.make is None or case_in(self.folder) is not None

@@ -46,6 +46,11 @@ class Prior:
         self._prior: OpenedCase | None = None
         self._alignment: Alignment | None = None
 
+    @property
+    def place(self) -> Path:
+        """Of its case."""
+        return self._place
+
     def check(self, current: OpenedCase) -> tuple[str, ...]:
         """Refuse what `heartlens progress` refuses, and give what a reader must know of whose the scans are.
 
