@@ -1,6 +1,7 @@
 """Clicks in slice views, as points of the patient.
 
-A slab of maximum intensity takes none: what is seen there lies somewhere within its thickness.
+A slab of maximum intensity takes none, and no stroke of a brush: what is seen there lies somewhere within its
+thickness.
 
 A drag is no click: it pans, zooms or changes the window. While a markup is being placed, or in another mouse mode of
 Slicer, the click is not ours.
@@ -11,6 +12,7 @@ from typing import Any
 
 import slicer
 import vtk
+from slicer.i18n import tr as _
 
 SLOP_PIXELS = 3
 """How far the mouse may move between press and release of a click."""
@@ -19,8 +21,9 @@ BEFORE_SLICER = 2.0
 """Priority of an observer that comes before the view's own (0) and the segment editor's (1), which may end an event.
 
 Slicer takes Ctrl and the left button for blending layers, and tells nobody after it. Such a press is kept from it
-while it may be a click of ours. Slicer 5.12 remembers the segmentation that it began to blend, and crashes when that
-press comes again after the segmentation has gone (vtkMRMLSliceIntersectionWidget.cxx:508).
+while it may be a click of ours, and while a brush is in hand. Slicer 5.12 remembers the segmentation that it began to
+blend, and crashes when that press comes again after the segmentation has gone
+(vtkMRMLSliceIntersectionWidget.cxx:508).
 """
 
 AFTER_SLICER = -1.0
@@ -40,12 +43,17 @@ class ViewClicks:
         Called with (r, a, s) in mm and whether Ctrl was held when the button went down.
     isWanted
         Whether a click would do something now.
+    isBrushing
+        Whether an effect of the segment editor is at work, to which the views belong.
     """
 
     def __init__(
-        self, clicked: Callable[[tuple[float, float, float], bool], None], isWanted: Callable[[], bool]
+        self,
+        clicked: Callable[[tuple[float, float, float], bool], None],
+        isWanted: Callable[[], bool],
+        isBrushing: Callable[[], bool],
     ) -> None:
-        self._clicked, self._isWanted = clicked, isWanted
+        self._clicked, self._isWanted, self._isBrushing = clicked, isWanted, isBrushing
         self._observed: list[tuple[Any, int]] = []
         self._manager: Any = None
         self._pressed: tuple[int, int] | None = None
@@ -80,10 +88,9 @@ class ViewClicks:
 
             tags: dict[str, int] = {}
 
-            def onAnyPress(caller: Any, event: str, tags: Any = tags) -> None:
+            def onAnyPress(caller: Any, event: str, tags: Any = tags, node: Any = node) -> None:
                 self._pressed = None
-                if caller.GetControlKey() and self._isWanted() and _isDefaultMode():
-                    self._pressed, self._isCtrl = tuple(caller.GetEventPosition()), True
+                if self._isKept(caller, node):
                     caller.GetCommand(tags["any"]).SetAbortFlag(1)
 
             def onPlainPress(caller: Any, event: str) -> None:
@@ -109,6 +116,19 @@ class ViewClicks:
         self._observed = []
         self._pressed = None
 
+    def _isKept(self, interactor: Any, sliceNode: Any) -> bool:
+        """Whether nobody after us gets to know of a press."""
+        isCtrl = bool(interactor.GetControlKey())
+        if self._isBrushing():
+            isSlab = bool(sliceNode.GetSlabReconstructionEnabled())
+            if isSlab:
+                slicer.util.showStatusMessage(_("A slab has no depth: paint, erase and cut in a single slice."), 5000)
+            return isSlab or isCtrl
+        if not (isCtrl and self._isWanted() and _isDefaultMode()):
+            return False
+        self._pressed, self._isCtrl = tuple(interactor.GetEventPosition()), True
+        return True
+
     def _onRelease(self, interactor: Any, sliceNode: Any) -> None:
         pressed, self._pressed = self._pressed, None
         x, y = interactor.GetEventPosition()
@@ -118,7 +138,7 @@ class ViewClicks:
             return
         if sliceNode.GetSlabReconstructionEnabled():
             return
-        r, a, s, _one = sliceNode.GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))
+        r, a, s, _w = sliceNode.GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))
         self._clicked((r, a, s), self._isCtrl)
 
 

@@ -394,7 +394,7 @@ class ReviewSection:
         self._showHint()
 
     def _onTint(self, shown: bool) -> None:
-        if self._nodes is not None:
-            display = self._nodes.segmentation.GetDisplayNode()
-            if display is not None:
-                display.SetVisibility(shown)
+        display = None if self._nodes is None else self._nodes.segmentation.GetDisplayNode()
+        if display is not None:  # in slices alone: whatever paints into a hidden node is asked about it by Slicer
+            display.SetVisibility2DFill(shown)
+            display.SetVisibility2DOutline(shown)

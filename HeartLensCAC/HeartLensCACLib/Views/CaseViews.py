@@ -39,7 +39,7 @@ class CaseViews:
     ) -> None:
         self.ui = ui
         self._shown, self._review = shown, review
-        self.clicks = ViewClicks(clicked, lambda: review.clickArtery is not None)
+        self.clicks = ViewClicks(clicked, lambda: review.clickArtery is not None, lambda: bool(review.brush.effect))
         self.box = BoxPrompt(boxed, self._showBox, lambda: review.clickArtery is not None)
         self.room = ReadingRoom(shown)
         self.strip = Strip(ui, shown)

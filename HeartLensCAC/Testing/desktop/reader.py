@@ -14,11 +14,9 @@ need("slicer", "pip install -r HeartLensCAC/Resources/requirements-slicer.txt")
 
 import slicer  # noqa: E402
 import vtk  # noqa: E402
-from desktop.slicer_facts import default  # noqa: E402
 from PySide6.QtCore import QPoint, Qt  # noqa: E402
 from PySide6.QtTest import QTest  # noqa: E402
 from PySide6.QtWidgets import QApplication, QFileDialog  # noqa: E402
-from vtk.util.numpy_support import numpy_to_vtk  # noqa: E402
 
 KEYS = {
     "Del": Qt.Key_Delete,
@@ -162,60 +160,66 @@ class Reader:
         """Where a view shows a voxel of a lesion, after it went there."""
         case = self.panel.reading.case
         flat = case.lesions.voxels.flat[case.lesions.voxels.ids == lesion]
-        kji = np.array(np.unravel_index(flat[len(flat) // 2], case.ct.shape), float)
-        x, y, z = case.ct.lps_mm(kji)
-        node = self.module.views[name].node
-        node.JumpSliceByCentering(-x, -y, z)
+        kji = np.unravel_index(flat[len(flat) // 2], case.ct.shape)
+        self._go_to(name, kji)
+        return self._xy(name, kji)
+
+    def _go_to(self, name: str, kji: Any) -> None:
+        x, y, z = self.panel.reading.case.ct.lps_mm(np.array(kji, float))
+        self.module.views[name].node.JumpSliceByCentering(-x, -y, z)
+
+    def _xy(self, name: str, kji: Any) -> tuple[int, int]:
+        """Column and row of a view at which a voxel is."""
+        x, y, z = self.panel.reading.case.ct.lps_mm(np.array(kji, float))
         to_xy = vtk.vtkMatrix4x4()
-        vtk.vtkMatrix4x4.Invert(node.GetXYToRAS(), to_xy)
+        vtk.vtkMatrix4x4.Invert(self.module.views[name].node.GetXYToRAS(), to_xy)
         px, py, *_ = to_xy.MultiplyPoint((-x, -y, z, 1.0))
         return round(px), round(py)
 
-    def paint_free_calcium(self, segment: str) -> int:
-        """Brush over bright voxels that no lesion has, such as rib; the mask and threshold decide what is taken.
-
-        Returns
-        -------
-        Number of voxels brushed
-        """
+    def free_calcium(self) -> tuple[int, int, int]:
+        """A bright voxel that no lesion has, such as rib."""
         case = self.panel.reading.case
         free = (case.ct.hu >= 200) & (case.lesions.labels == 0)
         k, j, i = (int(at[len(at) // 2]) for at in np.nonzero(free))
-        brushed = np.zeros(case.ct.shape, np.uint8)
-        brushed[k, j - 2 : j + 3, i - 2 : i + 3] = 1
-        self._stroke("Paint", segment, brushed)
-        return int(brushed.sum())
+        return k, j, i
 
-    def erase_lesion(self, lesion: int, segment: str | None = None) -> None:
-        """The eraser over a lesion, with its own segment chosen in the editor or another one."""
+    def paint_free_calcium(self, segment: str) -> None:
+        """A stroke of 4 mm over bright voxels that no lesion has; the mask decides what is taken."""
+        k, j, i = self.free_calcium()
+        self.stroke_over("Paint", segment, [(k, j, i - 2), (k, j, i + 2)], diameter_mm=4.0)
+
+    def erase_lesion(self, lesion: int, segment: str | None = None) -> int:
+        """The eraser over a lesion, a stroke in each of its slices, with its own segment chosen or another one.
+
+        Returns
+        -------
+        How many strokes
+        """
         case = self.panel.reading.case
-        brushed = (case.lesions.labels == lesion).astype(np.uint8)
-        self._stroke("Erase", segment or case.lesions.arteries[lesion].name, brushed)
+        voxels = np.argwhere(case.lesions.labels == lesion)
+        segment = segment or case.lesions.arteries[lesion].name
+        slices = np.unique(voxels[:, 0])
+        for k in slices:
+            # row by row and back, as an eraser is moved, with a brush of one voxel
+            path = sorted(map(tuple, voxels[voxels[:, 0] == k]), key=lambda at: (at[1], at[2] * (-1) ** at[1]))
+            self.stroke_over("Erase", segment, path, diameter_mm=0.9 * min(case.ct.spacing_mm[1:]))
+        return len(slices)
 
-    def _stroke(self, effect: str, segment: str, brushed: Any) -> None:
-        """One stroke as Slicer's effects make it: a modifier label map through the segment editor's logic, with the
-        masks that the panel has set."""
-        self.ui.segmentEditor.setActiveEffectByName(effect)
-        node = self.panel.review.brush.node
-        node.SetSelectedSegmentID(segment)
-        logic = slicer.vtkSlicerSegmentEditorLogic()
-        logic.SetMRMLScene(slicer.mrmlScene)
-        logic.SetSegmentEditorNode(node)
-        logic.SetSegmentationNode(node.GetSegmentationNode())
-        logic.SetSourceVolumeNode(node.GetSourceVolumeNode())
-        logic.UpdateReferenceGeometryImage()
-        logic.UpdateMaskLabelmap()
-        modifier = slicer.vtkOrientedImageData()
-        modifier.DeepCopy(logic.GetReferenceGeometryImage())
-        modifier.GetPointData().SetScalars(numpy_to_vtk(brushed.ravel(), deep=True))
-        mode = {"Paint": logic.ModificationModeAdd, "Erase": logic.ModificationModeRemove}[effect]
-        every = node.GetAttribute("Erase.EraseAllSegments") or default("Erase.EraseAllSegments")
-        if effect == "Erase" and every == "1":  # qSlicerSegmentEditorPaintEffect.cxx:1699
-            mode = logic.ModificationModeRemoveAll
+    def stroke_over(self, effect: str, segment: str, voxels: Any, *, diameter_mm: float) -> None:
+        """One stroke in the axial view, with the segment chosen in the editor's table and a brush of that diameter."""
+        self.take_up(effect, diameter_mm)
+        self.ui.segmentEditor.setCurrentSegmentID(segment)
         edit_count = len(self.panel.reading.case.edits)
-        logic.ModifySegmentByLabelmap(
-            node.GetSegmentationNode(), segment, modifier, mode, modifier.GetExtent(), True, False
-        )
+        self._go_to("Red", voxels[0])
+        self.module.views["Red"].drag(*(self._xy("Red", kji) for kji in voxels))
         self.wait(lambda: len(self.panel.reading.case.edits) > edit_count)
         if self.puts_brush_down:
-            self.ui.segmentEditor.setActiveEffectByName("")
+            self.ui.segmentEditor.effect_button(effect).click()
+
+    def take_up(self, effect: str, diameter_mm: float) -> None:
+        """An effect by its button, where it is not in hand, and its brush by its slider."""
+        editor = self.ui.segmentEditor
+        if self.panel.review.brush.effect != effect:
+            editor.effect_button(effect).click()
+        editor.activeEffect().setCommonParameter("BrushDiameterIsRelative", 0)
+        editor.activeEffect().setCommonParameter("BrushAbsoluteDiameter", diameter_mm)

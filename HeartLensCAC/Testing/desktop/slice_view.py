@@ -141,6 +141,27 @@ class SliceView:
         released = ctrl if ctrl_at_release is None else ctrl_at_release
         at(*(drag_to or (x, y)), released, "LeftButtonReleaseEvent", "LeaveEvent")
 
+    def drag(self, *places: tuple[int, int], release: bool = True) -> None:
+        """A stroke: the button goes down at the first place, the mouse comes by the others, and it goes up at the last.
+
+        Parameters
+        ----------
+        places : columns and rows of the view
+        release : False leaves the button down
+        """
+        self.hover(*places[0])
+        self._interactor.InvokeEvent("LeftButtonPressEvent")
+        for x, y in places[1:]:
+            self._interactor.SetEventInformation(x, y, 0, 0)
+            self._interactor.InvokeEvent("MouseMoveEvent")
+        if release:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """The button goes up where the mouse is, and the mouse out of the view."""
+        for event in ("LeftButtonReleaseEvent", "LeaveEvent"):
+            self._interactor.InvokeEvent(event)
+
     def hover(self, x: int, y: int) -> None:
         """The mouse comes, and stays there."""
         self._interactor.SetEventInformation(x, y, 0, 0)

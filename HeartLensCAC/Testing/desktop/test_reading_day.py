@@ -75,8 +75,14 @@ class Hands(Reader):
         QTest.keyClicks(field, text)
         self.keys[self.at] += len(text)
 
-    def stroke(self, make: Any) -> None:
-        make()
+    def take_up(self, effect: str, diameter_mm: float) -> None:
+        """The effect is in hand, by its key; its size is one turn of the wheel."""
+        assert self.panel.review.brush.effect == effect
+        super().take_up(effect, diameter_mm)
+        self.gestures[self.at] += 1
+
+    def stroke_over(self, *where: Any, **brush: Any) -> None:
+        super().stroke_over(*where, **brush)
         self.gestures[self.at] += 1
 
     def box(self, lesion: int) -> None:
@@ -190,14 +196,15 @@ def test_a_reading_day_by_the_keyboard(module, phantom_ct, tmp_path, capsys):
     assert panel.reading.case.lesions.arteries[unsure] is Artery.LCX
     assert_totals(panel, scored_plainly(panel))
     hands.press("A", "1")
-    hands.stroke(lambda: hands.paint_free_calcium("LM"))
+    hands.paint_free_calcium("LM")
     hands.press("A")
     assert panel.review.brush.effect == ""
     assert panel.reading.case.report.arteries[Artery.LM].agatston > 0
     assert_totals(panel, scored_plainly(panel))
     hands.press("X")
-    erased = next(row.id for row in panel.reading.case.report.lesions if row.artery is Artery.LAD)
-    hands.stroke(lambda: hands.erase_lesion(erased))
+    lad = [row for row in panel.reading.case.report.lesions if row.artery is Artery.LAD]
+    erased = min(lad, key=lambda row: row.slices[1] - row.slices[0]).id
+    hands.erase_lesion(erased)
     hands.press("X")
     assert erased not in {row.id for row in panel.reading.case.report.lesions}
     assert_totals(panel, scored_plainly(panel))

@@ -1,4 +1,4 @@
-"""The journey that a real Slicer runs, walked here on the stand-ins: its steps are right, its brush is not tried."""
+"""The journey that a real Slicer runs, walked here on the stand-ins: its steps are right."""
 
 from __future__ import annotations
 
@@ -15,24 +15,15 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def hands(module, phantom_ct):
-    """Clicks and views are the journey's own; strokes go through Slicer's segment editor logic: no effect is here."""
+    """Clicks, views and strokes are the journey's own; Paint and Erase are those of `desktop.brushes`."""
     import qt
     import slicer
 
     from HeartLensCACLib.SelfTest import Hands
 
     slicer.app.processEvents = qt.QApplication.processEvents
-    reader = Reader(module, phantom_ct)
-
-    class Logic(Hands):
-        def brush(self, effect, artery, kji, diameterMm):
-            case = self.panel.reading.case
-            k, j, i = np.indices(case.ct.shape)
-            _dz, dy, dx = case.ct.spacing_mm
-            near = (dy * (j - kji[1])) ** 2 + (dx * (i - kji[2])) ** 2 <= (diameterMm / 2) ** 2
-            reader._stroke(effect, artery.name, (near & (k == kji[0])).astype(np.uint8))
-
-    yield Logic(module.widget)
+    Reader(module, phantom_ct)
+    yield Hands(module.widget)
     del slicer.app.processEvents
 
 

@@ -108,7 +108,7 @@ HANDLES = {
     "App": {"emit"},
     "DicomDatabase": {"add", "imported"},
     "LayoutManager": {"show"},
-    "SliceView": {"click", "hover", "leave", "reset"},
+    "SliceView": {"click", "drag", "hover", "leave", "let_go", "reset"},
     "ctkCollapsibleButton": {"SIGNALS", "TITLE_PX"},
     "ctkPathLineEdit": {"SIGNALS"},
     "qMRMLNodeComboBox": {"SIGNALS"},

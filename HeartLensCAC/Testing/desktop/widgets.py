@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 import slicer
 import vtk
+from desktop.brushes import EffectViews, PaintEffect
 from desktop.slicer_facts import default, flags
 from PySide6.QtCore import Property, QBuffer, QFile, Qt, Signal
 from PySide6.QtUiTools import QUiLoader
@@ -216,8 +217,7 @@ class qMRMLNodeComboBox(QComboBox):
 
 
 class qMRMLSegmentEditorWidget(QGroupBox):
-    """Sets the real vtkMRMLSegmentEditorNode and shows the effects as buttons; the editing itself is
-    vtkSlicerSegmentEditorLogic, which a test drives as Slicer's effects do."""
+    """Sets the real vtkMRMLSegmentEditorNode and shows the effects as buttons; Paint and Erase are in `desktop.brushes`."""
 
     EFFECTS = ("Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Scissors", "Islands")
 
@@ -232,6 +232,8 @@ class qMRMLSegmentEditorWidget(QGroupBox):
         self._row = QHBoxLayout(self)
         self._group = QButtonGroup(self)
         self._group.setExclusive(False)
+        self._views = EffectViews()
+        self._active = ""
         self.undo_states: int | None = None
         self.shown: dict[str, bool] = {}
         self.shortcuts_installed = False
@@ -297,10 +299,13 @@ class qMRMLSegmentEditorWidget(QGroupBox):
         self.shortcuts_installed = False
 
     def removeViewObservations(self) -> None:
-        pass
+        self._views.leave()
 
     def setupViewObservations(self) -> None:
-        pass
+        self._views.observe()
+
+    def activeEffect(self) -> PaintEffect | None:
+        return self._views.effect
 
     def updateWidgetFromMRML(self) -> None:
         self._on_node()
@@ -324,6 +329,14 @@ class qMRMLSegmentEditorWidget(QGroupBox):
         active = "" if self._node is None else self._node.GetActiveEffectName() or ""
         for name, button in self._buttons.items():
             button.setChecked(name == active)
+        if active == self._active:
+            return
+        self._active = active
+        self._views.effect = PaintEffect(active, self._node) if active in ("Paint", "Erase") else None
+        if active:  # as it comes and goes, so do the observers (qMRMLSegmentEditorWidget.cxx:1084)
+            self._views.observe()
+        else:
+            self._views.leave()
 
     def effect_button(self, name: str) -> QPushButton:
         return self._buttons[name]
