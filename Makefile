@@ -105,7 +105,7 @@ $(VENV)/installed-slicer: | $(VENV)/installed-training
 .venv-nnunet/installed: | $(VENV)/installed-slicer
 $(VENV)/installed-docs: | $(TEST_SETUP)
 check: | $(TEST_SETUP) $(VENV)/installed-docs
-pytest: | $(VENV)/installed-docs
+pytest: | $(VENV)/installed-docs .ohif/package/dist/index.html
 endif
 
 demo: $(VENV)/installed
@@ -188,9 +188,9 @@ DATA ?= ../shared/data
 judge: $(VENV)/installed-training
 	$(BIN)/python -m training.judge --data $(DATA) --out judged --docs docs/models.md $(if $(SECOND),--second $(SECOND)) $(if $(TEST),--test $(TEST))
 
-# Minutes, outside CI; needs chromium, orthanc, orthanc-dicomweb, openssl and iproute2 of the system, and npm to fetch OHIF.
+# Minutes; CI runs it among the tests. Needs chromium, orthanc, orthanc-dicomweb, openssl and iproute2 of the system, and
+# npm to fetch OHIF.
 pacs: $(VENV)/installed-test .ohif/package/dist/index.html
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'playwright>=1.50'
 	$(BIN)/python -m pytest HeartLensCAC/Testing/pacs
 
 # Minutes, outside CI; needs slurmctld, slurmd, slurm-client, munge and iproute2 of the system.
@@ -198,11 +198,13 @@ slurm: $(VENV)/installed-test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'dask-jobqueue>=0.9'
 	HEARTLENS_SLURM=1 $(BIN)/python -m pytest HeartLensCAC/Testing/cohort/test_slurm.py
 
+# 50 MB, known by their checksum; it has its name only when all of it is there.
 .ohif/package/dist/index.html:
-	mkdir -p .ohif
-	cd .ohif && npm pack --silent @ohif/app@3.13.2
-	cd .ohif && echo "b189d3963bfc58e9394a9db8c7be75d07beb029ec211dbb126d47b62969dd3f1  ohif-app-3.13.2.tgz" | sha256sum --check
-	cd .ohif && tar xzf ohif-app-3.13.2.tgz --touch --exclude=package/dist/ort && rm ohif-app-3.13.2.tgz
+	rm -rf .ohif && mkdir -p .ohif/part
+	cd .ohif/part && npm pack --silent --fetch-retries 5 @ohif/app@3.13.2
+	cd .ohif/part && echo "b189d3963bfc58e9394a9db8c7be75d07beb029ec211dbb126d47b62969dd3f1  ohif-app-3.13.2.tgz" | sha256sum --check --quiet
+	cd .ohif/part && tar xzf ohif-app-3.13.2.tgz --touch --exclude=package/dist/ort
+	mv .ohif/part/package .ohif/package && rm -r .ohif/part
 
 pictures: $(VENV)/installed-slicer
 	HEARTLENS_PICTURES=$(CURDIR)/docs/pictures $(BIN)/python -m pytest HeartLensCAC/Testing/desktop/test_pictures.py HeartLensCAC/Testing/viewer/test_pictures.py

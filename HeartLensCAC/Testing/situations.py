@@ -103,6 +103,7 @@ SIGNED = {
     "signed zero": warned("network", case=ZERO),
     "signed, another category the likeliest before": warned("network", case=LIKELIER_MODERATE),
     "signed, something that looks like metal": warned("metal-on-artery"),
+    "signed, nobody knows whether all images are here": warned("network", "image-count"),
     "signed, not evaluable": warned("contrast"),
 }
 ALTERED = {

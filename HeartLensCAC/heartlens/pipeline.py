@@ -75,6 +75,8 @@ class Request:
         Use the thresholds published for the scan's tube voltage.
     thickness_mm
         Slice thickness, where the file does not say it.
+    unverified_count
+        Nobody could say whether these are all images of the series; the result says so.
     risk
         What the user says about the person.
     """
@@ -89,6 +91,7 @@ class Request:
     kvp: float | None = None
     kvp_adapted: bool = False
     thickness_mm: float | None = None
+    unverified_count: bool = False
     risk: RiskInputs = field(default_factory=RiskInputs)
 
 
@@ -120,7 +123,7 @@ def score_series(
     if series is not None and request.segmentation is not None:
         cautions += origin_of_labels(request.segmentation, ct, series.patient_keys)
     protocol = _protocol_for(ct, request)
-    cautions += acquisition_cautions(ct, protocol)
+    cautions += acquisition_cautions(ct, protocol, is_count_unverified=request.unverified_count)
     clock.lap("read")
 
     on_progress("finding the heart", 0.2)
@@ -158,11 +161,8 @@ def read_ct(
     source: Path | Sequence[Path], request: Request, on_progress: Progress = lambda stage, fraction: None
 ) -> tuple[CTVolume, Series | None, list[WarningRecord]]:
     """Read the CT that the user means: a volume file, or the best series of a DICOM folder."""
-    read_options: dict[str, Any] = {
-        "allow": request.allow,
-        "kvp": request.kvp,
-        "slice_thickness_mm": request.thickness_mm,
-    }
+    read_options: dict[str, Any] = {"allow": request.allow, "kvp": request.kvp}
+    read_options |= {"slice_thickness_mm": request.thickness_mm}
     if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
         ct, cautions = read_volume(source, **read_options)
         _require_extent(ct, request)

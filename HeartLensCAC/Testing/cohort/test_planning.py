@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from pydicom import dcmread
 
 need("duckdb", "pip install 'heartlens[cohort]'")
 
-from cohort_scans import AGATSTON_OF_A_VOXEL, plan, texts_of  # noqa: E402
+from cohort_scans import AGATSTON_OF_A_VOXEL, plan, table, texts_of  # noqa: E402
 
 from heartlens.__main__ import main  # noqa: E402
 from heartlens.case.folder import load_case  # noqa: E402
@@ -357,3 +358,30 @@ def test_a_cohort_of_nobody_has_a_plan_a_status_and_tables(tmp_path, capsys):
         assert main(["cohort", step[0], str(folder.path), *step[1:]]) == 0
     assert "0 series planned" in capsys.readouterr().out
     assert "Nothing is scored yet" in (folder.path / "report.html").read_text()
+
+
+def test_a_cohort_of_one_whose_files_went_and_came_back_has_a_row_a_table_and_a_page(chests, tmp_path, capsys):
+    shutil.copytree(chests / "chest-2", tmp_path / "scans" / "chest")
+    folder = plan(tmp_path / "scans", out=tmp_path / "cohort")
+    (tmp_path / "scans" / "chest").rename(tmp_path / "gone")
+    assert main(["cohort", "run", str(folder.path), "--workers", "0"]) == 0
+    assert main(["cohort", "table", str(folder.path)]) == 0
+    ((status, code, text),) = table(folder, "status, code, text")
+    assert (status, code) == ("refused", "input")
+    assert "bring them back, then run again with --retry input" in text
+    (tmp_path / "gone").rename(tmp_path / "scans" / "chest")
+    assert main(["cohort", "run", str(folder.path), "--workers", "0"]) == 0
+    assert table(folder, "status") == [("refused",)], "what has a row is not made again unless it is asked for"
+    assert main(["cohort", "run", str(folder.path), "--workers", "0", "--retry", "input"]) == 0
+    known = tmp_path / "known.csv"
+    (uid,) = (row["series_uid"] for row in folder.planned(("series_uid",)))
+    known.write_text(f"series_uid,agatston\n{uid},{2 * AGATSTON_OF_A_VOXEL - 1}\n")
+    assert main(["cohort", "table", str(folder.path), "--truth", str(known)]) == 0
+    assert table(folder, "status, agatston") == [("scored", pytest.approx(2 * AGATSTON_OF_A_VOXEL))]
+    page = (folder.path / "report.html").read_text()
+    for words in ("<b>1</b>series found", "<b>1</b>planned", "<b>1</b>scored", "Bias +1.0"):
+        assert words in page, words
+    assert not re.search(r"\bnan\b", page, re.IGNORECASE)
+    capsys.readouterr()
+    assert main(["cohort", "status", str(folder.path)]) == 0
+    assert "1 series planned" in capsys.readouterr().out

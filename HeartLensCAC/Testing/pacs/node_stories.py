@@ -24,6 +24,9 @@ from heartlens.pacs.node.rules import Phase
 
 STATUS = 11113
 
+NOBODY_CONFIRMED = "nobody confirmed that all images are here"
+"""What a result says that was scored though nobody could say how many images its series has."""
+
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
@@ -65,6 +68,7 @@ def test_from_the_sender_to_seg_sr_page_and_pdf_in_the_archive_bit_for_bit(archi
         print(f"last image to sent, with pages: {time.monotonic() - begun:.1f} s")
         (out,) = (tmp_path / "home" / "results").glob("*/0001")
         assert score_of((out / "report.json").read_bytes()) == pytest.approx(node_chest.agatston())
+        assert NOBODY_CONFIRMED not in str(dcmread(out / "report.dcm"))
         for name in ("segmentation.dcm", "report.dcm", "key-page.dcm", "report-pdf.dcm"):
             uid = str(dcmread(out / name, stop_before_pixels=True).SOPInstanceUID)
             assert archive.find(SOPInstanceUID=uid) == [(out / name).read_bytes()], name
@@ -83,6 +87,7 @@ def test_half_a_series_and_then_the_rest_end_with_one_right_result_that_names_th
     send(paths[node_chest.UPPER])
     assert node.until(series, Phase.SENT).images == 37
     (first,) = archive.objects(study, "SR")
+    assert NOBODY_CONFIRMED in str(first)  # who reads it sees that it may be half
     send(paths[: node_chest.UPPER.start])
     node.until(series, Phase.RECEIVING)
     assert node.until(series, Phase.SENT).images == 52
@@ -94,7 +99,11 @@ def test_half_a_series_and_then_the_rest_end_with_one_right_result_that_names_th
     (of_series,) = of_study.ReferencedSeriesSequence
     assert [one.ReferencedSOPInstanceUID for one in of_series.ReferencedSOPSequence] == [first.SOPInstanceUID]
     key = node.row(series).key
-    half, whole = (score_of((node.home / "results" / key / n / "report.json").read_bytes()) for n in ("0001", "0002"))
+    pages = [node.home / "results" / key / n for n in ("0001", "0002")]
+    half, whole = (score_of((page / "report.json").read_bytes()) for page in pages)
+    for page in pages:  # the archive never said how many images there are
+        assert "image-count" in json.loads((page / "report.json").read_bytes())["assessment"]["reasons"]
+        assert NOBODY_CONFIRMED in (page / "report.html").read_text(encoding="utf-8")
     assert half == pytest.approx(node_chest.agatston(node_chest.UPPER))
     assert whole == pytest.approx(node_chest.agatston())
     send(paths)  # the same once more changes nothing

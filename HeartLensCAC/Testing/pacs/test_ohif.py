@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import skip_or_fail
 from ohif_gateway import OHIF
 from orthanc_archive import run_alone
 
@@ -25,5 +26,5 @@ def missing() -> str:
 
 def test_the_stories_of_the_viewer_end_well(tmp_path):
     if what := missing():
-        pytest.skip(f"OHIF in a browser needs {what}; make pacs")
+        skip_or_fail(f"OHIF in a browser needs {what}; make pacs")
     run_alone(Path(__file__).with_name("ohif_stories.py"), tmp_path / "stories", limit_s=LIMIT_S)

@@ -46,6 +46,18 @@ def person(scan, labels, **said):
     return score_series(scan, Request(segmentation=labels, risk=RiskInputs(**said))).case.risk_inputs
 
 
+@pytest.mark.parametrize("unverified", [True, False])
+def test_a_number_of_images_that_nobody_confirmed_limits_what_may_be_said_and_changes_no_score(
+    scan, labels, unverified
+):
+    case = score_series(scan, Request(segmentation=labels, unverified_count=unverified)).case
+    assert ("image-count" in case.assessment.reasons) is unverified
+    assert ("nobody confirmed that all images are here" in case.assessment.limits()) is unverified
+    (text,) = [one.text for one in case.cautions if one.code == "image-count"] or [""]
+    assert ("6 slices were scored" in text) is unverified
+    assert case.report.total.agatston == 2 * 16 * 16 * 3
+
+
 def test_age_and_sex_come_from_the_header_where_the_user_says_nothing(scan, labels):
     inputs = person(scan, labels)
     assert (inputs.age_years, inputs.sex) == (64.0, "M")

@@ -33,9 +33,30 @@ HIGH_NOISE_HU = 30.0
 """Standard deviation in blood: 130 HU is then three deviations above it, and noise alone makes islands."""
 
 
-def acquisition_cautions(ct: CTVolume, protocol: ScoringProtocol) -> list[WarningRecord]:
-    """What the header and the geometry say about how far the score can be compared."""
-    return [*_voltage(ct, protocol), *_slices(ct, protocol), *_kernel(ct), *_gating(ct)]
+def acquisition_cautions(
+    ct: CTVolume, protocol: ScoringProtocol, *, is_count_unverified: bool = False
+) -> list[WarningRecord]:
+    """What header, geometry and who brought the images say about how far the score can be compared.
+
+    Parameters
+    ----------
+    ct
+        As read.
+    protocol
+        How it is scored.
+    is_count_unverified
+        Nobody could say whether these are all images of the series.
+    """
+    count = _count(ct) if is_count_unverified else []
+    return [*count, *_voltage(ct, protocol), *_slices(ct, protocol), *_kernel(ct), *_gating(ct)]
+
+
+def _count(ct: CTVolume) -> list[WarningRecord]:
+    text = (
+        f"nobody confirmed that all images of the series are here: {ct.shape[0]} slices were scored, and calcium on a "
+        "missing one is not in the score; compare their number with the archive's"
+    )
+    return [WarningRecord("image-count", text)]
 
 
 def _voltage(ct: CTVolume, protocol: ScoringProtocol) -> list[WarningRecord]:

@@ -54,6 +54,10 @@ def add_score_options(score: argparse.ArgumentParser) -> None:
         "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
         help=f"score despite a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
     )  # fmt: skip
+    score.add_argument(
+        "--unverified-count", action="store_true",
+        help="nobody could say whether these are all images of the series: the result says so (heartlens node sets it)",
+    )  # fmt: skip
     score.add_argument("--series", metavar="UID[#STACK]", help="which series to score, and which stack of it")
 
     labels = score.add_argument_group("labels")
@@ -170,6 +174,7 @@ def request_of(options: argparse.Namespace) -> Request:
         kvp=options.kvp,
         kvp_adapted=options.kvp_adapted,
         thickness_mm=options.thickness_mm,
+        unverified_count=options.unverified_count,
         risk=RiskInputs(options.scheme, options.age, options.sex, options.race, factors),
     )
 

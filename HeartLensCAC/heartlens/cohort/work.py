@@ -189,7 +189,9 @@ def _require_unchanged(files: Sequence[Path], expected: int) -> None:
     except OSError:
         missing = sum(not file.exists() for file in files)
         raise InputRefused(
-            "input", f"{missing} of {len(files)} files of the series have gone since it was planned; bring them back"
+            "input",
+            f"{missing} of {len(files)} files of the series have gone since it was planned; bring them back, then run "
+            "again with --retry input",
         ) from None
     if found != expected:
         raise InputRefused(

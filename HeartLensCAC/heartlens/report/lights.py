@@ -15,7 +15,8 @@ from heartlens.risk.evaluable import EVALUABLE_BY_CODE, SETTLED_BY_SIGNING, Eval
 LIGHT_BY_CODE: Mapping[str, str] = MappingProxyType(
     {
         **dict.fromkeys(
-            ("few-slices", "no-heart", "heart-cut-top", "heart-cut", "extrapolated-gaps", "false-zero"), "coverage"
+            ("few-slices", "no-heart", "heart-cut-top", "heart-cut", "image-count", "extrapolated-gaps", "false-zero"),
+            "coverage",
         ),
         "non-gated": "gating",
         **dict.fromkeys(
@@ -47,7 +48,8 @@ LIGHT_BY_CODE: Mapping[str, str] = MappingProxyType(
 SHORT: Mapping[str, str] = MappingProxyType(
     {
         "few-slices": "too few slices", "no-heart": "no heart found", "heart-cut-top": "cut at the top",
-        "heart-cut": "cut at the bottom", "extrapolated-gaps": "gaps", "increment": "unusual increment",
+        "heart-cut": "cut at the bottom", "image-count": "images may be missing",
+        "extrapolated-gaps": "gaps", "increment": "unusual increment",
         "thickness": "unusual thickness", "unknown-thickness": "thickness unknown", "thin-slices": "thin, noisy",
         "overlap": "overlapping", "reformatted": "reformatted", "slabs": "averaged to slabs", "spectral": "spectral",
         "contrast": "contrast medium", "no-hu": "values not in HU", "high-noise": "high noise",

@@ -46,6 +46,7 @@ EVALUABLE_BY_CODE: Mapping[str, Evaluable] = MappingProxyType(
         "extrapolated-gaps": Evaluable.NO,  # slices are missing, and with them what they hold
         "heart-cut-top": Evaluable.NO,  # as of half a series: the arteries begin there
         "heart-cut": Evaluable.LIMITED,
+        "image-count": Evaluable.LIMITED,  # scored though nobody knows whether all images had come
         "labels": Evaluable.LIMITED,  # labels that may not lie on this scan
         "metal": Evaluable.LIMITED,
         "field": Evaluable.LIMITED,
@@ -64,6 +65,7 @@ REASONS: Mapping[str, str] = MappingProxyType(
         "extrapolated-gaps": "gaps between the slices",
         "heart-cut-top": "the scan begins below the top of the heart",
         "heart-cut": "the scan ends above the lower end of the heart",
+        "image-count": "nobody confirmed that all images are here",
         "metal": "metal near the heart",
         "non-gated": "not known to be ECG-gated",
         "no-hu": "values that are not Hounsfield units",

@@ -99,6 +99,14 @@ def test_an_unknown_kernel_is_said():
     assert set(cautions(kernel=None)) == {"unknown-kernel"}
 
 
+def test_a_number_of_images_that_nobody_confirmed_is_said_with_what_it_does_to_the_score():
+    ct = make_ct(np.zeros((7, 2, 2), np.int16), **GOOD)
+    assert "image-count" not in {caution.code for caution in acquisition_cautions(ct, DEFAULT)}
+    (text,) = (c.text for c in acquisition_cautions(ct, DEFAULT, is_count_unverified=True) if c.code == "image-count")
+    assert "7 slices were scored" in text
+    assert "not in the score" in text
+
+
 @pytest.mark.parametrize(("is_gated", "words"), [(False, "not ECG-gated"), (None, "gating unknown")])
 def test_without_gating_the_score_is_an_estimate(is_gated, words):
     text = cautions(is_gated=is_gated)["non-gated"]

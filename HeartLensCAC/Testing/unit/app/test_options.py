@@ -41,8 +41,9 @@ def test_no_words_are_the_default_request():
 
 
 def test_a_request_holds_what_was_said():
-    request = request_of(options_of({"profile": "siemens", "kvp": 100, "segmentation": "l.nrrd", "sex": "F"}))
-    assert request.protocol.name == "siemens"
+    words = {"profile": "siemens", "kvp": 100, "segmentation": "l.nrrd", "sex": "F", "unverified-count": True}
+    request = request_of(options_of(words))
+    assert (request.protocol.name, request.unverified_count) == ("siemens", True)
     assert (request.kvp, request.segmentation, request.risk.sex) == (100.0, Path("l.nrrd"), "F")
 
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import socketserver
+import threading
+
 import pytest
+import small_chest
+from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import AE, build_context, evt
 from pynetdicom.sop_class import (
+    CTImageStorage,
     StudyRootQueryRetrieveInformationModelFind,
     StudyRootQueryRetrieveInformationModelMove,
     Verification,
@@ -105,6 +112,57 @@ def test_where_nobody_listens_the_archive_is_down():
     with pytest.raises(ArchiveError, match=r"cannot be reached at 127\.0\.0\.1:9") as error:
         Dimse(DimseProfile("old", "127.0.0.1", 9, "ARCHIVE", timeout_s=2.0)).check()
     assert error.value.code == "down"
+
+
+@pytest.fixture
+def stranger():
+    """`stranger(answer)` is the port of a program that answers whatever it hears with these bytes, and hangs up."""
+    servers = []
+
+    def start(answer):
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                self.request.recv(1000)
+                self.request.sendall(answer)
+
+        servers.append(socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler))
+        threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return servers[-1].server_address[1]
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", bytes(100), b"\x02\x00\xff\xff\xff\xff"])
+def test_what_is_no_archive_at_all_is_told_with_its_place(stranger, answer):
+    port = stranger(answer)
+    client = Dimse(DimseProfile("old", "127.0.0.1", port, "ARCHIVE", timeout_s=2.0))
+    with pytest.raises(ArchiveError, match=f"cannot be reached at 127.0.0.1:{port}") as error:
+        client.series("1.2")
+    assert error.value.code == "down"
+    gc.collect()
+
+
+def test_an_image_of_another_series_than_the_one_asked_for_is_not_taken(serve, tmp_path):
+    paths = [
+        small_chest.write_series(tmp_path / uid, StudyInstanceUID="1.2", SeriesInstanceUID=uid)[0]
+        for uid in ("1.2.3", "1.2.9")
+    ]
+
+    def move(event):
+        yield ("127.0.0.1", 11119, {"ae_title": "HEARTLENS", "contexts": [build_context(CTImageStorage)]})
+        yield len(paths)
+        for path in paths:
+            yield 0xFF00, dcmread(path)
+
+    with pytest.raises(ArchiveError, match="says 2 images and brought 1") as error:
+        serve(move=move).fetch(FoundSeries("1.2", "1.2.3", "CT", "", 2), tmp_path / "ct")
+    assert error.value.code == "missing"
+    assert [dcmread(path).SeriesInstanceUID for path in (tmp_path / "ct").iterdir()] == ["1.2.3"]
 
 
 def test_an_archive_that_brings_nothing_has_brought_no_series(serve, tmp_path):

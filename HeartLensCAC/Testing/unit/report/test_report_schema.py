@@ -71,6 +71,14 @@ def test_signing_resolves_what_asked_for_a_reader_and_nothing_else(tmp_path):
     assert {w["state"] for w in case.report_document()["warnings"]} == {"open"}
 
 
+def test_signing_gives_no_number_of_images_that_nobody_knows(tmp_path):
+    case = make_case(BOXES, cautions=(WarningRecord("image-count", "why"),))
+    write_outputs(Result(case, ()), tmp_path / "out", signature=Signature("R", "O", "2026-11-29T10:00:00+00:00"))
+    signed = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert [(w["code"], w["state"]) for w in signed["warnings"]] == [("image-count", "open")]
+    assert (signed["assessment"]["evaluable"], signed["assessment"]["reasons"]) == ("limited", ["image-count"])
+
+
 def test_lesions_name_the_images_that_a_viewer_shows():
     header = replace(HEADER, instance_numbers=tuple(range(14, 0, -1)))
     lesions = make_case(BOXES, header=header).report_document()["lesions"]

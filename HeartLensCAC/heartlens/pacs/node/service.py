@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from heartlens.app.messages import Event
 from heartlens.case.folder import read_json
@@ -284,7 +285,9 @@ class Node:
         out = self._out(row)
         out.parent.mkdir(mode=FOLDER, exist_ok=True)
         before = self._predecessor(row.key)
-        more = {} if before is None else {"predecessor": str(before)}
+        more: dict[str, Any] = {} if before is None else {"predecessor": str(before)}
+        if row.unverified:  # who reads the result has no ledger
+            more["unverified-count"] = True
         return self.scorer.score(self.intake.files(row.key), out, more, self.stopping)
 
     def _out(self, row: SeriesRow) -> Path:

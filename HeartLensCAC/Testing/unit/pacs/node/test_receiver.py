@@ -112,6 +112,25 @@ def test_a_full_disk_is_told_to_the_sender(door, images, monkeypatch):
     assert ledger.series() == []
 
 
+# pynetdicom leaves the socket of a caller that it cannot understand to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("said", [b"GET / HTTP/1.1\r\n\r\n", bytes(100), b"\x01\x00\xff\xff\xff\xff" + bytes(50)])
+def test_who_speaks_something_else_is_hung_up_on_and_the_next_sender_is_heard(door, images, said):
+    receiver, ledger, _ = door
+    with socket.create_connection(receiver.address, timeout=20) as stranger:
+        stranger.sendall(said)
+        stranger.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionError):
+            while stranger.recv(1000):
+                pass
+    assert ledger.series() == []
+    association = associate(receiver)
+    assert association.send_c_store(images[0][0]).Status == 0
+    association.release()
+    gc.collect()
+
+
 def test_a_port_that_is_taken_is_said(door, tmp_path):
     receiver, ledger, intake = door
     with pytest.raises(InputRefused, match="choose another --port"):

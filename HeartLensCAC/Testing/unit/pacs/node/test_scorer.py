@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import threading
 
+import node_chest
 import pytest
 
-from heartlens.pacs.node.scorer import Scorer
+from heartlens.pacs.node.scorer import COMMAND, Scorer
 
 READ = "import sys, json, os\nfor line in sys.stdin:\n    job = json.loads(line)['job']\n    "
 DONE = READ + "print(json.dumps({'event': 'done', 'job': job, 'fraction': 1.0, 'text': str(os.getpid())}), flush=True)"
@@ -58,3 +61,46 @@ def test_a_node_that_ends_abandons_the_job(scorer, tmp_path, monkeypatch):
     slow = scorer(SLEEP)
     assert score(slow, tmp_path, stop) is None
     assert slow.pid is None
+
+
+CHANGED = """
+import os, resource, signal
+import heartlens.pipeline as pipeline
+from heartlens.__main__ import main
+
+score = pipeline.score_series
+
+def starved(*words, **more):
+    pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages + (1 << 20), hard))
+    try:
+        return score(*words, **more)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+def killed(*words, **more):
+    score(*words, **more)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+pipeline.score_series = {}
+main(["worker"])
+"""
+"""The real worker, which gets no more memory for a scan, or is killed by the system in the midst of it."""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux, which limits a process's memory")
+@pytest.mark.parametrize(("fate", "codes"), [("starved", {"memory", "crash"}), ("killed", {"crash"})])
+def test_a_scan_for_which_there_is_no_memory_leaves_nothing_and_the_next_try_is_right(scorer, tmp_path, fate, codes):
+    files = node_chest.write_chest(tmp_path / "ct")
+    real = scorer(CHANGED.replace("{}", fate))
+    event = real.score(files, tmp_path / "first", {}, threading.Event())
+    assert event.code in codes  # some libraries end the process where they get no memory
+    assert list(tmp_path.iterdir()) == [tmp_path / "ct"]
+    real.stop()
+    real._command = list(COMMAND)
+    event = real.score(files, tmp_path / "second", {"unverified-count": True}, threading.Event())
+    assert event.kind == "done"
+    report = json.loads((tmp_path / "second" / "report.json").read_text())
+    assert report["total"]["agatston"] == pytest.approx(node_chest.agatston())
+    assert "image-count" in report["assessment"]["reasons"]

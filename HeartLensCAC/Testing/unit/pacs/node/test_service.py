@@ -51,7 +51,7 @@ def test_where_nobody_says_how_many_the_wait_is_longer_and_the_rest_makes_a_resu
     place.archive.count = 5
     assert place.wait(30) is Phase.SENT
     (_, first), (files, second) = place.scorer.asked
-    assert first == {}
+    assert first == {"unverified-count": True}
     assert second == {"predecessor": str(place.home / "results" / KEY / "0001" / "report.dcm")}
     assert len(files) == 5
     assert [result.state for result in place.ledger.results(KEY)] == [Phase.SUPERSEDED, Phase.SENT]
@@ -132,15 +132,20 @@ def test_after_a_kill_in_the_midst_of_scoring_it_is_scored_again_and_nothing_is_
     assert [p.name for p in (place.home / "results" / KEY).iterdir()] == ["0002"]
 
 
-def test_a_scan_that_ends_the_worker_three_times_is_given_up_and_the_next_goes_on(place):
-    place.archive.count, place.scorer.fails = 2, "crash"
+@pytest.mark.parametrize("code", ["crash", "memory", "timeout"])
+def test_a_scan_that_ends_the_worker_three_times_is_given_up_and_the_next_goes_on(place, tmp_path, code):
+    place.archive.count, place.scorer.fails = 2, code
     place.bring(0, 1)
     assert place.wait(30) is Phase.COMPLETE
     assert place.wait(5) is Phase.COMPLETE
     assert place.wait(10) is Phase.FAILED
-    assert (place.row.code, len(place.scorer.asked)) == ("crash", 3)
+    assert (place.row.code, len(place.scorer.asked)) == (code, 3)
     assert place.wait(1e5) is Phase.FAILED
     assert len(place.scorer.asked) == 3
+    place.scorer.fails = ""
+    other = another_series(place, tmp_path / "other")
+    place.wait(30)
+    assert (place.state, state_of(place, other)) == (Phase.FAILED, Phase.SENT)
 
 
 @pytest.mark.parametrize(
@@ -255,6 +260,24 @@ def test_where_an_archive_is_known_to_let_nobody_ask_a_series_is_scored_and_call
     assert place.wait(1) is Phase.SENT
     assert place.archive.asked == 0
     assert "unverified" in "\n".join(status_lines(place.home, now=place.now))
+    assert [more for _, more in place.scorer.asked] == [{"unverified-count": True}]
+
+
+def test_a_series_of_which_the_archive_names_fewer_images_than_are_here_is_told_to_be_unverified(place):
+    place.archive.count = 2
+    place.bring(0, 1, 2)
+    assert place.wait(300) is Phase.SENT
+    assert [more for _, more in place.scorer.asked] == [{"unverified-count": True}]
+
+
+def test_what_was_unverified_once_and_is_whole_now_is_told_without(place):
+    place.bring(0, 1)
+    assert place.wait(300) is Phase.SENT
+    place.archive.count = 3
+    place.bring(2)
+    assert place.wait(30) is Phase.SENT
+    assert ["unverified-count" in more for _, more in place.scorer.asked] == [True, False]
+    assert not place.row.unverified
 
 
 @pytest.mark.parametrize("says", [[], ["1.2.9"], ["1.2.3", "1.2.3"]])
