@@ -344,7 +344,7 @@ OF_OTHERS = {"--preload", "--no-dashboard", "--dashboard-address"}
 """What the code tells Dask's workers, and no user."""
 
 COMMANDS = (
-    "score", "review", "progress", "compare", "second", "export", "draft",
+    "score", "review", "progress", "compare", "second", "third", "export", "draft",
     "cohort plan", "cohort run", "cohort one", "cohort status", "cohort table", "cohort review",
     "pacs find", "pacs score", "pacs send", "pacs doctor", "node",
 )  # fmt: skip

@@ -23,7 +23,7 @@ from heartlens.app.draft.command import add_draft
 from heartlens.app.export import add_export
 from heartlens.app.failure import Failure, log_failure
 from heartlens.app.options import UsageError, add_score_options, more_of, request_of
-from heartlens.app.rounds.command import add_second
+from heartlens.app.rounds.command import add_second, add_third
 from heartlens.app.terminal import visible_output
 from heartlens.cohort.command import add_cohort
 from heartlens.core.errors import InputRefused
@@ -145,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("case", type=Path, nargs="+", help="case folder, result folder, or a folder of them")
     verify.set_defaults(run=_run_verify)
 
-    for add in (add_comparing, add_second, add_export, add_draft, add_pacs, add_node):
+    for add in (add_comparing, add_second, add_third, add_export, add_draft, add_pacs, add_node):
         add(commands)
     add_cohort_review(add_cohort(commands), _of_cohort)
     add_review(commands, _of_cohort)

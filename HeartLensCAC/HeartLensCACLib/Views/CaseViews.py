@@ -7,6 +7,7 @@ from typing import Any
 from HeartLensCACLib.Interaction.BoxPrompt import BoxPrompt
 from HeartLensCACLib.Interaction.ViewClicks import ViewClicks
 from HeartLensCACLib.Sections.Strip import Strip
+from HeartLensCACLib.Views.DifferenceMap import DifferenceMap
 from HeartLensCACLib.Views.Markers import Markers
 from HeartLensCACLib.Views.ReadingRoom import WINDOWS, ReadingRoom
 
@@ -43,6 +44,7 @@ class CaseViews:
         self.box = BoxPrompt(boxed, self._showBox, lambda: review.clickArtery is not None)
         self.room = ReadingRoom(shown)
         self.strip = Strip(ui, shown)
+        self.differences = DifferenceMap(shown)
         self._markers: Markers | None = None
         ui.boxButton.connect("clicked(bool)", lambda _on=False: self.toggleBox())
         ui.readingRoomButton.connect("clicked(bool)", lambda _on=False: self.toggleRoom())
@@ -80,15 +82,17 @@ class CaseViews:
         self.strip.refresh()
 
     def leave(self) -> "Callable[[], None]":
-        """The case goes; what is returned takes its markers, heart and aorta out of the scene."""
+        """The case goes; what is returned takes markers, differences, heart and aorta out of the scene."""
         self.box.disarm()
         self.clicks.remove()
         removeSurfaces = self.room.forget()
         self.strip.refresh()
         markers, self._markers = self._markers, None
+        differences, self.differences = self.differences, DifferenceMap(self._shown)
 
         def remove() -> None:
             removeSurfaces()
+            differences.remove()
             if markers is not None:
                 markers.remove()
 

@@ -54,11 +54,7 @@ class Markers:
     def remove(self) -> None:
         """Take them out of the scene; those that a closed scene took are no matter."""
         for node in self._nodes.values():
-            if slicer.mrmlScene.IsNodePresent(node):
-                display = node.GetDisplayNode()
-                slicer.mrmlScene.RemoveNode(node)
-                if display is not None and slicer.mrmlScene.IsNodePresent(display):
-                    slicer.mrmlScene.RemoveNode(display)
+            removeShown(node)
         self._nodes, self._shown = {}, {}
 
     def _write(self, artery: Artery, points: "list[tuple[int, tuple[float, ...]]]") -> None:
@@ -72,25 +68,40 @@ class Markers:
         node.EndModify(wasModifying)
 
     def _made(self, artery: Artery) -> Any:
-        node = slicer.vtkMRMLMarkupsFiducialNode()
-        node.SetName(f"HeartLens {artery.name}")
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
-        node.SetLocked(True)  # so that a click on it is a click on the calcium
-        node = slicer.mrmlScene.AddNode(node)
-        node.CreateDefaultDisplayNodes()
-        display = node.GetDisplayNode()
-        display.SetSaveWithScene(False)
-        color = qt.QColor(ARTERY_COLORS[artery])
-        rgb = (color.red() / 255, color.green() / 255, color.blue() / 255)
-        display.SetColor(*rgb)
-        display.SetSelectedColor(*rgb)  # a point is selected when it is made
-        display.SetPropertiesLabelVisibility(False)
-        display.SetPointLabelsVisibility(True)
-        display.SetTextScale(TEXT_SCALE)
-        display.SetGlyphScale(GLYPH_SCALE)
-        display.SetVisibility(self._isVisible)
+        node = newMarkers(f"HeartLens {artery.name}", ARTERY_COLORS[artery])
+        node.SetDisplayVisibility(self._isVisible)
         return node
+
+
+def newMarkers(name: str, color: str) -> Any:
+    """A node for points with text, in a color: nobody can move them, no list offers them, and no scene keeps them."""
+    node = slicer.vtkMRMLMarkupsFiducialNode()
+    node.SetName(name)
+    node.SetHideFromEditors(True)
+    node.SetSaveWithScene(False)
+    node.SetLocked(True)  # so that a click on it is a click on the calcium
+    node = slicer.mrmlScene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSaveWithScene(False)
+    shade = qt.QColor(color)
+    rgb = (shade.red() / 255, shade.green() / 255, shade.blue() / 255)
+    display.SetColor(*rgb)
+    display.SetSelectedColor(*rgb)  # a point is selected when it is made
+    display.SetPropertiesLabelVisibility(False)
+    display.SetPointLabelsVisibility(True)
+    display.SetTextScale(TEXT_SCALE)
+    display.SetGlyphScale(GLYPH_SCALE)
+    return node
+
+
+def removeShown(node: Any) -> None:
+    """Take a node and what displays it out of the scene; one that a closed scene took is no matter."""
+    if slicer.mrmlScene.IsNodePresent(node):
+        display = node.GetDisplayNode()
+        slicer.mrmlScene.RemoveNode(node)
+        if display is not None and slicer.mrmlScene.IsNodePresent(display):
+            slicer.mrmlScene.RemoveNode(display)
 
 
 def peaks(case: Case) -> "dict[int, tuple[float, ...]]":

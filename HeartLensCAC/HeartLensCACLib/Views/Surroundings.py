@@ -12,6 +12,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from HeartLensCACLib.Views.Markers import removeShown
+
 LOOKS = {"heart": ((0.80, 0.47, 0.42), 0.15), "aorta": ((0.75, 0.30, 0.30), 0.25)}
 """Color and opacity: the calcium within stays in sight."""
 
@@ -40,11 +42,7 @@ class Surroundings:
     def remove(self) -> None:
         """Take them out of the scene; those that a closed scene took are no matter."""
         for node in self._nodes:
-            if slicer.mrmlScene.IsNodePresent(node):
-                display = node.GetDisplayNode()
-                slicer.mrmlScene.RemoveNode(node)
-                if display is not None and slicer.mrmlScene.IsNodePresent(display):
-                    slicer.mrmlScene.RemoveNode(display)
+            removeShown(node)
         self._nodes, self._case = [], None
 
     def _areThere(self) -> bool:

@@ -43,6 +43,14 @@ TO_READ = (State.SCORED, State.IN_REVIEW, State.READ, State.UNVERIFIED, State.AL
 """States of a case that still waits for a signature."""
 
 
+class Round(Enum):
+    """Which reading of a scan a case is."""
+
+    FIRST = "{state}"
+    SECOND = _("second: {state}")
+    THIRD = _("third: {state}")
+
+
 @dataclass(frozen=True)
 class Scan:
     """A CT series, and whose it is.
@@ -83,8 +91,8 @@ class Row:
         How far it has come.
     case
         Folder of the case; None for a series that was not scored.
-    isSecond
-        Whether it is a second reading.
+    round
+        Which reading it is.
     undecided
         Lesions that a reader has to decide on; None where it is not known.
     note
@@ -95,14 +103,14 @@ class Row:
     scan: Scan
     state: State
     case: "Path | None" = None
-    isSecond: bool = False
+    round: Round = Round.FIRST
     undecided: "int | None" = None
     note: str = ""
 
     @property
     def stateWords(self) -> str:
         """What the column says of the state."""
-        return _("second: {state}").format(state=self.state.value) if self.isSecond else self.state.value
+        return self.round.value.format(state=self.state.value)
 
 
 def rowOfSeries(scan: Scan) -> Row:
@@ -122,13 +130,14 @@ def rowOfCase(case: StoredCase, scan: "Scan | None") -> Row:
     """
     folder = case.folder.parent if case.folder.name == "case" else case.folder
     shown = scan or Scan(description=folder.name, uid=case.series_uid)
-    return Row(str(case.folder), shown, STATES[case.stage], case.folder, case.is_second, case.undecided, case.problem)
+    which = Round.THIRD if case.is_third else Round.SECOND if case.is_second else Round.FIRST
+    return Row(str(case.folder), shown, STATES[case.stage], case.folder, which, case.undecided, case.problem)
 
 
 def nextRow(rows: Sequence[Row], after: "Row | None") -> "Row | None":
     """The case to read next: one with undecided lesions first, then in the order of the list; None when all are signed.
 
-    Who reads second goes on to another second reading, and who reads first to another first one.
+    Who reads second goes on to another second reading, and who reads first or third to another one of those.
 
     Parameters
     ----------
@@ -137,13 +146,13 @@ def nextRow(rows: Sequence[Row], after: "Row | None") -> "Row | None":
     after
         The case that is open, which is not the next one.
     """
-    isSecond = after is not None and after.isSecond
+    which = Round.FIRST if after is None else after.round
     keys = [row.key for row in rows]
     start = keys.index(after.key) + 1 if after is not None and after.key in keys else 0
     waiting = [
         row
         for row in [*rows[start:], *rows[:start]]
-        if row.state in TO_READ and row.isSecond == isSecond and (after is None or row.key != after.key)
+        if row.state in TO_READ and row.round is which and (after is None or row.key != after.key)
     ]
     return next((row for row in waiting if row.undecided), waiting[0] if waiting else None)
 
@@ -166,7 +175,7 @@ def priorOf(row: Row, rows: Iterable[Row]) -> "Row | None":
         if one.scan.mark == row.scan.mark
         and one.scan.studyDate
         and one.scan.studyDate < row.scan.studyDate
-        and not one.isSecond
+        and one.round is Round.FIRST
         and one.state is not State.DAMAGED
     ]
     return max(earlier, key=lambda one: (one.scan.studyDate, *_worth(one)), default=None)
@@ -176,14 +185,20 @@ def _worth(row: Row) -> "tuple[bool, bool, str]":
     return row.case is not None, row.state is State.SIGNED, row.key
 
 
-def otherReading(row: Row, rows: Iterable[Row]) -> "Row | None":
-    """The second reading of a first one, or the other way round: they lie in folders of one name."""
+def readingsOf(row: Row, rows: Iterable[Row]) -> "dict[Round, Row]":
+    """The readings of the scan of a row, itself among them: they lie in folders of one name.
+
+    Parameters
+    ----------
+    row
+        Of one of them; of a scan without a case there are none.
+    rows
+        Of the whole list.
+    """
     if row.case is None:
-        return None
+        return {}
     name = _resultName(row.case)
-    return next(
-        (one for one in rows if one.case and one.isSecond != row.isSecond and _resultName(one.case) == name), None
-    )
+    return {one.round: one for one in rows if one.case is not None and _resultName(one.case) == name} | {row.round: row}
 
 
 def _resultName(case: Path) -> str:

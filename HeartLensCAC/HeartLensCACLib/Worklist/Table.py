@@ -7,7 +7,7 @@ import qt
 from slicer.i18n import tr as _
 
 from HeartLensCACLib.Words import plainToolTip
-from HeartLensCACLib.Worklist.Rows import Row, State
+from HeartLensCACLib.Worklist.Rows import Round, Row, State
 
 COLUMNS = (_("patient"), _("ID"), _("study date"), _("series"), _("to decide"), _("state"))
 DATE, STATE = 2, 5
@@ -165,5 +165,5 @@ def haystack(row: Row) -> str:
 def sortKey(row: Row, column: int, text: str) -> str:
     """By what a column sorts: texts without regard to case, numbers by size, states as a case goes through them."""
     if column == STATE:
-        return f"{list(State).index(row.state):02d}{int(row.isSecond)}"
+        return f"{list(State).index(row.state):02d}{list(Round).index(row.round)}"
     return text.rjust(6, "0") if column == STATE - 1 and text else text.casefold()

@@ -16,6 +16,7 @@ from HeartLensCACLib.Timers import singleShot
 from HeartLensCACLib.Words import panelWords, showRefusal, tell
 from HeartLensCACLib.Worklist.Batch import Batch, Job, Told
 from HeartLensCACLib.Worklist.Database import filesOf, openDatabase
+from HeartLensCACLib.Worklist.Differences import Differences
 from HeartLensCACLib.Worklist.Listing import Listing
 from HeartLensCACLib.Worklist.Readings import Readings
 from HeartLensCACLib.Worklist.Rows import Row, State, nextRow, summary, withState
@@ -53,7 +54,8 @@ class WorklistSection:
             ui,
             rows=lambda: list(self.listing.rows.values()),
             reader=lambda: str(panel.sign.observer),
-            begun=self._onSecondBegun,
+            begun=self._onBegun,
+            differences=Differences(ui, panel),
         )
         self.batch = Batch(
             tell=self._onTold,
@@ -76,6 +78,7 @@ class WorklistSection:
             (ui.priorButton, self.compareWithPrior),
             (ui.secondButton, self.beginSecond),
             (ui.agreementButton, self.compareReadings),
+            (ui.thirdButton, self.beginThird),
         ):
             button.connect("clicked(bool)", lambda _on=False, act=act: act())
         self._draw()
@@ -96,6 +99,8 @@ class WorklistSection:
             "C": self.compareWithPrior,
             "V": self.compareReadings,
             "R": partial(self._inTable, self.beginSecond),
+            "J": partial(self._inTable, self.beginThird),
+            "D": self.readings.differences.step,
             "Return": enter,
             "Enter": enter,
         }
@@ -212,7 +217,7 @@ class WorklistSection:
         elif made != volume.GetID():
             self._madeVolume = ""
             self._dropVolume(made)
-        self.readings.forget()
+        self.readings.caseOpened(folder)
         self.table.select(str(folder))
         self.ui.lesionTable.setFocus()  # Enter agrees with lesions from here on
 
@@ -317,12 +322,17 @@ class WorklistSection:
             self.readings.beginSecond(row, self._panel.score.casesFolder)
 
     def compareReadings(self) -> None:
-        """Say where the two readings of the selected case agree."""
+        """Say where the two readings of the selected case agree, and show where they differ."""
         self.ui.worklistSection.collapsed = False
         for row in self.table.selected()[:1]:
             self.readings.compareReadings(row)
 
-    def _onSecondBegun(self, folder: Path) -> None:
+    def beginThird(self) -> None:
+        """Begin a third reading, which settles where the two of the selected case differ."""
+        for row in self.table.selected()[:1]:
+            self.readings.beginThird(row, self._panel.score.casesFolder)
+
+    def _onBegun(self, folder: Path) -> None:
         self.listing.reread(folder)
         self._openCase(folder)
 
@@ -335,7 +345,7 @@ class WorklistSection:
         hasCase = one is not None and one.case is not None
         ui.openRowButton.setEnabled(one is not None)
         ui.scoreSelectedButton.setEnabled(any(row.state is State.NEW for row in rows))
-        for button in (ui.priorButton, ui.secondButton, ui.agreementButton):
+        for button in (ui.priorButton, ui.secondButton, ui.agreementButton, ui.thirdButton):
             button.setEnabled(hasCase)
         isWaiting = self.batch.isWaiting
         for widget in (ui.batchProgressBar, ui.batchLabel, ui.cancelBatchButton):

@@ -217,7 +217,7 @@ class qMRMLNodeComboBox(QComboBox):
 
 
 class qMRMLSegmentEditorWidget(QGroupBox):
-    """Sets the real vtkMRMLSegmentEditorNode and shows the effects as buttons; Paint and Erase are in `desktop.brushes`."""
+    """Sets the real vtkMRMLSegmentEditorNode and shows the effects as buttons; Paint and Erase: `desktop.brushes`."""
 
     EFFECTS = ("Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Scissors", "Islands")
 

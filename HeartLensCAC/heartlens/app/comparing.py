@@ -126,6 +126,7 @@ def run_compare(options: argparse.Namespace) -> int:
     """Compare readings, print where they agree, and write it where asked."""
     from heartlens.case.comparison.opened import open_case
     from heartlens.case.comparison.readers import compare_readings
+    from heartlens.case.comparison.words import comparison_lines
     from heartlens.case.folder import embeds_ct
     from heartlens.core.protocol import NOTICE
     from heartlens.report.comparison.write import comparison_document, write_comparison
@@ -168,54 +169,6 @@ def run_compare(options: argparse.Namespace) -> int:
         print(f"\nThird case: {options.adjudicate}")
     _note(left_out)
     return DONE
-
-
-def comparison_lines(compared: Comparison) -> list[str]:
-    """Where two readings agree, in sentences.
-
-    Parameters
-    ----------
-    compared
-        Two readings of one scan.
-    """
-    lines = agreement_lines(compared)
-    for lesion in compared.lesions:
-        ids = "; ".join(
-            f"lesion {', '.join(map(str, some))} of {name}" for name, some in (("A", lesion.a), ("B", lesion.b)) if some
-        )
-        arteries = " against ".join("+".join(some) for some in (lesion.arteries_a, lesion.arteries_b) if some)
-        more = ", named and not coronary in the other" if lesion.says_other else ""
-        arteries = "+".join(lesion.arteries_a) if lesion.kind == "both" else arteries
-        arteries = "not coronary in either" if lesion.kind == "open" else arteries
-        lines.append(
-            f"  {lesion.kind}: {ids}: {arteries}, Agatston {lesion.agatston_a:.0f} and {lesion.agatston_b:.0f}{more}"
-            f"{', undecided' if lesion.undecided else ''}"
-        )
-    lines += [f"Differs, {d.what}: {d.prior} and {d.current}." for d in compared.differences]
-    return lines
-
-
-def agreement_lines(compared: Comparison) -> list[str]:
-    """What each of two readings says, and how far they agree over all; each a sentence.
-
-    Parameters
-    ----------
-    compared
-        Two readings of one scan.
-    """
-    from heartlens.case.comparison.words import shown
-
-    lines = []
-    for name, one, state in zip("AB", (compared.a, compared.b), compared.states, strict=True):
-        total = shown((one.total_low, one.total_high)) if one.has_total else "none"
-        lines.append(f"{name}: Agatston {total}, {one.headline()} ({state}).")
-    word = "the same" if compared.same_category else "different"
-    if compared.category_withheld:
-        word = f"not compared, because {compared.category_withheld}"
-    lines.append(f"Category: {word}.")
-    if compared.dice is not None:
-        lines.append(f"Overlap of what is called coronary (Dice): {compared.dice:.2f}.")
-    return lines
 
 
 def _kappa_lines(comparisons: list[Comparison]) -> list[str]:

@@ -15,6 +15,9 @@ from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.slabs import average_slabs, slices_per_slab
 from heartlens.scoring.report import ScoreReport, score_lesions
 
+ADJUDICATION = "adjudication"
+"""Warning of a case that was made of two readings."""
+
 
 @dataclass(frozen=True, eq=False)
 class CaseInputs:

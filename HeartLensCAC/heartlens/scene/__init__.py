@@ -14,6 +14,7 @@ from heartlens.scene.geometry import (
     require_untransformed,
     voxels_in,
 )
+from heartlens.scene.marks import Mark, show_marks
 from heartlens.scene.nodes import (
     SCENE_WINDOW_HU,
     CaseNodes,
@@ -30,6 +31,7 @@ from heartlens.scene.watch import Watch
 __all__ = [
     "SCENE_WINDOW_HU",
     "CaseNodes",
+    "Mark",
     "Watch",
     "case_ct",
     "dicom_instances",
@@ -42,6 +44,7 @@ __all__ = [
     "require_scored",
     "require_untransformed",
     "show_case",
+    "show_marks",
     "show_overlay",
     "update_lesions",
     "voxels_in",

@@ -179,7 +179,7 @@ def fill(segmentation: Any, labels: Labeled, ct: CTVolume, volume: Any, mapping:
     algorithm_type
         AUTOMATIC or SEMIAUTOMATIC, for Slicer's DICOM SEG export
     """
-    image = _image(labels, ct, volume, mapping)
+    image = label_image(labels, ct, volume, mapping)
     for segment_id in segmentation.GetSegmentIDs():
         if segment_id not in Artery.__members__:
             segmentation.RemoveSegment(segment_id)
@@ -250,8 +250,20 @@ def tag_of(segment: Any, key: str) -> str | None:
     return str(text) if segment.GetTag(key, text) else None
 
 
-def _image(labels: Labeled, ct: CTVolume, volume: Any, mapping: IndexMap) -> Any:
-    """Labels on the volume's grid as a vtkOrientedImageData, as large as the labels need."""
+def label_image(labels: Labeled, ct: CTVolume, volume: Any, mapping: IndexMap) -> Any:
+    """Labels on the volume's grid as a vtkOrientedImageData, as large as the labels need.
+
+    Parameters
+    ----------
+    labels
+        On the grid of `ct`.
+    ct
+        The CT that was scored.
+    volume
+        Node whose grid it gets.
+    mapping
+        From that grid to the CT.
+    """
     image = slicer.vtkOrientedImageData()
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)

@@ -5,15 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from heartlens.app.comparing import agreement_lines
 from heartlens.case.case import Case
 from heartlens.case.comparison.adjudication import adjudicated
+from heartlens.case.comparison.differing import differing
 from heartlens.case.comparison.opened import OpenedCase, open_case
-from heartlens.case.comparison.readers import Agreement, ComparedLesion, Comparison, compare_readings
-from heartlens.case.correction import island_ids
+from heartlens.case.comparison.readers import ComparedLesion, Comparison, compare_readings
+from heartlens.case.comparison.words import agreement_lines
 from heartlens.core.lesions import Artery
 from heartlens.viewer.state import LETTERS, label_runs
 
@@ -60,48 +57,26 @@ def difference_rows(a: Case, b: Case, compared: Comparison) -> list[dict[str, An
     compared
         Of them.
     """
-    islands = [island_ids(case).reshape(-1) for case in (a, b)]
-    agreement = compared.map.reshape(-1)
     rows = []
-    for lesion in compared.lesions:
-        flat = np.flatnonzero(np.isin(islands[0], lesion.a) | np.isin(islands[1], lesion.b))
-        disputed = flat[agreement[flat] != Agreement.BOTH]
-        if not disputed.size and not lesion.undecided:
-            continue
+    for one in differing(a, b, compared):
+        k, j, i = one.place_kji
         rows.append(
             {
-                "what": _kind(lesion),
-                "a": list(lesion.a),
-                "b": list(lesion.b),
-                "words": [_words(lesion, "a", a), _words(lesion, "b", b)],
-                "kji": _brightest(a, disputed if disputed.size else flat),
+                "what": one.what.value,
+                "a": list(one.lesion.a),
+                "b": list(one.lesion.b),
+                "words": [_words(one.lesion, "a", one.undecided_a), _words(one.lesion, "b", one.undecided_b)],
+                "kji": [k // a.slab_count, j, i],  # on the grid that is scored
             }
         )
     return rows
 
 
-def _kind(lesion: ComparedLesion) -> str:
-    if lesion.kind == "open" or (lesion.kind == "both" and lesion.undecided):
-        return "undecided"
-    if lesion.kind == "both":
-        return "extent"
-    return {"other artery": "artery", "only A": "A alone", "only B": "B alone"}[lesion.kind]
-
-
-def _words(lesion: ComparedLesion, side: str, case: Case) -> str:
-    ids: tuple[int, ...] = getattr(lesion, side)
-    if not ids:
+def _words(lesion: ComparedLesion, side: str, is_open: bool) -> str:
+    if not getattr(lesion, side):
         return LETTERS[Artery.OTHER] if lesion.says_other else "–"
     arteries = "+".join(LETTERS[Artery[name]] for name in getattr(lesion, f"arteries_{side}"))
-    is_open = any(case.lesions.notes[n].undecided for n in ids)
     return f"{arteries} {getattr(lesion, f'agatston_{side}'):.0f}{' ?' if is_open else ''}"
-
-
-def _brightest(case: Case, flat: NDArray[np.int64]) -> list[int]:
-    """(k, j, i) on the scored grid of the brightest of some voxels of the CT as it was read."""
-    source = case.source_ct.hu
-    k, j, i = np.unravel_index(int(flat[np.argmax(source.reshape(-1)[flat])]), source.shape)
-    return [int(k) // case.slab_count, int(j), int(i)]
 
 
 def _reading(name: str, opened: OpenedCase) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""The command `heartlens second`: begin a second, blind reading of a case, for whatever program it is read in."""
+"""The commands `heartlens second` and `heartlens third`: readings that begin with another, or with two.
+
+They are for whatever program the case is read in.
+"""
 
 from __future__ import annotations
 
@@ -37,5 +40,33 @@ def run_second(options: argparse.Namespace) -> int:
         raise UsageError("--reader needs a name: whose reading it is, is kept with each edit")
     keep_apart(options.case, [options.out])
     make_second(options.case, options.out, reader)
+    print(options.out / "case")
+    return DONE
+
+
+def add_third(commands: Any) -> None:
+    """Add the command to those of the command line."""
+    third = commands.add_parser("third", help="begin a third case of two readings, which settles where they differ")
+    third.add_argument("a", type=Path, help="case or report folder of a reading; it is not changed")
+    third.add_argument("b", type=Path, help="the same, by another reader")
+    third.add_argument("--out", type=Path, required=True, help="report folder to make, or to go on with")
+    third.set_defaults(run=run_third)
+
+
+def run_third(options: argparse.Namespace) -> int:
+    """Make the third case of two readings, or see that the one that is there may be gone on with; say where it lies.
+
+    Raises
+    ------
+    InputRefused
+        As `make_third` says.
+    """
+    from heartlens.app.rounds.readings import keep_apart, make_third
+    from heartlens.case.folder import find_case
+
+    pair = (find_case(options.a), find_case(options.b))
+    for reading in pair:
+        keep_apart(reading, [options.out])
+    make_third(pair, options.out)
     print(options.out / "case")
     return DONE

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heartlens.case.folder import case_in, case_journal, embeds_ct, find_case, load_case, read_json
+from heartlens.case.inputs import ADJUDICATION
 from heartlens.case.looked_at import LookedAt
 from heartlens.case.seal import read_seal
 from heartlens.core.atomic import real_place
@@ -127,8 +128,6 @@ def is_third(folder: Path) -> bool:
     folder
         Of the case.
     """
-    from heartlens.case.comparison.adjudication import ADJUDICATION
-
     with suppress(InputRefused):
         return ADJUDICATION in _warnings_of(folder)
     return False

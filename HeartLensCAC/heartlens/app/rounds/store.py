@@ -13,11 +13,15 @@ from pathlib import Path
 
 from heartlens.app.rounds.stage import CaseStage, has_begun, stage_of, standing_of
 from heartlens.case.folder import case_in, read_json
+from heartlens.case.inputs import ADJUDICATION
 from heartlens.case.journal import JOURNAL
 from heartlens.case.seal import SIGNATURE, Seal, SealState
 
 SECOND_FOLDER = "second"
 """Folder within a folder of cases that holds second readings, each under the name of the first one's result."""
+
+THIRD_FOLDER = "third"
+"""The same for cases that were made of two readings."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class StoredCase:
         How far it has come; until `look_closer` a signature is taken at its word, and lesions are taken to be left.
     is_second
         Whether it is a second reading, by where it lies.
+    is_third
+        Whether it was made of two readings, as it says itself.
     study_uid, series_uid
         Of the CT; "" where it was not DICOM.
     sources
@@ -50,10 +56,11 @@ class StoredCase:
     sources: tuple[Path, ...] = ()
     undecided: int | None = None
     problem: str = ""
+    is_third: bool = False
 
 
 def stored_cases(root: Path) -> Iterator[Path]:
-    """Case folders in a folder of cases, newest name first, second readings after the others.
+    """Case folders in a folder of cases, newest name first, second readings after the others, third ones last.
 
     A folder that is not there, or cannot be read, holds none.
 
@@ -67,7 +74,7 @@ def stored_cases(root: Path) -> Iterator[Path]:
     Path
         One after another, so that whoever asks can pause.
     """
-    for place in (root, root / SECOND_FOLDER):
+    for place in (root, root / SECOND_FOLDER, root / THIRD_FOLDER):
         try:
             with os.scandir(place) as entries:
                 names = sorted((entry.name for entry in entries if not entry.name.startswith(".")), reverse=True)
@@ -92,6 +99,19 @@ def second_of(first: Path, root: Path) -> Path:
     return root / SECOND_FOLDER / (first.parent.name if first.name == "case" else first.name)
 
 
+def third_of(first: Path, root: Path) -> Path:
+    """Report folder of the third case of two readings.
+
+    Parameters
+    ----------
+    first
+        Case folder of the first of them.
+    root
+        Folder in which cases are kept.
+    """
+    return root / THIRD_FOLDER / second_of(first, root).name
+
+
 def read_stored(folder: Path, root: Path) -> StoredCase:
     """What a row needs to know of a case; a damaged one is told as such.
 
@@ -107,11 +127,12 @@ def read_stored(folder: Path, root: Path) -> StoredCase:
         document = read_json(folder / "case.json")
         study, series = (str(document.get(name) or "") for name in ("study_uid", "series_uid"))
         sources = tuple(folder.absolute() / str(place) for place in document["source"])
+        is_third = any(warning["code"] == ADJUDICATION for warning in document.get("warnings") or ())
         edits = (folder / JOURNAL).read_bytes().count(b"\n")
         stage = _claimed(folder, edits)
     except (OSError, ValueError, LookupError, TypeError) as error:
         return StoredCase(folder, CaseStage.DAMAGED, is_second, problem=f"{type(error).__name__}: {error}")
-    return StoredCase(folder, stage, is_second, study, series, sources)
+    return StoredCase(folder, stage, is_second, study, series, sources, is_third=is_third)
 
 
 def look_closer(case: StoredCase) -> StoredCase:

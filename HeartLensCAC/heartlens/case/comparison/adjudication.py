@@ -11,6 +11,7 @@ from heartlens.calcium import extract_lesions
 from heartlens.case.case import Case
 from heartlens.case.comparison.opened import OpenedCase
 from heartlens.case.comparison.readers import compare_readings
+from heartlens.case.inputs import ADJUDICATION
 from heartlens.case.signature import now
 from heartlens.core.errors import InputRefused, WarningRecord
 from heartlens.core.lesions import SCORED_ARTERIES, Artery, LesionMap, LesionNote
@@ -18,10 +19,6 @@ from heartlens.core.provenance import LabelSource, Provenance
 
 NAMED_BY_ONE = ("network", "rules", "no-bundle")
 """Warnings that say who named the calcium of one reading."""
-
-
-ADJUDICATION = "adjudication"
-"""Warning of a case that was made of two readings."""
 
 
 def is_adjudicated(case: Case) -> bool:

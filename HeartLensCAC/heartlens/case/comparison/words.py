@@ -6,6 +6,7 @@ from collections import Counter
 
 from heartlens.case.comparison.noise import ROOT_VOLUME_FLOOR, Range, Verdict
 from heartlens.case.comparison.progress import Progress
+from heartlens.case.comparison.readers import Comparison
 from heartlens.scoring.report import display_agatston
 
 
@@ -35,6 +36,52 @@ def progress_lines(progress: Progress) -> tuple[str, ...]:
         effect = f": {one.effect}" if one.effect else ""
         lines.append(f"Differs, {one.what}: {one.prior}, then {one.current}{effect}.")
     return (*lines, *progress.notes)
+
+
+def comparison_lines(compared: Comparison) -> list[str]:
+    """Where two readings agree, in sentences.
+
+    Parameters
+    ----------
+    compared
+        Two readings of one scan.
+    """
+    lines = agreement_lines(compared)
+    for lesion in compared.lesions:
+        ids = "; ".join(
+            f"lesion {', '.join(map(str, some))} of {name}" for name, some in (("A", lesion.a), ("B", lesion.b)) if some
+        )
+        arteries = " against ".join("+".join(some) for some in (lesion.arteries_a, lesion.arteries_b) if some)
+        more = ", named and not coronary in the other" if lesion.says_other else ""
+        arteries = "+".join(lesion.arteries_a) if lesion.kind == "both" else arteries
+        arteries = "not coronary in either" if lesion.kind == "open" else arteries
+        lines.append(
+            f"  {lesion.kind}: {ids}: {arteries}, Agatston {lesion.agatston_a:.0f} and {lesion.agatston_b:.0f}{more}"
+            f"{', undecided' if lesion.undecided else ''}"
+        )
+    lines += [f"Differs, {d.what}: {d.prior} and {d.current}." for d in compared.differences]
+    return lines
+
+
+def agreement_lines(compared: Comparison) -> list[str]:
+    """What each of two readings says, and how far they agree over all; each a sentence.
+
+    Parameters
+    ----------
+    compared
+        Two readings of one scan.
+    """
+    lines = []
+    for name, one, state in zip("AB", (compared.a, compared.b), compared.states, strict=True):
+        total = shown((one.total_low, one.total_high)) if one.has_total else "none"
+        lines.append(f"{name}: Agatston {total}, {one.headline()} ({state}).")
+    word = "the same" if compared.same_category else "different"
+    if compared.category_withheld:
+        word = f"not compared, because {compared.category_withheld}"
+    lines.append(f"Category: {word}.")
+    if compared.dice is not None:
+        lines.append(f"Overlap of what is called coronary (Dice): {compared.dice:.2f}.")
+    return lines
 
 
 def shown(bounds: Range) -> str:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from heartlens import __version__
+from heartlens.case.comparison.differing import differing
 from heartlens.case.comparison.opened import OpenedCase
 from heartlens.case.comparison.progress import PROGRESS_SCHEMA, Progress
 from heartlens.case.comparison.readers import COMPARE_SCHEMA, Comparison, Unmatched, kappa_of
-from heartlens.case.comparison.words import progress_lines, shown, signed
+from heartlens.case.comparison.words import comparison_lines, progress_lines, shown, signed
 from heartlens.case.folder import read_json, write_json
 from heartlens.case.result import Result
 from heartlens.core.atomic import atomic_folder
@@ -156,8 +157,14 @@ def comparison_document(
         "kappa_linear": kappa,
         "kappa_cases": count,
         "cases": [
-            {"series_uid": a.case.source_ct.header.series_uid, "difference_map": name, **compared.to_json()}
-            for (a, _, compared), name in zip(pairs, names, strict=True)
+            {
+                "series_uid": a.case.source_ct.header.series_uid,
+                "difference_map": name,
+                **compared.to_json(),
+                "disputed": [one.to_json() for one in differing(a.case, b.case, compared)],
+                "sentences": comparison_lines(compared),
+            }
+            for (a, b, compared), name in zip(pairs, names, strict=True)
         ],
         "unmatched": [one._asdict() for one in unmatched],
     }
