@@ -22,7 +22,7 @@ KEYS = {
     "Del": Qt.Key_Delete,
     "Esc": Qt.Key_Escape,
     "Return": Qt.Key_Return,
-    **{letter: getattr(Qt, f"Key_{letter}") for letter in "ABCEFGHKLMNPRSTVWXYZ01234"},
+    **{letter: getattr(Qt, f"Key_{letter}") for letter in "ABCDEFGHJKLMNPRSTVWXYZ01234"},
     "Tab": Qt.Key_Tab,
     "Space": Qt.Key_Space,
     "Up": Qt.Key_Up,

@@ -1,5 +1,5 @@
 """A reading day by the keyboard: the worklist, three scans scored, the first one corrected and signed, the next one
-compared with its prior, a second reading, and where both agree. At each stop the totals are those of a scorer that
+compared with its prior, a second reading, where both agree, and a third. At each stop the totals are those of a scorer that
 shares no code with ours. Keys, mouse gestures and seconds are counted and printed; docs/tutorial.md quotes them.
 
 A brush stroke and a box need the mouse, which is counted apart: a key can choose a tool and no place in an image.
@@ -263,6 +263,31 @@ def test_a_reading_day_by_the_keyboard(module, phantom_ct, tmp_path, capsys):
     assert f"B: Agatston {round(second_total)}," in agreement
     assert module.dialogs.shown == []
     assert [line[3] for line in lines(module) if line[0] == "Roe, John"] == ["signed", "second: signed"]
+    differs = [ui.differencesTable.item(r, 0).text() for r in range(ui.differencesTable.rowCount)]
+    assert sorted(differs) == ["A alone", "B alone", "another artery"], "painted, erased, reassigned"
+
+    # A third one settles where the two differ
+    hands.at = "third reading"
+    ui.observerEdit.setFocus()  # a click into the field
+    hands.gestures[hands.at] += 1
+    hands.write("Ruth")
+    ui.worklistTable.setFocus()  # a click on the row, which is selected
+    hands.gestures[hands.at] += 1
+    hands.press("J")
+    third = module.cases / "third" / folders["Roe, John"].parent.name
+    hands.until(lambda: panel.reading.folder == third / "case" and not panel.worklist.readings.isRunning)
+    hands.press("D", "D", "D")
+    for row in [row for row in panel.reading.case.report.lesions if row.artery is Artery.UNASSIGNED]:
+        while panel.review.selectedLesion() != row.id:
+            hands.press("N")
+        hands.press("H", "3")
+    hands.agree_with_all()
+    assert_totals(panel, scored_plainly(panel))
+    hands.confirm_and_sign()
+    third_total = assert_totals(panel, rescored(third / "signed" / "segmentation.dcm", scans["john"]))
+    assert third_total > max(first_total, second_total), "what each of them alone had seen is in it"
+    states = sorted(line[3] for line in lines(module) if line[0] == "Roe, John")
+    assert states == ["second: signed", "signed", "third: signed"]
 
     lesions = len(load_case(second / "case").report.lesions)
     with capsys.disabled():

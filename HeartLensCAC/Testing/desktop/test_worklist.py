@@ -15,7 +15,11 @@ from desktop.reader import Reader, slicer
 from desktop.scans_of_people import ADA, JANE, JANE_BEFORE, JOHN, case_of, lines, score, worklist_of, write_scan
 from PySide6.QtWidgets import QApplication
 
+from heartlens.app.review_session import ReviewSession
+from heartlens.case.folder import load_case
 from heartlens.case.lock import CaseLock, lock_case
+from heartlens.core.lesions import Artery
+from heartlens.scene.geometry import array_of
 
 pytestmark = pytest.mark.slow
 
@@ -234,8 +238,6 @@ def test_the_next_case_has_undecided_lesions_then_the_order_of_the_list_and_no_s
 
 
 def test_a_signed_case_whose_files_were_changed_is_not_called_signed(module, cases):
-    from heartlens.app.review_session import ReviewSession
-
     with ReviewSession.open(cases["john"], reader="Rita") as session:
         session.sign("Reader^Rita", "Phantom Hospital", confirmed=True)
     report = cases["john"] / "report.json"
@@ -460,6 +462,167 @@ def test_a_second_reading_needs_a_name(module, cases):
         "Enter the name of the second reader under Sign and export, Observer, then begin again."
     ]
     assert not (module.cases / "second").exists()
+
+
+# Where they differ, and a third
+
+
+@pytest.fixture
+def read_twice(module, cases):
+    """John's scan, read by Rita, who has removed a lesion and renamed another, and by Ravi; both have signed.
+
+    Returns
+    -------
+    Folders of both cases, and the lesions that Rita removed and renamed
+    """
+    from heartlens.app.rounds.readings import make_second
+    from heartlens.app.rounds.store import second_of
+
+    first, second = cases["john"], second_of(cases["john"], module.cases) / "case"
+    make_second(first, second.parent, "Ravi")
+    with ReviewSession.open(first, reader="Rita") as session:
+        removed, renamed = [row for row in session.case.report.lesions if row.artery is Artery.LAD][:2]
+        session.remove(removed.id)
+        session.assign(renamed.id, Artery.RCA)
+        session.save_report()
+        session.sign("Reader^Rita", "Phantom Hospital", confirmed=True)
+    with ReviewSession.open(second, reader="Ravi") as session:
+        session.sign("Reader^Ravi", "Phantom Hospital", confirmed=True)
+    return first, second, removed, renamed
+
+
+def differences_shown(module):
+    table = module.ui.differencesTable
+    return [tuple(table.item(r, c).text() for c in range(3)) for r in range(table.rowCount)]
+
+
+def map_shown():
+    """Voxels of each segment of the difference map, and the texts in the views; None where there is none."""
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    found = next((node for node in nodes if node.GetName() == "HeartLens differences"), None)
+    if found is None:
+        return None
+    assert (found.GetHideFromEditors(), found.GetSaveWithScene(), found.GetSelectable()) == (1, 0, 0)
+    voxels = {}
+    for n in range(found.GetSegmentation().GetNumberOfSegments()):
+        segment = found.GetSegmentation().GetNthSegment(n)
+        image = segment.GetRepresentation("Binary labelmap")
+        voxels[segment.GetName()] = int((array_of(image) == segment.GetLabelValue()).sum())
+    markers = slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
+    texts = [
+        node.GetNthControlPointLabel(n)
+        for node in markers if node.GetName().startswith("HeartLens differences")
+        for n in range(node.GetNumberOfControlPoints())
+    ]  # fmt: skip
+    return voxels, sorted(texts)
+
+
+def test_where_two_readings_differ_is_listed_and_outlined_over_whichever_of_them_is_open(module, read_twice):
+    first, second, removed, renamed = read_twice
+    section, ui = worklist_of(module), module.ui
+    assert not ui.differencesTable.visible
+    section.table.select(str(first))
+    section.compareReadings()
+    assert said(module).startswith("A is the first reading, B the second\n\nA: Agatston ")
+    a, b = (load_case(folder) for folder in (first, second))
+    places = {str(n): float(x.agatston) for n, x in ((1, removed), (2, renamed))}
+    assert sorted(differences_shown(module)) == sorted(
+        [
+            ("B alone", "\u2013", f"LAD {places['1']:.0f}"),
+            ("another artery", f"RCA {places['2']:.0f}", f"LAD {places['2']:.0f}"),
+        ]
+    )
+    assert map_shown() is None, "no case is open"
+    count = {
+        "B alone": int(((a.scored_codes == 0) & (b.scored_codes > 0)).sum()),
+        "another artery": int(((a.scored_codes > 0) & (b.scored_codes > 0) & (a.scored_codes != b.scored_codes)).sum()),
+    }
+    for folder in (second, first):
+        section.open(section.listing.rows[str(folder)])
+        voxels, texts = map_shown()
+        assert voxels == count
+        assert [text.partition(": ")[2] for text in texts] == [row[0] for row in differences_shown(module)]
+        ui.lesionTable.setFocus()
+    row = next(r for r, words in enumerate(differences_shown(module)) if words[0] == "B alone")
+    for _ in range(row + 1):
+        Reader.key(Keys(module), "D")
+    assert ui.differencesTable.currentRow() == row
+    x, y, z = removed.centroid_lps_mm
+    matrix = module.views["Red"].node.GetSliceToRAS()
+    at = [matrix.GetElement(axis, 3) for axis in range(3)]
+    assert at == pytest.approx([-x, -y, z], abs=12), "somewhere in the lesion"
+    section.open(section.listing.rows[str(module.cases / "20261102-101500-001" / "case")])
+    assert map_shown() is None
+    assert differences_shown(module) == []
+    assert not ui.differencesTable.visible
+
+
+class Keys:
+    """As much of a reader as presses keys."""
+
+    def __init__(self, module) -> None:
+        self.module = module
+
+
+def test_a_map_of_differences_goes_with_its_case_and_with_the_scene(module, read_twice):
+    section = worklist_of(module)
+    section.open(section.listing.rows[str(read_twice[0])])
+    section.compareReadings()
+    said(module)
+    assert map_shown() is not None
+    module.panel.closeCase()
+    assert map_shown() is None
+    assert slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode") == []
+    section.open(section.listing.rows[str(read_twice[0])])
+    assert map_shown() is not None, "what was compared is of this scan still"
+    slicer.mrmlScene.Clear()
+    assert map_shown() is None
+
+
+def test_a_third_reading_settles_where_the_two_differ_and_is_gone_on_with(module, read_twice):
+    first, second, removed, _renamed = read_twice
+    section, panel, ui = worklist_of(module), module.panel, module.ui
+    ui.observerEdit.setText("Ruth")
+    ui.organizationEdit.setText("Phantom Hospital")
+    section.table.select(str(second))
+    ui.thirdButton.click()
+    said(module)
+    third = module.cases / "third" / first.parent.name / "case"
+    module.wait(lambda: panel.reading is not None and panel.reading.folder == third)
+    said(module)
+    assert module.dialogs.shown == []
+    assert ("Roe, John", "2026-11-03", "2", "third: scored") in lines(module)
+    assert len(differences_shown(module)) == len(map_shown()[1]) == 2
+    report = panel.reading.case.report
+    (open_one,) = [row for row in report.lesions if row.undecided]
+    assert open_one.agatston == pytest.approx(removed.agatston)
+    (nameless,) = [row for row in report.lesions if row.artery is Artery.UNASSIGNED]
+    assert not ui.signButton.enabled
+    panel.assign(open_one.id, Artery.LAD)
+    panel.assign(nameless.id, Artery.RCA)
+
+    section.nextCase()  # no other third reading is to be read
+    assert panel.reading.folder == third
+    panel.openCaseFolder(first)
+    section.table.select(str(third))
+    section.beginThird()
+    said(module)
+    module.wait(lambda: panel.reading.folder == third)
+    said(module)
+    assert len(panel.reading.case.edits) == 2, "and not anew"
+    ui.confirmCheckBox.setChecked(True)
+    ui.signButton.click()
+    assert module.dialogs.shown == []
+    assert ("Roe, John", "2026-11-03", "0", "third: signed") in lines(module)
+    assert panel.reading.case.report.total.agatston == pytest.approx(load_case(second).report.total.agatston)
+
+
+def test_without_two_signed_readings_there_is_no_third(module, cases):
+    section = worklist_of(module)
+    select(module, "Roe, John 2026-11-03")
+    section.beginThird()
+    assert said(module) == "This case was not read twice: Second reading begins another, blind to the first."
+    assert not (module.cases / "third").exists()
 
 
 # Many, and in nobody's log

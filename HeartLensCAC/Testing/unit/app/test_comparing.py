@@ -105,6 +105,13 @@ def test_compare_pairs_cases_by_their_scan_and_counts_agreement(run, readings, t
     assert [one["kinds"] for one in document["cases"]] == [{"only A": 1, "both": 2}, {"both": 1}]
     image = read_nrrd(tmp_path / "c" / document["cases"][0]["difference_map"])
     assert np.bincount(image.values.reshape(-1))[1:].tolist() == [20, 0, 100]
+    (disputed,) = document["cases"][0]["disputed"]
+    assert (disputed["what"], disputed["says_other"], disputed["arteries_a"]) == ("A alone", True, ["LAD"])
+    voxels = np.concatenate([np.arange(start, start + count) for start, count in disputed["runs"]])
+    assert voxels.tolist() == np.flatnonzero(image.values.reshape(-1) == 3).tolist()
+    for sentence in document["cases"][0]["sentences"]:
+        assert sentence in out
+    assert document["cases"][1]["disputed"] == []
     assert f"Comparison: {tmp_path / 'c' / 'compare.json'}" in out
 
 

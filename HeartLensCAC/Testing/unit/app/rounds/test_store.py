@@ -1,4 +1,4 @@
-"""What a folder of cases holds is told from small files, and a second reading is begun by a command."""
+"""What a folder of cases holds is told from small files, and second and third readings are begun by commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from report_cases import BOXES, make_case
 from heartlens.__main__ import main
 from heartlens.app.review_session import ReviewSession
 from heartlens.app.rounds.stage import CaseStage
-from heartlens.app.rounds.store import look_closer, read_stored, second_of, stored_cases
+from heartlens.app.rounds.store import look_closer, read_stored, second_of, stored_cases, third_of
 from heartlens.case.folder import load_case, save_case
 from heartlens.case.looked_at import LookedAt
 from heartlens.case.seal import KEY_VARIABLE
@@ -132,3 +132,38 @@ def test_a_second_reading_needs_a_name_and_a_place_of_its_own(root, capsys):
     assert main(["second", str(first), "--out", str(root / "new"), "--reader", " "]) == 2
     assert main(["second", str(first), "--out", str(first / "inside"), "--reader", "Ravi"]) == 3
     assert "choose a folder beside it" in capsys.readouterr().err
+
+
+def test_third_begins_a_case_of_two_readings_in_its_place_and_goes_on_with_it(root, capsys):
+    first, second = root / "signed" / "case", root / "scored" / "case"
+    out = third_of(first, root)
+    assert out == root / "third" / "signed"
+    words = ["third", str(first), str(second), "--out", str(out)]
+    assert main(words) == 0
+    assert capsys.readouterr().out.strip() == str(out / "case")
+    third = load_case(out / "case")
+    assert third.assessment.total_low < third.assessment.total_high or Artery.UNASSIGNED in set(
+        third.lesions.arteries.values()
+    ), "the LAD of one reading is the LCX of the other"
+    case = read_stored(out / "case", root)
+    assert (case.is_third, case.is_second, case.stage) == (True, False, CaseStage.SCORED)
+    assert list(stored_cases(root))[-1] == out / "case"
+    assert not any(read_stored(folder, root).is_third for folder in stored_cases(root) if folder != out / "case")
+    with ReviewSession.open(out, reader="Ruth") as reading:
+        reading.remove(next(iter(reading.case.lesions.arteries)))
+    assert main(words) == 0
+    assert len(load_case(out / "case").edits) == 1, "and not anew"
+
+
+def test_a_third_case_needs_two_readings_of_one_scan_and_a_place_of_its_own(root, capsys):
+    first, second = root / "scored", root / "signed"
+    (root / "else").mkdir()
+    save_case(make_case(BOXES[:1]), root / "else" / "case")
+    for words, code in (
+        ((first, root / "else", "--out", root / "third" / "x"), "input"),
+        ((first, second, "--out", second / "inside"), "output"),
+        ((first, second, "--out", root / "edited"), "output"),
+    ):
+        assert main(["third", *map(str, words)]) == 3
+        assert capsys.readouterr().err.startswith(f"error: {code}: ")
+    assert not (root / "third").exists()
