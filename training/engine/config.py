@@ -60,17 +60,30 @@ def load_recipe(kind: type[Recipe], path: Path | str | None = None, changes: Seq
     InputRefused
         ``input``: no such file, no TOML, an unknown key (the nearest one is named), a value of the wrong type
     """
-    document: dict[str, Any] = {}
-    if path is not None:
-        path = Path(path)
-        require_readable(path)
-        try:
-            document = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise InputRefused("input", f"{path}: expected a TOML recipe, found: {error}; correct the line") from None
+    document = {} if path is None else read_toml(Path(path))
     for change in changes:
         _put(document, change)
     return _fill(kind, document, f"{path}" if path else "command line", "")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What a TOML file says.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: no such file, or no TOML
+    """
+    require_readable(path)
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputRefused("input", f"{path}: expected a TOML recipe, found: {error}; correct the line") from None
 
 
 def as_dict(recipe: Any) -> dict[str, Any]:
@@ -212,16 +225,17 @@ def _binding(recipe: Any) -> dict[str, Any]:
 
 
 def _toml(table_dict: dict[str, Any], table: str = "") -> str:
-    lines = [f"{key} = {_toml_value(value)}" for key, value in table_dict.items() if not isinstance(value, dict)]
+    lines = [f"{key} = {toml_value(value)}" for key, value in table_dict.items() if not isinstance(value, dict)]
     for key, value in table_dict.items():
         if isinstance(value, dict):
             lines += ["", f"[{table}{key}]", _toml(value, f"{table}{key}.").rstrip("\n")]
     return "\n".join(lines) + "\n"
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """A value as TOML writes it; the same text is taken on a command line."""
     if isinstance(value, list):
-        return "[" + ", ".join(_toml_value(v) for v in value) + "]"
+        return "[" + ", ".join(toml_value(v) for v in value) + "]"
     if isinstance(value, float) and value != value:
         return "nan"
     # JSON's strings, integers, floats and booleans are TOML's; json escapes what TOML wants escaped.
