@@ -1,7 +1,7 @@
 """Judge labels against a reference: one command, one report.json and one page, index.html.
 
 python -m training.evaluate --shards DIR --splits FILE --bundle NAME|DIR|none [--backbone NAME=RUN ...] --out DIR
-python -m training.evaluate --reference DIR (--prediction DIR | --bundle NAME|DIR|none) --out DIR
+python -m training.evaluate --reference DIR (--prediction DIR [--layout FILE] | --bundle NAME|DIR|none) --out DIR
 
 The first form judges HeartLens on the test patients of a split, a bundle with its slice stage and without. The second
 judges any program's segmentations, or HeartLens, on a folder of patients.
@@ -29,6 +29,7 @@ from training.datasets.shards import ShardSet
 from training.datasets.splits import SPLITS, Splits, check_splits, scans_of
 from training.engine.cli import DONE, Progress, run_command
 from training.evaluation.classifiers import summarize_classifier
+from training.evaluation.galleries.differences import Gallery
 from training.evaluation.pairs import Pair, compare_pairs
 from training.evaluation.results import (
     SCHEMA,
@@ -40,6 +41,7 @@ from training.evaluation.results import (
     Settings,
 )
 from training.evaluation.sources.folders import count_patients, predicted_pairs, read_pairs, shard_pairs
+from training.evaluation.sources.layouts import read_layout
 from training.evaluation.statistics import summarize
 from training.evaluation.tables import shown
 from training.metrics.intervals import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED
@@ -59,6 +61,7 @@ def evaluate_bundle(
     backbones: Mapping[str, BackboneSummary] | None = None,
     protocol: ScoringProtocol | None = None,
     slice_cutoff: float | None = None,
+    annotated: bool = False,
     draws: int = BOOTSTRAP_DRAWS,
     seed: int = BOOTSTRAP_SEED,
     progress: Callable[[str], None] | None = None,
@@ -78,6 +81,8 @@ def evaluate_bundle(
     slice_cutoff
         Least probability of a calcified slice; with it, every prediction is also judged on calcified slices alone (or,
         where the program has a slice stage, as that predicted), and these are the scores that count.
+    annotated
+        Also judge labels on those slices alone that the reference calls calcified.
     draws, seed
         Of the bootstrap.
     progress
@@ -89,7 +94,7 @@ def evaluate_bundle(
         ``input``, no patient could be compared
     """
     protocol = protocol or ScoringProtocol()
-    compared = list(compare_pairs(pairs, protocol, slice_cutoff, on_progress=progress))
+    compared = list(compare_pairs(pairs, protocol, slice_cutoff, annotated=annotated, on_progress=progress))
     patients = [patient for patient in compared if isinstance(patient, Patient)]
     failures = [failure for failure in compared if isinstance(failure, Failure)]
     if not patients:
@@ -131,9 +136,10 @@ def _run(options: argparse.Namespace) -> int:
     check_target(options.out, options.force)
     source = _shard_source(options) if options.shards else _folder_source(options)
     bar = Progress("patient", source.patients)
+    gallery = Gallery(options.gallery, PROFILES[options.profile].threshold_hu)
     try:
         evaluation = evaluate_bundle(
-            source.pairs,
+            gallery.watch(source.pairs),
             title=options.title or source.predicted,
             reference=source.reference,
             predicted=source.predicted,
@@ -141,13 +147,14 @@ def _run(options: argparse.Namespace) -> int:
             backbones=source.backbones,
             protocol=PROFILES[options.profile],
             slice_cutoff=source.slice_cutoff,
+            annotated=options.annotated_slices,
             draws=options.draws,
             seed=options.seed,
             progress=bar.step,
         )
     finally:
         bar.close()
-    write_report(options.out, evaluation, pictures=source.pictures)
+    write_report(options.out, evaluation, pictures=source.pictures, gallery=gallery.pictures())
     print(summary_text(evaluation))
     print(f"report: {options.out / REPORT_HTML}")
     return DONE
@@ -171,10 +178,14 @@ def _folder_source(options: argparse.Namespace) -> EvaluationSource:
         raise InputRefused(
             "input", "--splits and --backbone go with --shards; give --shards in the place of --reference"
         )
-    count = count_patients(options.reference, options.prediction)
+    if options.layout is not None and options.prediction is None:
+        raise InputRefused("input", "--layout says how --prediction is laid out; give both, or leave it out")
+    layout = None if options.layout is None else read_layout(options.layout)
+    count = count_patients(options.reference, options.prediction, layout)
     reference, cutoff = str(options.reference), options.slice_cutoff
     if options.prediction is not None:
-        pairs = read_pairs(options.reference, options.prediction, ct=options.ct, allow=frozenset(options.allow))
+        allow = frozenset(options.allow)
+        pairs = read_pairs(options.reference, options.prediction, ct=options.ct, allow=allow, layout=layout)
         return EvaluationSource(pairs, count, reference, str(options.prediction), {}, cutoff)
     predicted, facts, cutoff = _predictor(options.bundle, cutoff)
     pairs = predicted_pairs(options.reference, _request(options), ct=options.ct)
@@ -224,7 +235,13 @@ def _predictor(name: str, cutoff: float | None) -> tuple[str, dict[str, str], fl
     return f"HeartLens bundle {bundle.title}", facts, cutoff if bundle.slices is None else bundle.slices.cut_off
 
 
-def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] = ()) -> None:
+def write_report(
+    folder: Path,
+    evaluation: Evaluation,
+    *,
+    pictures: Sequence[tuple[str, str]] = (),
+    gallery: Sequence[tuple[str, str]] = (),
+) -> None:
     """Write report.json and index.html into a folder, both or neither.
 
     Parameters
@@ -233,6 +250,8 @@ def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tup
         Made if it does not exist.
     pictures
         (data URL, caption) of further figures, such as attention maps
+    gallery
+        The same of slices with what was labeled on them.
 
     Raises
     ------
@@ -242,7 +261,7 @@ def write_report(folder: Path, evaluation: Evaluation, *, pictures: Sequence[tup
     from training.evaluation.page import render_page
 
     document = json.dumps(evaluation.to_json(), indent=1, allow_nan=False) + "\n"
-    page = render_page(evaluation, pictures=pictures)
+    page = render_page(evaluation, pictures=pictures, gallery=gallery)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -308,6 +327,10 @@ def _parser() -> argparse.ArgumentParser:
     source.add_argument(
         "--bundle", metavar="NAME|DIR|none", help="let HeartLens predict with this bundle; none: by rules"
     )
+    parser.add_argument(
+        "--layout", type=Path, metavar="FILE.toml",
+        help="how another program names what it segmented, see training/layouts: a mask for each structure, or codes",
+    )  # fmt: skip
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--ct", type=Path, help="folder of scans of the same names, where none lies beside the labels")
     parser.add_argument(
@@ -324,6 +347,10 @@ def _parser() -> argparse.ArgumentParser:
         "--allow", action="append", default=[], choices=sorted(OVERRIDABLE), metavar="CODE",
         help=f"read a scan despite a refusal: {', '.join(sorted(OVERRIDABLE))} (repeatable)",
     )  # fmt: skip
+    parser.add_argument("--annotated-slices", action="store_true", help="also evaluate the labels on those slices "
+                        "alone that the reference calls calcified (the paper's Figure 7b)")  # fmt: skip
+    parser.add_argument("--gallery", type=_positive, default=0, metavar="N", help="show N slices with reference and "
+                        "prediction, those first on which they differ most, each of another patient")  # fmt: skip
     parser.add_argument("--draws", type=_positive, default=BOOTSTRAP_DRAWS, help="bootstrap draws (default 2000)")
     parser.add_argument("--seed", type=int, default=BOOTSTRAP_SEED, help="of the bootstrap")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"), help="of --backbone")

@@ -23,6 +23,7 @@ from heartlens.io.seg_nrrd import artery_codes, is_segmentation, read_lesion_map
 __all__ = [
     "checked_volume",
     "origin_of_labels",
+    "read_image",
     "read_labels",
     "read_lesion_map",
     "read_volume",
@@ -72,7 +73,7 @@ def read_volume(
         ``input``, ``unreadable``, ``truncated``, ``tilt``, ``not-axial``, ``few-slices``
     """
     path = Path(path)
-    image = _read_image(path)
+    image = read_image(path)
     cautions: list[WarningRecord] = []
     values = image.values
     if values.ndim != 3:
@@ -193,7 +194,7 @@ def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
         from heartlens.dicom.seg import read_seg
 
         return read_seg(path, ct)
-    image = _read_image(path)
+    image = read_image(path)
     if is_segmentation(image, path):
         return artery_codes(image, ct, path)
     if image.values.ndim != 3:
@@ -214,8 +215,19 @@ def read_labels(path: str | Path, ct: CTVolume) -> NDArray[np.uint8]:
     return codes
 
 
-def _read_image(path: Path) -> Nrrd:
-    """Voxels and affine of any of `VOLUME_ENDINGS`."""
+def read_image(path: Path) -> Nrrd:
+    """Voxels and affine of a file as they are, whatever they mean.
+
+    Parameters
+    ----------
+    path
+        With one of `VOLUME_ENDINGS`.
+
+    Raises
+    ------
+    InputRefused
+        ``input``, ``unreadable``, ``truncated`` or ``geometry``
+    """
     name = path.name.lower()
     if not name.endswith(VOLUME_ENDINGS):
         with open_regular(path) as file:

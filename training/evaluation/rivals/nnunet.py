@@ -123,6 +123,30 @@ def write_dataset(shards: ShardSet, splits: Splits, out: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     _write_json(path, {**document, "labels": {**document["labels"], "ignore": UNREVIEWED}})
     _write_json(out / FOLD, [{part: [case_name(shards, n) for n in scans] for part, scans in fold.items()}])
+    write_questions(shards, splits, out)
+
+
+def write_questions(shards: ShardSet, splits: Splits, out: Path) -> None:
+    """Write what any program is asked, the scans of test patients, and with labels what its answer is held against.
+
+    Parameters
+    ----------
+    shards
+        Of the scans.
+    splits
+        Of their patients.
+    out
+        Folder of the run; what is there already is of the same patients, or it is refused.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: the folder holds other patients' scans; or the disk does not take it
+    """
+    check_splits(shards, splits)
+    asked = {case_name(shards, n) for n in scans_of(shards, splits.test)}
+    if (out / REFERENCE).exists() and {path.name for path in (out / REFERENCE).iterdir()} != asked:
+        raise InputRefused("input", f"{out / REFERENCE} holds scans of another split; choose another --out")
     if not (out / REFERENCE).exists():
         with atomic_folder(out / TESTED) as images:
             for n in scans_of(shards, splits.test):

@@ -26,6 +26,7 @@ from training.datasets.scans import UNREVIEWED
 from training.datasets.shards import ShardSet
 from training.evaluation.pairs import Pair
 from training.evaluation.results import Failure
+from training.evaluation.sources.layouts import Layout
 
 LABEL_ENDINGS = (".seg.nrrd", *VOLUME_ENDINGS, ".dcm")
 
@@ -66,8 +67,13 @@ class Entry:
         return edits is not None and edits.is_file() and edits.stat().st_size > 0
 
 
-def find_patients(folder: Path) -> dict[str, Entry]:
+def find_patients(folder: Path, layout: Layout | None = None) -> dict[str, Entry]:
     """The patients of a folder by name, in order; a folder that is itself a patient gives one.
+
+    Parameters
+    ----------
+    layout
+        Of another program, in which the folder may be a patient.
 
     Raises
     ------
@@ -81,7 +87,7 @@ def find_patients(folder: Path) -> dict[str, Entry]:
             "input", f"cannot read the folder {folder}: {error.strerror or error}; check the path"
         ) from None
     here = _entry(folder)
-    if here.case or (here.labels and here.ct):
+    if here.case or (here.labels and here.ct) or (layout is not None and layout.is_at(folder)):
         return {folder.resolve().name: here}
     entries: dict[str, Entry] = {}
     for path in inside:
@@ -101,7 +107,12 @@ def find_patients(folder: Path) -> dict[str, Entry]:
 
 
 def read_pairs(
-    reference: Path, prediction: Path, *, ct: Path | None = None, allow: frozenset[str] = frozenset()
+    reference: Path,
+    prediction: Path,
+    *,
+    ct: Path | None = None,
+    allow: frozenset[str] = frozenset(),
+    layout: Layout | None = None,
 ) -> Iterator[Pair | Failure]:
     """Read patients of the reference with the prediction of the same name, one by one.
 
@@ -111,6 +122,8 @@ def read_pairs(
         Folder of scans by patient name, for when no scan lies beside the labels.
     allow
         Refusals of the scan that the user has lifted.
+    layout
+        Of the prediction, where another program wrote it in its own.
 
     Yields
     ------
@@ -122,7 +135,7 @@ def read_pairs(
     InputRefused
         ``input``, a folder cannot be read or holds no patients
     """
-    known, predicted = find_patients(reference), find_patients(prediction)
+    known, predicted = find_patients(reference), find_patients(prediction, layout)
     if _is_one_patient(known, reference) and _is_one_patient(predicted, prediction):
         predicted = dict(zip(known, predicted.values(), strict=True))  # the user has paired them
     for name, entry in known.items():
@@ -130,7 +143,7 @@ def read_pairs(
             yield Failure(name, f"there is no prediction of this name in {prediction}")
             continue
         try:
-            yield _read_pair(name, entry, predicted[name], _scan_of(name, ct), allow)
+            yield _read_pair(name, entry, predicted[name], _scan_of(name, ct), allow, layout)
         except InputRefused as refusal:
             yield Failure(name, _one_line(refusal))
     for name in predicted:
@@ -188,12 +201,12 @@ def _scored_pair(
     return Pair(name, scan, codes, alone.scored_codes, case.slice_probability, case.scored_codes, cautions)
 
 
-def count_patients(reference: Path, prediction: Path | None) -> int:
+def count_patients(reference: Path, prediction: Path | None, layout: Layout | None = None) -> int:
     """How many results the readers above will give, for progress."""
     known = find_patients(reference)
     if prediction is None:
         return len(known)
-    predicted = find_patients(prediction)
+    predicted = find_patients(prediction, layout)
     if _is_one_patient(known, reference) and _is_one_patient(predicted, prediction):
         return 1
     return len(known.keys() | predicted.keys())
@@ -204,10 +217,16 @@ def _is_one_patient(entries: dict[str, Entry], folder: Path) -> bool:
     return [entry.place for entry in entries.values()] == [folder]
 
 
-def _read_pair(name: str, known: Entry, predicted: Entry, scan: Path | None, allow: frozenset[str]) -> Pair:
+def _read_pair(
+    name: str, known: Entry, predicted: Entry, scan: Path | None, allow: frozenset[str], layout: Layout | None
+) -> Pair:
     beside = scan or known.ct or predicted.ct
     ct, codes, cautions = _read_reference(known, beside, allow)
-    prediction = _read_prediction(predicted, ct)
+    if layout is not None:
+        prediction, more = layout.read(predicted.place, ct)
+        cautions = (*cautions, *more)
+    else:
+        prediction = _read_prediction(predicted, ct)
     return Pair(name, ct, codes, prediction, _slice_probability(predicted, ct), cautions=cautions)
 
 
