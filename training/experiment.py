@@ -1,6 +1,8 @@
-"""Is label guidance worth anything? DINO-LG against DINO, and against guidance at wrong places, at one budget.
+r"""Is label guidance worth anything? DINO-LG against DINO, and against guidance at wrong places, at one budget.
 
 python -m training.experiment --out DIR [--recipe training/runs/experiment.toml] [--device auto] [KEY=VALUE ...]
+python -m training.experiment --out DIR foundation.weights=FILE foundation.backbone=vit_small_patch14_518 \
+    foundation.size=224        one arm more: a backbone that was pre-trained on photographs, from a local file
 
 Makes the phantoms, pre-trains every arm with every seed, fits the same linear head on each, and writes
 experiment.json, table.md and experiment.png. Run the same command to resume a stopped run. The question, the
@@ -10,6 +12,7 @@ arms and the least effect that counts are in docs/label-guidance.md; they were w
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import logging
 import sys
@@ -24,10 +27,11 @@ from numpy.typing import NDArray
 from heartlens.anatomy import heart_region
 from heartlens.calcium import candidate_mask
 from heartlens.core.atomic import atomic_file
+from heartlens.core.disk.reading import open_regular
 from heartlens.core.protocol import ScoringProtocol
-from heartlens.networks.backbone import Backbone
 from training.datasets.slice_dataset import SliceSet
-from training.dino.features import embed_slices, knn_probability
+from training.dino.features import embed_slices
+from training.dino.published_weights import FoundationRecipe, load_foundation
 from training.dino.recipe import build_dino_model
 from training.dino.training import pretrain_backbone
 from training.engine.cli import CANCELLED, DONE, run_command
@@ -39,16 +43,17 @@ from training.engine.run_log import make_run_folder
 from training.evaluation.plots import methods_figure, save_png
 from training.evaluation.results import Estimate
 from training.evaluation.sources.arms import (
+    ALONE,
     WORDS,
     ExperimentData,
     ExperimentRecipe,
     SlicePredictions,
     open_data,
+    predict_with_backbone,
     read_truth,
     summarize_experiment,
 )
 from training.evaluation.tables import experiment_table
-from training.slice_classifier.linear_probe import fit_head, head_probability, read_features
 from training.slice_classifier.supervised import SupervisedRecipe, train_supervised
 from training.slice_classifier.weights import load_teacher
 
@@ -59,41 +64,14 @@ RECIPE = Path(__file__).parent / "runs" / "experiment.toml"
 ARMS = ("dino", "dino-lg", "traps", "shuffled")
 """No guidance; guided by coronary calcium; by other bright spots; by where another slice has its calcium."""
 
-RANDOM, SUPERVISED, THRESHOLD = "random", "supervised", "threshold"
-"""Floor: a network as it was drawn. Ceiling: the same network trained through with the labels. Floor: no network."""
+RANDOM, SUPERVISED, THRESHOLD, FOUNDATION = "random", "supervised", "threshold", "foundation"
+"""Floor: a network as it was drawn. Ceiling: the same network trained through with the labels. Floor: no network. And
+one that was pre-trained elsewhere, where the recipe names its weights."""
 
 FEATURES = "features"
 """Folder of a run's embeddings."""
 
-ALONE = Ranks()
-"""One process, on the CPU."""
-
-
 # Answers
-
-
-def predict_with_backbone(
-    recipe: ExperimentRecipe, backbone: Backbone, data: ExperimentData, seed: int, folder: Path, ranks: Ranks = ALONE
-) -> SlicePredictions:
-    """Of a linear head on frozen embeddings, and of their neighbors.
-
-    Parameters
-    ----------
-    folder
-        Keeps the embeddings.
-    """
-    head_recipe = replace(recipe.head, seed=seed)
-    backbone = backbone.eval().requires_grad_(False)
-    features = read_features(head_recipe, backbone, data.training, data.validation, ranks.device, folder)
-    test = embed_slices(backbone, data.test, np.arange(len(data.test)), head_recipe.view, device=ranks.device)
-    head = fit_head(head_recipe, features)
-    near = (features.training[0], features.training_labels[0])
-    return SlicePredictions(
-        validation=head_probability(head, features.validation),
-        test=head_probability(head, test),
-        neighbors_validation=knn_probability(*near, features.validation, neighbors=recipe.head.neighbors),
-        neighbors_test=knn_probability(*near, test, neighbors=recipe.head.neighbors),
-    )
 
 
 def pretrained(
@@ -102,7 +80,7 @@ def pretrained(
     """Pre-train one arm and ask it; None when it was asked to stop."""
     if not pretrain_backbone(recipe.arm(arm, seed), data.training, run, ranks=ranks):
         return None
-    return predict_with_backbone(recipe, load_teacher(run), data, seed, run / FEATURES, ranks)
+    return predict_with_backbone(recipe.head, load_teacher(run), data, seed, run / FEATURES, ranks)
 
 
 def supervised(
@@ -126,6 +104,14 @@ def supervised(
 def threshold_rule(data: ExperimentData) -> SlicePredictions:
     """Without a network: how much of the heart's box reaches the threshold on each slice, in islands that count."""
     return SlicePredictions(*(_bright_mm2(part) for part in (data.validation, data.test)))
+
+
+def foundation(
+    recipe: ExperimentRecipe, seed: int, data: ExperimentData, run: Path, ranks: Ranks = ALONE
+) -> SlicePredictions:
+    """A backbone that was pre-trained elsewhere, as it is, shown the same field in pixels of its own."""
+    own = replace(recipe.head, size=recipe.foundation.size)
+    return predict_with_backbone(own, load_foundation(recipe.foundation), data, seed, run / FEATURES, ranks)
 
 
 def _bright_mm2(slices: SliceSet) -> NDArray[np.float64]:
@@ -157,11 +143,14 @@ def run(recipe: ExperimentRecipe, out: Path, *, ranks: Ranks = ALONE, workers: i
         jobs.append((RANDOM, seed, _bound(_untrained, recipe, seed, data, out / "runs" / f"{RANDOM}-{seed}", ranks)))
         job = _bound(supervised, recipe, seed, data, out / "runs" / f"{SUPERVISED}-{seed}", ranks)
         jobs.append((SUPERVISED, seed, job))
-    identity = json.dumps([fingerprint(recipe)["sha256"], data.training.identity(), data.test.identity()])
+        if recipe.foundation.weights is not None:
+            job = _bound(foundation, recipe, seed, data, out / "runs" / f"{FOUNDATION}-{seed}", ranks)
+            jobs.append((FOUNDATION, seed, job))
     predictions: dict[str, list[SlicePredictions]] = {}
     died: dict[str, str] = {}
     for name, seed, job in jobs:
         path = out / "answers" / f"{name}-{seed}.npz"
+        identity = _identity(recipe, data, name)
         answers = SlicePredictions.load(path, identity)
         if answers is None:
             try:
@@ -177,6 +166,23 @@ def run(recipe: ExperimentRecipe, out: Path, *, ranks: Ranks = ALONE, workers: i
         predictions.setdefault(name, []).append(answers)
     write_result(recipe, data, predictions, died, out)
     return True
+
+
+def _identity(recipe: ExperimentRecipe, data: ExperimentData, arm: str) -> str:
+    """What the answers of an arm hang on; the other arms do not hang on the weights that came from elsewhere."""
+    parts = [fingerprint(replace(recipe, foundation=FoundationRecipe()))["sha256"]]
+    if arm == FOUNDATION:
+        parts += [fingerprint(recipe.foundation)["sha256"], weights_checksum(recipe)]
+    return json.dumps([*parts, data.training.identity(), data.test.identity()])
+
+
+def weights_checksum(recipe: ExperimentRecipe) -> str | None:
+    """SHA-256 of the file of the foundation arm; None where there is no such arm."""
+    path = recipe.foundation.weights
+    if path is None:
+        return None
+    with open_regular(path) as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def write_result(
@@ -195,6 +201,7 @@ def write_result(
         "commit": source_commit(),
         "machine": machine(),
         "recipe": fingerprint(recipe),
+        "foundation_sha256": weights_checksum(recipe),
         "phantom_seeds": [recipe.first_seed, recipe.first_seed + sum(recipe.patients) - 1],
         "data": {
             name: {"patients": len(part.scans), "slices": len(part), "calcified": int(part.is_calcified.sum())}
@@ -228,7 +235,7 @@ def draw_figure(document: Mapping[str, Any], path: Path) -> None:
 
 def _untrained(recipe: ExperimentRecipe, seed: int, data: ExperimentData, run: Path, ranks: Ranks) -> SlicePredictions:
     learner = build_dino_model(replace(recipe.dino, seed=seed), recipe.dino.prototypes or 2)
-    return predict_with_backbone(recipe, learner.backbone, data, seed, run / FEATURES, ranks)
+    return predict_with_backbone(recipe.head, learner.backbone, data, seed, run / FEATURES, ranks)
 
 
 def _bound(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import nn
 
-from heartlens.networks.backbone import Backbone, BackboneShape, load_timm_weights
+from heartlens.networks.backbone import Backbone, BackboneShape
 from training.datasets.sampling import steps_per_epoch
 from training.dino.augment import AugmentConfig
 from training.dino.distillation import (
@@ -20,6 +21,7 @@ from training.dino.distillation import (
     warmup_cosine,
 )
 from training.dino.features import ProbeConfig
+from training.dino.published_weights import load_published_weights
 from training.engine.config import runtime_only, since_version
 
 
@@ -32,7 +34,9 @@ class DinoRecipe:
     backbone
         Name, see `BackboneShape.named`.
     pretrained
-        Weights to start from, a local file in timm's names, or a .pth file of facebookresearch/dino.
+        Weights to start from, a local file, see `training.dino.published_weights`.
+    normalization
+        Of the images that `pretrained` was trained on.
     prototypes, teacher_temperature
         None takes what `head_rule` says for the number of slices
     teacher_temperature_start, teacher_temperature_epochs
@@ -75,6 +79,7 @@ class DinoRecipe:
 
     backbone: str = "vit_base_patch8_224"
     pretrained: Path | None = None
+    normalization: Literal["half", "imagenet"] = since_version("half")
     prototypes: int | None = None
     hidden: int = 2048
     bottleneck: int = 256
@@ -183,7 +188,7 @@ def build_dino_model(recipe: DinoRecipe, prototypes: int) -> DinoModel:
         backbone = Backbone(shape, recompute=recipe.recompute)
         head = ProjectionHead(shape.dim, prototypes, hidden=recipe.hidden, bottleneck=recipe.bottleneck)
     if recipe.pretrained is not None:
-        load_timm_weights(backbone, recipe.pretrained)
+        load_published_weights(backbone, recipe.pretrained, normalization=recipe.normalization)
     return DinoModel(backbone, head)
 
 

@@ -9,7 +9,8 @@ import pytest
 from needed import need, torch
 
 from heartlens.core.errors import InputRefused
-from heartlens.networks.backbone import Backbone, BackboneShape, load_timm_weights, resample_position
+from heartlens.networks.backbone import Backbone, BackboneShape, resample_position
+from training.dino.published_weights import load_published_weights
 from training.engine.torchvision_shim import declare_missing_operators
 
 pytestmark = pytest.mark.slow
@@ -79,7 +80,7 @@ def test_rgb_weights_of_a_local_file_are_loaded_and_their_head_left_out(tmp_path
     side = 6  # stored for another image size
     state["pos_embed"] = torch.randn(1, 1 + side * side, 12)
     safetensors.save_file(state | {"head.weight": torch.ones(10, 12), "head.bias": torch.ones(10)}, tmp_path / "w")
-    load_timm_weights(mini, tmp_path / "w")
+    load_published_weights(mini, tmp_path / "w")
     assert torch.equal(mini.blocks[1].mlp.fc2.weight, state["blocks.1.mlp.fc2.weight"])
     assert torch.equal(mini.pos_embed, resample_position(state["pos_embed"], (4, 4)))
     assert mini.gray_to_rgb.weight.flatten().tolist() == [1, 1, 1]
@@ -89,10 +90,10 @@ def test_weights_of_another_network_are_refused(tmp_path, mini):
     other = Backbone(BackboneShape(dim=24, depth=2, heads=3, patch=4, size=16))
     safetensors.save_file(other.state_dict(), tmp_path / "w")
     with pytest.raises(InputRefused, match=r"does not fit .* choose the backbone of these weights"):
-        load_timm_weights(mini, tmp_path / "w")
+        load_published_weights(mini, tmp_path / "w")
     (tmp_path / "w").write_bytes(b"no weights")
     with pytest.raises(InputRefused, match="expected weights as safetensors"):
-        load_timm_weights(mini, tmp_path / "w")
+        load_published_weights(mini, tmp_path / "w")
 
 
 def test_recomputing_activations_changes_no_gradient(mini):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from needed import torch  # noqa: F401
+from needed import torch
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
@@ -87,6 +87,35 @@ def test_the_experiment_runs_goes_on_and_tells_every_arm(tmp_path, capsys):
     assert again["methods"] == document["methods"]
     assert [p.stat().st_mtime_ns == t for p, t in zip(answers, times, strict=True)].count(False) == 1
     assert (tmp_path / "table.md").read_text() in capsys.readouterr().out
+
+
+def test_a_backbone_from_elsewhere_is_one_arm_more_and_takes_no_answer_of_the_others_away(tmp_path, capsys):
+    """Its weights are drawn here; what counts is that the arm is asked, frozen, in its own number of pixels."""
+    from safetensors.torch import save_file
+
+    from heartlens.networks.backbone import Backbone, BackboneShape
+    from training.dino.published_weights import FoundationRecipe
+
+    write_shards(tmp_path / "shards", (scan(n) for n in range(8)))
+    assert run(TINY, tmp_path)
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "answers").iterdir()}
+    torch.manual_seed(0)
+    weights = Backbone(BackboneShape.named("vit_mini_patch16_48")).state_dict()
+    save_file({n: t for n, t in weights.items() if not n.startswith("gray")}, tmp_path / "w.safetensors")
+    recipe = replace(TINY, foundation=FoundationRecipe(tmp_path / "w.safetensors", "vit_mini_patch16_48", size=48))
+    assert run(recipe, tmp_path)
+    document = json.loads((tmp_path / "experiment.json").read_text())
+    assert set(document["methods"]) == {*ARMS, "random", "supervised", "threshold", "foundation"}
+    assert {"dino-lg - foundation", "foundation - random"} <= set(document["differences"])
+    assert "foundation: pre-trained on photographs, frozen" in (tmp_path / "table.md").read_text()
+    assert str(tmp_path) not in json.dumps(document)  # the file is known by its checksum alone
+    after = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "answers").iterdir()}
+    assert {name: after[name] for name in before} == before
+    assert set(after) - set(before) == {"foundation-0.npz"}
+    save_file({n: t + 0.1 for n, t in weights.items() if not n.startswith("gray")}, tmp_path / "w.safetensors")
+    assert run(recipe, tmp_path)
+    again = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "answers").iterdir()}
+    assert {name for name in again if again[name] != after[name]} == {"foundation-0.npz"}  # other weights, asked anew
 
 
 def test_other_data_than_the_recipe_asks_for_is_refused(tmp_path):

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
-
-from heartlens.core.errors import InputRefused
 
 WIDTHS = {
     "mini": (96, 4, 3),
@@ -314,77 +310,3 @@ def resample_position(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
     # Bicubic with antialias is what timm does; without antialias, weights trained at 512 would differ at 96.
     image = functional.interpolate(image, size=grid, mode="bicubic", antialias=True)
     return torch.cat([first, image.flatten(2).transpose(1, 2).to(first.dtype)], dim=1)
-
-
-PUBLISHED_PREFIXES = ("module.", "backbone.")
-"""Before the names in a checkpoint of facebookresearch/dino, whose own names are timm's."""
-
-
-def load_timm_weights(backbone: Backbone, path: Path) -> None:
-    """Load weights in timm's names from a local file; `gray_to_rgb` stays as it is if the file lacks it.
-
-    A classification head in the file is left out, a position embedding of another size is interpolated.
-
-    Parameters
-    ----------
-    backbone
-        Takes the weights.
-    path
-        A safetensors file, or a .pth file as facebookresearch/dino publishes them: a backbone, or a whole checkpoint,
-        of which the teacher is taken.
-
-    Raises
-    ------
-    InputRefused
-        ``input``, the file cannot be read or is of another network
-    """
-    state = _published_state(path) if path.suffix == ".pth" else _safetensors_state(path)
-    own = backbone.state_dict()
-    state = {name: tensor for name, tensor in state.items() if not name.startswith(("head.", "fc_norm.", "head_dist."))}
-    if "pos_embed" in state and state["pos_embed"].shape != own["pos_embed"].shape:
-        side = backbone.shape.size // backbone.shape.patch
-        state["pos_embed"] = resample_position(state["pos_embed"], (side, side))
-    for name in ("gray_to_rgb.weight", "gray_to_rgb.bias"):
-        state.setdefault(name, own[name])
-    missing, unknown = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-    shapes = [n for n in own if n in state and own[n].shape != state[n].shape]
-    if missing or unknown or shapes:
-        mismatch = f"missing {missing[:3]}, unknown {unknown[:3]}, of another shape {shapes[:3]}"
-        raise InputRefused(
-            "input", f"{path} does not fit {backbone.shape}: {mismatch}; choose the backbone of these weights"
-        )
-    backbone.load_state_dict(state)
-
-
-def _safetensors_state(path: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        state: dict[str, Any] = load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise InputRefused(
-            "input", f"{path}: expected weights as safetensors, in timm's names; found: {error}"
-        ) from None
-    return state
-
-
-def _published_state(path: Path) -> dict[str, Any]:
-    """Weights of a .pth file; nothing in it is run: of objects, only the command line of its training is taken."""
-    from argparse import Namespace
-
-    try:
-        with torch.serialization.safe_globals([Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        content = content.get("teacher", content)
-        if not all(isinstance(tensor, Tensor) for tensor in content.values()):
-            raise ValueError("something else than tensors by name")
-    except Exception as error:  # torch raises a dozen kinds for a damaged file
-        words = " ".join(str(error).split())[:120]
-        raise InputRefused("input", f"{path}: expected weights of a DINO backbone, found: {words}") from None
-    state = {}
-    for name, tensor in content.items():
-        for prefix in PUBLISHED_PREFIXES:
-            name = name.removeprefix(prefix)
-        state[name] = tensor
-    return state

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import CORONARY
+from heartlens.networks.backbone import Backbone
 from heartlens.phantom import PhantomParameters, make_phantom
 from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
@@ -24,7 +25,11 @@ from training.datasets.shards import ShardSet
 from training.datasets.slice_dataset import SliceSet
 from training.datasets.sources import pseudonym
 from training.datasets.splits import Splits, pretraining_scans, scans_of
+from training.dino.features import embed_slices, knn_probability
+from training.dino.published_weights import FoundationRecipe
 from training.dino.recipe import DinoRecipe
+from training.engine.config import since_version
+from training.engine.distributed import Ranks
 from training.engine.json_records import to_plain
 from training.evaluation.estimates import MeanOfRuns, estimate_all
 from training.evaluation.results import NEIGHBORS, Estimate, Patient, SyntheticTruth
@@ -32,7 +37,7 @@ from training.evaluation.statistics import AREA_EDGES_MM2, stage_statistics
 from training.metrics import intervals
 from training.metrics.cutoff import choose_cut_off
 from training.metrics.overlap import Comparison
-from training.slice_classifier.linear_probe import SlicesRecipe
+from training.slice_classifier.linear_probe import SlicesRecipe, fit_head, head_probability, read_features
 
 logger = logging.getLogger(__name__)
 
@@ -45,12 +50,18 @@ area under the curve of neighbors in the embedding, and recall in each bin of th
 
 PRIMARY = "slices.f1"
 
-COMPARED = (("dino-lg", "dino"), ("dino-lg", "traps"), ("dino-lg", "shuffled"), ("traps", "dino"))
+COMPARED = (
+    ("dino-lg", "dino"), ("dino-lg", "traps"), ("dino-lg", "shuffled"), ("traps", "dino"),
+    ("dino-lg", "foundation"), ("foundation", "random"),
+)  # fmt: skip
 
 LEAST_EFFECT = 0.03
 """Of F1, DINO-LG over DINO; written down before the first run."""
 
 DRAWS, SEED = 1000, intervals.BOOTSTRAP_SEED
+
+ALONE = Ranks()
+"""One process, on the CPU."""
 
 WORDS = {
     "supervised": "same network, supervised (ceiling)",
@@ -58,6 +69,7 @@ WORDS = {
     "traps": "guided by other bright spots",
     "shuffled": "guided by labels of other slices",
     "dino": "DINO: random crops",
+    "foundation": "foundation: pre-trained on photographs, frozen",
     "random": "random frozen network (floor)",
     "threshold": "threshold in the heart's box (floor)",
 }
@@ -82,6 +94,8 @@ class ExperimentRecipe:
         of every arm; its guided crops become random ones in arm "dino"
     head
         Of every arm.
+    foundation
+        A backbone that was pre-trained elsewhere and is one arm more, where it has weights.
     supervised_steps, supervised_learning_rate
         Of the ceiling; its batch is that of `dino`.
     """
@@ -95,6 +109,7 @@ class ExperimentRecipe:
     head: SlicesRecipe = field(default_factory=SlicesRecipe)
     supervised_steps: int = 250
     supervised_learning_rate: float = 1e-3
+    foundation: FoundationRecipe = since_version(FoundationRecipe())  # noqa: RUF009  - it is a field
 
     def __post_init__(self) -> None:
         if min(self.patients) < 2 or self.seeds < 1 or self.supervised_steps < 1:
@@ -256,6 +271,34 @@ class SlicePredictions:
                 return cls(**{name: file[name] for name in file.files if name != "identity"})
         except (OSError, ValueError, KeyError, EOFError):
             return None
+
+
+def predict_with_backbone(
+    head: SlicesRecipe, backbone: Backbone, data: ExperimentData, seed: int, folder: Path, ranks: Ranks = ALONE
+) -> SlicePredictions:
+    """Of a linear head on frozen embeddings, and of their neighbors.
+
+    Parameters
+    ----------
+    head
+        Recipe of the head, and the view in which slices are embedded.
+    seed
+        Of the head.
+    folder
+        Keeps the embeddings.
+    """
+    head_recipe = replace(head, seed=seed)
+    backbone = backbone.eval().requires_grad_(False)
+    features = read_features(head_recipe, backbone, data.training, data.validation, ranks.device, folder)
+    test = embed_slices(backbone, data.test, np.arange(len(data.test)), head_recipe.view, device=ranks.device)
+    fitted = fit_head(head_recipe, features)
+    near = (features.training[0], features.training_labels[0])
+    return SlicePredictions(
+        validation=head_probability(fitted, features.validation),
+        test=head_probability(fitted, test),
+        neighbors_validation=knn_probability(*near, features.validation, neighbors=head.neighbors),
+        neighbors_test=knn_probability(*near, test, neighbors=head.neighbors),
+    )
 
 
 def arm_patients(

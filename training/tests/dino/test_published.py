@@ -10,8 +10,9 @@ import pytest
 from needed import torch
 
 from heartlens.core.errors import InputRefused
-from heartlens.networks.backbone import Backbone, BackboneShape, load_timm_weights
+from heartlens.networks.backbone import Backbone, BackboneShape
 from training.dino.distillation import DistillationLoss, cosine
+from training.dino.published_weights import load_published_weights
 from training.engine.loop import clip_gradient
 
 LOSSES = (6.38063907623291, 6.554325103759766, 6.704626083374023)
@@ -103,7 +104,7 @@ def test_a_published_pth_file_is_loaded_by_its_names(tmp_path, prefix):
         content = {"student": {}, "teacher": content | {"head.last.weight": torch.ones(2)}, "args": Namespace(lr=1.0)}
     torch.save(content, tmp_path / "weights.pth")
     backbone = Backbone(SHAPE)
-    load_timm_weights(backbone, tmp_path / "weights.pth")
+    load_published_weights(backbone, tmp_path / "weights.pth")
     assert torch.equal(backbone.blocks[2].mlp.fc2.weight, theirs["blocks.2.mlp.fc2.weight"])
     assert backbone.gray_to_rgb.weight.flatten().tolist() == [1, 1, 1]
 
@@ -118,5 +119,5 @@ class Harmful:
 def test_a_pth_file_that_would_run_something_is_refused(tmp_path, capsys):
     torch.save({"teacher": Harmful()}, tmp_path / "weights.pth")
     with pytest.raises(InputRefused, match="expected weights of a DINO backbone"):
-        load_timm_weights(Backbone(SHAPE), tmp_path / "weights.pth")
+        load_published_weights(Backbone(SHAPE), tmp_path / "weights.pth")
     assert "run" not in capsys.readouterr().out
