@@ -14,62 +14,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from heartlens.core.errors import InputRefused
 from training.datasets.hearts import find_hearts
-from training.datasets.segmentation_dataset import SliceSamples, validation_batches
+from training.datasets.segmentation_dataset import SliceSamples
 from training.datasets.shards import ShardSet
 from training.datasets.splits import SPLITS, Splits, check_splits, scans_of
 from training.deploy.bundle_writer import read_trained
 from training.engine.cli import DONE, run_command
 from training.engine.distributed import Ranks
-from training.segmentation.losses import LossRecipe, loss_of_sums, loss_sums
-
-SMALLEST = 1e-6
-"""A probability of 0 or 1 has no logit; BCE of a product that is exactly 0 would be infinite."""
-
-
-class Ensemble(nn.Module):
-    """(n, channels, rows, columns) -> (n, 1, rows, columns) p: member x baseline squared x image.
-
-    Parameters
-    ----------
-    member, baseline
-        Networks of one output; without a baseline: member x image, as Chew shows single models.
-    image_channel
-        Of the input, 0 to 1.
-    """
-
-    def __init__(self, member: nn.Module, baseline: nn.Module | None = None, image_channel: int = 0) -> None:
-        super().__init__()
-        self.member, self.baseline, self.image_channel = member, baseline, image_channel
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(n, channels, rows, columns) -> (n, 1, rows, columns) probability."""
-        p = self.member(x).sigmoid() * x[:, self.image_channel : self.image_channel + 1]
-        return p if self.baseline is None else p * self.baseline(x).sigmoid() ** 2
-
-
-@torch.no_grad()
-def evaluate_ensemble(ensemble: Ensemble, samples: SliceSamples, batch: int) -> dict[str, float]:
-    """Chew's figures, as losses over all pixels of all slices: BCE, Dice, BCE+Dice, IoU, Tversky (0.82, 0.2)."""
-    ensemble.eval()
-    sums: torch.Tensor | None = None
-    for b in validation_batches(samples, batch, Ranks(), 0):
-        logits = ensemble(b.image).clamp(SMALLEST, 1 - SMALLEST).logit()
-        batch_sums = loss_sums(logits, b.target, b.mask)
-        sums = batch_sums if sums is None else sums + batch_sums
-    assert sums is not None
-    kinds = {
-        "bce": LossRecipe("ce"),
-        "dice": LossRecipe("dice"),
-        "bce+dice": LossRecipe("ce+dice"),
-        "iou": LossRecipe("iou"),
-        "tversky": LossRecipe("tversky", 0.82, 0.2),
-    }
-    return {name: float(loss_of_sums(kind, sums)) for name, kind in kinds.items()}
+from training.segmentation.ensembles import Ensemble, evaluate_ensemble
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

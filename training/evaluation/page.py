@@ -15,7 +15,7 @@ from heartlens.risk.categories import SCHEMES, category
 from heartlens.scoring.report import display_agatston
 from training.evaluation import plots as figures
 from training.evaluation.classifiers import SLICE_STATISTICS
-from training.evaluation.results import INTEGRATED, SEGMENTATION, Estimate, Evaluation, StageSummary
+from training.evaluation.results import ANNOTATED, INTEGRATED, SEGMENTATION, Estimate, Evaluation, StageSummary
 from training.evaluation.statistics import AVERAGE, LESION_STATISTICS, RISK_SCHEMES
 from training.evaluation.tables import interval, number, shown
 from training.metrics.classification import Counts
@@ -58,13 +58,17 @@ _SCORE_TABLES = (
 )  # fmt: skip
 
 
-def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] = ()) -> str:
+def render_page(
+    evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] = (), gallery: Sequence[tuple[str, str]] = ()
+) -> str:
     """The page as HTML.
 
     Parameters
     ----------
     pictures
         (data URL, caption) of further figures, such as attention maps
+    gallery
+        The same of slices with what was labeled on them.
     """
     stages = list(evaluation.stages)
     settings = evaluation.settings
@@ -76,6 +80,8 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
         stages=list(_named_stages(evaluation)),
         final=evaluation.final_stage,
         is_integrated=INTEGRATED in stages,
+        has_columns=len(stages) > 1,
+        annotated=ANNOTATED if ANNOTATED in stages else "",
         headlines=[
             (label, [_shown(evaluation.estimate(name, stage)) for stage in stages]) for label, name in HEADLINES
         ],
@@ -93,6 +99,7 @@ def render_page(evaluation: Evaluation, *, pictures: Sequence[tuple[str, str]] =
         classifier=_classifier(evaluation),
         backbones=_backbone_rows(evaluation),
         pictures=list(pictures),
+        gallery=list(gallery),
         patients=_patient_rows(evaluation),
         cautions=sorted({code for patient in evaluation.patients for code in patient.cautions}),
     )

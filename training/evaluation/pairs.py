@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
+from heartlens.core.lesions import SCORED_ARTERIES
 from heartlens.core.protocol import ScoringProtocol
-from training.evaluation.results import INTEGRATED, SEGMENTATION, SLICE_STAGE, Failure, Patient
+from training.evaluation.results import ANNOTATED, INTEGRATED, SEGMENTATION, SLICE_STAGE, Failure, Patient
 from training.metrics.overlap import compare, slices_above
 
 
@@ -48,6 +49,7 @@ def compare_pairs(
     protocol: ScoringProtocol,
     slice_cutoff: float | None = None,
     *,
+    annotated: bool = False,
     on_progress: Callable[[str], None] | None = None,
 ) -> Iterator[Patient | Failure]:
     """Compare every pair; one is held at a time, and one that cannot be compared is a failure with the reason.
@@ -59,6 +61,8 @@ def compare_pairs(
     slice_cutoff
         Least probability of a calcified slice; with it, every prediction is also judged on calcified slices alone (or,
         where the program has a slice stage, as that predicted).
+    annotated
+        Every prediction is also judged on the slices alone that the reference calls calcified.
     on_progress
         Called with the name of each patient.
     """
@@ -66,12 +70,14 @@ def compare_pairs(
         if on_progress is not None:
             on_progress(pair.name)
         try:
-            yield pair if isinstance(pair, Failure) else compare_pair(pair, protocol, slice_cutoff)
+            yield pair if isinstance(pair, Failure) else compare_pair(pair, protocol, slice_cutoff, annotated=annotated)
         except InputRefused as refusal:
             yield Failure(pair.name, " ".join(str(refusal).split()))
 
 
-def compare_pair(pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | None = None) -> Patient:
+def compare_pair(
+    pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | None = None, *, annotated: bool = False
+) -> Patient:
     """Compare one pair as `compare_pairs` does.
 
     Raises
@@ -95,6 +101,9 @@ def compare_pair(pair: Pair, protocol: ScoringProtocol, slice_cutoff: float | No
             raise InputRefused("labels", "expected slice probabilities, as a slice cut-off was given; found none")
         gated = slices_above(pair.predicted, probability, slice_cutoff)
         stages[INTEGRATED] = compare(pair.ct, pair.reference, gated, protocol)
+    if annotated:
+        is_annotated = np.isin(pair.reference, SCORED_ARTERIES).any(axis=(1, 2))
+        stages[ANNOTATED] = compare(pair.ct, pair.reference, slices_above(pair.predicted, is_annotated, 0.5), protocol)
     known = {} if probability is None else {SLICE_STAGE: or_none(probability)}
     return Patient(pair.name, stages, known, pair.cautions)
 

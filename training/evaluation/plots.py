@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from heartlens.core.atomic import atomic_file
+from heartlens.core.lesions import ARTERY_COLORS, Artery
 from training.evaluation.results import Estimate, SizeBin
 from training.metrics.agreement import BlandAltman, bland_altman, log_score
 from training.metrics.classification import ReliabilityBin
@@ -340,6 +341,35 @@ def answer_figure(
         axes.set_xlim(max(middle[1] - reach, 0), min(middle[1] + reach, hu.shape[1]))
         axes.set_title(title, loc="left")
         axes.set_axis_off()
+    return figure
+
+
+def masks_figure(hu: NDArray[Any], masks: Mapping[str, NDArray[np.uint8]], *, letters: bool = True) -> Figure:
+    """A part of a slice, and what each of some sources calls calcium on it, side by side.
+
+    Parameters
+    ----------
+    hu
+        (rows, columns), HU
+    masks
+        By name, (rows, columns) `Artery` codes, 0 where nothing is labeled.
+    letters
+        Name the arteries above each picture.
+    """
+    rows, columns = hu.shape
+    low, high = ATTENTION_WINDOW_HU
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(1.9 * (len(masks) + 1), 1.9 * rows / columns + 0.25), layout="constrained")
+        panels = np.atleast_1d(figure.subplots(1, len(masks) + 1))
+        for axes, (name, codes) in zip(panels, {"CT": np.zeros(hu.shape, np.uint8), **masks}.items(), strict=True):
+            axes.imshow(hu, cmap="gray", vmin=low, vmax=high)
+            colored = np.zeros((rows, columns, 4))
+            for code in np.unique(codes[codes > 0]):
+                colored[codes == code] = matplotlib.colors.to_rgba(ARTERY_COLORS[Artery(int(code))], 0.85)
+            axes.imshow(colored)
+            named = ", ".join(Artery(int(code)).name for code in np.unique(codes[codes > 0]))
+            axes.set_title(f"{name}: {named}" if named and letters else name, loc="left", fontsize=7.5)
+            axes.set_axis_off()
     return figure
 
 

@@ -17,6 +17,10 @@ SCHEMA = "heartlens.evaluation/2"
 SEGMENTATION, INTEGRATED = "segmentation alone", "with the slice stage"
 """The two halves of the paper's Table 6: labels as they are, and on calcified slices only."""
 
+ANNOTATED = "on annotated slices"
+"""Labels on those slices alone that the reference calls calcified, as Figure 7b of the paper: a slice stage without an
+error. Said beside the others, and never the score that counts."""
+
 SLICE_STAGE = "slice stage"
 """Key of the probabilities of a program's slice classifier."""
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from needed import need, torch
 
-from training import ensemble, export, train_unet
+from training import chew_table, ensemble, export, train_unet
 from training.engine.config import load_recipe
 from training.engine.distributed import Ranks
-from training.ensemble import Ensemble, evaluate_ensemble
+from training.segmentation.ensembles import Ensemble, evaluate_ensemble
 from training.segmentation.networks import (
     PUBLISHED_PARAMETERS,
     NetworkRecipe,
@@ -151,6 +151,36 @@ def test_both_ensembles_of_the_study_are_trained_and_judged_by_their_commands(bl
         assert ensemble.main([*words, *data, "--json"]) == 0
         losses.append(json.loads(capsys.readouterr().out)["bce"])
     assert len(set(losses)) == 3
+
+
+@pytest.mark.slow
+def test_the_table_of_the_study_has_a_row_for_each_network_and_ensemble_and_pictures(blobs, tmp_path, capsys):  # noqa: F811
+    """Two networks and one product; each row's figures are those that training.ensemble gives."""
+    data = ["--shards", str(blobs[0] / "shards"), "--splits", str(blobs[0] / "splits.json")]
+    runs = [str(tmp_path / model) for model in ("chew-1", "chew-3")]
+    for out in runs:
+        recipe = str(RUNS / f"{Path(out).name}.toml")
+        words = [recipe, *MINIATURE, "network.base=4", *data, "--out", out, "--device", "cpu"]
+        assert train_unet.main(words) == 0
+    words = [*runs, *data, "--gallery", "2", "--out", str(tmp_path / "table")]
+    assert chew_table.main([*words, "--ensemble", runs[1]]) == 3
+    assert "--ensemble needs --baseline" in capsys.readouterr().err
+    words += ["--ensemble", runs[1], "--baseline", runs[0]]
+    for _ in range(2):  # a table may be made again
+        assert chew_table.main(words) == 0
+    rows = {row["name"]: row for row in json.loads((tmp_path / "table" / "table.json").read_text())["rows"]}
+    assert list(rows) == ["chew-1", "chew-3", "chew-3 x chew-1²"]
+    capsys.readouterr()
+    for name, members in (("chew-1", runs[:1]), ("chew-3 x chew-1²", runs[::-1])):
+        assert ensemble.main([*members, *data, "--json"]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert rows[name]["losses"] == {key: report[key] for key in rows[name]["losses"]}
+    assert rows["chew-3 x chew-1²"]["parameters"] == rows["chew-1"]["parameters"] + rows["chew-3"]["parameters"]
+    assert all(row["seconds"] > 0 for row in rows.values())
+    pictures = sorted(path.name for path in (tmp_path / "table" / "gallery").iterdir())
+    assert len(pictures) == 2
+    assert len({name.split(" slice")[0][3:] for name in pictures}) == 2  # each of another scan
+    assert "| chew-3 | tversky (0.82 / 0.2) |" in (tmp_path / "table" / "table.md").read_text()
 
 
 def test_networks_that_see_other_views_or_name_arteries_make_no_ensemble(blobs, tmp_path, capsys):  # noqa: F811
