@@ -139,6 +139,40 @@ class SliceSet:
         return torch.from_numpy(filled), torch.from_numpy(spacing)
 
 
+class PartlyLabeled(SliceSet):
+    """All slices of some scans, of which the labels of a few alone are known: what guides, comes from these.
+
+    Parameters
+    ----------
+    shards, scans, hearts
+        See `SliceSet`.
+    labeled
+        Numbers of the scans whose labels are known.
+    """
+
+    def __init__(
+        self,
+        shards: ShardSet,
+        scans: Sequence[int],
+        labeled: Sequence[int],
+        hearts: Mapping[str, Sequence[float]] | None = None,
+    ) -> None:
+        super().__init__(shards, scans, hearts)
+        self.known = frozenset(labeled)
+
+    def boxes_mm(self, number: int, *, is_coronary: bool = True) -> NDArray[np.float64]:
+        """(lesions, 4) as in `SliceSet`; none where nobody has labeled the scan."""
+        if int(self.places[number, 0]) not in self.known:
+            return np.zeros((0, 4))
+        return super().boxes_mm(number, is_coronary=is_coronary)
+
+    def identity(self) -> str:
+        """Checksum of which voxels these are, and of whose labels are known."""
+        own = super().identity()
+        known = "\n".join(self.shards.scans[n].voxels_sha256 for n in self.scans if n in self.known)
+        return own if self.known >= set(self.scans) else hashlib.sha256(f"{own}\n{known}".encode()).hexdigest()
+
+
 NOT_CORONARY = (0, int(Artery.OTHER), UNREVIEWED)
 
 

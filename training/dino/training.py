@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from heartlens.core.errors import InputRefused
 from training.datasets.slice_dataset import SliceSet
 from training.dino.augment import AugmentConfig, render_views
 from training.dino.distillation import (
@@ -25,7 +26,7 @@ from training.dino.distillation import (
 from training.dino.features import KnnProbe
 from training.dino.recipe import DinoRecipe, Schedule, build_dino_model, build_optimizer, plan
 from training.dino.view_batches import ViewBatch, ViewBatches
-from training.engine.checkpoint import leave_signals_to_the_run
+from training.engine.checkpoint import leave_signals_to_the_run, read_checkpoint
 from training.engine.config import write_recipe
 from training.engine.distributed import Ranks, all_mean, data_parallel, require_even_batch
 from training.engine.loop import TrainingLoop, clip_gradient
@@ -38,6 +39,7 @@ def pretrain_backbone(
     slices: SliceSet,
     run: Path,
     *,
+    start: Path | None = None,
     ranks: Ranks | None = None,
     probe: KnnProbe | None = None,
     until: int | None = None,
@@ -51,6 +53,9 @@ def pretrain_backbone(
         What may be seen.
     run
         Folder of the run.
+    start
+        Folder of a run of the same networks, which this one goes on from: student, teacher and the center of its
+        answers, with another recipe and the optimizer anew. A run that has begun goes on from itself.
     probe
         Looks at the teacher's embeddings from time to time.
     until, deadline
@@ -76,10 +81,12 @@ def pretrain_backbone(
     if device.type == "cpu" and recipe.bf16:
         student.backbone.attend_in_products()
     teacher = copy.deepcopy(student).requires_grad_(False)
-    student.backbone.drop_paths(recipe.drop_path)  # the teacher says what it knows with all of its blocks
     loss = DistillationLoss(
         prototypes, student_temperature=recipe.student_temperature, center_momentum=recipe.center_momentum
     ).to(device)
+    if start is not None:
+        begin_as({"student": student, "teacher": teacher, "loss": loss}, start)
+    student.backbone.drop_paths(recipe.drop_path)  # the teacher says what it knows with all of its blocks
     parallel = wrap_distributed(student, teacher, recipe, ranks)
     optimizer = build_optimizer(student)
     watch = CollapseMonitor(recipe.patience)
@@ -165,6 +172,33 @@ def pretrain_backbone(
             if loop.save_or_stop():
                 break
     return loop.is_complete
+
+
+def begin_as(parts: Mapping[str, nn.Module], run: Path) -> None:
+    """Give networks the state that those of an earlier run ended with.
+
+    Parameters
+    ----------
+    parts
+        By their names in a checkpoint.
+    run
+        Folder of the earlier run.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: it has no checkpoint, or one of other networks
+    """
+    paths = sorted((run / "checkpoints").glob("step-*.pt"))
+    if not paths:
+        raise InputRefused("input", f"{run} holds no checkpoints; give the folder of a run of training.train_dino")
+    states = read_checkpoint(paths[-1])["parts"]
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(states[name])
+        except (KeyError, RuntimeError) as error:
+            words = " ".join(str(error).split())[:200]
+            raise InputRefused("input", f"{paths[-1]} is of other networks than this recipe: {words}") from None
 
 
 def names_of(slices: SliceSet, batch: ViewBatch) -> list[str]:

@@ -56,6 +56,7 @@ def train_supervised(
     slices: SliceSet,
     run: Path,
     *,
+    start: Backbone | None = None,
     ranks: Ranks | None = None,
     until: int | None = None,
     deadline: float | None = None,
@@ -66,6 +67,8 @@ def train_supervised(
     ----------
     run
         Folder of the run.
+    start
+        A backbone of the recipe's shape to go on from; None begins with random weights.
     ranks
         The processes that share each batch.
     until, deadline
@@ -88,6 +91,8 @@ def train_supervised(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
         network = SliceClassifier(Backbone(BackboneShape.named(recipe.backbone))).to(ranks.device)
+    if start is not None:
+        network.backbone.load_state_dict(start.state_dict())
     parallel = data_parallel(_LogOdds(network), ranks)
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=recipe.weight_decay)
     loop = TrainingLoop(
