@@ -109,11 +109,26 @@ def read_site(places: Sequence[Path], work: Path, seed: int) -> Site:
         document = {"state": state, "contradictions": [one._asdict() for one in contradictions]}
         with atomic_file(record) as sibling:
             sibling.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    return Site(shards, _splits(shards, work / SPLITS_FILE, seed), tuple(contradictions), len(places))
+    return Site(shards, split_site(shards, work / SPLITS_FILE, seed), tuple(contradictions), len(places))
 
 
-def _splits(shards: ShardSet, path: Path, seed: int) -> Splits:
-    """The splits that were drawn first: who judges never changes in one folder."""
+def split_site(shards: ShardSet, path: Path, seed: int) -> Splits:
+    """The splits that were drawn first: who judges never changes in one folder.
+
+    Parameters
+    ----------
+    shards
+        Of the site.
+    path
+        Keeps them.
+    seed
+        Of the draw.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: too few patients, nobody with calcium would teach, or the file is of another seed
+    """
     if path.exists():
         splits = Splits.load(path)
         if splits.seed != seed:
