@@ -158,6 +158,8 @@ def test_the_report_holds_what_the_page_says_that_it_holds(followed):
     table = PAGE.read_text().split("| of the paper |")[1].split("\n\n")[0]
     named = re.findall(r'\| "([^"]+)" \|', table)
     assert len(named) == 5
+    assert "on annotated slices" in report["stages"]
+    assert "<h2>Slices with reference and prediction</h2>" in html
     assert [name for name in named if f"<h2>{name}</h2>" not in html] == []
 
 
@@ -174,4 +176,8 @@ def test_the_bundle_scores_a_scan_of_the_download_and_says_what_it_is(followed):
 
 
 def test_chews_rows_are_printed_for_five_networks_and_two_ensembles(followed):
-    assert len(re.findall(r"^tversky\s+\d+\.\d{4}$", followed.said, re.MULTILINE)) == 7
+    table = json.loads((followed.work / "chew-table" / "table.json").read_text())
+    names = [row["name"] for row in table["rows"]]
+    assert names == [*(f"chew-{n}" for n in range(1, 6)), "chew-3 x chew-1²", "chew-5 x chew-1²"]
+    assert len(list((followed.work / "chew-table" / "gallery").glob("*.png"))) >= 1
+    assert len(re.findall(r"^\| chew-\d.* \| .* \|$", followed.said, re.MULTILINE)) == 7

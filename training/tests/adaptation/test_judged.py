@@ -25,6 +25,17 @@ def test_what_is_called_where_there_is_nothing_is_wholly_wrong_and_two_zeros_agr
     assert wrong_share(SimpleNamespace(reference_agatston=nothing, predicted_agatston=nothing)) == 0
 
 
+def test_left_main_called_lad_is_right_and_another_artery_is_not():
+    """20 of 120 that are left main: called LAD nothing is wrong, called LCX 40 of 240 are, on both sides."""
+    reference = {"LM": 20.0, "LAD": 100.0, "LCX": 0.0, "RCA": 0.0, "all": 120.0}
+    beside = {**reference, "LM": 0.0, "LAD": 120.0}
+    wrong = {**reference, "LM": 0.0, "LCX": 20.0}
+    assert wrong_share(SimpleNamespace(reference_agatston=reference, predicted_agatston=beside)) == 0
+    assert wrong_share(SimpleNamespace(reference_agatston=reference, predicted_agatston=wrong)) == pytest.approx(
+        40 / 240
+    )
+
+
 def test_scans_of_one_patient_count_as_one_patient():
     """Patient a: 0.4 and 0.6 to 0.2 and 0.0 is a gain of 0.4; patient b 0.5 to 0.4 is 0.1. The mean is 0.25."""
     found = judge("site", PATIENTS, shares(0.4, 0.6, 0.5), shares(0.2, 0.0, 0.4))
