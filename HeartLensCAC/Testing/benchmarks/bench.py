@@ -27,6 +27,7 @@ import node_times
 import numpy as np
 import panel_times
 import scene_times
+import viewer_times
 
 from heartlens.app.messages import Event, Run
 from heartlens.case.case import Case
@@ -171,6 +172,8 @@ def main() -> None:
         )  # fmt: skip
         figures += score_in_process("300 slices of 512x512, DICOM", large, 12.0, 1500.0, max(1, options.runs // 2))
         figures += worker_times("300 slices", large, options.runs)
+        if viewer_times.can_run():
+            figures += [Figure(*row) for row in viewer_times.viewer_times(small, large, options.runs)]
     machine = (
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )
@@ -184,6 +187,8 @@ def main() -> None:
         print(f"\n{cohort_runs.LEFT_OUT}")
     if not node_times.can_run():
         print(f"\n{node_times.LEFT_OUT}")
+    if not viewer_times.can_run():
+        print(f"\n{viewer_times.LEFT_OUT}")
     if options.json:
         document = {"machine": machine, "runs": options.runs, "figures": [vars(figure) for figure in figures]}
         options.json.write_text(json.dumps(document, indent=1) + "\n")
