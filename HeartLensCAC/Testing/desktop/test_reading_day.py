@@ -1,6 +1,6 @@
 """A reading day by the keyboard: the worklist, three scans scored, the first one corrected and signed, the next one
-compared with its prior, a second reading, where both agree, and a third. At each stop the totals are those of a scorer that
-shares no code with ours. Keys, mouse gestures and seconds are counted and printed; docs/tutorial.md quotes them.
+compared with its prior, a second reading, where both agree, and a third. At each stop the totals are those of a scorer
+that shares no code with ours. Keys, mouse gestures and seconds are counted and printed; docs/tutorial.md quotes them.
 
 A brush stroke and a box need the mouse, which is counted apart: a key can choose a tool and no place in an image.
 """

@@ -1,0 +1,140 @@
+"""How long the panel keeps Slicer waiting when a case is opened and edited, step by step. Part of `make bench`.
+
+    python panel_opening.py CASE RUNS BUDGET_MS      # prints a JSON list of (what, measured, budget, unit)
+
+A step is what the event loop does without a pause: nothing moves on the screen meanwhile. Drawing is not part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+TESTING = Path(__file__).resolve().parents[1]
+
+STEP_MS = 50.0
+"""Nothing may keep the interface waiting for longer."""
+
+QUIET_S = 1.0
+"""After an edit, until everything that follows it at a distance is done: report, surfaces in 3-D."""
+
+
+def opening_times(what: str, series: Path, runs: int, budget_ms: float) -> list[tuple[str, float, float, str]]:
+    """(what, measured, budget, unit), measured in a process of its own.
+
+    Parameters
+    ----------
+    what : of which scan, in words
+    series : DICOM folder; it is scored by rules first
+    runs : openings, and half as many edits of each kind
+    budget_ms : for totals and markers after an edit
+    """
+    paths = os.pathsep.join([str(TESTING), str(TESTING.parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": paths}
+    with TemporaryDirectory() as folder:
+        scored = Path(folder) / "result"
+        score = ["-m", "heartlens", "score", str(series), "--bundle", "none", "--out", str(scored)]
+        subprocess.run([sys.executable, *score], env=environment, capture_output=True, check=True)
+        words = [sys.executable, __file__, str(scored / "case"), str(runs), str(budget_ms)]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"opening a case could not be timed: {done.stderr[-2000:]}")
+    return [(f"panel, {what}: {row[0]}", *row[1:]) for row in json.loads(done.stdout.splitlines()[-1])]
+
+
+class Loop:
+    """Qt's event loop, with every step of it timed."""
+
+    def __init__(self) -> None:
+        self.steps: list[float] = []
+
+    def call(self, do: Callable[[], Any]) -> None:
+        """What a click or a key does at once is a step."""
+        begin = time.perf_counter()
+        do()
+        self.steps.append(time.perf_counter() - begin)
+
+    def run(self, until: Callable[[], Any]) -> None:
+        """Step by step, until something is true."""
+        import qt
+
+        end = time.monotonic() + 300
+        while not until():
+            self.call(lambda: qt.QApplication.processEvents(qt.QEventLoop.AllEvents, 0))
+            if time.monotonic() > end:
+                raise RuntimeError("the panel never came so far")
+            time.sleep(0.001)
+
+    def quiet(self) -> None:
+        """Until what follows an edit is done."""
+        end = time.perf_counter() + QUIET_S
+        self.run(lambda: time.perf_counter() > end)
+
+    def longest_ms(self) -> float:
+        """Of the steps since the last call."""
+        steps, self.steps = self.steps, []
+        return 1e3 * max(steps)
+
+
+def measure(case: Path, runs: int, budget_ms: float, folder: Path) -> list[tuple[str, float, float, str]]:
+    from desktop import slicer_app
+    from desktop.slice_view import slice_view
+
+    slicer_app.boot(folder / "slicer")
+    import slicer
+
+    from heartlens.core.lesions import Artery
+
+    slicer_app.fresh_dialogs()
+    slicer.app.slice_widgets = {name: slice_view(name) for name in ("Red", "Green", "Yellow")}
+    widget = slicer_app.load_module().HeartLensCACWidget()
+    widget.setup()
+    widget.parent.show()
+    widget.enter()
+    panel, loop = widget.panel, Loop()
+    opened, opening, laid_out, laying_out, edited, editing = ([] for _ in range(6))
+    for n in range(runs):
+        begin = time.perf_counter()
+        loop.call(lambda: panel.openCaseFolder(case))
+        loop.run(lambda: panel.reading is not None)
+        opened.append(time.perf_counter() - begin)
+        loop.quiet()
+        opening.append(loop.longest_ms())
+        begin = time.perf_counter()
+        loop.call(panel.views.toggleRoom)
+        laid_out.append(time.perf_counter() - begin)
+        loop.quiet()
+        laying_out.append(loop.longest_ms())
+        for k in range(max(1, runs // 2)):
+            lesion = panel.reading.case.report.lesions[0].id
+            artery = (Artery.LCX, Artery.RCA)[(n + k) % 2]
+            begin = time.perf_counter()
+            loop.call(lambda lesion=lesion, artery=artery: panel.assign(lesion, artery))
+            edited.append(time.perf_counter() - begin)
+            loop.quiet()
+            editing.append(loop.longest_ms())
+        panel.views.toggleRoom()
+        slicer.mrmlScene.Clear()
+        loop.quiet()
+        loop.longest_ms()
+    widget.cleanup()
+    return [
+        ("a case opened and shown, slowest", max(opened), 2.0, "s"),
+        ("longest step while it opens", max(opening), STEP_MS, "ms"),
+        ("the reading layout, slowest", max(laid_out), 2.0, "s"),
+        ("longest step of it", max(laying_out), STEP_MS, "ms"),
+        ("totals and markers after an edit, slowest", 1e3 * max(edited), budget_ms, "ms"),
+        ("longest step of what follows an edit", max(editing), STEP_MS, "ms"),
+    ]
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as place:
+        print(json.dumps(measure(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), Path(place))))
