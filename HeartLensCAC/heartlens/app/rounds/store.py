@@ -36,8 +36,6 @@ class StoredCase:
         How far it has come; until `look_closer` a signature is taken at its word, and lesions are taken to be left.
     is_second
         Whether it is a second reading, by where it lies.
-    is_third
-        Whether it was made of two readings, as it says itself.
     study_uid, series_uid
         Of the CT; "" where it was not DICOM.
     sources
@@ -46,6 +44,8 @@ class StoredCase:
         How many lesions a reader has to decide on; None until `look_closer`, and where no report says it.
     problem
         What is damaged; "" when nothing is known to be.
+    is_third
+        Whether it was made of two readings, as it says itself.
     """
 
     folder: Path
