@@ -21,8 +21,8 @@ from pathlib import Path
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.networks.bundle import Bundle, find_bundle, load_bundle
-from training.adaptation.curve import CurveCell, curve_table, keep_cell, kept_cell, to_document
-from training.adaptation.judged import ScanError, judge, scan_errors
+from training.adaptation.curve import CurveCell, curve_table, keep_cell, kept_cell, kept_errors, to_document
+from training.adaptation.judged import judge, scan_errors
 from training.adaptation.selection import ORDERS, Doubt, order_patients, read_doubts
 from training.adaptation.site import SPLITS_FILE, Site, read_site, split_site
 from training.adaptation.tuned import export_candidate, recipe_of, tune_bundle
@@ -32,12 +32,11 @@ from training.engine.cli import CANCELLED, DONE, Progress, deadline_after, run_c
 from training.engine.config import fingerprint, load_recipe
 from training.engine.provenance import source_commit
 from training.engine.run_log import make_run_folder
-from training.evaluation.results import Failure
 from training.segmentation.recipe import SegmentationRecipe
 
 RECIPE = Path(__file__).parent / "runs" / "learn.toml"
 
-RECORD, TABLE, DOUBTS = "curve.json", "table.md", "doubts.json"
+RECORD, TABLE, DOUBTS, BEFORE = "curve.json", "table.md", "doubts.json", "before.json"
 
 SCHEMA = "heartlens.learning-curve/1"
 
@@ -117,8 +116,10 @@ class Curve:
         }
         self._begin()
         first = read_site(options.case, self.out / "cases", 0)
+        used = first.learned_from()["cases"]
+        skipped = ", ".join(f"{count} {code}" for code, count in sorted(used["skipped"].items()))
+        print(f"{used['used']} of {used['given']} cases used{f'; skipped: {skipped}' if skipped else ''}", flush=True)
         self.sites = {seed: self._site(first, seed) for seed in options.seeds}
-        self._before: dict[int, dict[int, ScanError | Failure]] = {}
 
     def _begin(self) -> None:
         path = self.out / RECORD
@@ -195,9 +196,7 @@ class Curve:
     def _judged(self, cell: CurveCell, site: Site, candidate: Bundle) -> CurveCell:
         judges = scans_of(site.shards, site.splits.test)
         errors = partial(scan_errors, shards=site.shards, scans=judges)
-        if cell.seed not in self._before:
-            self._before[cell.seed] = errors(self.start.folder)
-        before = self._before[cell.seed]
+        before = kept_errors(self.out / f"seed-{cell.seed}" / BEFORE, partial(errors, self.start.folder))
         judgement = judge("held-out patients", site.shards, before, errors(candidate.folder))
         gain = judgement.gain
         if not gain.n:

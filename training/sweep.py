@@ -33,19 +33,9 @@ from training.engine.cli import CANCELLED, DONE, FAILED, add_data, deadline_afte
 from training.engine.config import fingerprint, load_recipe
 from training.engine.provenance import source_commit
 from training.engine.run_log import make_run_folder
-from training.engine.sweep import (
-    RUN,
-    Cell,
-    CellResult,
-    Ending,
-    SweepRecipe,
-    best_validation,
-    rank_cells,
-    read_result,
-    read_sweep,
-    run_process,
-    write_result,
-)
+from training.engine.sweeps.cells import Cell, SweepRecipe, read_sweep
+from training.engine.sweeps.processes import Ending, run_process
+from training.engine.sweeps.results import RUN, CellResult, best_validation, rank_cells, read_result, write_result
 from training.evaluation.tables import number, table
 from training.segmentation.recipe import SegmentationRecipe
 from training.slice_classifier.finetune import TuneRecipe

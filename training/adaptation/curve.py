@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from heartlens.core.atomic import atomic_file
+from training.adaptation.judged import ScanError
 from training.adaptation.selection import Order
-from training.evaluation.results import Estimate
+from training.evaluation.results import Estimate, Failure
 from training.evaluation.tables import number, shown, table
 from training.metrics.paired import paired_mean
 
@@ -80,6 +81,25 @@ def kept_cell(cell: CurveCell, work: Path) -> CurveCell | None:
     """
     path = work / cell.folder / RESULT
     return CurveCell(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def kept_errors(path: Path, find: Callable[[], dict[int, ScanError | Failure]]) -> dict[int, ScanError | Failure]:
+    """How far the bundle that all begin with is from the readers, found once for all cells of a seed.
+
+    Parameters
+    ----------
+    path
+        Keeps it.
+    find
+        Scores the scans of those who judge.
+    """
+    if path.is_file():
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {int(n): Failure(**one) if "reason" in one else ScanError(**one) for n, one in document.items()}
+    errors = find()
+    with atomic_file(path) as sibling:
+        sibling.write_text(json.dumps({n: asdict(one) for n, one in errors.items()}) + "\n", encoding="utf-8")
+    return errors
 
 
 def over_seeds(cells: Sequence[CurveCell]) -> Estimate:

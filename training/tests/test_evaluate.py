@@ -36,6 +36,7 @@ from training.evaluation.classifiers import mean_of_patients, summarize_classifi
 from training.evaluation.page import FEW, render_page
 from training.evaluation.pairs import Pair
 from training.evaluation.results import (
+    ANNOTATED,
     INTEGRATED,
     SEGMENTATION,
     SLICE_STAGE,
@@ -385,6 +386,18 @@ def test_a_bundle_is_judged_with_and_without_its_slice_stage(shards, tmp_path):
     assert "the bundle's classifier: the vessel network sees slices of probability 1 or more" in page
     assert "vessel.onnx: SHA-256 " in page
     assert run(*data, "--bundle", folder, "--out", tmp_path / "no", "--slice-cutoff", 0.5) == 3
+    more = ("--annotated-slices", "--gallery", 1, "--draws", 5)
+    assert run(*data, "--bundle", folder, "--out", tmp_path / "more", *more) == 0
+    again = json.loads((tmp_path / "more" / "report.json").read_text())
+    assert list(again["stages"]) == [SEGMENTATION, INTEGRATED, ANNOTATED]
+    assert {name: again["stages"][name] for name in report["stages"]} == report["stages"]
+    (patient,) = again["patients"]
+    called = np.array(patient["stages"][ANNOTATED]["predicted_slices"])
+    assert called.any()
+    assert not (called & ~np.array(patient["stages"][ANNOTATED]["reference_slices"])).any()
+    page = (tmp_path / "more" / "index.html").read_text()
+    assert "<h2>Slices with reference and prediction</h2>\n<p>With the slice stage. " in page
+    assert len(again["patients"]) == page.count("dense voxels are called differently</figcaption>")
 
 
 @pytest.mark.parametrize(

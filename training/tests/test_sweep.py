@@ -18,7 +18,8 @@ from training import sweep
 from training.datasets.shard_writer import write_shards
 from training.datasets.splits import split_patients
 from training.engine.run_log import read_log
-from training.engine.sweep import CellResult, RandomSearch, best_validation, rank_cells, read_sweep
+from training.engine.sweeps.cells import RandomSearch, read_sweep
+from training.engine.sweeps.results import CellResult, best_validation, rank_cells
 from training.segmentation.recipe import SegmentationRecipe
 from training.tests.test_train_unet import TINY, blob_scan
 

@@ -92,7 +92,7 @@ class ForkRecipe:
     """
 
     patients: tuple[int, int, int] = (72, 18, 36)
-    first_seed: int = 870000
+    first_seed: int = 890000
     matrix: int = 128
     slice_mm: float = 4.0
     ancestor: DinoRecipe = field(default_factory=DinoRecipe)

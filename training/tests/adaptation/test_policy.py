@@ -52,6 +52,19 @@ def test_labels_of_the_target_are_not_looked_at(reward, targets):
     assert not torch.equal(with_labels.weight, start.weight)
 
 
+def test_a_reward_that_looks_at_the_labels_of_the_target_sees_none(targets):
+    class Peeking:
+        classes = CLASSES
+
+        def judge(self, islands, code):
+            return (islands.code == code).astype(float)
+
+    start = mistaken()
+    after, rounds, _ = adapt(start, targets, [], Peeking(), replace(FREE, rounds=2, entropy=0.0))
+    assert [one.reward for one in rounds] == [0, 0, 0]
+    assert torch.equal(after.weight, start.weight)
+
+
 def test_the_start_is_left_as_it_is_and_a_reward_that_is_the_same_for_all_moves_nothing(targets):
     class Flat:
         classes = CLASSES

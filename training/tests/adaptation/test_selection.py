@@ -14,10 +14,19 @@ from heartlens.core.ct import CTHeader, CTVolume
 from heartlens.core.lesions import Artery, LesionMap, LesionNote
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource, Provenance
-from training.adaptation.curve import CurveCell, active_minus_random, curve_table, over_seeds, to_document
+from training.adaptation.curve import (
+    CurveCell,
+    active_minus_random,
+    curve_table,
+    kept_errors,
+    over_seeds,
+    to_document,
+)
+from training.adaptation.judged import ScanError
 from training.adaptation.selection import Doubt, doubt_of, order_patients
 from training.datasets.scans import LabeledScan
 from training.datasets.shard_writer import write_shards
+from training.evaluation.results import Failure
 
 pytestmark = pytest.mark.slow
 
@@ -95,6 +104,16 @@ GAINS = {
     ("random", 10): (0.01, 0.03, 0.02), ("active", 10): (0.05, 0.06, 0.04),
     ("random", 25): (0.08, 0.10, None), ("active", 25): (0.09, 0.13, 0.11),
 }  # fmt: skip
+
+
+def test_the_start_is_judged_once_and_what_it_could_not_score_is_kept_too(tmp_path):
+    found = {3: ScanError(0.25, 100.0, 50.0), 7: Failure("case/x", "no heart")}
+    assert kept_errors(tmp_path / "before.json", lambda: found) == found
+
+    def again():
+        raise AssertionError("scored twice")
+
+    assert kept_errors(tmp_path / "before.json", again) == found
 
 
 def test_the_mean_over_seeds_has_students_interval():

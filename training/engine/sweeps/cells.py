@@ -1,4 +1,4 @@
-"""A sweep: one command with many settings, from a TOML file; which cells there are, and what each came to.
+"""Which cells a sweep has, from a TOML file.
 
 A cell is the base recipe with a few settings changed. Its folder is named by these settings alone, so that a grid that
 grows, or a search that draws more, finds what is finished; what was drawn first does not change by drawing more.
@@ -10,21 +10,15 @@ import hashlib
 import itertools
 import json
 import math
-import subprocess
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from training.engine.config import from_dict, read_toml, toml_value
-from training.engine.run_log import read_log
-
-RUN, RECORD = "run", "cell.json"
 
 Better = Literal["larger", "smaller"]
 
@@ -176,31 +170,6 @@ class Cell(NamedTuple):
         return hashlib.sha256(json.dumps(sorted(self.settings.items())).encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True)
-class CellResult:
-    """What came of a cell that is over.
-
-    Parameters
-    ----------
-    settings
-        See `Cell`.
-    value
-        The figure at its best validation; None where the run died or never had a finite one.
-    step
-        Of that validation.
-    figures
-        All figures of that validation.
-    died
-        Why the run ended by itself; empty where it is complete.
-    """
-
-    settings: Mapping[str, str]
-    value: float | None
-    step: int | None = None
-    figures: Mapping[str, float | None] = field(default_factory=dict)
-    died: str = ""
-
-
 def read_sweep(path: Path) -> SweepRecipe:
     """A sweep of a TOML file; its recipe is looked for beside it.
 
@@ -259,167 +228,3 @@ def _flat(table: Any, path: Path, where: str) -> dict[str, list[Any]]:
         else:
             raise InputRefused("input", f"{path}: {where}.{key}: expected a list, found {value!r}")
     return flat
-
-
-def best_validation(run: Path, figure: str, better: Better) -> tuple[int, dict[str, float | None]]:
-    """Step and figures of the validation where a figure is best; of equal ones the first.
-
-    Parameters
-    ----------
-    run
-        Folder of a run.
-    figure
-        Name in its log.
-    better
-        "larger" or "smaller".
-
-    Raises
-    ------
-    InputRefused
-        ``input``: no line of the log has a finite figure of this name
-    """
-    log = read_log(run)
-    known = {step: value for step, line in log.items() if (value := line.get(figure)) is not None}
-    if not known:
-        names = sorted({name for line in log.values() for name in line})
-        raise InputRefused(
-            "input", f"the log of {run} has no finite {figure}; expected one of {', '.join(names) or 'nothing'}"
-        )
-    sign = 1 if better == "larger" else -1
-    step = max(sorted(known), key=lambda n: sign * known[n])
-    return step, log[step]
-
-
-POLL_SECONDS = 0.5
-
-
-class Ending(NamedTuple):
-    """How the process of a cell ended.
-
-    Parameters
-    ----------
-    code
-        Its exit code.
-    said
-        Last line on its stderr.
-    """
-
-    code: int
-    said: str
-
-
-def run_process(words: Sequence[str], log: Path, stop: Path) -> Ending:
-    """Run a command of training in a process of its own, and keep what it says.
-
-    Parameters
-    ----------
-    words
-        Module, then its arguments.
-    log
-        Takes its output, after that of earlier starts.
-    stop
-        Where this file is, the process is asked to save and stop: what also reaches workers on other computers.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a", encoding="utf-8") as file:
-        begin = file.tell()
-        file.write(f"$ python -m {' '.join(words)}\n")
-        file.flush()
-        child = subprocess.Popen(
-            [sys.executable, "-m", *words], stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-        )
-        try:
-            code = _wait(child, stop)
-        except BaseException:  # asked to stop: the run saves, and is waited for
-            child.terminate()
-            child.wait()
-            raise
-    with open(log, encoding="utf-8", errors="replace") as file:
-        file.seek(begin)
-        lines = [line.strip() for line in file.read().split("\n") if line.strip()]
-    return Ending(code, lines[-1] if lines else "it said nothing")
-
-
-def _wait(child: subprocess.Popen[bytes], stop: Path) -> int:
-    while True:
-        try:
-            return child.wait(timeout=POLL_SECONDS)
-        except subprocess.TimeoutExpired:
-            if stop.exists():
-                child.terminate()
-                return child.wait()
-
-
-def write_result(folder: Path, result: CellResult) -> None:
-    """Keep the result of a cell: from then on it is finished.
-
-    Parameters
-    ----------
-    folder
-        Of the cell.
-    result
-        What came of it.
-    """
-    with atomic_file(folder / RECORD) as sibling:
-        sibling.write_text(json.dumps(asdict(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def read_result(folder: Path) -> CellResult | None:
-    """The result of a cell; None where it is not finished.
-
-    Parameters
-    ----------
-    folder
-        Of the cell.
-    """
-    path = folder / RECORD
-    return CellResult(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
-SEED = "seed"
-"""The setting in which repetitions of one cell differ."""
-
-
-class Row(NamedTuple):
-    """Cells that differ in their seed alone.
-
-    Parameters
-    ----------
-    settings
-        What they have in common.
-    values
-        Of each, in the order of the seeds; None where one died.
-    mean
-        Of those that have a value; None where none has.
-    """
-
-    settings: Mapping[str, str]
-    values: tuple[float | None, ...]
-    mean: float | None
-
-
-def rank_cells(results: Sequence[CellResult], better: Better) -> list[Row]:
-    """Rows of the table, the best first; those of which a seed died come last.
-
-    Parameters
-    ----------
-    results
-        Of finished cells.
-    better
-        "larger" or "smaller".
-    """
-    rows: dict[tuple[tuple[str, str], ...], list[CellResult]] = {}
-    for one in results:
-        rows.setdefault(tuple((k, v) for k, v in one.settings.items() if k != SEED), []).append(one)
-    found = []
-    for settings, group in rows.items():
-        values = tuple(one.value for one in group)
-        known = [value for value in values if value is not None]
-        found.append(Row(dict(settings), values, float(np.mean(known)) if known else None))
-    sign = -1 if better == "larger" else 1
-
-    def place(row: Row) -> tuple[int, float]:
-        died = sum(value is None for value in row.values)
-        return died, math.inf if row.mean is None else sign * row.mean
-
-    return sorted(found, key=place)
