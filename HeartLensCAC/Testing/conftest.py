@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from installed import need
 from tiny_ct import make_ct
 
 from heartlens.core.ct import CTVolume
@@ -43,6 +45,17 @@ def require_tool() -> Callable[[str], str]:
         return str(path)
 
     return find
+
+
+@pytest.fixture(scope="session")
+def browser(require_tool: Callable[[str], str]) -> Iterator[Any]:
+    """Debian's Chromium, without a screen and without a GPU."""
+    playwright = need("playwright.sync_api", "pip install 'heartlens[test]'")
+    with playwright.sync_playwright() as started:
+        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        chromium = started.chromium.launch(executable_path=require_tool("chromium"), args=arguments)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

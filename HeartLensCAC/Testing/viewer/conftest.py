@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from installed import need
@@ -86,14 +85,3 @@ def unedited(written_once: Path, tmp_path_factory: pytest.TempPathFactory) -> It
     shutil.copytree(written_once / "result", place)
     with Server(place) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def browser(require_tool: Callable[[str], str]) -> Iterator[Any]:
-    """Debian's Chromium, without a screen and without a GPU."""
-    playwright = need("playwright.sync_api", INSTALL)
-    with playwright.sync_playwright() as started:
-        arguments = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        chromium = started.chromium.launch(executable_path=require_tool("chromium"), args=arguments)
-        yield chromium
-        chromium.close()

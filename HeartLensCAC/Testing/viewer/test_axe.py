@@ -12,6 +12,7 @@ from two_scans import LAD_4, LAD_MM, RCA_MM, scan
 from viewer.page import Reader
 from viewer.reviewed_chest import Server
 
+from heartlens.app.review_session import ReviewSession
 from heartlens.case.folder import save_case
 from heartlens.core.lesions import Artery
 
@@ -93,6 +94,8 @@ def test_a_list_of_cases_in_every_state(browser, read_twice_once, written_once, 
     for name, place in {**places, "d": places["a"], "e": places["b"]}.items():
         shutil.copytree(place, tmp_path / "list" / name)
     (tmp_path / "list" / "d" / "case" / "report.json").write_text("{}")
+    with ReviewSession.open(tmp_path / "list" / "c") as session:
+        session.save_report()
     report = tmp_path / "list" / "e" / "case" / "report.json"
     report.write_text(report.read_text() + " ")
     with Server("--reader", "Rita", tmp_path / "list") as server:

@@ -50,7 +50,7 @@ function action(app, key, shift) {
 /** Buttons, menus and the slider around the images. */
 export function listenToControls(app) {
   const click = (id, act) => $(id).addEventListener("click", act);
-  for (const button of document.querySelectorAll("[data-tool]")) {
+  for (const button of document.querySelectorAll("button[data-tool]")) {
     button.addEventListener("click", () => app.chooseTool(button.dataset.tool));
   }
   click("undo", () => app.edit({ kind: "undo" }));

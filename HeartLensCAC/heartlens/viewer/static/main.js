@@ -346,7 +346,7 @@ export class App {
     if (this.isReadOnly && name !== "look") return;
     this.tools.name = name;
     if (name !== "look") this.selected = null; // a lesion that is left selected must not take the brush's keys
-    for (const button of document.querySelectorAll("[data-tool]")) {
+    for (const button of document.querySelectorAll("button[data-tool]")) {
       button.setAttribute("aria-pressed", String(button.dataset.tool === name));
     }
     this.panel.drawQueue();
