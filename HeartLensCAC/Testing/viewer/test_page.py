@@ -186,15 +186,6 @@ def test_a_browser_that_cannot_draw_says_so_in_a_sentence_and_asks_for_no_case(b
     context.close()
 
 
-def test_a_browser_without_scripts_says_so_in_a_sentence(browser, unedited):
-    context = browser.new_context(java_script_enabled=False)
-    page = context.new_page()
-    page.goto(unedited.address)
-    assert page.get_by_text("needs JavaScript; allow it for this address.").is_visible()
-    assert page.locator("#page").is_hidden()
-    context.close()
-
-
 def test_a_name_with_markup_is_a_name(browser, case):
     with Server("--identify", case) as server:
         reader = Reader(browser, server)
