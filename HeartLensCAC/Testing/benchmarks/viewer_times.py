@@ -147,7 +147,6 @@ def _reading_times(browser: Any, result: Path, runs: int) -> Iterator[Row]:
     yield "browser: wheel to picture", statistics.median(turned), 30.0, "ms"
     yield "browser: wheel to picture, 95 of 100", _percentile(turned, 0.95), 60.0, "ms"
     yield "browser: click to redrawn totals", statistics.median(given), 50.0, "ms"
-    yield "browser: click to redrawn totals, 95 of 100", _percentile(given, 0.95), 50.0, "ms"
     yield f"browser: frames of {frames} in strokes later than 1/30 s", float(late), 0.0, ""
     yield "browser: memory of the server after these edits", memory, 300.0, "MB"
 

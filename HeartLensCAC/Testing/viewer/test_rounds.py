@@ -392,7 +392,7 @@ def test_what_one_reading_leaves_open_and_nobody_calls_coronary_is_a_difference(
     ]
     k, j, i = beside["differences"][0]["kji"]
     assert lesions.labels[k, j, i] == RCA
-    assert "1 differ, 1 agree voxel by voxel." in beside["lines"]
+    assert "1 differs, 1 agrees voxel by voxel." in beside["lines"]
 
 
 def test_third_cases_of_two_folders_are_paired_by_their_scans_and_by_names_where_these_are_one(twice, tmp_path):

@@ -37,7 +37,9 @@ def readings_beside(pair: tuple[Path, Path], third: Case) -> dict[str, Any]:
     lines = agreement_lines(compared)
     rows = difference_rows(a.case, b.case, compared)
     agreed = len(compared.lesions) - len(rows)
-    lines.append(f"{len(rows)} differ, {agreed} agree voxel by voxel." if compared.lesions else "Neither has a lesion.")
+    differ, agree = ("differs" if len(rows) == 1 else "differ"), ("agrees" if agreed == 1 else "agree")
+    counts = f"{len(rows)} {differ}, {agreed} {agree} voxel by voxel."
+    lines.append(counts if compared.lesions else "Neither has a lesion.")
     if any(one.decides for one in compared.differences) or not _is_made_of(third, a, b):
         lines.append(CHANGED)
     return {

@@ -63,7 +63,7 @@ export class Panel {
     const open = state.lesions.filter((row) => row.undecided || row.artery === "UNASSIGNED").length;
     const left = state.lesions.filter((row) => !viewed.has(row.id)).length;
     $("count").textContent = state.lesions.length
-      ? `${state.lesions.length} lesions, ${open} to decide, ${left} not visited`
+      ? `${state.lesions.length} ${state.lesions.length === 1 ? "lesion" : "lesions"}, ${open} to decide, ${left} not visited`
       : "No lesion";
     fill(
       "lesions",

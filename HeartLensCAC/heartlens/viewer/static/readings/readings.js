@@ -74,7 +74,9 @@ export class Readings {
     if (!this.answer) return;
     const rows = this.answer.differences, here = rows.map((row) => this._here(row.kji));
     const open = here.filter(([, isDecided]) => !isDecided).length;
-    $("differenceCount").textContent = rows.length ? `${rows.length} differences, ${open} to decide` : "No difference";
+    $("differenceCount").textContent = rows.length
+      ? `${rows.length} ${rows.length === 1 ? "difference" : "differences"}, ${open} to decide`
+      : "No difference";
     fill("differences", ...rows.map((row, n) => el(
       "tr", { className: (here[n][1] ? "" : "undecided ") + (n === this.chosen ? "selected" : "") },
       el("th", { scope: "row" }, el(
