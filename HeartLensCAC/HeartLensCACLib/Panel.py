@@ -28,7 +28,7 @@ from HeartLensCACLib.Sections.Remedies import Remedies
 from HeartLensCACLib.Sections.ResultSection import ResultSection
 from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
-from HeartLensCACLib.Timers import Later, singleShot
+from HeartLensCACLib.Timers import Later, meanwhile, singleShot
 from HeartLensCACLib.Views.CaseViews import CaseViews
 from HeartLensCACLib.Words import showError, showFindings, tellDeleted
 from HeartLensCACLib.Worklist.WorklistSection import WorklistSection
@@ -165,7 +165,8 @@ class Panel:
         from heartlens.scene import Watch, show_case
 
         self._flush()
-        reading = ReviewSession.open(folder, reader=self.sign.observer, instead_of=self.reading)
+        opening = partial(ReviewSession.open, folder, reader=self.sign.observer, instead_of=self.reading)
+        reading = meanwhile(opening)
         try:
             nodes = show_case(slicer.mrmlScene, reading.case, volume=volumeOf(reading) if volume is None else volume)
         except InputRefused:

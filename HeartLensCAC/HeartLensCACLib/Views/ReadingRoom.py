@@ -92,6 +92,7 @@ class ReadingRoom:
             return
         layout = manager.layoutLogic().GetLayoutNode()
         if self.isShown:
+            self._timer.stop()
             self._surroundings.remove()
             manager.setLayout(layout.SlicerLayoutFourUpView if self._before is None else self._before)
             return
@@ -123,9 +124,8 @@ class ReadingRoom:
             widget.mrmlSliceCompositeNode().SetHotLinkedControl(True)
         if center is not None:
             lookAt(center, width)
-        self._makeSurfaces()
-        with slicer.util.WaitCursor(True):
-            self._surroundings.show(self._shown.reading.case)
+        self._timer.start()  # calcium in 3-D comes when the slices are there
+        self._surroundings.show(self._shown.reading.case)
 
     def refresh(self) -> None:
         """After an edit the surfaces follow, a little later."""
@@ -136,6 +136,7 @@ class ReadingRoom:
         """The case goes; what is returned takes heart and aorta out of the scene."""
         self._timer.stop()
         leaving, self._surroundings = self._surroundings, Surroundings()
+        leaving.forget()
         return leaving.remove
 
     def window(self, key: str) -> None:

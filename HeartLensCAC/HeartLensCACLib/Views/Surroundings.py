@@ -5,6 +5,7 @@ the region of the heart takes in parts of liver and stomach. The nodes are hidde
 lists, cannot be chosen, and are not saved with a scene.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
+from HeartLensCACLib.Timers import Aside
 from HeartLensCACLib.Views.Markers import removeShown
 
 LOOKS = {"heart": ((0.80, 0.47, 0.42), 0.15), "aorta": ((0.75, 0.30, 0.30), 0.25)}
@@ -24,26 +26,39 @@ PASS_BAND = 0.05
 
 
 class Surroundings:
-    """The surfaces of one case, made when they are first shown."""
+    """The surfaces of one case, made when they are first shown; until they are there the layout does without."""
 
     def __init__(self) -> None:
         self._nodes: list[Any] = []
         self._case: Any = None
+        self._aside = Aside(self._make)
+
+    @property
+    def isLooking(self) -> bool:
+        """Whether heart and aorta are being looked for."""
+        return self._aside.isWorking
 
     def show(self, case: Any) -> None:
-        """Show those of a case; of a scan without a heart there are none."""
-        if self._case is not None and self._case.inputs is case.inputs and self._areThere():
+        """Show those of a case, as soon as they are found; of a scan without a heart there are none."""
+        if self._case is not None and self._case.inputs is case.inputs and (self.isLooking or self._areThere()):
             return
         self.remove()
         self._case = case
-        for name, mask, grid in regions(case):
-            self._nodes.append(_model(name, surface(mask, grid)))
+        self._aside.do(partial(regions, case))
+
+    def forget(self) -> None:
+        """None come any more."""
+        self._aside.forget()
 
     def remove(self) -> None:
         """Take them out of the scene; those that a closed scene took are no matter."""
+        self._aside.forget()
         for node in self._nodes:
             removeShown(node)
         self._nodes, self._case = [], None
+
+    def _make(self, found: "list[tuple[str, Any, Any]]") -> None:
+        self._nodes = [_model(name, surface(mask, grid)) for name, mask, grid in found]
 
     def _areThere(self) -> bool:
         return all(slicer.mrmlScene.IsNodePresent(node) for node in self._nodes)

@@ -16,6 +16,8 @@ QT_NAMES = {
     "qt.QColor": "Base/Python/slicer/parameterNodeWrapper/guiConnectors.py",
     "qt.QDesktopServices.openUrl": "Base/Python/slicer/ScriptedLoadableModule.py",
     "qt.QDockWidget.NoDockWidgetFeatures": WRAPPED,
+    "qt.QEventLoop.ExcludeSocketNotifiers": WRAPPED,
+    "qt.QEventLoop.ExcludeUserInputEvents": "Modules/Scripted/SampleData/SampleData.py",
     "qt.QFileDialog.getExistingDirectory": "Applications/SlicerApp/Testing/Python/JRC2013VisTest.py",
     "qt.QHeaderView.Stretch": BROWSER,
     "qt.QIcon": "Base/Python/slicer/ScriptedLoadableModule.py",

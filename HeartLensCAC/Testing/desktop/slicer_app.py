@@ -72,6 +72,11 @@ class App:
         for slot in list(self.slots.get(signal, [])):
             slot()
 
+    def processEvents(self, *flags: Any) -> None:
+        import qt
+
+        qt.QApplication.processEvents(*flags)
+
     def layoutManager(self) -> LayoutManager:
         return self._layouts
 

@@ -119,7 +119,7 @@ def test_calcium_in_3d_follows_the_edits(reading):
         surface = segmentation.GetSegmentation().GetSegment(artery).GetRepresentation(name)
         return 0 if surface is None else surface.GetNumberOfPoints()
 
-    assert points_of("LAD") > 0
+    reading.wait(lambda: points_of("LAD") > 0)
     assert points_of("LM") == 0
     lad = [row.id for row in case_of(reading).report.lesions if row.artery is Artery.LAD]
     reading.hold_row(reading.row_of(lad[0]))
@@ -209,6 +209,11 @@ def test_markers_can_be_hidden_and_are_not_saved_with_the_scene(reading, tmp_pat
 # Heart and aorta
 
 
+def found(reading):
+    """Heart and aorta have been looked for."""
+    reading.wait(lambda: not reading.panel.views.room._surroundings.isLooking)
+
+
 def surroundings():
     """Model nodes of heart and aorta, by name."""
     nodes = slicer.util.getNodesByClass("vtkMRMLModelNode")
@@ -220,6 +225,7 @@ def test_heart_and_aorta_lie_around_the_calcium_and_let_it_be_seen(reading):
 
     assert surroundings() == {}
     reading.key("L")
+    found(reading)
     shown = surroundings()
     assert shown.keys() == {"HeartLens heart", "HeartLens aorta"}
     heart = shown["HeartLens heart"]
@@ -262,18 +268,33 @@ def mass_of(node):
 
 def test_heart_and_aorta_go_with_the_layout_and_with_the_case(reading, scored_case):
     reading.key("L")
+    found(reading)
     assert len(surroundings()) == 2
     reading.key("L")
     assert surroundings() == {}
     reading.key("L")
+    found(reading)
     first = surroundings()
     reading.hold_row(0)
     reading.key("4")  # an edit moves no heart
     assert surroundings() == first
     reading.open_case(scored_case)
+    found(reading)
     assert len(surroundings()) == 2
     reading.panel.closeCase()
     assert surroundings() == {}
+
+
+def test_a_heart_that_is_still_looked_for_when_layout_or_case_go_does_not_come(reading):
+    room = reading.panel.views.room
+    for leave in (lambda: reading.key("L"), reading.panel.closeCase):
+        reading.panel.views.toggleRoom()
+        assert room._surroundings.isLooking
+        looking = room._surroundings._aside._work
+        leave()
+        reading.wait(lambda looking=looking: looking.isDone)
+        QApplication.processEvents()
+        assert surroundings() == {}
 
 
 # A box

@@ -16,15 +16,10 @@ pytestmark = pytest.mark.slow
 @pytest.fixture
 def hands(module, phantom_ct):
     """Clicks, views and strokes are the journey's own; Paint and Erase are those of `desktop.brushes`."""
-    import qt
-    import slicer
-
     from HeartLensCACLib.SelfTest import Hands
 
-    slicer.app.processEvents = qt.QApplication.processEvents
     Reader(module, phantom_ct)
-    yield Hands(module.widget)
-    del slicer.app.processEvents
+    return Hands(module.widget)
 
 
 def test_the_journey_for_a_real_slicer_goes_through_on_the_stand_ins(module, hands):

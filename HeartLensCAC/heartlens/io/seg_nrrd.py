@@ -115,11 +115,12 @@ def read_lesion_map(path: str | Path, ct: CTVolume) -> LesionMap:
     notes: dict[int, LesionNote] = {}
     try:
         segments = segments_of(image, path)
-        _refuse_undeclared(image, segments, path)
+        layers = _labeled_layers(image)
+        _refuse_undeclared(layers, segments, path)
         for segment in segments:
             facts = json.loads(segment.tags[_LESION_TAG])
             lesion_id = int(facts["id"])
-            labels.reshape(-1)[_voxels(image, segment, ct, path)] = lesion_id
+            labels.reshape(-1)[_voxels(image, layers, segment, ct, path)] = lesion_id
             arteries[lesion_id] = Artery[facts["artery"]]
             notes[lesion_id] = LesionNote(
                 facts["probability"],
@@ -148,9 +149,10 @@ def artery_codes(image: Nrrd, ct: CTVolume, path: Path) -> NDArray[np.uint8]:
     codes = np.zeros(ct.shape, np.uint8)
     flat_codes = codes.reshape(-1)
     segments = segments_of(image, path)
-    _refuse_undeclared(image, segments, path)
+    layers = _labeled_layers(image)
+    _refuse_undeclared(layers, segments, path)
     for segment in segments:
-        flat = _voxels(image, segment, ct, path)
+        flat = _voxels(image, layers, segment, ct, path)
         if flat.size:
             artery = segment_artery(path, segment.name, segment_codes(segment.tags))
             put_artery(flat_codes, flat, artery, path)
@@ -203,21 +205,30 @@ def segments_of(image: Nrrd, path: Path) -> list[Segment]:
     return segments
 
 
-def _refuse_undeclared(image: Nrrd, segments: list[Segment], path: Path) -> None:
-    """Refuse voxels that no segment claims: dropping them would lower the score without a word."""
+def _labeled_layers(image: Nrrd) -> list[tuple[NDArray[np.int64], NDArray]]:
+    """Of each layer the C-order indices of the voxels that are not 0, and their values: a small part of a scan."""
     values = image.values if image.values.ndim == 4 else image.values[..., None]
+    layers = []
+    for n in range(values.shape[3]):
+        layer = values[..., n].reshape(-1)
+        flat = np.flatnonzero(layer)
+        layers.append((flat, layer[flat]))
+    return layers
+
+
+def _refuse_undeclared(layers: list[tuple[NDArray[np.int64], NDArray]], segments: list[Segment], path: Path) -> None:
+    """Refuse voxels that no segment claims: dropping them would lower the score without a word."""
     for segment in segments:
-        if segment.layer >= values.shape[3]:
+        if segment.layer >= len(layers):
             raise InputRefused(
                 "unreadable",
-                f"{path}: segment {segment.name!r} lies on layer {segment.layer}, the file has {values.shape[3]}",
+                f"{path}: segment {segment.name!r} lies on layer {segment.layer}, the file has {len(layers)}",
             )
-    for layer in range(values.shape[3]):
+    for layer, (_, values) in enumerate(layers):
         declared = {segment.value for segment in segments if segment.layer == layer}
-        present = np.unique(values[..., layer])
-        unknown = [f"{value:g}" for value in present.tolist() if value and value not in declared]
+        unknown = [f"{value:g}" for value in np.unique(values).tolist() if value not in declared]
         if unknown:
-            where = f" of layer {layer}" if values.shape[3] > 1 else ""
+            where = f" of layer {layer}" if len(layers) > 1 else ""
             more = f" and {len(unknown) - 12} more" if len(unknown) > 12 else ""
             raise InputRefused(
                 "labels",
@@ -226,16 +237,21 @@ def _refuse_undeclared(image: Nrrd, segments: list[Segment], path: Path) -> None
             )
 
 
-def _voxels(image: Nrrd, segment: Segment, ct: CTVolume, path: Path) -> NDArray[np.int64]:
-    """C-order indices on the CT grid of a segment's voxels."""
-    values = image.values
-    layer = values if values.ndim == 3 else values[..., segment.layer]
-    where = np.flatnonzero(layer == segment.value)
+def _voxels(
+    image: Nrrd,
+    layers: list[tuple[NDArray[np.int64], NDArray]],
+    segment: Segment,
+    ct: CTVolume,
+    path: Path,
+) -> NDArray[np.int64]:
+    """C-order indices on the CT grid of a segment's voxels; value 0 is no voxel's."""
+    flat, values = layers[segment.layer]
+    where = flat[values == segment.value]
     if where.size == 0:
         return where
-    k, j, i = layer.shape
+    k, j, i = image.values.shape[:3]
     mapping = index_map((k, j, i), image.affine, ct, str(path))
-    return mapping.flat(ijk_of(where, layer.shape), ct, f"{path}, segment {segment.name!r}")
+    return mapping.flat(ijk_of(where, (k, j, i)), ct, f"{path}, segment {segment.name!r}")
 
 
 def terminology_entry(artery: Artery) -> str:
