@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from desktop.brushes import EffectViews, PaintEffect
 from desktop.reader import slicer
 from desktop.test_journey import scored_plainly
 from PySide6.QtWidgets import QApplication
@@ -222,4 +223,31 @@ def test_a_brush_of_the_size_that_slicer_chooses_scores_as_an_independent_scorer
     settle(reading)
     assert kinds(reading) != []
     assert case_of(reading).report.arteries[Artery.RCA].agatston > 0
+    assert_scored(reading)
+
+
+def test_what_slicers_own_segment_editor_paints_into_the_same_segmentation_is_an_edit_like_any_other(reading):
+    """It has no mask and another node, and the reader is in that module."""
+    nodes = reading.panel.nodes
+    lesion = next(row for row in case_of(reading).report.lesions if row.artery is Artery.LAD)
+    reading.module.widget.exit()
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode")
+    other.SetAndObserveSegmentationNode(nodes.segmentation)
+    other.SetAndObserveSourceVolumeNode(nodes.volume)
+    other.SetSelectedSegmentID("RCA")
+    editor = EffectViews()
+    editor.effect = PaintEffect("Paint", other)
+    editor.observe()
+    reading.module.views["Red"].drag(*held(reading, "Red", lesion.id))
+    settle(reading)
+    editor.leave()
+    assert case_of(reading).report.arteries[Artery.RCA].agatston > 0
+    assert case_of(reading).source_ct.hu[case_of(reading).scored_codes == Artery.RCA].min() >= 130
+    assert_scored(reading)
+    reading.module.widget.enter()
+    count = len(kinds(reading))
+    reading.take_up("Erase", 30.0)
+    reading.module.views["Red"].drag(*held(reading, "Red", lesion.id))
+    settle(reading)
+    assert len(kinds(reading)) > count
     assert_scored(reading)
