@@ -86,7 +86,7 @@ class DifferenceMap:
             node = newMarkers(f"{NAME}, {words}", color)
             self._nodes.append(node)
             for n, one in mine:
-                node.AddControlPoint(*one.ras, f"{n}: {words}")
+                node.AddControlPoint(*one.ras, f"{n}: {words}\n ")  # a line above the text of the lesion there
 
     def remove(self) -> None:
         """Take them out of the scene."""

@@ -541,7 +541,7 @@ def test_where_two_readings_differ_is_listed_and_outlined_over_whichever_of_them
         section.open(section.listing.rows[str(folder)])
         voxels, texts = map_shown()
         assert voxels == count
-        assert [text.partition(": ")[2] for text in texts] == [row[0] for row in differences_shown(module)]
+        assert [text.partition(": ")[2].strip() for text in texts] == [row[0] for row in differences_shown(module)]
         ui.lesionTable.setFocus()
     row = next(r for r, words in enumerate(differences_shown(module)) if words[0] == "B alone")
     for _ in range(row + 1):
