@@ -28,7 +28,7 @@ from HeartLensCACLib.Sections.Remedies import Remedies
 from HeartLensCACLib.Sections.ResultSection import ResultSection
 from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
-from HeartLensCACLib.Timers import Later, meanwhile, singleShot
+from HeartLensCACLib.Timers import Later, breathe, meanwhile, singleShot
 from HeartLensCACLib.Views.CaseViews import CaseViews
 from HeartLensCACLib.Words import showError, showFindings, tellDeleted
 from HeartLensCACLib.Worklist.WorklistSection import WorklistSection
@@ -162,13 +162,15 @@ class Panel:
         InputRefused
             Nothing has changed then.
         """
-        from heartlens.scene import Watch, show_case
+        from heartlens.scene import Watch, image_of, show_case
 
         self._flush()
         opening = partial(ReviewSession.open, folder, reader=self.sign.observer, instead_of=self.reading)
         reading = meanwhile(opening)
         try:
-            nodes = show_case(slicer.mrmlScene, reading.case, volume=volumeOf(reading) if volume is None else volume)
+            volume = volumeOf(reading) if volume is None else volume
+            image = meanwhile(partial(image_of, reading.case.source_ct.hu)) if volume is None else None
+            nodes = show_case(slicer.mrmlScene, reading.case, volume=volume, image=image)
         except InputRefused:
             reading.close(instead_of=self.reading)
             raise
@@ -184,11 +186,11 @@ class Panel:
         self.scoring.showReadiness()
         self._watch = Watch(slicer.mrmlScene, nodes, self._onStroke, self._onNodeGone)
         self._showing = True
-        self.review.show(reading, nodes)
+        one = partial(self.review.show, reading, nodes)
+        for show in (one, partial(self.result.show, reading), partial(self.sign.show, reading), self.views.show):
+            breathe()
+            show()
         self._showing = False
-        self.result.show(reading)
-        self.sign.show(reading)
-        self.views.show()
         self._isUnseen = True
         self._showInViews()
         showFindings(reading.findings)

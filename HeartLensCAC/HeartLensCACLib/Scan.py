@@ -65,8 +65,9 @@ def scanOf(volume: Any, method: Any, known: "CTHeader | None" = None) -> Scan:
     instances = instancesOf(files)
     header = method.told(headerOf(instances) if instances else known or UNKNOWN)
     decoder = decoderOf(instances)
+    told = {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm}
     try:
-        ct, assumed = case_ct(volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=OVERRIDABLE)
+        ct, assumed = case_ct(volume, **told, allow=OVERRIDABLE, is_kept=False)
     except InputRefused as refused:
         return Scan(volume, files, header, decoder, refusal=refused.text)
     ct = replace(ct, header=replace(header, sop_instance_uids=ct.header.sop_instance_uids))
@@ -154,7 +155,8 @@ def volumeOf(reading: Any) -> Any:
         uids = dicom_instances(volume)
         if uids and set(uids) == set(ct.header.sop_instance_uids):
             try:
-                shown, _cautions = case_ct(volume, allow=OVERRIDABLE)  # as whoever scored it may have allowed
+                # As whoever scored it may have allowed.
+                shown, _cautions = case_ct(volume, allow=OVERRIDABLE, is_kept=False)
             except InputRefused:
                 continue
             if shown.shape == ct.shape and (shown.hu == ct.hu).all():

@@ -14,7 +14,7 @@ import slicer
 LENT_S = 0.015
 """How long the interpreter is lent before Slicer has its turn."""
 
-_isMeanwhile = False  # whether `meanwhile` waits for something
+_isMeanwhile = False  # whether Slicer draws in the middle of something
 
 
 def singleShot(ms: int, slot: Callable[[], None]) -> Any:
@@ -105,15 +105,20 @@ def meanwhile(do: "Callable[[], Any]") -> Any:
     do
         What to call; it touches nothing of Slicer.
     """
+    work = Work(do)
+    while not work.isDone:
+        breathe()
+    return work.result()
+
+
+def breathe() -> None:
+    """Let Slicer draw between two steps of something long; what waits for the end of `meanwhile` waits here, too."""
     global _isMeanwhile
-    work, before = Work(do), _isMeanwhile
-    _isMeanwhile = True
+    before, _isMeanwhile = _isMeanwhile, True
     try:
-        while not work.isDone:
-            slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents | qt.QEventLoop.ExcludeSocketNotifiers)
+        slicer.app.processEvents(qt.QEventLoop.ExcludeUserInputEvents | qt.QEventLoop.ExcludeSocketNotifiers)
     finally:
         _isMeanwhile = before
-    return work.result()
 
 
 class Aside:

@@ -44,7 +44,7 @@ class Surroundings:
             return
         self.remove()
         self._case = case
-        self._aside.do(partial(regions, case))
+        self._aside.do(partial(surfaces, case))
 
     def forget(self) -> None:
         """None come any more."""
@@ -57,11 +57,16 @@ class Surroundings:
             removeShown(node)
         self._nodes, self._case = [], None
 
-    def _make(self, found: "list[tuple[str, Any, Any]]") -> None:
-        self._nodes = [_model(name, surface(mask, grid)) for name, mask, grid in found]
+    def _make(self, found: "list[tuple[str, Any]]") -> None:
+        self._nodes = [_model(name, shape) for name, shape in found]
 
     def _areThere(self) -> bool:
         return all(slicer.mrmlScene.IsNodePresent(node) for node in self._nodes)
+
+
+def surfaces(case: Any) -> "list[tuple[str, Any]]":
+    """Name and closed surface of what the scan shows of heart and aorta; it touches no node."""
+    return [(name, surface(mask, grid)) for name, mask, grid in regions(case)]
 
 
 def regions(case: Any) -> "list[tuple[str, Any, Any]]":

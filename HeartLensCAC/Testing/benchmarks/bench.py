@@ -25,6 +25,7 @@ import cohort_runs
 import cohort_times
 import node_times
 import numpy as np
+import panel_opening
 import panel_times
 import scene_times
 import viewer_times
@@ -160,6 +161,7 @@ def main() -> None:
             figures += [Figure(*row) for row in scene_times.scene_times(case, options.runs)]
         if panel_times.can_run():
             figures += [Figure(*row) for row in panel_times.panel_times(small, options.runs)]
+            figures += [Figure(*row) for row in panel_opening.opening_times("48 slices", small, options.runs, 100.0)]
         if cohort_times.can_run():
             figures += [Figure(*row) for row in cohort_times.cohort_times(small, options.runs)]
         if cohort_runs.can_run() and options.cohort_scans:
@@ -174,6 +176,9 @@ def main() -> None:
         figures += worker_times("300 slices", large, options.runs)
         if viewer_times.can_run():
             figures += [Figure(*row) for row in viewer_times.viewer_times(small, large, options.runs)]
+        if panel_times.can_run():
+            runs = max(1, options.runs // 2)
+            figures += [Figure(*row) for row in panel_opening.opening_times("300 slices", large, runs, 200.0)]
     machine = (
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     )

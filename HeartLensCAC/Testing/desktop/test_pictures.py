@@ -141,6 +141,7 @@ def test_pictures_of_the_worklist(module, keep, phantom_ct, scored_once, tmp_pat
     from heartlens.app.review_session import ReviewSession
     from heartlens.app.rounds.readings import make_second
     from heartlens.app.rounds.store import second_of
+    from heartlens.core.lesions import Artery
 
     ui = module.ui
     folders = {}
@@ -157,7 +158,8 @@ def test_pictures_of_the_worklist(module, keep, phantom_ct, scored_once, tmp_pat
             session.sign("Reader^Rita", "Phantom Hospital", confirmed=True)
     with ReviewSession.open(folders[JANE], reader="Rita") as session:
         session.remove(session.case.report.lesions[0].id)
-    make_second(folders[JOHN], second_of(folders[JOHN], module.cases), "Ravi")
+    second = second_of(folders[JOHN], module.cases) / "case"
+    make_second(folders[JOHN], second.parent, "Ravi")
     ui.bundleComboBox.setCurrentIndex(ui.bundleComboBox.findData("none"))
     section = worklist_of(module)
     module.load(tmp_path / "scans" / "0")
@@ -173,6 +175,18 @@ def test_pictures_of_the_worklist(module, keep, phantom_ct, scored_once, tmp_pat
     module.wait(lambda: not section.readings.isRunning, 120)
     keep("panel-compared", ui.worklistSection)
     assert "2026-11-02 compared with 2024-03-05" in ui.comparisonText.toPlainText()
+    with ReviewSession.open(second, reader="Ravi") as session:
+        removed, renamed, *_rest = [row.id for row in session.case.report.lesions]
+        session.remove(removed)
+        session.assign(renamed, Artery.RCA)
+        session.save_report()
+        session.sign("Reader^Ravi", "Phantom Hospital", confirmed=True)
+    section.listing.reread(second)
+    section.table.select(str(second))
+    section.compareReadings()
+    module.wait(lambda: not section.readings.isRunning, 120)
+    keep("panel-differences", ui.worklistSection)
+    assert ui.differencesTable.rowCount == 2
 
 
 def test_picture_while_it_scores(module, keep, phantom_ct):

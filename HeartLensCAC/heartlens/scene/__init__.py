@@ -8,6 +8,7 @@ Slicer's space is RAS and ours is LPS; only `scene.geometry` turns one into the 
 from heartlens.scene.geometry import (
     case_ct,
     dicom_instances,
+    image_of,
     index_of,
     position_of,
     require_scored,
@@ -36,6 +37,7 @@ __all__ = [
     "case_ct",
     "dicom_instances",
     "find_cases",
+    "image_of",
     "index_of",
     "labels_of",
     "position_of",

@@ -35,6 +35,7 @@ def case_ct(
     kvp: float | None = None,
     slice_thickness_mm: float | None = None,
     allow: frozenset[str] | set[str] = frozenset(),
+    is_kept: bool = True,
 ) -> tuple[CTVolume, list[WarningRecord]]:
     """A scalar volume node as a CT, for scoring what is on the screen.
 
@@ -49,11 +50,13 @@ def case_ct(
         What the node does not say.
     allow
         Overridable refusals that the user has lifted.
+    is_kept
+        It holds a copy of the voxels. False, for who looks at it at once: it may change with the node.
 
     Returns
     -------
     ct : CTVolume
-        Axes nearest to (S, P, L); no voxel resampled or changed; it holds a copy of the voxels.
+        Axes nearest to (S, P, L); no voxel resampled or changed.
     cautions : list[WarningRecord]
         What was allowed or had to be assumed; ``changed`` when the node came from DICOM and no longer has the slices of
         its series.
@@ -66,7 +69,8 @@ def case_ct(
     """
     values = _values(volume)
     header = CTHeader(kvp=kvp, slice_thickness_mm=slice_thickness_mm)
-    ct, cautions = checked_volume(values.copy(), lps_affine(volume), header, where="the volume", allow=allow)
+    voxels = values.copy() if is_kept else values
+    ct, cautions = checked_volume(voxels, lps_affine(volume), header, where="the volume", allow=allow)
     if ct.hu.min() > LOW_HU:  # a label map, or one that was windowed: said before a worker is started for it
         text = f"expected HU with air or lung below {LOW_HU}, found values from {ct.hu.min():g} to {ct.hu.max():g}"
         cautions.append(refuse_or_warn("no-hu", text, allow, where="the volume"))
@@ -169,11 +173,21 @@ def array_of(image: Any) -> NDArray:
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(slices, rows, columns)
 
 
-def set_voxels(volume: Any, values: NDArray, affine: NDArray[np.float64]) -> None:
-    """Give a volume node a copy of (k, j, i) voxels, and their place."""
+def image_of(values: NDArray) -> Any:
+    """A vtkImageData with a copy of (k, j, i) voxels; no node is touched, so it may be made in another thread."""
     image = vtk.vtkImageData()
     image.SetDimensions(*values.shape[::-1])
     image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values).reshape(-1), deep=True))
+    return image
+
+
+def set_voxels(volume: Any, values: NDArray, affine: NDArray[np.float64]) -> None:
+    """Give a volume node a copy of (k, j, i) voxels, and their place."""
+    set_image(volume, image_of(values), affine)
+
+
+def set_image(volume: Any, image: Any, affine: NDArray[np.float64]) -> None:
+    """Give a volume node a vtkImageData, which is its own from now on, and its place."""
     volume.SetIJKToRASMatrix(ras_matrix(affine))
     volume.SetAndObserveImageData(image)
 

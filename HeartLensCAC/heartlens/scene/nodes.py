@@ -16,7 +16,15 @@ from heartlens.case.correction import apply_labeled_voxels
 from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.grid import IndexMap, index_map
-from heartlens.scene.geometry import array_of, lps_affine, require_scored, require_untransformed, set_voxels
+from heartlens.scene.geometry import (
+    array_of,
+    image_of,
+    lps_affine,
+    require_scored,
+    require_untransformed,
+    set_image,
+    set_voxels,
+)
 from heartlens.scene.segmentation import fill, is_filled, labeled_voxels
 from heartlens.scene.tables import fill_table, lesion_columns, risk_columns, slice_columns, total_columns
 
@@ -68,7 +76,7 @@ class CaseNodes:
         return {name: node for name, node in named.items() if node is not None}
 
 
-def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = None) -> CaseNodes:
+def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = None, image: Any = None) -> CaseNodes:
     """Put a case into a scene.
 
     Parameters
@@ -81,6 +89,8 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
         The node on which the case was scored; None makes one. Other nodes go into its study of the subject hierarchy.
     name
         start of the nodes' names; the volume's name, or "CT"
+    image
+        What `image_of` made of the voxels as they were read, for a volume that is made here; it belongs to that then.
 
     Raises
     ------
@@ -94,7 +104,7 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
             raise InputRefused("input", "the volume: it is no longer in the scene; load the series again")
     added: list[Any] = []
     try:
-        return _show(scene, case, volume, name or (volume.GetName() if volume is not None else "CT"), added)
+        return _show(scene, case, volume, name or (volume.GetName() if volume is not None else "CT"), image, added)
     except BaseException:
         for node in reversed(added):
             _remove(scene, node)
@@ -221,14 +231,14 @@ def _remove(scene: Any, node: Any) -> None:
             scene.RemoveNode(other)
 
 
-def _show(scene: Any, case: Case, volume: Any, name: str, added: list[Any]) -> CaseNodes:
+def _show(scene: Any, case: Case, volume: Any, name: str, image: Any, added: list[Any]) -> CaseNodes:
     def add(class_name: str, what: str) -> Any:
         node = scene.AddNewNodeByClass(class_name, scene.GenerateUniqueName(f"{name} {what}".strip()))
         added.append(node)
         return node
 
     if volume is None:
-        volume = _add_volume(add, case)
+        volume = _add_volume(add, case, image)
     mapping = _mapping(volume, case.source_ct)
     segmentation = _add_segmentation(add, "calcium", volume)
     _fill(segmentation, case, volume, mapping)
@@ -263,10 +273,10 @@ def _show(scene: Any, case: Case, volume: Any, name: str, added: list[Any]) -> C
     return nodes
 
 
-def _add_volume(add: Callable[[str, str], Any], case: Case) -> Any:
+def _add_volume(add: Callable[[str, str], Any], case: Case, image: Any) -> Any:
     volume = add("vtkMRMLScalarVolumeNode", "")
     _draw_between(volume, *SCENE_WINDOW_HU)
-    set_voxels(volume, case.source_ct.hu, case.source_ct.affine)
+    set_image(volume, image_of(case.source_ct.hu) if image is None else image, case.source_ct.affine)
     instances = dict.fromkeys(case.source_ct.header.sop_instance_uids)  # a multi-frame object repeats its own
     if instances:
         volume.SetAttribute("DICOM.instanceUIDs", " ".join(instances))
