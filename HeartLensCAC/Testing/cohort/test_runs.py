@@ -278,6 +278,32 @@ def test_a_scheduler_that_runs_already_is_used_and_one_that_does_not_is_told(pla
         run_cohort(planned, Workers(scheduler="tcp://127.0.0.1:9"))
 
 
+def callbacks_of(client) -> list[str]:
+    """What a worker of Dask does again and again beside its tasks."""
+    client.wait_for_workers(1, timeout=WAIT_S)
+    (found,) = client.run(lambda dask_worker: sorted(dask_worker.periodic_callbacks)).values()
+    return found
+
+
+def test_no_worker_keeps_stacks_of_what_it_did():
+    """Dask's profiler keeps an hour of them: neither where we start a worker, nor where it loads `dask_setup`."""
+    import dask
+    from distributed import Client, LocalCluster
+
+    with Cluster(Workers(1, preload=())) as ours:
+        found = [callbacks_of(ours.client)]
+    options = {"n_workers": 1, "host": "127.0.0.1", "dashboard_address": None, "silence_logs": 50}
+    with (
+        dask.config.set({"distributed.worker.profile.enabled": True}),
+        LocalCluster(**options, preload=[PRELOAD]) as theirs,
+        Client(theirs, set_as_default=False) as client,
+    ):
+        found.append(callbacks_of(client))
+    for names in found:
+        assert "heartbeat" in names
+        assert not [name for name in names if name.startswith("profile")]
+
+
 def test_two_clusters_on_one_computer_listen_to_it_alone_and_do_not_disturb_each_other():
     import psutil
 

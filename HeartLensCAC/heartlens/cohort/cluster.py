@@ -127,7 +127,8 @@ class Cluster:
             ) from None  # fmt: skip
         # A scan is counted by its own attempts: Dask is not to give up before.
         timeouts = {f"distributed.comm.timeouts.{what}": CONNECT_SECONDS for what in ("connect", "tcp")}
-        dask.config.set({"distributed.scheduler.allowed-failures": 10, **timeouts})
+        quiet = {"distributed.worker.profile.enabled": False}  # it keeps stacks for an hour, and memory has to be flat
+        dask.config.set({"distributed.scheduler.allowed-failures": 10, **timeouts, **quiet})
         if not self.workers.scheduler:
             self.cluster = _cluster(self.workers)
         try:

@@ -43,6 +43,9 @@ def dask_setup(worker: Any) -> None:
     worker
         Of Dask, which calls this by its name.
     """
+    for name in ("profile", "profile-cycle"):  # a second of stacks after the other, up to an hour: 150 kB a second
+        if (callback := worker.periodic_callbacks.pop(name, None)) is not None:
+            callback.stop()
     with suppress(ValueError):  # only in a main thread
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     handler: logging.Handler = logging.NullHandler()
