@@ -182,15 +182,18 @@ class Panel:
             self.scoring.method.forgetScan()
         self.parameters.volume = nodes.volume
         self.input.belongs(nodes, reading.case.source_ct.header)
+        breathe()
         self._showPerson()
         self.scoring.showReadiness()
         self._watch = Watch(slicer.mrmlScene, nodes, self._onStroke, self._onNodeGone)
         self._showing = True
         one = partial(self.review.show, reading, nodes)
-        for show in (one, partial(self.result.show, reading), partial(self.sign.show, reading), self.views.show):
-            breathe()
-            show()
-        self._showing = False
+        try:
+            for show in (one, partial(self.result.show, reading), partial(self.sign.show, reading), self.views.show):
+                breathe()
+                show()
+        finally:
+            self._showing = False
         self._isUnseen = True
         self._showInViews()
         showFindings(reading.findings)
