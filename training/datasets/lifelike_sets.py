@@ -1,4 +1,4 @@
-"""The third bundle's data: phantoms of anatomy 2, several draws a person, and real backgrounds with plaques laid in."""
+"""What bundles after the second learn from: phantoms of both anatomies, and real backgrounds with plaques laid in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from heartlens.phantom import CATEGORIES, PhantomParameters, lifelike, make_draw
 from training.datasets.backgrounds.insertion import inserted
 from training.datasets.backgrounds.marks import Mark, open_background
 from training.datasets.hearts import around_heart, cut, heart_of
-from training.datasets.phantom_sets import Seeds
+from training.datasets.phantom_sets import CALIBRATION as HOME_CALIBRATION
+from training.datasets.phantom_sets import TRAINING as HOME_TRAINING
+from training.datasets.phantom_sets import VALIDATION as HOME_VALIDATION
+from training.datasets.phantom_sets import Seeds, training_phantom
 from training.datasets.scans import LabeledScan, Skipped
 from training.datasets.sources import pseudonym
 
@@ -26,6 +29,18 @@ CALIBRATION = Seeds(1_120_000, 40)
 
 TEST = Seeds(1_140_000, 200)
 """For figures alone; nothing here makes them."""
+
+REPLAYED, REPLAYED_VALIDATION, REPLAYED_CALIBRATION = (
+    Seeds(HOME_TRAINING.first, 120),
+    Seeds(HOME_VALIDATION.first, 16),
+    Seeds(HOME_CALIBRATION.first, 48),
+)
+"""Of anatomy 1, from the sets of bundle 2 that serve the same purpose: bundle 3, which saw anatomy 2 alone, forgot what
+lies on the walls and rings of the first."""
+
+RINGED, HEAVILY_RINGED = 3, 4
+"""Of the people trained on every so many-th has a calcified mitral ring, and every so many-th a heavy one: a ring was
+taken for the circumflex in half of those that bundle 3 was judged by."""
 
 DRAWS = 3
 """Of each person: making a body takes most of the time, laying calcium on it little."""
@@ -57,26 +72,44 @@ def people(seed: int) -> list[PhantomParameters]:
         return [base, replace(base, draw=1, category=str(rng.choice(CATEGORIES[1:])))]
     if seed % 8 == 0 and "stent" not in base.traps:
         base = replace(base, traps=("stent", *base.traps))
+    base = ringed(base)
     lm, lad, lcx, rca = rng.integers((0, 1, 0, 1), (3, 5, 4, 5)).tolist()
     heavy = replace(base, category=">400", matched_burden="101-400")
     many = replace(base, draw=2, category=None, plaques=(lm, lad, lcx, rca), matched_burden=">400")
     return [heavy, replace(base, draw=1), many][:DRAWS]
 
 
+def ringed(base: PhantomParameters) -> PhantomParameters:
+    """The same with a calcified mitral ring, light or heavy, where its seed says so; see `RINGED`."""
+    if base.seed % HEAVILY_RINGED == 1:
+        plain = tuple(kind for kind in base.traps if kind != "mitral_annulus")
+        return replace(base, traps=(*plain, "mitral_annulus_heavy"))
+    if base.seed % RINGED == 1 and "mitral_annulus" not in base.traps:
+        return replace(base, traps=(*base.traps, "mitral_annulus"))
+    return base
+
+
+def replayed(seed: int) -> PhantomParameters:
+    """The phantom of anatomy 1 of a seed, as bundle 2 saw it but for rings; calibration and validation have none added."""
+    drawn = training_phantom(seed)
+    return ringed(drawn) if seed in REPLAYED.range else drawn
+
+
 def made(seed: int) -> list[Found]:
     """The scans of one person; of those that serve training and validation only the surroundings of the heart."""
-    parameters = people(seed)
+    is_replayed = any(seed in s.range for s in (REPLAYED, REPLAYED_VALIDATION, REPLAYED_CALIBRATION))
+    parameters = [replayed(seed)] if is_replayed else people(seed)
     found = []
     heart: list[float] | None = None
     for phantom, drawn in zip(make_draws(parameters[0], parameters), parameters, strict=True):
         ct, labels = phantom.ct, phantom.labels
         heart = heart or heart_of(ct)
         place = heart
-        if seed not in CALIBRATION.range:
+        if seed not in CALIBRATION.range and seed not in REPLAYED_CALIBRATION.range:
             window, place = around_heart(ct, heart)
             ct, labels = cut(ct, window), np.ascontiguousarray(labels[window])
         scan = LabeledScan(
-            name=f"lifelike/{seed}/{drawn.draw}",
+            name=f"{'phantom' if is_replayed else 'lifelike'}/{seed}/{drawn.draw}",
             patient=pseudonym("phantom", str(seed)),
             source="phantom",
             ct=ct,

@@ -32,6 +32,7 @@ SITE_OF_KIND = {
     "aortic_wall_descending": "descending_aorta",
     "aortic_valve": "aortic_valve",
     "mitral_annulus": "mitral_annulus",
+    "mitral_annulus_heavy": "mitral_annulus",
     "hilar_node": "hilar_node",
     "atrial_node": "hilar_node",
     "pericardium": "pericardium",

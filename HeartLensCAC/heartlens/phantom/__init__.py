@@ -7,6 +7,7 @@
 from heartlens.phantom.lifelike import lifelike
 from heartlens.phantom.parameters import (
     ANATOMIES,
+    ASKED_TRAP_KINDS,
     CATEGORIES,
     FIELDS_OF_VIEW,
     KERNEL_FWHM_MM,
@@ -18,6 +19,7 @@ from heartlens.phantom.scan import Phantom, make_draws, make_phantom
 
 __all__ = [
     "ANATOMIES",
+    "ASKED_TRAP_KINDS",
     "CATEGORIES",
     "FIELDS_OF_VIEW",
     "KERNEL_FWHM_MM",

@@ -51,6 +51,9 @@ TRAP_KINDS = (
 LATE_TRAP_KINDS = ("bronchial_wall", "atrial_node", "catheter", "surgical_clip", "graft_marker")
 """More of them, which nothing draws for anatomy 1; for any anatomy they can be asked for."""
 
+ASKED_TRAP_KINDS = ("mitral_annulus_heavy",)
+"""Those that no seed draws: whoever wants one asks for it."""
+
 
 @dataclass(frozen=True)
 class PhantomParameters:
@@ -83,7 +86,7 @@ class PhantomParameters:
     plaques
         Number of plaques in LM, LAD, LCX, RCA when no category is asked for.
     traps
-        Kinds from `TRAP_KINDS` and `LATE_TRAP_KINDS`.
+        Kinds from `TRAP_KINDS`, `LATE_TRAP_KINDS` and `ASKED_TRAP_KINDS`.
     sex, age_years, bmi
         Of the person.
     cover
@@ -156,7 +159,7 @@ class PhantomParameters:
             if getattr(self, name) is not None:
                 _one_of(name, getattr(self, name), CATEGORIES)
         for trap in self.traps:
-            _one_of("traps", trap, TRAP_KINDS + LATE_TRAP_KINDS)
+            _one_of("traps", trap, TRAP_KINDS + LATE_TRAP_KINDS + ASKED_TRAP_KINDS)
         if len(self.plaques) != 4 or min(self.plaques) < 0:
             raise ValueError(f"plaques must be four counts (LM, LAD, LCX, RCA), got {self.plaques}")
         _within("seed", self.seed, 0, 2**63 - 1)

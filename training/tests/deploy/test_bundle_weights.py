@@ -18,7 +18,7 @@ from training.segmentation.recipe import SegmentationRecipe
 from training.segmentation.training import build, read_start
 from training.slice_classifier.weights import WEIGHTS, load_classifier
 
-RECIPE = Path(__file__).resolve().parents[2] / "runs" / "third-unet.toml"
+RECIPE = Path(__file__).resolve().parents[2] / "runs" / "fourth-unet.toml"
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from heartlens.core.lesions import CORONARY, Artery
-from heartlens.phantom import LATE_TRAP_KINDS, PhantomParameters, lifelike, make_draws, make_phantom
+from heartlens.phantom import ASKED_TRAP_KINDS, LATE_TRAP_KINDS, PhantomParameters, lifelike, make_draws, make_phantom
 from heartlens.phantom.body.anatomy import draw_anatomy
 from heartlens.phantom.body.shapes import arc_length
 from heartlens.phantom.calcium.decoys import DECOY_GAP_MM, propose_decoys
@@ -118,7 +118,7 @@ def test_a_stent_is_an_even_tube_around_a_lumen(people):
         assert np.percentile(radius, 5) > 0.6  # nothing fills it
 
 
-@pytest.mark.parametrize("kind", LATE_TRAP_KINDS)
+@pytest.mark.parametrize("kind", LATE_TRAP_KINDS + ASKED_TRAP_KINDS)
 def test_every_late_trap_has_a_body(people, kind):
     traps = make_traps(people[1], (kind,), lambda _: np.random.default_rng(5), 120.0)
     assert traps

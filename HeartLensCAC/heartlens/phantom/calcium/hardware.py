@@ -115,6 +115,24 @@ def atrial_nodes(anatomy: Anatomy, rng: Rng, hu: float) -> list[Cloud]:
     return clouds
 
 
+def heavy_mitral_annulus(anatomy: Anatomy, rng: Rng, hu: float) -> list[Cloud]:
+    """A ring of the mitral valve that is calcified over a quarter of its length or up to two thirds, thick and uneven.
+
+    As severe calcification of the annulus is graded on CT: by its thickness, and by how far around it reaches.
+    """
+    center, ring = anatomy.heart.mitral
+    axes = anatomy.heart.axes
+    start, sweep = np.deg2rad(rng.uniform(60, 150)), np.deg2rad(rng.uniform(90, 240))
+    n = int(1500 + 2500 * sweep)
+    angle = start + sweep * rng.random(n)
+    thick = rng.uniform(2.0, 5.5)
+    beads = 0.65 + 0.35 * np.sin(rng.uniform(3, 9) * angle + rng.uniform(0, 6))  # thick and thin along the ring
+    points = center + ring * (np.cos(angle)[:, None] * axes[2] - np.sin(angle)[:, None] * axes[1])
+    points += rng.normal(0, 1, (n, 3)) * (thick / 2.2 * beads)[:, None]
+    volumes = ring * sweep / n * np.pi / 4 * (thick * beads) ** 2
+    return [Cloud(points, volumes, hu * rng.uniform(350, 900))]
+
+
 MAKERS = {
     "stent": stent,
     "surgical_clip": surgical_clips,
@@ -122,9 +140,10 @@ MAKERS = {
     "catheter": catheter,
     "bronchial_wall": bronchial_walls,
     "atrial_node": atrial_nodes,
+    "mitral_annulus_heavy": heavy_mitral_annulus,
 }
 
-MOBILITY = {"surgical_clip": 0.3, "atrial_node": 0.2, "catheter": 0.2}
+MOBILITY = {"surgical_clip": 0.3, "atrial_node": 0.2, "catheter": 0.2, "mitral_annulus_heavy": 0.6}
 """Travel during a rotation relative to the right coronary artery."""
 
 STREAK_HU = {"surgical_clip": 170.0, "graft_marker": 150.0, "catheter": 40.0}

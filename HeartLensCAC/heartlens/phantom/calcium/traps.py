@@ -23,7 +23,7 @@ class Trap:
     Parameters
     ----------
     kind
-        From `TRAP_KINDS` or `LATE_TRAP_KINDS`.
+        From `TRAP_KINDS`, `LATE_TRAP_KINDS` or `ASKED_TRAP_KINDS`.
     name
         kind and number
     cloud

@@ -1,10 +1,10 @@
-"""Build the third bundle: bundle 2 trained on, on phantoms of anatomy 2 and on real backgrounds.
+"""Build the fourth bundle: bundle 3 trained on, on phantoms of both anatomies and on real backgrounds.
 
-python -m training.build_third_bundle WORK --from BUNDLE [--data DIR] [--stages data unet bundle] [--minutes M]
+python -m training.build_fourth_bundle WORK --from BUNDLE [--data DIR] [--stages data unet bundle] [--minutes M]
 
 Each stage resumes where it stopped: the same command goes on. Data are made part by part, and training takes the parts
 that are there, so that a short budget gives fewer people and no error. Without --data there are no backgrounds, and the
-manifest says so. The stage "slices" tunes the slice classifier too; without it bundle 2's is taken over.
+manifest says so. The stage "slices" tunes the slice classifier too; without it that of the bundle is taken over.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from itertools import zip_longest
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -29,12 +30,16 @@ from training.datasets.hearts import HEARTS
 from training.datasets.lifelike_sets import (
     CALIBRATION,
     HELD_OUT,
+    REPLAYED,
+    REPLAYED_CALIBRATION,
+    REPLAYED_VALIDATION,
     TRAINING,
     VALIDATION,
     Found,
     laid,
     made,
 )
+from training.datasets.phantom_sets import Seeds
 from training.datasets.scans import LabeledScan, Skipped
 from training.datasets.shard_writer import write_shards
 from training.datasets.shards import INDEX, ScanRecord, ShardSet
@@ -64,7 +69,7 @@ DOMAIN = {"pixel_mm": (0.29, 1.4), "increment_mm": (1.0, 5.0), "kvp": (80.0, 140
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m training.build_third_bundle", description=(__doc__ or "").splitlines()[0]
+        prog="python -m training.build_fourth_bundle", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("work", type=Path, help="folder for shards, runs and the bundle")
     parser.add_argument("--from", dest="start", type=Path, required=True, metavar="BUNDLE", help="bundle to go on from")
@@ -102,15 +107,25 @@ def _run(options: argparse.Namespace) -> int:
 
 def parts(work: Path) -> dict[Path, range]:
     """Folders of shards and the people in each, in the order in which they are made."""
-    groups = [("validation", VALIDATION), ("training", TRAINING), ("calibration", CALIBRATION)]
-    every: dict[str, list[tuple[Path, range]]] = {}
-    for name, seeds in groups:
-        firsts = range(0, seeds.count, PART)
-        every[name] = [(work / f"{name}-{n:02d}", seeds.range[f : f + PART]) for n, f in enumerate(firsts)]
+    groups = {
+        "validation": (VALIDATION, REPLAYED_VALIDATION),
+        "training": (TRAINING, REPLAYED),
+        "calibration": (CALIBRATION, REPLAYED_CALIBRATION),
+    }
+    every = {name: _interleaved(work, name, *seeds) for name, seeds in groups.items()}
     # A budget that ends early leaves some of each.
-    first, rest = every["training"][:6], every["training"][6:]
-    return dict([*every["validation"][:1], *first, *every["calibration"][:2], *every["validation"][1:], *rest,
-                 *every["calibration"][2:]])  # fmt: skip
+    early = [*every["validation"][:2], *every["training"][:8], *every["calibration"][:4]]
+    return dict(early + [part for rest in every.values() for part in rest])
+
+
+def _interleaved(work: Path, name: str, new: Seeds, replayed: Seeds) -> list[tuple[Path, range]]:
+    """Parts of both anatomies in turn, as long as each lasts."""
+    two = [
+        [(work / f"{name}-{anatomy}-{n:02d}", seeds.range[first : first + PART])
+         for n, first in enumerate(range(0, seeds.count, PART))]
+        for anatomy, seeds in ((2, new), (1, replayed))
+    ]  # fmt: skip
+    return [part for pair in zip_longest(*two) for part in pair if part is not None]
 
 
 def whole_parts(work: Path, *names: str) -> list[Path]:
@@ -200,14 +215,14 @@ def _splits(folders: Sequence[Path]) -> Splits:
 
 def _train_unet(options: argparse.Namespace) -> bool:
     run = options.work / "unet"
-    recipe = [str(RECIPES / "third-unet.toml"), *(options.set if "slices" not in options.stages else [])]
+    recipe = [str(RECIPES / "fourth-unet.toml"), *(options.set if "slices" not in options.stages else [])]
     return _command("train_unet", options, [*recipe, "--from", str(options.start)], run)
 
 
 def _tune_slices(options: argparse.Namespace) -> bool:
     run = options.work / "slices"
     start = slices_start(options.start, options.work / "slices-start")
-    recipe = [str(RECIPES / "third-slices.toml"), *(options.set if "unet" not in options.stages else [])]
+    recipe = [str(RECIPES / "fourth-slices.toml"), *(options.set if "unet" not in options.stages else [])]
     return _command("finetune_slices", options, [*recipe, "--from", str(start)], run)
 
 
@@ -244,10 +259,7 @@ def _export(options: argparse.Namespace) -> bool:
     bundle, shards = load_bundle(uncalibrated), ShardSet.open(*folders)
     scans = mixture(shards)
     changes = calibrate(bundle, scans, shards, cut_off="balanced")
-    groups = [
-        [n for n in scans if (shards.scans[n].source == BACKGROUND_SOURCE) is is_real] for is_real in (False, True)
-    ]
-    fusion = fit_fusion(read_opinions(bundle, [read_scans(group, shards) for group in groups]))
+    fusion = fit_fusion(read_opinions(bundle, [read_scans(group, shards) for group in by_origin(shards, scans)]))
     changes["vessel"]["fusion"] = asdict(fusion)
     credit_list = merged_credits(credits_of_start(work / "unet"), credits_of_scans(_trained_on(work)))
     write_manifest(bundle, {**changes, CREDITS: credit_list})
@@ -259,6 +271,15 @@ def mixture(shards: ShardSet) -> list[int]:
     """Numbers of the scans that cut-off and probability are fitted to: no real background that was trained on."""
     held_out = {pseudonym(BACKGROUND_SOURCE, person) for person in HELD_OUT}
     return [n for n, scan in enumerate(shards.scans) if scan.source != BACKGROUND_SOURCE or scan.patient in held_out]
+
+
+def by_origin(shards: ShardSet, scans: Sequence[int]) -> list[list[int]]:
+    """The scans of anatomy 2, of anatomy 1, and real ones: each group weighs the same in what is fitted to all."""
+
+    def origin(scan: ScanRecord) -> int:
+        return 0 if scan.source == BACKGROUND_SOURCE else int(scan.provenance["parameters"]["anatomy"])
+
+    return [[n for n in scans if origin(shards.scans[n]) == kind] for kind in (2, 1, 0)]
 
 
 def _trained_on(work: Path) -> list[ScanRecord]:
@@ -273,10 +294,10 @@ def _texts(work: Path) -> dict[str, str]:
     names = {s.provenance["background"] for s in scans if "background" in s.provenance}
     real = f"plaques inserted into {len(names)} real scans without coronary calcium" if names else "no real scan"
     return {
-        "version": "3",
+        "version": "4",
         "licence": "Apache-2.0",
-        "trained_on": f"{len(phantoms)} synthetic people of HeartLens (anatomy 2), begun with the weights of bundle 2, "
-        f"and {real}; no patient's own calcium was seen in training",
+        "trained_on": f"{len(phantoms)} synthetic people of HeartLens (anatomies 1 and 2), begun with the weights of "
+        f"bundle 3, and {real}; no patient's own calcium was seen in training",
         "intended_use": "Research and teaching. Not for diagnosis; every lesion is to be checked by a reader.",
         "field_of_view": "CT without contrast that shows the whole heart; fields of 150 to 420 mm, increments of 1 to "
         "5 mm.",
