@@ -90,7 +90,7 @@ def ringed(base: PhantomParameters) -> PhantomParameters:
 
 
 def replayed(seed: int) -> PhantomParameters:
-    """The phantom of anatomy 1 of a seed, as bundle 2 saw it but for rings; calibration and validation have none added."""
+    """The phantom of anatomy 1 of a seed, as bundle 2 saw it; those that are trained on may have a ring more."""
     drawn = training_phantom(seed)
     return ringed(drawn) if seed in REPLAYED.range else drawn
 
