@@ -62,6 +62,9 @@ BACKGROUNDS = "backgrounds"
 
 STAGES = ("data", "unet", "slices", "bundle")
 
+SHARES = (1.0, 1.0, 2.0)
+"""What anatomy 2, anatomy 1 and real scans weigh in the fusion: real ones as much as all phantoms together."""
+
 DOMAIN = {"pixel_mm": (0.29, 1.4), "increment_mm": (1.0, 5.0), "kvp": (80.0, 140.0), "field_of_view_mm": (150.0, 420.0)}
 """What `heartlens.phantom.lifelike` draws from."""
 
@@ -259,7 +262,8 @@ def _export(options: argparse.Namespace) -> bool:
     bundle, shards = load_bundle(uncalibrated), ShardSet.open(*folders)
     scans = mixture(shards)
     changes = calibrate(bundle, scans, shards, cut_off="balanced")
-    fusion = fit_fusion(read_opinions(bundle, [read_scans(group, shards) for group in by_origin(shards, scans)]))
+    groups = [read_scans(group, shards) for group in by_origin(shards, scans)]
+    fusion = fit_fusion(read_opinions(bundle, groups, SHARES))
     changes["vessel"]["fusion"] = asdict(fusion)
     credit_list = merged_credits(credits_of_start(work / "unet"), credits_of_scans(_trained_on(work)))
     write_manifest(bundle, {**changes, CREDITS: credit_list})
@@ -274,7 +278,7 @@ def mixture(shards: ShardSet) -> list[int]:
 
 
 def by_origin(shards: ShardSet, scans: Sequence[int]) -> list[list[int]]:
-    """The scans of anatomy 2, of anatomy 1, and real ones: each group weighs the same in what is fitted to all."""
+    """The scans of anatomy 2, of anatomy 1, and real ones: see `SHARES`."""
 
     def origin(scan: ScanRecord) -> int:
         return 0 if scan.source == BACKGROUND_SOURCE else int(scan.provenance["parameters"]["anatomy"])

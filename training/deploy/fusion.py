@@ -27,11 +27,12 @@ RIDGE = 1e-2
 CALLED_FROM = 0.5
 """What is likelier coronary than not is called so."""
 
-MOST_MISSED = 0.05
-"""Of coronary islands, those that may lie below the undecided band."""
+MOST_MISSED = 0.1
+"""Of the coronary islands of any one source, those that may lie below the undecided band: nine of ten are to be called
+or left to a reader, on phantoms and on real hearts alike."""
 
 MOST_FALSE = 0.1
-"""Of the islands above the undecided band, those that may be something else: on real scans that is 1 scan in 25."""
+"""Of the islands of any one source above the undecided band, those that may be something else."""
 
 
 class Opinions(NamedTuple):
@@ -47,6 +48,8 @@ class Opinions(NamedTuple):
         (n,) most of its voxels are labeled as coronary calcium
     weight
         (n,) positive
+    source
+        (n,) number of the group that each comes from
     """
 
     p_network: NDArray[np.float64]
@@ -54,20 +57,27 @@ class Opinions(NamedTuple):
     p_rules: NDArray[np.float64]
     is_coronary: NDArray[np.bool_]
     weight: NDArray[np.float64]
+    source: NDArray[np.int64]
 
 
-def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDArray[np.uint8]]]]) -> Opinions:
+def read_opinions(
+    bundle: Bundle,
+    groups: Sequence[Iterable[tuple[CTVolume, NDArray[np.uint8]]]],
+    shares: Sequence[float] | None = None,
+) -> Opinions:
     """Ask a bundle and the rules about every island that counts and of which a reader said what it is.
 
     Parameters
     ----------
     groups
-        CT and `Artery` codes of each scan, by where they come from; every group weighs the same.
+        CT and `Artery` codes of each scan, by where they come from.
+    shares
+        What each group weighs; None is the same for all.
     """
     networks, stage, protocol = Networks(bundle, "cpu"), bundle.vessel, ScoringProtocol()
     choose = slice_chooser(bundle, networks)
     parts: list[Opinions] = []
-    for group in groups:
+    for source, (group, share) in enumerate(zip(groups, shares or [1.0] * len(groups), strict=True)):
         of_group = []
         for ct, codes in group:
             region = heart_region(ct)
@@ -80,11 +90,13 @@ def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDAr
             is_coronary, is_known = truth_of_islands(codes.reshape(-1)[islands.flat], islands.member, count)
             keep = islands.counts & is_known
             p_coronary, p_nothing = islands.p_coronary[keep], islands.vote[keep, 0]
-            of_group.append(Opinions(p_coronary, p_nothing, p_rules[keep], is_coronary[keep], np.ones(keep.sum())))
+            ones = np.ones(int(keep.sum()))
+            where = np.full(ones.size, source)
+            of_group.append(Opinions(p_coronary, p_nothing, p_rules[keep], is_coronary[keep], ones, where))
         if of_group:
             joined = Opinions(*(np.concatenate(column) for column in zip(*of_group, strict=True)))
             if joined.weight.size:
-                parts.append(joined._replace(weight=joined.weight / joined.weight.size))
+                parts.append(joined._replace(weight=joined.weight * share / joined.weight.size))
     if not parts:
         raise InputRefused("input", "a fusion needs islands; give scans with calcium")
     return Opinions(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -93,8 +105,8 @@ def read_opinions(bundle: Bundle, groups: Sequence[Iterable[tuple[CTVolume, NDAr
 def fit_fusion(opinions: Opinions) -> Fusion:
     """Weights by ridge logistic regression, and a band by what would be missed and called falsely for certain.
 
-    Called is what reaches `CALLED_FROM`. Below the band lie at most `MOST_MISSED` of what is coronary; of what lies
-    above it at most `MOST_FALSE` is something else.
+    Called is what reaches `CALLED_FROM`. The band is as wide as the source that it fits worst needs it: below it lie at
+    most `MOST_MISSED` of what is coronary there; of what lies above it at most `MOST_FALSE` is something else.
 
     Raises
     ------
@@ -107,16 +119,22 @@ def fit_fusion(opinions: Opinions) -> Fusion:
     x = features(opinions.p_network, opinions.p_nothing, opinions.p_rules)
     line = _logistic(x, truth.astype(np.float64), weight)
     p = 1 / (1 + np.exp(-x @ line))
+    bands = [_band(p[here], truth[here]) for here in (opinions.source == n for n in np.unique(opinions.source))]
+    lower, upper = min(low for low, _ in bands), max(high for _, high in bands)
+    return Fusion(*(float(v) for v in (*line, CALLED_FROM, min(lower, CALLED_FROM), max(upper, CALLED_FROM))))
+
+
+def _band(p: NDArray[np.float64], truth: NDArray[np.bool_]) -> tuple[float, float]:
+    """Where the band of one source may begin and end at the latest and earliest, between two islands."""
     order = np.argsort(p, kind="stable")
-    p, coronary, other = p[order], (truth * weight)[order], (~truth * weight)[order]
+    p, coronary, other = p[order], truth[order], ~truth[order]
     edges = np.concatenate([[p[0] / 2], (p[1:] + p[:-1]) / 2, [(1 + p[-1]) / 2]])
     below = np.concatenate([[0], np.cumsum(coronary)])  # coronary below each edge
     above = np.concatenate([np.cumsum(other[::-1])[::-1], [0]])  # other things from each edge on
+    called = np.arange(p.size, -1, -1)
     lower = int(np.flatnonzero(below <= MOST_MISSED * coronary.sum()).max())
-    called = np.concatenate([np.cumsum((coronary + other)[::-1])[::-1], [0]])
     upper = int(np.flatnonzero(above <= MOST_FALSE * called).min())
-    band = min(edges[lower], CALLED_FROM), max(edges[upper], CALLED_FROM)
-    return Fusion(*(float(v) for v in (*line, CALLED_FROM, *band)))
+    return float(edges[lower]), float(edges[upper])
 
 
 def _logistic(x: NDArray[np.float64], y: NDArray[np.float64], weight: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -18,7 +18,9 @@ def opinions(rng, islands=4000, weight=None):
     odds = [np.log(p / (1 - p)) for p in (network, heard, nothing)]
     p = 1 / (1 + np.exp(-(1 + 0.5 * odds[0] + 1.5 * odds[1] - 0.5 * odds[2])))
     truth = rng.random(islands) < p
-    return Opinions(network, nothing, rules, truth, np.ones(islands) if weight is None else weight)
+    return Opinions(
+        network, nothing, rules, truth, np.ones(islands) if weight is None else weight, np.zeros(islands, int)
+    )
 
 
 def test_weights_that_drew_the_truth_are_found_again():
@@ -52,3 +54,20 @@ def test_islands_of_a_group_that_weighs_nothing_decide_nothing():
 def test_a_few_islands_are_refused():
     with pytest.raises(InputRefused, match="10 islands of each kind"):
         fit_fusion(opinions(np.random.default_rng(8), 12))
+
+
+def test_the_band_holds_in_the_source_that_it_fits_worst():
+    """4,000 islands would hide 400 of another source, of which a quarter is not what it seems."""
+    rng = np.random.default_rng(9)
+    home, away = opinions(rng, 4000), opinions(rng, 400)
+    doubtful = rng.random(400) < 0.25
+    away = away._replace(is_coronary=away.is_coronary ^ doubtful, source=np.ones(400, int))
+    fusion = fit_fusion(Opinions(*(np.concatenate(columns) for columns in zip(home, away, strict=True))))
+    for of in (home, away):
+        p = fusion(of.p_network, of.p_nothing, of.p_rules)
+        above = p >= fusion.undecided_to
+        assert (of.is_coronary & (p < fusion.undecided_from)).sum() <= MOST_MISSED * of.is_coronary.sum()
+        assert (~of.is_coronary & above).sum() <= MOST_FALSE * above.sum()
+    alone = fit_fusion(home)
+    assert alone.undecided_from > fusion.undecided_from
+    assert alone.undecided_to < fusion.undecided_to
