@@ -10,7 +10,6 @@ Writes table.md, table.json and gallery/*.png (the study's Figures 4 to 10).
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from training.datasets.splits import SPLITS, Splits, check_splits, scans_of
 from training.deploy.bundle_writer import Trained, read_trained
 from training.engine.cli import DONE, add_data, run_command
 from training.engine.distributed import Ranks
+from training.engine.json_records import write_json
 from training.engine.provenance import machine, source_commit
 from training.engine.run_log import make_run_folder
 from training.evaluation.galleries.networks import network_pictures, networks_table, row_of
@@ -84,8 +84,7 @@ def _run(options: argparse.Namespace) -> int:
         for name, (one, two) in members.items()
     }
     pictures = network_pictures(ensembles, samples, options.gallery)
-    with atomic_file(options.out / "table.json") as sibling:
-        sibling.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(options.out / "table.json", document)
     with atomic_file(options.out / "table.md") as sibling:
         sibling.write_text(text, encoding="utf-8")
     if pictures:

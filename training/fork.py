@@ -32,6 +32,7 @@ from training.dino.training import pretrain_backbone
 from training.engine.cli import CANCELLED, DONE, deadline_after, run_command
 from training.engine.config import fingerprint, load_recipe, write_recipe
 from training.engine.distributed import Ranks, process_group
+from training.engine.json_records import write_json
 from training.engine.monitor import TrainingFailed
 from training.engine.provenance import machine, source_commit
 from training.engine.run_log import make_run_folder
@@ -278,8 +279,7 @@ def write_result(forks: Forks, predictions: dict[str, list[SlicePredictions]], d
         "differences": plain["differences"],
         "verdicts": {f"{share:.0%}": verdict(effects, share) for share in recipe.shares},
     }  # fmt: skip
-    with atomic_file(forks.out / "fork.json") as sibling:
-        sibling.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_json(forks.out / "fork.json", document)
     text = fork_table(document)
     with atomic_file(forks.out / "table.md") as sibling:
         sibling.write_text(text, encoding="utf-8")

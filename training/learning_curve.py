@@ -11,7 +11,6 @@ add to what is there. Writes curve.json and table.md.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -30,8 +29,9 @@ from training.datasets.readings import state_of_cases
 from training.datasets.splits import Splits, scans_of
 from training.engine.cli import CANCELLED, DONE, Progress, deadline_after, run_command
 from training.engine.config import fingerprint, load_recipe
+from training.engine.json_records import write_json
 from training.engine.provenance import source_commit
-from training.engine.run_log import make_run_folder
+from training.engine.run_log import begin_folder, make_run_folder
 from training.segmentation.recipe import SegmentationRecipe
 
 RECIPE = Path(__file__).parent / "runs" / "learn.toml"
@@ -79,9 +79,7 @@ def _run(options: argparse.Namespace) -> int:
             break
         finished.append(done)
     head = {"schema": SCHEMA, "commit": source_commit(), **curve.head}
-    with atomic_file(options.out / RECORD) as sibling:
-        document = to_document(finished, head)
-        sibling.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(options.out / RECORD, to_document(finished, head))
     text = curve_table(finished) if finished else ""
     with atomic_file(options.out / TABLE) as sibling:
         sibling.write_text(text, encoding="utf-8")
@@ -107,32 +105,18 @@ class Curve:
     def __init__(self, start: Bundle, options: argparse.Namespace) -> None:
         self.start, self.options, self.out = start, options, options.out
         self.recipe = recipe_of(start, load_recipe(SegmentationRecipe, RECIPE, options.set))
-        make_run_folder(self.out)
         self.head = {
             "start": start.title,
             "start_files": start.checksums(),
             "cases": state_of_cases(options.case),
             "recipe": fingerprint(replace(self.recipe, seed=0)),
         }
-        self._begin()
+        begin_folder(self.out / RECORD, self.head, "curve", schema=SCHEMA)
         first = read_site(options.case, self.out / "cases", 0)
         used = first.learned_from()["cases"]
         skipped = ", ".join(f"{count} {code}" for code, count in sorted(used["skipped"].items()))
         print(f"{used['used']} of {used['given']} cases used{f'; skipped: {skipped}' if skipped else ''}", flush=True)
         self.sites = {seed: self._site(first, seed) for seed in options.seeds}
-
-    def _begin(self) -> None:
-        path = self.out / RECORD
-        if path.exists():
-            begun = json.loads(path.read_text(encoding="utf-8"))
-            other = [name for name, value in self.head.items() if begun.get(name) != value]
-            if other:
-                raise InputRefused(
-                    "input", f"{self.out} holds a curve with other {', '.join(other)}; choose another --out"
-                )
-        else:
-            with atomic_file(path) as sibling:
-                sibling.write_text(json.dumps({"schema": SCHEMA, **self.head}) + "\n", encoding="utf-8")
 
     def _site(self, first: Site, seed: int) -> Site:
         """The same cases, split by another seed; the first one's splits are those of the cases' folder."""

@@ -31,8 +31,9 @@ from training.deploy.lineage import lineage_of
 from training.dino.recipe import DinoRecipe
 from training.engine.cli import CANCELLED, DONE, FAILED, add_data, deadline_after, run_command
 from training.engine.config import fingerprint, load_recipe
+from training.engine.json_records import write_json
 from training.engine.provenance import source_commit
-from training.engine.run_log import make_run_folder
+from training.engine.run_log import begin_folder
 from training.engine.sweeps.cells import Cell, SweepRecipe, read_sweep
 from training.engine.sweeps.processes import Ending, run_process
 from training.engine.sweeps.results import RUN, CellResult, best_validation, rank_cells, read_result, write_result
@@ -164,7 +165,6 @@ def begin(sweep: SweepRecipe, shards: ShardSet, splits: Splits, options: argpars
     InputRefused
         ``input``: the folder holds another sweep
     """
-    make_run_folder(out)
     lineage = lineage_of(shards, splits)
     base = fingerprint(load_recipe(LOOPS[sweep.command], sweep.recipe, sweep.changes))
     starts = [None if path is None else str(path.absolute()) for path in (options.backbone, options.start)]
@@ -172,14 +172,7 @@ def begin(sweep: SweepRecipe, shards: ShardSet, splits: Splits, options: argpars
         "schema": SCHEMA, "command": sweep.command, "figure": sweep.figure, "better": sweep.better,
         "base": base["recipe"], "starts": starts, "data": lineage["data"], "splits_sha256": lineage["splits_sha256"],
     }  # fmt: skip
-    path = out / RECORD
-    if path.exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        other = [name for name, value in now.items() if begun.get(name) != value]
-        if other:
-            raise InputRefused("input", f"{out} holds a sweep with other {', '.join(other)}; choose another --out")
-    else:
-        _write_json(path, {**now, "commit": source_commit(), "cells": []})
+    begin_folder(out / RECORD, now, "sweep", commit=source_commit(), cells=[])
 
 
 def words_of(cell: Cell, sweep: SweepRecipe, options: argparse.Namespace, out: Path) -> list[str]:
@@ -327,7 +320,7 @@ def write_table(sweep: SweepRecipe, cells: Sequence[Cell], out: Path) -> None:
         mean = "died" if row.mean is None else number(row.mean, 4)
         lines.append([*(row.settings[key] for key in keys), mean, *([each] if many else [])])
     document = json.loads((out / RECORD).read_text(encoding="utf-8"))
-    _write_json(out / RECORD, {**document, "cells": [asdict(one) for one in results]})
+    write_json(out / RECORD, {**document, "cells": [asdict(one) for one in results]})
     text = (
         f"{sweep.command}, {len(results)} of {len(cells)} cells; {sweep.better} is better. The best of many is better "
         f"here than it will be on other patients.\n\n{table(head, lines)}\n"
@@ -352,11 +345,6 @@ def _ended_by_sigterm() -> Iterator[None]:
     finally:
         if before is not None:
             signal.signal(signal.SIGTERM, before)
-
-
-def _write_json(path: Path, document: Any) -> None:
-    with atomic_file(path) as sibling:
-        sibling.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -161,8 +161,9 @@ def read_ct(
     source: Path | Sequence[Path], request: Request, on_progress: Progress = lambda stage, fraction: None
 ) -> tuple[CTVolume, Series | None, list[WarningRecord]]:
     """Read the CT that the user means: a volume file, or the best series of a DICOM folder."""
-    read_options: dict[str, Any] = {"allow": request.allow, "kvp": request.kvp}
-    read_options |= {"slice_thickness_mm": request.thickness_mm}
+    read_options: dict[str, Any] = {
+        "allow": request.allow, "kvp": request.kvp, "slice_thickness_mm": request.thickness_mm,
+    }  # fmt: skip
     if isinstance(source, Path) and source.name.lower().endswith(VOLUME_ENDINGS):
         ct, cautions = read_volume(source, **read_options)
         _require_extent(ct, request)

@@ -11,6 +11,7 @@ from typing import Any
 from heartlens.core.atomic import atomic_file
 from training.adaptation.judged import ScanError
 from training.adaptation.selection import Order
+from training.engine.json_records import write_json
 from training.evaluation.results import Estimate, Failure
 from training.evaluation.tables import number, shown, table
 from training.metrics.paired import paired_mean
@@ -65,8 +66,7 @@ def keep_cell(cell: CurveCell, work: Path) -> None:
     work
         Folder of the curve.
     """
-    with atomic_file(work / cell.folder / RESULT) as sibling:
-        sibling.write_text(json.dumps(asdict(cell), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(work / cell.folder / RESULT, asdict(cell))
 
 
 def kept_cell(cell: CurveCell, work: Path) -> CurveCell | None:

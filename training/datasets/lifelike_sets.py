@@ -39,8 +39,8 @@ REPLAYED, REPLAYED_VALIDATION, REPLAYED_CALIBRATION = (
 lies on the walls and rings of the first."""
 
 RINGED, HEAVILY_RINGED = 3, 4
-"""Of the people trained on every so many-th has a calcified mitral ring, and every so many-th a heavy one: a ring was
-taken for the circumflex in half of those that bundle 3 was judged by."""
+"""Of the people trained on every fourth has a heavily calcified mitral ring, and every third of the others an ordinary
+one, whatever else is drawn: bundle 3 took a ring for the circumflex in 11 of the second family's 26."""
 
 DRAWS = 3
 """Of each person: making a body takes most of the time, laying calcium on it little."""

@@ -1,14 +1,32 @@
-"""Frozen dataclasses and named tuples as JSON and back, equal after the round trip."""
+"""Frozen dataclasses and named tuples as JSON and back, equal after the round trip; and JSON files, all or nothing."""
 
 from __future__ import annotations
 
+import json
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
+from heartlens.core.atomic import atomic_file
+
 T = TypeVar("T")
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as indented JSON, all or nothing.
+
+    Parameters
+    ----------
+    path
+        Of the file, which is replaced.
+    document
+        Of plain values; NaN and infinity raise ValueError.
+    """
+    with atomic_file(path) as sibling:
+        sibling.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def to_plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,7 @@ from typing import Any
 from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from training.engine.distributed import Ranks
+from training.engine.json_records import write_json
 
 FILE = "log.jsonl"
 
@@ -123,6 +124,37 @@ def make_run_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputRefused("output", f"cannot make {folder}: {error.strerror or error}; choose another --out") from None
+
+
+def begin_folder(record: Path, settings: Mapping[str, Any], what: str, **more: Any) -> None:
+    """Make the folder of a run and say what it is, or refuse to go on with one that is something else.
+
+    Parameters
+    ----------
+    record
+        JSON file in the folder; one that is there is left as it is.
+    settings
+        What must be the same when it goes on.
+    what
+        Of what kind it is, for the message.
+    **more
+        Written beside them, and free to differ.
+
+    Raises
+    ------
+    InputRefused
+        ``input``: the folder holds another one; ``output``: it cannot be made
+    """
+    make_run_folder(record.parent)
+    if not record.exists():
+        write_json(record, {**settings, **more})
+        return
+    begun = json.loads(record.read_text(encoding="utf-8"))
+    other = [name for name, value in settings.items() if begun.get(name) != value]
+    if other:
+        raise InputRefused(
+            "input", f"{record.parent} holds a {what} with other {', '.join(other)}; choose another --out"
+        )
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import plistlib
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -155,3 +156,16 @@ def plaque_ct() -> CTVolume:
 @pytest.fixture
 def coca_ct() -> Callable[..., CTVolume]:
     return make_coca_ct
+
+
+@pytest.fixture(scope="session")
+def timm():
+    """What our networks are held against; it asks torchvision for operators that a CPU build may lack."""
+    from needed import need
+
+    from training.engine.torchvision_shim import declare_missing_operators
+
+    with warnings.catch_warnings():  # torchvision's own, about its missing image codecs
+        warnings.simplefilter("ignore")
+        declare_missing_operators()
+        return need("timm")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import pytest
 from needed import need, torch
@@ -11,21 +9,12 @@ from needed import need, torch
 from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape, resample_position
 from training.dino.published_weights import load_published_weights
-from training.engine.torchvision_shim import declare_missing_operators
 
 pytestmark = pytest.mark.slow
 
 safetensors = need("safetensors.torch")
 
 MINI = BackboneShape(dim=12, depth=2, heads=3, patch=4, size=16)
-
-
-@pytest.fixture(scope="module")
-def timm():
-    with warnings.catch_warnings():  # torchvision's own, about its missing image codecs
-        warnings.simplefilter("ignore")
-        declare_missing_operators()
-        return need("timm")
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def test_what_a_short_budget_leaves_holds_both_anatomies_of_each_part():
     }  # fmt: skip
 
 
-def test_a_third_of_those_trained_on_have_a_ring_and_others_a_heavy_one():
+def test_a_quarter_of_those_trained_on_have_a_heavy_ring_and_a_third_of_the_others_an_ordinary_one():
     for seeds, draw in (
         (lifelike_sets.TRAINING, lambda s: lifelike_sets.people(s)[0]),
         (lifelike_sets.REPLAYED, lifelike_sets.replayed),

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
+from training.engine.json_records import write_json
 from training.engine.run_log import read_log
 from training.engine.sweeps.cells import Better
 
@@ -83,8 +83,7 @@ def write_result(folder: Path, result: CellResult) -> None:
     result
         What came of it.
     """
-    with atomic_file(folder / RECORD) as sibling:
-        sibling.write_text(json.dumps(asdict(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(folder / RECORD, asdict(result))
 
 
 def read_result(folder: Path) -> CellResult | None:

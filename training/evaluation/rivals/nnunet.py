@@ -8,11 +8,10 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from heartlens.core.atomic import atomic_file, atomic_folder
+from heartlens.core.atomic import atomic_folder
 from heartlens.core.errors import InputRefused
 from training.datasets.labels.export import export_labels
 from training.datasets.labels.nifti import write_image
@@ -21,7 +20,8 @@ from training.datasets.scans import UNREVIEWED, LabeledScan
 from training.datasets.shards import ShardSet
 from training.datasets.splits import Splits, check_splits, scans_of
 from training.deploy.lineage import lineage_of
-from training.engine.run_log import make_run_folder
+from training.engine.json_records import write_json
+from training.engine.run_log import begin_folder
 
 PROGRAM = Path(__file__).with_name("nnunet_program.py")
 
@@ -82,17 +82,9 @@ def begin(shards: ShardSet, splits: Splits, out: Path, size: Size) -> None:
     InputRefused
         ``input``: the folder holds another run
     """
-    make_run_folder(out)
     lineage = lineage_of(shards, splits)
     settings = {"data": lineage["data"], "splits_sha256": lineage["splits_sha256"], **asdict(size)}
-    path = out / SETTINGS
-    if path.exists():
-        begun = json.loads(path.read_text(encoding="utf-8"))
-        other = [name for name, value in settings.items() if begun.get(name) != value]
-        if other:
-            raise InputRefused("input", f"{out} holds a run with other {', '.join(other)}; choose another --out")
-    else:
-        _write_json(path, settings)
+    begin_folder(out / SETTINGS, settings, "run")
 
 
 def write_dataset(shards: ShardSet, splits: Splits, out: Path) -> None:
@@ -121,8 +113,8 @@ def write_dataset(shards: ShardSet, splits: Splits, out: Path) -> None:
         export_labels(out / RAW, _labeled(shards, [n for scans in fold.values() for n in scans]), "nnunet")
     path = out / RAW / DATASET / "dataset.json"
     document = json.loads(path.read_text(encoding="utf-8"))
-    _write_json(path, {**document, "labels": {**document["labels"], "ignore": UNREVIEWED}})
-    _write_json(out / FOLD, [{part: [case_name(shards, n) for n in scans] for part, scans in fold.items()}])
+    write_json(path, {**document, "labels": {**document["labels"], "ignore": UNREVIEWED}})
+    write_json(out / FOLD, [{part: [case_name(shards, n) for n in scans] for part, scans in fold.items()}])
     write_questions(shards, splits, out)
 
 
@@ -166,11 +158,6 @@ def case_name(shards: ShardSet, scan: int) -> str:
     return shards.scans[scan].name.replace("/", "-")
 
 
-def _write_json(path: Path, document: Any) -> None:
-    with atomic_file(path) as sibling:
-        sibling.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-
-
 def _labeled(shards: ShardSet, scans: Sequence[int]) -> Iterator[LabeledScan]:
     for n in scans:
         record = shards.scans[n]
@@ -203,7 +190,7 @@ def run_nnunet(python: Path, out: Path, size: Size, device: str) -> None:
         raise InputRefused("input", f"no such file: {python}; make .venv-nnunet/installed, or give --python")
     settings = out / SETTINGS
     begun = json.loads(settings.read_text(encoding="utf-8"))
-    _write_json(settings, {**begun, **asdict(size), "device": device, "dataset": DATASET, "fold_file": str(out / FOLD)})
+    write_json(settings, {**begun, **asdict(size), "device": device, "dataset": DATASET, "fold_file": str(out / FOLD)})
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     environment |= {name: str(out / name) for name in (RAW, PREPROCESSED, RESULTS)}
     environment |= {"nnUNet_n_proc_DA": str(max(size.processes, 1)), "nnUNet_compile": str(device == "cuda")}

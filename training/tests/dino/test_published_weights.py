@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,12 @@ from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone, BackboneShape
 from training.dino.published_weights import CHANNELS, FoundationRecipe, gray_weights, load_published_weights
 from training.dino.recipe import DinoRecipe, build_dino_model
-from training.engine.torchvision_shim import declare_missing_operators
 
 pytestmark = pytest.mark.slow
 
 safetensors = need("safetensors.torch")
 
 SHAPE = BackboneShape(dim=48, depth=3, heads=3, patch=14, size=56)
-
-
-@pytest.fixture(scope="module")
-def timm():
-    with warnings.catch_warnings():  # torchvision's own, about its missing image codecs
-        warnings.simplefilter("ignore")
-        declare_missing_operators()
-        return need("timm")
 
 
 def theirs_of(timm, *, scaled: bool, registers: int = 0):
