@@ -192,7 +192,7 @@ def test_a_cell_that_was_cut_short_goes_on_from_its_checkpoint(tmp_path, data, c
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 4, errors
     assert "stopped; run the same command to resume" in errors
-    (saved,) = out.glob("cells/*/run/checkpoints/step-*.pt")
+    saved = max(out.glob("cells/*/run/checkpoints/step-*.pt"))  # a quick machine has passed a regular one by then
     assert not list(out.glob("cells/*/cell.json"))
     begun = int(saved.stem.removeprefix("step-"))
     assert sweep.main([*words, "--minutes", "0.02"]) == 4
