@@ -18,7 +18,7 @@ from heartlens import __version__
 from heartlens.anatomy.extent import require_possible_extent
 from heartlens.anatomy.quality import acquisition_cautions, content_findings
 from heartlens.anatomy.sharpness import softened
-from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules
+from heartlens.calcium import carry_lesions, extract_lesions, find_lesions, judge_by_rules, with_lost
 from heartlens.calcium.sites import doubted_by_place, with_sites
 from heartlens.case.case import Case
 from heartlens.case.result import Result
@@ -278,25 +278,54 @@ def find_calcium(
         checksum = file_sha256(request.segmentation)
         provenance = Provenance(LabelSource.FILE, labels_sha256=checksum, labels_at_threshold=shares)
         return CalciumResult(lesions, provenance, tuple(cautions))
+    if soft.sigma_mm:
+        found = _in_copy_and_scan(soft, region, protocol, request, on_progress)
+    else:
+        found = _by_program(scored_ct, region, protocol, request, on_progress)
+    if found.slice_probability is None:
+        return found
+    from heartlens.networks.inference import discordance_cautions
+
+    contradictions = discordance_cautions(scored_ct, found.slice_probability, found.lesions)
+    return replace(found, cautions=(*found.cautions, *contradictions))
+
+
+def _in_copy_and_scan(
+    soft: Softened, region: HeartRegion, protocol: ScoringProtocol, request: Request, on_progress: Progress
+) -> CalciumResult:
+    """What is found in the softened copy, and what stands in the scan itself and was lost in the copy."""
+    found = _by_program(soft.ct, region, protocol, request, _half_of(on_progress, 0))
+    lesions = carry_lesions(found.lesions, soft.original, protocol)
+    if region.noise_hu is not None:
+        in_scan = _by_program(soft.original, region, protocol, request, _half_of(on_progress, 1)).lesions
+        lesions = with_lost(lesions, in_scan, soft, protocol, blood_hu=region.core_hu, noise_hu=region.noise_hu)
+    sharp = (
+        "a sharp reconstruction kernel, by its noise: calcium was looked for in a copy softened by "
+        f"{soft.sigma_mm:.1f} mm, and in the scan itself for what the copy lost; it is scored as it stands in the "
+        "scan; a sharp kernel raises the score"
+    )
+    return replace(found, lesions=lesions, cautions=(*found.cautions, WarningRecord("softened", sharp)))
+
+
+def _half_of(on_progress: Progress, half: int) -> Progress:
+    """Of the same journey made twice, 0.3 to 0.9."""
+    return lambda stage, fraction: on_progress(stage, 0.3 + 0.3 * half + (fraction - 0.3) / 2)
+
+
+def _by_program(
+    ct: CTVolume, region: HeartRegion, protocol: ScoringProtocol, request: Request, on_progress: Progress
+) -> CalciumResult:
+    """By the bundle that is asked for, or by rules."""
     from heartlens.networks.bundle import RULES, find_bundle, load_bundle
 
     folder = find_bundle(request.bundle)
     if folder is not None:
-        found = _by_networks(soft.ct, region, protocol, load_bundle(folder), request, on_progress)
-    else:
-        found_by = "calcium was found and named by rules, not by a reader or a trained network: check every lesion"
-        caution = WarningRecord("rules", found_by)
-        if request.bundle != RULES:
-            caution = WarningRecord("no-bundle", f"no network bundle is installed; {found_by}")
-        found = CalciumResult(find_lesions(soft.ct, region, protocol)[0], Provenance(LabelSource.RULES), (caution,))
-    if not soft.sigma_mm:
-        return found
-    sharp = (
-        "a sharp reconstruction kernel, by its noise: calcium was looked for in a copy softened by "
-        f"{soft.sigma_mm:.1f} mm and is scored as it stands in the scan; a sharp kernel raises the score"
-    )
-    lesions = carry_lesions(found.lesions, scored_ct, protocol)
-    return replace(found, lesions=lesions, cautions=(*found.cautions, WarningRecord("softened", sharp)))
+        return _by_networks(ct, region, protocol, load_bundle(folder), request, on_progress)
+    found_by = "calcium was found and named by rules, not by a reader or a trained network: check every lesion"
+    caution = WarningRecord("rules", found_by)
+    if request.bundle != RULES:
+        caution = WarningRecord("no-bundle", f"no network bundle is installed; {found_by}")
+    return CalciumResult(find_lesions(ct, region, protocol)[0], Provenance(LabelSource.RULES), (caution,))
 
 
 def _by_networks(
@@ -308,12 +337,12 @@ def _by_networks(
     on_progress: Progress,
 ) -> CalciumResult:
     """The slice classifier chooses slices among those with candidates; the vessel network names islands on them."""
-    from heartlens.networks.inference import Networks, classify_slices, discordant_slices, slices_with_candidates
+    from heartlens.networks.inference import Networks, classify_slices, network_caution, slices_with_candidates
     from heartlens.networks.islands import segment_vessels
 
     chosen = slices_with_candidates(ct, region, protocol)
     networks = Networks(bundle, request.device, slices=int(chosen.sum()))
-    cautions = [_caution_of(bundle), *bundle.domain.cautions(ct)]
+    cautions = [network_caution(bundle), *bundle.domain.cautions(ct)]
     probability = None
     if bundle.slices is not None and networks.slices is not None and request.slice_stage:
         probability = classify_slices(
@@ -326,8 +355,6 @@ def _by_networks(
         rules=judge_by_rules(ct, region, protocol) if chosen.any() else None,
         on_progress=lambda done: on_progress("naming arteries", 0.6 + 0.3 * done),
     )  # fmt: skip
-    if probability is not None:
-        cautions += _discordant(ct, probability, discordant_slices(probability, lesions))
     provenance = Provenance(
         LabelSource.NETWORK,
         bundle=bundle.title,
@@ -336,33 +363,6 @@ def _by_networks(
         slice_stage=probability is not None,
     )
     return CalciumResult(lesions, provenance, (*cautions, *networks.cautions), probability)
-
-
-def _discordant(ct: CTVolume, probability: NDArray[np.float64], slices: NDArray[np.int64]) -> list[WarningRecord]:
-    """Where the networks contradict each other, the likeliest slice first: there a reader looks first."""
-    if not slices.size:
-        return []
-    z_mm = ct.lps_mm(np.stack([slices, 0 * slices, 0 * slices], axis=-1))[:, 2]
-    order = np.argsort(-probability[slices], kind="stable")
-    listing = ", ".join(f"{slices[n]} (z {z_mm[n]:.1f} mm, {probability[slices[n]]:.2f})" for n in order[:5])
-    more = f" and {slices.size - 5} more" if slices.size > 5 else ""
-    return [
-        WarningRecord(
-            "unsettled",
-            f"the slice classifier sees coronary calcium where no island was called coronary, on slice index "
-            f"{listing}{more}: look at these slices, and take back what belongs to an artery",
-        )
-    ]
-
-
-def _caution_of(bundle: Bundle) -> WarningRecord:
-    """Who found the calcium, in the words of the bundle."""
-    texts = {name: text.rstrip(". ") for name, text in bundle.texts.items()}
-    return WarningRecord(
-        "network",
-        f"calcium was found and named by networks, not by a reader: bundle {bundle.title}, trained on "
-        f"{texts['trained_on']}. {texts['intended_use']}. Check every lesion, and every slice for what was missed",
-    )
 
 
 def _risk_inputs(ct: CTVolume, request: Request) -> RiskInputs:

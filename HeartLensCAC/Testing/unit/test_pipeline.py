@@ -9,9 +9,10 @@ import pytest
 from dicom_builder import write_ct_series
 
 from heartlens.core.errors import InputRefused
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import Artery, LesionMap
 from heartlens.io.volumes import write_volume
-from heartlens.pipeline import Request, _discordant, read_ct, score_series
+from heartlens.networks.inference import discordance_cautions
+from heartlens.pipeline import Request, read_ct, score_series
 from heartlens.risk.person import RiskInputs
 
 
@@ -78,13 +79,13 @@ def test_the_race_is_never_taken_from_the_header(scan, labels):
 def test_disputed_slices_are_told_the_likeliest_first_and_beyond_five_counted(a_ct):
     ct = a_ct(np.zeros((9, 4, 4), np.int16))
     probability = np.array([0.91, 0.97, 0.5, 0.95, 0.93, 0.99, 0.92, 0.2, 0.94])
-    (warning,) = _discordant(ct, probability, np.array([0, 1, 3, 4, 5, 6, 8]))
+    (warning,) = discordance_cautions(ct, probability, LesionMap.empty(ct.shape))
     assert warning.code == "unsettled"
     assert (
         "on slice index 5 (z 15.0 mm, 0.99), 1 (z 3.0 mm, 0.97), 3 (z 9.0 mm, 0.95), 8 (z 24.0 mm, 0.94), "
         "4 (z 12.0 mm, 0.93) and 2 more: look at these slices" in warning.text
     )
-    assert _discordant(ct, probability, np.zeros(0, np.int64)) == []
+    assert discordance_cautions(ct, np.full(9, 0.5), LesionMap.empty(ct.shape)) == ()
 
 
 def test_with_labels_the_content_of_a_scan_only_warns(scan, labels, tmp_path):

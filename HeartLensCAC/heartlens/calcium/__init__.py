@@ -1,7 +1,7 @@
 """Which voxels are coronary calcium: threshold, islands, lesions; and the rules for when there is no network."""
 
 from heartlens.calcium.arteries_by_rules import name_pieces_by_rules
-from heartlens.calcium.carrying import carry_lesions
+from heartlens.calcium.carrying import carry_lesions, with_lost
 from heartlens.calcium.exclusion import RULES, Removed, apply_rules
 from heartlens.calcium.extraction import TOO_SMALL, Candidates, candidate_mask, extract_lesions
 from heartlens.calcium.pieces import Pieces, find_pieces
@@ -22,4 +22,5 @@ __all__ = [
     "find_pieces",
     "judge_by_rules",
     "name_pieces_by_rules",
+    "with_lost",
 ]

@@ -238,6 +238,51 @@ def discordant_slices(probability: NDArray[np.float64], lesions: LesionMap) -> N
     return np.flatnonzero(sure)
 
 
+def discordance_cautions(
+    ct: CTVolume, probability: NDArray[np.float64], lesions: LesionMap
+) -> tuple[WarningRecord, ...]:
+    """Where slice classifier and vessel network contradict each other, the likeliest slice first.
+
+    Parameters
+    ----------
+    ct
+        The scan.
+    probability
+        (k,) p(calcified), nan where it was not asked
+    lesions
+        What was found and how it was named.
+
+    Returns
+    -------
+    tuple[WarningRecord, ...]
+        One, "unsettled", or none.
+    """
+    slices = discordant_slices(probability, lesions)
+    if not slices.size:
+        return ()
+    z_mm = ct.lps_mm(np.stack([slices, 0 * slices, 0 * slices], axis=-1))[:, 2]
+    order = np.argsort(-probability[slices], kind="stable")
+    listing = ", ".join(f"{slices[n]} (z {z_mm[n]:.1f} mm, {probability[slices[n]]:.2f})" for n in order[:5])
+    more = f" and {slices.size - 5} more" if slices.size > 5 else ""
+    return (
+        WarningRecord(
+            "unsettled",
+            f"the slice classifier sees coronary calcium where no island was called coronary, on slice index "
+            f"{listing}{more}: look at these slices, and take back what belongs to an artery",
+        ),
+    )
+
+
+def network_caution(bundle: Bundle) -> WarningRecord:
+    """Who found the calcium, in the words of the bundle."""
+    texts = {name: text.rstrip(". ") for name, text in bundle.texts.items()}
+    return WarningRecord(
+        "network",
+        f"calcium was found and named by networks, not by a reader: bundle {bundle.title}, trained on "
+        f"{texts['trained_on']}. {texts['intended_use']}. Check every lesion, and every slice for what was missed",
+    )
+
+
 def require_finite(answer: NDArray, what: str) -> None:
     """Refuse an answer of a network that holds something that is no number."""
     if not np.isfinite(answer).all():
