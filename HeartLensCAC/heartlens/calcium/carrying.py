@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
 
@@ -78,7 +79,7 @@ def with_lost(
     blood_hu: float,
     noise_hu: float,
 ) -> LesionMap:
-    """Add the lesions that softening drew below the threshold, as far as they still stand out of the softened copy.
+    """Add what softening took: far ends of lesions, and lesions that still stand out of the softened copy.
 
     Parameters
     ----------
@@ -96,9 +97,10 @@ def with_lost(
     Returns
     -------
     LesionMap
-        With those lesions of `in_scan` that are coronary for certain, touch nothing of `carried` and have a peak of
-        `STANDS_OUT` in the copy. Short of `STANDS_FAR_OUT` they are OTHER and undecided. What is in doubt in the scan
-        is left out: there it was nearly always noise or a rim.
+        With what `in_scan` calls coronary for certain: the rest of an island that shares voxels with a coronary lesion
+        of `carried` belongs to that lesion, as far away as it may lie. One that touches nothing of `carried` is added
+        where its peak in the copy stands out by `STANDS_OUT`, short of `STANDS_FAR_OUT` as OTHER and undecided. What
+        is in doubt in the scan is left out: there it was nearly always noise or a rim.
     """
     if not in_scan.arteries:
         return carried
@@ -106,23 +108,33 @@ def with_lost(
     peak_hu = np.full(int(ids.max()) + 1, -np.inf)
     np.maximum.at(peak_hu, ids, soft.ct.hu.reshape(-1)[flat])
     stands_out = (peak_hu - blood_hu) / max(noise_hu, LEAST_NOISE_HU)
-    around = ndimage.binary_dilation(carried.labels > 0, np.ones((3, 3, 3)))
-    is_known = np.bincount(ids, around.reshape(-1)[flat], len(peak_hu)) > 0
+    owner = carried.labels.reshape(-1)[flat]
+    around = ndimage.binary_dilation(carried.labels > 0, np.ones((3, 3, 3))).reshape(-1)[flat]
+    numbers = sorted(carried.arteries)
+    notes = [carried.notes[n] for n in numbers]
     places, codes = [carried.voxels.flat], [carried.artery_map().reshape(-1)[carried.voxels.flat]]
-    notes = [carried.notes[n] for n in sorted(carried.arteries)]
-    note_of_voxel = [np.searchsorted(sorted(carried.arteries), carried.voxels.ids)]
+    note_of_voxel = [np.searchsorted(numbers, carried.voxels.ids)]
+
+    def add(voxels: NDArray[np.int64], artery: Artery, note: int) -> None:
+        places.append(voxels)
+        codes.append(np.full(voxels.size, int(artery), np.uint8))
+        note_of_voxel.append(np.full(voxels.size, note))
+
     for lesion, artery in in_scan.arteries.items():
         note = in_scan.notes[lesion]
-        is_certain = note.counts and artery is not Artery.OTHER and not note.undecided
-        if not is_certain or is_known[lesion] or stands_out[lesion] < STANDS_OUT:
+        if artery is Artery.OTHER or note.undecided or not note.counts:
             continue
-        is_faint = bool(stands_out[lesion] < STANDS_FAR_OUT)
-        why = f"{note.why}; lost in the softened copy{', where it is faint: review' if is_faint else ''}"
-        voxels = flat[ids == lesion]
-        places.append(voxels)
-        codes.append(np.full(voxels.size, int(Artery.OTHER if is_faint else artery)))
-        note_of_voxel.append(np.full(voxels.size, len(notes)))
-        notes.append(replace(note, why=why.removeprefix("; "), undecided=is_faint))
+        here = ids == lesion
+        shared = owner[here & (owner > 0)]
+        if shared.size:
+            whose = int(np.bincount(shared).argmax())
+            if carried.arteries[whose] is not Artery.OTHER:
+                add(flat[here & (owner == 0)], carried.arteries[whose], numbers.index(whose))
+        elif not around[here].any() and stands_out[lesion] >= STANDS_OUT:
+            is_faint = bool(stands_out[lesion] < STANDS_FAR_OUT)
+            why = f"{note.why}; lost in the softened copy{', where it is faint: review' if is_faint else ''}"
+            notes.append(replace(note, why=why.removeprefix("; "), undecided=is_faint))
+            add(flat[here], Artery.OTHER if is_faint else artery, len(notes) - 1)
     return extract_lesions(
         soft.original, np.concatenate(places), np.concatenate(codes), protocol,
         notes=notes, note_of_voxel=np.concatenate(note_of_voxel),

@@ -146,6 +146,27 @@ def test_what_touches_a_carried_lesion_or_is_too_small_is_not_added():
     assert set(lost(125, place=(1, 25, 28, 25, 28)).arteries.values()) == {Artery.LAD, Artery.RCA}
 
 
+def test_the_far_end_of_a_found_lesion_belongs_to_it_when_the_scan_shows_one_certain_island():
+    """20 x 4 pixels in the scan, of which the copy shows 4 x 4: out of its reach of 2 pixels lie 14 x 4."""
+    whole, core = (1, 20, 24, 20, 40), (1, 20, 24, 20, 24)
+    ct, copy = scan({whole: 300}), scan({core: 200})
+    for found, in_scan, note, pixels in (
+        (Artery.LAD, Artery.LCX, NOTES[0], 80),
+        (Artery.LAD, Artery.LCX, NOTES[1], 24),
+        (Artery.LAD, Artery.OTHER, NOTES[0], 24),
+        (Artery.OTHER, Artery.LAD, NOTES[0], 24),
+    ):
+        carried = carry_lesions(found_in(copy, {core: found}), ct, PROTOCOL)
+        assert (carried.labels > 0).sum() == 24
+        lesions = with_lost(
+            carried, found_in(ct, {whole: in_scan}, (note,)), Softened(ct, copy, 0.6), PROTOCOL,
+            blood_hu=40.0, noise_hu=10.0,
+        )  # fmt: skip
+        assert lesions.arteries == {1: found}
+        assert lesions.notes == {1: NOTES[0]}
+        assert (lesions.labels > 0).sum() == pixels
+
+
 def test_a_scan_in_which_nothing_is_found_loses_nothing():
     ct = scan({})
     empty = type(found_in(scan({(1, 20, 24, 20, 24): 200}), {(1, 20, 24, 20, 24): Artery.LAD})).empty(ct.shape)
