@@ -12,7 +12,7 @@ from conftest import skip_or_fail
 from heartlens.__main__ import main
 from heartlens.anatomy import heart_region
 from heartlens.calcium import extract_lesions
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import CORONARY, Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.networks.bundle import SLICES, VESSEL, find_bundle, load_bundle
 from heartlens.networks.inference import classify_slices, slices_with_candidates
@@ -29,6 +29,8 @@ LARGEST_BYTES = 25_000_000
 
 SEED = 910_001
 """Of no other use: neither trained on nor judged by."""
+
+LOST = 910_021
 
 STENTED = tuple(range(910_010, 910_016))
 
@@ -62,6 +64,21 @@ def test_it_has_both_stages_each_for_both_doors(bundle):
         (role, form) for role in (SLICES, VESSEL) for form in ("onnx", "safetensors")
     }
     assert bundle.vessel.classes == ("none", "LM", "LAD", "LCX", "RCA", "OTHER")
+
+
+def test_specks_that_vanish_in_the_softened_copy_count_or_are_left_to_a_reader(tmp_path):
+    """Two count, one is faint; all of it is plaque, and the headline names the two."""
+    drawn = {**SCAN, "noise_hu": 25.0, "kernel": "sharp"}
+    phantom = make_phantom(PhantomParameters.varied(LOST, **drawn, category="11-100", matched_burden="0", traps=()))
+    write_phantom(tmp_path / "noisy", phantom, format="nrrd")
+    case = score_series(tmp_path / "noisy" / "ct.nrrd", Request()).case
+    assert "softened" in {caution.code for caution in case.cautions}
+    lost = [n for n, note in case.lesions.notes.items() if "lost in the softened copy" in note.why]
+    assert sorted((case.lesions.arteries[n].name, case.lesions.notes[n].undecided) for n in lost) == [
+        ("LAD", False), ("LM", False), ("OTHER", True),
+    ]  # fmt: skip
+    assert np.isin(phantom.labels[np.isin(case.lesions.labels, lost)], [int(a) for a in CORONARY]).all()
+    assert case.assessment.total_low < case.assessment.total_high
 
 
 def test_most_stents_are_left_to_a_reader(tmp_path):
