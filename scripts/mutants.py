@@ -43,6 +43,9 @@ NOT_COPIED_FROM_THE_TOP = ("build", "dist", "demo", "road", "evaluation", RESULT
 
 KILLED, SURVIVED, TIMED_OUT, BROKEN = "killed", "survived", "timed out", "not judged"
 
+BEFORE = f"{KILLED} before"
+"""In the table alone: on code, or by tests, that have changed since."""
+
 FAILED, PASSED = 1, 0
 """Exit codes of pytest; all others mean that no test gave an opinion."""
 
@@ -408,10 +411,22 @@ def _one_of_each_first(mutations: Sequence[Mutation]) -> list[Mutation]:
     return first + later
 
 
-def table(mutations: Sequence[Mutation], results: Results, root: Path) -> str:
-    """docs/mutants.md: every mutation with its tests and what became of it."""
+def table(mutations: Sequence[Mutation], results: Results, root: Path, page: str = "") -> str:
+    """docs/mutants.md: every mutation with its tests and what became of it.
+
+    Parameters
+    ----------
+    mutations, results, root
+        What there is, and what is known of it.
+    page
+        The table as it was: what it says of a mutation that was not run on this code stays, and is marked as older.
+    """
     outcomes = [results.get(mutation.key(root)) for mutation in mutations]
+    before = _killed_before(page)
     killed = sum(outcome is not None and outcome.result == KILLED for outcome in outcomes)
+    older = sum(
+        outcome is None and mutation.name in before for mutation, outcome in zip(mutations, outcomes, strict=True)
+    )
     minutes = sum(outcome.seconds for outcome in outcomes if outcome is not None) / 60
     lines = [
         "# Mutations, and the tests that notice them",
@@ -420,17 +435,34 @@ def table(mutations: Sequence[Mutation], results: Results, root: Path) -> str:
         "(`python scripts/mutants.py --help`), outside CI, and `python scripts/mutants.py --table` writes this page.",
         "The texts that are changed are in `scripts/mutants.json`.",
         "",
-        f"{killed} of {len(mutations)} are killed; their tests took {minutes:.1f} minutes in all.",
+        f"{killed} of {len(mutations)} are killed; their tests took {minutes:.1f} minutes in all."
+        + (f" {older} more were killed before their file or its tests changed last (*before*)." if older else ""),
         "",
         "| What would go wrong | Where | Tests | Result | Seconds |",
         "|---|---|---|---|---:|",
     ]
     for mutation, outcome in zip(mutations, outcomes, strict=True):
-        result, seconds = ("not run", "") if outcome is None else (outcome.result, f"{outcome.seconds:.0f}")
+        known = before.get(mutation.name, ("not run", ""))
+        result, seconds = known if outcome is None else (outcome.result, f"{outcome.seconds:.0f}")
         tests = "<br>".join(f"`{_short(test)}`" for test in mutation.tests)
-        name = mutation.name.replace("|", "\\|")
+        name = _in_table(mutation.name)
         lines.append(f"| {name} | `{mutation.file.removeprefix('HeartLensCAC/')}` | {tests} | {result} | {seconds} |")
     return "\n".join(lines) + "\n"
+
+
+def _killed_before(page: str) -> dict[str, tuple[str, str]]:
+    """Result and seconds of what a page of this kind calls killed, by name; a row has them in its last two cells."""
+    known = {}
+    for line in page.splitlines():
+        cells = line.split(" | ")
+        if len(cells) >= 5 and cells[-2].startswith(KILLED):
+            name = " | ".join(cells[:-4]).removeprefix("| ").replace("\\|", "|")
+            known[name] = (BEFORE, cells[-1].removesuffix(" |"))
+    return known
+
+
+def _in_table(name: str) -> str:
+    return name.replace("|", "\\|")
 
 
 def _short(test: str) -> str:
@@ -458,7 +490,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     results = Results(root / RESULTS)
     if options.table:
         (root / TABLE).parent.mkdir(exist_ok=True)
-        (root / TABLE).write_text(table(mutations, results, root), encoding="utf-8")
+        page = (root / TABLE).read_text(encoding="utf-8") if (root / TABLE).is_file() else ""
+        (root / TABLE).write_text(table(mutations, results, root, page), encoding="utf-8")
         return 0
     part = options.only.lower()
     chosen = [m for m in mutations if part in m.name.lower() or part in m.file.lower()]

@@ -226,6 +226,24 @@ def test_only_some_can_be_run_and_the_table_tells_what_is_known_of_all(tree):
     assert rows[1] == f"| {REFUSES_EXACT['name']} | `till.py` | `test_till.py::test_enough` | not run |  |"
 
 
+@pytest.mark.slow
+def test_what_was_killed_on_other_code_stays_in_the_table_and_is_called_older(tree):
+    page = tree.root / "docs" / "mutants.md"
+    named = {**GIVES_TOO_MUCH, "name": "a|b gives | too much"}
+    assert tree.run([named, REFUSES_EXACT], "--only", "too much").returncode == 0
+    assert tree.run([named, REFUSES_EXACT], "--table").returncode == 0
+    assert "1 of 2 are killed; their tests took" in page.read_text()
+    tests = tree.root / "test_till.py"
+    tests.write_text(tests.read_text() + "\n")
+    for _ in range(2):  # the second time from its own page
+        assert tree.run([named, REFUSES_EXACT], "--table").returncode == 0
+        text = page.read_text()
+        assert "0 of 2 are killed" in text
+        assert "1 more were killed before their file or its tests changed last" in text
+        rows = [line for line in text.splitlines() if "`till.py`" in line]
+        assert [row.split(" | ")[-2] for row in rows] == ["killed before", "not run"]
+
+
 def test_the_list_fits_the_code_and_reaches_every_part():
     run = subprocess.run([sys.executable, str(PROGRAM), "--list"], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
