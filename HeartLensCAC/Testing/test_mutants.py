@@ -239,7 +239,7 @@ def test_what_was_killed_on_other_code_stays_in_the_table_and_is_called_older(tr
         assert tree.run([named, REFUSES_EXACT], "--table").returncode == 0
         text = page.read_text()
         assert "0 of 2 are killed" in text
-        assert "1 more were killed before their file or its tests changed last" in text
+        assert "1 more were killed by an earlier run" in text
         rows = [line for line in text.splitlines() if "`till.py`" in line]
         assert [row.split(" | ")[-2] for row in rows] == ["killed before", "not run"]
 
