@@ -46,6 +46,8 @@ KILLED, SURVIVED, TIMED_OUT, BROKEN = "killed", "survived", "timed out", "not ju
 BEFORE = f"{KILLED} before"
 """In the table alone: on code, or by tests, that may have changed since."""
 
+SINCE = f", and their files or tests may have changed since (*{BEFORE}*)."
+
 FAILED, PASSED = 1, 0
 """Exit codes of pytest; all others mean that no test gave an opinion."""
 
@@ -436,11 +438,7 @@ def table(mutations: Sequence[Mutation], results: Results, root: Path, page: str
         "The texts that are changed are in `scripts/mutants.json`.",
         "",
         f"{killed} of {len(mutations)} are killed; their tests took {minutes:.1f} minutes in all."
-        + (
-            f" {older} more were killed by an earlier run, and their file or its tests may have changed since (*killed before*)."
-            if older
-            else ""
-        ),
+        + (f" {older} more were killed by an earlier run{SINCE}" if older else ""),
         "",
         "| What would go wrong | Where | Tests | Result | Seconds |",
         "|---|---|---|---|---:|",

@@ -92,7 +92,8 @@ def read_as_truth(
         if rng.random() < error_rate:
             codes, errors = np.full_like(codes, int(_wrong(codes, rng))), errors + 1
         changed += bool((codes != int(called)).any())
-        if (codes == codes[0]).all():
+        now = session.case.lesions.voxels  # a part that was painted may have taken in the lesion that it touches
+        if (codes == codes[0]).all() and np.array_equal(now.flat[now.ids == lesion], flat):
             session.assign(lesion, Artery(int(codes[0])))
         else:
             session.relabel(flat, codes)
@@ -104,6 +105,8 @@ def read_as_truth(
             continue
         session.relabel(flat, np.full(flat.size, int(artery), np.uint8))
         painted += 1
+    for lesion in session.case.assessment.undecided:  # what is left of one that a part was cut from
+        session.assign(lesion, session.case.lesions.arteries[lesion])
     return Reading(listed, missed, changed, painted, errors)
 
 

@@ -31,19 +31,20 @@ ISLANDS = (  # row, columns, what the program lists it as (0: not at all), what 
 UNDECIDED = 6  # the one that is LM
 
 
-def opened(folder):
-    """The case of `ISLANDS`, and its truth."""
+def opened(folder, islands=ISLANDS):
+    """The case of some islands, and its truth."""
     hu = np.full((3, 32, 32), -100, np.int16)
     labels, truth = np.zeros(hu.shape, np.uint16), np.zeros(hu.shape, np.uint8)
     arteries = {}
-    for row, (first, last), listed, names in ISLANDS:
+    for row, (first, last), listed, names in islands:
         hu[1, row, first:last] = 300
         truth[1, row, first:last] = np.repeat([int(name) for name in names], (last - first) // len(names))
         if listed:
             arteries[len(arteries) + 1] = listed
             labels[1, row, first:last] = len(arteries)
     ct = CTVolume(hu, np.diag([0.7, 0.7, 3.0, 1.0]), CTHeader(kvp=120.0, slice_thickness_mm=3.0))
-    lesions = LesionMap(labels, arteries, {UNDECIDED: LesionNote(0.5, undecided=True)})
+    notes = {n: LesionNote(0.5, undecided=True) for n in arteries if n == UNDECIDED}
+    lesions = LesionMap(labels, arteries, notes)
     save_case(Case.of(ct, lesions, ScoringProtocol()), folder)
     return ReviewSession.open(folder, reader="Reader^Simulated"), truth
 
@@ -75,6 +76,16 @@ def test_a_reader_who_always_errs_says_nothing_that_is_true_of_what_is_asked(tmp
     assert codes[1, 5, 2] in CORONARY  # it is none
     assert (codes[1, 20] == 0).all()  # missed by program and reader
     assert codes[1, 8, 2] == Artery.OTHER  # was not asked
+
+
+def test_a_lesion_that_a_painted_part_has_taken_in_is_still_asked_about(tmp_path):
+    """The right half of the first is LCX and touches the second, which is called LCX, too, and is RCA."""
+    islands = ((5, (2, 8), A.LAD, (A.LAD, A.LCX)), (6, (5, 8), A.LCX, (A.RCA,)), (9, (2, 8), A.LCX, (A.LCX,)))
+    session, truth = opened(tmp_path / "case", islands)
+    with session:
+        reading = read_as_truth(session, truth, 0.0, np.random.default_rng(0))
+        assert (session.case.scored_codes == truth).all()
+    assert reading == Reading(listed=3, missed=0, changed=2, painted=0, errors=0)
 
 
 def test_errors_are_drawn_for_each_lesion_at_their_rate(tmp_path):
