@@ -111,13 +111,16 @@ def fit_fusion(opinions: Opinions) -> Fusion:
     Raises
     ------
     InputRefused
-        "input": too few islands of a kind
+        "input": too few islands of a kind, or on these the network or the rules are wrong more often than right
     """
     truth, weight = opinions.is_coronary, opinions.weight / opinions.weight.mean()
     if min(int(truth.sum()), int((~truth).sum())) < ENOUGH:
         raise InputRefused("input", f"a fusion needs {ENOUGH} islands of each kind; give more scans")
     x = features(opinions.p_network, opinions.p_nothing, opinions.p_rules)
     line = _logistic(x, truth.astype(np.float64), weight)
+    if line[1] <= 0 or line[2] < 0:
+        who, found, least = ("network", line[1], "more than 0") if line[1] <= 0 else ("rules", line[2], "0 or more")
+        raise InputRefused("input", f"the weight of the {who} is {found:.2f}; expected {least}: give more scans")
     p = 1 / (1 + np.exp(-x @ line))
     bands = [_band(p[here], truth[here]) for here in (opinions.source == n for n in np.unique(opinions.source))]
     lower, upper = min(low for low, _ in bands), max(high for _, high in bands)

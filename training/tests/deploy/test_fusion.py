@@ -56,6 +56,13 @@ def test_a_few_islands_are_refused():
         fit_fusion(opinions(np.random.default_rng(8), 12))
 
 
+def test_islands_on_which_the_rules_are_wrong_more_often_than_right_are_refused():
+    """Fewer islands than a site has do that by chance; a bundle would not take such weights."""
+    of = opinions(np.random.default_rng(8), 400)
+    with pytest.raises(InputRefused, match=r"weight of the rules is -1\.[0-9]+; expected 0 or more"):
+        fit_fusion(of._replace(p_rules=1 - of.p_rules))
+
+
 def test_the_band_holds_in_the_source_that_it_fits_worst():
     """4,000 islands would hide 400 of another source, of which a quarter is not what it seems."""
     rng = np.random.default_rng(9)
