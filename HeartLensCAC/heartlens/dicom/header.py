@@ -198,9 +198,11 @@ class Instance:
         uid = _value(self.dataset.file_meta, "TransferSyntaxUID")
         return str(uid) if uid else None
 
-    @cached_property
+    @property
     def frames(self) -> tuple[Frame, ...]:
         """Every frame; one for single-frame CT."""
+        # Made anew each time: a file that keeps its frames, which keep the file, is garbage that waits for a
+        # collection, and one that looks through all objects of a program stops it for a tenth of a second.
         if not self.is_multiframe:
             stated = self.value("NumberOfFrames")
             if stated not in (None, 1):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,21 @@ class TestFind:
         by_uid = {s.series_uid: s for s in find_series(tmp_path)}
         assert {uid: s.n_slices for uid, s in by_uid.items()} == {"1.2.3": 16, "1.2.4": 5}
         assert {path.parent.name for path in by_uid["1.2.3"].files} == {"b"}
+
+    @pytest.mark.parametrize("is_multiframe", [False, True])
+    def test_headers_that_nobody_holds_any_more_wait_for_no_search_for_garbage(self, tmp_path, is_multiframe):
+        """Such a search stops a whole program, and thousands of attributes that wait for it bring it about."""
+        classic = add_series(tmp_path / "classic")
+        if is_multiframe:
+            write_enhanced_ct(classic, tmp_path / "enhanced" / "ct.dcm")
+        folder = "enhanced" if is_multiframe else "classic"
+        gc.collect()
+        gc.disable()
+        try:
+            datasets = [weakref.ref(frame.instance.dataset) for frame in only(tmp_path / folder).frames]
+            assert [ref() for ref in datasets] == [None] * 16
+        finally:
+            gc.enable()
 
     def test_facts_for_ranking_come_from_the_headers(self, tmp_path):
         add_series(
