@@ -193,7 +193,7 @@ def with_sites(ct: CTVolume, region: HeartRegion, lesions: LesionMap) -> LesionM
     if not sites:
         return lesions
     notes = {n: replace(note, site=sites.get(n)) for n, note in lesions.notes.items()}
-    return LesionMap(lesions.labels, lesions.arteries, notes, lesions.voxels)
+    return lesions.named(notes=notes)
 
 
 def doubted_by_place(lesions: LesionMap) -> LesionMap:
@@ -215,7 +215,7 @@ def doubted_by_place(lesions: LesionMap) -> LesionMap:
     }
     if not notes:
         return lesions
-    return LesionMap(lesions.labels, lesions.arteries, {**lesions.notes, **notes}, lesions.voxels)
+    return lesions.named(notes={**lesions.notes, **notes})
 
 
 def _claim(site: Site | None) -> str:

@@ -134,7 +134,7 @@ def assign_at(
             f"no voxel of {case.protocol.label_threshold_hu:g} HU or more within {CLICK_REACH_MM:g} mm of the click; "
             "click on calcium"
         )
-    lesion_id = int(case.lesions.labels.reshape(-1)[seed])
+    lesion_id = int(case.lesions.ids_at(seed))
     if lesion_id and case.lesions.arteries[lesion_id] is artery:
         return case.accept(lesion_id, who=who, when=when)
     if lesion_id and not in_slice:
@@ -146,7 +146,7 @@ def assign_at(
 def lesion_at(case: Case, kji: ArrayLike) -> int | None:
     """Id of the lesion under a point, or within `CLICK_REACH_MM` of it in the slice; None where there is none."""
     seed = _calcium_at(case, kji)
-    return None if seed is None else int(case.lesions.labels.reshape(-1)[seed]) or None
+    return None if seed is None else int(case.lesions.ids_at(seed)) or None
 
 
 def assign_touched(case: Case, flat: NDArray[np.int64], artery: Artery, *, who: str = "", when: str = "") -> Case:
@@ -168,7 +168,7 @@ def assign_touched(case: Case, flat: NDArray[np.int64], artery: Artery, *, who: 
     ValueError
         No island in it, or none that is small enough to be calcium of an artery; the text is for readers.
     """
-    ids, voxels = case.lesions.labels.reshape(-1)[flat], case.lesions.voxels
+    ids, voxels = case.lesions.ids_at(flat), case.lesions.voxels
     islands = [voxels.flat[np.isin(voxels.ids, np.unique(ids[ids > 0]))]]
     free = flat[ids == 0]
     numbers = label_components(free, case.ct.shape, connectivity=case.protocol.connectivity)
@@ -231,7 +231,7 @@ class _Relabeled:
     def of(cls, case: Case, changed: NDArray[np.int64], wanted: NDArray[np.uint8]) -> _Relabeled:
         lesions = case.lesions
         flat = np.union1d(lesions.voxels.flat, changed)
-        was = lesions.labels.reshape(-1)[flat]
+        was = lesions.ids_at(flat)
         before = np.zeros(flat.size, np.uint8)
         before[np.searchsorted(flat, lesions.voxels.flat)] = lesions.artery_of_voxels()
         codes = before.copy()
@@ -376,7 +376,7 @@ def _free_component(case: Case, seed: int, *, in_slice: bool) -> NDArray[np.int6
         low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, ct.shape)
         k, j, i = (slice(*ends) for ends in zip(low, high, strict=True))
         flat = candidate_mask(ct, case.protocol, (k, j, i)).flat
-        flat = flat[case.lesions.labels.reshape(-1)[flat] == 0]
+        flat = flat[case.lesions.ids_at(flat) == 0]
         connectivity = case.protocol.connectivity if in_slice else 26
         island = _component_with(seed, flat, case, connectivity=connectivity)
         kji = np.stack(np.unravel_index(island, ct.shape), axis=-1)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -140,7 +142,7 @@ class Voxels:
     ids: NDArray[np.uint16]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class LesionMap:
     """Lesions on the grid of a CT.
 
@@ -153,7 +155,14 @@ class LesionMap:
     notes
         Note of each id; ids without one get an empty note.
     voxels
-        Derived from `labels` when left out; edits pass it on, so that the volume is not searched again.
+        Derived from `labels` when left out; who has them passes them on, so that the volume is not searched again.
+
+    Attributes
+    ----------
+    shape
+        (k, j, i) of the map
+    voxels, arteries, notes
+        As they were given, or derived.
 
     Raises
     ------
@@ -161,42 +170,105 @@ class LesionMap:
         An id without artery, an artery without voxels, or labels that are not uint16 (k, j, i).
     """
 
-    labels: NDArray[np.uint16]
+    shape: tuple[int, int, int]
+    voxels: Voxels = field(repr=False)
     arteries: Mapping[int, Artery]
-    notes: Mapping[int, LesionNote] = field(default_factory=dict)
-    voxels: Voxels = field(default=None, repr=False)  # type: ignore[assignment]  # derived; passed on by edits
+    notes: Mapping[int, LesionNote]
 
-    def __post_init__(self) -> None:
-        if self.labels.ndim != 3 or self.labels.dtype != np.uint16:
-            raise ValueError(f"labels must be uint16 (k, j, i), got {self.labels.dtype} of shape {self.labels.shape}")
-        if self.voxels is None:
-            flat = np.flatnonzero(self.labels)
-            object.__setattr__(self, "voxels", Voxels(flat, self.labels.reshape(-1)[flat]))
-        present = {int(i) for i in np.flatnonzero(np.bincount(self.voxels.ids))}
-        if present != set(self.arteries):
-            raise ValueError(
-                f"every lesion needs voxels and an artery; ids without artery {sorted(present - set(self.arteries))}, "
-                f"arteries without voxels {sorted(set(self.arteries) - present)}"
-            )
-        if not set(self.notes) <= present:
-            raise ValueError(f"notes for lesions that do not exist: {sorted(set(self.notes) - present)}")
-        labels = self.labels.view()
-        labels.flags.writeable = False
-        object.__setattr__(self, "labels", labels)
-        object.__setattr__(self, "arteries", MappingProxyType({int(i): Artery(a) for i, a in self.arteries.items()}))
-        notes = {i: self.notes.get(i, LesionNote()) for i in sorted(present)}
-        object.__setattr__(self, "notes", MappingProxyType(notes))
+    def __init__(
+        self,
+        labels: NDArray[np.uint16],
+        arteries: Mapping[int, Artery],
+        notes: Mapping[int, LesionNote] | None = None,
+        voxels: Voxels | None = None,
+    ) -> None:
+        if labels.ndim != 3 or labels.dtype != np.uint16:
+            raise ValueError(f"labels must be uint16 (k, j, i), got {labels.dtype} of shape {labels.shape}")
+        if voxels is None:
+            flat = np.flatnonzero(labels)
+            voxels = Voxels(flat, labels.reshape(-1)[flat])
+        self._set(labels.shape, voxels, arteries, notes or {})
+        self.__dict__["labels"] = _read_only(labels.view())
+
+    @classmethod
+    def of_voxels(
+        cls,
+        shape: tuple[int, int, int],
+        voxels: Voxels,
+        arteries: Mapping[int, Artery],
+        notes: Mapping[int, LesionNote] | None = None,
+    ) -> LesionMap:
+        """A map of this shape (k, j, i) by its labeled voxels alone; the volume is made when somebody asks for it.
+
+        Raises
+        ------
+        ValueError
+            An id without artery, or an artery without voxels.
+        """
+        made = cls.__new__(cls)
+        made._set(shape, voxels, arteries, notes or {})
+        return made
+
+    def named(
+        self, *, arteries: Mapping[int, Artery] | None = None, notes: Mapping[int, LesionNote] | None = None
+    ) -> LesionMap:
+        """The same voxels with other arteries, or other notes; None leaves them as they are."""
+        made = LesionMap.of_voxels(
+            self.shape,
+            self.voxels,
+            self.arteries if arteries is None else arteries,
+            self.notes if notes is None else notes,
+        )
+        if "labels" in self.__dict__:
+            made.__dict__["labels"] = self.labels
+        return made
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int]) -> LesionMap:
         """A map of this shape (k, j, i) without lesions."""
-        return cls(np.zeros(shape, np.uint16), {})
+        return cls.of_voxels(shape, Voxels(np.zeros(0, np.int64), np.zeros(0, np.uint16)), {})
 
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(k, j, i) of the map."""
-        k, j, i = self.labels.shape
-        return k, j, i
+    def _set(
+        self,
+        shape: tuple[int, ...],
+        voxels: Voxels,
+        arteries: Mapping[int, Artery],
+        notes: Mapping[int, LesionNote],
+    ) -> None:
+        present = {int(i) for i in np.flatnonzero(np.bincount(voxels.ids))}
+        if present != set(arteries):
+            raise ValueError(
+                f"every lesion needs voxels and an artery; ids without artery {sorted(present - set(arteries))}, "
+                f"arteries without voxels {sorted(set(arteries) - present)}"
+            )
+        if not set(notes) <= present:
+            raise ValueError(f"notes for lesions that do not exist: {sorted(set(notes) - present)}")
+        object.__setattr__(self, "shape", tuple(shape))
+        object.__setattr__(self, "voxels", voxels)
+        object.__setattr__(self, "arteries", MappingProxyType({int(i): Artery(a) for i, a in arteries.items()}))
+        noted = {i: notes.get(i, LesionNote()) for i in sorted(present)}
+        object.__setattr__(self, "notes", MappingProxyType(noted))
+
+    @cached_property
+    def labels(self) -> NDArray[np.uint16]:
+        """(k, j, i) lesion id of every voxel, 0 where there is none; not to be written to."""
+        labels = np.zeros(self.shape, np.uint16)
+        labels.reshape(-1)[self.voxels.flat] = self.voxels.ids
+        return _read_only(labels)
+
+    def ids_at(self, flat: ArrayLike) -> NDArray[np.uint16]:
+        """Lesion ids of some voxels, 0 where there is none, without making the volume.
+
+        Parameters
+        ----------
+        flat
+            (n,) C-order indices
+        """
+        wanted, voxels = np.asarray(flat, dtype=np.int64), self.voxels
+        if not voxels.flat.size:
+            return np.zeros(wanted.shape, np.uint16)
+        at = np.minimum(np.searchsorted(voxels.flat, wanted), voxels.flat.size - 1)
+        return np.where(voxels.flat[at] == wanted, voxels.ids[at], np.uint16(0))
 
     def artery_of_voxels(self) -> NDArray[np.uint8]:
         """(n,) `Artery` code of each of `voxels`."""
@@ -207,23 +279,27 @@ class LesionMap:
 
     def artery_map(self) -> NDArray[np.uint8]:
         """(k, j, i) `Artery` code of every voxel, 0 where there is no lesion."""
-        codes = np.zeros(self.labels.shape, np.uint8)
+        codes = np.zeros(self.shape, np.uint8)
         codes.reshape(-1)[self.voxels.flat] = self.artery_of_voxels()
         return codes
+
+
+def _read_only(array: NDArray[np.uint16]) -> NDArray[np.uint16]:
+    array.flags.writeable = False
+    return array
 
 
 class Draft:
     """A lesion map on which edits are made one after the other; the map it began with stays as it was.
 
-    The volume is copied once for all edits, and only when voxels change; the rest is done on the few labeled voxels.
+    All is done on the few labeled voxels, and nothing on the volume: an edit takes no longer in a long scan.
     """
 
     def __init__(self, lesions: LesionMap) -> None:
-        self._labels = lesions.labels
+        self._before = lesions
         self._voxels = lesions.voxels
         self._arteries = dict(lesions.arteries)
         self._notes = dict(lesions.notes)
-        self._is_copy = False
 
     @property
     def voxels(self) -> Voxels:
@@ -242,8 +318,9 @@ class Draft:
 
     def lesions(self) -> LesionMap:
         """The edited map; editing the draft further leaves it as it is."""
-        self._is_copy = False
-        return LesionMap(self._labels, self._arteries, self._notes, self._voxels)
+        if self._voxels is self._before.voxels:
+            return self._before.named(arteries=self._arteries, notes=self._notes)
+        return LesionMap.of_voxels(self._before.shape, self._voxels, self._arteries, self._notes)
 
     def reassign(self, lesion_id: int, artery: Artery, note: LesionNote | None = None) -> None:
         """Give a lesion to another artery; a note, if given, takes the place of its own."""
@@ -263,7 +340,7 @@ class Draft:
         lesion_id = max(self._arteries, default=0) + 1
         if lesion_id > MAX_LESIONS:
             raise ValueError(f"expected at most {MAX_LESIONS} lesions; merge or remove some first")
-        self._take(flat, lesion_id)
+        self._take(flat)
         kept = self._voxels
         at = np.searchsorted(kept.flat, flat)
         self._voxels = Voxels(np.insert(kept.flat, at, flat), np.insert(kept.ids, at, lesion_id))
@@ -273,14 +350,11 @@ class Draft:
 
     def erase(self, flat: ArrayLike) -> None:
         """Take voxels, C-order indices, out of their lesions; a lesion that loses all of them is gone."""
-        self._take(self._check_flat(flat), 0)
+        self._take(self._check_flat(flat))
         self._forget_empty()
 
-    def _take(self, flat: NDArray[np.int64], lesion_id: int) -> None:
-        """Take voxels from their lesions, and write `lesion_id` into the volume in their place."""
-        if not self._is_copy:
-            self._labels, self._is_copy = self._labels.copy(), True
-        self._labels.reshape(-1)[flat] = lesion_id
+    def _take(self, flat: NDArray[np.int64]) -> None:
+        """Take voxels from their lesions."""
         left = ~np.isin(self._voxels.flat, flat, assume_unique=True)
         self._voxels = Voxels(self._voxels.flat[left], self._voxels.ids[left])
 
@@ -298,6 +372,7 @@ class Draft:
         indices = np.unique(np.asarray(flat, dtype=np.int64))
         if indices.size == 0:
             raise ValueError("expected at least one voxel, got none")
-        if indices[0] < 0 or indices[-1] >= self._labels.size:
-            raise ValueError(f"voxel index must lie in 0..{self._labels.size - 1}, got {indices[0]}..{indices[-1]}")
+        size = math.prod(self._before.shape)
+        if indices[0] < 0 or indices[-1] >= size:
+            raise ValueError(f"voxel index must lie in 0..{size - 1}, got {indices[0]}..{indices[-1]}")
         return indices

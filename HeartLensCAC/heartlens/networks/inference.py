@@ -234,7 +234,7 @@ def discordant_slices(probability: NDArray[np.float64], lesions: LesionMap) -> N
     coronary = [lesion for lesion, artery in lesions.arteries.items() if artery in CORONARY]
     named = lesions.voxels.flat[np.isin(lesions.voxels.ids, coronary)]
     sure = np.nan_to_num(probability, nan=0.0) >= CONFIDENT_SLICE
-    sure[np.unravel_index(named, lesions.labels.shape)[0]] = False
+    sure[np.unravel_index(named, lesions.shape)[0]] = False
     return np.flatnonzero(sure)
 
 

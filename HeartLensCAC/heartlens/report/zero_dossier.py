@@ -85,7 +85,7 @@ def _candidates(case: Case, opinion: RulesOpinion, name: Callable[[int], str]) -
         voxels = np.flatnonzero(pieces.piece == n)
         peak = voxels[pieces.hu[voxels].argmax()]
         flat = pieces.flat[voxels]
-        words = next((noted[i] for i in np.unique(case.lesions.labels.reshape(-1)[flat]) if i in noted), "")
+        words = next((noted[i] for i in np.unique(case.lesions.ids_at(flat)) if i in noted), "")
         rows.append(
             {
                 "kji": pieces.kji[peak],

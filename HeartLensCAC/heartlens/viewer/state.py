@@ -198,7 +198,7 @@ def slices_of(case: Case, first: int) -> Iterator[bytes]:
 def label_runs(case: Case) -> list[int]:
     """The voxels that count, on the scored grid: start, length and lesion of each run, one after the other."""
     flat = case.counted.flat
-    return runs_of(flat, case.lesions.labels.reshape(-1)[flat].astype(np.int64))
+    return runs_of(flat, case.lesions.ids_at(flat).astype(np.int64))
 
 
 def runs_of(flat: NDArray[np.int64], ids: NDArray[np.int64]) -> list[int]:

@@ -16,7 +16,7 @@ from heartlens.app.export import reviews_of
 from heartlens.case.folder import save_case
 from heartlens.case.seal import sign_case
 from heartlens.case.signature import Signature
-from heartlens.core.lesions import Artery
+from heartlens.core.lesions import Artery, LesionMap
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.io.nrrd import read_nrrd
 
@@ -137,7 +137,7 @@ def test_islands_of_slabs_lie_on_every_source_slice_of_their_slab(run, tmp_path)
     one = make_case([*hu], header=NAMELESS)
     labels = (one.source_ct.hu[::2] > 0).astype(np.uint16)
     case = type(one).of(
-        one.source_ct, replace(one.lesions, labels=labels, arteries={1: Artery.LAD}, notes={}, voxels=None),
+        one.source_ct, LesionMap(labels, {1: Artery.LAD}),
         ScoringProtocol(slab_mm=6.0), provenance=one.provenance,
     ).reassign(1, Artery.RCA, who="Rita")  # fmt: skip
     code, _, err = run("export", saved(case, tmp_path / "slabs"), "--out", tmp_path / "out")

@@ -66,7 +66,7 @@ def test_what_is_confirmed_names_the_number_or_the_zero(two_lesions):
 def one_undecided(two_lesions):
     """The lesion of the LAD could be something else."""
     doubt = LesionNote(0.6, LabelSource.NETWORK, "close", undecided=True)
-    lesions = replace(two_lesions.auto, notes={**two_lesions.auto.notes, 1: doubt})
+    lesions = two_lesions.auto.named(notes={**two_lesions.auto.notes, 1: doubt})
     return Case.of(two_lesions.source_ct, lesions, ScoringProtocol()).reassign(2, Artery.RCA)
 
 

@@ -124,7 +124,7 @@ def test_a_draft_does_what_plain_arrays_do(data):
     assert np.array_equal(lesions.labels, labels)
 
 
-def test_a_draft_copies_the_volume_only_when_voxels_change(two_lesions):
+def test_a_draft_that_moves_no_voxel_shares_the_volume(two_lesions):
     draft = Draft(two_lesions)
     draft.reassign(1, Artery.LCX)
     assert np.shares_memory(draft.lesions().labels, two_lesions.labels)
@@ -137,3 +137,29 @@ def test_a_map_taken_from_a_draft_does_not_change_when_the_draft_goes_on(two_les
     draft.erase([1])
     assert before.labels.tolist() == [[[0, 1, 0, 2]]]
     assert draft.lesions().labels.tolist() == [[[0, 0, 0, 2]]]
+
+
+def test_a_map_of_voxels_is_the_map_of_its_volume(two_lesions):
+    made = LesionMap.of_voxels((1, 1, 4), two_lesions.voxels, two_lesions.arteries, two_lesions.notes)
+    assert made.labels.tolist() == [[[1, 1, 0, 2]]]
+    assert made.labels.dtype == np.uint16
+    assert not made.labels.flags.writeable
+    assert made.notes == two_lesions.notes
+    with pytest.raises(ValueError, match="voxels and an artery"):
+        LesionMap.of_voxels((1, 1, 4), two_lesions.voxels, {1: Artery.LAD})
+
+
+def test_ids_at_voxels_are_those_of_the_volume(two_lesions):
+    assert two_lesions.ids_at([3, 0, 2, 1]).tolist() == [2, 1, 0, 1]
+    assert int(two_lesions.ids_at(3)) == 2
+    assert LesionMap.empty((1, 1, 4)).ids_at([0, 3]).tolist() == [0, 0]
+
+
+def test_an_edit_makes_no_volume(two_lesions):
+    draft = Draft(two_lesions)
+    draft.erase([0])
+    draft.paint([2], Artery.LM)
+    after = draft.lesions()
+    assert "labels" not in vars(after)
+    assert after.labels.tolist() == [[[0, 1, 3, 2]]]
+    assert two_lesions.labels.tolist() == [[[1, 1, 0, 2]]]

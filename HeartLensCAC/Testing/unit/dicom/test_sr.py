@@ -81,7 +81,7 @@ class Written:
         lesions = extract_lesions(self.ct, flat, codes.reshape(-1)[flat], protocol)
         doubt = LesionNote(0.5, LabelSource.NETWORK, "close", undecided=True)
         notes = {n: doubt for n, artery in lesions.arteries.items() if artery.name in undecided}
-        lesions = replace(lesions, notes={**lesions.notes, **notes})
+        lesions = lesions.named(notes={**lesions.notes, **notes})
         self.report = score_lesions(self.ct, lesions, protocol)
         self.risk = assess(self.report.total.agatston, self.report.calcified_vessels, **(risk or {}))
         risk = risk or {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -357,7 +356,7 @@ def test_naming_does_not_move_the_total_where_lesions_do_not_touch(data):
     lesions = extract_lesions(ct, np.where(codes == 5, 0, np.minimum(codes, 1)).astype(np.uint8), DEFAULT)
     before = score_lesions(ct, lesions, DEFAULT).total.agatston
     arteries = {lesion_id: data.draw(st.sampled_from(SCORED_ARTERIES)) for lesion_id in lesions.arteries}
-    lesions = replace(lesions, arteries=arteries)
+    lesions = lesions.named(arteries=arteries)
     assert score_lesions(ct, lesions, DEFAULT).total.agatston == pytest.approx(before)
 
 

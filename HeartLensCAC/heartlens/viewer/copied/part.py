@@ -89,7 +89,7 @@ def cut_state(state: Mapping[str, Any], case: Case, box: Box) -> dict[str, Any]:
     """What `state_of_session` says, of a part: the same numbers and words, with places in the part."""
     origin = [one.start for one in box]
     kji = labeled_voxels(case)
-    ids = case.lesions.labels.reshape(-1)[case.counted.flat].astype(np.int64)
+    ids = case.lesions.ids_at(case.counted.flat).astype(np.int64)
     flat = np.ravel_multi_index(tuple((kji - origin).T), [one.stop - one.start for one in box]).astype(np.int64)
     lesions = [
         {
