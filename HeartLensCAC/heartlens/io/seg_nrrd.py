@@ -71,7 +71,7 @@ def write_seg_nrrd(path: str | Path, ct: CTVolume, codes: NDArray[np.uint8]) -> 
         (k, j, i) `Artery` codes on the grid of `ct`, 0 where nothing is labeled
     """
     _check_shape(codes, ct)
-    present = {Artery(int(code)) for code in np.flatnonzero(np.bincount(codes.reshape(-1), minlength=7))[1:]}
+    present = {Artery(int(code)) for code in np.flatnonzero(np.bincount(codes[codes != 0]))}  # of few voxels
     keys = _file_keys()
     arteries = [artery for artery in Artery if artery in CORONARY or artery in present]
     for n, artery in enumerate(arteries):
