@@ -1,9 +1,10 @@
-"""Slicer's Paint and Erase at the mouse: what they make of the events of a slice view.
+"""Slicer's Paint, Erase and Scissors at the mouse: what they make of the events of a slice view.
 
 The effects are C++ of Slicer's application, and no package has them. Here they take the same events in the same order
-and at the same priority (numbers in brackets are lines of qSlicerSegmentEditorPaintEffect.cxx and, with E, of
-qMRMLSegmentEditorWidget.cxx); a brush is tried voxel by voxel, not through a stencil. What a stroke comes to is said by
-Slicer's own vtkSlicerSegmentEditorLogic, with the masks that the panel has set.
+and at the same priority (numbers in brackets are lines of qSlicerSegmentEditorPaintEffect.cxx; with S, of
+qSlicerSegmentEditorScissorsEffect.cxx; with E, of qMRMLSegmentEditorWidget.cxx); a brush is tried voxel by voxel, not
+through a stencil, and what is cut out goes through VTK's. What it comes to is said by Slicer's own
+vtkSlicerSegmentEditorLogic, with the masks that the panel has set.
 """
 
 from __future__ import annotations
@@ -32,42 +33,39 @@ HIDDEN = "The currently selected segment is hidden. Would you like to make it vi
 EVENTS = ("LeftButtonPressEvent", "LeftButtonReleaseEvent", "MouseMoveEvent")
 
 
-class PaintEffect:
-    """qSlicerSegmentEditorPaintEffect, as Paint or as Erase.
+class Effect:
+    """What Paint, Erase and Scissors have in common.
 
     Parameters
     ----------
-    name : "Paint" or "Erase"
+    name : as the editor's node calls it
     node : vtkMRMLSegmentEditorNode
     """
 
     def __init__(self, name: str, node: Any) -> None:
         self._name, self._node = name, node
-        self._points: list[Any] = []  # of the stroke that is being made, RAS in mm
-
-    def setCommonParameter(self, name: str, value: float) -> None:
-        assert name in COMMON, name
-        self._node.SetAttribute(name, str(value))
+        self._points: list[Any] = []  # of the stroke that is being made
 
     def process(self, event: str, interactor: Any, view: Any) -> bool:
-        """One event; whether it is kept from everybody else (1050)."""
+        """One event; whether it is kept from everybody else (1050, S 1441)."""
         x, y = interactor.GetEventPosition()
-        place = np.array(view.mrmlSliceNode().GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))[:3])
         isHeld = interactor.GetShiftKey() or interactor.GetControlKey() or interactor.GetAltKey()
         if event == "LeftButtonPressEvent" and not isHeld:
             if not self._is_visible():  # the box has the release: nothing is painted
                 slicer.util.messageBox(HIDDEN)
                 return True
-            self._points = [place]
+            self._points = [self._place(x, y, view)]
             return True
         if not self._points:
             return False
-        self._add(place, view)
+        self._add(self._place(x, y, view), view)
         if event == "LeftButtonReleaseEvent":
             self._apply(view)
             self._points = []
             return True
-        return False
+        return self.KEEPS_MOVES
+
+    KEEPS_MOVES = False
 
     def _is_visible(self) -> bool:
         segmentation = self._node.GetSegmentationNode()
@@ -75,6 +73,38 @@ class PaintEffect:
         if display is None:
             return True
         return bool(display.GetVisibility() and display.GetSegmentVisibility(self._node.GetSelectedSegmentID()))
+
+    def _apply(self, view: Any) -> None:
+        """The stroke becomes voxels, and these the segment's, or nobody's (1643, S 919)."""
+        node = self._node
+        segmentation = node.GetSegmentationNode()
+        if segmentation is None or not node.GetSelectedSegmentID():
+            return
+        logic = slicer.vtkSlicerSegmentEditorLogic()
+        logic.SetMRMLScene(slicer.mrmlScene)
+        logic.SetSegmentEditorNode(node)
+        logic.SetSegmentationNode(segmentation)
+        logic.SetSourceVolumeNode(node.GetSourceVolumeNode())
+        logic.UpdateReferenceGeometryImage()
+        logic.UpdateMaskLabelmap()
+        assert logic.ResetModifierLabelmapToDefault()
+        modifier = logic.GetModifierLabelmap()
+        self._fill(modifier, view)
+        segment = node.GetSelectedSegmentID()
+        mode = self._mode(logic)
+        logic.ModifySegmentByLabelmap(segmentation, segment, modifier, mode, modifier.GetExtent(), True, False)
+
+
+class PaintEffect(Effect):
+    """qSlicerSegmentEditorPaintEffect, as Paint or as Erase."""
+
+    def setCommonParameter(self, name: str, value: float) -> None:
+        assert name in COMMON, name
+        self._node.SetAttribute(name, str(value))
+
+    def _place(self, x: int, y: int, view: Any) -> Any:
+        """RAS in mm."""
+        return np.array(view.mrmlSliceNode().GetXYToRAS().MultiplyPoint((x, y, 0.0, 1.0))[:3])
 
     def _add(self, place: Any, view: Any) -> None:
         """To there, without a gap (317)."""
@@ -93,30 +123,13 @@ class PaintEffect:
         pixel_mm = float(np.linalg.norm([to_slice.GetElement(row, 1) for row in range(3)]))
         return SCREEN_ROWS * self._common("BrushRelativeDiameter") / 100 * pixel_mm
 
-    def _apply(self, view: Any) -> None:
-        """The stroke becomes voxels, and these the segment's, or nobody's (1643)."""
-        node = self._node
-        segmentation = node.GetSegmentationNode()
-        if segmentation is None or not node.GetSelectedSegmentID():
-            return
-        logic = slicer.vtkSlicerSegmentEditorLogic()
-        logic.SetMRMLScene(slicer.mrmlScene)
-        logic.SetSegmentEditorNode(node)
-        logic.SetSegmentationNode(segmentation)
-        logic.SetSourceVolumeNode(node.GetSourceVolumeNode())
-        logic.UpdateReferenceGeometryImage()
-        logic.UpdateMaskLabelmap()
-        assert logic.ResetModifierLabelmapToDefault()
-        modifier = logic.GetModifierLabelmap()
-        self._dab(modifier, view)
-        mode = logic.ModificationModeAdd
-        if self._name == "Erase":
-            every = node.GetAttribute("Erase.EraseAllSegments") or default("Erase.EraseAllSegments")
-            mode = logic.ModificationModeRemoveAll if every == "1" else logic.ModificationModeRemove
-        segment = node.GetSelectedSegmentID()
-        logic.ModifySegmentByLabelmap(segmentation, segment, modifier, mode, modifier.GetExtent(), True, False)
+    def _mode(self, logic: Any) -> Any:
+        if self._name != "Erase":
+            return logic.ModificationModeAdd
+        every = self._node.GetAttribute("Erase.EraseAllSegments") or default("Erase.EraseAllSegments")
+        return logic.ModificationModeRemoveAll if every == "1" else logic.ModificationModeRemove
 
-    def _dab(self, modifier: Any, view: Any) -> None:
+    def _fill(self, modifier: Any, view: Any) -> None:
         """A disk as thick as a slice of the view, or a ball, at the voxel of each point (699)."""
         to_world = vtk.vtkMatrix4x4()
         modifier.GetImageToWorldMatrix(to_world)
@@ -143,6 +156,103 @@ class PaintEffect:
         modifier.Modified()
 
 
+class ScissorsEffect(Effect):
+    """qSlicerSegmentEditorScissorsEffect with a line drawn by hand, which cuts out what lies within it (S 1298)."""
+
+    KEEPS_MOVES = True
+
+    DEFAULTS = {"Operation": "EraseInside", "SliceCutMode": "Unlimited", "SliceCutDepthMm": "0"}  # noqa: RUF012
+
+    def setParameter(self, name: str, value: object) -> None:
+        assert name in self.DEFAULTS, name
+        self._node.SetAttribute(f"Scissors.{name}", str(value))
+
+    def _parameter(self, name: str) -> str:
+        return str(self._node.GetAttribute(f"Scissors.{name}") or self.DEFAULTS[name])
+
+    def _place(self, x: int, y: int, _view: Any) -> Any:
+        return x, y
+
+    def _add(self, place: Any, _view: Any) -> None:
+        """Each event is a corner, the release as well; the line back to the first is drawn at the end (S 463)."""
+        self._points.append(place)
+
+    def _mode(self, logic: Any) -> Any:
+        return logic.ModificationModeRemove
+
+    def _fill(self, modifier: Any, view: Any) -> None:
+        """A prism whose base is the line, through all slices or some, on the grid of the modifier (S 502, S 865)."""
+        assert self._parameter("Operation") == "EraseInside"
+        if len(self._points) < 3:
+            return
+        to_ijk = vtk.vtkMatrix4x4()
+        modifier.GetWorldToImageMatrix(to_ijk)
+        to_ras = view.mrmlSliceNode().GetXYToRAS()
+        normals = vtk.vtkPolyDataNormals()
+        normals.AutoOrientNormalsOn()
+        normals.SetInputData(prism(self._points, self._depths(modifier, to_ras), to_ras))
+        transform = vtk.vtkTransform()
+        transform.SetMatrix(to_ijk)
+        on_grid = vtk.vtkTransformPolyDataFilter()
+        on_grid.SetTransform(transform)
+        on_grid.SetInputConnection(normals.GetOutputPort())
+        stencil = vtk.vtkPolyDataToImageStencil()
+        stencil.SetInputConnection(on_grid.GetOutputPort())
+        stencil.SetOutputSpacing(1.0, 1.0, 1.0)
+        stencil.SetOutputWholeExtent(modifier.GetExtent())
+        image = vtk.vtkImageStencilToImage()
+        image.SetInputConnection(stencil.GetOutputPort())
+        image.SetInsideValue(1)
+        image.SetOutsideValue(0)
+        image.SetOutputScalarType(modifier.GetScalarType())
+        image.Update()
+        vtk_to_numpy(modifier.GetPointData().GetScalars())[:] = vtk_to_numpy(
+            image.GetOutput().GetPointData().GetScalars()
+        )
+        modifier.Modified()
+
+    def _depths(self, modifier: Any, to_ras: Any) -> tuple[float, float]:
+        """From where to where, in slices of the view, the one that is shown being 0 (S 552)."""
+        to_xy = vtk.vtkMatrix4x4()
+        vtk.vtkMatrix4x4.Invert(to_ras, to_xy)
+        if self._parameter("SliceCutMode") == "Symmetric":
+            slice_mm = np.linalg.norm([to_ras.GetElement(row, 2) for row in range(3)])
+            half = max(0.5, float(self._parameter("SliceCutDepthMm")) / slice_mm / 2)
+            return -half, half
+        assert self._parameter("SliceCutMode") == "Unlimited"
+        to_world = vtk.vtkMatrix4x4()
+        modifier.GetImageToWorldMatrix(to_world)
+        extent = np.array(modifier.GetExtent()).reshape(3, 2) + np.array([-0.5, 0.5])
+        corners = np.stack(np.meshgrid(*extent), axis=-1).reshape(-1, 3)
+        z = [to_xy.MultiplyPoint(to_world.MultiplyPoint((*corner, 1.0)))[2] for corner in corners]
+        return min(z) - 0.5, max(z) + 0.5
+
+
+def prism(points: Any, depths: tuple[float, float], to_ras: Any) -> Any:
+    """Closed surface over a line in a view, RAS in mm: a skirt of strips, and two caps (S 810)."""
+    corners = vtk.vtkPoints()
+    for x, y in points:
+        for z in depths:
+            corners.InsertNextPoint(to_ras.MultiplyPoint((x, y, z, 1.0))[:3])
+    count = len(points)
+    strips, caps = vtk.vtkCellArray(), vtk.vtkCellArray()
+    strips.InsertNextCell(2 * count + 2)
+    for n in (*range(2 * count), 0, 1):
+        strips.InsertCellPoint(n)
+    for side in (0, 1):
+        caps.InsertNextCell(count)
+        for n in range(count):
+            caps.InsertCellPoint(2 * n + side)
+    surface = vtk.vtkPolyData()
+    surface.SetPoints(corners)
+    surface.SetStrips(strips)
+    surface.SetPolys(caps)
+    return surface
+
+
+EFFECTS = {"Paint": PaintEffect, "Erase": PaintEffect, "Scissors": ScissorsEffect}
+
+
 class EffectViews:
     """The editor's observers on the slice views: they hand events to the effect at work (E 1826, E 2086)."""
 
@@ -150,7 +260,7 @@ class EffectViews:
 
     def __init__(self) -> None:
         self._observed: list[tuple[Any, int]] = []
-        self.effect: PaintEffect | None = None
+        self.effect: Effect | None = None
 
     def observe(self, *_layout: Any) -> None:
         """The views of the layout that is shown, and of those that come."""

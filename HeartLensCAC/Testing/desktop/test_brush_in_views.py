@@ -1,4 +1,4 @@
-"""Paint and Erase moved by mouse events in slice views: what a stroke gives, and what keeps it out."""
+"""Paint, Erase and Scissors moved by mouse events in slice views: what a stroke gives, and what keeps it out."""
 
 from __future__ import annotations
 
@@ -250,4 +250,85 @@ def test_what_slicers_own_segment_editor_paints_into_the_same_segmentation_is_an
     reading.module.views["Red"].drag(*held(reading, "Red", lesion.id))
     settle(reading)
     assert len(kinds(reading)) > count
+    assert_scored(reading)
+
+
+def cut_around(reading, lesion, segment, *, by=4, name="Red", **parameters):
+    """A line around what a view shows of a lesion, by so many pixels, with the segment chosen in the editor's table."""
+    editor = reading.ui.segmentEditor
+    editor.setActiveEffectByName("Scissors")
+    for parameter, value in parameters.items():
+        editor.activeEffect().setParameter(parameter, value)
+    editor.setCurrentSegmentID(segment)
+    reading._at(name, lesion)
+    voxels = np.argwhere(case_of(reading).lesions.labels == lesion)
+    x, y = np.array([reading._xy(name, kji) for kji in voxels]).T
+    corners = [(x.min() - by, y.min() - by), (x.max() + by, y.min() - by), (x.max() + by, y.max() + by)]
+    corners.append((x.min() - by, y.max() + by))
+    reading.module.views[name].drag(*(tuple(map(int, corner)) for corner in corners))
+    settle(reading)
+
+
+def tallest(reading, artery=None):
+    rows = [row for row in case_of(reading).report.lesions if artery in (None, row.artery)]
+    return max(rows, key=lambda row: row.slices[1] - row.slices[0])
+
+
+def test_scissors_cut_a_lesion_out_of_all_its_slices_as_an_independent_scorer_finds(reading):
+    before, lesion = case_of(reading).report, tallest(reading)
+    assert lesion.slices[1] > lesion.slices[0]
+    cut_around(reading, lesion.id, lesion.artery.name)
+    assert lesion.id not in case_of(reading).lesions.arteries
+    assert case_of(reading).report.total.agatston < before.total.agatston
+    assert_scored(reading)
+    reading.key("Z")
+    assert case_of(reading).report == before
+
+
+def test_in_a_single_slice_scissors_leave_the_part_in_the_others(reading):
+    lesion = tallest(reading)
+    first = case_of(reading).lesions.labels == lesion.id
+    cut_around(reading, lesion.id, lesion.artery.name, SliceCutMode="Symmetric")
+    gone = first & (case_of(reading).scored_codes == 0)
+    assert len(np.unique(np.nonzero(first)[0])) > 1
+    assert len(np.unique(np.nonzero(gone)[0])) == 1
+    assert_scored(reading)
+
+
+def test_scissors_leave_the_calcium_of_another_artery_within_the_line(reading):
+    """Around everything, with LAD chosen: what is called LAD goes, in one action, and nothing else."""
+    before = case_of(reading).report
+    others = [artery for artery in CORONARY if artery is not Artery.LAD]
+    assert before.arteries[Artery.LAD].agatston > 0
+    assert any(before.arteries[artery].agatston > 0 for artery in others)
+    cut_around(reading, tallest(reading, Artery.LAD).id, "LAD", by=2000)
+    after = case_of(reading).report
+    assert after.arteries[Artery.LAD].agatston == 0
+    assert [after.arteries[artery] for artery in others] == [before.arteries[artery] for artery in others]
+    assert_scored(reading)
+    reading.key("Z")
+    assert case_of(reading).report == before
+
+
+def test_a_cut_through_a_lesion_leaves_its_other_half(reading):
+    lesion = tallest(reading)
+    first = case_of(reading).lesions.labels == lesion.id
+    x, y = reading._at("Red", lesion.id)
+    reading.ui.segmentEditor.setActiveEffectByName("Scissors")
+    reading.ui.segmentEditor.setCurrentSegmentID(lesion.artery.name)
+    reading.module.views["Red"].drag((x, y - 60), (x + 60, y - 60), (x + 60, y + 60), (x, y + 60))
+    settle(reading)
+    left = first & (case_of(reading).scored_codes == lesion.artery)
+    assert 0 < left.sum() < first.sum()
+    assert_scored(reading)
+
+
+def test_scissors_are_kept_out_of_the_slab(reading):
+    reading.key("L")
+    reading.module.views = slicer.app.slice_widgets
+    lesion = tallest(reading)
+    cut_around(reading, lesion.id, lesion.artery.name, name=SLAB)
+    assert kinds(reading) == []
+    cut_around(reading, lesion.id, lesion.artery.name, name="Red")
+    assert kinds(reading) != []
     assert_scored(reading)

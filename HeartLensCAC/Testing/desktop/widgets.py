@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import slicer
 import vtk
-from desktop.brushes import EffectViews, PaintEffect
+from desktop.brushes import EFFECTS, Effect, EffectViews
 from desktop.slicer_facts import default, flags
 from PySide6.QtCore import Property, QBuffer, QFile, Qt, Signal
 from PySide6.QtUiTools import QUiLoader
@@ -217,7 +217,7 @@ class qMRMLNodeComboBox(QComboBox):
 
 
 class qMRMLSegmentEditorWidget(QGroupBox):
-    """Sets the real vtkMRMLSegmentEditorNode and shows the effects as buttons; Paint and Erase: `desktop.brushes`."""
+    """Sets the real vtkMRMLSegmentEditorNode and shows the effects as buttons; those that work: `desktop.brushes`."""
 
     EFFECTS = ("Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Scissors", "Islands")
 
@@ -304,7 +304,7 @@ class qMRMLSegmentEditorWidget(QGroupBox):
     def setupViewObservations(self) -> None:
         self._views.observe()
 
-    def activeEffect(self) -> PaintEffect | None:
+    def activeEffect(self) -> Effect | None:
         return self._views.effect
 
     def updateWidgetFromMRML(self) -> None:
@@ -332,7 +332,7 @@ class qMRMLSegmentEditorWidget(QGroupBox):
         if active == self._active:
             return
         self._active = active
-        self._views.effect = PaintEffect(active, self._node) if active in ("Paint", "Erase") else None
+        self._views.effect = EFFECTS[active](active, self._node) if active in EFFECTS else None
         if active:  # as it comes and goes, so do the observers (qMRMLSegmentEditorWidget.cxx:1084)
             self._views.observe()
         else:
