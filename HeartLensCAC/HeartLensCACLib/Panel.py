@@ -16,7 +16,7 @@ from heartlens.case.signature import now
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE
-from HeartLensCACLib.CaseFolders import ReportFile, chooseFolder, folderOfScene, replaceShown, shownOf
+from HeartLensCACLib.CaseFolders import ReportFile, chooseFolder, folderOfScene, readCase, replaceShown, shownOf
 from HeartLensCACLib.Interaction.Pointing import assignAt, assignBox, lesionUnderMouse
 from HeartLensCACLib.Interaction.Shortcuts import Shortcuts
 from HeartLensCACLib.Parameters import Parameters
@@ -28,7 +28,7 @@ from HeartLensCACLib.Sections.Remedies import Remedies
 from HeartLensCACLib.Sections.ResultSection import ResultSection
 from HeartLensCACLib.Sections.ReviewSection import Actions, ReviewSection
 from HeartLensCACLib.Sections.SignSection import SignSection
-from HeartLensCACLib.Timers import Later, breathe, meanwhile, singleShot
+from HeartLensCACLib.Timers import Later, breathe, meanwhile, singleShot, uncollected
 from HeartLensCACLib.Views.CaseViews import CaseViews
 from HeartLensCACLib.Words import showError, showFindings, tellDeleted
 from HeartLensCACLib.Worklist.WorklistSection import WorklistSection
@@ -51,9 +51,7 @@ class Panel:
         self.reading: ReviewSession | None = None
         self.nodes: Any = None
         self._watch: Any = None
-        self._showing = False
-        self._isEntered = False
-        self._isUnseen = False  # a case that no view has shown yet
+        self._showing = self._isOpening = False
         self._unopened = ""  # folder that the scene names and that was not opened: asked for once
         ui.noticeLabel.setText(NOTICE)
         method = MethodSection(ui, self._onMethod)
@@ -100,16 +98,13 @@ class Panel:
         window
             Widget within whose window the keys work.
         """
-        self._isEntered = True
         self.shortcuts.install(window)
         self.review.enter()
-        self.views.strip.enter()
-        self._showInViews()
+        self.views.enter()
         self.input.refresh()
 
     def exit(self) -> None:
         """Bring edits to the disk, and give back keys, clicks and the segment editor's view."""
-        self._isEntered = False
         self._flush()
         self.shortcuts.remove()
         self.views.exit()
@@ -136,19 +131,29 @@ class Panel:
 
     def askForCase(self) -> None:
         """Let the reader choose a case folder, and open it."""
-        folder = chooseFolder(self.ui.openCaseButton, self.score.casesFolder)
-        if folder is not None:
+        if (folder := chooseFolder(self.ui.openCaseButton, self.score.casesFolder)) is not None:
             self.openCaseFolder(folder)
 
+    @property
+    def isEditable(self) -> bool:
+        """Whether there is a case to edit: none while one is opened, which reads what the edits have left."""
+        return self.reading is not None and not self._isOpening
+
     def openCaseFolder(self, folder: Path, volume: Any = None, shown: "Iterable[Any]" = ()) -> None:
-        """Open a case and tell what is wrong with it where it cannot be opened; then everything is as it was."""
+        """Open a case and tell what is wrong with it where it cannot be opened; then everything is as it was.
+
+        While another one is being opened, it waits for the end of that.
+        """
+        if self._isOpening:
+            self.later.do(partial(self.openCaseFolder, folder, volume, shown))
+            return
         try:
             self.openCase(folder, volume, shown)
         except InputRefused as refused:
             showError(refused)
 
     def openCase(self, folder: Path, volume: Any, shown: "Iterable[Any]" = ()) -> None:
-        """Show a case folder.
+        """Show a case folder. Slicer draws meanwhile, and nothing can be edited until all of it is shown.
 
         Parameters
         ----------
@@ -162,18 +167,32 @@ class Panel:
         InputRefused
             Nothing has changed then.
         """
-        from heartlens.scene import Watch, image_of, show_case
-
         self._flush()
-        opening = partial(ReviewSession.open, folder, reader=self.sign.observer, instead_of=self.reading)
-        reading = meanwhile(opening)
+        self._isOpening = True
+        try:
+            with uncollected():
+                self._takePlace(*self._read(folder, volume), shown)
+        finally:
+            self._isOpening = self._showing = False
+        if self.reading is not None:
+            showFindings(self.reading.findings)
+
+    def _read(self, folder: Path, volume: Any) -> "tuple[ReviewSession, Any]":
+        """A case, and its nodes in the scene; what is open stays open."""
+        reading = meanwhile(partial(readCase, folder, reader=self.sign.observer, instead_of=self.reading))
+        from heartlens.scene import show_case
+
         try:
             volume = volumeOf(reading) if volume is None else volume
-            image = meanwhile(partial(image_of, reading.case.source_ct.hu)) if volume is None else None
-            nodes = show_case(slicer.mrmlScene, reading.case, volume=volume, image=image)
-        except InputRefused:
+            return reading, show_case(slicer.mrmlScene, reading.case, volume=volume, aside=meanwhile)
+        except BaseException:
             reading.close(instead_of=self.reading)
             raise
+
+    def _takePlace(self, reading: ReviewSession, nodes: Any, shown: "Iterable[Any]") -> None:
+        """Show a case in the place of the one that is open."""
+        from heartlens.scene import Watch
+
         self.closeCase()
         replaceShown(shown, nodes)
         self.reading, self.nodes, self._unopened = reading, nodes, ""
@@ -182,33 +201,15 @@ class Panel:
             self.scoring.method.forgetScan()
         self.parameters.volume = nodes.volume
         self.input.belongs(nodes, reading.case.source_ct.header)
-        breathe()
-        self._showPerson()
-        self.scoring.showReadiness()
         self._watch = Watch(slicer.mrmlScene, nodes, self._onStroke, self._onNodeGone)
-        self._showing = True
-        one = partial(self.review.show, reading, nodes)
-        try:
-            for show in (one, partial(self.result.show, reading), partial(self.sign.show, reading), self.views.show):
-                breathe()
-                show()
-        finally:
-            self._showing = False
-        self._isUnseen = True
-        self._showInViews()
-        showFindings(reading.findings)
-
-    def _showInViews(self) -> None:
-        """Clicks work and the views show the case while the reader is here, and not while another module is open."""
-        if self.reading is None or not self._isEntered:
-            return
-        self.views.clicks.install()
-        if self._isUnseen:
-            self._isUnseen = False
-            if self.views.room.isShown:
-                self.views.room.arrange()  # fits, then zooms
-            else:
-                slicer.util.setSliceViewerLayers(background=self.nodes.volume, fit=True)
+        self._showing = True  # the segment editor is told of the nodes, and tells of strokes that are none
+        steps = [self._showPerson, self.scoring.showReadiness, partial(self.review.show, reading, nodes)]
+        steps += [partial(self.result.show, reading), partial(self.sign.show, reading), self.views.show]
+        for step in [*steps, self.views.present]:
+            breathe()
+            if self.reading is not reading:  # the scene was closed meanwhile
+                return
+            step()
 
     def closeCase(self, removeNodes: bool = True, soon: bool = False) -> None:
         """Forget the case that is open; its folder keeps everything.
@@ -229,9 +230,8 @@ class Panel:
         reading, nodes, self.nodes, self.reading = self.reading, self.nodes, None, None
         if reading is not None:
             reading.close()
-        self.review.clear()
-        self.result.clear()
-        self.sign.clear()
+        for section in (self.review, self.result, self.sign):
+            section.clear()
         for remove in (self.views.leave(), partial(remove_case, slicer.mrmlScene, nodes)):
             if nodes is not None and removeNodes:
                 self.later.do(remove) if soon else remove()
@@ -242,13 +242,12 @@ class Panel:
         if self.reading is not None or named in ("", self._unopened):
             return
         self._unopened = named
-        folder = folderOfScene(Path(named), self.ui.openCaseButton, self.score.casesFolder)
-        if folder is not None:
+        if (folder := folderOfScene(Path(named), self.ui.openCaseButton, self.score.casesFolder)) is not None:
             self.openCaseFolder(folder, volume, shownOf(volume))
 
     def regrade(self) -> None:
         """The reader said more of the person, or chose another table: the score stays, what it means follows."""
-        if self.reading is None:
+        if not self.isEditable:
             return
         self._flush()
         try:
@@ -277,19 +276,19 @@ class Panel:
     def undo(self) -> None:
         """Take back the latest edit, brush strokes that wait for their timer included."""
         self.commitStrokes()
-        if self.reading is not None and self.reading.case.can_undo:
+        if self.isEditable and self.reading.case.can_undo:
             self._edit(lambda reading: reading.undo())
 
     def redo(self) -> None:
         """Make again the edit that was taken back last."""
         self.commitStrokes()
-        if self.reading is not None and self.reading.case.can_redo:
+        if self.isEditable and self.reading.case.can_redo:
             self._edit(lambda reading: reading.redo())
 
     def onViewClick(self, ras: "tuple[float, float, float]", inSlice: bool) -> None:
         """A click in a slice view, at a point of the patient in RAS mm; with Ctrl only that slice is meant."""
         artery = self.review.clickArtery
-        if self.reading is None or artery is None:
+        if not self.isEditable or artery is None:
             return
         refused = assignAt(self.reading, self.nodes, ras, artery, inSlice, self._clicked)
         if refused:
@@ -297,7 +296,7 @@ class Panel:
 
     def onBox(self, corners: "list[Any]", _view: Any) -> None:
         """A box in a slice view, by its corners in RAS mm."""
-        if self.reading is not None and (artery := self.review.clickArtery) is not None:
+        if self.isEditable and (artery := self.review.clickArtery) is not None:
             assignBox(self.reading, self.nodes, corners, artery, self._clicked)
 
     def _clicked(self) -> None:
@@ -325,7 +324,7 @@ class Panel:
             self._updateScene(isTold=True)
 
     def _edit(self, make: Callable[[ReviewSession], bool]) -> None:
-        if self.reading is None:
+        if not self.isEditable:
             return
         if self._strokeTimer.active:
             self.commitStrokes()

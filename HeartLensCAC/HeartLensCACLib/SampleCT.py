@@ -1,6 +1,7 @@
 """Sample data "HeartLens phantom": a synthetic CT with known calcium, made here; nothing is downloaded."""
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from HeartLensCACLib.Scan import FOLDER_ATTRIBUTE, showCalciumWindow
+from HeartLensCACLib.Timers import meanwhile
 
 NAME = "HeartLens phantom"
 """As Sample Data shows it, and finds it by."""
@@ -53,10 +55,10 @@ def load(folder: "Path | None" = None, seed: int = SEED, **settings: Any) -> Any
     from heartlens.phantom import PhantomParameters, make_phantom
     from heartlens.phantom.files import write_phantom
 
-    phantom = make_phantom(PhantomParameters.random(seed, **{**SETTINGS, **settings}))
+    phantom = meanwhile(partial(make_phantom, PhantomParameters.random(seed, **{**SETTINGS, **settings})))
     if folder is None:
         folder = Path(tempfile.mkdtemp(prefix="HeartLens-", dir=slicer.app.temporaryPath)) / "phantom"
-    write_phantom(folder, phantom, format="dicom")
+    meanwhile(partial(write_phantom, folder, phantom, format="dicom"))
     volume = loadSeries(folder / "ct", name=NAME)
     showCalciumWindow(volume)
     return volume
@@ -74,7 +76,8 @@ def loadSeries(folder: Path, name: str, allow: frozenset[str] = frozenset()) -> 
     from heartlens.dicom.series import choose_series, find_series, rank_series
     from heartlens.scene.geometry import RAS_LPS
 
-    ct, _cautions = read_series(choose_series(rank_series(find_series(folder))), allow=allow)
+    series = meanwhile(lambda: choose_series(rank_series(find_series(folder))))
+    ct, _cautions = meanwhile(partial(read_series, series, allow=allow))
     volume = slicer.util.addVolumeFromArray(ct.hu, ijkToRAS=RAS_LPS @ ct.affine, name=name)
     volume.SetAttribute("DICOM.instanceUIDs", " ".join(ct.header.sop_instance_uids))
     volume.SetAttribute(FOLDER_ATTRIBUTE, str(folder))

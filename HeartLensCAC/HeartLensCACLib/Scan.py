@@ -8,6 +8,7 @@ import slicer
 
 from heartlens.core.ct import CTHeader
 from heartlens.core.errors import WarningRecord
+from HeartLensCACLib.Timers import meanwhile
 
 FOLDER_ATTRIBUTE = "HeartLens.DicomFolder"
 """On volumes that were not loaded through the DICOM database, such as the sample: where their files lie."""
@@ -147,18 +148,11 @@ def showCalciumWindow(volume: Any) -> None:
 
 def volumeOf(reading: Any) -> Any:
     """The volume of the scene that was loaded from the case's DICOM images and still shows them, or None."""
-    from heartlens.core.errors import OVERRIDABLE, InputRefused
-    from heartlens.scene import case_ct, dicom_instances
+    from heartlens.scene import dicom_instances, shows_ct
 
     ct = reading.case.source_ct
     for volume in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode"):
         uids = dicom_instances(volume)
-        if uids and set(uids) == set(ct.header.sop_instance_uids):
-            try:
-                # As whoever scored it may have allowed.
-                shown, _cautions = case_ct(volume, allow=OVERRIDABLE, is_kept=False)
-            except InputRefused:
-                continue
-            if shown.shape == ct.shape and (shown.hu == ct.hu).all():
-                return volume
+        if uids and set(uids) == set(ct.header.sop_instance_uids) and shows_ct(volume, ct, aside=meanwhile):
+            return volume
     return None

@@ -15,6 +15,7 @@ from pathlib import Path
 import qt
 
 from heartlens.app.messages import Event, Run
+from HeartLensCACLib.Timers import afterwards
 
 GRACE_MS = 2000
 """How long a worker may take to honor a cancellation, then to end after it was terminated."""
@@ -53,10 +54,10 @@ class ScoreRun:
         self.process = qt.QProcess()
         self.process.setWorkingDirectory(str(LIBRARY_FOLDER))
         self.process.connect("started()", self._onStarted)
-        self.process.connect("readyReadStandardOutput()", self._onOutput)
-        self.process.connect("readyReadStandardError()", self._onErrors)
-        self.process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
-        self.process.connect("errorOccurred(QProcess::ProcessError)", self._onProcessError)
+        self.process.connect("readyReadStandardOutput()", afterwards(self._onOutput))
+        self.process.connect("readyReadStandardError()", afterwards(self._onErrors))
+        self.process.connect("finished(int,QProcess::ExitStatus)", afterwards(self._onFinished))
+        self.process.connect("errorOccurred(QProcess::ProcessError)", afterwards(self._onProcessError))
         self.timer = qt.QTimer()
         self.timer.setSingleShot(True)
         self.timer.connect("timeout()", self._onPatienceOver)

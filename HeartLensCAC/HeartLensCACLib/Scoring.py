@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from HeartLensCACLib.Requirements import RULES, bundleToRun
 from HeartLensCACLib.Sections.InputSection import InputSection
 from HeartLensCACLib.Sections.MethodSection import MethodSection
 from HeartLensCACLib.Sections.ScoreSection import ScoreSection
+from HeartLensCACLib.Timers import meanwhile
 from HeartLensCACLib.Words import asks, asksToAllow, showError, showRefusal, tell
 
 WORKLIST_FIRST = _("Scans of the worklist are being scored. Wait until they are, or cancel that in the worklist.")
@@ -141,11 +143,14 @@ class Scoring:
         from heartlens.scene import case_ct, labels_of
 
         header = scan.header
-        ct, cautions = case_ct(scan.volume, kvp=header.kvp, slice_thickness_mm=header.slice_thickness_mm, allow=allow)
+        told = {"kvp": header.kvp, "slice_thickness_mm": header.slice_thickness_mm}
+        # Not kept: nobody can change the volume until all of this is written.
+        ct, cautions = case_ct(scan.volume, **told, allow=allow, is_kept=False, aside=meanwhile)
         isChanged = any(caution.code == "changed" for caution in cautions)
         if self.method.segmentation is not None:
             path = self._folder() / "labels.seg.nrrd"
-            write_seg_nrrd(path, ct, labels_of(self.method.segmentation, ct))
+            labels = labels_of(self.method.segmentation, ct)
+            meanwhile(partial(write_seg_nrrd, path, ct, labels))
             options.update({"segmentation": str(path), "bundle": None})
         if scan.files and not asShown and not isChanged:
             for name, known in (("kvp", header.kvp), ("thickness-mm", header.slice_thickness_mm)):
@@ -154,7 +159,7 @@ class Scoring:
             return {"files": scan.files}
         options.update({"kvp": header.kvp, "thickness-mm": header.slice_thickness_mm})
         path = self._folder() / "ct.nrrd"
-        write_volume(path, ct)
+        meanwhile(partial(write_volume, path, ct))
         return {"input": path}
 
     def _folder(self) -> Path:

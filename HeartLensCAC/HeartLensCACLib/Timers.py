@@ -4,8 +4,10 @@ Work is done in a thread of Python's, which touches no node, no widget and nothi
 holds Python's interpreter all the time; it lends it out a little at a time, so that the views stay alive meanwhile.
 """
 
+import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import qt
@@ -60,6 +62,25 @@ class Later:
             self._calls.pop(0)()  # a box that it opens may let this run again, with the rest
 
 
+def afterwards(slot: "Callable[..., None]") -> "Callable[..., None]":
+    """A slot that waits while Slicer draws in the middle of something: not every system holds back what processes say.
+
+    Parameters
+    ----------
+    slot
+        What to call, at once where nothing is going on.
+    """
+    later = Later()
+
+    def call(*arguments: Any) -> None:
+        if _isMeanwhile or later.isWaiting:
+            later.do(lambda: slot(*arguments))
+        else:
+            slot(*arguments)
+
+    return call
+
+
 class Work:
     """A call that is made in a thread of its own.
 
@@ -96,7 +117,7 @@ class Work:
 
 
 def meanwhile(do: "Callable[[], Any]") -> Any:
-    """What a call returns that would keep Slicer waiting: its views are drawn meanwhile.
+    """What a call returns that would keep Slicer waiting: its views are drawn meanwhile, and at its end.
 
     Keys and clicks, what processes say, and the calls of `Later` wait for the end.
 
@@ -105,10 +126,28 @@ def meanwhile(do: "Callable[[], Any]") -> Any:
     do
         What to call; it touches nothing of Slicer.
     """
-    work = Work(do)
-    while not work.isDone:
-        breathe()
+    with uncollected():
+        work = Work(do)
+        isDone = False
+        while not isDone:
+            isDone = work.isDone
+            breathe()
     return work.result()
+
+
+@contextmanager
+def uncollected() -> "Iterator[None]":
+    """Put off Python's search for garbage, which looks through every object of Slicer and stops all threads meanwhile.
+
+    That takes a tenth of a second, and would come when the headers of a series are read, which leave no garbage.
+    """
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def breathe() -> None:

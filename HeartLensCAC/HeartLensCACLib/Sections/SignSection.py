@@ -1,6 +1,7 @@
 """Sign and export: what still stands in the way, who signs, and where everything was written."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from heartlens.case.seal import SealState
 from heartlens.case.signature import confirmation, obstacles
 from heartlens.core.errors import InputRefused
 from HeartLensCACLib.Parameters import keepUserSetting, userSetting
+from HeartLensCACLib.Timers import meanwhile
 from HeartLensCACLib.Words import plainToolTip, showError
 
 
@@ -98,8 +100,10 @@ class SignSection:
 
         self._flush()
         try:
-            require_scored(self._volume(), self._reading.case)  # who signs has looked at the volume on the screen
-            self._reading.sign(self.observer, self.organization, confirmed=self.isConfirmed)
+            # Who signs has looked at the volume on the screen.
+            require_scored(self._volume(), self._reading.case, aside=meanwhile)
+            signing = partial(self._reading.sign, self.observer, self.organization, confirmed=self.isConfirmed)
+            meanwhile(signing)
         except InputRefused as refused:
             showError(refused)
             return
@@ -113,7 +117,7 @@ class SignSection:
         out = _freeFolder(self._reading.folder.parent / word)
         try:
             with slicer.util.WaitCursor(True):
-                leftOut = self._reading.export(out)
+                leftOut = meanwhile(partial(self._reading.export, out))
         except InputRefused as refused:
             showError(refused)
             return

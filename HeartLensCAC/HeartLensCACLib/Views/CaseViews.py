@@ -4,6 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import slicer
+
 from HeartLensCACLib.Interaction.BoxPrompt import BoxPrompt
 from HeartLensCACLib.Interaction.ViewClicks import ViewClicks
 from HeartLensCACLib.Sections.Strip import Strip
@@ -46,6 +48,8 @@ class CaseViews:
         self.strip = Strip(ui, shown)
         self.differences = DifferenceMap(shown)
         self._markers: Markers | None = None
+        self._isEntered = False
+        self._isUnseen = False  # a case that no view has shown yet
         ui.boxButton.connect("clicked(bool)", lambda _on=False: self.toggleBox())
         ui.readingRoomButton.connect("clicked(bool)", lambda _on=False: self.toggleRoom())
         ui.calciumWindowButton.connect("clicked(bool)", lambda _on=False: self.room.window("W"))
@@ -62,14 +66,34 @@ class CaseViews:
             **{key: partial(self.room.window, key) for key in WINDOWS},
         }
 
+    def enter(self) -> None:
+        """The reader comes to the module."""
+        self._isEntered = True
+        self.strip.enter()
+        self.present()
+
+    def present(self) -> None:
+        """Clicks work and the views show the case while the reader is here, and not while another module is open."""
+        if self._shown.reading is None or not self._isEntered:
+            return
+        self.clicks.install()
+        if self._isUnseen:
+            self._isUnseen = False
+            if self.room.isShown:
+                self.room.arrange()  # fits, then zooms
+            else:
+                slicer.util.setSliceViewerLayers(background=self._shown.nodes.volume, fit=True)
+
     def exit(self) -> None:
         """The reader leaves the module."""
+        self._isEntered = False
         self.box.disarm()
         self.clicks.remove()
         self.strip.exit()
 
     def show(self) -> None:
-        """Another case."""
+        """Another case: its markers; `present` brings it into the views."""
+        self._isUnseen = True
         self._markers = Markers(self._shown.reading.case)
         self._onMarkers()
         self.strip.refresh()

@@ -7,6 +7,7 @@ from typing import Any
 import qt
 
 from HeartLensCACLib.ScoreRun import LIBRARY_FOLDER, pythonProgram
+from HeartLensCACLib.Timers import afterwards
 
 WAIT_MS = 1000
 """For the end of a process that was killed."""
@@ -47,8 +48,8 @@ class CommandRun:
         self._isStopped = False
         self.process = qt.QProcess()
         self.process.setWorkingDirectory(str(LIBRARY_FOLDER))
-        self.process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
-        self.process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
+        self.process.connect("finished(int,QProcess::ExitStatus)", afterwards(self._onFinished))
+        self.process.connect("errorOccurred(QProcess::ProcessError)", afterwards(self._onError))
 
     def start(self) -> None:
         """Start it with Slicer's Python."""

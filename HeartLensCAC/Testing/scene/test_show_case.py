@@ -382,3 +382,45 @@ def test_the_same_case_gives_the_same_scene(make_case, state_of, tmp_path):
     show_case(first.scene, make_case())
     show_case(second.scene, make_case())
     assert state_of(first.scene) == state_of(second.scene)
+
+
+def test_while_a_case_is_put_into_a_scene_no_view_shows_anything_of_it(scene, make_case):
+    seen = []
+
+    def aside(do):
+        nodes = [scene.GetNthNodeByClass(n, "vtkMRMLSegmentationNode") for n in range(2)]
+        seen.append([node.GetDisplayNode().GetVisibility() for node in nodes if node is not None])
+        return do()
+
+    nodes = show_case(scene, make_case().remove(1), aside=aside)
+    assert [0] in seen
+    assert [0, 0] in seen
+    assert not any(sum(visible) for visible in seen)
+    assert nodes.segmentation.GetDisplayNode().GetVisibility()
+    assert not nodes.automatic.GetDisplayNode().GetVisibility()
+
+
+def test_a_scene_that_is_closed_meanwhile_is_left_without_a_node_of_the_case(scene, make_case):
+    count = scene.GetNumberOfNodesByClass("vtkMRMLNode")
+    calls = []
+
+    def aside(do):
+        calls.append(do)
+        if len(calls) == 3:
+            scene.Clear()
+        return do()
+
+    with pytest.raises(InputRefused, match="the scene was closed while the case was put into it"):
+        show_case(scene, make_case(), aside=aside)
+    assert scene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLTableNode") == 0
+    assert scene.GetNumberOfNodesByClass("vtkMRMLNode") <= count
+
+
+def test_a_segmentation_that_was_taken_out_has_let_go_of_its_voxels(scene, make_case):
+    """Else VTK writes over the whole label map once for each of its segments."""
+    nodes = show_case(scene, make_case())
+    image = nodes.segmentation.GetSegmentation().GetNthSegment(0).GetRepresentation(BINARY)
+    assert image.GetNumberOfPoints() > 0
+    remove_case(scene, nodes)
+    assert image.GetNumberOfPoints() == 0

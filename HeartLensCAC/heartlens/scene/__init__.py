@@ -8,11 +8,11 @@ Slicer's space is RAS and ours is LPS; only `scene.geometry` turns one into the 
 from heartlens.scene.geometry import (
     case_ct,
     dicom_instances,
-    image_of,
     index_of,
     position_of,
     require_scored,
     require_untransformed,
+    shows_ct,
     voxels_in,
 )
 from heartlens.scene.marks import Mark, show_marks
@@ -37,7 +37,6 @@ __all__ = [
     "case_ct",
     "dicom_instances",
     "find_cases",
-    "image_of",
     "index_of",
     "labels_of",
     "position_of",
@@ -48,6 +47,7 @@ __all__ = [
     "show_case",
     "show_marks",
     "show_overlay",
+    "shows_ct",
     "update_lesions",
     "voxels_in",
 ]

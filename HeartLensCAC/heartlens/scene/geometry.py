@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 from numpy.typing import ArrayLike, NDArray
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from heartlens.calcium import candidate_mask
 from heartlens.case.case import Case
@@ -26,7 +27,15 @@ LOW_HU = -200
 SAME_HU = 0.01
 """Slicer may keep rescaled values as double where we keep float32; more than this is another value."""
 
+Aside = Callable[[Callable[[], Any]], Any]
+"""Makes a call that touches no node, and returns what it returns; it may let an interface live meanwhile."""
+
 _INSTANCES = "DICOM.instanceUIDs"
+
+
+def at_once(do: Callable[[], Any]) -> Any:
+    """Call and return; who has an interface to keep alive passes something else that does (`Aside`)."""
+    return do()
 
 
 def case_ct(
@@ -36,6 +45,7 @@ def case_ct(
     slice_thickness_mm: float | None = None,
     allow: frozenset[str] | set[str] = frozenset(),
     is_kept: bool = True,
+    aside: Aside = at_once,
 ) -> tuple[CTVolume, list[WarningRecord]]:
     """A scalar volume node as a CT, for scoring what is on the screen.
 
@@ -52,6 +62,8 @@ def case_ct(
         Overridable refusals that the user has lifted.
     is_kept
         It holds a copy of the voxels. False, for who looks at it at once: it may change with the node.
+    aside
+        Calls what goes through the voxels, and touches no node.
 
     Returns
     -------
@@ -69,11 +81,17 @@ def case_ct(
     """
     values = _values(volume)
     header = CTHeader(kvp=kvp, slice_thickness_mm=slice_thickness_mm)
-    voxels = values.copy() if is_kept else values
-    ct, cautions = checked_volume(voxels, lps_affine(volume), header, where="the volume", allow=allow)
-    if ct.hu.min() > LOW_HU:  # a label map, or one that was windowed: said before a worker is started for it
-        text = f"expected HU with air or lung below {LOW_HU}, found values from {ct.hu.min():g} to {ct.hu.max():g}"
-        cautions.append(refuse_or_warn("no-hu", text, allow, where="the volume"))
+    affine = lps_affine(volume)
+
+    def checked() -> tuple[CTVolume, list[WarningRecord]]:
+        voxels = values.copy() if is_kept else values
+        ct, cautions = checked_volume(voxels, affine, header, where="the volume", allow=allow)
+        if ct.hu.min() > LOW_HU:  # a label map, or one that was windowed: said before a worker is started for it
+            text = f"expected HU with air or lung below {LOW_HU}, found values from {ct.hu.min():g} to {ct.hu.max():g}"
+            cautions.append(refuse_or_warn("no-hu", text, allow, where="the volume"))
+        return ct, cautions
+
+    ct, cautions = aside(checked)
     if volume.GetAttribute(_INSTANCES) and not dicom_instances(volume):
         text = (
             "the volume came from DICOM and was cropped or resampled since: it is scored as it is on the screen, "
@@ -94,8 +112,17 @@ def dicom_instances(volume: Any) -> tuple[str, ...]:
     return instances if len(instances) in (1, slices) else ()  # one: a multi-frame object
 
 
-def require_scored(volume: Any, case: Case) -> None:
+def require_scored(volume: Any, case: Case, *, aside: Aside = at_once) -> None:
     """Refuse a volume that is not, or is no longer, the one that was scored; ask before a result is signed.
+
+    Parameters
+    ----------
+    volume
+        vtkMRMLScalarVolumeNode
+    case
+        What was scored.
+    aside
+        Calls what compares the voxels, and touches no node.
 
     Raises
     ------
@@ -103,18 +130,37 @@ def require_scored(volume: Any, case: Case) -> None:
         ``input``, ``grid``, or ``checksum`` when a voxel that could count has another value
     """
     ct, threshold_hu = case.source_ct, case.protocol.label_threshold_hu
+    values = _on_axes_of(volume, ct)
+    count = aside(lambda: sum(_count_changed(now, was, threshold_hu) for now, was in zip(values, ct.hu, strict=True)))
+    if count:
+        raise InputRefused(
+            "checksum",
+            f"the volume: expected the voxels that were scored, found {count} at or above {threshold_hu:g} HU that "
+            "changed since; score the volume again as it is now",
+        )
+
+
+def shows_ct(volume: Any, ct: CTVolume, *, aside: Aside = at_once) -> bool:
+    """Whether a volume node holds just the voxels of a CT, on its grid; `aside` calls what compares them."""
+    try:
+        values = _on_axes_of(volume, ct)
+    except InputRefused:
+        return False
+    return bool(aside(lambda: all(np.array_equal(now, was) for now, was in zip(values, ct.hu, strict=True))))
+
+
+def _on_axes_of(volume: Any, ct: CTVolume) -> NDArray:
+    """(k, j, i) view of a volume node's voxels, which are refused where they do not cover the CT and no more."""
     values = _values(volume)
     mapping = index_map(values.shape, lps_affine(volume), ct, "the volume")
     require_same_extent(values.shape, mapping, ct, "the volume")
-    values = on_ct_axes(values, mapping)
-    dense = np.maximum(values, ct.hu) >= threshold_hu
-    different = np.abs(values[dense].astype(np.float64) - ct.hu[dense]) > SAME_HU
-    if different.any():
-        raise InputRefused(
-            "checksum",
-            f"the volume: expected the voxels that were scored, found {int(different.sum())} at or above "
-            f"{threshold_hu:g} HU that changed since; score the volume again as it is now",
-        )
+    return on_ct_axes(values, mapping)
+
+
+def _count_changed(now: NDArray, was: NDArray, threshold_hu: float) -> int:
+    """Voxels of a slice that could count, and have another value."""
+    dense = np.maximum(now, was) >= threshold_hu
+    return int((np.abs(now[dense].astype(np.float64) - was[dense]) > SAME_HU).sum())
 
 
 def index_of(ct: CTVolume, ras_mm: ArrayLike) -> NDArray[np.float64]:
@@ -175,9 +221,12 @@ def array_of(image: Any) -> NDArray:
 
 def image_of(values: NDArray) -> Any:
     """A vtkImageData with a copy of (k, j, i) voxels; no node is touched, so it may be made in another thread."""
+    scalars = vtk.vtkDataArray.CreateDataArray(get_vtk_array_type(values.dtype))
+    scalars.SetNumberOfTuples(values.size)
+    np.copyto(vtk_to_numpy(scalars).reshape(values.shape), values)  # VTK's own copy would keep the interpreter
     image = vtk.vtkImageData()
     image.SetDimensions(*values.shape[::-1])
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(values).reshape(-1), deep=True))
+    image.GetPointData().SetScalars(scalars)
     return image
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,9 @@ from heartlens.core.ct import CTVolume
 from heartlens.core.errors import InputRefused
 from heartlens.core.grid import IndexMap, index_map
 from heartlens.scene.geometry import (
+    Aside,
     array_of,
+    at_once,
     image_of,
     lps_affine,
     require_scored,
@@ -25,7 +28,8 @@ from heartlens.scene.geometry import (
     set_image,
     set_voxels,
 )
-from heartlens.scene.segmentation import fill, is_filled, labeled_voxels
+from heartlens.scene.hierarchy import put_beside, put_in_study
+from heartlens.scene.segmentation import drop_voxels, fill, is_filled, labeled_voxels
 from heartlens.scene.tables import fill_table, lesion_columns, risk_columns, slice_columns, total_columns
 
 SCENE_WINDOW_HU = (-220.0, 580.0)
@@ -76,8 +80,10 @@ class CaseNodes:
         return {name: node for name, node in named.items() if node is not None}
 
 
-def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = None, image: Any = None) -> CaseNodes:
-    """Put a case into a scene.
+def show_case(
+    scene: Any, case: Case, *, volume: Any = None, name: str | None = None, aside: Aside = at_once
+) -> CaseNodes:
+    """Put a case into a scene. No view shows anything of it before all of it is there.
 
     Parameters
     ----------
@@ -89,22 +95,22 @@ def show_case(scene: Any, case: Case, *, volume: Any = None, name: str | None = 
         The node on which the case was scored; None makes one. Other nodes go into its study of the subject hierarchy.
     name
         start of the nodes' names; the volume's name, or "CT"
-    image
-        What `image_of` made of the voxels as they were read, for a volume that is made here; it belongs to that then.
+    aside
+        Makes the calls that touch no node, and may draw meanwhile.
 
     Raises
     ------
     InputRefused
         ``grid`` or ``checksum``: the volume is another grid, or its voxels changed since they were scored; ``input``: a
-        transform, or not a volume. Nothing was added.
+        transform, not a volume, or nodes that left the scene meanwhile. Nothing was added.
     """
     if volume is not None:
-        require_scored(volume, case)
+        require_scored(volume, case, aside=aside)
         if not scene.IsNodePresent(volume):
             raise InputRefused("input", "the volume: it is no longer in the scene; load the series again")
     added: list[Any] = []
     try:
-        return _show(scene, case, volume, name or (volume.GetName() if volume is not None else "CT"), image, added)
+        return _show(scene, case, volume, name or (volume.GetName() if volume is not None else "CT"), aside, added)
     except BaseException:
         for node in reversed(added):
             _remove(scene, node)
@@ -210,18 +216,22 @@ def find_cases(scene: Any) -> list[CaseNodes]:
 def remove_case(scene: Any, nodes: CaseNodes, *, with_volume: bool = False) -> None:
     """Take the case's nodes out of the scene; nodes that are gone already are no matter."""
     for name, node in reversed(nodes.all().items()):
-        if (name != "volume" or with_volume) and scene.IsNodePresent(node):
+        if name != "volume" or with_volume:
             _remove(scene, node)
 
 
 def _remove(scene: Any, node: Any) -> None:
     """Take a node out of the scene, with what only it used: how it is drawn and where it was saved."""
+    if not scene.IsNodePresent(node):
+        return
     count = node.GetNumberOfDisplayNodes() if node.IsA("vtkMRMLDisplayableNode") else 0
     own = [node.GetNthDisplayNode(n) for n in range(count)]
     own += [node.GetStorageNode()] if node.IsA("vtkMRMLStorableNode") else []
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
     item = hierarchy.GetItemByDataNode(node)
     scene.RemoveNode(node)
+    if node.IsA("vtkMRMLSegmentationNode"):
+        drop_voxels(node.GetSegmentation())
     left = vtk.vtkIdList()
     hierarchy.GetItemChildren(hierarchy.GetSceneItemID(), left, True)
     if left.IsId(item) >= 0:  # the desktop took it out with the node, a scene without an application did not
@@ -231,20 +241,27 @@ def _remove(scene: Any, node: Any) -> None:
             scene.RemoveNode(other)
 
 
-def _show(scene: Any, case: Case, volume: Any, name: str, image: Any, added: list[Any]) -> CaseNodes:
+def _show(scene: Any, case: Case, volume: Any, name: str, draws: Aside, added: list[Any]) -> CaseNodes:
     def add(class_name: str, what: str) -> Any:
         node = scene.AddNewNodeByClass(class_name, scene.GenerateUniqueName(f"{name} {what}".strip()))
         added.append(node)
         return node
 
+    def aside(do: Callable[[], Any]) -> Any:
+        result = draws(do)
+        if not all(scene.IsNodePresent(node) for node in (*added, *given)):
+            raise InputRefused("input", "the scene was closed while the case was put into it; open the case again")
+        return result
+
+    given = () if volume is None else (volume,)
     if volume is None:
-        volume = _add_volume(add, case, image)
+        volume = _add_volume(add, case, aside)
     mapping = _mapping(volume, case.source_ct)
     segmentation = _add_segmentation(add, "calcium", volume)
-    _fill(segmentation, case, volume, mapping)
+    _fill(segmentation, case, volume, mapping, aside)
     automatic = _add_segmentation(add, "calcium, automatic", volume)
-    _fill(automatic, replace(case, edits=()), volume, mapping)
-    automatic.GetDisplayNode().SetVisibility(False)
+    unedited = aside(lambda: replace(case, edits=())) if case.edits else case
+    _fill(automatic, unedited, volume, mapping, aside)
     automatic.SetHideFromEditors(True)
 
     tables = {what: add("vtkMRMLTableNode", what) for what in ("lesions", "totals", "risk", "slices")}
@@ -265,18 +282,21 @@ def _show(scene: Any, case: Case, volume: Any, name: str, image: Any, added: lis
         chart=chart,
         overlay=overlay,
     )
+    aside(lambda: case.auto_report)
     _fill_tables(nodes, case)
     for role, node in nodes.all().items():
         if node is not segmentation:
             segmentation.SetNodeReferenceID(_ROLE + role, node.GetID())
-    _put_in_study(scene, nodes, case)
+    put_in_study(scene, volume, nodes.all().values(), case.source_ct.header.study_uid)
+    segmentation.GetDisplayNode().SetVisibility(True)
     return nodes
 
 
-def _add_volume(add: Callable[[str, str], Any], case: Case, image: Any) -> Any:
+def _add_volume(add: Callable[[str, str], Any], case: Case, aside: Aside) -> Any:
+    image = aside(partial(image_of, case.source_ct.hu))
     volume = add("vtkMRMLScalarVolumeNode", "")
     _draw_between(volume, *SCENE_WINDOW_HU)
-    set_image(volume, image_of(case.source_ct.hu) if image is None else image, case.source_ct.affine)
+    set_image(volume, image, case.source_ct.affine)
     instances = dict.fromkeys(case.source_ct.header.sop_instance_uids)  # a multi-frame object repeats its own
     if instances:
         volume.SetAttribute("DICOM.instanceUIDs", " ".join(instances))
@@ -295,6 +315,7 @@ def _draw_between(volume: Any, low: float, high: float) -> Any:
 def _add_segmentation(add: Callable[[str, str], Any], what: str, volume: Any) -> Any:
     node = add("vtkMRMLSegmentationNode", what)
     node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetVisibility(False)
     node.GetDisplayNode().SetOpacity2DFill(FILL_OPACITY)
     node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
     return node
@@ -335,13 +356,14 @@ def _add_overlay(
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeIron")
     display.SetInterpolate(False)
     set_voxels(node, values.astype(np.float32), affine)
-    _put_beside(scene, volume, node)
+    put_beside(scene, volume, node)
     return node
 
 
-def _fill(node: Any, case: Case, volume: Any, mapping: IndexMap) -> None:
+def _fill(node: Any, case: Case, volume: Any, mapping: IndexMap, aside: Aside = at_once) -> None:
     algorithm_type = "SEMIAUTOMATIC" if case.edits else "AUTOMATIC"
-    fill(node.GetSegmentation(), case.shown, case.source_ct, volume, mapping, algorithm_type)
+    labels = aside(lambda: case.shown)
+    fill(node.GetSegmentation(), labels, case.source_ct, volume, mapping, algorithm_type)
 
 
 def _fill_tables(nodes: CaseNodes, case: Case) -> None:
@@ -349,38 +371,6 @@ def _fill_tables(nodes: CaseNodes, case: Case) -> None:
     fill_table(nodes.totals_table, total_columns(case))
     fill_table(nodes.risk_table, risk_columns(case))
     fill_table(nodes.slice_table, slice_columns(case))
-
-
-def _put_in_study(scene: Any, nodes: CaseNodes, case: Case) -> None:
-    """All nodes of the case under the study of its volume; a volume without one gets one."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    top = hierarchy.GetSceneItemID()
-    item = _item_of(hierarchy, nodes.volume)
-    if hierarchy.GetItemParent(item) in (top, hierarchy.GetInvalidItemID()):
-        uid_name = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMUIDName()
-        uid = case.source_ct.header.study_uid
-        study = hierarchy.GetItemByUID(uid_name, uid) if uid else hierarchy.GetInvalidItemID()
-        if study == hierarchy.GetInvalidItemID():
-            study = hierarchy.CreateStudyItem(top, f"{nodes.volume.GetName()} study")
-            if uid:
-                hierarchy.SetItemUID(study, uid_name, uid)
-        hierarchy.SetItemParent(item, study)
-    for node in nodes.all().values():
-        if node is not nodes.volume:
-            _put_beside(scene, nodes.volume, node)
-
-
-def _put_beside(scene: Any, volume: Any, node: Any) -> None:
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    hierarchy.SetItemParent(_item_of(hierarchy, node), hierarchy.GetItemParent(_item_of(hierarchy, volume)))
-
-
-def _item_of(hierarchy: Any, node: Any) -> int:
-    """The node's item; the desktop makes one for every node, a scene without an application does not."""
-    item = hierarchy.GetItemByDataNode(node)
-    if item == hierarchy.GetInvalidItemID():
-        item = hierarchy.CreateItem(hierarchy.GetSceneItemID(), node)
-    return int(item)
 
 
 def _require_whole(scene: Any, nodes: CaseNodes, case: Case) -> IndexMap:

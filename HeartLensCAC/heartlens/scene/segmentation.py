@@ -204,6 +204,17 @@ def fill(segmentation: Any, labels: Labeled, ct: CTVolume, volume: Any, mapping:
     _label(segmentation, algorithm_type)
 
 
+def drop_voxels(segmentation: Any) -> None:
+    """Empty the label maps of a vtkSegmentation that goes.
+
+    It takes its segments out one by one then, and would write over all of a shared label map for each of them.
+    """
+    for n in range(segmentation.GetNumberOfSegments()):
+        image = segmentation.GetNthSegment(n).GetRepresentation(BINARY)
+        if image is not None:
+            image.Initialize()
+
+
 def is_filled(segmentation: Any, labels: Labeled, ct: CTVolume) -> bool:
     """Whether a segmentation node holds these labels already, in the arteries' own segments."""
     if list(segmentation.GetSegmentation().GetSegmentIDs()) != [artery.name for artery in Artery]:
