@@ -13,6 +13,7 @@ from slicer.i18n import tr as _
 
 from heartlens.core.lesions import CORONARY, Artery
 from HeartLensCACLib.Timers import singleShot
+from HeartLensCACLib.Views.CalciumSurfaces import CalciumSurfaces
 from HeartLensCACLib.Views.Surroundings import Surroundings
 
 LAYOUT_ID = 51730
@@ -78,6 +79,7 @@ class ReadingRoom:
         self._before: int | None = None
         self._timer = singleShot(SURFACES_MS, self._makeSurfaces)
         self._surroundings = Surroundings()
+        self._calcium = CalciumSurfaces()
 
     @property
     def isShown(self) -> bool:
@@ -93,6 +95,7 @@ class ReadingRoom:
         layout = manager.layoutLogic().GetLayoutNode()
         if self.isShown:
             self._timer.stop()
+            self._calcium.forget()
             self._surroundings.remove()
             manager.setLayout(layout.SlicerLayoutFourUpView if self._before is None else self._before)
             return
@@ -135,6 +138,7 @@ class ReadingRoom:
     def forget(self) -> "Callable[[], None]":
         """The case goes; what is returned takes heart and aorta out of the scene."""
         self._timer.stop()
+        self._calcium.forget()
         leaving, self._surroundings = self._surroundings, Surroundings()
         leaving.forget()
         return leaving.remove
@@ -150,12 +154,8 @@ class ReadingRoom:
 
     def _makeSurfaces(self) -> None:
         self._timer.stop()
-        if self._shown.nodes is None:
-            return
-        segmentation = self._shown.nodes.segmentation
-        segmentation.RemoveClosedSurfaceRepresentation()
-        segmentation.CreateClosedSurfaceRepresentation()
-        segmentation.GetDisplayNode().SetVisibility3D(True)
+        if self._shown.nodes is not None:
+            self._calcium.follow(self._shown.reading.case, self._shown.nodes.segmentation)
 
 
 def calciumBox(case: Any) -> "tuple[tuple[float, float, float] | None, float]":

@@ -128,6 +128,31 @@ def test_calcium_in_3d_follows_the_edits(reading):
     assert segmentation.GetDisplayNode().GetVisibility3D()
 
 
+def test_calcium_in_3d_is_what_slicer_would_make_of_the_segmentation(reading):
+    reading.key("L")
+    inside = reading.panel.nodes.segmentation.GetSegmentation()
+    name = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+
+    def shapes():
+        found = {}
+        for artery in ("LAD", "LCX", "RCA"):
+            surface = inside.GetSegment(artery).GetRepresentation(name)
+            mass = vtk.vtkMassProperties()
+            mass.SetInputData(surface)
+            found[artery] = (surface.GetBounds(), mass.GetVolume())
+        return found
+
+    reading.wait(lambda: inside.GetSegment("LAD").GetRepresentation(name) is not None)
+    ours = shapes()
+    node = reading.panel.nodes.segmentation
+    node.RemoveClosedSurfaceRepresentation()
+    node.CreateClosedSurfaceRepresentation()
+    slicers = shapes()
+    for artery, (bounds, mm3) in ours.items():
+        assert bounds == pytest.approx(slicers[artery][0], abs=0.5), artery
+        assert mm3 == pytest.approx(slicers[artery][1], rel=0.1), artery
+
+
 def test_without_a_case_there_is_no_layout_to_go_to(module):
     before = layout_shown()
     module.panel.views.toggleRoom()
