@@ -62,8 +62,8 @@ class Panel:
             tableChosen=self.regrade, method=method, worklist=lambda: self.worklist,
         )  # fmt: skip
         self.score = self.scoring.section
-        pointed = partial(lesionUnderMouse, self)
-        self.review = ReviewSection(ui, Actions(self.assign, self.remove, self.undo, self.redo, pointed))
+        edits = (self.assign, self.remove, self.undo, self.redo)
+        self.review = ReviewSection(ui, Actions(*edits, partial(lesionUnderMouse, self)))
         self.result = ResultSection(ui, self.remedies.offerOfCase)
         self.sign = SignSection(ui, self._flush, lambda: self.nodes.volume, self._signed)
         self.views = CaseViews(self, ui, self.review, clicked=self.onViewClick, boxed=self.onBox)
@@ -290,18 +290,14 @@ class Panel:
         artery = self.review.clickArtery
         if not self.isEditable or artery is None:
             return
-        refused = assignAt(self.reading, self.nodes, ras, artery, inSlice, self._clicked)
+        refused = assignAt(self.reading, self.nodes, ras, artery, inSlice, partial(self._edited, True))
         if refused:
             self.score.log(_("a click was refused: {code}").format(code=refused))
 
     def onBox(self, corners: "list[Any]", _view: Any) -> None:
         """A box in a slice view, by its corners in RAS mm."""
         if self.isEditable and (artery := self.review.clickArtery) is not None:
-            assignBox(self.reading, self.nodes, corners, artery, self._clicked)
-
-    def _clicked(self) -> None:
-        self.review.select(None)
-        self._edited()
+            assignBox(self.reading, self.nodes, corners, artery, partial(self._edited, True))
 
     def commitStrokes(self) -> None:
         """Take what the segment editor did into the case."""
@@ -310,11 +306,9 @@ class Panel:
         self._strokeTimer.stop()
         if self.reading is None or self._showing:
             return
-        self.reading.reader = self.sign.observer
+        who = self.reading.reader = self.sign.observer
         try:
-            edited = read_segmentation(
-                slicer.mrmlScene, self.nodes, self.reading.case, who=self.reading.reader, when=now()
-            )
+            edited = read_segmentation(slicer.mrmlScene, self.nodes, self.reading.case, who=who, when=now())
             if self.reading.keep_edits(edited):
                 self._edited()
             else:
@@ -335,7 +329,9 @@ class Panel:
         except InputRefused as refused:
             showError(refused)
 
-    def _edited(self) -> None:
+    def _edited(self, isClick: bool = False) -> None:
+        if isClick:
+            self.review.select(None)
         self._updateScene()
         self.review.refresh(self.reading)
         self.result.refresh(self.reading)
@@ -347,14 +343,19 @@ class Panel:
         """Bring the case into the scene; who `isTold` what stands in the way already gets no second dialog."""
         from heartlens.scene import update_lesions
 
-        self._showing = True
         try:
-            update_lesions(slicer.mrmlScene, self.nodes, self.reading.case)
+            self.unheard(partial(update_lesions, slicer.mrmlScene, self.nodes, self.reading.case))
         except InputRefused as refused:
             if not isTold:
                 showError(refused)
+
+    def unheard(self, change: Callable[[], None]) -> None:
+        """Change something of the segmentation that is no edit."""
+        self._showing, was = True, self._showing
+        try:
+            change()
         finally:
-            self._showing = False
+            self._showing = was
 
     def _onStroke(self) -> None:
         if not self._showing:

@@ -4,7 +4,7 @@ Slicer can make it from the segmentation, and goes through all of its grid for e
 moves. Here each island is looked at by itself, aside.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,16 @@ SMOOTHING, PASS_BAND = 40, 0.01
 
 
 class CalciumSurfaces:
-    """The surfaces of the case that is shown."""
+    """The surfaces of the case that is shown.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    unheard
+        Makes a call that changes the segmentation and is no edit of it.
+    """
+
+    def __init__(self, unheard: "Callable[[Callable[[], None]], None]") -> None:
+        self._unheard = unheard
         self._node: Any = None
         self._aside = Aside(self._show)
 
@@ -48,8 +55,10 @@ class CalciumSurfaces:
         self._node = None
 
     def _show(self, surfaces: "dict[Artery, Any]") -> None:
-        if not slicer.mrmlScene.IsNodePresent(self._node):
-            return
+        if slicer.mrmlScene.IsNodePresent(self._node):
+            self._unheard(partial(self._put, surfaces))
+
+    def _put(self, surfaces: "dict[Artery, Any]") -> None:
         segmentation = self._node.GetSegmentation()
         for artery, surface in surfaces.items():
             segment = segmentation.GetSegment(artery.name)

@@ -71,7 +71,7 @@ class ReadingRoom:
     Parameters
     ----------
     shown
-        With `reading`, a ReviewSession or None, and `nodes` that show it.
+        With `reading`, a ReviewSession or None, `nodes` that show it, and `unheard`.
     """
 
     def __init__(self, shown: Any) -> None:
@@ -79,7 +79,7 @@ class ReadingRoom:
         self._before: int | None = None
         self._timer = singleShot(SURFACES_MS, self._makeSurfaces)
         self._surroundings = Surroundings()
-        self._calcium = CalciumSurfaces()
+        self._calcium = CalciumSurfaces(shown.unheard)
 
     @property
     def isShown(self) -> bool:

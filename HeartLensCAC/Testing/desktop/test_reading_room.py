@@ -128,6 +128,16 @@ def test_calcium_in_3d_follows_the_edits(reading):
     assert segmentation.GetDisplayNode().GetVisibility3D()
 
 
+def test_calcium_that_comes_into_3d_is_no_stroke(reading):
+    strokes = []
+    reading.panel._strokeTimer.connect("timeout()", lambda: strokes.append(True))
+    reading.key("L")
+    display = reading.panel.nodes.segmentation.GetDisplayNode()
+    reading.wait(display.GetVisibility3D)
+    assert not reading.panel._strokeTimer.active
+    assert strokes == []
+
+
 def test_calcium_in_3d_is_what_slicer_would_make_of_the_segmentation(reading):
     reading.key("L")
     inside = reading.panel.nodes.segmentation.GetSegmentation()
