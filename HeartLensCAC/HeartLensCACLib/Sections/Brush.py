@@ -16,7 +16,10 @@ EFFECTS = ("Paint", "Erase", "Scissors")
 EFFECT_HINTS = {
     "Paint": _("Paint gives calcium to {artery}."),
     "Erase": _("Erase takes away calcium of every artery."),
-    "Scissors": _("Scissors cuts {artery} alone; choose another artery with its button."),
+    "Scissors": _(
+        "Scissors cuts {artery} alone, in all slices unless its Slice cut option says otherwise; "
+        "choose another artery with its button."
+    ),
 }
 
 EDITOR_TAG = "HeartLensCAC"
