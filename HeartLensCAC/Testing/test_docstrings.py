@@ -102,5 +102,5 @@ def test_a_docstring_against_its_function_is_told(monkeypatch, parameters, raise
 
 def test_the_members_of_a_class_are_looked_at_too():
     names = set(public(lesions))
-    assert {"heartlens.core.lesions.Draft.paint", "heartlens.core.lesions.LesionMap.labels"} <= names
+    assert {"heartlens.core.lesions.Draft.paint", "heartlens.core.lesions.LesionMap.named"} <= names
     assert "heartlens.core.lesions.np" not in names
