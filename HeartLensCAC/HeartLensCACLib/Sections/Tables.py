@@ -55,7 +55,7 @@ def fillTable(
             item.setToolTip(plainToolTip(text))  # a narrow panel cuts it
             if color is not None:
                 item.setIcon(colorIcon(color))
-            if c > 0 and text[:1] in "-+<−0123456789":
+            if c > 0 and text and text[0] in "-+<−0123456789":
                 item.setTextAlignment(qt.Qt.AlignRight | qt.Qt.AlignVCenter)
             if r == marked:
                 font = item.font()

@@ -174,6 +174,21 @@ def test_agreeing_does_not_go_past_calcium_that_has_no_artery(reading):
     assert case_of(reading).lesions.arteries[lesion] is Artery.UNASSIGNED
 
 
+def test_the_tick_of_what_was_seen_stands_where_it_stands_after_the_next_edit(reading):
+    reading.key("N")
+    lesion = reading.panel.review.selectedLesion()
+    column = reading.ui.lesionTable.columnCount - 1
+
+    def tick():
+        item = reading.ui.lesionTable.item(reading.row_of(lesion), column)
+        return item.text(), item.textAlignment()
+
+    before = tick()
+    assert before[0] == "✓"
+    reading.panel.review.refresh(reading.panel.reading)
+    assert tick() == before
+
+
 def test_enter_in_a_field_that_is_written_in_agrees_with_nothing(reading, unsure):
     reading.click_row(0)
     reading.ui.observerEdit.setFocus()
