@@ -108,7 +108,7 @@ def with_lost(
     peak_hu = np.full(int(ids.max()) + 1, -np.inf)
     np.maximum.at(peak_hu, ids, soft.ct.hu.reshape(-1)[flat])
     stands_out = (peak_hu - blood_hu) / max(noise_hu, LEAST_NOISE_HU)
-    owner = carried.labels.reshape(-1)[flat]
+    owner = carried.ids_at(flat)
     around = ndimage.binary_dilation(carried.labels > 0, np.ones((3, 3, 3))).reshape(-1)[flat]
     numbers = sorted(carried.arteries)
     notes = [carried.notes[n] for n in numbers]
