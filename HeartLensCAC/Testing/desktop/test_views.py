@@ -200,6 +200,7 @@ def test_a_volume_that_was_deleted_does_not_live_on_in_the_panel(module, scored_
 
 def test_a_case_takes_the_volume_on_the_screen_also_where_the_reader_lifted_a_refusal(module):
     """Voxels without air: whoever scored them said so, and its case is shown on the same node."""
+    from dataclasses import replace
     from types import SimpleNamespace
 
     from heartlens.core.errors import OVERRIDABLE
@@ -210,8 +211,8 @@ def test_a_case_takes_the_volume_on_the_screen_also_where_the_reader_lifted_a_re
     volume.SetAttribute("DICOM.instanceUIDs", "2.25.1 2.25.2 2.25.3 2.25.4")
     ct, cautions = case_ct(volume, allow=OVERRIDABLE)
     assert "no-hu" in {caution.code for caution in cautions}
-    header = SimpleNamespace(sop_instance_uids=volume.GetAttribute("DICOM.instanceUIDs").split())
-    shown = SimpleNamespace(header=header, shape=ct.shape, hu=ct.hu)
+    uids = tuple(volume.GetAttribute("DICOM.instanceUIDs").split())
+    shown = replace(ct, header=replace(ct.header, sop_instance_uids=uids))
     assert volumeOf(SimpleNamespace(case=SimpleNamespace(source_ct=shown))) is volume
 
 
