@@ -14,6 +14,7 @@ from heartlens.case.seal import SealState
 from heartlens.case.signature import confirmation, obstacles
 from heartlens.core.errors import InputRefused
 from HeartLensCACLib.Parameters import keepUserSetting, userSetting
+from HeartLensCACLib.Sections.LeftOutTable import LeftOutTable
 from HeartLensCACLib.Timers import meanwhile
 from HeartLensCACLib.Words import plainToolTip, showError
 
@@ -39,6 +40,7 @@ class SignSection:
         self.ui = ui
         self._flush, self._volume, self._signed = flush, volume, signed
         self._reading: ReviewSession | None = None
+        self.leftOut = LeftOutTable(ui)
         ui.observerEdit.setText(userSetting("observer"))
         ui.organizationEdit.setText(userSetting("organization"))
         ui.observerEdit.connect("textChanged(QString)", self._draw)
@@ -74,6 +76,7 @@ class SignSection:
         """Let go of the case; take back the confirmation, disable and fold the section."""
         self._reading = None
         self._written: Path | None = None
+        self.leftOut.clear()
         self.ui.confirmCheckBox.setChecked(False)
         for label in (self.ui.exportLabel, self.ui.obstaclesLabel):
             label.setText("")
@@ -83,15 +86,16 @@ class SignSection:
     def show(self, reading: ReviewSession) -> None:
         """Show what signing a case that was opened needs, and unfold the section."""
         self._written = None
-        self.refresh(reading)
         self.ui.signSection.setEnabled(True)
-        self.ui.signSection.collapsed = False
+        self.ui.signSection.collapsed = False  # first: unfolding shows what was hidden while it was folded
+        self.refresh(reading)
 
     def refresh(self, reading: ReviewSession) -> None:
         """After every edit: what was confirmed is another result now."""
         self._reading = reading
         self.ui.confirmCheckBox.setChecked(False)
         self.ui.confirmCheckBox.setText(confirmation(reading.case))
+        self.leftOut.refresh(reading.case)
         self._draw()
 
     def signAndExport(self) -> None:

@@ -55,6 +55,7 @@ QT_NAMES = {
 SIGNALS = {
     "aboutToQuit()": "Modules/Scripted/DICOMLib",
     "activated()": "Docs/developer_guide/script_repository/gui.md",
+    "cellClicked(int,int)": WRAPPED,
     "cellDoubleClicked(int,int)": WRAPPED,
     "clicked(bool)": "Applications/SlicerApp/Testing/Python/AtlasTests.py",
     "contentsCollapsed(bool)": "ctkCollapsibleButton.h",

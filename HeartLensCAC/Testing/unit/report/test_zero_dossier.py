@@ -51,15 +51,15 @@ def missed_name(case):
 
 
 def test_a_missed_plaque_is_a_ring_with_a_number_and_the_word_that_the_rules_would_count_it(phantom, dossier):
-    by_rules = [row for row in dossier["candidates"] if "the rules would" in row["why"]]
+    by_rules = [row for row in dossier["candidates"] if "the rules would" in row.why]
     truth = np.isin(phantom.labels, (1, 2, 3, 4))
     assert by_rules
-    assert any(truth[tuple(row["kji"])] for row in by_rules)
-    assert [row["number"] for row in dossier["candidates"]] == list(range(1, len(dossier["candidates"]) + 1))
-    scores = [row["score"] for row in dossier["candidates"]]
+    assert any(truth[row.index_kji] for row in by_rules)
+    assert [row.number for row in dossier["candidates"]] == list(range(1, len(dossier["candidates"]) + 1))
+    scores = [row.score for row in dossier["candidates"]]
     assert scores == sorted(scores, reverse=True)
     rings = re.findall(r'class="ringed"[^>]*>(\d+)<', "".join(tile["svg"] for tile in dossier["tiles"]))
-    assert {int(n) for n in rings} == {row["number"] for row in dossier["candidates"]}
+    assert {int(n) for n in rings} == {row.number for row in dossier["candidates"]}
 
 
 def test_no_slice_is_missing_where_there_are_more_than_fit(missed):
