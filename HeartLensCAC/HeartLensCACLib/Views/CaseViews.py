@@ -5,13 +5,19 @@ from functools import partial
 from typing import Any
 
 import slicer
+from slicer.i18n import tr as _
 
 from HeartLensCACLib.Interaction.BoxPrompt import BoxPrompt
 from HeartLensCACLib.Interaction.ViewClicks import ViewClicks
 from HeartLensCACLib.Sections.Strip import Strip
+from HeartLensCACLib.Views.Chart import Chart
 from HeartLensCACLib.Views.DifferenceMap import DifferenceMap
 from HeartLensCACLib.Views.Markers import Markers
+from HeartLensCACLib.Views.ProbabilityOverlay import ProbabilityOverlay
 from HeartLensCACLib.Views.ReadingRoom import WINDOWS, ReadingRoom
+
+PROBABILITY = _("How probable calcium is on each slice to the networks, as a color over the CT")
+NO_PROBABILITY = _("No network looked at the slices of this case: it has no probability to show.")
 
 
 class CaseViews:
@@ -45,6 +51,8 @@ class CaseViews:
         self.clicks = ViewClicks(clicked, lambda: review.clickArtery is not None, lambda: bool(review.brush.effect))
         self.box = BoxPrompt(boxed, self._showBox, lambda: review.clickArtery is not None)
         self.room = ReadingRoom(shown)
+        self.chart = Chart(shown)
+        self.probability = ProbabilityOverlay(shown)
         self.strip = Strip(ui, shown)
         self.differences = DifferenceMap(shown)
         self._markers: Markers | None = None
@@ -52,6 +60,8 @@ class CaseViews:
         self._isUnseen = False  # a case that no view has shown yet
         ui.boxButton.connect("clicked(bool)", lambda _on=False: self.toggleBox())
         ui.readingRoomButton.connect("clicked(bool)", lambda _on=False: self.toggleRoom())
+        ui.chartButton.connect("clicked(bool)", lambda _on=False: self._toggle(self.chart))
+        ui.probabilityButton.connect("clicked(bool)", lambda _on=False: self._toggle(self.probability))
         ui.calciumWindowButton.connect("clicked(bool)", lambda _on=False: self.room.window("W"))
         ui.wideWindowButton.connect("clicked(bool)", lambda _on=False: self.room.window("E"))
         ui.markersCheckBox.connect("toggled(bool)", self._onMarkers)
@@ -83,6 +93,9 @@ class CaseViews:
                 self.room.arrange()  # fits, then zooms
             else:
                 slicer.util.setSliceViewerLayers(background=self._shown.nodes.volume, fit=True)
+            self.chart.follow()
+            self.probability.follow()
+        self._showButtons()
 
     def exit(self) -> None:
         """The reader leaves the module."""
@@ -110,6 +123,8 @@ class CaseViews:
         self.box.disarm()
         self.clicks.remove()
         removeSurfaces = self.room.forget()
+        self.chart.forget()
+        self.probability.leave()
         self.strip.refresh()
         markers, self._markers = self._markers, None
         differences, self.differences = self.differences, DifferenceMap(self._shown)
@@ -139,8 +154,23 @@ class CaseViews:
 
     def toggleRoom(self) -> None:
         """Lay the views out for reading, or as they were before."""
+        self.chart.leave()  # the layout to go back to has none
         self.room.toggle()
+        self.chart.follow()
+        self.probability.follow()
+        self._showButtons()
+
+    def _toggle(self, extra: "Chart | ProbabilityOverlay") -> None:
+        if self._shown.reading is not None:
+            extra.toggle()
+        self._showButtons()
+
+    def _showButtons(self) -> None:
         self.ui.readingRoomButton.setChecked(self.room.isShown)
+        self.ui.chartButton.setChecked(self.chart.isShown)
+        self.ui.probabilityButton.setChecked(self.probability.isShown)
+        self.ui.probabilityButton.setEnabled(self.probability.isThere)
+        self.ui.probabilityButton.setToolTip(PROBABILITY if self.probability.isThere else NO_PROBABILITY)
 
     def _showBox(self) -> None:
         self.ui.boxButton.setChecked(self.box.isArmed)

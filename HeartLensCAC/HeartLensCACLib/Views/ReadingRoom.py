@@ -16,11 +16,11 @@ from HeartLensCACLib.Timers import singleShot
 from HeartLensCACLib.Views.CalciumSurfaces import CalciumSurfaces
 from HeartLensCACLib.Views.Surroundings import Surroundings
 
-LAYOUT_ID = 51730
+LAYOUT_ID, LAYOUT_WITH_CHART_ID = 51730, 51731
 """Slicer's own are below 100."""
 
-AXIAL, SLAB, SPACE = "Red", "HeartLensSlab", "1"
-"""Names of the slice views and of the view in 3-D."""
+AXIAL, SLAB, SPACE, PLOT = "Red", "HeartLensSlab", "1", "PlotView1"
+"""Names of the slice views, of the view in 3-D, and of the view for charts."""
 
 SLAB_MM = 10.0
 
@@ -47,10 +47,22 @@ LAYOUT = f"""
      <property name="viewlabel" action="default">1</property>
     </view>
    </item>
+   <!--chart-->
   </layout>
  </item>
 </layout>
 """
+
+CHART_ITEM = f"""
+   <item>
+    <view class="vtkMRMLPlotViewNode" singletontag="{PLOT}">
+     <property name="viewlabel" action="default">1</property>
+    </view>
+   </item>
+"""
+
+LAYOUTS = {LAYOUT_ID: LAYOUT, LAYOUT_WITH_CHART_ID: LAYOUT.replace("<!--chart-->", CHART_ITEM)}
+"""Number and description; the second has the chart of the score along z below the view in 3-D."""
 
 WINDOWS = {"W": (_("calcium"), 800.0, 180.0), "E": (_("dense calcium"), 1500.0, 450.0)}
 """Key, name, width and level in HU. In the wide one dense plaque still has shades, and blooms less."""
@@ -85,7 +97,7 @@ class ReadingRoom:
     def isShown(self) -> bool:
         """Whether the views are laid out for reading now."""
         manager = slicer.app.layoutManager()
-        return manager is not None and manager.layoutLogic().GetLayoutNode().GetViewArrangement() == LAYOUT_ID
+        return manager is not None and manager.layoutLogic().GetLayoutNode().GetViewArrangement() in LAYOUTS
 
     def toggle(self) -> None:
         """Lay the views out for reading, or as they were before."""
@@ -102,8 +114,7 @@ class ReadingRoom:
         if self._shown.reading is None:
             return
         self._before = layout.GetViewArrangement()
-        if not layout.IsLayoutDescription(LAYOUT_ID):
-            layout.AddLayoutDescription(LAYOUT_ID, LAYOUT)
+        addLayouts(layout)
         manager.setLayout(LAYOUT_ID)
         self.arrange()
 
@@ -156,6 +167,13 @@ class ReadingRoom:
         self._timer.stop()
         if self._shown.nodes is not None:
             self._calcium.follow(self._shown.reading.case, self._shown.nodes.segmentation)
+
+
+def addLayouts(layout: Any) -> None:
+    """Make the layouts for reading known to Slicer's layout node."""
+    for number, description in LAYOUTS.items():
+        if not layout.IsLayoutDescription(number):
+            layout.AddLayoutDescription(number, description)
 
 
 def calciumBox(case: Any) -> "tuple[tuple[float, float, float] | None, float]":
