@@ -8,7 +8,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from heartlens.core.lesions import ARTERY_COLORS, CORONARY, Artery
+from heartlens.core.lesions import ARTERY_COLORS, CORONARY, SITE_NAMES, Artery
 from heartlens.core.protocol import ScoringProtocol
 from heartlens.core.provenance import LabelSource
 from heartlens.scoring.agatston import density_weight
@@ -125,7 +125,7 @@ def cells(row: LesionScore, protocol: ScoringProtocol, isSeen: bool) -> "list[An
     """A row of the table."""
     first, last = (index + 1 for index in row.slices)
     return [
-        (LETTERS[row.artery], ARTERY_COLORS[row.artery]),
+        (calledBy(row), ARTERY_COLORS[row.artery]),
         display_agatston(row.agatston) if row.artery is not Artery.OTHER else _("not counted"),
         f"{row.volume_mm3:.0f}",
         f"{row.area_mm2:.1f}",
@@ -135,6 +135,11 @@ def cells(row: LesionScore, protocol: ScoringProtocol, isSeen: bool) -> "list[An
         confidence(row),
         SEEN if isSeen else "",
     ]
+
+
+def calledBy(row: LesionScore) -> str:
+    """Its artery, or the place of calcium that is not coronary, where that is known."""
+    return LETTERS[row.artery] if row.site is None else SITE_NAMES[row.site]
 
 
 def confidence(row: LesionScore) -> str:

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QDockWidget, QMainWindow
 
 from heartlens.case.signature import answered
 from heartlens.core.errors import WarningRecord
-from heartlens.core.lesions import CORONARY, Artery
+from heartlens.core.lesions import CORONARY, Artery, Site
 
 pytestmark = pytest.mark.slow
 
@@ -109,6 +109,16 @@ def test_what_lies_under_the_mouse_is_named_with_its_score_and_hu(reading):
     assert re.fullmatch(r"(-?\d+ HU)?", words(reading)[1])
     reading.module.views["Red"].leave()
     assert words(reading)[1] == ""
+
+
+def test_calcium_that_is_not_coronary_is_called_by_its_place_in_the_list_and_under_the_mouse(reading):
+    lesion = reading.lesions_shown()[0]
+    reading.panel._edit(lambda session: session.place(lesion, Site.AORTIC_VALVE))
+    assert reading.shown_artery(lesion) == "aortic valve"
+    reading.point_at("Red", lesion)
+    assert words(reading)[1].startswith(f"lesion {lesion}, aortic valve: not counted")
+    reading.key("2")
+    assert reading.shown_artery(lesion) == "LAD"
 
 
 def test_the_hu_under_the_mouse_is_that_of_the_voxel_there(reading):
