@@ -84,6 +84,14 @@ def test_at_0_the_candidates_are_those_of_the_page_with_its_words(zero, missed):
     zero.wait(lambda: zero.ui.leftOutTable.rowHeight(0) > zero.ui.leftOutTable.rowHeight(1))  # a longer reason
 
 
+def test_where_nothing_reaches_the_threshold_the_sentence_of_the_page_stands_without_a_table(zero, missed):
+    zero.panel.sign.leftOut._show(replace(left_out(missed), candidates=()))
+    said = "Left out, and why\nNothing in the heart reaches the threshold at the size of a lesion."
+    assert zero.ui.leftOutLabel.text == said
+    assert not zero.ui.leftOutTable.visible
+    assert zero.ui.leftOutRestLabel.visible
+
+
 def test_a_click_on_a_candidate_brings_the_views_to_its_brightest_voxel_and_edits_nothing(zero):
     case = zero.panel.reading.case
     table, candidates = zero.ui.leftOutTable, left_out(case).listed
