@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone
 from training.datasets.slice_dataset import PartlyLabeled, SliceSet
@@ -32,7 +31,6 @@ from training.dino.training import pretrain_backbone
 from training.engine.cli import CANCELLED, DONE, deadline_after, run_command
 from training.engine.config import fingerprint, load_recipe, write_recipe
 from training.engine.distributed import Ranks, process_group
-from training.engine.json_records import write_json
 from training.engine.monitor import TrainingFailed
 from training.engine.provenance import machine, source_commit
 from training.engine.run_log import make_run_folder
@@ -56,8 +54,9 @@ from training.evaluation.sources.forks import (
     WORDS,
     ForkRecipe,
     arm_name,
+    by_seed,
     compare_arms,
-    fork_table,
+    keep_result,
     on_candidates,
     to_json,
     verdict,
@@ -261,9 +260,8 @@ def write_result(forks: Forks, predictions: dict[str, list[SlicePredictions]], d
         for share in recipe.shares:
             name = arm_name(arm, share)
             if name in by_arm:
-                alone = [compare_arms(asked, {name: [one]}, (), draws=1)[0][name].value for one in answers[name]]
                 method = {"words": WORDS[arm], "labels": f"{share:.0%}", "estimate": plain["estimates"][name]}
-                methods[name] = {**method, "by_seed": alone}
+                methods[name] = {**method, "by_seed": by_seed(asked, answers[name])}
     document = {
         "schema": SCHEMA,
         "commit": source_commit(),
@@ -279,11 +277,7 @@ def write_result(forks: Forks, predictions: dict[str, list[SlicePredictions]], d
         "differences": plain["differences"],
         "verdicts": {f"{share:.0%}": verdict(effects, share) for share in recipe.shares},
     }  # fmt: skip
-    write_json(forks.out / "fork.json", document)
-    text = fork_table(document)
-    with atomic_file(forks.out / "table.md") as sibling:
-        sibling.write_text(text, encoding="utf-8")
-    print(text)
+    keep_result(document, forks.out / "fork.json")
 
 
 def _candidates(slices: SliceSet, path: Path) -> NDArray[np.bool_]:

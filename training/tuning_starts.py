@@ -23,7 +23,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from heartlens.core.atomic import atomic_file
 from heartlens.core.errors import InputRefused
 from heartlens.networks.backbone import Backbone
 from training.datasets.slice_dataset import SliceSet
@@ -31,7 +30,6 @@ from training.dino.features import embed_slices
 from training.engine.cli import CANCELLED, DONE, deadline_after, run_command
 from training.engine.config import fingerprint, load_recipe, write_recipe
 from training.engine.distributed import Ranks, process_group
-from training.engine.json_records import write_json
 from training.engine.provenance import machine, source_commit
 from training.engine.run_log import make_run_folder
 from training.evaluation.sources.arms import ExperimentRecipe, SlicePredictions, open_data, read_truth
@@ -40,8 +38,9 @@ from training.evaluation.sources.forks import (
     GUIDED,
     ForkRecipe,
     arm_name,
+    by_seed,
     compare_arms,
-    fork_table,
+    keep_result,
     on_candidates,
     to_json,
 )
@@ -249,10 +248,10 @@ def write_result(starts: Starts, answers: dict[Tuning, SlicePredictions]) -> Non
     for share in recipe.shares:
         for start in STARTS:
             name = arm_name(start, share)
-            alone = [compare_arms(asked, {name: [one]}, (), draws=1)[0][name].value for one in said[name]]
             methods[name] = {
                 "words": f"tuned from {start} (rate {rates[name]:g})", "labels": f"{share:.0%}",
-                "estimate": plain["estimates"][name], "by_seed": alone, "learning_rate": rates[name],
+                "estimate": plain["estimates"][name], "by_seed": by_seed(asked, said[name]),
+                "learning_rate": rates[name],
             }  # fmt: skip
     f = starts.forked
     document = {
@@ -269,11 +268,7 @@ def write_result(starts: Starts, answers: dict[Tuning, SlicePredictions]) -> Non
         "differences": plain["differences"],
         "verdicts": {},
     }
-    write_json(starts.out / "tuning.json", document)
-    text = fork_table(document)
-    with atomic_file(starts.out / "table.md") as sibling:
-        sibling.write_text(text, encoding="utf-8")
-    print(text)
+    keep_result(document, starts.out / "tuning.json")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

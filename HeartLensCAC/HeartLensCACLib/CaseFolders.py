@@ -66,17 +66,6 @@ class ReportFile:
             self._log(_("report.json could not be written: {code}").format(code=refused.code))
 
 
-def readCase(folder: Path, **named: Any) -> ReviewSession:
-    """Open a case folder, with all that showing it needs: it may be called in another thread.
-
-    Parameters
-    ----------
-    named
-        As `ReviewSession.open` takes them.
-    """
-    return ReviewSession.open(folder, **named)
-
-
 def chooseFolder(parent: Any, start: Path) -> "Path | None":
     """The case folder that the reader chooses in a dialog; None for none."""
     folder = qt.QFileDialog.getExistingDirectory(parent, _("Open a case folder"), str(start))

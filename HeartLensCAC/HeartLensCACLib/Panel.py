@@ -16,7 +16,7 @@ from heartlens.case.signature import now
 from heartlens.core.errors import InputRefused
 from heartlens.core.lesions import Artery
 from heartlens.core.protocol import NOTICE
-from HeartLensCACLib.CaseFolders import ReportFile, chooseFolder, folderOfScene, readCase, replaceShown, shownOf
+from HeartLensCACLib.CaseFolders import ReportFile, chooseFolder, folderOfScene, replaceShown, shownOf
 from HeartLensCACLib.Interaction.Pointing import assignAt, assignBox, lesionUnderMouse
 from HeartLensCACLib.Interaction.Shortcuts import Shortcuts
 from HeartLensCACLib.Parameters import Parameters
@@ -179,7 +179,7 @@ class Panel:
 
     def _read(self, folder: Path, volume: Any) -> "tuple[ReviewSession, Any]":
         """A case, and its nodes in the scene; what is open stays open."""
-        reading = meanwhile(partial(readCase, folder, reader=self.sign.observer, instead_of=self.reading))
+        reading = meanwhile(partial(ReviewSession.open, folder, reader=self.sign.observer, instead_of=self.reading))
         from heartlens.scene import show_case
 
         try:

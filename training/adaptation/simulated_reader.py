@@ -145,7 +145,7 @@ def missed_islands(session: ReviewSession, truth: NDArray[np.uint8]) -> Iterator
     names = {int(code): Artery(int(code)) for code in np.unique(coronary) if code}
     codes = scored_voxels(case.ct, LesionMap(coronary, names), case.protocol).reshape(-1)
     flat = np.flatnonzero(codes)
-    flat = flat[case.lesions.labels.reshape(-1)[flat] == 0]
+    flat = flat[case.lesions.ids_at(flat) == 0]
     island = label_components(flat, case.ct.shape, connectivity=26, group=codes[flat])
     for number in range(int(island.max(initial=-1)) + 1):
         of = flat[island == number]

@@ -125,7 +125,7 @@ def cells(row: LesionScore, protocol: ScoringProtocol, isSeen: bool) -> "list[An
     """A row of the table."""
     first, last = (index + 1 for index in row.slices)
     return [
-        (calledBy(row), ARTERY_COLORS[row.artery]),
+        (arteryOrSite(row), ARTERY_COLORS[row.artery]),
         display_agatston(row.agatston) if row.artery is not Artery.OTHER else _("not counted"),
         f"{row.volume_mm3:.0f}",
         f"{row.area_mm2:.1f}",
@@ -137,7 +137,7 @@ def cells(row: LesionScore, protocol: ScoringProtocol, isSeen: bool) -> "list[An
     ]
 
 
-def calledBy(row: LesionScore) -> str:
+def arteryOrSite(row: LesionScore) -> str:
     """Its artery, or the place of calcium that is not coronary, where that is known."""
     return LETTERS[row.artery] if row.site is None else SITE_NAMES[row.site]
 

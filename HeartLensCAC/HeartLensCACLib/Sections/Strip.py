@@ -17,7 +17,7 @@ from heartlens.core.lesions import CORONARY, Artery
 from heartlens.risk.evaluable import Evaluable
 from heartlens.scoring.report import display_agatston
 from HeartLensCACLib.Interaction.Pointing import pointedAt, voxelAt
-from HeartLensCACLib.Sections.LesionQueue import calledBy, isOpen
+from HeartLensCACLib.Sections.LesionQueue import arteryOrSite, isOpen
 from HeartLensCACLib.Sections.Tables import LETTERS
 
 NAME = "HeartLensStrip"
@@ -146,5 +146,5 @@ def underMouse(reading: ReviewSession, nodes: Any) -> str:
         return text
     score = _("not counted") if row.artery is Artery.OTHER else display_agatston(row.agatston)
     return _("lesion {number}, {artery}: {score} \u00b7 {hu}").format(
-        number=row.id, artery=calledBy(row), score=score, hu=text
+        number=row.id, artery=arteryOrSite(row), score=score, hu=text
     )

@@ -198,7 +198,7 @@ def _candidates(case: Case, opinion: RulesOpinion, name: Callable[[int], str]) -
         k, j, i = (int(at) for at in pieces.kji[peak])
         words = next((noted[m] for m in np.unique(case.lesions.ids_at(pieces.flat[voxels])) if m in noted), "")
         why = because[n].rstrip(".") + (f"; {words}" if words else "")
-        score, hu = float(pieces.agatston[n]), float(pieces.hu[peak])
+        score, hu = float(pieces.agatston[n]), float(case.ct.hu[k, j, i])  # of the scan, where it was softened, too
         rows.append(Candidate(number, (k, j, i), name(k), score, hu, why))
     return tuple(rows), int((pieces.accepted & is_far).sum())
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from heartlens.core.atomic import atomic_file
 from training.dino.augment import AugmentConfig
 from training.dino.recipe import DinoRecipe
-from training.engine.json_records import to_plain
+from training.engine.json_records import to_plain, write_json
 from training.evaluation.estimates import MeanOfRuns, estimate_all
 from training.evaluation.results import Estimate
 from training.evaluation.sources.arms import SlicePredictions, SliceTruth, arm_patients, stage_name
@@ -348,3 +350,31 @@ def to_json(by_arm: Mapping[str, Estimate], effects: Mapping[str, Effect]) -> di
             for name, one in effects.items()
         },
     }  # fmt: skip
+
+
+def by_seed(asked: SliceTruth, runs: Sequence[SlicePredictions]) -> list[float | None]:
+    """The area under the curve of each run alone.
+
+    Parameters
+    ----------
+    asked, runs
+        Of `on_candidates`: the truth, and what the runs of one arm say.
+    """
+    return [compare_arms(asked, {"": [one]}, (), draws=1)[0][""].value for one in runs]
+
+
+def keep_result(document: Mapping[str, Any], record: Path) -> None:
+    """Write the record of an experiment and ``table.md`` beside it, and print the table.
+
+    Parameters
+    ----------
+    document
+        As `fork_table` takes it.
+    record
+        JSON file to write.
+    """
+    write_json(record, document)
+    text = fork_table(document)
+    with atomic_file(record.with_name("table.md")) as sibling:
+        sibling.write_text(text, encoding="utf-8")
+    print(text)
